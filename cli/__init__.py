@@ -1,0 +1,5 @@
+"""The ``growloop`` command. Nothing heavier than click is imported until a command runs."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,0 +1,172 @@
+"""``growloop eval``."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..primitives.errors import InputError
+from .options import parse_params
+
+if TYPE_CHECKING:
+    from ..tasks.evaluate import Row
+
+
+def _forwarded(arguments: list[str]) -> dict[str, Any]:
+    """``--name value``, ``--name=value`` and ``--flag`` as a dictionary."""
+    found: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--"):
+            raise InputError(f"unexpected argument '{flag}'")
+        name, equals, value = flag[2:].partition("=")
+        if not equals:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "True"
+        try:
+            found[name.replace("-", "_")] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name.replace("-", "_")] = value
+    return found
+
+
+def _batch_size(text: str) -> int | str:
+    if text.split(":")[0] == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"batch size must be a whole number above 0 or auto, not '{text}'")
+    return int(text)
+
+
+def _print_table(title: str, rows: list[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("task", no_wrap=True)
+    for name in ("n", "shots", "metric", "value", "± s.e.", "chance"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            "  " * row.level + row.task,
+            "" if row.n is None else f"{row.n:,}",
+            "" if row.shots is None else str(row.shots),
+            row.metric,
+            f"{row.value:.4f}",
+            "" if row.stderr is None else f"{row.stderr:.4f}",
+            "" if row.chance is None else f"{row.chance:.4f}",
+            style="bold" if row.level == 0 and row.n is None else None,
+        )
+    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
+
+
+@click.command(
+    "eval",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+@click.option(
+    "--model", "-m", required=True, help="hub id, local folder, GGUF file or package:NAME"
+)
+@click.option(
+    "--tasks",
+    "-t",
+    default="reasoning_primitives",
+    show_default=True,
+    help="names with commas: ours, groups, or any task of lm-eval",
+)
+@click.option(
+    "--param",
+    "-p",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="parameter for all our tasks that have it, e.g. depth=2",
+)
+@click.option(
+    "--shots", "-k", type=int, help="examples before each question  [default: the task's]"
+)
+@click.option("--fixed-shots", is_flag=True, help="the same examples before every question")
+@click.option("--limit", "-l", type=int, help="score only so many questions a task")
+@click.option("--items", "-n", type=int, default=1000, show_default=True, help="test items a task")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="which test items and examples are drawn"
+)
+@click.option("--device", help="cpu, cuda, cuda:1, mps  [default: a GPU if there is one]")
+@click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16")
+@click.option("--batch-size", "-b", default="1", show_default=True, help="of --backend hf; or auto")
+@click.option(
+    "--backend",
+    default="growloop",
+    show_default=True,
+    help="growloop (options share the work on their context) or hf (lm-eval's own)",
+)
+@click.option(
+    "--out",
+    "-o",
+    default="results",
+    show_default=True,
+    help="folder for lm-eval's JSON and the samples",
+)
+@click.option("--json", "as_json", is_flag=True, help="print the table as JSON")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    model: str,
+    tasks: str,
+    param: tuple[str, ...],
+    shots: int | None,
+    fixed_shots: bool,
+    limit: int | None,
+    items: int,
+    seed: int,
+    device: str | None,
+    dtype: str,
+    batch_size: str,
+    backend: str,
+    out: str,
+    as_json: bool,
+) -> None:
+    """Score a language model on tasks.
+
+    Options not listed here go to lm-eval, e.g. --apply_chat_template, --revision or
+    --trust_remote_code.
+
+    \b
+    Examples:
+      growloop eval --model HuggingFaceTB/SmolLM2-135M --limit 100
+      growloop eval --model ./checkpoint --tasks variable_assignment_code_d0,lambada_openai
+      growloop eval --model ./checkpoint --tasks variable_assignment:style=code:depth=5
+    """
+    from ..tasks.evaluate import evaluate, rows, save
+
+    results = evaluate(
+        model,
+        [name.strip() for name in tasks.split(",") if name.strip()],
+        params=parse_params(param),
+        shots=shots,
+        fixed_shots=fixed_shots,
+        limit=limit,
+        count=items,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        batch_size=_batch_size(batch_size),
+        backend=backend,
+        forwarded=_forwarded(ctx.args),
+    )
+    if results is None:  # not the first of several processes
+        return
+    table = rows(results)
+    line = shlex.join(["growloop", *sys.argv[1:]])
+    paths = save(results, model, out, line)
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in table], indent=2))
+    else:
+        _print_table(f"{model} ({results['config']['dtype'].removeprefix('torch.')})", table)
+    for path in paths:
+        click.echo(str(path), err=True)

@@ -1,0 +1,171 @@
+"""``growloop generate``: one subcommand a primitive, its options made from its parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from typing import Any
+
+import click
+
+from ..primitives import FORMATS, SPLITS, TASKS, Report, Source, Template, export, make_task
+from ..primitives.errors import InputError, unknown
+from .options import parse_params
+
+LONG = 200_000  # indices that are worth a progress bar
+
+
+def _help_texts(task: type) -> dict[str, str]:
+    """What a task's docstring says of its parameters."""
+    section = re.search(r"Args:\n(.*?)(?:\n\s*\n|\Z)", task.__doc__ or "", re.DOTALL)
+    texts: dict[str, str] = {}
+    for found in re.finditer(
+        r"^ {8}([\w, ]+): (.+(?:\n {12}.+)*)", section[1] if section else "", re.MULTILINE
+    ):
+        for name in found[1].split(", "):
+            texts[name] = re.sub(r"\s+", " ", found[2]).replace("``", "")
+    return texts
+
+
+def _options(task: type) -> list[click.Option]:
+    texts = _help_texts(task)
+    options = []
+    for parameter in dataclasses.fields(task):
+        if not parameter.init:
+            continue
+        default = parameter.default
+        shown = "automatic" if default is None else str(default).lower()
+        options.append(
+            click.Option(
+                [f"--{parameter.name.replace('_', '-')}", f"param_{parameter.name}"],
+                metavar="N" if "int" in str(parameter.type) else "VALUE",
+                help=texts.get(parameter.name, "counterfactual control") + f"  [default: {shown}]",
+            )
+        )
+    return options
+
+
+SHARED = [
+    click.Option(
+        ["--count", "-n"], type=int, default=1000, show_default=True, help="items a split"
+    ),
+    click.Option(["--seed"], type=int, default=0, show_default=True, help="0 to 2**63 - 1"),
+    click.Option(
+        ["--split"],
+        default="test",
+        show_default=True,
+        help=f"{', '.join(SPLITS)}; with --format datasets several, with commas, or all",
+    ),
+    click.Option(
+        ["--format", "-f"],
+        help=f"{', '.join(FORMATS)}  [default: by the name of --out, else jsonl]",
+    ),
+    click.Option(["--out", "-o"], required=True, help="file or folder; - is standard output"),
+    click.Option(["--template"], help="a Jinja2 file to use in place of the task's prompt"),
+    click.Option(["--param", "-p"], multiple=True, metavar="NAME=VALUE", help="any parameter"),
+    click.Option(["--workers"], type=int, default=1, show_default=True, help="processes"),
+    click.Option(["--force"], is_flag=True, help="replace what is there"),
+    click.Option(["--quiet", "-q"], is_flag=True, help="say nothing when all went well"),
+]
+
+
+def _splits(text: str) -> list[str]:
+    names = list(SPLITS) if text == "all" else [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in SPLITS:
+            raise unknown("split", name, [*SPLITS, "all"])
+    return list(dict.fromkeys(names))
+
+
+def _format(given: str | None, out: str) -> str:
+    if given:
+        return given
+    return "parquet" if out.endswith(".parquet") else "jsonl"
+
+
+def _generate(name: str, options: dict[str, Any]) -> None:
+    params: dict[str, object] = dict(parse_params(options["param"]))
+    for key, value in options.items():
+        if key.startswith("param_") and value is not None:
+            key = key.removeprefix("param_")
+            if params.setdefault(key, value) != value:
+                raise InputError(f"parameter {key} is given twice: {params[key]} and {value}")
+    task = make_task(name, params)
+    template = Template.from_file(options["template"]) if options["template"] else None
+    splits = _splits(options["split"])
+    sources = [Source(task, split, options["seed"], template) for split in splits]
+    count = options["count"]
+    shown = count * len(sources) >= LONG and sys.stderr.isatty() and not options["quiet"]
+    with click.progressbar(
+        length=count * len(sources), label=name, file=sys.stderr, hidden=not shown
+    ) as bar:
+        done = 0
+
+        def progress(index: int) -> None:
+            nonlocal done
+            bar.update(index - done if index >= done else index)
+            done = index
+
+        reports = export(
+            sources,
+            count,
+            options["out"],
+            _format(options["format"], options["out"]),
+            force=options["force"],
+            workers=options["workers"],
+            progress=progress,
+        )
+    if not options["quiet"]:
+        _say(options["out"], reports)
+
+
+def _say(out: str, reports: list[Report]) -> None:
+    for report in reports:
+        text = f"{report.count:,} {report.split} items -> {out}"
+        text += f"   sha256 {report.fingerprint[:16]}"
+        if report.repeats:
+            text += f"   ({report.repeats:,} repeated draws left out)"
+        click.echo(text, err=True)
+
+
+def _subcommand(name: str, task: Any) -> click.Command:
+    def run(**options: Any) -> None:
+        _generate(name, options)
+
+    flags = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(task) if f.init]
+    return click.Command(
+        name,
+        callback=run,
+        params=[*_options(task), *SHARED],
+        short_help=task.summary.capitalize() + ".",
+        help=f"{task.summary.capitalize()}.\n\n\b\nExample:\n"
+        f"  growloop generate {name} {flags[0]} {dataclasses.fields(task)[0].default} "
+        f"--count 1000 --split train --out {name}.jsonl",
+    )
+
+
+class Primitives(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands:
+            raise unknown("task", args[0], sorted(self.commands))
+        return super().resolve_command(ctx, args)
+
+
+command = Primitives(
+    "generate",
+    commands={name: _subcommand(name, task) for name, task in sorted(TASKS.items())},
+    help="""Write a reasoning-primitive data set.
+
+    Item i of a split depends on the task, its version, its parameters, the split, the seed and
+    i alone: the same command gives the same bytes, always and everywhere.
+
+    \b
+    Examples:
+      growloop generate variable_assignment --style code --depth 2 --out va.jsonl
+      growloop generate copying --words real --count 100000 --split train --out copy.parquet
+      growloop generate p_hop --split all --format datasets --out p_hop
+    """,
+)

@@ -1,0 +1,80 @@
+"""The top command: a table of subcommands, imported when one is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+COMMANDS = {
+    # name: (module of this package, what it does)
+    "generate": ("generate", "Write a reasoning-primitive data set."),
+    "verify": ("verify", "Check a data set: answers, choices, repeats, splits."),
+    "tasks": ("tasks", "List the evaluation tasks, or show one of them."),
+    "eval": ("evaluate", "Score a language model."),
+}
+
+EXAMPLES = """\b
+Examples:
+  growloop generate variable_assignment --style code --depth 2 --count 1000 --out va.jsonl
+  growloop verify va.jsonl
+  growloop eval --model HuggingFaceTB/SmolLM2-135M --tasks reasoning_primitives --limit 100
+"""
+
+
+class Growloop(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f".{COMMANDS[cmd_name][0]}", __package__)
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            from ..primitives.errors import unknown
+
+            raise click.UsageError(str(unknown("command", args[0], COMMANDS)), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
+        """Run; bad input becomes one sentence on standard error and exit code 2."""
+        if not extra.get("standalone_mode", True):
+            return super().main(args, *more, **extra)
+        try:
+            return super().main(args, *more, **extra)
+        except BrokenPipeError:  # the reader of our output has left: `growloop … | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except ValueError as error:
+            from ..primitives.errors import InputError
+
+            if not isinstance(error, InputError):
+                raise
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(
+    cls=Growloop,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="growloop")
+def main() -> None:
+    """Study iterative computation in language models: models that loop and models that grow."""

@@ -1,0 +1,79 @@
+"""``growloop tasks``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from ..primitives.errors import InputError, unknown
+from ..tasks.catalog import GROUPS, PATH, SHOTS, catalog, resolve
+from .options import parse_params
+
+
+@click.group("tasks", invoke_without_command=True)
+@click.option("--path", is_flag=True, help="print the folder for lm_eval --include_path")
+@click.option("--json", "as_json", is_flag=True, help="print the list as JSON")
+@click.pass_context
+def command(ctx: click.Context, path: bool, as_json: bool) -> None:
+    """List the evaluation tasks, or show one of them.
+
+    \b
+    Examples:
+      growloop tasks
+      growloop tasks show variable_assignment_code_d1
+      lm_eval --include_path "$(growloop tasks --path)" --tasks reasoning_primitives ...
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if path:
+        click.echo(str(PATH))
+        return
+    entries = catalog()
+    if as_json:
+        click.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
+        return
+    width = max(len(entry.name) for entry in entries)
+    click.echo(f"{'task':{width}}  chance  capacity  v  fingerprint   what it asks")
+    for entry in entries:
+        click.echo(
+            f"{entry.name:{width}}  {entry.chance:6.3f}  {float(entry.capacity):8.1e}  "
+            f"{entry.version}  {entry.fingerprint[:12]}  {entry.summary}"
+        )
+    click.echo("\nGroups (plain mean of their tasks):")
+    for name, members in GROUPS.items():
+        click.echo(f"  {name}: {', '.join(members)}")
+    click.echo(
+        "\nCapacity: different items of the test split. Parameters follow a name after colons,"
+        "\ne.g. variable_assignment:style=code:depth=5."
+    )
+
+
+@command.command("show")
+@click.argument("name")
+@click.option("--shots", "-k", type=int, default=SHOTS, show_default=True, help="examples")
+@click.option("--index", "-i", type=int, default=0, show_default=True, help="which test item")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--param", "-p", multiple=True, metavar="NAME=VALUE", help="any parameter")
+def show(name: str, shots: int, index: int, seed: int, param: tuple[str, ...]) -> None:
+    """Print one question as a model sees it, with its examples and options.
+
+    \b
+    Example:
+      growloop tasks show variable_assignment_code_d1 --shots 2
+    """
+    from ..primitives import STANDARD, Source
+
+    task = resolve(name, parse_params(param))
+    if task is None:
+        raise unknown("task", name, STANDARD)
+    if not 0 <= shots <= 10_000:
+        raise InputError(f"shots must be from 0 to 10000, not {shots}")
+    examples = Source(task, "fewshot", seed).items(0, shots)
+    [item] = Source(task, "test", seed).items(index, index + 1)
+    for example in examples:
+        click.echo(f"{example.prompt}{task.delimiter}{example.target}\n")
+    click.echo(item.prompt)
+    click.echo(f"\n--- options: {', '.join(item.choices)}", err=True)
+    click.echo(f"--- answer: {item.target}   chance: {task.chance:.3f}   {item.id}", err=True)

@@ -1,0 +1,48 @@
+"""``growloop verify``."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from ..primitives import Template, verify
+
+
+@click.command("verify")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--template", help="the own template the file was made with")
+@click.option("--words", help="the own word list the file was made with")
+@click.option("--json", "as_json", is_flag=True, help="print the findings as JSON")
+def command(files: tuple[str, ...], template: str | None, words: str | None, as_json: bool) -> None:
+    """Check data sets: make every item again, solve it, look for repeats and leaks.
+
+    Several files together must not share an item. Exit code 2 if anything is wrong.
+
+    \b
+    Example:
+      growloop verify train.jsonl test.jsonl
+    """
+    own = Template.from_file(template) if template else None
+    verdict = verify(files, template=own, words=words)
+    if as_json:
+        findings = {
+            "ok": verdict.ok,
+            "lines": verdict.lines,
+            "problems": verdict.problems,
+            "bad": [{"place": place, "reason": reason} for place, reason in verdict.bad],
+            "fingerprints": verdict.fingerprints,
+        }
+        click.echo(json.dumps(findings, indent=2))
+    else:
+        for place, reason in verdict.bad:
+            click.echo(f"{place}: {reason}", err=True)
+        if verdict.problems > len(verdict.bad):
+            click.echo(f"... and {verdict.problems - len(verdict.bad):,} more", err=True)
+        for file, digest in verdict.fingerprints.items():
+            click.echo(f"{file}   sha256 {digest}")
+        state = "all right" if verdict.ok else f"{verdict.problems:,} problems"
+        click.echo(f"{verdict.lines:,} items: {state}", err=not verdict.ok)
+    if not verdict.ok:
+        sys.exit(2)

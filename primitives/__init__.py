@@ -1,0 +1,68 @@
+"""Reasoning primitives: data sets as pure functions of their coordinates.
+
+>>> item = generate("variable_assignment", count=1, split="test", style="code", depth=2)[0]
+>>> solve(item.task, item.prompt) == item.target
+True
+
+Imports numpy and jinja2 alone.
+"""
+
+from __future__ import annotations
+
+from .addition import Addition
+from .bits import SPLITS
+from .copying import Copying
+from .errors import InputError
+from .items import TASKS, Batch, Item, Source, Task, make_task
+from .p_hop import PHop
+from .preschool_math import PreschoolMath
+from .solvers import solve
+from .standard import STANDARD, fingerprint, golden, standard_task
+from .symbolic_igsm import SymbolicIGSM
+from .templating import Template
+from .variable_assignment import VariableAssignment
+from .verification import Verdict, verify
+from .writing import FORMATS, Report, export
+
+__all__ = [
+    "FORMATS",
+    "SPLITS",
+    "STANDARD",
+    "TASKS",
+    "Addition",
+    "Batch",
+    "Copying",
+    "InputError",
+    "Item",
+    "PHop",
+    "PreschoolMath",
+    "Report",
+    "Source",
+    "SymbolicIGSM",
+    "Task",
+    "Template",
+    "VariableAssignment",
+    "Verdict",
+    "export",
+    "fingerprint",
+    "generate",
+    "golden",
+    "make_task",
+    "solve",
+    "standard_task",
+    "verify",
+]
+
+
+def generate(
+    task: str, count: int, split: str = "test", seed: int = 0, **params: object
+) -> list[Item]:
+    """The first ``count`` items of a task.
+
+    >>> generate("copying", 2, words="real") == generate("copying", 3, words="real")[:2]
+    True
+
+    Raises:
+        InputError: unknown task, split or parameter, or a value that is not allowed.
+    """
+    return Source(make_task(task, params), split, seed).items(0, count)

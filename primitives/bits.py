@@ -1,0 +1,191 @@
+"""Random numbers as a pure function of an item's coordinates.
+
+An item owns a fixed run of Philox blocks: the key is a hash of (task, version, parameters,
+split, seed), the counter is the item's index. Only raw bits are used, never numpy's
+distributions, so the same coordinates give the same item on every platform and numpy version.
+
+A draw from ``n`` alternatives is ``(32-bit lane * n) >> 32``; its bias is below ``n / 2**32``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError, unknown
+
+LANES_PER_BLOCK = 8  # one Philox-4x64 block is four 64-bit words
+SPLITS = {"train": (0, 5), "validation": (5, 7), "test": (7, 9), "fewshot": (9, 10)}  # tenths
+MIN_SHARES = 20  # the split coordinate takes at least so many values
+
+Array = NDArray[np.unsignedinteger]
+
+
+def stream_key(*coordinates: object) -> NDArray[np.uint64]:
+    """A 128-bit Philox key, ``(2,)`` uint64, from any JSON-able coordinates."""
+    text = json.dumps(coordinates, sort_keys=True, separators=(",", ":"))
+    return np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], "<u8").astype(np.uint64)
+
+
+def draw(
+    key: NDArray[np.uint64], start: int, count: int, ranges: Sequence[int]
+) -> NDArray[np.uint32]:
+    """Draws of ``count`` items from ``start`` on, ``(len(ranges), count)``.
+
+    Row ``j`` is below ``ranges[j]``.
+
+    >>> a = draw(stream_key("x"), 0, 100, [26, 5])
+    >>> b = draw(stream_key("x"), 40, 2, [26, 5])
+    >>> bool((a[:, 40:42] == b).all())
+    True
+    """
+    blocks = -(-len(ranges) // LANES_PER_BLOCK)
+    philox = np.random.Philox(key=key, counter=start * blocks)
+    words = philox.random_raw(count * blocks * LANES_PER_BLOCK // 2).astype("<u8", copy=False)
+    lanes = words.view("<u4").reshape(count, -1)[:, : len(ranges)].T
+    bound = np.asarray(ranges, np.uint64)[:, None]
+    scaled: NDArray[np.uint64] = np.multiply(lanes, bound, dtype=np.uint64, order="C")
+    scaled >>= np.uint64(32)
+    return scaled.astype(np.uint32)
+
+
+def smallest(bound: int) -> type[np.unsignedinteger]:
+    """The narrowest unsigned type holding ``0..bound``: narrow columns are what makes this fast."""
+    return np.uint8 if bound < 2**8 else np.uint16 if bound < 2**16 else np.uint32
+
+
+def falling(population: int, picks: int) -> list[int]:
+    """Ranges of the draws that pick ``picks`` of ``population`` without replacement."""
+    return [population - j for j in range(picks)]
+
+
+def distinct(ranks: Array, population: int) -> Array:
+    """``(k, count)`` ranks drawn from :func:`falling` ranges, as ``k`` different picks a column.
+
+    Pick ``j`` is the ``ranks[j]``-th number not picked before, so ranks and ordered samples
+    correspond one to one: uniform ranks give uniform samples. Takes ``k**2`` array operations.
+
+    >>> distinct(np.array([[1], [1], [0]], np.uint32), 4).ravel().tolist()
+    [1, 2, 0]
+    """
+    picks = ranks.astype(smallest(population))
+    taken: list[Array] = []  # ascending, column by column
+    for row in picks:
+        for earlier in taken:
+            row += row >= earlier
+        carry = row
+        for i, earlier in enumerate(taken):
+            taken[i], carry = np.minimum(earlier, carry), np.maximum(earlier, carry)
+        taken.append(carry)
+    return picks
+
+
+def deal(ranks: Array, population: int) -> Array:
+    """Like :func:`distinct` for very many picks, in another order: a Fisher-Yates shuffle.
+
+    Its memory is ``population * count``.
+    """
+    columns = np.arange(ranks.shape[1])
+    pool = np.repeat(np.arange(population, dtype=smallest(population))[:, None], len(columns), 1)
+    for j, row in enumerate(ranks):
+        here = row.astype(np.intp) + j
+        pool[here, columns], pool[j] = pool[j].copy(), pool[here, columns]
+    return pool[: len(ranks)]
+
+
+def ranks_of(picks: Array) -> Array:
+    """The inverse of :func:`distinct`."""
+    ranks = picks.copy()
+    for j in range(1, len(picks)):
+        ranks[j] -= (picks[:j] < picks[j]).sum(axis=0, dtype=picks.dtype)
+    return ranks
+
+
+def mix(rows: Sequence[Array] | Array, count: int) -> NDArray[np.uint64]:
+    """A 64-bit hash a column of ``rows``."""
+    state = np.full(count, 0x9E3779B97F4A7C15, np.uint64)
+    for row in rows:
+        state ^= row
+        state *= np.uint64(0xBF58476D1CE4E5B9)
+        state ^= state >> np.uint64(29)
+    state *= np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(32))
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Cuts the space of rank tuples into one disjoint part a split, without rejecting anything.
+
+    The last few ranks form one coordinate ``x`` below ``size``. A split owns the interval of
+    ``x - hash(the other ranks, context) mod size`` that :data:`SPLITS` gives it. Equal tuples
+    thus belong to the same split, whatever the seed; within a split every tuple is as likely
+    as any other; and, the hash being unpredictable, no single rank tells the split.
+    """
+
+    ranges: tuple[int, ...]
+
+    @cached_property
+    def tail(self) -> int:
+        """How many of the last ranks form the coordinate."""
+        for length in range(1, len(self.ranges) + 1):
+            if prod(self.ranges[-length:]) >= MIN_SHARES:
+                return length
+        raise InputError(
+            f"too small a space: {prod(self.ranges)} combinations cannot be divided into "
+            f"{len(SPLITS)} splits (at least {MIN_SHARES} are needed)"
+        )
+
+    @property
+    def size(self) -> int:
+        return prod(self.ranges[-self.tail :])
+
+    def interval(self, split: str) -> tuple[int, int]:
+        """First and past-last value of the coordinate that ``split`` owns."""
+        if split not in SPLITS:
+            raise unknown("split", split, SPLITS)
+        low, high = SPLITS[split]
+        return self.size * low // 10, self.size * high // 10
+
+    def share(self, total: int, split: str) -> int:
+        """How many of ``total`` items fall to ``split``."""
+        low, high = self.interval(split)
+        return total * (high - low) // self.size
+
+    def draw_ranges(self, split: str) -> list[int]:
+        low, high = self.interval(split)
+        return [*self.ranges[: -self.tail], high - low]
+
+    def _shift(self, head: Array, context: Sequence[Array], count: int) -> NDArray[np.uint64]:
+        hashed = mix([*head, *context], count) >> np.uint64(32)
+        return (hashed * np.uint64(self.size)) >> np.uint64(32)
+
+    def ranks(self, draws: Array, context: Sequence[Array], split: str) -> Array:
+        """Ranks in ``split`` from draws below :meth:`draw_ranges`; ``(len(ranges), count)``."""
+        head, last = draws[:-1], draws[-1]
+        offset = np.uint64(self.interval(split)[0])
+        x = (last + offset + self._shift(head, context, len(last))) % np.uint64(self.size)
+        rows = []
+        for bound in self.ranges[-self.tail :]:
+            rows.append((x % np.uint64(bound)).astype(draws.dtype))
+            x //= np.uint64(bound)
+        return np.concatenate([head, np.stack(rows)])
+
+    def split_of(self, ranks: Array, context: Sequence[Array]) -> list[str]:
+        """The split each column of ``ranks`` belongs to."""
+        count = ranks.shape[1]
+        head = ranks[: -self.tail]
+        x = np.zeros(count, np.uint64)
+        for row, bound in zip(ranks[::-1], self.ranges[: -self.tail - 1 : -1], strict=False):
+            x = x * np.uint64(bound) + row
+        size = np.uint64(self.size)
+        own = (x + size - self._shift(head, context, count)) % size
+        starts = [self.interval(split)[0] for split in SPLITS]
+        names = list(SPLITS)
+        return [names[i - 1] for i in np.searchsorted(starts, own, side="right")]

@@ -1,0 +1,188 @@
+"""Copying: which word followed this segment the first time?
+
+``sequence_length`` different words, then a contiguous run of ``segment_length`` of them again;
+the answer is the word that came next (arXiv 2602.16490, App. I.1)::
+
+    jic dqy sof uzg ewr oxw osp tkj rvw mnu   jic dqy sof uzg ewr ____     answer oxw
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache, cached_property
+from itertools import product
+from math import perm
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .bits import Array, Partition, distinct, falling, ranks_of, smallest
+from .errors import InputError, whole
+from .items import Content, Task, register
+from .text import Column, Table
+
+WORDS_FILE = Path(__file__).parent / "words" / "english.txt"
+MAX_LENGTH = 1000
+
+
+@cache
+def _random_words(length: int) -> tuple[str, ...]:
+    return tuple("".join(letters) for letters in product(ascii_lowercase, repeat=length))
+
+
+@cache
+def _listed_words(path: str, length: int | None) -> tuple[str, ...]:
+    """The words of a file, one a line, in its order; ``#`` begins a comment line."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        near = get_close_matches(path, ["random", "real"], n=1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        raise InputError(
+            f"words must be random, real or a file, and {path!r} cannot be read: {reason}{hint}"
+        ) from error
+    words = [line.strip() for line in text.splitlines()]
+    words = [word for word in words if word and not word.startswith("#")]
+    for word in words:
+        if len(word.split()) != 1 or not word.isprintable():
+            raise InputError(f"word list {path!r}: {word!r} is not one word")
+    return tuple(dict.fromkeys(word for word in words if length in (None, len(word))))
+
+
+@cache
+def _table(words: tuple[str, ...]) -> Table:
+    return Table(words)
+
+
+@register
+@dataclass(frozen=True)
+class Copying(Task):
+    """Parameters of copying.
+
+    Args:
+        words: ``random`` letter strings, ``real`` English words, or a file with a word a line.
+        sequence_length: words in the sequence, and so options.
+        segment_length: words repeated after it.
+        word_length: letters a word; 3 for random words, any for real ones.
+
+    >>> from growloop.primitives import generate
+    >>> item = generate("copying", count=1, words="real")[0]
+    >>> len(item.choices)
+    10
+    """
+
+    words: str = "random"
+    sequence_length: int = 10
+    segment_length: int = 5
+    word_length: int | None = None
+    control: str = "none"
+    vocabulary: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
+
+    name: ClassVar[str] = "copying"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "continue the second copy of a sequence of words"
+
+    def __post_init__(self) -> None:
+        if self.control != "none":
+            raise InputError("copying has no chain to control: control must be 'none'")
+        whole("sequence_length", self.sequence_length, 2, MAX_LENGTH)
+        whole("segment_length", self.segment_length, 1, MAX_LENGTH)
+        if self.segment_length >= self.sequence_length:
+            raise InputError(
+                f"segment_length {self.segment_length} must be below sequence_length "
+                f"{self.sequence_length}: the answer is the word after the segment"
+            )
+        if self.word_length is not None:
+            whole("word_length", self.word_length, 1, 4 if self.words == "random" else 100)
+        if self.words == "random":
+            length = self.word_length or 3
+            object.__setattr__(self, "word_length", length)
+            vocabulary = _random_words(length)
+        elif self.words == "real":
+            vocabulary = _listed_words(str(WORDS_FILE), self.word_length)
+        else:
+            vocabulary = _listed_words(self.words, self.word_length)
+        if len(vocabulary) < self.sequence_length:
+            raise InputError(
+                f"sequence_length {self.sequence_length} needs as many different words, but "
+                f"'{self.words}' has {len(vocabulary)}"
+                + (f" of {self.word_length} letters" if self.word_length else "")
+            )
+        object.__setattr__(self, "vocabulary", vocabulary)
+        _ = self.partition.tail  # refuses a space too small to divide
+
+    @property
+    def stem(self) -> tuple[str, tuple[str, ...]]:
+        if self.words in ("random", "real"):
+            return f"copying_{self.words}_words", ("words",)
+        return "copying", ()
+
+    @property
+    def template(self) -> str:
+        return "copying"
+
+    @property
+    def options(self) -> int:
+        return self.sequence_length
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters; a word file counts by its words, not by its place."""
+        params = {k: v for k, v in super().params.items() if k != "vocabulary"}
+        if self.words not in ("random", "real"):
+            digest = hashlib.sha256("\n".join(self.vocabulary).encode()).hexdigest()[:16]
+            params["words"] = f"sha256:{digest}"
+        return params
+
+    @cached_property
+    def partition(self) -> Partition:
+        return Partition(tuple(falling(len(self.vocabulary), self.sequence_length)))
+
+    @property
+    def starts(self) -> int:
+        """Places a segment can begin, the next word being in the sequence."""
+        return self.sequence_length - self.segment_length
+
+    @property
+    def combinations(self) -> int:
+        return perm(len(self.vocabulary), self.sequence_length) * self.starts
+
+    def ranges(self, split: str) -> list[int]:
+        return [*self.partition.draw_ranges(split), self.starts, self.sequence_length]
+
+    def content(self, draws: Array, split: str) -> Content:
+        length, column = self.sequence_length, np.arange(draws.shape[1])
+        ranks = self.partition.ranks(draws[:-2], [], split)
+        words = distinct(ranks, len(self.vocabulary))
+        start, turn = draws[-2].astype(np.intp), draws[-1].astype(np.intp)
+        table = _table(self.vocabulary)
+        slots = {f"word {i}": Column(row, table) for i, row in enumerate(words)}
+        for i in range(self.segment_length):
+            slots[f"segment word {i}"] = Column(words[start + i, column], table)
+        # options in the order of the sequence, begun anywhere: the answer's place says nothing
+        places = (np.arange(length)[:, None] + turn) % length
+        answer = (start + self.segment_length - turn) % length
+        return Content(slots, table, words[places, column], answer)
+
+    def context(self, slot: Callable[[str], str]) -> dict[str, Any]:
+        return {
+            "words": [slot(f"word {i}") for i in range(self.sequence_length)],
+            "segment": [slot(f"segment word {i}") for i in range(self.segment_length)],
+        }
+
+    def splits_of(self, prompts: list[str], targets: list[str]) -> list[str]:
+        index = {word: i for i, word in enumerate(self.vocabulary)}
+        rows = []
+        for prompt in prompts:
+            words = prompt.split("\n")[1].split(" ")[: self.sequence_length]
+            if not index.keys() >= set(words):
+                raise ValueError("a word is not of this task's list")
+            rows.append([index[word] for word in words])
+        picks = np.array(rows, np.int64).T.astype(smallest(len(self.vocabulary)))
+        return self.partition.split_of(ranks_of(picks), [])

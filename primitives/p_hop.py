@@ -1,0 +1,136 @@
+"""p-hop induction: jump back ``hops`` times, each time to behind the last earlier occurrence.
+
+From the last token of a sequence, one hop goes to the token that followed the most recent
+earlier occurrence of the present one; a hop that finds none stops at the first token. The
+answer is the token reached (Sanford et al. 2024; arXiv 2502.17416: alphabet 4, length 256,
+16 or 32 hops). With one hop this is what an induction head does::
+
+    b d a c b a d b   2 hops: b (end) -> a (after the last b before) -> c    answer c
+
+Our sequences repeat no token at once by default: a hop onto a repeated token would stay there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from string import ascii_lowercase
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bits import Array, Partition
+from .errors import InputError, unknown, whole
+from .items import Content, Task, register
+from .text import Column, Table
+
+_LETTERS = Table(ascii_lowercase)
+
+
+@register
+@dataclass(frozen=True)
+class PHop(Task):
+    """Parameters of p-hop induction.
+
+    Args:
+        hops: how often to jump.
+        length: tokens in the sequence.
+        alphabet: different tokens, and so options.
+        adjacent_repeats: let a token follow itself.
+        control: ``shuffled`` renames every token, and with them the right answer. There is no
+            ``cut``: a hop that finds nothing is defined.
+
+    >>> from growloop.primitives import generate
+    >>> generate("p_hop", count=1, hops=1, length=16)[0].choices
+    ['a', 'b', 'c', 'd']
+    """
+
+    hops: int = 16
+    length: int = 256
+    alphabet: int = 4
+    adjacent_repeats: bool = False
+    control: str = "none"
+
+    name: ClassVar[str] = "p_hop"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "follow induction hops back through a sequence"
+
+    def __post_init__(self) -> None:
+        if self.control not in ("none", "shuffled"):
+            if self.control == "cut":
+                raise InputError("p_hop cannot be cut: a hop that finds nothing is defined")
+            raise unknown("control", self.control, ("none", "shuffled"))
+        whole("hops", self.hops, 1, 10_000)
+        whole("length", self.length, 4, 10_000)
+        whole("alphabet", self.alphabet, 3, len(ascii_lowercase))
+
+    @property
+    def stem(self) -> tuple[str, tuple[str, ...]]:
+        return f"p_hop_{self.hops}", ("hops",)
+
+    @property
+    def template(self) -> str:
+        return "p_hop"
+
+    @property
+    def options(self) -> int:
+        return self.alphabet
+
+    @cached_property
+    def partition(self) -> Partition:
+        later = self.alphabet - (not self.adjacent_repeats)
+        return Partition((self.alphabet, *[later] * (self.length - 1)))
+
+    @property
+    def combinations(self) -> int:
+        later = self.alphabet - (not self.adjacent_repeats)
+        return int(self.alphabet * later ** (self.length - 1))
+
+    def ranges(self, split: str) -> list[int]:
+        return self.partition.draw_ranges(split)
+
+    def content(self, draws: Array, split: str) -> Content:
+        tokens = self.partition.ranks(draws, [], split).astype(np.uint8)
+        if not self.adjacent_repeats:  # a later rank counts the tokens other than the one before
+            for i in range(1, self.length):
+                tokens[i] += tokens[i] >= tokens[i - 1]
+        original = self._follow(tokens)
+        if self.control == "shuffled":
+            tokens = (tokens + np.uint8(1)) % np.uint8(self.alphabet)
+        answer = self._follow(tokens)
+        slots = {f"token {i}": Column(row, _LETTERS) for i, row in enumerate(tokens)}
+        choices = np.repeat(np.arange(self.alphabet, dtype=np.uint8)[:, None], len(answer), 1)
+        controlled = self.control != "none"
+        return Content(slots, _LETTERS, choices, answer, original if controlled else None)
+
+    def _follow(self, tokens: NDArray[np.uint8]) -> NDArray[np.intp]:
+        """The token reached, ``(count,)``."""
+        column = np.arange(tokens.shape[1])
+        behind = np.zeros((self.alphabet, len(column)), np.uint16)  # place after the last such
+        hop = np.zeros(tokens.shape, np.uint16)
+        for i in range(self.length):
+            if i:
+                behind[tokens[i - 1], column] = i
+            hop[i] = behind[tokens[i], column]
+        place = np.full(len(column), self.length - 1, np.intp)
+        for _ in range(self.hops):
+            place = hop[place, column].astype(np.intp)
+        return tokens[place, column].astype(np.intp)
+
+    def context(self, slot: Callable[[str], str]) -> dict[str, Any]:
+        return {"tokens": [slot(f"token {i}") for i in range(self.length)], "hops": self.hops}
+
+    def splits_of(self, prompts: list[str], targets: list[str]) -> list[str]:
+        rows = [
+            [ascii_lowercase.index(token) for token in prompt.split("\n")[1].split(" ")[:-1]]
+            for prompt in prompts
+        ]
+        tokens = np.array(rows, np.uint32).T
+        if self.control == "shuffled":
+            tokens = (tokens + np.uint32(self.alphabet - 1)) % np.uint32(self.alphabet)
+        ranks = tokens.copy()
+        if not self.adjacent_repeats:
+            ranks[1:] -= tokens[1:] > tokens[:-1]
+        return self.partition.split_of(ranks, [])

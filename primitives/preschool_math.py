@@ -1,0 +1,158 @@
+"""Pre-school math: what is a small sum of variables?
+
+``terms`` variables are bound to small numbers, one more to a signed sum of them
+(after Saunshi et al. 2024; the wording is ours)::
+
+    z=6, b=5, i=-z+b, i=?   -1
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from math import factorial, perm
+from string import ascii_lowercase
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .bits import Array, Partition, distinct, falling
+from .errors import InputError, unknown, whole
+from .items import CONTROLS, Content, Task, register
+from .options import OPTIONS, RANGES, REACH, near_misses
+from .text import Column, Table
+
+LETTERS = len(ascii_lowercase)
+
+
+@cache
+def _numbers(low: int, high: int) -> Table:
+    return Table([str(number) for number in range(low, high + 1)])
+
+
+@cache
+def _terms(first: bool) -> Table:
+    """Added names, then subtracted ones."""
+    plus = "" if first else "+"
+    return Table([plus + name for name in ascii_lowercase] + ["-" + n for n in ascii_lowercase])
+
+
+_NAMES = Table(ascii_lowercase)
+
+
+@register
+@dataclass(frozen=True)
+class PreschoolMath(Task):
+    """Parameters of pre-school math.
+
+    Args:
+        terms: variables in the sum.
+        low, high: the range of their values, both included.
+        control: ``cut`` binds the value of the first term to another name; ``shuffled``
+            passes each value to the next variable.
+
+    >>> from growloop.primitives import generate
+    >>> generate("preschool_math", count=1)[0].prompt.endswith("=?")
+    True
+    """
+
+    terms: int = 2
+    low: int = 0
+    high: int = 9
+    control: str = "none"
+
+    name: ClassVar[str] = "preschool_math"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "evaluate a signed sum of variables"
+
+    def __post_init__(self) -> None:
+        if self.control not in CONTROLS:
+            raise unknown("control", self.control, CONTROLS)
+        whole("terms", self.terms, 2, LETTERS - 2)
+        whole("low", self.low, -1000, 1000)
+        whole("high", self.high, -1000, 1000)
+        if self.high <= self.low:
+            raise InputError(f"high {self.high} must be above low {self.low}")
+        _ = self.partition.tail  # refuses a space too small to divide
+
+    @property
+    def values(self) -> int:
+        return self.high - self.low + 1
+
+    @property
+    def stem(self) -> tuple[str, tuple[str, ...]]:
+        return self.name, ()
+
+    @property
+    def template(self) -> str:
+        return "preschool_math"
+
+    @property
+    def options(self) -> int:
+        return OPTIONS
+
+    @cached_property
+    def partition(self) -> Partition:
+        return Partition((self.values,) * self.terms)
+
+    @property
+    def combinations(self) -> int:
+        names = perm(LETTERS, self.terms + 1)
+        return int(names * factorial(self.terms) * (2 * self.values) ** self.terms)
+
+    def ranges(self, split: str) -> list[int]:
+        values = self.partition.draw_ranges(split)
+        names, order = falling(LETTERS, self.terms + 2), falling(self.terms, self.terms)
+        return [*values, *names, *order, *[2] * self.terms, *RANGES]
+
+    def content(self, draws: Array, split: str) -> Content:
+        terms, column = self.terms, np.arange(draws.shape[1])
+        widths = [len(self.partition.draw_ranges(split)), terms + 2, terms, terms]
+        drawn, names, order, signs, misses = np.split(draws, np.cumsum(widths))
+        values = self.partition.ranks(drawn, [], split).astype(np.int64) + self.low
+        names = distinct(names, LETTERS).astype(np.intp)
+        order = distinct(order, terms).astype(np.intp)
+
+        weight = 1 - 2 * signs.astype(np.int64)
+        right = (weight * values[order, column]).sum(axis=0)
+        original = None
+        reach = terms * max(abs(self.low), abs(self.high)) + REACH
+        options, answer = near_misses(right, misses, -reach)
+        if self.control != "none":
+            original = answer
+        shown = names[:terms].copy()
+        if self.control == "cut":
+            shown[order[0], column] = names[-1]
+        elif self.control == "shuffled":
+            values = np.roll(values, -1, axis=0)
+            right = (weight * values[order, column]).sum(axis=0)
+            options, answer = near_misses(right, misses, -reach)
+
+        table = _numbers(-reach - REACH, reach + REACH)
+        slots = {f"name {i}": Column(row, _NAMES) for i, row in enumerate(shown)}
+        codes = values + reach + REACH
+        slots |= {f"value {i}": Column(row, table) for i, row in enumerate(codes)}
+        added = names[order, column] + LETTERS * signs
+        slots |= {f"term {i}": Column(row, _terms(i == 0)) for i, row in enumerate(added)}
+        slots["query"] = Column(names[terms], _NAMES)
+        choices = (options + reach + REACH).astype(np.uint32)
+        return Content(slots, table, choices, answer, original)
+
+    def context(self, slot: Callable[[str], str]) -> dict[str, Any]:
+        numbered = range(self.terms)
+        return {
+            "lines": [{"name": slot(f"name {i}"), "value": slot(f"value {i}")} for i in numbered],
+            "terms": [slot(f"term {i}") for i in numbered],
+            "query": slot("query"),
+        }
+
+    def splits_of(self, prompts: list[str], targets: list[str]) -> list[str]:
+        rows = [
+            [int(value) for value in re.findall(r"\b[a-z]=(-?\d+),", prompt)] for prompt in prompts
+        ]
+        values = np.array(rows, np.int64).T - self.low
+        if self.control == "shuffled":
+            values = np.roll(values, 1, axis=0)
+        return self.partition.split_of(values.astype(np.uint32), [])

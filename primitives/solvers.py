@@ -1,0 +1,131 @@
+"""Finds the answer of each primitive from its prompt alone.
+
+Written apart from the generators and sharing no code with them, so that the two check each
+other. A solver reads the packaged prompts, and returns None where the answer cannot be derived.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+Solver = Callable[[str], str | None]
+
+
+def _variable_assignment(prompt: str) -> str | None:
+    bindings = dict(re.findall(r"^([a-z]+) ?= ?(-?\d+|[a-z]+)$", prompt, re.MULTILINE))
+    asked = re.search(r"^([a-z]+)=____\. ->$|value of ([a-z]+)\?$", prompt, re.MULTILINE)
+    if asked is None:
+        return None
+    current: str = asked[1] or asked[2]
+    for _ in range(len(bindings) + 1):
+        if current not in bindings:
+            return None
+        current = bindings[current]
+        if not current.isalpha():
+            return current
+    return None  # a circle
+
+
+def _copying(prompt: str) -> str | None:
+    found = re.fullmatch(r"Fill in the blank:\n(.*) ____ \. ->", prompt)
+    if found is None:
+        return None
+    words = found[1].split(" ")
+    sequence: list[str] = []
+    while words and words[0] not in sequence:
+        sequence.append(words.pop(0))
+    if not words:
+        return None
+    start = sequence.index(words[0])
+    after = start + len(words)
+    if after >= len(sequence) or sequence[start:after] != words:
+        return None
+    return sequence[after]
+
+
+def _addition(prompt: str) -> str | None:
+    if not re.fullmatch(r"\d+(\+\d+)+=", prompt):
+        return None
+    total = 0
+    for number in prompt.rstrip("=").split("+"):
+        total += int(number)
+    return str(total)
+
+
+def _preschool_math(prompt: str) -> str | None:
+    parts = prompt.split(", ")
+    known: dict[str, int] = {}
+    for part in parts[:-1]:
+        name, _, expression = part.partition("=")
+        terms = re.findall(r"([+-]?)(\d+|[a-z])", expression)
+        total = 0
+        for sign, term in terms:
+            if term.isalpha() and term not in known:
+                return None
+            value = known[term] if term.isalpha() else int(term)
+            total += -value if sign == "-" else value
+        known[name] = total
+    query = parts[-1].removesuffix("=?")
+    return str(known[query]) if query in known else None
+
+
+def _p_hop(prompt: str) -> str | None:
+    found = re.fullmatch(r"Hop back (\d+) times:\n(.*) ->", prompt)
+    if found is None:
+        return None
+    tokens = found[2].split(" ")
+    place = len(tokens) - 1
+    for _ in range(int(found[1])):
+        for j in range(place, 0, -1):
+            if tokens[j - 1] == tokens[place]:
+                place = j
+                break
+        else:
+            place = 0
+    return tokens[place]
+
+
+def _symbolic_igsm(prompt: str) -> str | None:
+    found = re.fullmatch(r"All arithmetic is modulo (\d+)\.\n(.*) (\S+)\?", prompt)
+    if found is None:
+        return None
+    modulus = int(found[1])
+    sums = {}
+    for line in found[2].removesuffix(".").split(". "):
+        name, _, right = line.partition(" := ")
+        sums[name] = right.split(" + ")
+    known: dict[str, int] = {}
+    waiting = [found[3]]
+    for _ in range(2 * len(sums) ** 2 + 2):  # each symbol waits at most for all others
+        if not waiting:
+            return str(known[found[3]])
+        name = waiting[-1]
+        if name not in sums:
+            return None
+        missing = [t for t in sums[name] if not t.isdigit() and t not in known]
+        if missing:
+            waiting.append(missing[0])
+            continue
+        values = [int(t) if t.isdigit() else known[t] for t in sums[name]]
+        known[waiting.pop()] = sum(values) % modulus
+    return None  # a circle
+
+
+SOLVERS: dict[str, Solver] = {
+    "addition": _addition,
+    "copying": _copying,
+    "p_hop": _p_hop,
+    "preschool_math": _preschool_math,
+    "symbolic_igsm": _symbolic_igsm,
+    "variable_assignment": _variable_assignment,
+}
+
+
+def solve(task: str, prompt: str) -> str | None:
+    """The answer of a prompt, or None where it cannot be derived.
+
+    >>> solve("variable_assignment", "Fill in blank:\\n\\no=23\\nk=3\\nk=____. ->")
+    '3'
+    """
+    return SOLVERS[task](prompt)

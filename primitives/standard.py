@@ -1,0 +1,61 @@
+"""The named tasks: fixed parameters under a name that papers and leaderboards can quote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .errors import unknown
+from .items import Source, Task, make_task
+from .variable_assignment import STYLES
+
+FINGERPRINTS = Path(__file__).parent / "fingerprints.json"
+FINGERPRINTED = 10_000  # items
+
+STANDARD: dict[str, tuple[str, dict[str, Any]]] = {
+    "copying_random_words": ("copying", {"words": "random"}),
+    "copying_real_words": ("copying", {"words": "real"}),
+    **{
+        f"variable_assignment_{style}_d{depth}": (
+            "variable_assignment",
+            {"style": style, "depth": depth},
+        )
+        for style in STYLES
+        for depth in (0, 1, 2)
+    },
+    "p_hop_16": ("p_hop", {"hops": 16}),
+    "p_hop_32": ("p_hop", {"hops": 32}),
+    **{f"addition_{n}": ("addition", {"operands": n}) for n in (2, 4, 8, 16, 32)},
+    "symbolic_igsm": ("symbolic_igsm", {}),
+    "preschool_math": ("preschool_math", {}),
+}
+
+
+def standard_task(name: str, **params: object) -> Task:
+    """A named task, some of its parameters perhaps changed.
+
+    >>> standard_task("variable_assignment_code_d2").params["depth"]
+    2
+    """
+    if name not in STANDARD:
+        raise unknown("standard task", name, STANDARD)
+    task, fixed = STANDARD[name]
+    return make_task(task, {**fixed, **params})
+
+
+def fingerprint(source: Source, count: int = FINGERPRINTED) -> str:
+    """SHA-256 of the first ``count`` items of ``source`` as JSON lines."""
+    digest = hashlib.sha256()
+    for batch in source.batches(0, count):
+        digest.update(batch.lines())
+    return digest.hexdigest()
+
+
+@cache
+def golden() -> dict[str, dict[str, Any]]:
+    """The checked-in fingerprints: name to version and SHA-256 of the first 10,000 test items."""
+    loaded: dict[str, dict[str, Any]] = json.loads(FINGERPRINTS.read_text(encoding="utf-8"))
+    return loaded

@@ -1,0 +1,249 @@
+"""Symbolic i-GSM: evaluate a graph of sums modulo a prime.
+
+``width`` constants, then ``depth`` layers of ``width`` sums of earlier symbols, each using at
+least one of the layer before it; the query is in the last layer (after Ye et al. 2024 and
+arXiv 2502.17416: modulo 7, depth 4; width and number of terms are ours)::
+
+    E#I := 4. E#J := E#I. K#N := E#J + E#I. K#N?      8 mod 7 = 1
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import product
+from math import comb, factorial, perm
+from string import ascii_uppercase
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bits import Array, Partition, deal, distinct, falling
+from .errors import InputError, unknown, whole
+from .items import CONTROLS, Content, Task, register
+from .text import Column, Table
+
+ORDERS = ("layered", "causal", "shuffled")
+NAMES = [f"{a}#{b}" for a, b in product(ascii_uppercase, repeat=2)]
+MANY = 64  # names; beyond, a shuffle is faster than picking one by one
+
+_NAME_TABLE = Table(NAMES)
+_MORE_TABLE = Table(["", *(f" + {name}" for name in NAMES)])
+
+
+@cache
+def _first_table(modulus: int) -> Table:
+    """What a line can begin with: a name or a constant."""
+    return Table(NAMES + [str(number) for number in range(modulus)])
+
+
+@register
+@dataclass(frozen=True)
+class SymbolicIGSM(Task):
+    """Parameters of symbolic i-GSM.
+
+    Args:
+        depth: layers of sums above the constants.
+        width: symbols in a layer.
+        max_terms: most terms of a sum.
+        modulus: results are taken modulo this, and are the options.
+        order: ``layered`` line by layer; ``causal`` mixed, every symbol before its use;
+            ``shuffled`` freely mixed.
+        control: ``cut`` defines another symbol in place of the first one the query needs;
+            ``shuffled`` passes each constant to the next symbol.
+
+    >>> from growloop.primitives import generate
+    >>> generate("symbolic_igsm", count=1)[0].prompt.endswith("?")
+    True
+    """
+
+    depth: int = 4
+    width: int = 4
+    max_terms: int = 3
+    modulus: int = 7
+    order: str = "layered"
+    control: str = "none"
+
+    name: ClassVar[str] = "symbolic_igsm"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "evaluate a layered graph of sums modulo a prime"
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise unknown("order", self.order, ORDERS)
+        if self.control not in CONTROLS:
+            raise unknown("control", self.control, CONTROLS)
+        whole("depth", self.depth, 1, 300)
+        whole("width", self.width, 2, 64)
+        whole("max_terms", self.max_terms, 1, 8)
+        whole("modulus", self.modulus, 2, 100)
+        if self.symbols >= len(NAMES):
+            raise InputError(
+                f"depth {self.depth} and width {self.width} need {self.symbols + 1} names, "
+                f"but there are {len(NAMES)}"
+            )
+        if self.control == "cut" and self.depth < 2:
+            raise InputError("control 'cut' needs depth 2 or more")
+        _ = self.partition.tail  # refuses a space too small to divide
+
+    @property
+    def symbols(self) -> int:
+        return self.width * (self.depth + 1)
+
+    @property
+    def stem(self) -> tuple[str, tuple[str, ...]]:
+        return self.name, ()
+
+    @property
+    def template(self) -> str:
+        return "symbolic_igsm"
+
+    @property
+    def options(self) -> int:
+        return self.modulus
+
+    @cached_property
+    def partition(self) -> Partition:
+        return Partition((self.modulus,) * self.width)
+
+    def _terms(self, layer: int) -> int:
+        """Most terms of a sum in ``layer``."""
+        return min(self.max_terms, layer * self.width)
+
+    @property
+    def combinations(self) -> int:
+        width, total = self.width, self.modulus**self.width * self.width
+        total *= comb(len(NAMES), width) * perm(len(NAMES) - width, self.symbols - width)
+        for layer in range(1, self.depth + 1):
+            below = layer * width - 1
+            sums = sum(width * perm(below, more) for more in range(self._terms(layer)))
+            total *= sums**width
+        return int(total // factorial(width) ** self.depth)
+
+    def _sizes(self, split: str) -> dict[str, list[int]]:
+        """The draws of an item by what they are for, in their order in the stream."""
+        width = self.width
+        terms: list[int] = []
+        for layer in range(1, self.depth + 1):
+            below, most = layer * width, self._terms(layer)
+            terms += [most, width, *falling(below - 1, most - 1)] * width
+        return {
+            "names": falling(len(NAMES), self.symbols + 1),
+            "values": self.partition.draw_ranges(split),
+            "terms": terms,
+            "query": [width],
+            "keys": [2**32] * self.symbols,
+        }
+
+    def ranges(self, split: str) -> list[int]:
+        return [size for sizes in self._sizes(split).values() for size in sizes]
+
+    def content(self, draws: Array, split: str) -> Content:
+        width, count = self.width, draws.shape[1]
+        column = np.arange(count)
+        drawn, start = {}, 0
+        for part, sizes in self._sizes(split).items():
+            drawn[part] = draws[start : start + len(sizes)]
+            start += len(sizes)
+        picks = (distinct if self.symbols < MANY else deal)(drawn["names"], len(NAMES))
+        spare = picks[-1]
+        names = picks[:-1].copy()
+        names[:width] = np.sort(names[:width], axis=0)  # the canonical order of the constants
+        constants = self.partition.ranks(drawn["values"], [*names[:width]], split)
+        terms, amounts = self._graph(drawn["terms"], count)
+        query = drawn["query"][0].astype(np.intp) + self.symbols - width
+
+        def result(constants: Array) -> NDArray[np.intp]:
+            values: NDArray[np.intp] = np.zeros((self.symbols, count), np.intp)
+            values[:width] = constants
+            for i in range(width, self.symbols):
+                for k in range(self.max_terms):
+                    values[i] += np.where(k < amounts[i], values[terms[i, k], column], 0)
+                values[i] %= self.modulus
+            found: NDArray[np.intp] = values[query, column]
+            return found
+
+        original = result(constants)
+        if self.control == "shuffled":
+            constants = np.roll(constants, -1, axis=0)
+        answer = result(constants)
+
+        needed = terms[query, 0, column]
+        left = names.copy()
+        if self.control == "cut":
+            left[needed, column] = spare
+        first = names[terms[:, 0], column]
+        first[:width] = constants + len(NAMES)
+        sides = [left, first]
+        for k in range(1, self.max_terms):
+            more = names[terms[:, k], column] + np.uint16(1)
+            sides.append(np.where(k < amounts, more, np.uint16(0)))
+        places = self._sort_keys(drawn["keys"], terms, amounts).argsort(axis=0, kind="stable")
+        sides = [np.take_along_axis(side, places, axis=0) for side in sides]
+
+        slots = {f"name {i}": Column(row, _NAME_TABLE) for i, row in enumerate(sides[0])}
+        table = _first_table(self.modulus)
+        slots |= {f"term {i} 0": Column(row, table) for i, row in enumerate(sides[1])}
+        for k, side in enumerate(sides[2:], start=1):
+            slots |= {f"term {i} {k}": Column(row, _MORE_TABLE) for i, row in enumerate(side)}
+        slots["query"] = Column(names[query, column], _NAME_TABLE)
+        numbers = np.arange(self.modulus, dtype=np.uint16) + np.uint16(len(NAMES))
+        choices = np.repeat(numbers[:, None], count, axis=1)
+        controlled = self.control != "none"
+        return Content(slots, table, choices, answer, original if controlled else None)
+
+    def _graph(self, draws: Array, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Terms ``(symbols, max_terms, count)`` and how many of them count ``(symbols, count)``."""
+        terms = np.zeros((self.symbols, self.max_terms, count), np.intp)
+        amounts = np.zeros((self.symbols, count), np.intp)
+        row = 0
+        for i in range(self.width, self.symbols):
+            layer = i // self.width
+            most = self._terms(layer)
+            amounts[i] = draws[row] + np.uint32(1)
+            ranks = draws[row + 1 : row + 1 + most].copy()
+            ranks[0] += np.uint32((layer - 1) * self.width)  # one term of the layer before
+            terms[i, :most] = distinct(ranks, layer * self.width)
+            row += 1 + most
+        return terms, amounts
+
+    def _sort_keys(
+        self, keys: Array, terms: NDArray[np.intp], amounts: NDArray[np.intp]
+    ) -> NDArray[np.uint64]:
+        """The key each line is sorted by, ``(symbols, count)``."""
+        keys = keys.astype(np.uint64)
+        if self.order == "layered":
+            layers = np.arange(self.symbols, dtype=np.uint64) // np.uint64(self.width)
+            return keys + (layers << np.uint64(32))[:, None]
+        if self.order == "causal":
+            column = np.arange(keys.shape[1])
+            for i in range(self.width, self.symbols):
+                above = np.zeros(len(column), np.uint64)
+                for k in range(self.max_terms):
+                    used = keys[terms[i, k], column]
+                    above = np.maximum(above, np.where(k < amounts[i], used, np.uint64(0)))
+                keys[i] = above + ((keys[i] * (np.uint64(2**32) - above)) >> np.uint64(32))
+        return keys
+
+    def context(self, slot: Callable[[str], str]) -> dict[str, Any]:
+        lines = []
+        for i in range(self.symbols):
+            value = "".join(slot(f"term {i} {k}") for k in range(self.max_terms))
+            lines.append({"name": slot(f"name {i}"), "value": value})
+        return {"lines": lines, "query": slot("query"), "modulus": self.modulus}
+
+    def splits_of(self, prompts: list[str], targets: list[str]) -> list[str]:
+        index = {name: i for i, name in enumerate(NAMES)}
+        names, values = [], []
+        for prompt in prompts:
+            bound = re.findall(r"([A-Z]#[A-Z]) := (\d+)\.", prompt)
+            constants = sorted((index[name], int(value)) for name, value in bound)
+            names.append([name for name, _ in constants])
+            values.append([value for _, value in constants])
+        ranks = np.array(values, np.uint32).T
+        if self.control == "shuffled":
+            ranks = np.roll(ranks, 1, axis=0)
+        return self.partition.split_of(ranks, [*np.array(names, np.uint16).T])

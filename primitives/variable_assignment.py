@@ -1,0 +1,318 @@
+"""Variable assignment: chains of names bound to values; what is the value of the last name?
+
+``chains`` names are bound to integers, then each of ``depth`` layers adds one alias a chain;
+the query is a name of the last layer, the options are the base values (Saunshi et al. 2024;
+arXiv 2602.16490, App. I.1)::
+
+    o=2 k=23 t=13 a=1 e=9   v=k c=e s=o y=t r=a   y=?      depth 1, answer 13
+
+A chain's canonical place is the rank of its base name, so that what a prompt states, and not
+the order of its lines, decides which split it belongs to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import product
+from math import comb, factorial, perm, prod
+from string import ascii_lowercase
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bits import Array, Partition, deal, distinct, falling, ranks_of, smallest
+from .errors import InputError, unknown, whole
+from .items import CONTROLS, Content, Task, register
+from .text import Column, Table
+
+STYLES = ("basic", "math", "code")
+ORDERS = ("layered", "causal", "shuffled")
+MAX_CHAINS = 64
+MAX_VALUES = 10_000
+MANY = 64  # names; beyond, a shuffle is faster than picking one by one
+# No name may be a word of Python: the code style is a program. A frozen list, for ever.
+RESERVED = frozenset(["as", "do", "if", "in", "is", "or", "and", "def", "del", "for", "not", "try"])
+
+
+@cache
+def _names(length: int) -> list[str]:
+    """All names of ``length`` letters, ascending."""
+    names = ("".join(letters) for letters in product(ascii_lowercase, repeat=length))
+    return [name for name in names if name not in RESERVED]
+
+
+@cache
+def _table(length: int, low: int, high: int) -> Table:
+    """Names, then values: what either side of a line can hold."""
+    return Table(_names(length) + [str(value) for value in range(low, high + 1)])
+
+
+@register
+@dataclass(frozen=True)
+class VariableAssignment(Task):
+    """Parameters of variable assignment.
+
+    Args:
+        style: basic (``o=23``), math (the same, as equations) or code (``o = 23``).
+        depth: alias layers between the query and its value, 0 or more.
+        chains: base bindings, and so options.
+        low, high: the range of the values, both included.
+        distinct_values: no two base names share a value; otherwise they may, and values that
+            do not occur complete the options.
+        order: ``layered`` as in the paper; ``causal`` mixes the lines but binds every name
+            before its use; ``shuffled`` mixes them freely.
+        distractors: further aliases, of any name, that nothing refers to.
+        name_length: letters a name; by default the fewest that give enough names.
+        control: ``cut`` binds the base value of the queried chain to another name, so that
+            the answer cannot be derived; ``shuffled`` passes each value to another chain, so
+            that the right answer changes. All else stays the same.
+
+    >>> from growloop.primitives import generate
+    >>> item = generate("variable_assignment", count=1, style="basic", depth=0)[0]
+    >>> item.target in item.choices
+    True
+    """
+
+    style: str = "basic"
+    depth: int = 0
+    chains: int = 5
+    low: int = 1
+    high: int = 25
+    distinct_values: bool = True
+    order: str = "layered"
+    distractors: int = 0
+    name_length: int | None = None
+    control: str = "none"
+
+    name: ClassVar[str] = "variable_assignment"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "resolve a variable through a chain of assignments"
+
+    def __post_init__(self) -> None:
+        if self.style not in STYLES:
+            raise unknown("style", self.style, STYLES)
+        if self.order not in ORDERS:
+            raise unknown("order", self.order, ORDERS)
+        if self.control not in CONTROLS:
+            raise unknown("control", self.control, CONTROLS)
+        whole("depth", self.depth, 0, 10**6)
+        whole("chains", self.chains, 2, MAX_CHAINS)
+        whole("distractors", self.distractors, 0, 10**4)
+        whole("low", self.low, -(10**6), 10**6)
+        whole("high", self.high, self.low, min(10**6, self.low + MAX_VALUES - 1))
+        if self.values < self.chains:
+            raise InputError(
+                f"{self.chains} chains need at least {self.chains} values, but "
+                f"{self.low}..{self.high} holds {self.values}"
+            )
+        if self.control == "cut" and not self.distinct_values:
+            raise InputError("control 'cut' needs distinct_values: else the value still shows")
+        if self.name_length is None:  # one to spare, so that a cut item is the same item
+            lengths, spare = range(1, 4), 1
+        else:
+            length = whole("name_length", self.name_length, 1, 3)
+            lengths, spare = range(length, length + 1), int(self.control == "cut")
+        for length in lengths:
+            if len(_names(length)) >= self.name_count + spare:
+                break
+        else:
+            raise InputError(
+                f"depth {self.depth} with {self.chains} chains and {self.distractors} "
+                f"distractors needs {self.name_count + spare:,} names, but there are "
+                f"{len(_names(length)):,} of {length} letter{'s' * (length > 1)}"
+            )
+        object.__setattr__(self, "name_length", length)
+        _ = self.partition.tail  # refuses a space too small to divide
+
+    @property
+    def values(self) -> int:
+        return self.high - self.low + 1
+
+    @property
+    def name_count(self) -> int:
+        return self.chains * (self.depth + 1) + self.distractors
+
+    @property
+    def lines(self) -> int:
+        return self.name_count
+
+    @property
+    def _population(self) -> int:
+        assert self.name_length is not None  # set above
+        return len(_names(self.name_length))
+
+    @property
+    def stem(self) -> tuple[str, tuple[str, ...]]:
+        return f"{self.name}_{self.style}_d{self.depth}", ("style", "depth")
+
+    @property
+    def template(self) -> str:
+        return f"variable_assignment_{self.style}"
+
+    @property
+    def options(self) -> int:
+        return self.chains
+
+    @cached_property
+    def partition(self) -> Partition:
+        if self.distinct_values:
+            return Partition(tuple(falling(self.values, self.chains)))
+        return Partition((self.values,) * self.chains)
+
+    @property
+    def combinations(self) -> int:
+        c, lines = self.chains, self.lines
+        aliases = perm(self._population - c, self.name_count - c)
+        parents: int = (c * (self.depth + 1)) ** self.distractors
+        # c chains without an order, distractors likewise, one of c queries
+        stated = comb(self._population, c) * prod(self.partition.ranges) * aliases * parents * c
+        stated //= factorial(self.distractors)
+        orders: int
+        if self.order == "layered":
+            orders = factorial(c) ** (self.depth + 1) * factorial(self.distractors)
+        elif self.order == "shuffled":
+            orders = factorial(lines)
+        else:  # those that keep each chain ascending; distractors are left out of account
+            orders = factorial(lines - self.distractors) // factorial(self.depth + 1) ** c
+        return stated * orders
+
+    def _sizes(self, split: str) -> dict[str, list[int]]:
+        """The draws of an item by what they are for, in their order in the stream."""
+        c, names = self.chains, self.name_count
+        layered = self.order == "layered"
+        return {
+            "names": falling(self._population, names),
+            "values": self.partition.draw_ranges(split),
+            "orders": falling(c, c) * (self.depth + 1) if layered else [],
+            "query": [c],
+            "parents": [c * (self.depth + 1)] * self.distractors,
+            "keys": [] if layered else [2**32] * self.lines,
+            "spare": [max(1, self._population - names)],
+            "filler": [] if self.distinct_values else [self.values],
+        }
+
+    def ranges(self, split: str) -> list[int]:
+        return [size for sizes in self._sizes(split).values() for size in sizes]
+
+    def content(self, draws: Array, split: str) -> Content:
+        c, depth, count = self.chains, self.depth, draws.shape[1]
+        drawn, start = {}, 0
+        for part, sizes in self._sizes(split).items():
+            drawn[part] = draws[start : start + len(sizes)]
+            start += len(sizes)
+
+        pick = distinct if self.name_count <= MANY else deal
+        picks = pick(np.concatenate([drawn["names"], drawn["spare"]]), self._population)
+        base = np.sort(picks[:c], axis=0)  # ascending: the canonical order of the chains
+        names = np.concatenate([base, picks[c : c * (depth + 1)]]).reshape(depth + 1, c, count)
+        extra, spare = picks[self.chains * (depth + 1) : -1], picks[-1]
+
+        ranks = self.partition.ranks(drawn["values"], [*base], split)
+        query = drawn["query"][0].astype(np.intp)
+        column = np.arange(count)
+        if self.distinct_values:
+            values = options = distinct(ranks, self.values)
+            answer = query
+        else:
+            values = ranks
+            options = self._options(values, drawn["filler"][0])
+            answer = (options == values[query, column]).argmax(axis=0)
+        original = answer
+        if self.control == "shuffled":
+            values = np.roll(values, -1, axis=0)  # chain j shows the value of chain j + 1
+            answer = (options == values[query, column]).argmax(axis=0)
+
+        # codes of one table: names first, then values
+        code = smallest(self._population + self.values)
+        shown = names.astype(code)
+        right = np.concatenate([values.astype(code)[None] + code(self._population), shown[:-1]])
+        if self.control == "cut":
+            shown = shown.copy()
+            shown[0, query, column] = spare
+        if self.order == "layered":
+            orders = drawn["orders"].reshape(depth + 1, c, count).swapaxes(0, 1)
+            order = distinct(orders.reshape(c, -1), c).reshape(c, depth + 1, count).swapaxes(0, 1)
+            # place in the flattened (depth + 1, c, count) arrays
+            at = order.astype(np.intp) * count + column
+            at += (np.arange(depth + 1) * (c * count))[:, None, None]
+            left, right = shown.ravel().take(at), right.ravel().take(at)
+        else:
+            left = shown
+        lines = [left.reshape(-1, count), right.reshape(-1, count)]
+        if self.distractors:
+            parent = drawn["parents"].astype(np.intp)
+            lines[0] = np.concatenate([lines[0], extra.astype(code)])
+            aliased = names.astype(code).reshape(-1, count)[parent, column]
+            lines[1] = np.concatenate([lines[1], aliased])
+        if self.order != "layered":
+            keys = self._sort_keys(drawn["keys"], drawn["parents"].astype(np.intp))
+            places = keys.argsort(axis=0, kind="stable")
+            lines = [np.take_along_axis(side, places, axis=0) for side in lines]
+
+        table = _table(self.name_length or 1, self.low, self.high)
+        slots = {f"name {i}": Column(row, table) for i, row in enumerate(lines[0])}
+        slots |= {f"value {i}": Column(row, table) for i, row in enumerate(lines[1])}
+        slots["query"] = Column(names[depth, query, column], table)
+        choices = options.astype(code) + code(self._population)
+        controlled = self.control != "none"
+        return Content(slots, table, choices, answer, original if controlled else None)
+
+    def _options(self, values: Array, start: Array) -> Array:
+        """``chains`` different values, those of the item among them, ``(chains, count)``."""
+        count = values.shape[1]
+        absent = np.ones((self.values, count), np.uint32)
+        absent[values, np.arange(count)] = 0
+        turn = (np.arange(self.values, dtype=np.uint32)[:, None] - start) % np.uint32(self.values)
+        first = (absent * np.uint32(self.values) + turn).argsort(axis=0, kind="stable")
+        # which of them are in the item must not show from their place
+        return np.sort(first[: self.chains], axis=0).astype(values.dtype)
+
+    def _sort_keys(self, keys: Array, parents: NDArray[np.intp]) -> NDArray[np.uint64]:
+        """The key each line is sorted by, ``(lines, count)``."""
+        keys = keys.astype(np.uint64)
+        if self.order == "shuffled":
+            return keys
+        count, chained = keys.shape[1], self.chains * (self.depth + 1)
+        ladder = np.sort(keys[:chained].reshape(self.depth + 1, self.chains, count), axis=0)
+        ladder = ladder.reshape(chained, count)
+        above = ladder[parents, np.arange(count)]  # a distractor comes after what it aliases
+        room = np.uint64(2**32) - above
+        late = above + ((keys[chained:] * room) >> np.uint64(32))
+        return np.concatenate([ladder, late])
+
+    def context(self, slot: Callable[[str], str]) -> dict[str, Any]:
+        lines = [
+            {"name": slot(f"name {i}"), "value": slot(f"value {i}")} for i in range(self.lines)
+        ]
+        return {"lines": lines, "query": slot("query"), "depth": self.depth}
+
+    def splits_of(self, prompts: list[str], targets: list[str]) -> list[str]:
+        names, values = [], []
+        for prompt, target in zip(prompts, targets, strict=True):
+            base = self._base(prompt, target)
+            names.append([name for name, _ in base])
+            values.append([value for _, value in base])
+        picks = np.array(values, np.int64).T.astype(smallest(self.values))
+        if self.control == "shuffled":
+            picks = np.roll(picks, 1, axis=0)
+        ranks = ranks_of(picks) if self.distinct_values else picks
+        code = smallest(self._population)
+        return self.partition.split_of(ranks, [*np.array(names, np.int64).T.astype(code)])
+
+    def _base(self, prompt: str, target: str) -> list[tuple[int, int]]:
+        """Codes of the base bindings in the order of the names, before any control."""
+        bound = dict(re.findall(r"(?m)^([a-z]+) ?= ?(\S+)$", prompt))
+        base = {name: value for name, value in bound.items() if not value.isalpha()}
+        if self.control == "cut":  # the name that is used but never bound had the target
+            asked = re.findall(r"([a-z]+)(?==____)|value of ([a-z]+)\?", prompt)
+            used = {v for v in bound.values() if v.isalpha()} | {a or b for a, b in asked}
+            base = {n: v for n, v in base.items() if v != target}
+            base |= dict.fromkeys(used - bound.keys(), target)
+        index = {name: i for i, name in enumerate(_names(self.name_length or 1))}
+        if len(base) != self.chains or not base.keys() <= index.keys():
+            raise ValueError("not a prompt of this task")
+        return sorted((index[name], int(value) - self.low) for name, value in base.items())

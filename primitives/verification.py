@@ -1,0 +1,312 @@
+"""Checks a data set against everything that was promised about it.
+
+Every line is made again from its coordinates and compared; its answer is found again by an
+independent solver from the prompt alone; its choices, its uniqueness and its split are checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError, unknown
+from .items import TASKS, Item, Source, make_task
+from .solvers import solve
+from .templating import Template
+
+FIELDS: dict[str, type] = {
+    "id": str,
+    "task": str,
+    "version": int,
+    "split": str,
+    "seed": int,
+    "index": int,
+    "params": dict,
+    "prompt": str,
+    "target": str,
+    "choices": list,
+    "answer": int,
+}
+RUN = 1024  # lines made again at a time
+
+
+@dataclass
+class Verdict:
+    """The findings about one or more files.
+
+    ``bad`` holds the first problems as ``(place, reason)``, ``problems`` counts all of them, and
+    ``fingerprints`` gives the SHA-256 of the JSON lines of each file.
+    """
+
+    lines: int = 0
+    problems: int = 0
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    most: int = 10
+
+    @property
+    def ok(self) -> bool:
+        return self.problems == 0
+
+    def report(self, place: str, reason: str) -> None:
+        self.problems += 1
+        if len(self.bad) < self.most:
+            self.bad.append((place, reason))
+
+
+def _files(path: Path) -> list[Path]:
+    """The data files of a path: itself, or those of a data set folder."""
+    if not path.exists():
+        raise InputError(f"there is no file {path}")
+    if not path.is_dir():
+        return [path]
+    found = sorted(p for p in path.rglob("*") if p.suffix in (".jsonl", ".parquet"))
+    if not found:
+        raise InputError(f"{path} holds no .jsonl or .parquet file")
+    return found
+
+
+def _jsonl(path: Path) -> Iterator[tuple[bytes, Any]]:
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                yield line, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield line, error
+
+
+def _parquet(path: Path) -> Iterator[tuple[bytes, Any]]:
+    from .writing import _pyarrow
+
+    pa = _pyarrow()
+    try:
+        file = pa.parquet.ParquetFile(path)
+        for batch in file.iter_batches(RUN):
+            for row in batch.to_pylist():
+                try:
+                    row["params"] = json.loads(row["params"])
+                    yield json.dumps(row, ensure_ascii=False).encode() + b"\n", row
+                except (KeyError, TypeError, ValueError) as error:
+                    yield b"", error
+    except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is not a whole Parquet file: {error}") from error
+
+
+class _Remaker:
+    """Makes items again from the coordinates that lines state."""
+
+    def __init__(self, template: Template | None, words: str | None) -> None:
+        self.template, self.words = template, words
+        self.sources: dict[str, Source] = {}
+
+    def source(self, row: dict[str, Any]) -> Source:
+        coordinates = [row["task"], row["version"], row["params"], row["split"], row["seed"]]
+        key = json.dumps(coordinates, sort_keys=True)
+        if key not in self.sources:
+            self.sources[key] = self._source(row)
+        return self.sources[key]
+
+    def _source(self, row: dict[str, Any]) -> Source:
+        if row["task"] not in TASKS:
+            raise unknown("task", row["task"], sorted(TASKS))
+        current = TASKS[row["task"]].version
+        if row["version"] != current:
+            raise InputError(f"made by version {row['version']} of the task, this is {current}")
+        params = dict(row["params"])
+        template = None
+        if (digest := params.pop("template", None)) is not None:
+            if self.template is None:
+                raise InputError("made with an own template: give it with --template")
+            template = self.template
+        if str(params.get("words", "")).startswith("sha256:"):
+            if self.words is None:
+                raise InputError("made with an own word list: give it with --words")
+            params["words"] = self.words
+        source = Source(make_task(row["task"], params), row["split"], row["seed"], template)
+        if source.params != row["params"]:
+            given = "template" if digest else "word list" if self.words else "parameters"
+            raise InputError(f"the {given} given are not those the file was made with")
+        return source
+
+
+def _shape(row: object) -> str | None:
+    """What is wrong with a line's form, if anything."""
+    if isinstance(row, Exception):
+        return "not a whole JSON object"
+    if not isinstance(row, dict):
+        return "not a JSON object"
+    for name, kind in FIELDS.items():
+        if name not in row:
+            return f"field '{name}' is missing"
+        value = row[name]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            return f"field '{name}' has the wrong type"
+    if not all(isinstance(choice, str) for choice in row["choices"]):
+        return "field 'choices' must hold texts"
+    return None
+
+
+def _choices(row: dict[str, Any]) -> str | None:
+    """What is wrong with a line's choices, if anything."""
+    choices, answer = row["choices"], row["answer"]
+    if len(set(choices)) != len(choices):
+        return "two choices are the same"
+    if not 0 <= answer < len(choices):
+        return f"answer {answer} is not an index of its {len(choices)} choices"
+    if choices[answer] != row["target"]:
+        return f"target '{row['target']}' is not choice {answer}"
+    return None
+
+
+def _answer(row: dict[str, Any]) -> str | None:
+    """What the independent solver objects to, if anything."""
+    found = solve(row["task"], row["prompt"])
+    if row["params"].get("control") == "cut":
+        return None if found is None else f"the chain is not cut: the answer is {found}"
+    if found is None:
+        return "the answer cannot be derived from the prompt"
+    return None if found == row["target"] else f"the answer is {found}, not {row['target']}"
+
+
+def _runs(rows: Iterable[tuple[bytes, Any]]) -> Iterator[list[tuple[int, bytes, Any]]]:
+    """Lines by the run, numbered from 1."""
+    run: list[tuple[int, bytes, Any]] = []
+    for number, (line, row) in enumerate(rows, start=1):
+        run.append((number, line, row))
+        if len(run) == RUN:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def _remade(source: Source, indices: Sequence[int]) -> dict[int, Item]:
+    """The items of ``indices``, drawn together where they are close."""
+    wanted = sorted(set(indices))
+    items: dict[int, Item] = {}
+    start = 0
+    for i in range(1, len(wanted) + 1):
+        if i == len(wanted) or wanted[i] - wanted[i - 1] > 16:
+            batch = source.items(wanted[start], wanted[i - 1] + 1)
+            items |= {item.index: item for item in batch}
+            start = i
+    return items
+
+
+def verify(
+    paths: Sequence[str | Path],
+    *,
+    template: Template | None = None,
+    words: str | None = None,
+    most: int = 10,
+) -> Verdict:
+    """Check data files; several together must not share an item.
+
+    Args:
+        paths: JSONL or Parquet files, or data set folders.
+        template, words: the own template and word file they were made with, if any.
+        most: how many problems to keep.
+
+    Raises:
+        InputError: a path cannot be read at all.
+    """
+    verdict = Verdict(most=most)
+    remaker = _Remaker(template, words)
+    hashes: list[NDArray[np.uint64]] = []
+    places: list[tuple[str, int]] = []  # file and its number of lines
+    files = [file for path in paths for file in _files(Path(path))]
+    for file in files:
+        digest = hashlib.sha256()
+        count = 0
+        try:
+            for run in _runs(_parquet(file) if file.suffix == ".parquet" else _jsonl(file)):
+                for _, line, _ in run:
+                    digest.update(line)
+                hashes.append(_check_run(str(file), run, remaker, verdict))
+                count += len(run)
+        except OSError as error:
+            raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+        if not count:
+            verdict.report(str(file), "holds no items")
+        verdict.lines += count
+        verdict.fingerprints[str(file)] = digest.hexdigest()
+        places.append((str(file), count))
+    _check_repeats(np.concatenate([np.zeros(0, np.uint64), *hashes]), places, verdict)
+    return verdict
+
+
+def _check_run(
+    file: str, run: list[tuple[int, bytes, Any]], remaker: _Remaker, verdict: Verdict
+) -> NDArray[np.uint64]:
+    """Check lines by themselves; their prompt hashes, 0 for what is not an item."""
+    hashes = np.zeros(len(run), np.uint64)
+    by_source: dict[int, tuple[Source, list[int]]] = {}
+    for k, (number, line, row) in enumerate(run):
+        place = f"{file}, line {number}"
+        problem = _shape(row)
+        if problem is None and not line.endswith(b"\n"):
+            problem = "the line is cut off"
+        if problem is None:
+            problem = _choices(row)
+        if problem is None:
+            digest = hashlib.blake2b(row["prompt"].encode("utf-8", "replace"), digest_size=8)
+            hashes[k] = int.from_bytes(digest.digest(), "little") | 1
+            try:
+                source = remaker.source(row)
+            except InputError as error:
+                problem = str(error)
+            else:
+                by_source.setdefault(id(source), (source, []))[1].append(k)
+        if problem is not None:
+            verdict.report(place, problem)
+    for source, members in by_source.values():
+        _check_items(file, [run[k] for k in members], source, verdict)
+    return hashes
+
+
+def _check_items(
+    file: str, lines: list[tuple[int, bytes, Any]], source: Source, verdict: Verdict
+) -> None:
+    """Check well-formed lines of one source against what it makes."""
+    inside = [row["index"] for _, _, row in lines if 0 <= row["index"] < 2**62]
+    remade = _remade(source, inside)
+    for number, _, row in lines:
+        place = f"{file}, line {number}"
+        item = remade.get(row["index"])
+        if item is None or row != item.record():
+            differing = [n for n, v in item.record().items() if row.get(n) != v] if item else []
+            what = f"field '{differing[0]}'" if differing else "it"
+            verdict.report(place, f"not the item of its coordinates: {what} differs")
+            continue
+        if source.own_template is not None:
+            continue  # only the packaged prompts can be read back
+        problem = _answer(row)
+        if problem is None:
+            [split] = source.task.splits_of([row["prompt"]], [row["target"]])
+            problem = None if split == row["split"] else f"the item belongs to split {split}"
+        if problem is not None:
+            verdict.report(place, problem)
+
+
+def _check_repeats(
+    hashes: NDArray[np.uint64], places: list[tuple[str, int]], verdict: Verdict
+) -> None:
+    """Report every line whose prompt an earlier one has."""
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    again = np.flatnonzero((ordered[1:] == ordered[:-1]) & (ordered[1:] != 0))
+    starts = np.cumsum([0, *(count for _, count in places)])
+
+    def place(line: int) -> str:
+        at = int(np.searchsorted(starts, line, side="right")) - 1
+        return f"{places[at][0]}, line {line - int(starts[at]) + 1}"
+
+    for k in again.tolist():
+        verdict.report(place(int(order[k + 1])), f"the same item as {place(int(order[k]))}")

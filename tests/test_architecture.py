@@ -1,0 +1,109 @@
+"""Who may import whom, and what the light entry points may load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = {  # folder: folders it may import
+    "primitives": set(),
+    "tasks": {"primitives"},
+    "cli": {"primitives", "tasks"},
+}
+HEAVY = {"torch", "transformers", "datasets", "lm_eval", "pyarrow", "accelerate", "rich"}
+PRIMITIVES_MAY_IMPORT = {"numpy", "jinja2", "growloop"}
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> set[tuple[int, str]]:
+    """(relative level, module) of every import in a file."""
+    found: set[tuple[int, str]] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {(0, alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.level, node.module or ""))
+    return found
+
+
+def test_every_code_folder_has_a_floor() -> None:
+    folders = {p.parent.name for p in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert folders == set(FLOORS)
+
+
+@pytest.mark.parametrize("folder", FLOORS)
+def test_imports_go_down_only(folder: str) -> None:
+    for path in modules(folder):
+        depth = len(path.relative_to(ROOT / folder).parts)
+        for level, module in imports(path):
+            target = None
+            if level > depth:  # out of the folder
+                target = module.split(".")[0]
+            elif level == 0 and module.split(".")[0] == "growloop":
+                target = module.split(".")[1]
+            if target and target != folder:
+                assert target in FLOORS[folder], f"{path.name} imports {target}"
+
+
+def test_primitives_need_numpy_and_jinja2_alone() -> None:
+    for path in modules("primitives"):
+        for level, module in imports(path):
+            top = module.split(".")[0]
+            if level == 0 and top not in sys.stdlib_module_names:
+                optional = path.name == "writing.py" and top == "pyarrow"
+                assert top in PRIMITIVES_MAY_IMPORT or optional, f"{path.name} imports {top}"
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+
+
+LOADED = "import sys; print(sorted({name.split('.')[0] for name in sys.modules}))"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import growloop.primitives",
+        "import growloop.tasks",
+        "from growloop.cli import main; main(['--help'], standalone_mode=False)",
+        "from growloop.cli import main; main(['generate', '--help'], standalone_mode=False)",
+        "from growloop.cli import main; main(['generate', 'copying', '-n', '9', '-o', '-'], "
+        "standalone_mode=False)",
+        "from growloop.cli import main; main(['eval', '--help'], standalone_mode=False)",
+        "from growloop.cli import main; main(['tasks'], standalone_mode=False)",
+    ],
+)
+def test_light_entry_points_load_nothing_heavy(code: str) -> None:
+    loaded = set(ast.literal_eval(run(f"{code}\n{LOADED}").splitlines()[-1]))
+    assert not loaded & HEAVY
+
+
+def test_help_does_not_even_load_numpy() -> None:
+    code = "from growloop.cli import main; main(['--help'], standalone_mode=False)"
+    loaded = set(ast.literal_eval(run(f"{code}\n{LOADED}").splitlines()[-1]))
+    assert "numpy" not in loaded
+
+
+def test_help_answers_within_three_times_the_bare_imports() -> None:
+    def seconds(*command: str) -> float:
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        return time.perf_counter() - start
+
+    # pairs, taken in turn: the machine's load falls on both sides alike
+    bare = (sys.executable, "-c", "import click, numpy")
+    ours = (sys.executable, "-m", "growloop.cli", "--help")
+    ratios = [seconds(*ours) / seconds(*bare) for _ in range(7)]
+    assert min(ratios) < 3
