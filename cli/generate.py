@@ -79,7 +79,7 @@ def _splits(text: str) -> list[str]:
 
 
 def _format(given: str | None, out: str) -> str:
-    if given:
+    if given is not None:
         return given
     return "parquet" if out.endswith(".parquet") else "jsonl"
 
@@ -92,7 +92,8 @@ def _generate(name: str, options: dict[str, Any]) -> None:
             if params.setdefault(key, value) != value:
                 raise InputError(f"parameter {key} is given twice: {params[key]} and {value}")
     task = make_task(name, params)
-    template = Template.from_file(options["template"]) if options["template"] else None
+    given = options["template"]
+    template = None if given is None else Template.from_file(given)
     splits = _splits(options["split"])
     sources = [Source(task, split, options["seed"], template) for split in splits]
     count = options["count"]

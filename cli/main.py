@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -56,11 +56,14 @@ class Growloop(click.Group):
         """Run; bad input becomes one sentence on standard error and exit code 2."""
         if not extra.get("standalone_mode", True):
             return super().main(args, *more, **extra)
+        # ended from outside: clean up as after Ctrl-C
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             return super().main(args, *more, **extra)
-        except BrokenPipeError:  # the reader of our output has left: `growloop … | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
+        except OSError as error:
+            click.echo(f"Error: {error.strerror or error}", err=True)
+            sys.stdout = None  # type: ignore[assignment]  # what is left in it cannot be written
+            sys.exit(2)
         except ValueError as error:
             from ..primitives.errors import InputError
 

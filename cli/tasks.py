@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import click
 
-from ..primitives.errors import InputError, unknown
-from ..tasks.catalog import GROUPS, PATH, SHOTS, catalog, resolve
+from ..primitives.errors import InputError, about, unknown
+from ..tasks.catalog import GROUPS, PATH, SHOTS, catalog, check_params, resolve
 from .options import parse_params
 
 
@@ -35,10 +35,10 @@ def command(ctx: click.Context, path: bool, as_json: bool) -> None:
         click.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
         return
     width = max(len(entry.name) for entry in entries)
-    click.echo(f"{'task':{width}}  chance  capacity  v  fingerprint   what it asks")
+    click.echo(f"{'task':{width}}  chance   capacity  v  fingerprint   what it asks")
     for entry in entries:
         click.echo(
-            f"{entry.name:{width}}  {entry.chance:6.3f}  {float(entry.capacity):8.1e}  "
+            f"{entry.name:{width}}  {entry.chance:6.3f}  {about(entry.capacity):>9}  "
             f"{entry.version}  {entry.fingerprint[:12]}  {entry.summary}"
         )
     click.echo("\nGroups (plain mean of their tasks):")
@@ -57,17 +57,21 @@ def command(ctx: click.Context, path: bool, as_json: bool) -> None:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--param", "-p", multiple=True, metavar="NAME=VALUE", help="any parameter")
 def show(name: str, shots: int, index: int, seed: int, param: tuple[str, ...]) -> None:
-    """Print one question as a model sees it, with its examples and options.
+    """Print one question with examples from its few-shot split, and its options.
 
     \b
     Example:
       growloop tasks show variable_assignment_code_d1 --shots 2
     """
-    from ..primitives import STANDARD, Source
+    from ..primitives import STANDARD, TASKS, Source
 
-    task = resolve(name, parse_params(param))
+    params = parse_params(param)
+    check_params(params)
+    if name.split(":")[0] in GROUPS:
+        raise InputError(f"{name} is a group: show one of {', '.join(GROUPS[name.split(':')[0]])}")
+    task = resolve(name, params)
     if task is None:
-        raise unknown("task", name, STANDARD)
+        raise unknown("task", name, [*STANDARD, *TASKS])
     if not 0 <= shots <= 10_000:
         raise InputError(f"shots must be from 0 to 10000, not {shots}")
     examples = Source(task, "fewshot", seed).items(0, shots)

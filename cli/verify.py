@@ -24,7 +24,7 @@ def command(files: tuple[str, ...], template: str | None, words: str | None, as_
     Example:
       growloop verify train.jsonl test.jsonl
     """
-    own = Template.from_file(template) if template else None
+    own = None if template is None else Template.from_file(template)
     verdict = verify(files, template=own, words=words)
     if as_json:
         findings = {

@@ -12,14 +12,15 @@ from __future__ import annotations
 from .addition import Addition
 from .bits import SPLITS
 from .copying import Copying
-from .errors import InputError
-from .items import TASKS, Batch, Item, Source, Task, make_task
+from .errors import InputError, whole
+from .items import MAX_INDEX, TASKS, Batch, Item, Source, Task, make_task
 from .p_hop import PHop
 from .preschool_math import PreschoolMath
 from .solvers import solve
 from .standard import STANDARD, fingerprint, golden, standard_task
 from .symbolic_igsm import SymbolicIGSM
 from .templating import Template
+from .uniqueness import different
 from .variable_assignment import VariableAssignment
 from .verification import Verdict, verify
 from .writing import FORMATS, Report, export
@@ -43,6 +44,7 @@ __all__ = [
     "Template",
     "VariableAssignment",
     "Verdict",
+    "different",
     "export",
     "fingerprint",
     "generate",
@@ -57,7 +59,7 @@ __all__ = [
 def generate(
     task: str, count: int, split: str = "test", seed: int = 0, **params: object
 ) -> list[Item]:
-    """The first ``count`` items of a task.
+    """The first ``count`` different items of a task, as ``growloop generate`` writes them.
 
     >>> generate("copying", 2, words="real") == generate("copying", 3, words="real")[:2]
     True
@@ -65,4 +67,5 @@ def generate(
     Raises:
         InputError: unknown task, split or parameter, or a value that is not allowed.
     """
-    return Source(make_task(task, params), split, seed).items(0, count)
+    whole("count", count, 1, MAX_INDEX)
+    return different(Source(make_task(task, params), split, seed), count)

@@ -96,6 +96,6 @@ class Addition(Task):
     def context(self, slot: Callable[[str], str]) -> dict[str, Any]:
         return {"operands": [slot(f"operand {i}") for i in range(self.operands)]}
 
-    def splits_of(self, prompts: list[str], targets: list[str]) -> list[str]:
+    def splits_of(self, prompts: list[str]) -> list[str]:
         numbers = [[int(number) for number in prompt[:-1].split("+")] for prompt in prompts]
         return self.partition.split_of(np.array(numbers, np.uint32).T, [])

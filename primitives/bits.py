@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from math import gcd, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from .errors import InputError, unknown
 LANES_PER_BLOCK = 8  # one Philox-4x64 block is four 64-bit words
 SPLITS = {"train": (0, 5), "validation": (5, 7), "test": (7, 9), "fewshot": (9, 10)}  # tenths
 MIN_SHARES = 20  # the split coordinate takes at least so many values
+FEW_HEADS = 1000  # combinations of the other ranks below which the coordinate is strewn
 
 Array = NDArray[np.unsignedinteger]
 
@@ -100,6 +101,14 @@ def deal(ranks: Array, population: int) -> Array:
     return pool[: len(ranks)]
 
 
+def unused(picks: Array, ranks: Array, population: int) -> Array:
+    """The ``ranks[j]``-th number that no row of ``picks`` holds, for each row ``j``."""
+    found = ranks.astype(smallest(population))
+    for taken in np.sort(picks, axis=0):
+        found += found >= taken
+    return found
+
+
 def ranks_of(picks: Array) -> Array:
     """The inverse of :func:`distinct`."""
     ranks = picks.copy()
@@ -138,13 +147,27 @@ class Partition:
             if prod(self.ranges[-length:]) >= MIN_SHARES:
                 return length
         raise InputError(
-            f"too small a space: {prod(self.ranges)} combinations cannot be divided into "
-            f"{len(SPLITS)} splits (at least {MIN_SHARES} are needed)"
+            f"too small a space: only {prod(self.ranges)} combinations of values, which cannot "
+            f"be divided into {len(SPLITS)} splits (at least {MIN_SHARES} are needed): allow more"
         )
 
     @property
     def size(self) -> int:
         return prod(self.ranges[-self.tail :])
+
+    @cached_property
+    def stride(self) -> int:
+        """What the coordinate is multiplied by, modulo ``size``.
+
+        1 where there is much else to hash. Where there is not, an interval would show in the
+        ranks themselves; a stride coprime to ``size`` strews it over all of them.
+        """
+        if prod(self.ranges[: -self.tail]) >= FEW_HEADS:
+            return 1
+        stride = round(self.size * 0.618) | 1
+        while gcd(stride, self.size) > 1:
+            stride += 2
+        return stride
 
     def interval(self, split: str) -> tuple[int, int]:
         """First and past-last value of the coordinate that ``split`` owns."""
@@ -171,6 +194,7 @@ class Partition:
         head, last = draws[:-1], draws[-1]
         offset = np.uint64(self.interval(split)[0])
         x = (last + offset + self._shift(head, context, len(last))) % np.uint64(self.size)
+        x = x * np.uint64(self.stride) % np.uint64(self.size)
         rows = []
         for bound in self.ranges[-self.tail :]:
             rows.append((x % np.uint64(bound)).astype(draws.dtype))
@@ -185,6 +209,7 @@ class Partition:
         for row, bound in zip(ranks[::-1], self.ranges[: -self.tail - 1 : -1], strict=False):
             x = x * np.uint64(bound) + row
         size = np.uint64(self.size)
+        x = x * np.uint64(pow(self.stride, -1, self.size)) % size
         own = (x + size - self._shift(head, context, count)) % size
         starts = [self.interval(split)[0] for split in SPLITS]
         names = list(SPLITS)

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .bits import Array, Partition, distinct, falling, ranks_of, smallest
-from .errors import InputError, whole
+from .errors import InputError, shown, whole
 from .items import Content, Task, register
 from .text import Column, Table
 
@@ -35,24 +35,29 @@ def _random_words(length: int) -> tuple[str, ...]:
     return tuple("".join(letters) for letters in product(ascii_lowercase, repeat=length))
 
 
-@cache
 def _listed_words(path: str, length: int | None) -> tuple[str, ...]:
     """The words of a file, one a line, in its order; ``#`` begins a comment line."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         near = get_close_matches(path, ["random", "real"], n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
         raise InputError(
-            f"words must be random, real or a file, and {path!r} cannot be read: {reason}{hint}"
+            f"words must be random, real or a file, and {shown(path)} cannot be read: "
+            f"{reason}{hint}"
         ) from error
     words = [line.strip() for line in text.splitlines()]
     words = [word for word in words if word and not word.startswith("#")]
     for word in words:
-        if len(word.split()) != 1 or not word.isprintable():
-            raise InputError(f"word list {path!r}: {word!r} is not one word")
+        if len(word.split()) != 1 or not word.isprintable() or len(word) > 100:
+            raise InputError(f"word list {shown(path)}: {shown(word)} is not one word")
     return tuple(dict.fromkeys(word for word in words if length in (None, len(word))))
+
+
+@cache
+def _english(length: int | None) -> tuple[str, ...]:
+    return _listed_words(str(WORDS_FILE), length)
 
 
 @cache
@@ -66,7 +71,8 @@ class Copying(Task):
     """Parameters of copying.
 
     Args:
-        words: ``random`` letter strings, ``real`` English words, or a file with a word a line.
+        words: ``random`` letter strings, ``real`` English words, or a text file with a word a
+            line, where ``#`` begins a comment.
         sequence_length: words in the sequence, and so options.
         segment_length: words repeated after it.
         word_length: letters a word; 3 for random words, any for real ones.
@@ -91,6 +97,8 @@ class Copying(Task):
     def __post_init__(self) -> None:
         if self.control != "none":
             raise InputError("copying has no chain to control: control must be 'none'")
+        if not isinstance(self.words, str):
+            raise InputError(f"words must be random, real or a file, not {shown(self.words)}")
         whole("sequence_length", self.sequence_length, 2, MAX_LENGTH)
         whole("segment_length", self.segment_length, 1, MAX_LENGTH)
         if self.segment_length >= self.sequence_length:
@@ -105,7 +113,7 @@ class Copying(Task):
             object.__setattr__(self, "word_length", length)
             vocabulary = _random_words(length)
         elif self.words == "real":
-            vocabulary = _listed_words(str(WORDS_FILE), self.word_length)
+            vocabulary = _english(self.word_length)
         else:
             vocabulary = _listed_words(self.words, self.word_length)
         if len(vocabulary) < self.sequence_length:
@@ -176,7 +184,7 @@ class Copying(Task):
             "segment": [slot(f"segment word {i}") for i in range(self.segment_length)],
         }
 
-    def splits_of(self, prompts: list[str], targets: list[str]) -> list[str]:
+    def splits_of(self, prompts: list[str]) -> list[str]:
         index = {word: i for i, word in enumerate(self.vocabulary)}
         rows = []
         for prompt in prompts:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .bits import Array, Partition, draw, mix, stream_key
-from .errors import InputError, unknown, whole
+from .errors import InputError, shown, unknown, whole
 from .templating import Template
 from .text import Column, Decimals, Piece, Slot, Table, escape, fill, squeeze, texts
 
@@ -92,10 +94,11 @@ class Task(ABC):
         """How many choices an item has."""
 
     @abstractmethod
-    def splits_of(self, prompts: list[str], targets: list[str]) -> list[str]:
+    def splits_of(self, prompts: list[str]) -> list[str]:
         """The split each prompt belongs to, worked out from what it states.
 
-        ``targets`` are needed only to undo a control.
+        For uncontrolled prompts in the packaged wording: a control has the split of the item
+        it was made from.
 
         Raises:
             ValueError: a prompt is not of this task.
@@ -131,6 +134,12 @@ class Task(ABC):
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
     @property
+    def uncontrolled(self) -> Task:
+        """The same task without a control."""
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}  # type: ignore[arg-type]
+        return type(self)(**{**given, "control": "none"})
+
+    @property
     def keyed(self) -> dict[str, Any]:
         """The parameters that choose the items."""
         return {k: v for k, v in self.params.items() if k not in self.unkeyed}
@@ -161,14 +170,13 @@ def _converted(field: dataclasses.Field[Any], value: object) -> object:
         if "bool" in kind:
             value = {"true": True, "false": False, "1": True, "0": False}.get(text, value)
         else:
-            digits = text.removeprefix("-")
-            value = int(text) if digits.isdecimal() and digits.isascii() else value
+            value = int(text) if re.fullmatch(r"-?[0-9]{1,30}", text) else value
     wanted: tuple[type, ...] = (bool,) if "bool" in kind else (int,) if "int" in kind else (str,)
     if value is None and "None" in kind:
         return None
     if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         name = {bool: "true or false", int: "a whole number", str: "a text"}[wanted[0]]
-        raise InputError(f"parameter {field.name} must be {name}, not {given!r}")
+        raise InputError(f"parameter {field.name} must be {name}, not {shown(given)}")
     return value
 
 
@@ -184,7 +192,7 @@ def make_task(name: str, params: Mapping[str, object] | None = None) -> Task:
     if name not in TASKS:
         raise unknown("task", name, sorted(TASKS))
     kind = TASKS[name]
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}  # type: ignore[arg-type]
     given = {}
     for key, value in (params or {}).items():
         if key not in fields:
@@ -308,8 +316,19 @@ class Source:
 
     @cached_property
     def chunk(self) -> int:
-        """Items worked on at a time: about what fits a core's cache. Never changes an item."""
-        return max(1, min(8192, 2**19 // len(self._ranges)))
+        """Items worked on at a time, so that memory stays bounded. Never changes an item."""
+        [prompt] = self.batch(0, 1).prompts()
+        return max(1, min(8192, 2**19 // len(self._ranges), 2**23 // (len(prompt) + 256)))
+
+    @cached_property
+    def packaged(self) -> Source:
+        """The same items in the packaged wording, which can be read back."""
+        return Source(self.task, self.split, self.seed)
+
+    @cached_property
+    def uncontrolled(self) -> Source:
+        """The items these were made from, in the packaged wording."""
+        return Source(self.task.uncontrolled, self.split, self.seed)
 
     def _columns(self, start: int, count: int) -> Content:
         return self.task.content(draw(self.key, start, count, self._ranges), self.split)
@@ -374,6 +393,9 @@ class Batch:
 
     def hashes(self) -> NDArray[np.uint64]:
         """A 64-bit hash of each prompt."""
+        if self.source.own_template is not None:  # two fillings may read the same
+            digests = [blake2b(p.encode(), digest_size=8).digest() for p in self.prompts()]
+            return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
         return mix(fill(self.pieces, self.slots, len(self)).view("<u8").T, len(self))
 
     def _choices(self) -> list[Column]:

@@ -1,4 +1,8 @@
-"""Wrong answers for tasks whose answer is a number."""
+"""Wrong answers for tasks whose answer is a number.
+
+The right answer is as likely to be the smallest option as the second smallest, and so on: the
+options alone give nothing away.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,11 @@ from numpy.typing import NDArray
 from .bits import Array, distinct, falling
 
 OPTIONS = 5
-OFFSETS = np.array([-10, -2, -1, 1, 2, 10])
-RANGES = [*falling(len(OFFSETS), OPTIONS - 1), OPTIONS]
+DISTANCES = np.array([1, 2, 10, 20])
+_ORDER = falling(len(DISTANCES), len(DISTANCES))
+RANGES = [OPTIONS, *_ORDER, *_ORDER, OPTIONS]
 """Ranges of the draws :func:`near_misses` takes."""
-REACH = 3 * int(OFFSETS.max())
+REACH = 3 * int(DISTANCES.max())
 """No option is farther than this from the answer."""
 
 
@@ -22,17 +27,24 @@ def near_misses(
 
     Args:
         answer: ``(count,)``.
-        draws: ``(5, count)``, below :data:`RANGES`.
+        draws: ``(len(RANGES), count)``, below :data:`RANGES`.
 
     Returns:
         The options ``(5, count)`` and the place ``(count,)`` of the right one.
     """
-    count = len(answer)
-    offsets = OFFSETS[distinct(draws[:-1], len(OFFSETS))]
-    # three times as far up instead of too far down: meets no other offset
-    wrong = np.where(answer + offsets < low, answer - 3 * offsets, answer + offsets)
+    size = len(DISTANCES)
+    below = draws[0]  # how many options are smaller than the answer
+    down = DISTANCES[distinct(draws[1 : 1 + size], size)]
+    up = DISTANCES[distinct(draws[1 + size : 1 + 2 * size], size)]
+    # the first `below` steps down, then the first steps up: four in all
+    step = np.arange(size)[:, None]
+    upward = np.take_along_axis(up, np.maximum(step - below.astype(np.intp), 0), axis=0)
+    wrong = np.where(step < below, answer - down, answer + upward)
+    # three times as far up instead of too far down: meets no other option
+    wrong = np.where(wrong < low, answer + 3 * down, wrong)
     place = draws[-1].astype(np.intp)
     options = np.concatenate([answer[None], wrong])
-    options[0, :] = options[place, np.arange(count)]
-    options[place, np.arange(count)] = answer
+    column = np.arange(len(answer))
+    options[0] = options[place, column]
+    options[place, column] = answer
     return options, place

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bits import Array, Partition
-from .errors import InputError, unknown, whole
+from .errors import InputError, flag, one_of, whole
 from .items import Content, Task, register
 from .text import Column, Table
 
@@ -58,13 +58,19 @@ class PHop(Task):
     summary: ClassVar[str] = "follow induction hops back through a sequence"
 
     def __post_init__(self) -> None:
-        if self.control not in ("none", "shuffled"):
-            if self.control == "cut":
-                raise InputError("p_hop cannot be cut: a hop that finds nothing is defined")
-            raise unknown("control", self.control, ("none", "shuffled"))
+        if self.control == "cut":
+            raise InputError("p_hop cannot be cut: a hop that finds nothing is defined")
+        one_of("control", self.control, ("none", "shuffled"))
         whole("hops", self.hops, 1, 10_000)
         whole("length", self.length, 4, 10_000)
         whole("alphabet", self.alphabet, 3, len(ascii_lowercase))
+        flag("adjacent_repeats", self.adjacent_repeats)
+        reach = self.hops * (self.alphabet + 1) * 3 // 2  # a hop spans alphabet + 1 on average
+        if reach > self.length:
+            raise InputError(
+                f"{self.hops} hops over an alphabet of {self.alphabet} need about {reach} tokens, "
+                f"more than length {self.length}: most would end at the first token"
+            )
 
     @property
     def stem(self) -> tuple[str, tuple[str, ...]]:
@@ -101,6 +107,7 @@ class PHop(Task):
             tokens = (tokens + np.uint8(1)) % np.uint8(self.alphabet)
         answer = self._follow(tokens)
         slots = {f"token {i}": Column(row, _LETTERS) for i, row in enumerate(tokens)}
+        slots["hops"] = Column(np.zeros(len(answer), np.uint8), Table([str(self.hops)]))
         choices = np.repeat(np.arange(self.alphabet, dtype=np.uint8)[:, None], len(answer), 1)
         controlled = self.control != "none"
         return Content(slots, _LETTERS, choices, answer, original if controlled else None)
@@ -120,16 +127,15 @@ class PHop(Task):
         return tokens[place, column].astype(np.intp)
 
     def context(self, slot: Callable[[str], str]) -> dict[str, Any]:
-        return {"tokens": [slot(f"token {i}") for i in range(self.length)], "hops": self.hops}
+        tokens = [slot(f"token {i}") for i in range(self.length)]
+        return {"tokens": tokens, "hops": slot("hops")}
 
-    def splits_of(self, prompts: list[str], targets: list[str]) -> list[str]:
+    def splits_of(self, prompts: list[str]) -> list[str]:
         rows = [
             [ascii_lowercase.index(token) for token in prompt.split("\n")[1].split(" ")[:-1]]
             for prompt in prompts
         ]
         tokens = np.array(rows, np.uint32).T
-        if self.control == "shuffled":
-            tokens = (tokens + np.uint32(self.alphabet - 1)) % np.uint32(self.alphabet)
         ranks = tokens.copy()
         if not self.adjacent_repeats:
             ranks[1:] -= tokens[1:] > tokens[:-1]

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .bits import Array, Partition, distinct, falling
-from .errors import InputError, unknown, whole
+from .errors import InputError, one_of, whole
 from .items import CONTROLS, Content, Task, register
 from .options import OPTIONS, RANGES, REACH, near_misses
 from .text import Column, Table
@@ -50,8 +50,8 @@ class PreschoolMath(Task):
     Args:
         terms: variables in the sum.
         low, high: the range of their values, both included.
-        control: ``cut`` binds the value of the first term to another name; ``shuffled``
-            passes each value to the next variable.
+        control: ``cut`` binds the values to other names; ``shuffled`` passes each value to
+            the next variable, which changes the sum unless their signs agree.
 
     >>> from growloop.primitives import generate
     >>> generate("preschool_math", count=1)[0].prompt.endswith("=?")
@@ -68,9 +68,8 @@ class PreschoolMath(Task):
     summary: ClassVar[str] = "evaluate a signed sum of variables"
 
     def __post_init__(self) -> None:
-        if self.control not in CONTROLS:
-            raise unknown("control", self.control, CONTROLS)
-        whole("terms", self.terms, 2, LETTERS - 2)
+        one_of("control", self.control, CONTROLS)
+        whole("terms", self.terms, 2, (LETTERS - 1) // 2)  # as many are left for the control
         whole("low", self.low, -1000, 1000)
         whole("high", self.high, -1000, 1000)
         if self.high <= self.low:
@@ -104,41 +103,49 @@ class PreschoolMath(Task):
 
     def ranges(self, split: str) -> list[int]:
         values = self.partition.draw_ranges(split)
-        names, order = falling(LETTERS, self.terms + 2), falling(self.terms, self.terms)
-        return [*values, *names, *order, *[2] * self.terms, *RANGES]
+        names, order = falling(LETTERS, 2 * self.terms + 1), falling(self.terms, self.terms)
+        return [*names, *values, *order, *order, *[2] * self.terms, *RANGES]
 
     def content(self, draws: Array, split: str) -> Content:
         terms, column = self.terms, np.arange(draws.shape[1])
-        widths = [len(self.partition.draw_ranges(split)), terms + 2, terms, terms]
-        drawn, names, order, signs, misses = np.split(draws, np.cumsum(widths))
-        values = self.partition.ranks(drawn, [], split).astype(np.int64) + self.low
-        names = distinct(names, LETTERS).astype(np.intp)
-        order = distinct(order, terms).astype(np.intp)
-
+        widths = [2 * terms + 1, len(self.partition.draw_ranges(split)), terms, terms, terms]
+        picked, drawn, shown_order, sum_order, signs, misses = np.split(draws, np.cumsum(widths))
+        letters = distinct(picked, LETTERS).astype(np.intp)
+        names = np.sort(letters[:terms], axis=0)  # the canonical order of the variables
+        query, others = letters[terms], letters[terms + 1 :]
+        values = self.partition.ranks(drawn, [*names.astype(np.uint8)], split)
+        values = values.astype(np.int64) + self.low
+        shown_order = distinct(shown_order, terms).astype(np.intp)
+        sum_order = distinct(sum_order, terms).astype(np.intp)
         weight = 1 - 2 * signs.astype(np.int64)
-        right = (weight * values[order, column]).sum(axis=0)
-        original = None
         reach = terms * max(abs(self.low), abs(self.high)) + REACH
+
+        right = (weight * values[sum_order, column]).sum(axis=0)
         options, answer = near_misses(right, misses, -reach)
-        if self.control != "none":
-            original = answer
-        shown = names[:terms].copy()
+        original, left = answer, names
         if self.control == "cut":
-            shown[order[0], column] = names[-1]
+            left = others
         elif self.control == "shuffled":
             values = np.roll(values, -1, axis=0)
-            right = (weight * values[order, column]).sum(axis=0)
-            options, answer = near_misses(right, misses, -reach)
+            right = (weight * values[sum_order, column]).sum(axis=0)
+            # the options stay, but one that is wrong now and before makes room if need be
+            spare = (original + 1) % OPTIONS
+            missing = ~(options == right).any(axis=0)
+            options[spare, column] = np.where(missing, right, options[spare, column])
+            answer = (options == right).argmax(axis=0)
 
         table = _numbers(-reach - REACH, reach + REACH)
-        slots = {f"name {i}": Column(row, _NAMES) for i, row in enumerate(shown)}
-        codes = values + reach + REACH
-        slots |= {f"value {i}": Column(row, table) for i, row in enumerate(codes)}
-        added = names[order, column] + LETTERS * signs
+        zero = reach + REACH
+        slots = {}
+        for i, place in enumerate(shown_order):
+            slots[f"name {i}"] = Column(left[place, column], _NAMES)
+            slots[f"value {i}"] = Column(values[place, column] + zero, table)
+        added = names[sum_order, column] + LETTERS * signs
         slots |= {f"term {i}": Column(row, _terms(i == 0)) for i, row in enumerate(added)}
-        slots["query"] = Column(names[terms], _NAMES)
-        choices = (options + reach + REACH).astype(np.uint32)
-        return Content(slots, table, choices, answer, original)
+        slots["query"] = Column(query, _NAMES)
+        choices = (options + zero).astype(np.uint32)
+        controlled = self.control != "none"
+        return Content(slots, table, choices, answer, original if controlled else None)
 
     def context(self, slot: Callable[[str], str]) -> dict[str, Any]:
         numbered = range(self.terms)
@@ -148,11 +155,8 @@ class PreschoolMath(Task):
             "query": slot("query"),
         }
 
-    def splits_of(self, prompts: list[str], targets: list[str]) -> list[str]:
-        rows = [
-            [int(value) for value in re.findall(r"\b[a-z]=(-?\d+),", prompt)] for prompt in prompts
-        ]
-        values = np.array(rows, np.int64).T - self.low
-        if self.control == "shuffled":
-            values = np.roll(values, 1, axis=0)
-        return self.partition.split_of(values.astype(np.uint32), [])
+    def splits_of(self, prompts: list[str]) -> list[str]:
+        rows = [sorted(re.findall(r"\b([a-z])=(-?\d+),", prompt)) for prompt in prompts]
+        names = np.array([[ord(n) - ord("a") for n, _ in row] for row in rows], np.uint8).T
+        values = np.array([[int(v) for _, v in row] for row in rows], np.int64).T - self.low
+        return self.partition.split_of(values.astype(np.uint32), [*names])

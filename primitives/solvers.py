@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from .errors import unknown
+
 Solver = Callable[[str], str | None]
 
 
@@ -91,6 +93,8 @@ def _symbolic_igsm(prompt: str) -> str | None:
     if found is None:
         return None
     modulus = int(found[1])
+    if not modulus:
+        return None
     sums = {}
     for line in found[2].removesuffix(".").split(". "):
         name, _, right = line.partition(" := ")
@@ -128,4 +132,6 @@ def solve(task: str, prompt: str) -> str | None:
     >>> solve("variable_assignment", "Fill in blank:\\n\\no=23\\nk=3\\nk=____. ->")
     '3'
     """
+    if task not in SOLVERS:
+        raise unknown("task", task, SOLVERS)
     return SOLVERS[task](prompt)

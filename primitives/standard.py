@@ -10,6 +10,7 @@ from typing import Any
 
 from .errors import unknown
 from .items import Source, Task, make_task
+from .uniqueness import check_capacity, select
 from .variable_assignment import STYLES
 
 FINGERPRINTS = Path(__file__).parent / "fingerprints.json"
@@ -47,9 +48,13 @@ def standard_task(name: str, **params: object) -> Task:
 
 
 def fingerprint(source: Source, count: int = FINGERPRINTED) -> str:
-    """SHA-256 of the first ``count`` items of ``source`` as JSON lines."""
+    """SHA-256 of the first ``count`` different items of ``source`` as JSON lines.
+
+    It is the SHA-256 of the file that ``growloop generate`` writes.
+    """
+    check_capacity(source, count)
     digest = hashlib.sha256()
-    for batch in source.batches(0, count):
+    for batch in select(source, count).blocks(source):
         digest.update(batch.lines())
     return digest.hexdigest()
 

@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .bits import Array, Partition, deal, distinct, falling
-from .errors import InputError, unknown, whole
+from .bits import Array, Partition, deal, distinct, falling, unused
+from .errors import InputError, one_of, whole
 from .items import CONTROLS, Content, Task, register
 from .text import Column, Table
 
@@ -52,7 +52,7 @@ class SymbolicIGSM(Task):
         modulus: results are taken modulo this, and are the options.
         order: ``layered`` line by layer; ``causal`` mixed, every symbol before its use;
             ``shuffled`` freely mixed.
-        control: ``cut`` defines another symbol in place of the first one the query needs;
+        control: ``cut`` gives the constants to other symbols, which nothing refers to;
             ``shuffled`` passes each constant to the next symbol.
 
     >>> from growloop.primitives import generate
@@ -72,21 +72,17 @@ class SymbolicIGSM(Task):
     summary: ClassVar[str] = "evaluate a layered graph of sums modulo a prime"
 
     def __post_init__(self) -> None:
-        if self.order not in ORDERS:
-            raise unknown("order", self.order, ORDERS)
-        if self.control not in CONTROLS:
-            raise unknown("control", self.control, CONTROLS)
+        one_of("order", self.order, ORDERS)
+        one_of("control", self.control, CONTROLS)
         whole("depth", self.depth, 1, 300)
         whole("width", self.width, 2, 64)
         whole("max_terms", self.max_terms, 1, 8)
         whole("modulus", self.modulus, 2, 100)
-        if self.symbols >= len(NAMES):
+        if self.symbols + self.width > len(NAMES):  # some are left over for the control
             raise InputError(
-                f"depth {self.depth} and width {self.width} need {self.symbols + 1} names, "
-                f"but there are {len(NAMES)}"
+                f"depth {self.depth} and width {self.width} need {self.symbols + self.width} "
+                f"names, but there are {len(NAMES)}"
             )
-        if self.control == "cut" and self.depth < 2:
-            raise InputError("control 'cut' needs depth 2 or more")
         _ = self.partition.tail  # refuses a space too small to divide
 
     @property
@@ -131,7 +127,8 @@ class SymbolicIGSM(Task):
             below, most = layer * width, self._terms(layer)
             terms += [most, width, *falling(below - 1, most - 1)] * width
         return {
-            "names": falling(len(NAMES), self.symbols + 1),
+            "names": falling(len(NAMES), self.symbols),
+            "spare": [len(NAMES) - self.symbols],
             "values": self.partition.draw_ranges(split),
             "terms": terms,
             "query": [width],
@@ -148,9 +145,7 @@ class SymbolicIGSM(Task):
         for part, sizes in self._sizes(split).items():
             drawn[part] = draws[start : start + len(sizes)]
             start += len(sizes)
-        picks = (distinct if self.symbols < MANY else deal)(drawn["names"], len(NAMES))
-        spare = picks[-1]
-        names = picks[:-1].copy()
+        names = (distinct if self.symbols <= MANY else deal)(drawn["names"], len(NAMES)).copy()
         names[:width] = np.sort(names[:width], axis=0)  # the canonical order of the constants
         constants = self.partition.ranks(drawn["values"], [*names[:width]], split)
         terms, amounts = self._graph(drawn["terms"], count)
@@ -171,10 +166,11 @@ class SymbolicIGSM(Task):
             constants = np.roll(constants, -1, axis=0)
         answer = result(constants)
 
-        needed = terms[query, 0, column]
         left = names.copy()
         if self.control == "cut":
-            left[needed, column] = spare
+            free = len(NAMES) - self.symbols
+            ranks = (drawn["spare"] + np.arange(width, dtype=np.uint32)[:, None]) % np.uint32(free)
+            left[:width] = unused(names, ranks, len(NAMES))
         first = names[terms[:, 0], column]
         first[:width] = constants + len(NAMES)
         sides = [left, first]
@@ -190,6 +186,7 @@ class SymbolicIGSM(Task):
         for k, side in enumerate(sides[2:], start=1):
             slots |= {f"term {i} {k}": Column(row, _MORE_TABLE) for i, row in enumerate(side)}
         slots["query"] = Column(names[query, column], _NAME_TABLE)
+        slots["modulus"] = Column(np.zeros(count, np.uint8), Table([str(self.modulus)]))
         numbers = np.arange(self.modulus, dtype=np.uint16) + np.uint16(len(NAMES))
         choices = np.repeat(numbers[:, None], count, axis=1)
         controlled = self.control != "none"
@@ -233,9 +230,9 @@ class SymbolicIGSM(Task):
         for i in range(self.symbols):
             value = "".join(slot(f"term {i} {k}") for k in range(self.max_terms))
             lines.append({"name": slot(f"name {i}"), "value": value})
-        return {"lines": lines, "query": slot("query"), "modulus": self.modulus}
+        return {"lines": lines, "query": slot("query"), "modulus": slot("modulus")}
 
-    def splits_of(self, prompts: list[str], targets: list[str]) -> list[str]:
+    def splits_of(self, prompts: list[str]) -> list[str]:
         index = {name: i for i, name in enumerate(NAMES)}
         names, values = [], []
         for prompt in prompts:
@@ -244,6 +241,4 @@ class SymbolicIGSM(Task):
             names.append([name for name, _ in constants])
             values.append([value for _, value in constants])
         ranks = np.array(values, np.uint32).T
-        if self.control == "shuffled":
-            ranks = np.roll(ranks, 1, axis=0)
         return self.partition.split_of(ranks, [*np.array(names, np.uint16).T])

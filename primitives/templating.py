@@ -28,6 +28,27 @@ MAX_LENGTH = 1_000_000  # characters; a template that writes more is refused
 _MARK = re.compile("\ue000(\\d+)\ue001")
 
 
+class _Watched(str):
+    """A marker that notices when a template looks at a value instead of writing it."""
+
+    touched = False
+
+    @staticmethod
+    def _noticing(method: Any) -> Any:
+        def noticing(self: str, *given: Any) -> Any:
+            _Watched.touched = True
+            return method(self, *given)
+
+        return noticing
+
+
+_LOOKS = "eq ne lt le gt ge hash len contains getitem iter add mul mod"
+for _name in _LOOKS.split():
+    setattr(_Watched, f"__{_name}__", _Watched._noticing(getattr(str, f"__{_name}__")))
+for _name in ("__int__", "__float__"):  # the filters int and float
+    setattr(_Watched, _name, _Watched._noticing(lambda self: int(str(self))))
+
+
 @dataclass(frozen=True)
 class Template:
     """A template's text and the name errors call it by."""
@@ -55,6 +76,7 @@ class Template:
     def _compiled(self) -> jinja2.Template:
         # a user's template is untrusted text: it gets the sandbox and no loader
         environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
+        del environment.filters["random"], environment.globals["lipsum"]  # prompts are fixed
         try:
             return environment.from_string(self.source)
         except jinja2.TemplateSyntaxError as error:
@@ -84,6 +106,8 @@ class Template:
             raise InputError(f"template {self.name}: {error or type(error).__name__}") from error
         if any(character in text for character in FORBIDDEN):
             raise InputError(f"template {self.name}: a prompt may not hold control characters")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InputError(f"template {self.name}: a prompt may not hold lone surrogates")
         return text
 
     def pieces(self, context: Context) -> list[Piece] | None:
@@ -92,29 +116,27 @@ class Template:
         Raises:
             InputError: a slot is missing: the prompt would lose a part of the question.
         """
-        slots: list[str] = []
-
-        def mark(slot: str) -> str:
-            if slot not in slots:
-                slots.append(slot)
-            return f"\ue000{slots.index(slot)}\ue001"
-
-        text = self.render(context(mark))
+        slots: dict[str, int] = {}
+        _Watched.touched = False
+        text = self.render(
+            context(lambda slot: _Watched(f"\ue000{slots.setdefault(slot, len(slots))}\ue001"))
+        )
         # other values, of another length, must come out at the same places
-        other = self.render(context(lambda slot: f"Q\ue000{slots.index(slot)}\ue001q"))
-        if _MARK.sub(r"Q\g<0>q", text) != other:
+        other = self.render(context(lambda slot: f"Q\ue000{slots[slot]}\ue001q"))
+        if _Watched.touched or _MARK.sub(r"Q\g<0>q", text) != other:
             return None
         parts = _MARK.split(text)
         if "\ue000" in "".join(parts[::2]):
             return None
-        found = [int(index) for index in parts[1::2]]
-        for index, slot in enumerate(slots):
+        names = list(slots)
+        found = {int(index) for index in parts[1::2]}
+        for index, slot in enumerate(names):
             if index not in found:
                 raise InputError(f"template {self.name}: it loses '{slot}'")
         pieces: list[Piece] = []
         for i, part in enumerate(parts):
             if i % 2:
-                pieces.append(Slot(slots[int(part)]))
+                pieces.append(Slot(names[int(part)]))
             elif part:
                 pieces.append(part.encode())
         return pieces

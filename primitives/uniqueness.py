@@ -7,13 +7,14 @@ order is that of the index, the file is still a pure function of its coordinates
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .items import Source
+from .items import Batch, Item, Source
 
 ALWAYS_HASHED = 2**22  # items; 8 bytes each
 NEGLIGIBLE = 1e-9  # expected repeats below which a larger count is not hashed
@@ -27,6 +28,11 @@ class Selection:
 
     stop: int
     repeats: NDArray[np.uint64]
+
+    def blocks(self, source: Source) -> Iterator[Batch]:
+        """The selected items, a chunk at a time."""
+        for batch in source.batches(0, self.stop):
+            yield batch.without(self.repeats)
 
 
 def everything(count: int) -> Selection:
@@ -74,3 +80,9 @@ def select(source: Source, count: int) -> Selection:
     repeated = np.ones(stop, bool)
     repeated[kept] = False
     return Selection(stop, np.flatnonzero(repeated).astype(np.uint64))
+
+
+def different(source: Source, count: int) -> list[Item]:
+    """The first ``count`` different items of ``source``."""
+    check_capacity(source, count)
+    return [item for batch in select(source, count).blocks(source) for item in batch.items()]

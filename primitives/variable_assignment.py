@@ -24,8 +24,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .bits import Array, Partition, deal, distinct, falling, ranks_of, smallest
-from .errors import InputError, unknown, whole
+from .bits import Array, Partition, deal, distinct, falling, ranks_of, smallest, unused
+from .errors import InputError, flag, one_of, whole
 from .items import CONTROLS, Content, Task, register
 from .text import Column, Table
 
@@ -66,10 +66,10 @@ class VariableAssignment(Task):
         order: ``layered`` as in the paper; ``causal`` mixes the lines but binds every name
             before its use; ``shuffled`` mixes them freely.
         distractors: further aliases, of any name, that nothing refers to.
-        name_length: letters a name; by default the fewest that give enough names.
-        control: ``cut`` binds the base value of the queried chain to another name, so that
-            the answer cannot be derived; ``shuffled`` passes each value to another chain, so
-            that the right answer changes. All else stays the same.
+        name_length: letters a name; by default the fewest that leave a name over.
+        control: ``cut`` binds the base values to other names, so that no value can be traced
+            to the query; ``shuffled`` passes each value to another chain, so that the right
+            answer changes. All else stays the same.
 
     >>> from growloop.primitives import generate
     >>> item = generate("variable_assignment", count=1, style="basic", depth=0)[0]
@@ -93,12 +93,10 @@ class VariableAssignment(Task):
     summary: ClassVar[str] = "resolve a variable through a chain of assignments"
 
     def __post_init__(self) -> None:
-        if self.style not in STYLES:
-            raise unknown("style", self.style, STYLES)
-        if self.order not in ORDERS:
-            raise unknown("order", self.order, ORDERS)
-        if self.control not in CONTROLS:
-            raise unknown("control", self.control, CONTROLS)
+        one_of("style", self.style, STYLES)
+        one_of("order", self.order, ORDERS)
+        one_of("control", self.control, CONTROLS)
+        flag("distinct_values", self.distinct_values)
         whole("depth", self.depth, 0, 10**6)
         whole("chains", self.chains, 2, MAX_CHAINS)
         whole("distractors", self.distractors, 0, 10**4)
@@ -111,21 +109,17 @@ class VariableAssignment(Task):
             )
         if self.control == "cut" and not self.distinct_values:
             raise InputError("control 'cut' needs distinct_values: else the value still shows")
-        if self.name_length is None:  # one to spare, so that a cut item is the same item
-            lengths, spare = range(1, 4), 1
-        else:
-            length = whole("name_length", self.name_length, 1, 3)
-            lengths, spare = range(length, length + 1), int(self.control == "cut")
-        for length in lengths:
-            if len(_names(length)) >= self.name_count + spare:
-                break
-        else:
+        if self.name_length is None:
+            lengths = [n for n in (1, 2, 3) if len(_names(n)) > self.name_count] or [3]
+            object.__setattr__(self, "name_length", lengths[0])
+        length = whole("name_length", self.name_length, 1, 3)
+        needed = self.name_count + (self.chains if self.control == "cut" else 0)
+        if needed > self._population:
             raise InputError(
-                f"depth {self.depth} with {self.chains} chains and {self.distractors} "
-                f"distractors needs {self.name_count + spare:,} names, but there are "
-                f"{len(_names(length)):,} of {length} letter{'s' * (length > 1)}"
+                f"depth {self.depth} with {self.chains} chains, {self.distractors} distractors "
+                f"and control {self.control} needs {needed:,} names, but there are "
+                f"{self._population:,} of {length} letter{'s' * (length > 1)}"
             )
-        object.__setattr__(self, "name_length", length)
         _ = self.partition.tail  # refuses a space too small to divide
 
     @property
@@ -171,6 +165,8 @@ class VariableAssignment(Task):
         # c chains without an order, distractors likewise, one of c queries
         stated = comb(self._population, c) * prod(self.partition.ranges) * aliases * parents * c
         stated //= factorial(self.distractors)
+        if self.order != "layered":  # a distractor may look like a link of a chain
+            stated //= (self.distractors + 1) ** c
         orders: int
         if self.order == "layered":
             orders = factorial(c) ** (self.depth + 1) * factorial(self.distractors)
@@ -206,10 +202,10 @@ class VariableAssignment(Task):
             start += len(sizes)
 
         pick = distinct if self.name_count <= MANY else deal
-        picks = pick(np.concatenate([drawn["names"], drawn["spare"]]), self._population)
+        picks = pick(drawn["names"], self._population)
         base = np.sort(picks[:c], axis=0)  # ascending: the canonical order of the chains
         names = np.concatenate([base, picks[c : c * (depth + 1)]]).reshape(depth + 1, c, count)
-        extra, spare = picks[self.chains * (depth + 1) : -1], picks[-1]
+        extra = picks[c * (depth + 1) :]
 
         ranks = self.partition.ranks(drawn["values"], [*base], split)
         query = drawn["query"][0].astype(np.intp)
@@ -231,8 +227,10 @@ class VariableAssignment(Task):
         shown = names.astype(code)
         right = np.concatenate([values.astype(code)[None] + code(self._population), shown[:-1]])
         if self.control == "cut":
+            free = self._population - self.name_count
+            ranks = (drawn["spare"] + np.arange(c, dtype=np.uint32)[:, None]) % np.uint32(free)
             shown = shown.copy()
-            shown[0, query, column] = spare
+            shown[0] = unused(picks, ranks, self._population)
         if self.order == "layered":
             orders = drawn["orders"].reshape(depth + 1, c, count).swapaxes(0, 1)
             order = distinct(orders.reshape(c, -1), c).reshape(c, depth + 1, count).swapaxes(0, 1)
@@ -290,29 +288,15 @@ class VariableAssignment(Task):
         ]
         return {"lines": lines, "query": slot("query"), "depth": self.depth}
 
-    def splits_of(self, prompts: list[str], targets: list[str]) -> list[str]:
+    def splits_of(self, prompts: list[str]) -> list[str]:
+        index = {name: i for i, name in enumerate(_names(self.name_length or 1))}
         names, values = [], []
-        for prompt, target in zip(prompts, targets, strict=True):
-            base = self._base(prompt, target)
+        for prompt in prompts:
+            bound = re.findall(r"(?m)^([a-z]+) ?= ?(-?\d+)$", prompt)
+            base = sorted((index[name], int(value) - self.low) for name, value in bound)
             names.append([name for name, _ in base])
             values.append([value for _, value in base])
         picks = np.array(values, np.int64).T.astype(smallest(self.values))
-        if self.control == "shuffled":
-            picks = np.roll(picks, 1, axis=0)
         ranks = ranks_of(picks) if self.distinct_values else picks
         code = smallest(self._population)
         return self.partition.split_of(ranks, [*np.array(names, np.int64).T.astype(code)])
-
-    def _base(self, prompt: str, target: str) -> list[tuple[int, int]]:
-        """Codes of the base bindings in the order of the names, before any control."""
-        bound = dict(re.findall(r"(?m)^([a-z]+) ?= ?(\S+)$", prompt))
-        base = {name: value for name, value in bound.items() if not value.isalpha()}
-        if self.control == "cut":  # the name that is used but never bound had the target
-            asked = re.findall(r"([a-z]+)(?==____)|value of ([a-z]+)\?", prompt)
-            used = {v for v in bound.values() if v.isalpha()} | {a or b for a, b in asked}
-            base = {n: v for n, v in base.items() if v != target}
-            base |= dict.fromkeys(used - bound.keys(), target)
-        index = {name: i for i, name in enumerate(_names(self.name_length or 1))}
-        if len(base) != self.chains or not base.keys() <= index.keys():
-            raise ValueError("not a prompt of this task")
-        return sorted((index[name], int(value) - self.low) for name, value in base.items())

@@ -6,20 +6,22 @@ independent solver from the prompt alone; its choices, its uniqueness and its sp
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import InputError, unknown
-from .items import TASKS, Item, Source, make_task
+from .items import MAX_INDEX, TASKS, Item, Source, make_task
 from .solvers import solve
 from .templating import Template
+from .uniqueness import NEGLIGIBLE, Hashes, expected_repeats, select
 
 FIELDS: dict[str, type] = {
     "id": str,
@@ -42,7 +44,7 @@ class Verdict:
     """The findings about one or more files.
 
     ``bad`` holds the first problems as ``(place, reason)``, ``problems`` counts all of them, and
-    ``fingerprints`` gives the SHA-256 of the JSON lines of each file.
+    ``fingerprints`` gives the SHA-256 of the items of each file as JSON lines.
     """
 
     lines: int = 0
@@ -73,6 +75,11 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
+def _is_parquet(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) == b"PAR1" or path.suffix == ".parquet"
+
+
 def _jsonl(path: Path) -> Iterator[tuple[bytes, Any]]:
     with open(path, "rb") as file:
         for line in file:
@@ -87,16 +94,24 @@ def _parquet(path: Path) -> Iterator[tuple[bytes, Any]]:
 
     pa = _pyarrow()
     try:
-        file = pa.parquet.ParquetFile(path)
-        for batch in file.iter_batches(RUN):
+        for batch in pa.parquet.ParquetFile(path).iter_batches(RUN):
             for row in batch.to_pylist():
-                try:
+                with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError):
                     row["params"] = json.loads(row["params"])
-                    yield json.dumps(row, ensure_ascii=False).encode() + b"\n", row
-                except (KeyError, TypeError, ValueError) as error:
-                    yield b"", error
-    except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a whole Parquet file: {error}") from error
+                yield b"\n", row
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is not a whole Parquet file: {reason}") from error
+
+
+def _canonical(row: object) -> bytes | None:
+    """A line as it was written, however its JSON is spaced now."""
+    if not isinstance(row, dict):
+        return None
+    try:
+        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    except (TypeError, ValueError, RecursionError):  # bytes in Parquet, lone surrogates
+        return None
 
 
 class _Remaker:
@@ -125,7 +140,7 @@ class _Remaker:
             if self.template is None:
                 raise InputError("made with an own template: give it with --template")
             template = self.template
-        if str(params.get("words", "")).startswith("sha256:"):
+        if params.get("words") not in (None, "random", "real"):  # a digest; never a path to open
             if self.words is None:
                 raise InputError("made with an own word list: give it with --words")
             params["words"] = self.words
@@ -165,14 +180,14 @@ def _choices(row: dict[str, Any]) -> str | None:
     return None
 
 
-def _answer(row: dict[str, Any]) -> str | None:
+def _answer(item: Item) -> str | None:
     """What the independent solver objects to, if anything."""
-    found = solve(row["task"], row["prompt"])
-    if row["params"].get("control") == "cut":
+    found = solve(item.task, item.prompt)
+    if item.params["control"] == "cut":
         return None if found is None else f"the chain is not cut: the answer is {found}"
     if found is None:
         return "the answer cannot be derived from the prompt"
-    return None if found == row["target"] else f"the answer is {found}, not {row['target']}"
+    return None if found == item.target else f"the answer is {found}, not {item.target}"
 
 
 def _runs(rows: Iterable[tuple[bytes, Any]]) -> Iterator[list[tuple[int, bytes, Any]]]:
@@ -201,7 +216,7 @@ def _remade(source: Source, indices: Sequence[int]) -> dict[int, Item]:
 
 
 def verify(
-    paths: Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path],
     *,
     template: Template | None = None,
     words: str | None = None,
@@ -217,34 +232,96 @@ def verify(
     Raises:
         InputError: a path cannot be read at all.
     """
+    paths = [paths] if isinstance(paths, (str, Path)) else paths
+    if not paths:
+        raise InputError("no files to verify")
     verdict = Verdict(most=most)
     remaker = _Remaker(template, words)
-    hashes: list[NDArray[np.uint64]] = []
+    hashes: list[Hashes] = []
     places: list[tuple[str, int]] = []  # file and its number of lines
-    files = [file for path in paths for file in _files(Path(path))]
-    for file in files:
-        digest = hashlib.sha256()
-        count = 0
+    for path in map(Path, paths):
         try:
-            for run in _runs(_parquet(file) if file.suffix == ".parquet" else _jsonl(file)):
-                for _, line, _ in run:
-                    digest.update(line)
-                hashes.append(_check_run(str(file), run, remaker, verdict))
-                count += len(run)
+            for file in _files(path):
+                hashes += _check_file(file, remaker, verdict, places)
+            if path.is_dir():
+                _check_card(path, verdict)
         except OSError as error:
-            raise InputError(f"cannot read {file}: {error.strerror or error}") from error
-        if not count:
-            verdict.report(str(file), "holds no items")
-        verdict.lines += count
-        verdict.fingerprints[str(file)] = digest.hexdigest()
-        places.append((str(file), count))
+            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     _check_repeats(np.concatenate([np.zeros(0, np.uint64), *hashes]), places, verdict)
     return verdict
 
 
+def _check_file(
+    file: Path, remaker: _Remaker, verdict: Verdict, places: list[tuple[str, int]]
+) -> list[Hashes]:
+    """Check one file by itself; the prompt hashes of its lines."""
+    digest = hashlib.sha256()
+    count, hashes = 0, []
+    order = _Order()
+    for run in _runs(_parquet(file) if _is_parquet(file) else _jsonl(file)):
+        for _, line, row in run:
+            digest.update(_canonical(row) or line)
+        hashes.append(_check_run(str(file), run, remaker, verdict, order))
+        count += len(run)
+    if not count:
+        verdict.report(str(file), "holds no items")
+    for source, indices in order.indices.values():
+        _check_order(str(file), source, indices, verdict)
+    verdict.lines += count
+    verdict.fingerprints[str(file)] = digest.hexdigest()
+    places.append((str(file), count))
+    return hashes
+
+
+def _check_order(file: str, source: Source, indices: list[int], verdict: Verdict) -> None:
+    """The items of a source in a file must be its first different ones, in order."""
+    if expected_repeats(source, len(indices)) < NEGLIGIBLE:
+        expected = range(len(indices))
+    elif 2 * len(indices) <= source.task.capacity(source.split):
+        selection = select(source, len(indices))
+        repeats = set(selection.repeats.tolist())
+        expected = [i for i in range(selection.stop) if i not in repeats]
+    else:
+        verdict.report(file, f"more items than split {source.split} can give")
+        return
+    for found, wanted in zip(indices, expected, strict=True):
+        if found != wanted:
+            reason = f"item {found} stands where item {wanted} of its source belongs"
+            verdict.report(file, f"{reason}: lines are missing, added or out of order")
+            return
+
+
+def _check_card(folder: Path, verdict: Verdict) -> None:
+    """The splits of a data set folder must be those its card lists, unchanged."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return
+    listed = re.findall(r"(?m)^\| (\w+) \| [\d,]+ \| `([0-9a-f]{64})` \|", card.read_text("utf-8"))
+    for split, fingerprint in listed:
+        file = folder / "data" / f"{split}.jsonl"
+        if not file.is_file():
+            verdict.report(str(file), "is missing, though the card lists it")
+        elif verdict.fingerprints[str(file)] != fingerprint:
+            verdict.report(str(file), "is not the file the card lists")
+
+
+@dataclass
+class _Order:
+    """The indices of each source's items as a file holds them."""
+
+    indices: dict[int, tuple[Source, list[int]]] = field(default_factory=dict)
+
+    def add(self, source: Source, index: int) -> None:
+        self.indices.setdefault(id(source), (source, []))[1].append(index)
+
+
 def _check_run(
-    file: str, run: list[tuple[int, bytes, Any]], remaker: _Remaker, verdict: Verdict
-) -> NDArray[np.uint64]:
+    file: str,
+    run: list[tuple[int, bytes, Any]],
+    remaker: _Remaker,
+    verdict: Verdict,
+    order: _Order,
+) -> Hashes:
     """Check lines by themselves; their prompt hashes, 0 for what is not an item."""
     hashes = np.zeros(len(run), np.uint64)
     by_source: dict[int, tuple[Source, list[int]]] = {}
@@ -264,6 +341,7 @@ def _check_run(
                 problem = str(error)
             else:
                 by_source.setdefault(id(source), (source, []))[1].append(k)
+                order.add(source, row["index"])
         if problem is not None:
             verdict.report(place, problem)
     for source, members in by_source.values():
@@ -275,29 +353,36 @@ def _check_items(
     file: str, lines: list[tuple[int, bytes, Any]], source: Source, verdict: Verdict
 ) -> None:
     """Check well-formed lines of one source against what it makes."""
-    inside = [row["index"] for _, _, row in lines if 0 <= row["index"] < 2**62]
+    inside = [row["index"] for _, _, row in lines if 0 <= row["index"] < MAX_INDEX]
     remade = _remade(source, inside)
+    # only the packaged wording can be read back
+    readable = _remade(source.packaged, inside) if source.own_template else remade
+    original = readable
+    if source.task != source.task.uncontrolled:
+        original = _remade(source.uncontrolled, inside)
+    splits = dict(
+        zip(original, source.task.splits_of([i.prompt for i in original.values()]), strict=True)
+        if original
+        else ()
+    )
     for number, _, row in lines:
-        place = f"{file}, line {number}"
-        item = remade.get(row["index"])
-        if item is None or row != item.record():
+        place, index = f"{file}, line {number}", row["index"]
+        item = remade.get(index)
+        if item is None or json.dumps(row, sort_keys=True) != json.dumps(
+            item.record(), sort_keys=True
+        ):
             differing = [n for n, v in item.record().items() if row.get(n) != v] if item else []
             what = f"field '{differing[0]}'" if differing else "it"
             verdict.report(place, f"not the item of its coordinates: {what} differs")
             continue
-        if source.own_template is not None:
-            continue  # only the packaged prompts can be read back
-        problem = _answer(row)
-        if problem is None:
-            [split] = source.task.splits_of([row["prompt"]], [row["target"]])
-            problem = None if split == row["split"] else f"the item belongs to split {split}"
+        problem = _answer(readable[index])
+        if problem is None and splits[index] != row["split"]:
+            problem = f"the item belongs to split {splits[index]}"
         if problem is not None:
             verdict.report(place, problem)
 
 
-def _check_repeats(
-    hashes: NDArray[np.uint64], places: list[tuple[str, int]], verdict: Verdict
-) -> None:
+def _check_repeats(hashes: Hashes, places: list[tuple[str, int]], verdict: Verdict) -> None:
     """Report every line whose prompt an earlier one has."""
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]

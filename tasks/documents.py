@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..primitives import Item, Source, Task, fingerprint
-from ..primitives.uniqueness import check_capacity, select
+from ..primitives import Item, Source, Task, different, fingerprint
 from .catalog import FEWSHOT_POOL, ITEMS, SHOTS, resolve
 
 
@@ -14,28 +13,17 @@ def _document(item: Item) -> dict[str, Any]:
     return {name: getattr(item, name) for name in fields}
 
 
-def items(task: Task, split: str, count: int, seed: int = 0) -> list[Item]:
-    """The first ``count`` different items of a split."""
-    source = Source(task, split, seed)
-    check_capacity(source, count)
-    selection = select(source, count)
-    repeats = set(selection.repeats.tolist())
-    return [item for item in source.items(0, selection.stop) if item.index not in repeats]
-
-
 def splits(task: Task, count: int = ITEMS, seed: int = 0) -> dict[str, Any]:
     """The test and few-shot splits as ``datasets.Dataset`` with ``count`` test items."""
     import datasets
 
     # a small task may have fewer examples to draw shots from
     pool = min(FEWSHOT_POOL, task.capacity("fewshot") // 2)
-    found = {
-        "test": items(task, "test", count, seed),
-        "fewshot": items(task, "fewshot", pool, seed),
-    }
     return {
-        split: datasets.Dataset.from_list([_document(item) for item in members])
-        for split, members in found.items()
+        split: datasets.Dataset.from_list(
+            [_document(item) for item in different(Source(task, split, seed), size)]
+        )
+        for split, size in (("test", count), ("fewshot", pool))
     }
 
 

@@ -31,21 +31,8 @@ def refused(*arguments: str) -> str:
 
 def test_the_command_of_the_readme_writes_what_it_says(tmp_path: Path) -> None:
     out = tmp_path / "va.jsonl"
-    options = [
-        "--style",
-        "code",
-        "--depth",
-        "2",
-        "--count",
-        "1000",
-        "--seed",
-        "0",
-        "--split",
-        "test",
-        "--format",
-        "jsonl",
-    ]
-    result = run("generate", "variable_assignment", *options, "--out", str(out))
+    options = "--style=code --depth=2 --count=1000 --seed=0 --split=test --format=jsonl"
+    result = run("generate", "variable_assignment", *options.split(" "), "--out", str(out))
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(rows) == 1000
@@ -125,6 +112,12 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
         (["generate", "addition", "--operands", "2", "-n", "300000", "-o", "x"], "holds 200,000"),
         (["verify", "none.jsonl"], "there is no file"),
         (["verify"], "Missing argument"),
+        (["verify", "a" * 300], "File name too long"),
+        (["tasks", "show", "copying", "-p", "depht=3"], "did you mean 'depth'"),
+        (["tasks", "show", "reasoning_primitives"], "is a group"),
+        (["generate", "copying", "--template", "", "-o", "x"], "cannot read template"),
+        (["generate", "copying", "--format", "", "-o", "x"], "unknown format"),
+        (["generate", "p_hop", "--length", "9999999", "-o", "x"], "length must be from"),
         (["tasks", "show", "copying_real_word"], "did you mean 'copying_real_words'"),
         (["tasks", "show", "copying", "-k", "-1"], "shots must be from 0"),
         (["tasks", "show", "variable_assignment:depht=2"], "did you mean 'depth'"),
@@ -138,7 +131,7 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
         (["eval", "--model", "m", "--batch-size", "big"], "batch size"),
         (["eval", "--model", "m", "-p", "dept=3"], "did you mean 'depth'"),
         (["eval", "--model", "m", "-t", "addition_2", "-n", "200000"], "at most half"),
-        (["eval", "--model", "m", "-t", "addition_2:digits=1", "-k", "9"], "examples to draw"),
+        (["eval", "--model", "m", "-t", "addition_2:digits=1", "-n", "5", "-k", "9"], "examples to draw"),
         (["eval", "--model", "m", "stray"], "unexpected argument 'stray'"),
         (["eval"], "Missing option"),
     ],
@@ -183,3 +176,13 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     result = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert json.loads(result.stdout)["index"] == 0
     assert "Traceback" not in result.stderr
+
+
+def test_a_full_device_is_one_sentence() -> None:
+    if not Path("/dev/full").exists():
+        return
+    for command in ("generate copying -n 100000 -o -", "tasks"):
+        shell = f"{sys.executable} -m growloop.cli {command} > /dev/full"
+        result = subprocess.run(shell, shell=True, capture_output=True, text=True)
+        assert result.returncode == 2
+        assert result.stderr.splitlines()[-1] == "Error: No space left on device"

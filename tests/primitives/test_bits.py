@@ -107,7 +107,7 @@ def test_within_a_split_every_value_is_as_likely_as_any_other() -> None:
 
 
 def test_a_space_too_small_to_divide_is_refused_with_its_size() -> None:
-    with pytest.raises(InputError, match="4 combinations cannot be divided into 4 splits"):
+    with pytest.raises(InputError, match="only 4 combinations of values, which cannot"):
         _ = Partition((2, 2)).tail
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections import Counter
 from typing import Any
 
@@ -13,8 +14,10 @@ from growloop.primitives import (
     SPLITS,
     STANDARD,
     TASKS,
+    Copying,
     InputError,
     Source,
+    VariableAssignment,
     generate,
     make_task,
     solve,
@@ -29,7 +32,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("variable_assignment", {"depth": 9, "style": "math"}),
     ("variable_assignment", {"depth": 30, "style": "code", "chains": 3}),
     ("variable_assignment", {"depth": 2, "order": "causal", "distractors": 4}),
-    ("variable_assignment", {"depth": 3, "order": "shuffled", "distractors": 2}),
+    ("variable_assignment", {"depth": 3, "order": "shuffled", "distractors": 1}),
     ("variable_assignment", {"depth": 1, "distractors": 7}),
     ("variable_assignment", {"low": -12, "high": 12, "chains": 2}),
     ("variable_assignment", {"low": 1, "high": 5}),
@@ -38,21 +41,27 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("copying", {"sequence_length": 40, "segment_length": 12}),
     ("copying", {"sequence_length": 2, "segment_length": 1, "word_length": 1}),
     ("copying", {"words": "real", "word_length": 5}),
-    ("p_hop", {"hops": 3, "length": 20, "alphabet": 9, "adjacent_repeats": True}),
+    ("p_hop", {"hops": 3, "length": 60, "alphabet": 9, "adjacent_repeats": True}),
     ("addition", {"operands": 2, "digits": 1}),
     ("symbolic_igsm", {"order": "causal"}),
     ("symbolic_igsm", {"order": "shuffled", "depth": 2, "width": 3, "max_terms": 1}),
     ("symbolic_igsm", {"depth": 30, "width": 2, "modulus": 11}),
     ("preschool_math", {"terms": 5, "low": -3, "high": 30}),
 ]
+
+
+def spent(params: dict[str, Any]) -> bool:
+    """Whether one-letter names leave too few over to bind the values to."""
+    return params.get("depth") == 4 or params.get("name_length") == 1
+
+
 CONTROLLED = [
     (name, {**params, "control": control})
     for name, params in CASES
     for control in ("cut", "shuffled")
     if name in ("variable_assignment", "symbolic_igsm", "preschool_math")
     or (name == "p_hop" and control == "shuffled")
-    if not (control == "cut" and params.get("distinct_values") is False)
-    if not (control == "cut" and params.get("name_length") == 1)
+    if not (control == "cut" and (params.get("distinct_values") is False or spent(params)))
 ]
 
 
@@ -74,8 +83,8 @@ def test_items_are_what_they_promise(name: str, params: dict[str, Any], split: s
             assert item.answer == item.original_answer
         else:
             assert found == item.target
-    prompts, targets = [i.prompt for i in items], [i.target for i in items]
-    assert src.task.splits_of(prompts, targets) == [split] * len(items)
+    prompts = [item.prompt for item in src.uncontrolled.items(0, 60)]
+    assert src.task.splits_of(prompts) == [split] * len(items)
     lines = src.batch(0, 60).lines().splitlines()
     assert [json.loads(line) for line in lines] == [item.record() for item in items]
 
@@ -89,12 +98,26 @@ def test_a_control_alters_the_same_item(name: str, params: dict[str, Any]) -> No
         assert before.prompt != after.prompt or params["control"] == "shuffled"
         assert len(before.prompt.split()) == len(after.prompt.split())
         assert after.original_answer is not None
-        assert before.target in after.choices or name == "preschool_math"
+        assert before.target == after.choices[after.original_answer]
         changed += before.target != after.target
     if params["control"] == "cut":
         assert changed == 0
     else:
         assert changed > 10  # a sum may come out the same
+        answers = [item.answer != item.original_answer for item in altered]
+        assert sum(answers) == changed
+
+
+def test_a_cut_item_cannot_be_solved_by_elimination() -> None:
+    # the names that are bound but used nowhere: all of them, so none stands out
+    for depth in (0, 1, 2, 3):
+        for item in source("variable_assignment", {"depth": depth, "control": "cut"}).items(0, 50):
+            bound = dict(line.split("=") for line in item.prompt.split("\n")[2:-1])
+            values = {name for name, value in bound.items() if value.isdigit()}
+            used = {value for value in bound.values() if value.isalpha()}
+            assert len(values) == 5
+            assert not values & used
+            assert item.prompt.split("\n")[-1].split("=")[0] not in values
 
 
 def test_shuffling_distinct_values_always_changes_the_answer() -> None:
@@ -153,7 +176,7 @@ def test_reordering_lines_does_not_move_an_item_to_another_split(order: str) -> 
     lines = [line for line in lines if line]
     for turn in range(len(lines)):
         moved = "\n".join([head, "", *lines[turn:], *lines[:turn], query])
-        assert src.task.splits_of([moved], [item.target]) == ["test"]
+        assert src.task.splits_of([moved]) == ["test"]
 
 
 def test_causal_lines_bind_every_name_before_its_use() -> None:
@@ -249,7 +272,12 @@ def test_the_capacity_counts_every_prompt_of_a_small_variable_assignment() -> No
         ("variable_assignment", {"control": "cut", "distinct_values": False}, "distinct_values"),
         ("p_hop", {"control": "cut"}, "cannot be cut"),
         ("p_hop", {"alphabet": 99}, "alphabet must be from 3 to 26"),
-        ("symbolic_igsm", {"depth": 1, "control": "cut"}, "needs depth 2"),
+        ("p_hop", {"hops": 16, "length": 64}, "16 hops over an alphabet of 4 need about 120"),
+        ("p_hop", {"adjacent_repeats": 1}, "adjacent_repeats must be true or false"),
+        ("copying", {"vocabulary": "x"}, "unknown parameter"),
+        ("copying", {"sequence_length": "9" * 5000}, "a whole number"),
+        ("variable_assignment", {"style": "a\nb"}, r"unknown style 'a\\nb'"),
+        ("variable_assignment", {"depth": 4, "control": "cut"}, "control cut needs 30 names"),
         ("symbolic_igsm", {"depth": 300}, "names"),
         ("addition", {"operands": 1}, "operands must be from 2"),
         ("preschool_math", {"low": 5, "high": 5}, "must be above low"),
@@ -281,6 +309,55 @@ def test_generate_is_the_first_items_of_a_source() -> None:
     ).items(0, 3)
 
 
+def test_generate_gives_no_item_twice_and_refuses_more_than_there_are() -> None:
+    items = generate("addition", 50, "train", operands=2, digits=2)
+    assert len({item.prompt for item in items}) == 50
+    with pytest.raises(InputError, match="holds 20 different items"):
+        generate("addition", 100, operands=2, digits=1)
+    for count in (0, -5, 1.5):
+        with pytest.raises(InputError, match="count"):
+            generate("addition", count)  # type: ignore[arg-type]
+
+
+def test_the_options_of_numeric_tasks_do_not_give_the_answer_away() -> None:
+    for name in ("addition_4", "preschool_math"):
+        ranks = Counter(
+            sorted(map(int, item.choices)).index(int(item.target))
+            for item in Source(standard_task(name), "train", 0).items(0, 5000)
+        )
+        assert all(850 < ranks[rank] < 1150 for rank in range(5))
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "pattern"),
+    [
+        ("preschool_math", {}, r"=(\d),"),
+        ("addition", {"operands": 2, "digits": 1}, r"(\d)"),
+        ("addition", {"operands": 3, "digits": 1}, r"(\d)"),
+        ("symbolic_igsm", {}, r":= (\d)\."),
+        ("variable_assignment", {"low": 1, "high": 5}, r"=(\d)"),
+    ],
+)
+def test_no_single_value_gives_the_split_away(
+    name: str, params: dict[str, Any], pattern: str
+) -> None:
+    values: list[set[tuple[int, str]]] = []
+    for split in SPLITS:
+        found = [re.findall(pattern, i.prompt) for i in source(name, params, split).items(0, 4000)]
+        values.append({(place, value) for row in found for place, value in enumerate(row)})
+    assert values.count(values[0]) == len(SPLITS) or name == "addition"
+    whole = set().union(*values)
+    assert all(len(seen) > 0.6 * len(whole) for seen in values)
+
+
+def test_reordering_lines_of_preschool_math_does_not_move_an_item() -> None:
+    src = source("preschool_math", {"terms": 3})
+    for item in src.items(0, 100):
+        *lines, expression, query = item.prompt.split(", ")
+        moved = ", ".join([*lines[::-1], expression, query])
+        assert src.task.splits_of([moved]) == ["test"]
+
+
 def test_a_word_file_counts_by_its_words(tmp_path: Any) -> None:
     words = [f"w{i:03}" for i in range(300)]
     (tmp_path / "a.txt").write_text("\n".join(words))
@@ -295,6 +372,20 @@ def test_every_task_is_registered_with_a_solver() -> None:
     from growloop.primitives.solvers import SOLVERS
 
     assert set(SOLVERS) == set(TASKS)
+
+
+def test_all_names_of_a_length_can_be_used() -> None:
+    params = {"chains": 2, "depth": 334, "name_length": 2}  # 670 names, and there are 670
+    [item] = source("variable_assignment", params).items(0, 1)
+    assert solve("variable_assignment", item.prompt) == item.target
+
+
+def test_parameters_given_as_objects_are_checked_too() -> None:
+    for wrong in ({"distinct_values": "false"}, {"depth": "2"}, {"style": None}):
+        with pytest.raises(InputError):
+            VariableAssignment(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError):
+        Copying(words=None)  # type: ignore[arg-type]
 
 
 def test_columns_hold_no_python_objects() -> None:

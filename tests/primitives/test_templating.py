@@ -32,6 +32,8 @@ def test_an_own_template_words_the_same_items() -> None:
         "{% for x in lines | sort(attribute='name') %}{{ x.name }}={{ x.value }} {% endfor %}"
         "{{ query }}",
         LINES + "{{ query }} {{ query | length }}",
+        LINES + "{{ query }}{% if query == 'q' %} RARE{% endif %}",
+        LINES + "{{ query }}{% if lines[0].value | int > 24 %} RARE{% endif %}",
     ],
 )
 def test_a_template_that_computes_with_values_is_rendered_by_jinja(text: str) -> None:
@@ -65,6 +67,9 @@ def _drawn(src: Source, index: int):  # type: ignore[no-untyped-def]
             "more than",
         ),
         (LINES + "{{ query }}\x01", "control characters"),
+        (LINES + "{{ query }}{{ '\\ud800' }}", "surrogates"),
+        (LINES + "{{ query }}{{ [1, 2] | random }}", "random"),
+        (LINES + "{{ query }}{{ lipsum() }}", "lipsum"),
         ("{% include 'x' %}", "loader"),
     ],
 )
@@ -79,6 +84,25 @@ def test_broken_templates_are_refused_in_one_sentence(text: str, message: str) -
 def test_a_template_that_loses_the_query_only_sometimes_is_refused() -> None:
     with pytest.raises(InputError, match="loses 'query'"):
         source(LINES + "{% if query > 'm' %}{{ query }}{% else %}#{% endif %}").items(0, 200)
+
+
+def test_numbers_that_the_question_needs_cannot_be_left_out() -> None:
+    for name, template, lost in (
+        ("p_hop", "{{ tokens | join(' ') }} ->", "hops"),
+        ("symbolic_igsm", LINES + "{{ query }}", "modulus"),
+    ):
+        with pytest.raises(InputError, match=f"loses '{lost}'"):
+            Source(make_task(name), "test", 0, Template("mine", template)).items(0, 1)
+
+
+def test_prompts_that_read_the_same_are_one_item_whatever_their_slots() -> None:
+    task = make_task("variable_assignment", {"chains": 2, "high": 112})
+    text = (
+        "{% for x in lines %}{{ x.name }}{% endfor %} "
+        "{% for x in lines %}{{ x.value }}{% endfor %} {{ query }}"
+    )
+    batch = Source(task, "test", 0, Template("mine", text)).batch(0, 20_000)
+    assert len(set(batch.hashes().tolist())) == len(set(batch.prompts()))
 
 
 def test_unreadable_template_files_are_refused(tmp_path: Path) -> None:

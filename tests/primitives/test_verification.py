@@ -61,6 +61,7 @@ def set_to(**fields: Any) -> Callable[[dict[str, Any]], None]:
         (lambda row: row.pop("prompt") and None, "field 'prompt' is missing"),
         (set_to(prompt="Fill in blank:\n\n"), "field 'prompt' differs"),
         (set_to(index=10**9), "not the item of its coordinates"),
+        (lambda row: row.update(seed=0.0), "field 'seed' has the wrong type"),
         (set_to(index=-1), "not the item of its coordinates"),
         (set_to(index=2**70), "not the item of its coordinates"),
         (set_to(seed=1), "not the item of its coordinates"),
@@ -93,6 +94,10 @@ def test_a_truncated_file_is_found(tmp_path: Path) -> None:
     for cut in (1, 30):
         path.write_bytes(whole[:-cut])
         assert verify([path]).bad[0][0] == f"{path}, line 50"
+    lines = whole.splitlines(keepends=True)
+    for damaged in (lines[:20] + lines[21:], lines[1:], lines[::-1], lines + lines[3:4]):
+        path.write_bytes(b"".join(damaged))
+        assert "missing, added or out of order" in " ".join(r for _, r in verify([path]).bad)
     path.write_bytes(b"")
     assert verify([path]).bad == [(str(path), "holds no items")]
 
@@ -104,7 +109,7 @@ def test_junk_lines_are_reported(tmp_path: Path, junk: bytes) -> None:
     path = written(tmp_path / "a.jsonl")
     path.write_bytes(path.read_bytes() + junk)
     verdict = verify([path])
-    assert [place for place, _ in verdict.bad] == [f"{path}, line 51"]
+    assert f"{path}, line 51" in [place for place, _ in verdict.bad]
 
 
 def test_repeats_are_found_within_and_between_files(tmp_path: Path) -> None:
@@ -114,10 +119,10 @@ def test_repeats_are_found_within_and_between_files(tmp_path: Path) -> None:
     a.write_text("".join([*lines, lines[3]]))
     b.write_text(b.read_text() + lines[7])
     verdict = verify([a, b])
-    assert sorted(verdict.bad) == [
+    assert {
         (f"{a}, line 51", f"the same item as {a}, line 4"),
         (f"{b}, line 51", f"the same item as {a}, line 8"),
-    ]
+    } < set(verdict.bad)
 
 
 def test_only_the_first_problems_are_kept_but_all_are_counted(tmp_path: Path) -> None:
@@ -141,6 +146,40 @@ def test_an_own_template_and_word_list_are_asked_for(tmp_path: Path) -> None:
     other = Template("other", template.source + " ")
     found = verify([tmp_path / "a.jsonl"], template=other, words=str(words))
     assert "not those the file was made with" in found.bad[0][1]
+
+
+def test_a_data_set_folder_is_held_against_its_card(tmp_path: Path) -> None:
+    sources = [Source(make_task("copying"), split, 0) for split in ("train", "test")]
+    export(sources, 30, tmp_path / "d", "datasets")
+    assert verify(tmp_path / "d").ok
+    file = tmp_path / "d" / "data" / "test.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:20]))
+    assert verify(tmp_path / "d").bad == [(str(file), "is not the file the card lists")]
+    file.unlink()
+    assert verify(tmp_path / "d").bad == [(str(file), "is missing, though the card lists it")]
+
+
+def test_a_data_line_cannot_name_a_file_to_open(tmp_path: Path) -> None:
+    export([Source(make_task("copying"), "test", 0)], 5, tmp_path / "a.jsonl")
+    edit(tmp_path / "a.jsonl", 2, lambda row: row["params"].update(words="/etc/passwd"))
+    assert "give it with --words" in verify(tmp_path / "a.jsonl").bad[0][1]
+
+
+def test_the_format_is_known_by_content_not_by_name(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    export([Source(make_task("copying"), "test", 0)], 5, tmp_path / "a.pq", "parquet")
+    assert verify(tmp_path / "a.pq").ok
+
+
+def test_items_at_the_far_end_of_a_source_verify(tmp_path: Path) -> None:
+    item = Source(make_task("copying"), "test", 0)[2**63 - 2]
+    (tmp_path / "a.jsonl").write_text(json.dumps(item.record()) + "\n")
+    assert all("out of order" in reason for _, reason in verify(tmp_path / "a.jsonl").bad)
+
+
+def test_no_files_are_refused() -> None:
+    with pytest.raises(InputError, match="no files"):
+        verify([])
 
 
 def test_paths_that_hold_no_data_are_refused(tmp_path: Path) -> None:

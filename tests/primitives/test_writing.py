@@ -153,8 +153,52 @@ def test_a_file_is_not_replaced_by_a_folder_nor_a_folder_by_a_file(tmp_path: Pat
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="is not a folder"):
         export([Source(VA, "test", 0)], 5, tmp_path / "file", "datasets", force=True)
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match="is not a file"):
         export([Source(VA, "test", 0)], 5, tmp_path / "folder", force=True)
+
+
+def test_force_replaces_nothing_but_files_and_data_sets(tmp_path: Path) -> None:
+    thesis = tmp_path / "important" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("mine")
+    with pytest.raises(InputError, match="holds something else than a data set"):
+        export([Source(VA, "test", 0)], 5, thesis.parent, "datasets", force=True)
+    assert thesis.read_text() == "mine"
+    with pytest.raises(InputError, match="is not a file"):
+        export([Source(VA, "test", 0)], 5, "/dev/null", force=True)
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    export([Source(VA, "test", 0)], 5, tmp_path / "link", force=True)
+    assert (tmp_path / "link").is_symlink()
+    assert len(read(tmp_path / "target")) == 5
+
+
+def test_standard_output_is_never_rewound(tmp_path: Path) -> None:
+    out = tmp_path / "log"
+    out.write_text("precious\n")
+    command = [sys.executable, "-m", "growloop.cli", "generate", "addition", "--operands", "2"]
+    for seed in range(70, 73):
+        with open(out, "a") as file:
+            subprocess.run([*command, "-n", "900", "--seed", str(seed), "-o", "-"], stdout=file)
+    lines = out.read_text().splitlines()
+    assert lines[0] == "precious"
+    assert len(lines) == 1 + 3 * 900
+
+
+def test_a_terminated_export_removes_what_it_wrote(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "growloop.cli", "generate", "variable_assignment"]
+    command += ["--depth", "2", "-n", "50000000", "-o", str(tmp_path / "a.jsonl")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    for _ in range(400):
+        if list(tmp_path.iterdir()):
+            break
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait() == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
@@ -212,6 +256,15 @@ def test_an_interrupted_export_removes_what_it_wrote(tmp_path: Path) -> None:
         ({"format": "parquet", "out": "-"}, "standard output"),
         ({"workers": 0}, "workers must be from 1"),
         ({"sources": []}, "one split"),
+        ({"format": "parquet", "workers": 2}, "written by one process"),
+        ({"sources": [Source(VA, "test", s) for s in (0, 1)], "format": "datasets"}, "twice"),
+        (
+            {
+                "sources": [Source(VA, "test", 0), Source(make_task("copying"), "train", 0)],
+                "format": "datasets",
+            },
+            "holds one task",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(tmp_path: Path, arguments: Any, message: str) -> None:
