@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from ..primitives.errors import InputError, about, unknown
-from ..tasks.catalog import GROUPS, PATH, SHOTS, catalog, check_params, resolve
+from ..tasks.catalog import GROUPS, PATH, SHOTS, check_params, entries, resolve
 from .options import parse_params
 
 
@@ -30,13 +30,13 @@ def command(ctx: click.Context, path: bool, as_json: bool) -> None:
     if path:
         click.echo(str(PATH))
         return
-    entries = catalog()
+    listed = entries()
     if as_json:
-        click.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
+        click.echo(json.dumps([asdict(entry) for entry in listed], indent=2))
         return
-    width = max(len(entry.name) for entry in entries)
+    width = max(len(entry.name) for entry in listed)
     click.echo(f"{'task':{width}}  chance   capacity  v  fingerprint   what it asks")
-    for entry in entries:
+    for entry in listed:
         click.echo(
             f"{entry.name:{width}}  {entry.chance:6.3f}  {about(entry.capacity):>9}  "
             f"{entry.version}  {entry.fingerprint[:12]}  {entry.summary}"

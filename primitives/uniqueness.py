@@ -17,6 +17,7 @@ from .errors import InputError
 from .items import Batch, Item, Source
 
 ALWAYS_HASHED = 2**22  # items; 8 bytes each
+STEP = 2**20  # hashes looked up at a time
 NEGLIGIBLE = 1e-9  # expected repeats below which a larger count is not hashed
 
 Hashes = NDArray[np.uint64]
@@ -69,17 +70,38 @@ def select(source: Source, count: int) -> Selection:
     """The first ``count`` different items of ``source``, found by hashing them all."""
     hashes, stop = np.zeros(0, np.uint64), count
     while True:
-        new = [batch.hashes() for batch in source.batches(len(hashes), stop)]
-        hashes = np.concatenate([hashes, *new])
-        unique, first = np.unique(hashes, return_index=True)
-        if len(unique) >= count:
+        more = np.empty(stop, np.uint64)
+        done = len(hashes)
+        more[:done] = hashes
+        for batch in source.batches(done, stop):
+            more[done : done + len(batch)] = batch.hashes()
+            done += len(batch)
+        hashes = more
+        repeats = _repeats(hashes)
+        if stop - len(repeats) >= count:
             break
-        stop += 2 * (count - len(unique)) + 16
-    kept = np.sort(first)[:count]
-    stop = int(kept[-1]) + 1
-    repeated = np.ones(stop, bool)
-    repeated[kept] = False
-    return Selection(stop, np.flatnonzero(repeated).astype(np.uint64))
+        stop += 2 * (count + len(repeats) - stop) + 16
+    stop, last = count, -1
+    while stop != last:  # up to the last item needed, and no further
+        stop, last = count + int(np.searchsorted(repeats, stop)), stop
+    return Selection(stop, repeats[repeats < stop].astype(np.uint64))
+
+
+def _repeats(hashes: Hashes) -> NDArray[np.intp]:
+    """Where a hash stands that stood before, ascending; needs one copy of ``hashes``."""
+    ordered = np.sort(hashes)
+    several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    del ordered
+    if not len(several):
+        return np.zeros(0, np.intp)
+    found = []
+    for start in range(0, len(hashes), STEP):
+        part = hashes[start : start + STEP]
+        at = np.searchsorted(several, part).clip(max=len(several) - 1)
+        found.append(np.flatnonzero(several[at] == part) + start)
+    places = np.concatenate(found)
+    _, first = np.unique(hashes[places], return_index=True)
+    return np.delete(places, first)
 
 
 def different(source: Source, count: int) -> list[Item]:

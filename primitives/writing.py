@@ -111,6 +111,20 @@ def _blocks(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+class _Hashes:
+    """The prompt hashes of what is written, in one array; none if not worth comparing."""
+
+    def __init__(self, source: Source, selection: Selection) -> None:
+        count = selection.stop - len(selection.repeats)
+        self.all = np.empty(count if worth_hashing(source, count) else 0, np.uint64)
+        self._done = 0
+
+    def add(self, hashes: Hashes) -> None:
+        if len(self.all):
+            self.all[self._done : self._done + len(hashes)] = hashes
+            self._done += len(hashes)
+
+
 Write = Callable[[BinaryIO, Source, Selection], tuple[str, Hashes]]
 """Writes a selection; returns the fingerprint and the prompt hashes."""
 
@@ -131,6 +145,7 @@ def _write_different(
             raise RuntimeError("an item came twice against all odds")
         out.seek(0)
         out.truncate()
+        del hashes
         selection = select(source, count)
         fingerprint, hashes = write(out, source, selection)
         hashes.sort()
@@ -140,8 +155,7 @@ def _write_different(
 def _line_writer(progress: Progress, workers: int, method: str | None) -> Write:
     def write(out: BinaryIO, source: Source, selection: Selection) -> tuple[str, Hashes]:
         digest = hashlib.sha256()
-        hashes = [np.zeros(0, np.uint64)]
-        hashed = worth_hashing(source, selection.stop)
+        hashes = _Hashes(source, selection)
 
         def store(lines: bytes) -> None:
             out.write(lines)
@@ -153,11 +167,10 @@ def _line_writer(progress: Progress, workers: int, method: str | None) -> Write:
             for block in _blocks(source, selection, workers, method):
                 stored.result()
                 stored = thread.submit(store, block.lines)
-                if hashed:
-                    hashes.append(block.hashes)
+                hashes.add(block.hashes)
                 progress(block.stop)
             stored.result()
-        return digest.hexdigest(), np.concatenate(hashes)
+        return digest.hexdigest(), hashes.all
 
     return write
 
@@ -183,8 +196,7 @@ def _parquet_writer(progress: Progress) -> Write:
 
     def write(out: BinaryIO, source: Source, selection: Selection) -> tuple[str, Hashes]:
         digest = hashlib.sha256()
-        hashes = [np.zeros(0, np.uint64)]
-        hashed = worth_hashing(source, selection.stop)
+        hashes = _Hashes(source, selection)
         params = json.dumps(source.params)
         controlled = source.task.params["control"] != "none"
         schema = pa.schema([*fields, ("original_answer", number)] if controlled else fields)
@@ -194,10 +206,9 @@ def _parquet_writer(progress: Progress) -> Write:
                 rows = [item.record() | {"params": params} for item in kept.items()]
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema))
                 digest.update(kept.lines())
-                if hashed:
-                    hashes.append(kept.hashes())
+                hashes.add(kept.hashes())
                 progress(int(batch.indices[-1]) + 1)
-        return digest.hexdigest(), np.concatenate(hashes)
+        return digest.hexdigest(), hashes.all
 
     return write
 

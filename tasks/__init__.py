@@ -6,6 +6,6 @@ nor lm-eval.
 
 from __future__ import annotations
 
-from .catalog import GROUPS, PATH, Entry, catalog, resolve
+from .catalog import GROUPS, PATH, Entry, entries, resolve
 
-__all__ = ["GROUPS", "PATH", "Entry", "catalog", "resolve"]
+__all__ = ["GROUPS", "PATH", "Entry", "entries", "resolve"]

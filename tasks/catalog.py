@@ -41,16 +41,16 @@ class Entry:
     fingerprint: str
 
 
-def catalog() -> list[Entry]:
+def entries() -> list[Entry]:
     """The standard tasks."""
-    entries = []
+    found = []
     for name, (primitive, params) in STANDARD.items():
         task = make_task(primitive, params)
         digest = golden()[name]["sha256"]
-        entries.append(
+        found.append(
             Entry(name, task.summary, task.chance, task.capacity("test"), task.version, str(digest))
         )
-    return entries
+    return found
 
 
 def _parameters(name: str) -> set[str]:

@@ -131,7 +131,10 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
         (["eval", "--model", "m", "--batch-size", "big"], "batch size"),
         (["eval", "--model", "m", "-p", "dept=3"], "did you mean 'depth'"),
         (["eval", "--model", "m", "-t", "addition_2", "-n", "200000"], "at most half"),
-        (["eval", "--model", "m", "-t", "addition_2:digits=1", "-n", "5", "-k", "9"], "examples to draw"),
+        (
+            ["eval", "--model", "m", "-t", "addition_2:digits=1", "-n", "5", "-k", "9"],
+            "examples to draw",
+        ),
         (["eval", "--model", "m", "stray"], "unexpected argument 'stray'"),
         (["eval"], "Missing option"),
     ],

@@ -1,0 +1,56 @@
+"""Tiny random models with a byte tokenizer, saved as ordinary checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    # grouped heads, rotary positions
+    "llama": ("LlamaConfig", {"num_key_value_heads": 2}),
+    # learned positions
+    "gpt2": ("GPT2Config", {}),
+    # a window shorter than the prompts: branches must not be packed
+    "mistral-window": ("MistralConfig", {"num_key_value_heads": 2, "sliding_window": 48}),
+    # sliding and full layers in turn, scaled embeddings, soft-capped logits
+    "gemma2": ("Gemma2Config", {"num_key_value_heads": 2, "head_dim": 16, "sliding_window": 48}),
+    # positions by a bias on the attention scores, not by position ids
+    "bloom": ("BloomConfig", {}),
+    # parallel attention and MLP, partial rotary
+    "gpt_neox": ("GPTNeoXConfig", {}),
+}
+NAMES = {"GPT2Config": {"hidden_size": "n_embd", "num_hidden_layers": "n_layer"}}
+
+
+def save(kind: str, folder: Path, context: int = 2048) -> Path:
+    """A random checkpoint with its tokenizer in ``folder``."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate([*alphabet, "<eos>"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<eos>", bos_token="<eos>", pad_token="<eos>"
+    ).save_pretrained(folder)
+    name, extra = CONFIGS[kind]
+    sizes: dict[str, Any] = {
+        "vocab_size": len(vocabulary),
+        "hidden_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 96,
+        "max_position_embeddings": context,
+        "bos_token_id": 256,
+        "eos_token_id": 256,
+        "pad_token_id": 256,
+    }
+    torch.manual_seed(0)
+    config = getattr(transformers, name)(**{**sizes, **extra})
+    config.initializer_range = 0.2  # else all options score alike
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(folder)
+    return folder
