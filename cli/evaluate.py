@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import contextlib
 import json
 import shlex
 import sys
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..primitives.errors import InputError
+from ..primitives.errors import InputError, shown
 from .options import parse_params
 
 if TYPE_CHECKING:
@@ -29,11 +29,25 @@ def _forwarded(arguments: list[str]) -> dict[str, Any]:
         name, equals, value = flag[2:].partition("=")
         if not equals:
             value = rest.pop(0) if rest and not rest[0].startswith("--") else "True"
-        try:
-            found[name.replace("-", "_")] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            found[name.replace("-", "_")] = value
+        found[name.replace("-", "_")] = _value(value)
     return found
+
+
+def _value(text: str) -> Any:
+    """A number, true, false, none or JSON where ``text`` is that and nothing else."""
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    if text[:1] in ("{", "["):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{shown(text)} is not JSON") from error
+    for kind in (int, float):
+        with contextlib.suppress(ValueError, OverflowError):
+            if str(kind(text)) == text:  # a revision 4.10 stays a text
+                return kind(text)
+    return text
 
 
 def _batch_size(text: str) -> int | str:
@@ -133,8 +147,8 @@ def command(
 ) -> None:
     """Score a language model on tasks.
 
-    Options not listed here go to lm-eval, e.g. --apply_chat_template, --revision or
-    --trust_remote_code.
+    Options not listed here go to lm-eval and its Hugging Face model, e.g. --apply_chat_template,
+    --revision, --trust_remote_code or --model_args attn_implementation=eager.
 
     \b
     Examples:
@@ -142,8 +156,9 @@ def command(
       growloop eval --model ./checkpoint --tasks variable_assignment_code_d0,lambada_openai
       growloop eval --model ./checkpoint --tasks variable_assignment:style=code:depth=5
     """
-    from ..tasks.evaluate import evaluate, rows, save
+    from ..tasks.evaluate import check_out, evaluate, rows, save
 
+    check_out(out)
     results = evaluate(
         model,
         [name.strip() for name in tasks.split(",") if name.strip()],

@@ -62,7 +62,7 @@ class Growloop(click.Group):
             return super().main(args, *more, **extra)
         except OSError as error:
             click.echo(f"Error: {error.strerror or error}", err=True)
-            sys.stdout = None  # type: ignore[assignment]  # what is left in it cannot be written
+            sys.stdout = None  # what is left in it cannot be written
             sys.exit(2)
         except ValueError as error:
             from ..primitives.errors import InputError

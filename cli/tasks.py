@@ -45,6 +45,7 @@ def command(ctx: click.Context, path: bool, as_json: bool) -> None:
     for name, members in GROUPS.items():
         click.echo(f"  {name}: {', '.join(members)}")
     click.echo(
+        "\nFingerprint: SHA-256 of the first 10,000 test items (seed 0), here its beginning."
         "\nCapacity: different items of the test split. Parameters follow a name after colons,"
         "\ne.g. variable_assignment:style=code:depth=5."
     )
@@ -74,7 +75,7 @@ def show(name: str, shots: int, index: int, seed: int, param: tuple[str, ...]) -
         raise unknown("task", name, [*STANDARD, *TASKS])
     if not 0 <= shots <= 10_000:
         raise InputError(f"shots must be from 0 to 10000, not {shots}")
-    examples = Source(task, "fewshot", seed).items(0, shots)
+    examples = Source(task.uncontrolled, "fewshot", seed).items(0, shots)
     [item] = Source(task, "test", seed).items(index, index + 1)
     for example in examples:
         click.echo(f"{example.prompt}{task.delimiter}{example.target}\n")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import gcd, prod
@@ -55,6 +55,15 @@ def draw(
     scaled: NDArray[np.uint64] = np.multiply(lanes, bound, dtype=np.uint64, order="C")
     scaled >>= np.uint64(32)
     return scaled.astype(np.uint32)
+
+
+def parts(draws: Array, sizes: Mapping[str, Sequence[int]]) -> dict[str, Array]:
+    """The draws of an item by what they are for, given the ranges of each part in order."""
+    found, start = {}, 0
+    for name, ranges in sizes.items():
+        found[name] = draws[start : start + len(ranges)]
+        start += len(ranges)
+    return found
 
 
 def smallest(bound: int) -> type[np.unsignedinteger]:

@@ -113,8 +113,8 @@ class PreschoolMath(Task):
         letters = distinct(picked, LETTERS).astype(np.intp)
         names = np.sort(letters[:terms], axis=0)  # the canonical order of the variables
         query, others = letters[terms], letters[terms + 1 :]
-        values = self.partition.ranks(drawn, [*names.astype(np.uint8)], split)
-        values = values.astype(np.int64) + self.low
+        ranks = self.partition.ranks(drawn, [*names.astype(np.uint8)], split)
+        values = ranks.astype(np.int64) + self.low
         shown_order = distinct(shown_order, terms).astype(np.intp)
         sum_order = distinct(sum_order, terms).astype(np.intp)
         weight = 1 - 2 * signs.astype(np.int64)

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .bits import Array, Partition, deal, distinct, falling, unused
+from .bits import Array, Partition, deal, distinct, falling, parts, unused
 from .errors import InputError, one_of, whole
 from .items import CONTROLS, Content, Task, register
 from .text import Column, Table
@@ -141,10 +141,7 @@ class SymbolicIGSM(Task):
     def content(self, draws: Array, split: str) -> Content:
         width, count = self.width, draws.shape[1]
         column = np.arange(count)
-        drawn, start = {}, 0
-        for part, sizes in self._sizes(split).items():
-            drawn[part] = draws[start : start + len(sizes)]
-            start += len(sizes)
+        drawn = parts(draws, self._sizes(split))
         names = (distinct if self.symbols <= MANY else deal)(drawn["names"], len(NAMES)).copy()
         names[:width] = np.sort(names[:width], axis=0)  # the canonical order of the constants
         constants = self.partition.ranks(drawn["values"], [*names[:width]], split)

@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .bits import Array, Partition, deal, distinct, falling, ranks_of, smallest, unused
+from .bits import Array, Partition, deal, distinct, falling, parts, ranks_of, smallest, unused
 from .errors import InputError, flag, one_of, whole
 from .items import CONTROLS, Content, Task, register
 from .text import Column, Table
@@ -196,11 +196,7 @@ class VariableAssignment(Task):
 
     def content(self, draws: Array, split: str) -> Content:
         c, depth, count = self.chains, self.depth, draws.shape[1]
-        drawn, start = {}, 0
-        for part, sizes in self._sizes(split).items():
-            drawn[part] = draws[start : start + len(sizes)]
-            start += len(sizes)
-
+        drawn = parts(draws, self._sizes(split))
         pick = distinct if self.name_count <= MANY else deal
         picks = pick(drawn["names"], self._population)
         base = np.sort(picks[:c], axis=0)  # ascending: the canonical order of the chains

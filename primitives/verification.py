@@ -276,7 +276,7 @@ def _check_file(
 def _check_order(file: str, source: Source, indices: list[int], verdict: Verdict) -> None:
     """The items of a source in a file must be its first different ones, in order."""
     if expected_repeats(source, len(indices)) < NEGLIGIBLE:
-        expected = range(len(indices))
+        expected = list(range(len(indices)))
     elif 2 * len(indices) <= source.task.capacity(source.split):
         selection = select(source, len(indices))
         repeats = set(selection.repeats.tolist())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..primitives import Item, Source, Task, different, fingerprint
+from ..primitives import STANDARD, Item, Source, Task, different, fingerprint
+from ..primitives.errors import InputError
 from .catalog import FEWSHOT_POOL, ITEMS, SHOTS, resolve
 
 
@@ -13,17 +14,26 @@ def _document(item: Item) -> dict[str, Any]:
     return {name: getattr(item, name) for name in fields}
 
 
-def splits(task: Task, count: int = ITEMS, seed: int = 0) -> dict[str, Any]:
-    """The test and few-shot splits as ``datasets.Dataset`` with ``count`` test items."""
+def pool_size(task: Task, shots: int) -> int:
+    """How many examples shots are drawn from: a small task may have few."""
+    return min(max(FEWSHOT_POOL, shots + 1), task.capacity("fewshot") // 2)
+
+
+def splits(task: Task, count: int = ITEMS, seed: int = 0, shots: int = SHOTS) -> dict[str, Any]:
+    """The test and few-shot splits as ``datasets.Dataset`` with ``count`` test items.
+
+    A control is asked, never shown: the examples are those of the uncontrolled task.
+    """
     import datasets
 
-    # a small task may have fewer examples to draw shots from
-    pool = min(FEWSHOT_POOL, task.capacity("fewshot") // 2)
     return {
         split: datasets.Dataset.from_list(
-            [_document(item) for item in different(Source(task, split, seed), size)]
+            [_document(item) for item in different(Source(source, split, seed), size)]
         )
-        for split, size in (("test", count), ("fewshot", pool))
+        for source, split, size in (
+            (task, "test", count),
+            (task.uncontrolled, "fewshot", pool_size(task, shots)),
+        )
     }
 
 
@@ -34,10 +44,13 @@ def load(growloop: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     What was generated is written back into ``growloop``: it is a part of the task's
     configuration, and so of lm-eval's results.
     """
-    given = {k: v for k, v in metadata.items() if isinstance(v, (str, int, bool))}
-    task = resolve(growloop["task"], given | growloop.get("params", {}))
+    fixed = STANDARD.get(growloop["task"], ("", {}))[1]
+    for name in (fixed.keys() & metadata.keys()) - {"depth"}:
+        raise InputError(f"{growloop['task']}: its {name} is part of its name")
+    task = resolve(growloop["task"], metadata | growloop.get("params", {}))
     if task is None:
-        raise ValueError(f"{growloop['task']} is not a task of growloop")
+        raise InputError(f"{growloop['task']} is not a task of growloop")
+    given = metadata
     count = int(growloop.get("items", given.get("items", ITEMS)))
     seed = int(growloop.get("seed", given.get("seed", 0)))
     growloop |= {
@@ -50,7 +63,7 @@ def load(growloop: dict[str, Any], **metadata: Any) -> dict[str, Any]:
         "chance": task.chance,
         "fingerprint": fingerprint(Source(task, "test", seed), count),
     }
-    return splits(task, count, seed)
+    return splits(task, count, seed, growloop.get("shots", SHOTS))
 
 
 def as_list(documents: Any) -> list[dict[str, Any]]:
@@ -58,7 +71,9 @@ def as_list(documents: Any) -> list[dict[str, Any]]:
     return list(documents)
 
 
-def config(task: Task, count: int, seed: int, fixed_shots: bool) -> dict[str, Any]:
+def config(
+    task: Task, count: int, seed: int, fixed_shots: bool, shots: int = SHOTS
+) -> dict[str, Any]:
     """The lm-eval configuration of a task; for standard tasks, what the YAML file says."""
     metric = {"aggregation": "mean", "higher_is_better": True}
     return {
@@ -79,6 +94,13 @@ def config(task: Task, count: int, seed: int, fixed_shots: bool) -> dict[str, An
         "metric_list": [{"metric": "acc", **metric}, {"metric": "acc_norm", **metric}],
         "metadata": {
             "version": task.version,
-            "growloop": {"task": task.name, "params": task.params, "items": count, "seed": seed},
+            "growloop": {
+                "task": task.name,
+                "params": task.params,
+                "items": count,
+                "seed": seed,
+                "shots": shots,
+                "fixed_shots": fixed_shots,
+            },
         },
     }

@@ -6,20 +6,22 @@ not ours go to ``lm_eval.simple_evaluate`` or to its Hugging Face model, whichev
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
 import inspect
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..primitives import Source, Task
-from ..primitives.errors import InputError, unknown, whole
+from ..primitives import STANDARD, Source, Task
+from ..primitives.errors import InputError, shown, unknown, whole
 from ..primitives.uniqueness import check_capacity
 from .catalog import GROUPS, ITEMS, PATH, SHOTS, check_params, resolve
-from .documents import config
+from .documents import config, pool_size
 
 BACKENDS = ("growloop", "hf")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -97,14 +99,21 @@ def _split_forwarded(forwarded: Mapping[str, Any]) -> tuple[dict[str, Any], dict
     """Options for ``simple_evaluate`` and for the model."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
+    from lm_eval.utils import simple_parse_args_string
 
-    ours = {"model", "model_args", "tasks", "task_manager", "limit", "num_fewshot", "metadata"}
-    harness = set(inspect.signature(simple_evaluate).parameters) - ours
-    own = {"pretrained", "dtype", "device", "batch_size", "gguf_file", "self", "kwargs", "backend"}
-    model = set(inspect.signature(HFLM.__init__).parameters) - own
-    to_harness, to_model = {}, {}
+    own = {"pretrained", "dtype", "device", "batch_size", "self", "kwargs", "backend"}
+    model = set(inspect.signature(HFLM.__init__).parameters) - own | {"model_args"}
+    # given otherwise, or about a request cache that knows no seed and no item count
+    ours = {"model", "tasks", "task_manager", "limit", "num_fewshot", "check_integrity"}
+    ours |= {"evaluation_tracker", "verbosity", "log_samples", "predict_only"}
+    ours |= {"cache_requests", "rewrite_requests_cache", "delete_requests_cache"}
+    harness = set(inspect.signature(simple_evaluate).parameters) - ours - model
+    to_harness: dict[str, Any] = {}
+    to_model: dict[str, Any] = {}
     for name, value in forwarded.items():
-        if name in harness:
+        if name == "model_args":
+            to_model |= simple_parse_args_string(str(value))
+        elif name in harness:
             to_harness[name] = value
         elif name in model:
             to_model[name] = value
@@ -124,11 +133,9 @@ def _best_device() -> str:
 def _model(model: str, backend: str, arguments: dict[str, Any]) -> Any:
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
-    from lm_eval.models.huggingface import HFLM
+    from .scorer import CheckedLM, SharedContextLM
 
-    from .scorer import SharedContextLM
-
-    kind = SharedContextLM if backend == "growloop" else HFLM
+    kind = SharedContextLM if backend == "growloop" else CheckedLM
     try:
         return kind(**arguments)
     except InputError:
@@ -137,22 +144,31 @@ def _model(model: str, backend: str, arguments: dict[str, Any]) -> Any:
         raise InputError(f"cannot load model '{model}': {_first_sentence(error)}") from error
 
 
-def _check_sizes(tasks: Sequence[Task], count: int, shots: int | None) -> None:
+def _check_sizes(tasks: Sequence[Task], count: int, seed: int, shots: int) -> None:
     """Refuse what a task has too few items for, before the slow part."""
     for task in tasks:
-        check_capacity(Source(task, "test"), count)
-        pool = task.capacity("fewshot") // 2
-        if (SHOTS if shots is None else shots) >= pool:
+        check_capacity(Source(task, "test", seed), count)
+        if shots >= (pool := pool_size(task, shots)):
             raise InputError(f"{task.label} has {pool} examples to draw shots from, not {shots}")
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device that lm-eval would silently replace by another."""
+    import torch
+
+    try:
+        wanted = torch.device(device)
+        if wanted.type != "meta":
+            torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"no device {shown(device)}: {_first_sentence(error)}") from error
 
 
 class _Plan:
     """The lm-eval tasks and groups behind the names a user gave."""
 
-    def __init__(
-        self, params: Mapping[str, object], count: int, seed: int, fixed_shots: bool
-    ) -> None:
-        self.params, self.count, self.seed, self.fixed = params, count, seed, fixed_shots
+    def __init__(self, params: Mapping[str, object]) -> None:
+        self.params = params
         self.ours: dict[str, Task] = {}
         self.groups: dict[str, list[str]] = {}
         self.theirs: list[str] = []
@@ -164,11 +180,27 @@ class _Plan:
             label = ":".join([group, *pairs, *(f"{k}={v}" for k, v in self.params.items())])
             given = dict(pair.partition("=")[::2] for pair in pairs)
             check_params(given)
-            self.groups[label] = [self._add(member, given) for member in GROUPS[group]]
+            members = [self._add(member, given) for member in GROUPS[group]]
+            if len(set(members)) < len(members):
+                raise InputError(f"with these parameters two tasks of {group} are the same")
+            self.groups[label] = members
+        elif found := fnmatch.filter(STANDARD, name) if set(name) & set("*?[") else []:
+            for member in found:
+                self.add(member)
         elif (task := resolve(name, self.params)) is not None:
             self.ours[task.label] = task
         else:
             self.theirs.append(name)
+
+    def check(self) -> None:
+        """Refuse what lm-eval could not tell apart, and parameters that nothing here has."""
+        grouped = [member for members in self.groups.values() for member in members]
+        if len(set(grouped)) < len(grouped):
+            raise InputError("two of the groups share a task: score them one after the other")
+        known = {name for task in self.ours.values() for name in task.params}
+        for name in self.params:
+            if name not in known:
+                raise InputError(f"none of the chosen tasks has a parameter {shown(name)}")
 
     def _add(self, member: str, given: Mapping[str, object]) -> str:
         task = resolve(member, {**self.params, **given})
@@ -176,14 +208,14 @@ class _Plan:
         self.ours[task.label] = task
         return task.label
 
-    def build(self) -> dict[str, Any]:
-        """What ``lm_eval.evaluate`` takes: flat tasks, groups, and which are in which."""
+    def build(self, count: int, seed: int, shots: int, fixed: bool) -> list[Any]:
+        """Our part of what ``lm_eval.simple_evaluate`` takes: groups, and tasks in none."""
         from lm_eval.api.group import AggMetricConfig, Group
         from lm_eval.api.task import ConfigurableTask
 
         built: dict[str, Any] = {}
         for label, task in self.ours.items():
-            built[label] = ConfigurableTask(config=config(task, self.count, self.seed, self.fixed))
+            built[label] = ConfigurableTask(config=config(task, count, seed, fixed, shots))
         tops: list[Any] = []
         grouped: set[str] = set()
         mean = AggMetricConfig(metric="acc", aggregation="mean", weight_by_size=False)
@@ -193,19 +225,21 @@ class _Plan:
                 group.add(built[member])
             grouped |= set(members)
             tops.append(group)
-        tops += [task for label, task in built.items() if label not in grouped]
-        return {"tops": tops, "theirs": self.theirs}
+        return tops + [task for label, task in built.items() if label not in grouped]
 
 
-def _their_tasks(names: list[str]) -> Any:
-    """lm-eval's own tasks, checked by name."""
+def _their_tasks(names: list[str], metadata: dict[str, Any]) -> tuple[Any, list[str]]:
+    """lm-eval's task manager, and its names among ``names``, patterns expanded."""
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=str(PATH))
+    manager = TaskManager(include_path=str(PATH), metadata=metadata)
+    found: list[str] = []
     for name in names:
-        if not manager.match_tasks([name]) and not Path(name).is_file():
+        matching = [name] if Path(name).is_file() else manager.match_tasks([name])
+        if not matching:
             raise unknown_task(name, manager.all_tasks)
-    return manager
+        found += matching
+    return manager, found
 
 
 def unknown_task(name: str, known: Sequence[str]) -> InputError:
@@ -262,44 +296,62 @@ def evaluate(
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     check_params(params or {})
-    plan = _Plan(params or {}, count, seed, fixed_shots)
+    plan = _Plan(params or {})
     for name in tasks:
         plan.add(name)
-    _check_sizes(list(plan.ours.values()), count, shots)
+    plan.check()
+    drawn = SHOTS if shots is None else shots
+    _check_sizes(list(plan.ours.values()), count, seed, drawn)
     arguments = model_arguments(model)
     require_extra()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("lm_eval", "lm-eval", "transformers", "accelerate"):
         logging.getLogger(name).setLevel(logging.ERROR)
     to_harness, to_model = _split_forwarded(forwarded or {})
-    manager = _their_tasks(plan.theirs) if plan.theirs else None
+    metadata = to_harness.pop("metadata", None) or {}
+    manager = _no_tasks()
+    theirs: list[str] = []
+    if plan.theirs:
+        manager, theirs = _their_tasks(plan.theirs, metadata)
     arguments |= {"dtype": dtype, "batch_size": batch_size, **to_model}
     arguments["device"] = device or _best_device()
+    _check_device(arguments["device"])
+    started = time.perf_counter()
     lm = _model(model, backend, arguments)
 
     from lm_eval import simple_evaluate
 
-    built = plan.build()
+    built = plan.build(count, seed, drawn, fixed_shots)
     try:
         results: dict[str, Any] | None = simple_evaluate(
             model=lm,
-            tasks=[*built["tops"], *built["theirs"]],
+            tasks=[*built, *theirs],
             num_fewshot=shots,
             limit=limit,
-            task_manager=manager or _no_tasks(),
+            task_manager=manager,
             **to_harness,
         )
     except InputError:
         raise
-    except (ConnectionError, FileNotFoundError, OSError) as error:
-        raise InputError(f"a task's data cannot be loaded: {_first_sentence(error)}") from error
+    except (OSError, ImportError, ValueError, KeyError, TypeError, torch_out_of_memory()) as error:
+        # lm-eval's tasks fail on missing data, extras and options in ways of their own
+        raise InputError(f"lm-eval: {_first_sentence(error)}") from error
     if results is not None:
         results["config"] |= {
             "model": backend,
             "model_args": {**arguments},
             "dtype": str(lm.model.dtype),
         }
+        results["growloop"] = {"seconds": round(time.perf_counter() - started, 1)}
     return results
+
+
+def torch_out_of_memory() -> type[Exception]:
+    """What torch raises when a device's memory does not suffice."""
+    import torch
+
+    found: type[Exception] = torch.OutOfMemoryError
+    return found
 
 
 def _no_tasks() -> Any:
@@ -368,6 +420,17 @@ def _rows_of(results: Mapping[str, Any], name: str, level: int) -> list[Row]:
     return found
 
 
+def check_out(out: str | Path) -> None:
+    """Refuse a result folder that cannot be written, before the slow part."""
+    if Path(out).suffix == ".json":
+        raise InputError(f"--out is a folder, not a file like {out}")
+    existing = Path(out).absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"cannot write to {out}: {existing} is no folder that can be written to")
+
+
 def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> list[Path]:
     """Write lm-eval's result file and its samples below ``out``; the paths written.
 
@@ -376,13 +439,15 @@ def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> 
     """
     from lm_eval.loggers import EvaluationTracker
 
+    check_out(out)
     samples = results.pop("samples", {})
-    results["growloop"] = {"command": command}
+    results["growloop"] |= {"command": command}
     folder = Path(out)
-    before = set(folder.rglob("*.json*")) if folder.exists() else set()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        before = set(folder.rglob("*.json*"))
         tracker = EvaluationTracker(output_path=str(folder))
+        tracker.general_config_tracker.start_time -= results["growloop"]["seconds"]
         name = Path(model).name if Path(model).exists() else model.replace(":", "-")
         tracker.general_config_tracker.log_experiment_args(
             model_source="growloop",
@@ -396,4 +461,7 @@ def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> 
             tracker.save_results_samples(task_name=task, samples=members)
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
-    return sorted(set(folder.rglob("*.json*")) - before)
+    written = sorted(set(folder.rglob("*.json*")) - before)
+    if len(written) < 1 + len(samples):  # the tracker only logs what it cannot write
+        raise InputError(f"cannot write all results to {out}")
+    return written

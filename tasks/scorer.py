@@ -9,7 +9,8 @@ and has the position it would have alone::
     packed         0 1 2 3 | 4 7      positions 0 1 2 3 4 4
 
 Models that do not take such a mask keep the context's keys and values and run the options after
-it. The first question is scored by lm-eval's own code too; a disagreement falls back to that.
+it. Each way is first tried against lm-eval's own code, on branches made for the purpose; a
+disagreement rules it out.
 """
 
 from __future__ import annotations
@@ -29,19 +30,20 @@ from tqdm import tqdm
 
 from ..primitives.errors import InputError
 
-Request = tuple[tuple[str, str], list[int], list[int]]
+Request = tuple[tuple[str, str] | None, list[int], list[int]]
 """The texts, the tokens of the context, the tokens of the continuation."""
 Score = tuple[float, bool]
 """The log-probability of an option, and whether it is what the model would say itself."""
 Way = Callable[[list[int], list[list[int]]], list[Score]]
 
 logger = logging.getLogger("growloop")
+LONGEST_PACKED = 16_384  # tokens; a dense mask of more is larger than it is worth
+PLACED_BY_INDEX = {"bloom", "mpt"}  # a token's place in the sequence is its position (ALiBi)
 
 
-class SharedContextLM(HFLM):  # type: ignore[misc]
-    """``hf`` of lm-eval, except that the options of a question share the work on its context.
+class CheckedLM(HFLM):  # type: ignore[misc]
+    """``hf`` of lm-eval, except that a question must fit into the model's context.
 
-    A question that does not fit into the model's context is refused, unless
     ``truncation=True`` asks for lm-eval's way: dropping what comes first.
     """
 
@@ -51,81 +53,127 @@ class SharedContextLM(HFLM):  # type: ignore[misc]
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[Score]:
-        if self.backend != "causal":
-            return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)  # type: ignore[no-any-return]
-        by_context: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        truncated: list[int] = []
-        for i, (_, context, continuation) in enumerate(requests):
+        for _, context, continuation in requests:
             length = len(context) + len(continuation) - 1  # the last token is only predicted
-            if length <= self.max_length:
-                by_context[tuple(context)].append(i)
-            elif self.truncation:
-                truncated.append(i)
-            else:
+            if length > self.max_length and not self.truncation:
                 raise InputError(
                     f"a question of {length:,} tokens does not fit into the model's context "
                     f"of {self.max_length:,}: give fewer --shots"
                 )
+        return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)  # type: ignore[no-any-return]
+
+
+class SharedContextLM(CheckedLM):
+    """The options of a question share the work on its context."""
+
+    def _loglikelihood_tokens(
+        self,
+        requests: list[Request],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
+    ) -> list[Score]:
+        if self.backend != "causal":
+            return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+        by_context: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        alone: list[int] = []  # rolling windows, and what is cut by truncation
+        for i, (texts, context, continuation) in enumerate(requests):
+            fits = len(context) + len(continuation) - 1 <= self.max_length
+            shares = texts is not None and (fits or not self.truncation)
+            (by_context[tuple(context)] if shares else alone).append(i)
+        groups = [members for members in by_context.values() if len(members) > 1]
+        alone += [members[0] for members in by_context.values() if len(members) == 1]
         results: dict[int, Score] = {}
-        hidden = disable_tqdm or self.rank != 0
-        bar = tqdm(total=len(requests), disable=hidden, desc="Scoring", unit=" options")
+        if alone:
+            some = [requests[i] for i in alone]
+            plain = super()._loglikelihood_tokens(some, disable_tqdm, override_bs)
+            results |= dict(zip(alone, plain, strict=True))
+        total = sum(map(len, groups))
+        hidden = disable_tqdm or self.rank != 0 or not total
+        bar = tqdm(total=total, disable=hidden, desc="Scoring", unit=" options")
         # longest first: running out of memory shows at once
-        for context, members in sorted(by_context.items(), key=lambda pair: -len(pair[0])):
-            options = [requests[i][2] for i in members]
-            scores = self._way(list(context), options)(list(context), options)
-            results |= dict(zip(members, scores, strict=True))
+        for members in sorted(groups, key=lambda group: -len(requests[group[0]][1])):
+            shared, options = requests[members[0]][1], [requests[i][2] for i in members]
+            results |= dict(zip(members, self._score(shared, options), strict=True))
+            for i in members:
+                self.cache_hook.add_partial("loglikelihood", requests[i][0], results[i])
             bar.update(len(members))
         bar.close()
-        if truncated:
-            plain = super()._loglikelihood_tokens([requests[i] for i in truncated], True)
-            results |= dict(zip(truncated, plain, strict=True))
-        for i, (texts, _, _) in enumerate(requests):
-            if texts is not None:
-                self.cache_hook.add_partial("loglikelihood", texts, results[i])
         return [results[i] for i in range(len(requests))]
 
-    def _way(self, context: list[int], options: list[list[int]]) -> Way:
-        """The fastest way of scoring that suits the model, found out on the first question."""
-        if not hasattr(self, "_chosen"):
-            self._chosen = self._choose(context, options)
-        window = getattr(self.config, "sliding_window", None)
-        if self._chosen == self._packed and window and len(context) + 64 > window:
-            return self._cached  # one mask for all layers would let them see too far
-        return self._chosen
-
-    def _choose(self, context: list[int], options: list[list[int]]) -> Way:
-        right = self._plain(context, options)
-        tolerance = 1e-3 if self.model.dtype == torch.float32 else 1.0  # nats
-        for way in (self._packed, self._cached):
+    def _score(self, context: list[int], options: list[list[int]]) -> list[Score]:
+        """The scores of a question's options, in the fastest way that suits model and question."""
+        length = len(context) + max(map(len, options))
+        if length - 1 > self.max_length:
+            return self._plain(context, options)  # refuses
+        if not hasattr(self, "_ways"):
+            self._ways = [way for way in (self._packed, self._cached) if self._suits(way, context)]
+            if not self._ways:
+                logger.warning("this model cannot share contexts: scoring as lm-eval does")
+        for way in self._ways:
+            if way == self._packed and length > (self._window or LONGEST_PACKED):
+                continue  # one mask for all layers would let some see too far
             try:
-                found = way(context, options)
-            except Exception as error:  # a model may refuse masks or caches in its own way
-                logger.info("%s: %s", way.__name__, error)
-                continue
-            if all(abs(a - b) <= tolerance for (a, _), (b, _) in zip(found, right, strict=True)):
-                return way
-        logger.warning("this model cannot share contexts: falling back to lm-eval's own scoring")
-        return self._plain
+                return way(context, options)
+            except Exception as error:  # out of memory, or a limit of the model's own
+                logger.warning("%s failed on a question: %s", way.__name__, error)
+        return self._plain(context, options)
+
+    def _suits(self, way: Way, context: list[int]) -> bool:
+        """Whether a way gives lm-eval's numbers, tried on branches that share and diverge."""
+        kinds = set(getattr(self._text_config, "layer_types", None) or [])
+        if not kinds <= {"full_attention", "sliding_attention"}:
+            return False  # a recurrent state would run through the branches one after the other
+        if way == self._packed and self._text_config.model_type in PLACED_BY_INDEX:
+            return False
+        a, b, c, d = (context * 4)[-4:]
+        options = [[a, b], [a, c], [d, a, b], [d, a, c], [d, c, b], [b], [c, c, c, c]]
+        room = min(self._window or self.max_length, self.max_length) - 8
+        tried = context[: max(1, room)]  # what is tried is the mask and the cache, not a window
+        right = self._plain(tried, options)
+        try:
+            found = way(tried, options)
+        except Exception as error:  # a model may refuse masks or caches in its own way
+            logger.info("%s: %s", way.__name__, error)
+            return False
+        each = 1e-3 if self.model.dtype == torch.float32 else 0.3  # nats a token
+        return all(
+            abs(x - y) <= each * len(option)
+            for (x, _), (y, _), option in zip(found, right, options, strict=True)
+        )
+
+    @property
+    def _text_config(self) -> Any:
+        return self.model.config.get_text_config(decoder=True)
+
+    @cached_property
+    def _window(self) -> int | None:
+        """The fewest tokens that some layer sees, if not all."""
+        names = ("sliding_window", "attention_chunk_size")
+        found = [getattr(self._text_config, name, None) for name in names]
+        return min((window for window in found if window), default=None)
 
     def _plain(self, context: list[int], options: list[list[int]]) -> list[Score]:
         """lm-eval's own way."""
-        requests = [(None, context, option) for option in options]
-        return super()._loglikelihood_tokens(requests, True, 1)  # type: ignore[no-any-return]
+        requests: list[Request] = [(None, context, option) for option in options]
+        return super()._loglikelihood_tokens(requests, True, 1)
 
     @torch.inference_mode()
     def _packed(self, context: list[int], options: list[list[int]]) -> list[Score]:
         """Context and options as one sequence under a tree mask."""
         length = len(context)
-        nodes: dict[tuple[int, ...], int] = {(): length - 1}  # a branch: where its end stands
+        children: dict[tuple[int, int], int] = {}  # (a branch's end, the next token): its place
         tokens, parents, positions = list(context), [], list(range(length))
+        paths = []  # of each option, the places that predict its tokens
         for option in options:
-            for end in range(1, len(option)):
-                branch = tuple(option[:end])
-                if branch not in nodes:
-                    nodes[branch] = len(tokens)
-                    parents.append(nodes[branch[:-1]])
-                    tokens.append(option[end - 1])
-                    positions.append(length + end - 1)
+            path = [length - 1]
+            for token in option[:-1]:
+                place = children.setdefault((path[-1], token), len(tokens))
+                if place == len(tokens):
+                    parents.append(path[-1])
+                    tokens.append(token)
+                    positions.append(positions[path[-1]] + 1)
+                path.append(place)
+            paths.append(path)
         total = len(tokens)
         sees = torch.ones(total, total, dtype=torch.bool).tril_()
         for node, parent in enumerate(parents, start=length):
@@ -143,10 +191,8 @@ class SharedContextLM(HFLM):  # type: ignore[misc]
         rows = self._log_probs(output.logits[0, length - 1 - total :])  # (nodes + 1, vocabulary)
         first = length - 1
         return [
-            self._sum(
-                rows[[nodes[tuple(option[:end])] - first for end in range(len(option))]], option
-            )
-            for option in options
+            self._sum(rows[[place - first for place in path]], option)
+            for path, option in zip(paths, options, strict=True)
         ]
 
     @torch.inference_mode()

@@ -65,6 +65,15 @@ def test_documents_are_the_items_and_shots_come_from_their_own_split(manager: An
     assert context.count("What is the numerical value") == 6
 
 
+def test_examples_are_never_controlled() -> None:
+    from growloop.tasks.documents import splits
+
+    plain = splits(standard_task("variable_assignment_code_d1"), 20)
+    cut = splits(standard_task("variable_assignment_code_d1", control="cut"), 20)
+    assert list(plain["fewshot"]) == list(cut["fewshot"])
+    assert list(plain["test"]) != list(cut["test"])
+
+
 def test_metadata_changes_parameters(manager: Any) -> None:
     from lm_eval.tasks import TaskManager
 
@@ -174,6 +183,91 @@ def test_unknown_options_go_to_lm_eval(checkpoint: Checkpoint, tmp_path: Path) -
 def test_a_stock_task_is_found_by_its_nearest_name(checkpoint: Checkpoint) -> None:
     with pytest.raises(InputError, match="unknown task 'hellaswga': did you mean hellaswag"):
         evaluate(str(checkpoint("llama")), ["hellaswga"], device="cpu")
+
+
+def test_a_pattern_stands_for_all_tasks_it_fits(checkpoint: Checkpoint) -> None:
+    results = evaluate(str(checkpoint("llama")), ["addition_?"], limit=1, shots=0, device="cpu")
+    assert results is not None
+    assert [row.task for row in rows(results)] == ["addition_2", "addition_4", "addition_8"]
+
+
+def test_more_shots_than_usual_draw_from_a_larger_pool(checkpoint: Checkpoint) -> None:
+    from growloop.tasks.documents import pool_size
+
+    task = standard_task("addition_2")
+    assert [pool_size(task, shots) for shots in (5, 999, 1500)] == [1000, 1000, 1501]
+    small = standard_task("addition_2", digits=1)
+    assert pool_size(small, 5) == 5
+
+
+@pytest.mark.parametrize(
+    ("tasks", "options", "message"),
+    [
+        (["reasoning_primitives", "reasoning_primitives_d1"], {}, "share a task"),
+        (["reasoning_primitives"], {"params": {"style": "code"}}, "two tasks of .* are the same"),
+        (["addition_2"], {"params": {"style": "code"}}, "none of the chosen tasks"),
+        (["addition_2"], {"seed": -1}, "seed must be from 0"),
+        (["addition_2"], {"device": "cdua"}, "no device 'cdua'"),
+        (["addition_2"], {"device": "cuda:7"}, "no device 'cuda:7'"),
+        (["addition_2"], {"forwarded": {"samples": {"a": [1]}}}, "lm-eval: "),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(
+    checkpoint: Checkpoint, tasks: list[str], options: dict[str, Any], message: str
+) -> None:
+    given = {"device": "cpu", "limit": 1} | options
+    with pytest.raises(InputError, match=message) as caught:
+        evaluate(str(checkpoint("llama")), tasks, **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_yaml_tasks_keep_what_their_name_says(manager: Any) -> None:
+    from growloop.tasks.documents import load
+
+    with pytest.raises(InputError, match="its style is part of its name"):
+        load({"task": "variable_assignment_basic_d0"}, style="code")
+    with pytest.raises(InputError, match="depth must be a whole number"):
+        load({"task": "variable_assignment_basic_d0"}, depth=4.0)
+
+
+def test_the_result_file_tells_the_time_it_took(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    results = evaluate(str(checkpoint("llama")), ["addition_2"], limit=1, device="cpu")
+    assert results is not None
+    from growloop.tasks.evaluate import save
+
+    took = results["growloop"]["seconds"]
+    [saved] = [p for p in save(results, "m", tmp_path, "c") if p.name.startswith("results")]
+    assert float(json.loads(saved.read_text())["total_evaluation_time_seconds"]) >= took
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_scoring(tmp_path: Path) -> None:
+    from growloop.tasks.evaluate import check_out
+
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "x", tmp_path / "r.json"):
+        with pytest.raises(InputError):
+            check_out(out)
+    check_out(tmp_path / "new" / "folder")
+    assert {p.name for p in tmp_path.iterdir()} == {"file"}
+
+
+def test_options_for_lm_eval_are_read_as_it_reads_them() -> None:
+    from growloop.cli.evaluate import _forwarded
+
+    given = [
+        "--trust_remote_code",
+        "false",
+        "--revision",
+        "4.10",
+        "--max-length=512",
+        "--write_out",
+    ]
+    assert _forwarded(given) == {
+        "trust_remote_code": False,
+        "revision": "4.10",
+        "max_length": 512,
+        "write_out": True,
+    }
 
 
 def test_a_context_too_long_for_the_model_is_one_sentence(checkpoint: Checkpoint) -> None:

@@ -33,10 +33,11 @@ def test_packed_scoring_of_a_real_model_equals_lm_eval_document_by_document() ->
 
 
 def test_a_real_model_reads_an_assignment_and_cannot_without_its_chain() -> None:
-    # 0.5 or more in the full measurement; chance is 0.2, and P(X > 11 of 24) < 0.005
+    # in the full measurement 0.53 of 1,000, and 0.20 of 200 where the chain is cut
     def accuracy(spec: str) -> float:
-        results = evaluate(MODEL, [spec], limit=24, device="cpu")
+        results = evaluate(MODEL, [spec], limit=24, device="cpu", dtype="bfloat16")
         assert results is not None
         return rows(results)[0].value
 
-    assert accuracy("variable_assignment_code_d0") > 11 / 24
+    assert accuracy("variable_assignment_code_d0") >= 8 / 24
+    assert accuracy("variable_assignment_code_d0:control=cut") <= 10 / 24
