@@ -177,7 +177,7 @@ def command(
     if results is None:  # not the first of several processes
         return
     table = rows(results)
-    line = shlex.join(["growloop", *sys.argv[1:]])
+    line = shlex.join(["growloop", *(ctx.obj or [])])
     paths = save(results, model, out, line)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in table], indent=2))

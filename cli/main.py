@@ -54,6 +54,8 @@ class Growloop(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
         """Run; bad input becomes one sentence on standard error and exit code 2."""
+        # what was typed: results quote the command that made them
+        extra.setdefault("obj", list(sys.argv[1:] if args is None else args))
         if not extra.get("standalone_mode", True):
             return super().main(args, *more, **extra)
         # ended from outside: clean up as after Ctrl-C

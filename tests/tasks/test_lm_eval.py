@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -154,7 +155,7 @@ def test_the_command_prints_a_table_and_writes_results_samples_and_itself(
     assert "chance" in result.stdout
     [saved] = tmp_path.rglob("results_*.json")
     content = json.loads(saved.read_text())
-    assert content["growloop"]["command"].startswith("growloop ")
+    assert content["growloop"]["command"] == shlex.join(["growloop", *arguments])
     told = content["configs"]["addition_2"]["metadata"]["growloop"]
     assert len(told["fingerprint"]) == 64
     assert told["version"] == 1
