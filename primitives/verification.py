@@ -76,6 +76,8 @@ def _files(path: Path) -> list[Path]:
 
 
 def _is_parquet(path: Path) -> bool:
+    if not path.is_file():
+        return False  # a pipe: what is read of it is gone
     with open(path, "rb") as file:
         return file.read(4) == b"PAR1" or path.suffix == ".parquet"
 

@@ -181,6 +181,13 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_a_pipe_can_be_verified() -> None:
+    growloop = f"{sys.executable} -m growloop.cli"
+    shell = f"{growloop} generate copying -n 50 -o - | {growloop} verify /dev/stdin"
+    result = subprocess.run(shell, shell=True, capture_output=True, text=True)
+    assert "50 items: all right" in result.stdout
+
+
 def test_a_full_device_is_one_sentence() -> None:
     if not Path("/dev/full").exists():
         return
