@@ -38,6 +38,7 @@ Way = Callable[[list[int], list[list[int]]], list[Score]]
 
 logger = logging.getLogger("growloop")
 LONGEST_PACKED = 16_384  # tokens; a dense mask of more is larger than it is worth
+TRIED = 256  # tokens of the context a way is tried on
 PLACED_BY_INDEX = {"bloom", "mpt"}  # a token's place in the sequence is its position (ALiBi)
 
 
@@ -127,8 +128,9 @@ class SharedContextLM(CheckedLM):
             return False
         a, b, c, d = (context * 4)[-4:]
         options = [[a, b], [a, c], [d, a, b], [d, a, c], [d, c, b], [b], [c, c, c, c]]
-        room = min(self._window or self.max_length, self.max_length) - 8
-        tried = context[: max(1, room)]  # what is tried is the mask and the cache, not a window
+        # what is tried is the mask and the cache, not a window, nor the patience of the user
+        room = min(self._window or TRIED, self.max_length, TRIED) - 8
+        tried = context[: max(1, room)]
         right = self._plain(tried, options)
         try:
             found = way(tried, options)
