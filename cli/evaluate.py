@@ -15,7 +15,7 @@ from ..primitives.errors import InputError, shown
 from .options import parse_params
 
 if TYPE_CHECKING:
-    from ..tasks.evaluate import Row
+    from ..tasks.results import Row
 
 
 def _forwarded(arguments: list[str]) -> dict[str, Any]:
@@ -156,7 +156,8 @@ def command(
       growloop eval --model ./checkpoint --tasks variable_assignment_code_d0,lambada_openai
       growloop eval --model ./checkpoint --tasks variable_assignment:style=code:depth=5
     """
-    from ..tasks.evaluate import check_out, evaluate, rows, save
+    from ..tasks.evaluate import evaluate
+    from ..tasks.results import check_out, rows, save
 
     check_out(out)
     results = evaluate(

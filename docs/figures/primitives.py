@@ -10,7 +10,7 @@ import json
 import sys
 
 import altair as alt
-from growloop.tasks.evaluate import rows
+from growloop.tasks.results import rows
 
 WIDTH = 1.96  # standard errors to either side: 95 %
 

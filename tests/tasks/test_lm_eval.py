@@ -16,7 +16,8 @@ from growloop.cli import main
 from growloop.primitives import STANDARD, InputError, Source, fingerprint, standard_task
 from growloop.tasks import GROUPS, PATH
 from growloop.tasks.documents import config
-from growloop.tasks.evaluate import evaluate, rows
+from growloop.tasks.evaluate import evaluate
+from growloop.tasks.results import rows
 
 Checkpoint = Callable[[str], Path]
 
@@ -234,7 +235,7 @@ def test_the_yaml_tasks_keep_what_their_name_says(manager: Any) -> None:
 def test_the_result_file_tells_the_time_it_took(checkpoint: Checkpoint, tmp_path: Path) -> None:
     results = evaluate(str(checkpoint("llama")), ["addition_2"], limit=1, device="cpu")
     assert results is not None
-    from growloop.tasks.evaluate import save
+    from growloop.tasks.results import save
 
     took = results["growloop"]["seconds"]
     [saved] = [p for p in save(results, "m", tmp_path, "c") if p.name.startswith("results")]
@@ -242,7 +243,7 @@ def test_the_result_file_tells_the_time_it_took(checkpoint: Checkpoint, tmp_path
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_scoring(tmp_path: Path) -> None:
-    from growloop.tasks.evaluate import check_out
+    from growloop.tasks.results import check_out
 
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "x", tmp_path / "r.json"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
-from growloop.tasks.evaluate import evaluate, rows
+from growloop.tasks.evaluate import evaluate
+from growloop.tasks.results import rows
 
 pytestmark = [
     pytest.mark.real,

@@ -1,0 +1,132 @@
+"""What an evaluation came to: the table, and the files it is kept in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..primitives.errors import InputError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the result table; ``level`` 1 is a member of the group above it."""
+
+    task: str
+    level: int
+    n: int | None
+    shots: int | None
+    metric: str
+    value: float
+    stderr: float | None
+    chance: float | None
+    fingerprint: str | None
+
+
+def rows(results: Mapping[str, Any]) -> list[Row]:
+    """The result table of ``results``: groups first, each followed by its members."""
+    groups: dict[str, list[str]] = results.get("group_subtasks", {})
+    members = {name for subtasks in groups.values() for name in subtasks}
+    order: list[tuple[str, int]] = []
+    for name in results["results"]:
+        if groups.get(name):
+            order.append((name, 0))
+            order += [(member, 1) for member in groups[name]]
+        elif name not in members:
+            order.append((name, 0))
+    return [row for name, level in order for row in _rows_of(results, name, level)]
+
+
+def _chance(results: Mapping[str, Any], name: str) -> float | None:
+    """The chance level of a task of ours, or of a group of them."""
+    members = results.get("group_subtasks", {}).get(name)
+    if members:
+        chances = [_chance(results, member) for member in members]
+        known = [chance for chance in chances if chance is not None]
+        return sum(known) / len(known) if len(known) == len(chances) else None
+    chance = _ours(results, name).get("chance")
+    return None if chance is None else float(chance)
+
+
+def _ours(results: Mapping[str, Any], name: str) -> dict[str, Any]:
+    metadata = results.get("configs", {}).get(name, {}).get("metadata") or {}
+    found: dict[str, Any] = metadata.get("growloop") or {}
+    return found
+
+
+def _rows_of(results: Mapping[str, Any], name: str, level: int) -> list[Row]:
+    values = results["results"][name]
+    ours = _ours(results, name)
+    found = []
+    for key, value in values.items():
+        metric, _, kind = key.partition(",")
+        if metric.endswith("_stderr") or not isinstance(value, (int, float)) or not kind:
+            continue
+        if ours and metric != "acc":
+            continue  # acc is the measure of the paper; the rest is in the JSON
+        stderr = values.get(f"{metric}_stderr,{kind}")
+        samples = results.get("n-samples", {}).get(name, {})
+        found.append(
+            Row(
+                task=name,
+                level=level,
+                n=samples.get("effective"),
+                shots=results.get("n-shot", {}).get(name),
+                metric=metric,
+                value=float(value),
+                stderr=float(stderr) if isinstance(stderr, (int, float)) else None,
+                chance=_chance(results, name) if metric == "acc" else None,
+                fingerprint=ours.get("fingerprint"),
+            )
+        )
+    return found
+
+
+def check_out(out: str | Path) -> None:
+    """Refuse a result folder that cannot be written, before the slow part."""
+    if Path(out).suffix == ".json":
+        raise InputError(f"--out is a folder, not a file like {out}")
+    existing = Path(out).absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"cannot write to {out}: {existing} is no folder that can be written to")
+
+
+def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> list[Path]:
+    """Write lm-eval's result file and its samples below ``out``; the paths written.
+
+    Raises:
+        InputError: ``out`` cannot be written.
+    """
+    from lm_eval.loggers import EvaluationTracker
+
+    check_out(out)
+    samples = results.pop("samples", {})
+    results["growloop"] |= {"command": command}
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        before = set(folder.rglob("*.json*"))
+        tracker = EvaluationTracker(output_path=str(folder))
+        tracker.general_config_tracker.start_time -= results["growloop"]["seconds"]
+        name = Path(model).name if Path(model).exists() else model.replace(":", "-")
+        tracker.general_config_tracker.log_experiment_args(
+            model_source="growloop",
+            model_args=f"pretrained={name}",
+            system_instruction=None,
+            chat_template=None,
+            fewshot_as_multiturn=False,
+        )
+        tracker.save_results_aggregated(results=results, samples=samples)
+        for task, members in samples.items():
+            tracker.save_results_samples(task_name=task, samples=members)
+    except OSError as error:
+        raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
+    written = sorted(set(folder.rglob("*.json*")) - before)
+    if len(written) < 1 + len(samples):  # the tracker only logs what it cannot write
+        raise InputError(f"cannot write all results to {out}")
+    return written
