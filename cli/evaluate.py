@@ -113,6 +113,9 @@ def _print_table(title: str, rows: list[Row]) -> None:
 @click.option("--device", help="cpu, cuda, cuda:1, mps  [default: a GPU if there is one]")
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16")
 @click.option("--batch-size", "-b", default="1", show_default=True, help="of --backend hf; or auto")
+@click.option("--schedule", help="run the layers by a schedule, e.g. 4-4x4-4 or 0-11,8-11,12-29")
+@click.option("--repeat", metavar="START:STOP", help="repeat the layers START .. STOP-1")
+@click.option("--times", type=int, help="how often --repeat runs them again  [default: 1]")
 @click.option(
     "--backend",
     default="growloop",
@@ -141,6 +144,9 @@ def command(
     device: str | None,
     dtype: str,
     batch_size: str,
+    schedule: str | None,
+    repeat: str | None,
+    times: int | None,
     backend: str,
     out: str,
     as_json: bool,
@@ -155,11 +161,16 @@ def command(
       growloop eval --model HuggingFaceTB/SmolLM2-135M --limit 100
       growloop eval --model ./checkpoint --tasks variable_assignment_code_d0,lambada_openai
       growloop eval --model ./checkpoint --tasks variable_assignment:style=code:depth=5
+      growloop eval --model ./checkpoint --repeat 6:10 --times 1
     """
-    from ..tasks.evaluate import evaluate
+    from ..tasks.evaluate import evaluate, require_extra
     from ..tasks.results import check_out, rows, save
 
     check_out(out)
+    require_extra()
+    from .schedules import looping
+
+    prepare = looping(schedule, repeat, times)
     results = evaluate(
         model,
         [name.strip() for name in tasks.split(",") if name.strip()],
@@ -173,6 +184,7 @@ def command(
         dtype=dtype,
         batch_size=_batch_size(batch_size),
         backend=backend,
+        prepare=prepare,
         forwarded=_forwarded(ctx.args),
     )
     if results is None:  # not the first of several processes
@@ -183,6 +195,9 @@ def command(
     if as_json:
         click.echo(json.dumps([asdict(row) for row in table], indent=2))
     else:
-        _print_table(f"{model} ({results['config']['dtype'].removeprefix('torch.')})", table)
+        title = f"{model} ({results['config']['dtype'].removeprefix('torch.')})"
+        if "schedule" in results["growloop"]:
+            title += f", schedule {results['growloop']['schedule']}"
+        _print_table(title, table)
     for path in paths:
         click.echo(str(path), err=True)

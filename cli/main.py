@@ -67,9 +67,7 @@ class Growloop(click.Group):
             sys.stdout = None  # what is left in it cannot be written
             sys.exit(2)
         except ValueError as error:
-            from ..primitives.errors import InputError
-
-            if not isinstance(error, InputError):
+            if not getattr(error, "is_for_the_user", False):
                 raise
             click.echo(f"Error: {error}", err=True)
             sys.exit(2)

@@ -10,6 +10,8 @@ from math import log10
 class InputError(ValueError):
     """What was given cannot be used; the message says why and what is allowed."""
 
+    is_for_the_user = True  # the command line prints the message alone
+
 
 def shown(given: object) -> str:
     """``given`` as it can stand in a message: one line, not too long, nothing unprintable."""

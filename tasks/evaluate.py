@@ -12,7 +12,7 @@ import inspect
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +249,7 @@ def evaluate(
     dtype: str = "auto",
     batch_size: int | str = 1,
     backend: str = "growloop",
+    prepare: Callable[[Any], object] | None = None,
     forwarded: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | None:
     """Score a model; lm-eval's results, or None on all processes but the first.
@@ -265,6 +266,7 @@ def evaluate(
         device, dtype, batch_size: as lm-eval's.
         backend: ``growloop`` shares the work on a context between its options, ``hf`` is
             lm-eval's own; both give the same numbers.
+        prepare: changes the loaded Hugging Face model in place, e.g. loops its layers.
         forwarded: further options of ``lm_eval.simple_evaluate`` or of its ``hf`` model.
 
     Raises:
@@ -302,6 +304,8 @@ def evaluate(
     _check_device(arguments["device"])
     started = time.perf_counter()
     lm = _model(model, backend, arguments)
+    if prepare is not None:
+        prepare(lm.model)
 
     from lm_eval import simple_evaluate
 
@@ -327,6 +331,8 @@ def evaluate(
             "dtype": str(lm.model.dtype),
         }
         results["growloop"] = {"seconds": round(time.perf_counter() - started, 1)}
+        if schedule := getattr(lm.model, "schedule", None):  # a looped model
+            results["growloop"]["schedule"] = str(schedule)
     return results
 
 

@@ -1,0 +1,39 @@
+"""What the options --schedule, --repeat and --times ask for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from ..primitives.errors import InputError, shown
+
+
+def block(text: str) -> tuple[int, int]:
+    """``6:10`` as ``(6, 10)``."""
+    found = re.fullmatch(r"\s*(\d{1,6})\s*:\s*(\d{1,6})\s*", text)
+    if not found:
+        raise InputError(f"a block is START:STOP, e.g. 6:10 for the layers 6 to 9, not {shown(text)}")
+    return int(found[1]), int(found[2])
+
+
+def looping(
+    schedule: str | None, repeat: str | None, times: int | None
+) -> Callable[[Any], object] | None:
+    """A function that loops a model as asked, or None; also lets looped checkpoints be loaded."""
+    from ..models import Schedule, loop
+
+    if times is not None and repeat is None:
+        raise InputError("--times says how often --repeat START:STOP runs again: give both")
+    if schedule is None and repeat is None:
+        return None
+    parsed = None if schedule is None else Schedule.parse(schedule)
+    repeated = None if repeat is None else block(repeat)
+    again = 1 if times is None else times
+    if parsed is not None and repeated is not None:
+        parsed, repeated = parsed.repeat(*repeated, again), None
+
+    def change(model: Any) -> object:
+        return loop(model, parsed, repeat=repeated, times=again)
+
+    return change

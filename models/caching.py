@@ -1,0 +1,144 @@
+"""Which cache slot each step of a looped model uses, and what is in it.
+
+With every step in a slot of its own nothing is to do here: Hugging Face's caches are indexed by
+``layer_idx``, which is the step. Two variants need more:
+
+- loops that share a slot (``last``, or the last ``n`` loops): within one forward each loop replaces
+  the entries of the loop before it, so the slot is first put back to what it held;
+- early exit: loops that did not run leave the entries of the last loop that did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from .errors import ModelError
+from .schedule import Schedule
+
+Entries = tuple[Tensor, Tensor]
+"""Keys and values of the new tokens: ``(batch, heads, tokens, head_dim)`` each."""
+
+
+def slots_of(schedule: Schedule, budget: int | None) -> list[int]:
+    """The cache slot of each step, if the loops of a layer share ``budget`` slots.
+
+    A slot has the number of the first step that uses it.
+
+    >>> slots_of(Schedule.parse("2x3"), None), slots_of(Schedule.parse("2x3"), 1)
+    ([0, 1, 2, 3, 4, 5], [0, 1, 0, 1, 0, 1])
+    >>> slots_of(Schedule.parse("1x5"), 2)  # loop modulo 2
+    [0, 1, 0, 1, 0]
+    """
+    if budget is None:
+        return list(range(len(schedule)))
+    first: dict[tuple[int, int], int] = {}
+    return [
+        first.setdefault((layer, loop % budget), step)
+        for step, (layer, loop) in enumerate(schedule.coordinates)
+    ]
+
+
+def find_cache(arguments: Sequence[Any]) -> Any:
+    """The cache among the arguments of a layer, or None."""
+    for value in arguments:
+        if isinstance(value, Cache):
+            return getattr(value, "self_attention_cache", value)
+    return None
+
+
+class Slots:
+    """The slots of one forward pass.
+
+    Args:
+        slots: cache slot of each step.
+        exits: whether loops may be left out.
+    """
+
+    def __init__(self, slots: Sequence[int], exits: bool) -> None:
+        self.slots, self.exits = slots, exits
+        self.before: dict[int, tuple[Any, ...]] = {}  # slot: what it held when the forward began
+        self.last: dict[int, Entries] = {}  # layer: entries of its last run
+
+    def open(self, cache: Any, step: int) -> None:
+        """Make the slot of a step ready to be written."""
+        slot = self.slots[step]
+        if slot in self.before:
+            _put_back(cache.layers[slot], self.before[slot])
+        elif slot < len(cache.layers):
+            self.before[slot] = _held(cache.layers[slot])
+        else:  # a cache that grows by itself: nothing was ever written there
+            self.before[slot] = (False, None, None, None)
+
+    def close(self, cache: Any, step: int, layer: int, tokens: int, gone: Tensor | None) -> None:
+        """After a step: sequences that have left keep the entries of their last loop.
+
+        Args:
+            gone: which sequences have left, ``(batch,)``, bool; None if none has.
+        """
+        if not self.exits:
+            return
+        keys, values = _new(cache.layers[self.slots[step]], tokens)
+        if gone is not None:
+            old_keys, old_values = self.last[layer]
+            keys[gone], values[gone] = old_keys[gone], old_values[gone]
+        self.last[layer] = keys.clone(), values.clone()
+
+    def skip(self, cache: Any, step: int, layer: int, tokens: int) -> None:
+        """Instead of a step: its slot gets the entries of the layer's last loop."""
+        slot = self.slots[step]
+        if slot not in self.before:
+            self.before[slot] = ()
+            keys, values = self.last[layer]
+            cache.update(keys, values, slot)
+            if missing := tokens - keys.shape[2]:  # a window keeps fewer than came in
+                cache.layers[slot].cumulative_length += missing
+
+
+def _held(slot: Any) -> tuple[Any, ...]:
+    length = getattr(slot, "cumulative_length", None)
+    return slot.is_initialized, slot.keys, slot.values, _copy(length)
+
+
+def _copy(length: Any) -> Any:
+    return length.clone() if isinstance(length, Tensor) else length
+
+
+def _put_back(slot: Any, held: tuple[Any, ...]) -> None:
+    initialized, keys, values, length = held
+    _refuse_static_window(slot)
+    if getattr(slot, "is_compileable", False):  # written in place: what follows is overwritten
+        slot.cumulative_length.copy_(length)
+        return
+    slot.is_initialized, slot.keys, slot.values = initialized, keys, values
+    if length is not None:
+        slot.cumulative_length = length
+
+
+def _new(slot: Any, tokens: int) -> Entries:
+    """The entries of the newest tokens, as views into the slot; a window may keep fewer."""
+    _refuse_static_window(slot)
+    if getattr(slot, "is_compileable", False):
+        end = int(slot.cumulative_length)
+        return slot.keys[:, :, end - tokens : end], slot.values[:, :, end - tokens : end]
+    return slot.keys[:, :, -tokens:], slot.values[:, :, -tokens:]
+
+
+def _refuse_static_window(slot: Any) -> None:
+    if getattr(slot, "is_sliding", False) and getattr(slot, "is_compileable", False):
+        raise ModelError(
+            "shared slots and early exit do not work with a static sliding-window cache"
+        )
+
+
+def writable(cache: Any, schedule: Schedule) -> None:
+    """Refuse a cache that was made for fewer steps."""
+    fixed = cache is not None and getattr(cache, "layer_class_to_replicate", None) is None
+    if fixed and len(getattr(cache, "layers", ())) < len(schedule):
+        raise ModelError(
+            f"the cache has {len(cache.layers)} slots and the schedule {schedule} "
+            f"{len(schedule)} steps: make the cache under the schedule it is used with"
+        )

@@ -1,0 +1,115 @@
+"""Reads and writes schedules.
+
+Two notations: blocks of new layers as in the literature (``24``, ``4x6``, ``4-4x4-4``), and layers
+as they run, with commas (``0-11,8-11,12-23``; a range may go down; a single range ends in a comma).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from .errors import NotationError
+
+if TYPE_CHECKING:
+    from .schedule import Section
+
+MAX_STEPS = 10_000
+_BLOCK = re.compile(r"\s*([0-9]+)\s*(?:x\s*([0-9]+)\s*)?")
+_RANGE = re.compile(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?")
+
+
+def read(text: str) -> tuple[int, ...]:
+    """The layer of each step.
+
+    Raises:
+        NotationError: pointing at the character that cannot be read.
+    """
+    compact = text.replace("×", "x").replace("X", "x")
+    if not compact.strip():
+        raise NotationError(text, 0, "a schedule such as 24, 4x6 or 0-11,8-11,12-23 is needed")
+    layers: list[int] = []
+    for part in (_read_ranges if "," in compact else _read_blocks)(compact, text):
+        layers += part
+        if len(layers) > MAX_STEPS:
+            raise NotationError(text, 0, f"more than {MAX_STEPS:,} steps")
+    return tuple(layers)
+
+
+def write(layers: Sequence[int], sections: Sequence[Section]) -> str:
+    """The shorter of the two notations; blocks where both are alike."""
+    blocks, ranges = _blocks(layers, sections), _ranges(layers)
+    return blocks if blocks is not None and len(blocks) <= len(ranges) else ranges
+
+
+def _number(text: str, digits: str, place: int, low: int) -> int:
+    if len(digits) > 6:
+        raise NotationError(text, place, f"{digits[:6]}… is too large")
+    if int(digits) < low:
+        raise NotationError(text, place, f"a number of at least {low} is needed")
+    return int(digits)
+
+
+def _read_blocks(compact: str, text: str) -> Iterator[Sequence[int]]:
+    place = first = 0
+    while True:
+        found = _BLOCK.match(compact, place)
+        if not found:
+            raise NotationError(text, place, "a number is needed")
+        size = _number(text, found[1], found.start(1), 1)
+        times = _number(text, found[2], found.start(2), 1) if found[2] else 1
+        if size * times > MAX_STEPS:
+            raise NotationError(text, found.start(1), f"more than {MAX_STEPS:,} steps")
+        yield tuple(range(first, first + size)) * times
+        first, place = first + size, found.end()
+        if place == len(compact):
+            return
+        if compact[place] == "x" and not found[2]:
+            raise NotationError(text, place + 1, "a number of loops is needed after x")
+        if compact[place] != "-":
+            raise NotationError(text, place, f"'{compact[place]}' is unexpected: write x, - or ,")
+        place += 1
+
+
+def _read_ranges(compact: str, text: str) -> Iterator[Sequence[int]]:
+    place = 0
+    while place < len(compact) or place == 0:
+        found = _RANGE.match(compact, place)
+        if not found:
+            raise NotationError(text, place, "a layer or a range such as 8-11 is needed")
+        start = _number(text, found[1], found.start(1), 0)
+        stop = _number(text, found[2], found.start(2), 0) if found[2] else start
+        step = 1 if stop >= start else -1
+        yield range(start, stop + step, step)
+        place = found.end()
+        if place < len(compact) and compact[place] != ",":
+            raise NotationError(text, place, f"'{compact[place]}' is unexpected: write - or ,")
+        place += 1
+
+
+def _blocks(layers: Sequence[int], sections: Sequence[Section]) -> str | None:
+    """Block notation, or None where a section is not made of new layers, counted up."""
+    first = 0
+    for start, size, _ in sections:
+        if tuple(layers[start : start + size]) != tuple(range(first, first + size)):
+            return None
+        first += size
+    return "-".join(str(size) if times == 1 else f"{size}x{times}" for _, size, times in sections)
+
+
+def _ranges(layers: Sequence[int]) -> str:
+    """Explicit notation; always with a comma."""
+    parts: list[str] = []
+    place = 0
+    while place < len(layers):
+        end = place
+        for step in (1, -1):
+            stop = place
+            while stop + 1 < len(layers) and layers[stop + 1] == layers[stop] + step:
+                stop += 1
+            end = max(end, stop)
+        parts.append(str(layers[place]) if end == place else f"{layers[place]}-{layers[end]}")
+        place = end + 1
+    text = ",".join(parts)
+    return text if "," in text else text + ","

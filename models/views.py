@@ -1,0 +1,211 @@
+"""A list of layers that runs them in the order of a schedule, without copying any.
+
+Only the unique layers are registered. What is iterated are *views*: objects that share a layer's
+``__dict__`` (parameters, buffers, hooks, training flag, whatever is attached later), except that
+``layer_idx`` (on the layer and on the modules in it) is the view's own. A cache therefore keeps one
+slot per step, and Hugging Face's own forward runs unchanged.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator, Sequence
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from .errors import ModelError
+from .schedule import Schedule
+
+if TYPE_CHECKING:
+    from .recurrence import Runner
+
+INDEX_NAMES = ("layer_idx", "layer_id", "layer_number")
+
+
+class LoopedLayers(nn.ModuleList):
+    """Unique layers, iterated in the order of a schedule.
+
+    ``parameters()``, ``state_dict()`` and ``named_modules()`` hold each layer once; ``len``,
+    iteration, indexing and slices are by step.
+
+    Args:
+        layers: the unique layers.
+        schedule: which of them runs at each step.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], schedule: Schedule) -> None:
+        super().__init__()
+        for i, layer in enumerate(layers):
+            self.add_module(str(i), layer)
+        self._views: dict[tuple[int, int, int], nn.Module] = {}
+        self._steps: list[nn.Module] = []
+        self._runners: tuple[Runner, ...] = ()  # in a tuple: it is not a submodule of this list
+        self.set_schedule(schedule)
+
+    @property
+    def runner(self) -> Runner | None:
+        """What runs the steps, if a layer's own call does not."""
+        return self._runners[0] if self._runners else None
+
+    def set_runner(self, runner: Runner | None) -> None:
+        """Let steps be run by ``runner``; None for the layers' own call."""
+        self._runners = () if runner is None else (runner,)
+        self._views = {}
+        self.set_schedule(self.schedule)
+
+    def set_schedule(self, schedule: Schedule) -> None:
+        """Run another schedule from now on."""
+        if schedule.needs > len(self._modules):
+            raise ModelError(
+                f"the schedule {schedule} needs {schedule.needs} layers, "
+                f"the model has {len(self._modules)}"
+            )
+        self.schedule = schedule
+        runner = self.runner
+        self.slots = tuple(range(len(schedule)) if runner is None else runner.plan(schedule))
+        self._steps = []
+
+    @property
+    def steps(self) -> list[nn.Module]:
+        """One view for each step."""
+        if not self._steps or any(view._stale for view in self._steps):  # type: ignore[attr-defined]
+            pairs = zip(self.schedule, self.slots, strict=True)
+            self._steps = [self._view(layer, slot, i) for i, (layer, slot) in enumerate(pairs)]
+        return self._steps
+
+    def _view(self, layer: int, slot: int, step: int) -> nn.Module:
+        view = self._views.get((layer, slot, step))
+        if view is None or view._stale:  # type: ignore[attr-defined]
+            origin = self._modules[str(layer)]
+            assert origin is not None
+            view = make_view(origin, layer, slot, step, self.runner)
+            self._views[layer, slot, step] = view
+        return view
+
+    def __len__(self) -> int:
+        return len(self.schedule)
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(self.steps)
+
+    def __getitem__(self, step: Any) -> Any:
+        return self.steps[step]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_views": {}, "_steps": []}  # views are made again
+
+    def __repr__(self) -> str:
+        return nn.Module.__repr__(self)
+
+    def extra_repr(self) -> str:
+        return f"schedule={self.schedule}"
+
+
+def make_view(
+    origin: nn.Module, index: int, slot: int, step: int = 0, runner: Runner | None = None
+) -> nn.Module:
+    """A view of ``origin``, the layer number ``index``, that uses cache slot ``slot``."""
+    shape = _shape(origin, index)
+    view: nn.Module = object.__new__(_view_class(type(origin), *shape, runner is not None))
+    children = {name: make_view(getattr(origin, name), index, slot) for name in shape[1]}
+    object.__setattr__(view, "__dict__", origin.__dict__)
+    own = {"origin": origin, "slot": slot, "children": children, "step": step, "runner": runner}
+    for name, value in own.items():
+        object.__setattr__(view, f"_{name}", value)
+    return view
+
+
+def _shape(origin: nn.Module, index: int) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """What a view of ``origin`` must override: index fields, children, a replaced forward."""
+    own = []
+    for name in INDEX_NAMES:
+        value = origin.__dict__.get(name)
+        if value == index and not isinstance(value, bool):
+            own.append(name)
+        elif name == "layer_idx" and isinstance(value, int):
+            raise ModelError(
+                f"{type(origin).__name__} is not supported: in layer {index} its layer_idx is "
+                f"{value}, so its cache slots cannot be told apart"
+            )
+    viewed = [name for name, child in origin.named_children() if _holds_index(child)]
+    if viewed and isinstance(origin, (nn.ModuleList, nn.ModuleDict, nn.Sequential)):
+        raise ModelError(
+            f"{type(origin).__name__} in layer {index} is not supported: looked for modules with "
+            "a layer_idx as attributes of the layer, found them in a list"
+        )
+    return tuple(own), tuple(viewed), "forward" in origin.__dict__
+
+
+def _holds_index(module: nn.Module) -> bool:
+    return any(name in part.__dict__ for part in module.modules() for name in INDEX_NAMES)
+
+
+@functools.lru_cache(maxsize=None)
+def _view_class(
+    base: Any, indices: tuple[str, ...], viewed: tuple[str, ...], replaced: bool, run: bool
+) -> type:
+    """The class of the views of a kind of module."""
+
+    def stale(self: Any) -> bool:
+        """Whether the layer was changed in a way that a view does not follow."""
+        origin = self._origin
+        if type(origin) is not base or ("forward" in origin.__dict__) is not replaced:
+            return True
+        return any(
+            view._origin is not origin._modules[name] or view._stale
+            for name, view in self._children.items()
+        )
+
+    def deepcopy(self: Any, memo: Any) -> Any:
+        return copy.deepcopy(self._origin, memo)
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._runner(self._step, functools.partial(base.__call__, self), *args, **kwargs)
+
+    fields: dict[str, Any] = {
+        "__slots__": ("_children", "_origin", "_runner", "_slot", "_step"),
+        "__deepcopy__": deepcopy,
+        "__module__": base.__module__,
+        "_stale": property(stale),
+    }
+    if run:
+        fields["__call__"] = call
+    for name in indices:
+        fields[name] = property(lambda self: self._slot)
+    for name in viewed:
+        fields[name] = property(lambda self, name=name: self._children[name])
+    made = type(base.__name__, (base,), fields)
+    if replaced:  # after the class was made: Hugging Face wraps the forward of new classes
+        for name in ("forward", "_old_forward"):
+            setattr(made, name, _Rebound(name, base))
+    return made
+
+
+class _Rebound:
+    """A method that something (accelerate's hooks, say) put into a module, bound to the view."""
+
+    def __init__(self, name: str, base: Any) -> None:
+        self.name, self.base = name, base
+
+    def __get__(self, view: Any, owner: Any) -> Any:
+        if view is None:
+            return getattr(self.base, self.name)
+        try:
+            return _rebind(view.__dict__[self.name], view._origin, view)
+        except KeyError:
+            raise AttributeError(self.name) from None
+
+    def __set__(self, view: Any, value: Any) -> None:
+        view.__dict__[self.name] = value
+
+
+def _rebind(function: Any, old: object, new: object) -> Any:
+    if isinstance(function, MethodType) and function.__self__ is old:
+        return MethodType(function.__func__, new)
+    if isinstance(function, functools.partial):
+        arguments = [new if argument is old else argument for argument in function.args]
+        return functools.partial(_rebind(function.func, old, new), *arguments, **function.keywords)
+    return function
