@@ -16,6 +16,10 @@ COMMANDS = {
     "verify": ("verify", "Check a data set: answers, choices, repeats, splits."),
     "tasks": ("tasks", "List the evaluation tasks, or show one of them."),
     "eval": ("evaluate", "Score a language model."),
+    "inspect": ("inspection", "Show layers, schedule, parameters and FLOPs of a model."),
+    "loop": ("loop", "Write a model whose layers run by a schedule."),
+    "grow": ("grow", "Deepen a model by copying layers."),
+    "export": ("export", "Write a looped model with its layers unrolled."),
 }
 
 EXAMPLES = """\b
@@ -23,6 +27,8 @@ Examples:
   growloop generate variable_assignment --style code --depth 2 --count 1000 --out va.jsonl
   growloop verify va.jsonl
   growloop eval --model HuggingFaceTB/SmolLM2-135M --tasks reasoning_primitives --limit 100
+  growloop eval --model HuggingFaceTB/SmolLM2-135M --repeat 6:10 --limit 100
+  growloop grow ./checkpoint --operator lidas --to 24 --out grown
 """
 
 

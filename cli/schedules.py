@@ -13,7 +13,9 @@ def block(text: str) -> tuple[int, int]:
     """``6:10`` as ``(6, 10)``."""
     found = re.fullmatch(r"\s*(\d{1,6})\s*:\s*(\d{1,6})\s*", text)
     if not found:
-        raise InputError(f"a block is START:STOP, e.g. 6:10 for the layers 6 to 9, not {shown(text)}")
+        raise InputError(
+            f"a block is START:STOP, e.g. 6:10 for the layers 6 to 9, not {shown(text)}"
+        )
     return int(found[1]), int(found[2])
 
 

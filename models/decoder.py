@@ -16,7 +16,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from .errors import ModelError
 from .views import LoopedLayers
 
-NOT_PER_LAYER = {"architectures", "keys_to_ignore_at_inference"}
+NOT_PER_LAYER = {"architectures", "keys_to_ignore_at_inference", "growth_history"}
 FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "norm_f", "final_norm")
 
 
@@ -126,3 +126,13 @@ def set_fields(config: PretrainedConfig, fields: dict[str, Any]) -> None:
     """Write fields into a config, the lists first: some configs compare lengths."""
     for name in sorted(fields, key=lambda name: name == "num_hidden_layers"):
         setattr(config, name, fields[name])
+
+
+def replace_config(model: nn.Module, old: PretrainedConfig, new: PretrainedConfig) -> None:
+    """Give the parts of a model another config: the old one may belong to other models too."""
+    pairs = [(old, new), (decoder_config(old), decoder_config(new))]
+    for module in model.modules():
+        for name, value in list(module.__dict__.items()):
+            for before, after in pairs:
+                if value is before:
+                    module.__dict__[name] = after

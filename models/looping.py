@@ -15,8 +15,14 @@ import json
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from torch import Tensor
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from .caching import find_cache, writable
@@ -26,6 +32,7 @@ from .decoder import (
     find_decoder,
     gather_fields,
     per_layer_fields,
+    replace_config,
     set_fields,
 )
 from .errors import ModelError, shown
@@ -99,7 +106,7 @@ def _install(
         layers = LoopedLayers(decoder.unique, schedule)
         list(layers)  # makes the views: what cannot be looped fails before anything is changed
         config = looped_config(model.config, schedule, Recurrence())
-        _replace_config(model, model.config, config)
+        replace_config(model, model.config, config)
         decoder.put(layers)
         model.__class__ = looped_class(type(model))
         model.__dict__["_looped"] = (layers,)  # in a tuple: it has its place in the decoder
@@ -143,16 +150,6 @@ def _refuse_shared_caches(config: PretrainedConfig) -> None:
         )
 
 
-def _replace_config(model: nn.Module, old: PretrainedConfig, new: PretrainedConfig) -> None:
-    """Give the parts of a model another config: the old one may belong to other models too."""
-    pairs = [(old, new), (decoder_config(old), decoder_config(new))]
-    for module in model.modules():
-        for name, value in list(module.__dict__.items()):
-            for before, after in pairs:
-                if value is before:
-                    module.__dict__[name] = after
-
-
 class LoopedConfig:
     """Mixed into the config class of an architecture: the schedule, and how it is written down.
 
@@ -163,6 +160,7 @@ class LoopedConfig:
         num_hidden_layers: effective depth; lists such as ``layer_types`` follow the steps.
     """
 
+    plain_class: type[PretrainedConfig]
     schedule: str
     recurrence: dict[str, Any]
     unique_fields: dict[str, Any]
@@ -191,7 +189,7 @@ class LoopedConfig:
         plain = copy.deepcopy(self)
         for name in ("schedule", "recurrence", "unique_fields"):
             plain.__dict__.pop(name, None)
-        plain.__class__ = type(self).__bases__[1]
+        plain.__class__ = self.plain_class
         set_fields(decoder_config(plain), self.unique_fields)
         return plain  # type: ignore[return-value]
 
@@ -238,6 +236,10 @@ class GrowloopConfig(PretrainedConfig):  # type: ignore[misc]
             raise ModelError("the config of a looped model needs a schedule such as 4-4x4-4")
         found = CONFIG_MAPPING[base].from_dict(fields, **kwargs)
         plain, unused = found if isinstance(found, tuple) else (found, None)
+        known = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(plain), None)
+        if known is None:
+            raise ModelError(f"{base} is no causal language model: it cannot loop")
+        looped_class(known)  # lets AutoModelForCausalLM build it
         config = looped_config(plain, Schedule.parse(notation), Recurrence.from_dict(recurrence))
         return config if unused is None else (config, unused)
 
@@ -265,6 +267,7 @@ class LoopedModel:
 
     config: Any
     training: bool
+    plain_class: type[PreTrainedModel]
     _looped: tuple[LoopedLayers]
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
@@ -328,9 +331,7 @@ class LoopedModel:
         if runner is None or runner.recurrence.random_loops is None or not self.training:
             return None
         runner.training_step += 1
-        return self.schedule.with_loops(
-            runner.recurrence.random_loops.at(runner.training_step - 1)
-        )
+        return self.schedule.with_loops(runner.recurrence.random_loops.at(runner.training_step - 1))
 
 
 @functools.cache
@@ -353,7 +354,12 @@ def looped_class(base: Any) -> Any:
         return base.forward(self, *args, **kwargs)
 
     config_class = _config_class(base.config_class)
-    fields = {"forward": forward, "config_class": config_class, "__module__": __name__}
+    fields = {
+        "forward": forward,
+        "config_class": config_class,
+        "plain_class": base,
+        "__module__": __name__,
+    }
     made = type(f"Looped{base.__name__}", (LoopedModel, base), fields)
     AutoModelForCausalLM.register(config_class, made, exist_ok=True)
     return made
@@ -364,7 +370,8 @@ def _config_class(base: Any) -> Any:
     """The config class of the looped models of an architecture."""
     if issubclass(base, LoopedConfig):
         return base
-    return type(f"Looped{base.__name__}", (LoopedConfig, base), {"__module__": __name__})
+    fields = {"plain_class": base, "__module__": __name__}
+    return type(f"Looped{base.__name__}", (LoopedConfig, base), fields)
 
 
 def __getattr__(name: str) -> Any:

@@ -57,6 +57,10 @@ def _read_blocks(compact: str, text: str) -> Iterator[Sequence[int]]:
         found = _BLOCK.match(compact, place)
         if not found:
             raise NotationError(text, place, "a number is needed")
+        if found[1] == "0":
+            raise NotationError(
+                text, found.start(1), "a block has 1 layer or more (a lone range ends in a comma)"
+            )
         size = _number(text, found[1], found.start(1), 1)
         times = _number(text, found[2], found.start(2), 1) if found[2] else 1
         if size * times > MAX_STEPS:

@@ -45,7 +45,9 @@ class RandomLoops:
 
     def __post_init__(self) -> None:
         if not 0 < self.mean <= 1000 or not 0 <= self.sigma <= 2:
-            raise ModelError("random loops need a mean above 0, up to 1000, and a sigma from 0 to 2")
+            raise ModelError(
+                "random loops need a mean above 0, up to 1000, and a sigma from 0 to 2"
+            )
         whole("the seed", self.seed, 0)
 
     def at(self, step: int) -> int:
@@ -150,7 +152,9 @@ class Runner(nn.Module):
         if recurrence.injection == "concat":
             self.adapter = nn.Linear(2 * width, width, bias=False)
             with torch.no_grad():  # starts as the state alone
-                self.adapter.weight.copy_(torch.cat([torch.eye(width), torch.zeros(width, width)], 1))
+                self.adapter.weight.copy_(
+                    torch.cat([torch.eye(width), torch.zeros(width, width)], 1)
+                )
         if recurrence.early_exit is not None and recurrence.early_exit.criterion == "gate":
             self.gate = nn.Linear(width, 1)
             nn.init.zeros_(self.gate.weight)
@@ -239,8 +243,11 @@ class Runner(nn.Module):
 
     def _truncated(self, place: Place | None) -> bool:
         last = self.recurrence.backward_loops
-        return self.training and place is not None and last is not None and (
-            place.loop < place.loops - last
+        return (
+            self.training
+            and place is not None
+            and last is not None
+            and (place.loop < place.loops - last)
         )
 
     def _leave(self, after: Tensor, place: Place) -> Tensor:

@@ -143,7 +143,7 @@ def _holds_index(module: nn.Module) -> bool:
     return any(name in part.__dict__ for part in module.modules() for name in INDEX_NAMES)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _view_class(
     base: Any, indices: tuple[str, ...], viewed: tuple[str, ...], replaced: bool, run: bool
 ) -> type:

@@ -1,0 +1,54 @@
+"""What the commands that read and write checkpoints share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..tasks.evaluate import DTYPES, model_arguments, require_extra
+
+out_option = click.option("--out", "-o", required=True, help="folder to write the checkpoint to")
+overwrite_option = click.option("--overwrite", is_flag=True, help="replace a checkpoint there")
+dtype_option = click.option(
+    "--dtype", default="auto", show_default=True, help=f"of the weights: {', '.join(DTYPES)}"
+)
+
+
+def load(model: str, dtype: str) -> tuple[Any, Any]:
+    """A model and its tokenizer, from whatever ``--model`` takes."""
+    from ..primitives.errors import one_of
+
+    one_of("dtype", dtype, DTYPES)
+    where = model_arguments(model)
+    require_extra()
+    from transformers.utils import logging
+
+    from ..models import checkpoints
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    click.echo(f"Loading {model}", err=True)
+    return checkpoints.load(dtype=dtype, **where), checkpoints.load_tokenizer(**where)
+
+
+def check_out(out: str, overwrite: bool) -> None:
+    """Refuse a folder that cannot be written, before the model is loaded."""
+    require_extra()
+    from ..models import checkpoints
+
+    checkpoints.check_out(out, overwrite)
+
+
+def save(model: Any, tokenizer: Any, out: str, overwrite: bool) -> None:
+    """Write a checkpoint, and say what it is."""
+    from ..models import checkpoints
+    from ..models.costs import cost
+
+    folder = checkpoints.save(model, tokenizer, out, overwrite)
+    found = cost(model)
+    click.echo(
+        f"{folder}: schedule {found.schedule}, {found.schedule.num_unique_layers} unique layers, "
+        f"effective depth {found.schedule.effective_depth}, "
+        f"{found.unique_parameters:,} parameters"
+    )

@@ -1,0 +1,63 @@
+"""``growloop grow``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..primitives.errors import InputError
+from .checkpoints import check_out, dtype_option, load, out_option, overwrite_option, save
+
+
+@click.command("grow")
+@click.argument("model")
+@click.option(
+    "--operator",
+    default="lidas",
+    show_default=True,
+    help="midas, lidas, gradual_stacking, g_stack, solar, llama_pro, "
+    "or source layers such as 0-5,2-7",
+)
+@click.option("--to", type=int, help="grow until the model has so many layers  [default: once]")
+@click.option("--block-size", type=int, help="layers a block  [default: 4]")
+@click.option("--order", help="of lidas: contiguous or inserted  [default: contiguous]")
+@click.option("--times", type=int, help="of g_stack: how often the stack is put  [default: 2]")
+@click.option("--drop", type=int, help="of solar: layers left out on each side  [default: 8]")
+@dtype_option
+@out_option
+@overwrite_option
+def command(
+    model: str,
+    operator: str,
+    to: int | None,
+    dtype: str,
+    out: str,
+    overwrite: bool,
+    **given: Any,
+) -> None:
+    """Deepen MODEL by copying layers, and write it as an ordinary checkpoint.
+
+    \b
+    Examples:
+      growloop grow ./checkpoint --operator lidas --to 24 --out grown
+      growloop grow HuggingFaceTB/SmolLM2-135M --operator solar --drop 6 --out upscaled
+      growloop grow ./checkpoint --operator 0-7,4-11 --out grown
+    """
+    check_out(out, overwrite)
+    from ..models.decoder import find_decoder
+    from ..models.growing import grow
+    from ..models.growth import check_operator, growth_maps
+
+    options = {name: value for name, value in given.items() if value is not None}
+    check_operator(operator, options)  # before the model is loaded
+    found, tokenizer = load(model, dtype)
+    depth = len(find_decoder(found).unique)
+    if to is None:
+        grow(found, operator, **options)
+    elif to <= depth:
+        raise InputError(f"{model} has {depth} layers already: --to must be more, not {to}")
+    else:
+        for _ in growth_maps(operator, depth, to, **options):
+            grow(found, operator, **options)
+    save(found, tokenizer, out, overwrite)

@@ -1,0 +1,195 @@
+"""``growloop inspect``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..primitives.errors import InputError, one_of
+from .checkpoints import load
+from .schedules import looping
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHADES = " ·░▒▓█"
+PICTURES = (".svg", ".png", ".pdf", ".html", ".json")
+
+
+@click.command("inspect")
+@click.argument("model")
+@click.option("--schedule", help="ask about another schedule than the model's own")
+@click.option("--repeat", metavar="START:STOP", help="repeat the layers START .. STOP-1")
+@click.option("--times", type=int, help="how often --repeat runs them again  [default: 1]")
+@click.option("--seq-len", type=int, default=2048, show_default=True, help="tokens, for the FLOPs")
+@click.option("--block-size", type=int, default=4, show_default=True, help="layers a block")
+@click.option("--config-only", is_flag=True, help="do not load the weights; no similarity then")
+@click.option("--picture", help="write the similarity of layers: .svg, .png, .pdf, .html or .json")
+@click.option("--json", "as_json", is_flag=True, help="print all as JSON")
+def command(
+    model: str,
+    schedule: str | None,
+    repeat: str | None,
+    times: int | None,
+    seq_len: int,
+    block_size: int,
+    config_only: bool,
+    picture: str | None,
+    as_json: bool,
+) -> None:
+    """Show what MODEL is: layers, schedule, parameters, FLOPs, and how alike its layers are.
+
+    \b
+    Examples:
+      growloop inspect HuggingFaceTB/SmolLM2-135M
+      growloop inspect ./checkpoint --repeat 6:10 --times 2 --config-only
+      growloop inspect ./grown --picture layers.svg
+    """
+    if picture is not None:
+        one_of("kind of picture", Path(picture).suffix, PICTURES)
+        if config_only:
+            raise InputError("--picture shows the weights: leave out --config-only")
+    change = looping(schedule, repeat, times)
+    from ..models.costs import cost
+
+    if config_only:
+        found = _empty(model)
+    else:
+        found, _ = load(model, "auto")
+    if change is not None:
+        change(found)
+    facts = _facts(found, cost(found, seq_len=seq_len))
+    similarity = None
+    if not config_only:
+        from ..models.similarity import block_similarity, layer_similarity
+
+        similarity = layer_similarity(found)
+        if not 1 <= block_size < len(similarity):
+            most = len(similarity) - 1
+            raise InputError(f"--block-size must be from 1 to {most} here, not {block_size}")
+        facts["block_size"] = block_size
+        facts["similarity_one_block_apart"] = round(block_similarity(similarity, block_size), 4)
+    if picture is not None and similarity is not None:
+        _draw(similarity, model, picture)
+    if as_json:
+        matrix = None if similarity is None else [[round(x, 4) for x in row]
+                                                  for row in similarity.tolist()]  # fmt: skip
+        click.echo(json.dumps({"model": model, **facts, "similarity": matrix}, indent=2))
+        return
+    _print(model, facts)
+    if similarity is not None:
+        _heatmap(similarity)
+
+
+def _empty(model: str) -> Any:
+    """The model without its weights."""
+    from ..tasks.evaluate import model_arguments, require_extra
+
+    where = model_arguments(model)
+    require_extra()
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from ..models import checkpoints
+
+    config = checkpoints.load_config(where.pop("pretrained"), **where)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def _facts(model: Any, cost: Any) -> dict[str, Any]:
+    from ..models.decoder import decoder_config, find_decoder
+
+    config = decoder_config(model.config)
+    decoder = find_decoder(model)
+    schedule = cost.schedule
+    facts = {
+        "architecture": type(model).__name__,
+        "layers_at": decoder.path,
+        "unique_layers": len(decoder.unique),
+        "schedule": str(schedule),
+        "effective_depth": schedule.effective_depth,
+        "hidden_size": config.hidden_size,
+        "heads": config.num_attention_heads,
+        "vocabulary": config.vocab_size,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "unique_parameters": cost.unique_parameters,
+        "unique_non_embedding": cost.unique_non_embedding,
+        "effective_parameters": cost.effective_parameters,
+        "effective_non_embedding": cost.effective_non_embedding,
+        "seq_len": cost.seq_len,
+        "forward_flops_per_token": cost.forward_flops,
+        "attention_share": round(cost.attention_flops / cost.forward_flops, 4),
+        "training_flops_per_token": cost.training_flops,
+    }
+    for name in ("growth_history", "untied_from", "recurrence"):
+        if value := getattr(model.config, name, None):
+            facts[name] = value
+    return facts
+
+
+def _print(model: str, facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=model, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for name, value in facts.items():
+        if name == "growth_history":
+            value = ", ".join(f"{s['operator']} {s['from']}→{s['to']} ({s['sources']})"
+                              for s in value)  # fmt: skip
+        elif isinstance(value, float) and value > 1e6:
+            value = f"{value:.4g}"
+        elif isinstance(value, int):
+            value = f"{value:,}"
+        table.add_row(name.replace("_", " "), str(value))
+    Console(highlight=False).print(table)
+
+
+def _heatmap(similarity: Tensor) -> None:
+    """The similarity of layers in the terminal, two characters a pair."""
+    count = len(similarity)
+    apart = similarity.clone().fill_diagonal_(0).clamp_min(0)
+    top = max(float(apart.max()), 0.1)  # noise shall look like noise
+    click.echo(f"\ncosine similarity of weights, layer by layer: ' ' 0 to '█' {top:.2f}")
+    numbers = "".join(f"{i:<10}" for i in range(0, count, 5))
+    click.echo(f"    {numbers.rstrip()}")
+    for i, row in enumerate(apart.tolist()):
+        shades = (SHADES[round(value / top * (len(SHADES) - 1))] for value in row)
+        cells = "".join("╲╲" if i == j else shade * 2 for j, shade in enumerate(shades))
+        click.echo(f"{i:3} {cells.rstrip()}")
+
+
+def _draw(similarity: Tensor, model: str, picture: str) -> None:
+    try:
+        import altair as alt
+    except ImportError as error:
+        raise InputError("a picture needs altair: pip install 'growloop[plots]'") from error
+    data = [
+        {"layer": i, "other": j, "similarity": round(value, 4)}
+        for i, row in enumerate(similarity.tolist())
+        for j, value in enumerate(row)
+        if i != j
+    ]
+    chart = (
+        alt.Chart(alt.Data(values=data), title=f"cosine similarity of weights, {model}")
+        .mark_rect()
+        .encode(
+            x=alt.X("other:O", title="layer"),
+            y=alt.Y("layer:O", title="layer"),
+            color=alt.Color("similarity:Q", scale=alt.Scale(scheme="viridis")),
+        )
+        .properties(width=420, height=420)
+    )
+    path = Path(picture)
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        chart.save(str(part))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    click.echo(picture, err=True)

@@ -1,0 +1,46 @@
+"""``growloop loop``."""
+
+from __future__ import annotations
+
+import click
+
+from .checkpoints import check_out, dtype_option, load, out_option, overwrite_option, save
+from .schedules import looping
+
+
+@click.command("loop")
+@click.argument("model")
+@click.option("--schedule", help="e.g. 4-4x4-4, or 0-11,8-11,12-29")
+@click.option("--repeat", metavar="START:STOP", help="repeat the layers START .. STOP-1")
+@click.option("--times", type=int, help="how often --repeat runs them again  [default: 1]")
+@dtype_option
+@out_option
+@overwrite_option
+def command(
+    model: str,
+    schedule: str | None,
+    repeat: str | None,
+    times: int | None,
+    dtype: str,
+    out: str,
+    overwrite: bool,
+) -> None:
+    """Write MODEL as a looped checkpoint: its unique layers, and the schedule that runs them.
+
+    It is loaded by every command here, and by AutoModelForCausalLM after `import growloop.models`.
+
+    \b
+    Examples:
+      growloop loop HuggingFaceTB/SmolLM2-135M --repeat 6:10 --out looped
+      growloop loop ./checkpoint --schedule 4-4x4-4 --out looped
+    """
+    from ..primitives.errors import InputError
+
+    if schedule is None and repeat is None:
+        raise InputError("nothing to do: give --schedule or --repeat START:STOP")
+    check_out(out, overwrite)
+    change = looping(schedule, repeat, times)
+    found, tokenizer = load(model, dtype)
+    if change is not None:
+        change(found)
+    save(found, tokenizer, out, overwrite)

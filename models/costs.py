@@ -1,0 +1,307 @@
+"""Parameters and FLOPs of a model under a schedule, and of a whole training run.
+
+A multiply-add is two FLOPs. Counted are matrix products: projections, attention scores and values,
+the head. Attention is counted over the full ``seq_len x seq_len`` square (a sliding window: over
+the window), as ``torch.utils.flop_counter`` does; causal kernels do about half of that. Norms,
+activations, rotary positions and the softmax are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from .decoder import decoder_config, find_decoder
+from .errors import ModelError, whole
+from .growth import prop_schedule
+from .looping import LoopedConfig
+from .recurrence import Recurrence
+from .schedule import Schedule, as_schedule
+from .views import LoopedLayers
+
+EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+EXPERTS_USED = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs under a schedule.
+
+    Args:
+        schedule: which layer runs at each step.
+        unique_parameters: weights stored. Layers that the schedule never runs are included.
+        effective_parameters: weights applied: each layer counts as often as it runs.
+        embedding_parameters: of token and position embeddings, and of a head of its own.
+        forward_flops: for one token of a sequence of ``seq_len``, attention included.
+        attention_flops: the part of it that grows with ``seq_len``.
+        seq_len: tokens.
+    """
+
+    schedule: Schedule
+    unique_parameters: int
+    effective_parameters: int
+    embedding_parameters: int
+    forward_flops: float
+    attention_flops: float
+    seq_len: int
+
+    @property
+    def unique_non_embedding(self) -> int:
+        """Weights stored in layers and norms."""
+        return self.unique_parameters - self.embedding_parameters
+
+    @property
+    def effective_non_embedding(self) -> int:
+        """Weights applied in layers and norms."""
+        return self.effective_parameters - self.embedding_parameters
+
+    @property
+    def training_flops(self) -> float:
+        """For one token: the backward pass costs two forward passes."""
+        return 3 * self.forward_flops
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training run.
+
+    Args:
+        schedule: what runs; in a growth stage the plain stack of its depth.
+        tokens: trained on.
+        backward_loops: gradients flow through the last so many loops only.
+    """
+
+    schedule: Schedule | str | int
+    tokens: int
+    backward_loops: int | None = None
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the numbers are made of: per unique layer, and for the rest of the model."""
+
+    layers: list[tuple[int, float, float]]  # parameters, FLOPs, attention FLOPs a token
+    rest: int
+    embeddings: int
+    head: float
+
+
+def cost(
+    model: PreTrainedModel | PretrainedConfig,
+    schedule: Schedule | str | int | None = None,
+    seq_len: int = 2048,
+) -> Cost:
+    """Parameters and FLOPs of a model or config under a schedule.
+
+    Args:
+        model: a model, or a config (nothing is allocated then).
+        schedule: by default what the model runs.
+        seq_len: tokens a sequence.
+
+    Raises:
+        ModelError: a schedule that the model has not the layers for.
+
+    >>> from transformers import LlamaConfig
+    >>> found = cost(LlamaConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=4,
+    ...     num_attention_heads=4, vocab_size=100), "2x4")
+    >>> found.schedule.num_unique_layers, found.schedule.effective_depth
+    (2, 8)
+    """
+    whole("seq_len", seq_len, 1)
+    parts, own, recurrence = _parts(model, seq_len)
+    wanted = own if schedule is None else as_schedule(schedule)
+    _check(wanted, parts)
+    per_layer = sum(parameters for parameters, _, _ in parts.layers)
+    applied = sum(parts.layers[layer][0] for layer in wanted)
+    width = decoder_config(
+        model if isinstance(model, PretrainedConfig) else model.config
+    ).hidden_size
+    flops = _flops(wanted, parts) + _adapter_flops(wanted, recurrence, width)
+    return Cost(
+        schedule=wanted,
+        unique_parameters=per_layer + parts.rest,
+        effective_parameters=applied + parts.rest,
+        embedding_parameters=parts.embeddings,
+        forward_flops=flops,
+        attention_flops=sum(parts.layers[layer][2] for layer in wanted),
+        seq_len=seq_len,
+    )
+
+
+def training_flops(
+    model: PreTrainedModel | PretrainedConfig, stages: Sequence[Stage], seq_len: int = 2048
+) -> float:
+    """FLOPs of a whole training run: growth stages, cooldown, retrofit, truncated backward.
+
+    A step costs its forward pass once where no gradient flows, three times where it does: with
+    ``backward_loops`` that is ``(2 N1 + 6 N2) D``. Without injection no gradient reaches what is
+    before the truncated loops either.
+
+    Args:
+        model: the model at full depth, or its config.
+        stages: what is run on how many tokens.
+        seq_len: tokens a sequence.
+    """
+    parts, _, recurrence = _parts(model, seq_len)
+    width = decoder_config(_config(model)).hidden_size
+    total = 0.0
+    for stage in stages:
+        schedule = as_schedule(stage.schedule)
+        _check(schedule, parts)
+        whole("the tokens of a stage", stage.tokens, 0)
+        silent = _without_gradient(schedule, stage.backward_loops, recurrence.injection != "none")
+        saved = sum(parts.layers[schedule.layers[step]][1] for step in silent)
+        adapters = _adapter_flops(schedule, recurrence, width, stage.backward_loops)
+        total += stage.tokens * (3 * _flops(schedule, parts) - 2 * saved + adapters)
+    return total
+
+
+def growth_stages(
+    depth: int,
+    block_size: int,
+    tokens: int,
+    cooldown_tokens: int = 0,
+    alpha: float = 1.0,
+) -> list[Stage]:
+    """The stages of MIDAS or LIDAS: stage i at depth ``i block_size``, then the cooldown.
+
+    >>> [stage.tokens for stage in growth_stages(24, 4, 170_000, 30_000)]
+    [8095, 16191, 24285, 32381, 40477, 48571, 30000]
+    """
+    whole("block_size", block_size, 1)
+    if depth % block_size:
+        raise ModelError(f"{depth} layers are no multiple of the block size {block_size}")
+    parts = prop_schedule(tokens, depth // block_size, alpha)
+    stages = [Stage((i + 1) * block_size, part) for i, part in enumerate(parts)]
+    return [*stages, Stage(depth, cooldown_tokens)] if cooldown_tokens else stages
+
+
+def _check(schedule: Schedule, parts: _Parts) -> None:
+    if schedule.needs > len(parts.layers):
+        raise ModelError(
+            f"the schedule {schedule} needs {schedule.needs} layers, the model has "
+            f"{len(parts.layers)}"
+        )
+
+
+def _flops(schedule: Schedule, parts: _Parts) -> float:
+    return parts.head + sum(parts.layers[layer][1] for layer in schedule)
+
+
+def _adapter_flops(
+    schedule: Schedule, recurrence: Recurrence, width: int, backward_loops: int | None
+) -> float:
+    """Training FLOPs of the linear map of state and input, once a repeat; a third is forward."""
+    if recurrence.injection != "concat":
+        return 0.0
+    passes = 0
+    for _, _, times in schedule.sections:
+        trained = times if backward_loops is None else backward_loops
+        passes += sum(3 if loop >= times - trained else 1 for loop in range(1, times))
+    return passes * 2.0 * 2 * width * width
+
+
+def _config(model: PreTrainedModel | PretrainedConfig) -> PretrainedConfig:
+    return model if isinstance(model, PretrainedConfig) else model.config
+
+
+def _without_gradient(schedule: Schedule, last: int | None, injected: bool) -> list[int]:
+    """Steps that only run forward."""
+    silent: set[int] = set()
+    if last is None:
+        return []
+    for start, size, times in schedule.sections:
+        if times > last:
+            stop = start + size * (times - last)
+            silent |= set(range(start if injected else 0, stop))
+    return sorted(silent)
+
+
+def _parts(
+    model: PreTrainedModel | PretrainedConfig, seq_len: int
+) -> tuple[_Parts, Schedule, Recurrence]:
+    recurrence = Recurrence()
+    if isinstance(model, PretrainedConfig):
+        config: Any = model
+        with torch.device("meta"):
+            built = AutoModelForCausalLM.from_config(config)
+    else:
+        config, built = model.config, model
+    if isinstance(config, LoopedConfig):
+        recurrence = Recurrence.from_dict(config.recurrence)
+    decoder = find_decoder(built)
+    layers = decoder.layers
+    schedule = layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
+    inner = decoder_config(config)
+    types = _layer_types(config, len(decoder.unique))
+    per_layer = []
+    for layer, kind in zip(decoder.unique, types, strict=True):
+        parameters = _count(layer)
+        attention = _attention(inner, kind, seq_len)
+        per_layer.append((parameters, _matrices(layer, inner) + attention, attention))
+    total, in_layers = _count(built), sum(parameters for parameters, _, _ in per_layer)
+    head = built.get_output_embeddings()
+    embeddings = {id(p): p.numel() for m in built.modules() if isinstance(m, nn.Embedding)
+                  for p in m.parameters()}  # fmt: skip
+    embeddings |= {id(p): p.numel() for p in head.parameters()}
+    parts = _Parts(
+        layers=per_layer,
+        rest=total - in_layers,
+        embeddings=sum(embeddings.values()),
+        head=2.0 * head.weight.numel(),
+    )
+    return parts, schedule, recurrence
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _layer_types(config: Any, depth: int) -> list[str]:
+    """The kind of attention of each unique layer."""
+    plain = config.plain() if isinstance(config, LoopedConfig) else config
+    inner = decoder_config(plain)
+    listed = getattr(inner, "layer_types", None)
+    if listed is not None and len(listed) == depth:
+        return list(listed)
+    window = getattr(inner, "sliding_window", None)
+    used = getattr(inner, "use_sliding_window", True)
+    return ["sliding_attention" if window and used else "full_attention"] * depth
+
+
+def _matrices(layer: nn.Module, config: Any) -> float:
+    """FLOPs of a layer's matrix products for one token, without attention scores."""
+    experts = next((n for name in EXPERT_COUNTS if (n := getattr(config, name, None))), None)
+    active = next((n for name in EXPERTS_USED if (n := getattr(config, name, None))), None)
+    total = 0.0
+    for name, parameter in layer.named_parameters():
+        if parameter.dim() < 2 or name.endswith("bias"):
+            continue
+        share = 1.0
+        routed = ".experts." in f".{name}." and "shared" not in name
+        if routed and experts and active:
+            share = active / experts
+        total += 2.0 * parameter.numel() * share
+    return total
+
+
+def _attention(config: Any, kind: str, seq_len: int) -> float:
+    """FLOPs of scores and values for one token, averaged over a sequence."""
+    if "attention" not in kind or kind == "linear_attention":
+        return 0.0
+    seen = seq_len
+    if kind in ("sliding_attention", "chunked_attention"):
+        name = "sliding_window" if kind == "sliding_attention" else "attention_chunk_size"
+        seen = min(seq_len, getattr(config, name, None) or seq_len)
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    keys = (getattr(config, "qk_nope_head_dim", 0) or 0) + (
+        getattr(config, "qk_rope_head_dim", 0) or 0
+    )
+    values = getattr(config, "v_head_dim", None) or width
+    return 2.0 * seen * heads * ((keys or width) + values)

@@ -1,0 +1,109 @@
+"""Models from scratch, by name: the paper's configurations, and small ones for laptops.
+
+The paper's models are SmolLM-v1 configurations (appendix E): Llama with tied embeddings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
+
+from .errors import ModelError, unknown, whole
+from .looping import loop
+from .schedule import Schedule, as_schedule
+
+SHARED: dict[str, Any] = {
+    "vocab_size": 49152,
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "hidden_act": "silu",
+    "attention_bias": False,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.02,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": 0,
+}
+
+
+def _sizes(
+    width: int, depth: int, heads: int, kv_heads: int, mlp: int, vocabulary: int = 49152
+) -> dict[str, Any]:
+    return {
+        "hidden_size": width,
+        "num_hidden_layers": depth,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": width // heads,
+        "intermediate_size": mlp,
+        "vocab_size": vocabulary,
+    }
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # width, depth, heads, key-value heads, MLP width, vocabulary
+    "smollm-1.7b": _sizes(2048, 24, 32, 32, 8192),  # 1,711,376,384
+    "smollm-360m": _sizes(960, 32, 15, 5, 2560),  # 361,821,120
+    "smollm-135m": _sizes(576, 30, 9, 3, 1536),  # 134,515,008
+    "laptop-30m": _sizes(384, 12, 6, 2, 1024),
+    "laptop-10m": _sizes(256, 8, 4, 2, 640, 8192),
+    "tiny": _sizes(64, 4, 4, 2, 128, 512),
+}
+
+
+def preset(name: str, **changes: Any) -> LlamaConfig:
+    """A configuration by name, with any field of ``LlamaConfig`` changed.
+
+    Raises:
+        ModelError: an unknown name or field.
+    """
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    fields = SHARED | PRESETS[name]
+    known = set(LlamaConfig().to_dict()) | set(fields)
+    for field in changes:
+        if field not in known:
+            raise unknown("field", field, sorted(known))
+    fields |= changes
+    if "hidden_size" in changes and "head_dim" not in changes:
+        fields["head_dim"] = fields["hidden_size"] // fields["num_attention_heads"]
+    return LlamaConfig(**fields)
+
+
+def build(
+    name: str, schedule: Schedule | str | int | None = None, seed: int = 0, **changes: Any
+) -> PreTrainedModel:
+    """A randomly initialised model.
+
+    Args:
+        name: one of ``PRESETS``.
+        schedule: the model has as many layers as this needs, and loops if this loops; by default
+            the preset's plain stack.
+        seed: of the weights; the global random state is left alone.
+        changes: fields of ``LlamaConfig``, such as ``hidden_size=512``.
+
+    Returns:
+        A float32 model on the CPU, or on the device of an enclosing ``with torch.device(...)``.
+
+    >>> model = build("tiny", "1-1x3-1")
+    >>> model.config.num_unique_layers, model.config.effective_depth
+    (3, 5)
+    """
+    whole("the seed", seed, 0, 2**63 - 1)
+    plain = None
+    if schedule is not None:
+        if "num_hidden_layers" in changes:
+            raise ModelError("give a schedule or num_hidden_layers, not both")
+        plain = as_schedule(schedule)
+        changes = changes | {"num_hidden_layers": plain.needs}
+    config = preset(name, **changes)
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    if plain is not None and plain != Schedule.plain(plain.needs):
+        loop(model, plain)
+    return model

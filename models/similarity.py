@@ -1,0 +1,49 @@
+"""How alike the weights of layers are: grown and looped models show it one block apart."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from .decoder import find_decoder
+
+
+@torch.no_grad()
+def layer_similarity(model: PreTrainedModel) -> Tensor:
+    """Cosine similarity of the weights of every two unique layers, mean over weight matrices.
+
+    Matrices are compared with those of the same name and shape; 1 for copies, about 0 for layers
+    trained apart.
+
+    Args:
+        model: any decoder.
+
+    Returns:
+        ``(layers, layers)``, float32; symmetric, with ones on the diagonal.
+    """
+    layers = [dict(layer.named_parameters()) for layer in find_decoder(model).unique]
+    count = len(layers)
+    total, pairs = torch.zeros(count, count), torch.zeros(count, count)
+    names = dict.fromkeys(name for layer in layers for name, p in layer.items() if p.dim() >= 2)
+    for name in names:
+        shapes = dict.fromkeys(layer[name].shape for layer in layers if name in layer)
+        for shape in shapes:
+            having = [i for i, layer in enumerate(layers) if name in layer
+                      and layer[name].shape == shape]  # fmt: skip
+            rows = torch.stack([layers[i][name].detach().float().flatten() for i in having])
+            rows = torch.nn.functional.normalize(rows, dim=1)
+            place = torch.tensor(having)
+            total[place[:, None], place] += (rows @ rows.T).cpu()
+            pairs[place[:, None], place] += 1
+    found = total / pairs.clamp_min(1)
+    return found.fill_diagonal_(1.0)
+
+
+def block_similarity(similarity: Tensor, block_size: int) -> float:
+    """Mean similarity of layers ``block_size`` apart (paper section 5; Saunshi 2025).
+
+    Args:
+        similarity: of :func:`layer_similarity`, ``(layers, layers)``.
+    """
+    return float(similarity.diagonal(block_size).mean())
