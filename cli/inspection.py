@@ -175,8 +175,9 @@ def _draw(similarity: Tensor, model: str, picture: str) -> None:
         for j, value in enumerate(row)
         if i != j
     ]
+    values: Any = alt.Data(values=data)  # type: ignore[no-untyped-call]
     chart = (
-        alt.Chart(alt.Data(values=data), title=f"cosine similarity of weights, {model}")
+        alt.Chart(values, title=f"cosine similarity of weights, {model}")
         .mark_rect()
         .encode(
             x=alt.X("other:O", title="layer"),

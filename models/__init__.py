@@ -5,6 +5,7 @@ Importing this lets ``AutoModelForCausalLM.from_pretrained`` read looped checkpo
 
 from __future__ import annotations
 
+from .checkpoints import load, save
 from .costs import Cost, Stage, cost, growth_stages, training_flops
 from .errors import ModelError, NotationError
 from .exits import EarlyExit
@@ -36,9 +37,11 @@ __all__ = [
     "growth_map",
     "growth_stages",
     "layer_similarity",
+    "load",
     "loop",
     "preset",
     "prop_schedule",
+    "save",
     "training_flops",
     "untie",
 ]

@@ -28,7 +28,7 @@ def load(pretrained: str, **options: Any) -> PreTrainedModel:
     if "gguf_file" in options:  # read in full precision: nothing of what is written is quantized
         model.config.__dict__.pop("quantization_config", None)
         model.hf_quantizer = None
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def load_config(pretrained: str, **options: Any) -> Any:

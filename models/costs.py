@@ -118,10 +118,8 @@ def cost(
     _check(wanted, parts)
     per_layer = sum(parameters for parameters, _, _ in parts.layers)
     applied = sum(parts.layers[layer][0] for layer in wanted)
-    width = decoder_config(
-        model if isinstance(model, PretrainedConfig) else model.config
-    ).hidden_size
-    flops = _flops(wanted, parts) + _adapter_flops(wanted, recurrence, width)
+    width = decoder_config(_config(model)).hidden_size
+    flops = _flops(wanted, parts) + _adapter_flops(wanted, recurrence, width, None) / 3
     return Cost(
         schedule=wanted,
         unique_parameters=per_layer + parts.rest,
@@ -304,4 +302,5 @@ def _attention(config: Any, kind: str, seq_len: int) -> float:
         getattr(config, "qk_rope_head_dim", 0) or 0
     )
     values = getattr(config, "v_head_dim", None) or width
-    return 2.0 * seen * heads * ((keys or width) + values)
+    flops: float = 2.0 * seen * heads * ((keys or width) + values)
+    return flops

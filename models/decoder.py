@@ -46,7 +46,7 @@ class Decoder:
     @property
     def unique(self) -> list[nn.Module]:
         """The layers themselves, once each."""
-        return list(self.layers._modules.values())  # type: ignore[arg-type]
+        return list(self.layers._modules.values())
 
     @property
     def final_norm(self) -> nn.Module:
@@ -83,7 +83,7 @@ def find_decoder(model: nn.Module) -> Decoder:
             return _decoder(model, path)
         same = isinstance(module, nn.ModuleList) and len(module) == depth
         if same and not any(path.startswith(outer + ".") for outer, _ in found):
-            found.append((path, module))  # type: ignore[arg-type]
+            found.append((path, module))
     if len(found) > 1:  # a vision tower may be as deep: the decoder proper decides
         inner = set(model.get_decoder().modules())
         found = [pair for pair in found if pair[1] in inner] or found

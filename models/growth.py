@@ -144,7 +144,7 @@ def growth_map(
     elif isinstance(operator, Schedule):
         found = GrowthMap(operator.layers)
     elif isinstance(operator, Sequence):
-        found = GrowthMap(tuple(operator))
+        found = GrowthMap(tuple(operator))  # type: ignore[arg-type]
     else:
         raise ModelError(f"an operator is a name or a list of layers, not {shown(operator)}")
     if found.needs > depth:

@@ -108,7 +108,8 @@ def _install(
         config = looped_config(model.config, schedule, Recurrence())
         replace_config(model, model.config, config)
         decoder.put(layers)
-        model.__class__ = looped_class(type(model))
+        kind: Any = type(model)
+        model.__class__ = looped_class(kind)
         model.__dict__["_looped"] = (layers,)  # in a tuple: it has its place in the decoder
     assert isinstance(decoder.layers, LoopedLayers)
     if model.recurrence != recurrence:
@@ -191,7 +192,7 @@ class LoopedConfig:
             plain.__dict__.pop(name, None)
         plain.__class__ = self.plain_class
         set_fields(decoder_config(plain), self.unique_fields)
-        return plain  # type: ignore[return-value]
+        return plain
 
     def to_json_string(self, use_diff: bool = True) -> str:
         """config.json: the config of the unique layers, plus how they are run."""
@@ -255,7 +256,8 @@ def looped_config(
         )
     config = copy.deepcopy(plain)
     inner = decoder_config(config)
-    config.__class__ = _config_class(type(plain))
+    kind: Any = type(plain)
+    config.__class__ = _config_class(kind)
     config.unique_fields = {"num_hidden_layers": depth, **per_layer_fields(inner)}
     config.recurrence = recurrence.to_dict()
     config.set_schedule(schedule)
@@ -306,11 +308,11 @@ class LoopedModel:
         A cache that was filled under one schedule cannot be used under another.
         """
         before = self.schedule
-        self.schedule = schedule  # type: ignore[assignment]
+        self.schedule = schedule
         try:
             yield
         finally:
-            self.schedule = before  # type: ignore[assignment]
+            self.schedule = before
 
     def generate(self, *args: Any, schedule: Schedule | str | None = None, **kwargs: Any) -> Any:
         """Hugging Face's ``generate``, under another schedule if one is given."""

@@ -108,11 +108,12 @@ def _ranges(layers: Sequence[int]) -> str:
     place = 0
     while place < len(layers):
         end = place
-        for step in (1, -1):
+        for step, least in ((1, 2), (-1, 3)):
             stop = place
             while stop + 1 < len(layers) and layers[stop + 1] == layers[stop] + step:
                 stop += 1
-            end = max(end, stop)
+            if stop - place + 1 >= least:
+                end = max(end, stop)
         parts.append(str(layers[place]) if end == place else f"{layers[place]}-{layers[end]}")
         place = end + 1
     text = ",".join(parts)

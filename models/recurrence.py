@@ -152,9 +152,7 @@ class Runner(nn.Module):
         if recurrence.injection == "concat":
             self.adapter = nn.Linear(2 * width, width, bias=False)
             with torch.no_grad():  # starts as the state alone
-                self.adapter.weight.copy_(
-                    torch.cat([torch.eye(width), torch.zeros(width, width)], 1)
-                )
+                self.adapter.weight.copy_(torch.eye(width, 2 * width))
         if recurrence.early_exit is not None and recurrence.early_exit.criterion == "gate":
             self.gate = nn.Linear(width, 1)
             nn.init.zeros_(self.gate.weight)
@@ -270,5 +268,6 @@ class Runner(nn.Module):
     def _end(self, step: int, hidden: Tensor) -> Any:
         """What the layer would have returned."""
         if step == len(self.schedule) - 1:  # hold no graph and no cache longer than needed
-            self.origin = self.state = self.judge = self.slots = None
+            for name in ("origin", "state", "judge", "slots"):
+                self.__dict__.pop(name, None)
         return hidden if self.tuple is None else (hidden, *self.tuple)

@@ -42,6 +42,7 @@ class LoopedLayers(nn.ModuleList):
             self.add_module(str(i), layer)
         self._views: dict[tuple[int, int, int], nn.Module] = {}
         self._steps: list[nn.Module] = []
+        self._probes: list[nn.Module] = []  # a view of each layer: the others are alike
         self._runners: tuple[Runner, ...] = ()  # in a tuple: it is not a submodule of this list
         self.set_schedule(schedule)
 
@@ -71,14 +72,16 @@ class LoopedLayers(nn.ModuleList):
     @property
     def steps(self) -> list[nn.Module]:
         """One view for each step."""
-        if not self._steps or any(view._stale for view in self._steps):  # type: ignore[attr-defined]
+        if not self._steps or any(view._stale for view in self._probes):
             pairs = zip(self.schedule, self.slots, strict=True)
             self._steps = [self._view(layer, slot, i) for i, (layer, slot) in enumerate(pairs)]
+            one_each = dict(zip(self.schedule, self._steps, strict=True))
+            self._probes = list(one_each.values())
         return self._steps
 
     def _view(self, layer: int, slot: int, step: int) -> nn.Module:
         view = self._views.get((layer, slot, step))
-        if view is None or view._stale:  # type: ignore[attr-defined]
+        if view is None or view._stale:
             origin = self._modules[str(layer)]
             assert origin is not None
             view = make_view(origin, layer, slot, step, self.runner)
@@ -95,7 +98,7 @@ class LoopedLayers(nn.ModuleList):
         return self.steps[step]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_views": {}, "_steps": []}  # views are made again
+        return self.__dict__ | {"_views": {}, "_steps": [], "_probes": []}  # views are made again
 
     def __repr__(self) -> str:
         return nn.Module.__repr__(self)
@@ -109,7 +112,8 @@ def make_view(
 ) -> nn.Module:
     """A view of ``origin``, the layer number ``index``, that uses cache slot ``slot``."""
     shape = _shape(origin, index)
-    view: nn.Module = object.__new__(_view_class(type(origin), *shape, runner is not None))
+    kind: Any = type(origin)
+    view: nn.Module = object.__new__(_view_class(kind, *shape, runner is not None))
     children = {name: make_view(getattr(origin, name), index, slot) for name in shape[1]}
     object.__setattr__(view, "__dict__", origin.__dict__)
     own = {"origin": origin, "slot": slot, "children": children, "step": step, "runner": runner}
@@ -176,12 +180,16 @@ def _view_class(
     for name in indices:
         fields[name] = property(lambda self: self._slot)
     for name in viewed:
-        fields[name] = property(lambda self, name=name: self._children[name])
+        fields[name] = _child(name)
     made = type(base.__name__, (base,), fields)
     if replaced:  # after the class was made: Hugging Face wraps the forward of new classes
         for name in ("forward", "_old_forward"):
             setattr(made, name, _Rebound(name, base))
     return made
+
+
+def _child(name: str) -> property:
+    return property(lambda self: self._children[name])
 
 
 class _Rebound:

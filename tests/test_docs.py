@@ -10,6 +10,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import growloop.models
 import growloop.primitives
 import pytest
 from click.testing import CliRunner
@@ -18,7 +19,7 @@ from growloop.cli import main
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
-NEEDS_A_MODEL = re.compile(r"growloop eval|lm_eval ")
+NEEDS_A_MODEL = re.compile(r"growloop (eval|inspect|loop|grow|export)|lm_eval ")
 
 
 def blocks(language: str) -> list[Any]:
@@ -55,6 +56,7 @@ def test_growloop_commands_run(text: str, tmp_path: Path, monkeypatch: Any) -> N
 @pytest.mark.parametrize(
     "module",
     [f"growloop.primitives.{m.name}" for m in pkgutil.iter_modules(growloop.primitives.__path__)]
+    + [f"growloop.models.{m.name}" for m in pkgutil.iter_modules(growloop.models.__path__)]
     + ["growloop.primitives", "growloop.tasks.catalog"],
 )
 def test_docstring_examples_are_true(module: str) -> None:

@@ -22,7 +22,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 NAMES = {"GPT2Config": {"hidden_size": "n_embd", "num_hidden_layers": "n_layer"}}
 
 
-def save(kind: str, folder: Path, context: int = 2048) -> Path:
+def save(kind: str, folder: Path, context: int = 2048, layers: int = 3) -> Path:
     """A random checkpoint with its tokenizer in ``folder``."""
     import torch
     import transformers
@@ -40,7 +40,7 @@ def save(kind: str, folder: Path, context: int = 2048) -> Path:
     sizes: dict[str, Any] = {
         "vocab_size": len(vocabulary),
         "hidden_size": 64,
-        "num_hidden_layers": 3,
+        "num_hidden_layers": layers,
         "num_attention_heads": 4,
         "intermediate_size": 96,
         "max_position_embeddings": context,

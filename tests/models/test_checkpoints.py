@@ -1,0 +1,164 @@
+"""Checkpoints on disk: whole or not at all, looped or plain."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from growloop.models import (
+    EarlyExit,
+    ModelError,
+    RandomLoops,
+    Recurrence,
+    Schedule,
+    build,
+    layer_similarity,
+    loop,
+)
+from growloop.models.checkpoints import check_out, load, load_config, load_tokenizer, save
+
+TOKENS = torch.arange(12)[None]
+
+
+@pytest.fixture
+def looped(tmp_path: Path) -> Path:
+    return save(build("tiny", "1-2x3-1", initializer_range=0.2), None, tmp_path / "looped")
+
+
+def edit(folder: Path, **changes: Any) -> Path:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config |= changes
+    path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+    return folder
+
+
+def test_config_json_keeps_unique_layers_and_depth_apart(looped: Path) -> None:
+    config = json.loads((looped / "config.json").read_text())
+    assert config["model_type"] == "growloop"
+    assert config["base_model_type"] == "llama"
+    assert config["schedule"] == "1-2x3-1"
+    assert config["num_unique_layers"] == config["num_hidden_layers"] == 4
+    assert config["effective_depth"] == 8
+
+
+def test_weights_on_disk_are_those_of_the_unique_layers(looped: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(looped / "model.safetensors", "pt") as weights:
+        layers = {name.split(".")[2] for name in weights.keys() if ".layers." in name}  # noqa: SIM118
+    assert layers == {"0", "1", "2", "3"}
+
+
+def test_a_new_process_loads_it_after_importing_growloop_models(looped: Path) -> None:
+    code = (
+        "import growloop.models, sys; from transformers import AutoModelForCausalLM;"
+        "model = AutoModelForCausalLM.from_pretrained(sys.argv[1]);"
+        "print(type(model).__name__, model.schedule, model.config.num_hidden_layers)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(looped)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["LoopedLlamaForCausalLM", "1-2x3-1", "8"]
+
+
+def test_a_recurrence_and_its_weights_come_back(tmp_path: Path) -> None:
+    model = build("tiny", "1-2x3-1", initializer_range=0.2)
+    recurrence = Recurrence(
+        injection="concat",
+        backward_loops=2,
+        random_loops=RandomLoops(3.0, seed=4),
+        kv_sharing=2,
+        damping=0.5,
+        early_exit=EarlyExit("gate", 0.7),
+    )
+    loop(model, recurrence=recurrence)
+    with torch.no_grad():
+        for parameter in model.runner.parameters():
+            parameter.normal_(std=0.2)
+    again = load(str(save(model.eval(), None, tmp_path / "m")))
+    assert again.recurrence == recurrence
+    assert torch.equal(again(TOKENS).logits, model(TOKENS).logits)
+    assert {name for name, _ in again.named_parameters() if "runner" in name} == {
+        "runner.adapter.weight",
+        "runner.gate.weight",
+        "runner.gate.bias",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": "1-2x"}, "character 5"),
+        ({"schedule": None}, "needs a schedule"),
+        ({"schedule": "9"}, "needs 9 layers, the model has 4"),
+        ({"base_model_type": "lama"}, "does not know the base_model_type 'lama'"),
+        ({"base_model_type": "vit"}, "no causal language model"),
+        ({"recurrence": {"dampin": 1}}, "recurrence in the config cannot be read"),
+        ({"recurrence": {"damping": 7}}, "damping is above 0"),
+    ],
+)
+def test_a_damaged_config_is_one_sentence(
+    looped: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message) as found:
+        load(str(edit(looped, **changes)))
+    assert "\n" not in str(found.value)
+
+
+def test_damaged_and_foreign_checkpoints_are_one_sentence(looped: Path, tmp_path: Path) -> None:
+    weights = looped / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cannot load model"):
+        load(str(looped))
+    (tmp_path / "config.json").write_text("{}")
+    for function in (load, load_config):
+        with pytest.raises(ModelError, match="cannot"):
+            function(str(tmp_path))
+    assert load_tokenizer(str(tmp_path)) is None
+
+
+def test_nothing_is_overwritten_unasked_and_nothing_is_left_half_written(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    model = build("tiny", 2)
+    folder = save(model, None, tmp_path / "m")
+    with pytest.raises(ModelError, match="holds something already"):
+        save(model, None, folder)
+    save(build("tiny", 3), None, folder, overwrite=True)
+    assert load_config(str(folder)).num_hidden_layers == 3
+
+    def fails(self: Any, path: Path) -> None:
+        (path / "config.json").write_text("{}")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(type(model), "save_pretrained", fails)
+    with pytest.raises(OSError, match="disk full"):
+        save(model, None, folder, overwrite=True)
+    assert load_config(str(folder)).num_hidden_layers == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_folder_that_is_no_checkpoint_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years")
+    with pytest.raises(ModelError, match="holds no checkpoint"):
+        check_out(tmp_path, overwrite=True)
+    with pytest.raises(ModelError, match="is a file"):
+        check_out(tmp_path / "thesis.tex")
+
+
+def test_similarity_shows_copies() -> None:
+    from growloop.models import block_similarity, grow
+
+    model = grow(build("tiny", 4), "lidas")
+    found = layer_similarity(model)
+    assert found.shape == (8, 8)
+    assert torch.equal(found, found.T)
+    assert block_similarity(found, 4) == pytest.approx(1)
+    assert abs(block_similarity(found, 3)) < 0.05
+    assert Schedule.plain(8).needs == len(found)
