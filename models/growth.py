@@ -28,7 +28,7 @@ class GrowthMap:
     >>> growth_map("lidas", 8)
     GrowthMap(sources=(0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7), zeroed=())
     >>> str(growth_map("solar", 32, drop=8))
-    '0-23,8-31'
+    '8-16x2-8'
     """
 
     sources: tuple[int, ...]

@@ -394,7 +394,6 @@ OTHERS: dict[str, Architecture] = {
             "mlp_layer_types": at(MIXTURE),
         },
     ),
-    "kolibri1": Architecture("Kolibri1Config", mixed(head_dim=8)),
     "laguna": Architecture(
         "LagunaConfig",
         lambda at: {

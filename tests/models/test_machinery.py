@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from growloop.models import EarlyExit, RandomLoops, Recurrence, Schedule, loop
+from growloop.models import EarlyExit, ModelError, RandomLoops, Recurrence, Schedule, loop
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -30,6 +30,8 @@ from transformers import (
     MistralConfig,
     MistralForCausalLM,
     PreTrainedModel,
+    Qwen3NextConfig,
+    Qwen3NextForCausalLM,
     StaticCache,
 )
 
@@ -1083,6 +1085,32 @@ def test_shared_slots_follow_beams_and_left_padding(sharing: str | int) -> None:
     both = model.generate(ids * mask, attention_mask=mask, max_new_tokens=5, num_beams=3)
     alone = model.generate(ids[1:, 3:], max_new_tokens=5, num_beams=3)
     assert both[1, 7:].tolist() == alone[0, 4:].tolist()
+
+
+@pytest.mark.parametrize(
+    "recurrence",
+    [Recurrence(kv_sharing="last"), Recurrence(early_exit=EarlyExit("argmax", 1))],
+    ids=["last", "exit"],
+)
+@reported("AttributeError: a slot of linear attention has no keys")
+def test_slots_that_hold_no_keys_are_refused(recurrence: Recurrence) -> None:
+    config = Qwen3NextConfig(
+        head_dim=8,
+        linear_num_value_heads=2,
+        linear_num_key_heads=2,
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+        num_experts=2,
+        num_experts_per_tok=1,
+        moe_intermediate_size=16,
+        shared_expert_intermediate_size=16,
+        layer_types=["linear_attention", "full_attention"],
+        num_hidden_layers=2,
+        **SIZES,
+    )
+    model = Qwen3NextForCausalLM(config).eval()
+    with pytest.raises(ModelError):
+        greedy(loop(model, "2x3", recurrence=recurrence), tokens())
 
 
 # Early exit
