@@ -16,10 +16,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
+from .config import LoopedConfig
 from .decoder import decoder_config, find_decoder
 from .errors import ModelError, whole
 from .growth import prop_schedule
-from .looping import LoopedConfig
 from .recurrence import Recurrence
 from .schedule import Schedule, as_schedule
 from .views import LoopedLayers

@@ -16,7 +16,12 @@ from transformers import PretrainedConfig, PreTrainedModel
 from .errors import ModelError
 from .views import LoopedLayers
 
-NOT_PER_LAYER = {"architectures", "keys_to_ignore_at_inference", "growth_history"}
+NOT_PER_LAYER = {
+    "architectures",
+    "growth_history",
+    "keys_to_ignore_at_inference",
+    "moe_layers",  # numbers of layers, not one entry a layer
+}
 FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "norm_f", "final_norm")
 
 

@@ -1,48 +1,28 @@
 """Loops any Hugging Face decoder: ``loop(model, "4-4x4-4")``.
 
 The model stays what it is, with two changes: its list of layers becomes a :class:`LoopedLayers`,
-and its class and config become subclasses that know the schedule. The config keeps two numbers
-apart: ``num_unique_layers`` counts weights, ``num_hidden_layers`` is the effective depth, which is
-what Hugging Face's forward and its caches go by.
+and its class and config become subclasses that know the schedule.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
-import json
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from torch import Tensor
-from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    AutoConfig,
-    AutoModelForCausalLM,
-    PretrainedConfig,
-    PreTrainedModel,
-)
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from .caching import find_cache, writable
-from .decoder import (
-    Decoder,
-    decoder_config,
-    find_decoder,
-    gather_fields,
-    per_layer_fields,
-    replace_config,
-    set_fields,
-)
-from .errors import ModelError, shown
+from .config import LoopedConfig, config_class_of, looped_config
+from .decoder import Decoder, decoder_config, find_decoder, replace_config
+from .errors import ModelError
 from .recurrence import Recurrence, Runner
 from .schedule import Schedule, as_schedule
 from .views import LoopedLayers
 
 Model = TypeVar("Model", bound=PreTrainedModel)
-MODEL_TYPE = "growloop"
-"""``model_type`` in the config.json of a looped model: nothing loads it as a plain one."""
 
 
 def loop(
@@ -102,11 +82,12 @@ def _install(
 ) -> None:
     fresh = not isinstance(decoder.layers, LoopedLayers)
     if fresh:
-        _refuse_shared_caches(decoder_config(model.config))
+        _refuse_bound_layers(decoder_config(model.config))
         layers = LoopedLayers(decoder.unique, schedule)
         list(layers)  # makes the views: what cannot be looped fails before anything is changed
         config = looped_config(model.config, schedule, Recurrence())
         replace_config(model, model.config, config)
+        layers.training = decoder.layers.training
         decoder.put(layers)
         kind: Any = type(model)
         model.__class__ = looped_class(kind)
@@ -142,126 +123,28 @@ def _runner(model: PreTrainedModel, decoder: Decoder, recurrence: Recurrence) ->
     return runner.train(model.training)
 
 
-def _refuse_shared_caches(config: PretrainedConfig) -> None:
-    """Layers that read the cache of an earlier layer would read that of another loop."""
-    if getattr(config, "num_kv_shared_layers", None):
-        raise ModelError(
-            f"{config.model_type} is not supported: {config.num_kv_shared_layers} of its layers "
-            "read the keys and values of earlier ones (config.num_kv_shared_layers)"
+BOUND = {
+    "recurrent_gemma": "its layers hold the state of their recurrence, which loops would share",
+    "rwkv": "its layers are scaled and normalised by their number",
+    "mllama_text_model": "it tells cross-attention layers by their number",
+    "whisper": "its num_hidden_layers counts the layers of the encoder",
+    "prophetnet": "its num_hidden_layers counts the layers of the encoder",
+}
+"""model_type: why its layers must run once, in order."""
+
+
+def _refuse_bound_layers(config: PretrainedConfig) -> None:
+    """Refuse an architecture that has its depth in more places than the list of layers."""
+    reason = BOUND.get(config.model_type)
+    if getattr(config, "num_kv_shared_layers", None) is not None:
+        reason = (
+            "layers share keys and values, or embeddings, by their number "
+            f"(config.num_kv_shared_layers is {config.num_kv_shared_layers})"
         )
-
-
-class LoopedConfig:
-    """Mixed into the config class of an architecture: the schedule, and how it is written down.
-
-    Attributes:
-        schedule: in the shortest notation.
-        recurrence: what differs from ``Recurrence()``.
-        num_unique_layers: layers with weights.
-        num_hidden_layers: effective depth; lists such as ``layer_types`` follow the steps.
-    """
-
-    plain_class: type[PretrainedConfig]
-    schedule: str
-    recurrence: dict[str, Any]
-    unique_fields: dict[str, Any]
-
-    @property
-    def num_unique_layers(self) -> int:
-        """How many layers have weights."""
-        found: int = self.unique_fields["num_hidden_layers"]
-        return found
-
-    @property
-    def effective_depth(self) -> int:
-        """How many layers a forward pass runs."""
-        return len(Schedule.parse(self.schedule))
-
-    def set_schedule(self, schedule: Schedule) -> None:
-        """Follow another schedule."""
-        inner = decoder_config(self)
-        plain = copy.copy(inner)
-        set_fields(plain, self.unique_fields)
-        set_fields(inner, gather_fields(plain, schedule.layers))
-        self.schedule = str(schedule)
-
-    def plain(self) -> PretrainedConfig:
-        """The config of the unique layers, as an ordinary model."""
-        plain = copy.deepcopy(self)
-        for name in ("schedule", "recurrence", "unique_fields"):
-            plain.__dict__.pop(name, None)
-        plain.__class__ = self.plain_class
-        set_fields(decoder_config(plain), self.unique_fields)
-        return plain
-
-    def to_json_string(self, use_diff: bool = True) -> str:
-        """config.json: the config of the unique layers, plus how they are run."""
-        plain = self.plain()
-        fields = json.loads(plain.to_json_string(use_diff=use_diff))
-        fields |= {
-            "model_type": MODEL_TYPE,
-            "base_model_type": plain.model_type,
-            "schedule": self.schedule,
-            "num_unique_layers": self.num_unique_layers,
-            "effective_depth": self.effective_depth,
-        }
-        if self.recurrence:
-            fields["recurrence"] = self.recurrence
-        return json.dumps(fields, indent=2, sort_keys=True) + "\n"
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Read what :meth:`to_json_string` wrote."""
-        if config_dict.get("model_type") == MODEL_TYPE:
-            return GrowloopConfig.from_dict(config_dict, **kwargs)
-        return super().from_dict(config_dict, **kwargs)  # type: ignore[misc]
-
-
-class GrowloopConfig(PretrainedConfig):  # type: ignore[misc]
-    """Stands for the configs of all looped models where a config.json is read."""
-
-    model_type = MODEL_TYPE
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """The config of a looped model of whatever architecture ``base_model_type`` names."""
-        fields = dict(config_dict)
-        base = fields.pop("base_model_type", None)
-        if base not in CONFIG_MAPPING:
-            raise ModelError(f"transformers does not know the base_model_type {shown(base)}")
-        fields["model_type"] = base
-        notation, recurrence = fields.pop("schedule", None), fields.pop("recurrence", {})
-        for name in ("num_unique_layers", "effective_depth"):
-            fields.pop(name, None)
-        if not isinstance(notation, str) or not isinstance(recurrence, dict):
-            raise ModelError("the config of a looped model needs a schedule such as 4-4x4-4")
-        found = CONFIG_MAPPING[base].from_dict(fields, **kwargs)
-        plain, unused = found if isinstance(found, tuple) else (found, None)
-        known = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(plain), None)
-        if known is None:
-            raise ModelError(f"{base} is no causal language model: it cannot loop")
-        looped_class(known)  # lets AutoModelForCausalLM build it
-        config = looped_config(plain, Schedule.parse(notation), Recurrence.from_dict(recurrence))
-        return config if unused is None else (config, unused)
-
-
-def looped_config(
-    plain: PretrainedConfig, schedule: Schedule, recurrence: Recurrence
-) -> PretrainedConfig:
-    """The config of a model with the layers of ``plain``, run by a schedule."""
-    depth = decoder_config(plain).num_hidden_layers
-    if schedule.needs > depth:
-        raise ModelError(
-            f"the schedule {schedule} needs {schedule.needs} layers, the model has {depth}"
-        )
-    config = copy.deepcopy(plain)
-    inner = decoder_config(config)
-    kind: Any = type(plain)
-    config.__class__ = _config_class(kind)
-    config.unique_fields = {"num_hidden_layers": depth, **per_layer_fields(inner)}
-    config.recurrence = recurrence.to_dict()
-    config.set_schedule(schedule)
-    return config
+    elif getattr(config, "is_heterogeneous", False):
+        reason = "its config differs from layer to layer (config.per_layer_config)"
+    if reason is not None:
+        raise ModelError(f"{config.model_type} is not supported: {reason}")
 
 
 class LoopedModel:
@@ -271,6 +154,11 @@ class LoopedModel:
     training: bool
     plain_class: type[PreTrainedModel]
     _looped: tuple[LoopedLayers]
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """As the architecture says: it decides names in files and which buffers are made."""
+        return bool(cls.plain_class.is_custom_code())
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         if not isinstance(config, LoopedConfig):
@@ -298,8 +186,9 @@ class LoopedModel:
     @schedule.setter
     def schedule(self, schedule: Schedule | str) -> None:
         schedule = as_schedule(schedule)
+        if schedule.needs <= len(self.looped_layers._modules):
+            self.config.set_schedule(schedule)  # first: it may refuse
         self.looped_layers.set_schedule(schedule)
-        self.config.set_schedule(schedule)
 
     @contextlib.contextmanager
     def scheduled(self, schedule: Schedule | str) -> Iterator[None]:
@@ -355,25 +244,18 @@ def looped_class(base: Any) -> Any:
         self._before_forward(runner, kwargs)
         return base.forward(self, *args, **kwargs)
 
-    config_class = _config_class(base.config_class)
+    config_class = config_class_of(base.config_class)
     fields = {
         "forward": forward,
         "config_class": config_class,
         "plain_class": base,
         "__module__": __name__,
     }
-    made = type(f"Looped{base.__name__}", (LoopedModel, base), fields)
+    # pickle goes by __qualname__, Hugging Face by __name__ where it treats a class specially
+    fields["__qualname__"] = f"Looped{base.__name__}"
+    made = type(base.__name__, (LoopedModel, base), fields)
     AutoModelForCausalLM.register(config_class, made, exist_ok=True)
     return made
-
-
-@functools.cache
-def _config_class(base: Any) -> Any:
-    """The config class of the looped models of an architecture."""
-    if issubclass(base, LoopedConfig):
-        return base
-    fields = {"plain_class": base, "__module__": __name__}
-    return type(f"Looped{base.__name__}", (LoopedConfig, base), fields)
 
 
 def __getattr__(name: str) -> Any:
@@ -381,17 +263,6 @@ def __getattr__(name: str) -> Any:
     import transformers
 
     base = getattr(transformers, name.removeprefix("Looped"), None)
-    if name.startswith("Looped") and isinstance(base, type):
-        if issubclass(base, PreTrainedModel):
-            return looped_class(base)
-        if issubclass(base, PretrainedConfig):
-            return _config_class(base)
+    if name.startswith("Looped") and isinstance(base, type) and issubclass(base, PreTrainedModel):
+        return looped_class(base)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _register() -> None:
-    """Let ``AutoConfig`` and ``AutoModelForCausalLM`` read looped models."""
-    AutoConfig.register(MODEL_TYPE, GrowloopConfig, exist_ok=True)
-
-
-_register()

@@ -1,8 +1,8 @@
 """Compares two runs of ``growloop eval`` item by item: the table and the picture in the docs.
 
-``python docs/figures/repeated.py PLAIN_FOLDER REPEATED_FOLDER docs/figures/repeated.svg``, each folder
-as ``growloop eval --out`` wrote it. The interval of a difference is a bootstrap over items (10,000
-draws, seed 0), the p-value McNemar's exact test.
+``python docs/figures/repeated.py PLAIN_FOLDER REPEATED_FOLDER docs/figures/repeated.svg``, each
+folder as ``growloop eval --out`` wrote it. The interval of a difference is a bootstrap over items
+(10,000 draws, seed 0), the p-value McNemar's exact test.
 """
 
 from __future__ import annotations

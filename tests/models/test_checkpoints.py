@@ -64,7 +64,7 @@ def test_a_new_process_loads_it_after_importing_growloop_models(looped: Path) ->
     done = subprocess.run(
         [sys.executable, "-c", code, str(looped)], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["LoopedLlamaForCausalLM", "1-2x3-1", "8"]
+    assert done.stdout.split() == ["LlamaForCausalLM", "1-2x3-1", "8"]
 
 
 def test_a_recurrence_and_its_weights_come_back(tmp_path: Path) -> None:
