@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
@@ -81,24 +82,32 @@ class Slots:
         """
         if not self.exits:
             return
-        keys, values = _new(cache.layers[self.slots[step]], tokens)
+        slot = cache.layers[self.slots[step]]
+        new = _new(slot, tokens)
         if gone is not None:
-            old_keys, old_values = self.last[layer]
-            keys[gone], values[gone] = old_keys[gone], old_values[gone]
-        self.last[layer] = keys.clone(), values.clone()
+            rows = gone[:, None, None, None]
+            pairs = zip(self.last[layer], new, strict=True)
+            keys, values = (torch.where(rows, before, after) for before, after in pairs)
+            new = keys, values
+            _overwrite(slot, new)
+        self.last[layer] = new
 
     def skip(self, cache: Any, step: int, layer: int, tokens: int) -> None:
         """Instead of a step: its slot gets the entries of the layer's last loop."""
+        self.open(cache, step)
         slot = self.slots[step]
-        if slot not in self.before:
-            self.before[slot] = ()
-            keys, values = self.last[layer]
-            cache.update(keys, values, slot)
-            if missing := tokens - keys.shape[2]:  # a window keeps fewer than came in
-                cache.layers[slot].cumulative_length += missing
+        keys, values = self.last[layer]
+        cache.update(keys, values, slot)
+        if missing := tokens - keys.shape[2]:  # a window keeps fewer than came in
+            cache.layers[slot].cumulative_length += missing
 
 
 def _held(slot: Any) -> tuple[Any, ...]:
+    if not hasattr(slot, "keys"):
+        raise ModelError(
+            f"shared slots and early exit need keys and values in the cache, not a "
+            f"{type(slot).__name__}"
+        )
     length = getattr(slot, "cumulative_length", None)
     return slot.is_initialized, slot.keys, slot.values, _copy(length)
 
@@ -119,12 +128,23 @@ def _put_back(slot: Any, held: tuple[Any, ...]) -> None:
 
 
 def _new(slot: Any, tokens: int) -> Entries:
-    """The entries of the newest tokens, as views into the slot; a window may keep fewer."""
+    """The entries of the newest tokens; a window may keep fewer."""
     _refuse_static_window(slot)
+    if getattr(slot, "is_compileable", False):  # the next loop may write over them
+        new = slice(int(slot.cumulative_length) - tokens, int(slot.cumulative_length))
+        return slot.keys[:, :, new].clone(), slot.values[:, :, new].clone()
+    return slot.keys[:, :, -tokens:], slot.values[:, :, -tokens:]
+
+
+def _overwrite(slot: Any, new: Entries) -> None:
+    """Other entries for the newest tokens; in place only where the slot itself works in place."""
+    tokens = new[0].shape[2]
     if getattr(slot, "is_compileable", False):
         end = int(slot.cumulative_length)
-        return slot.keys[:, :, end - tokens : end], slot.values[:, :, end - tokens : end]
-    return slot.keys[:, :, -tokens:], slot.values[:, :, -tokens:]
+        slot.keys[:, :, end - tokens : end], slot.values[:, :, end - tokens : end] = new
+        return
+    slot.keys = torch.cat([slot.keys[:, :, :-tokens], new[0]], dim=2)
+    slot.values = torch.cat([slot.values[:, :, :-tokens], new[1]], dim=2)
 
 
 def _refuse_static_window(slot: Any) -> None:

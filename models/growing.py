@@ -24,6 +24,7 @@ from .decoder import (
 )
 from .errors import ModelError
 from .growth import GrowthMap, growth_map
+from .looping import rebind_forward
 from .schedule import Schedule
 from .views import INDEX_NAMES, LoopedLayers
 
@@ -99,7 +100,9 @@ def untie(model: PreTrainedModel, optimizer: Any = None) -> PreTrainedModel:
         )
     config = model.config.plain()
     replace_config(model, model.config, config)
+    looped = type(model)
     model.__class__ = model.plain_class
+    rebind_forward(model, looped)
     model.__dict__.pop("_looped", None)
     model._modules.pop("runner", None)
     unrolled = GrowthMap(layers.schedule.layers)

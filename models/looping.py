@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Iterator
+from dataclasses import dataclass
+from types import MethodType
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from .caching import find_cache, writable
 from .config import LoopedConfig, config_class_of, looped_config
@@ -68,6 +73,8 @@ def loop(
         )
     if recurrence is None:
         recurrence = getattr(model, "recurrence", None) or Recurrence()
+    if recurrence.random_loops is not None:
+        wanted.with_loops(1)  # refuses a schedule without a looped block
     _install(model, decoder, wanted, recurrence)
     return model
 
@@ -84,13 +91,13 @@ def _install(
     if fresh:
         _refuse_bound_layers(decoder_config(model.config))
         layers = LoopedLayers(decoder.unique, schedule)
-        list(layers)  # makes the views: what cannot be looped fails before anything is changed
         config = looped_config(model.config, schedule, Recurrence())
         replace_config(model, model.config, config)
         layers.training = decoder.layers.training
         decoder.put(layers)
         kind: Any = type(model)
         model.__class__ = looped_class(kind)
+        rebind_forward(model, kind)
         model.__dict__["_looped"] = (layers,)  # in a tuple: it has its place in the decoder
     assert isinstance(decoder.layers, LoopedLayers)
     if model.recurrence != recurrence:
@@ -103,24 +110,43 @@ def _install(
     model.schedule = schedule
 
 
+def rebind_forward(model: PreTrainedModel, before: Any) -> None:
+    """Hooks that were put around the model's forward (device_map) are put around its new one."""
+    for name in ("forward", "_old_forward"):
+        if getattr(model.__dict__.get(name), "__func__", None) is before.forward:
+            model.__dict__[name] = MethodType(type(model).forward, model)
+
+
 def _runner(model: PreTrainedModel, decoder: Decoder, recurrence: Recurrence) -> Runner | None:
     """What a recurrence needs beside the layers; nothing for the default."""
     if not recurrence.to_dict():
         return None
-    head = model.get_output_embeddings()
-    norm = decoder.final_norm if recurrence.early_exit is not None else None
-
-    def readout(states: Tensor) -> Tensor:
-        assert norm is not None
-        logits: Tensor = head(norm(states))
-        return logits
-
+    if recurrence.early_exit is not None:
+        _ = decoder.final_norm  # refuses a decoder without one
     width = decoder_config(model.config).hidden_size
-    runner = Runner(recurrence, width, readout)
+    runner = Runner(recurrence, width, _Readout(model, decoder))
     some = next(decoder.unique[0].parameters())
+    runner.to(dtype=some.dtype)
     if some.device.type != "meta":
-        runner.to(device=some.device, dtype=some.dtype)
+        runner.to(device=some.device)
     return runner.train(model.training)
+
+
+@dataclass(frozen=True)
+class _Readout:
+    """From hidden states to logits, through the norm and the head that the model has now."""
+
+    model: PreTrainedModel
+    decoder: Decoder
+
+    def __call__(self, states: Tensor) -> Tensor:
+        logits: Tensor = self.model.get_output_embeddings()(self.decoder.final_norm(states))
+        config = decoder_config(self.model.config)
+        logits = logits * (getattr(config, "logit_scale", None) or 1)  # Cohere
+        logits = logits / (getattr(config, "logits_scaling", None) or 1)  # Granite
+        if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
+            logits = torch.tanh(logits / cap) * cap
+        return logits
 
 
 BOUND = {
@@ -208,17 +234,9 @@ class LoopedModel:
         with contextlib.nullcontext() if schedule is None else self.scheduled(schedule):
             return super().generate(*args, **kwargs)  # type: ignore[misc]
 
-    def _before_forward(self, runner: Runner | None, kwargs: dict[str, Any]) -> None:
-        cache = find_cache([kwargs.get("past_key_values")])
-        if cache is not None:
-            writable(cache, self.schedule)
-        if runner is not None:
-            mask = kwargs.get("attention_mask")
-            flat = isinstance(mask, Tensor) and mask.dim() == 2
-            runner.real = mask.bool() if flat else None  # type: ignore[union-attr]
-
-    def _drawn(self, runner: Runner | None) -> Schedule | None:
+    def _drawn(self) -> Schedule | None:
         """The schedule of this training step, where the number of loops is random."""
+        runner = self.looped_layers.runner
         if runner is None or runner.recurrence.random_loops is None or not self.training:
             return None
         runner.training_step += 1
@@ -231,18 +249,33 @@ def looped_class(base: Any) -> Any:
     if issubclass(base, LoopedModel):
         return base
 
+    names = list(inspect.signature(base.forward).parameters)[1:]
+
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """The architecture's forward, under the schedule that is set."""
+        given = dict(zip(names, args, strict=False)) | kwargs
+        cache = find_cache([given.get("past_key_values")])
+        if cache is not None:
+            writable(cache, self.schedule)
+        runner = self.looped_layers.runner
+        if runner is None:
+            return base.forward(self, *args, **kwargs)
+        mask = given.get("attention_mask")
+        runner.real = mask.bool() if isinstance(mask, Tensor) and mask.dim() == 2 else None
+        try:
+            return base.forward(self, *args, **kwargs)
+        finally:
+            runner.real = None
+
     @functools.wraps(base.forward)
     def forward(
         self: Any, *args: Any, schedule: Schedule | str | None = None, **kwargs: Any
     ) -> Any:
-        runner = self.looped_layers.runner
-        schedule = self._drawn(runner) if schedule is None else schedule
-        if schedule is not None:
-            with self.scheduled(schedule):
-                self._before_forward(runner, kwargs)
-                return base.forward(self, *args, **kwargs)
-        self._before_forward(runner, kwargs)
-        return base.forward(self, *args, **kwargs)
+        schedule = self._drawn() if schedule is None else schedule
+        if schedule is None:
+            return run(self, *args, **kwargs)
+        with self.scheduled(schedule):
+            return run(self, *args, **kwargs)
 
     config_class = config_class_of(base.config_class)
     fields = {
@@ -254,7 +287,8 @@ def looped_class(base: Any) -> Any:
     # pickle goes by __qualname__, Hugging Face by __name__ where it treats a class specially
     fields["__qualname__"] = f"Looped{base.__name__}"
     made = type(base.__name__, (LoopedModel, base), fields)
-    AutoModelForCausalLM.register(config_class, made, exist_ok=True)
+    if base.__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
+        AutoModelForCausalLM.register(config_class, made, exist_ok=True)
     return made
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from .caching import Slots, find_cache, slots_of
 from .errors import ModelError, one_of, shown, whole
@@ -140,7 +141,7 @@ class Runner(nn.Module):
         executed: layers that ran in the last forward pass.
         loops: loops each sequence took in the last looped block, ``(batch,)``.
         total_executed, total_planned: layers that ran, and that the schedule would have run, in
-            all forward passes since they were last set to 0.
+            all forward passes since they were last set to 0. Compiled code counts nothing.
     """
 
     def __init__(
@@ -161,6 +162,8 @@ class Runner(nn.Module):
         self.loops: Tensor | None = None
         self.real: Tensor | None = None  # which tokens are not padding, (batch, tokens)
         self.training_step = 0
+        self.judge: Judge | None = None
+        self.group: Any = None  # processes that must leave a block together
 
     def plan(self, schedule: Schedule) -> list[int]:
         """Prepare for a schedule; the cache slot of each step."""
@@ -186,11 +189,19 @@ class Runner(nn.Module):
         cache = find_cache([*rest, *kwargs.values()])
         if place is not None and place.starts:
             if place.loop == 0:
-                self._enter(hidden)
+                self._enter(hidden, call.args[0])
             self.state = hidden
             hidden = self._inject(hidden, place.loop)
+            last = self.recurrence.backward_loops
+            if last is not None and place.loop == place.loops - last and not hidden.requires_grad:
+                # reentrant checkpoints record gradients only for inputs that want some
+                checkpointed = getattr(call.args[0], "gradient_checkpointing", False)
+                if self.training and checkpointed and torch.is_grad_enabled():
+                    hidden = hidden.detach().requires_grad_()
+        if place is not None and place.starts and self.judge is not None:
+            self.over = self._all_left()
         gone = self.gone if place is not None else None
-        if gone is not None and bool(gone.all()):
+        if place is not None and self.over:
             if cache is not None:
                 self.slots.skip(cache, step, layer, hidden.shape[1])
             return self._end(step, self.state)
@@ -198,8 +209,9 @@ class Runner(nn.Module):
             self.slots.open(cache, step)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._truncated(place)):
             output = call(hidden, *rest, **kwargs)
-        self.executed += 1
-        self.total_executed += 1
+        if not torch.compiler.is_compiling():  # a counter would be compiled anew at every count
+            self.executed += 1
+            self.total_executed += 1
         self.tuple = output[1:] if isinstance(output, tuple) else None
         after = output[0] if isinstance(output, tuple) else output
         if cache is not None:
@@ -208,35 +220,48 @@ class Runner(nn.Module):
             after = self._leave(after, place)
         return self._end(step, after)
 
+    def _all_left(self) -> bool:
+        """Whether nobody is left in the block, on any process that gathers the same shards."""
+        over = self.gone is not None and bool(self.gone.all())
+        if self.group is None:
+            return over
+        flag = torch.tensor(int(over), device=self.state.device)
+        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MIN, group=self.group)
+        return bool(flag)
+
     def _begin(self) -> None:
         self.slots = Slots(self.slot_of, exits=self._may_exit)
-        self.executed = 0
-        self.total_planned += len(self.schedule)
+        if not torch.compiler.is_compiling():
+            self.executed = 0
+            self.total_planned += len(self.schedule)
         self.gone: Tensor | None = None
+        self.over = False
         self.loops = None
 
     @property
     def _may_exit(self) -> bool:
         return self.recurrence.early_exit is not None and not self.training
 
-    def _enter(self, hidden: Tensor) -> None:
+    def _enter(self, hidden: Tensor, layer: nn.Module) -> None:
         """A looped block begins."""
         self.origin = hidden
         self.gone = None
+        self.over = False
         self.judge = None
         if self._may_exit:
             assert self.recurrence.early_exit is not None
             real = None if self.real is None else self.real[:, -hidden.shape[1] :]
             self.judge = Judge(self.recurrence.early_exit, self.readout, self.gate, real)
             self.loops = torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
+            self.group = _shard_group(layer)
 
     def _inject(self, hidden: Tensor, loop: int) -> Tensor:
         if loop == 0 or self.recurrence.injection == "none":
             return hidden
         if self.adapter is not None:
             both = torch.cat([hidden, self.origin.to(hidden.device)], dim=-1)
-            weight = self.adapter.weight.to(both)
-            return nn.functional.linear(both, weight)
+            mapped: Tensor = self.adapter(both)
+            return mapped
         return hidden + self.origin.to(hidden.device)
 
     def _truncated(self, place: Place | None) -> bool:
@@ -267,7 +292,16 @@ class Runner(nn.Module):
 
     def _end(self, step: int, hidden: Tensor) -> Any:
         """What the layer would have returned."""
+        output = hidden if self.tuple is None else (hidden, *self.tuple)
         if step == len(self.schedule) - 1:  # hold no graph and no cache longer than needed
-            for name in ("origin", "state", "judge", "slots"):
+            for name in ("origin", "state", "judge", "slots", "tuple"):
                 self.__dict__.pop(name, None)
-        return hidden if self.tuple is None else (hidden, *self.tuple)
+        return output
+
+
+def _shard_group(layer: nn.Module) -> Any:
+    """The processes that a layer's parameters are sharded over (FSDP2); None if they are not."""
+    if not isinstance(layer, FSDPModule):
+        return None
+    mesh = getattr(next(layer.parameters()), "device_mesh", None)  # gone while they are gathered
+    return torch.distributed.group.WORLD if mesh is None else mesh.get_group(mesh.ndim - 1)

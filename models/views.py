@@ -42,7 +42,7 @@ class LoopedLayers(nn.ModuleList):
             self.add_module(str(i), layer)
         self._views: dict[tuple[int, int, int], nn.Module] = {}
         self._steps: list[nn.Module] = []
-        self._probes: list[nn.Module] = []  # a view of each layer: the others are alike
+        self._probes: dict[int, nn.Module] = {}  # a view of each layer: the others are alike
         self._runners: tuple[Runner, ...] = ()  # in a tuple: it is not a submodule of this list
         self.set_schedule(schedule)
 
@@ -68,22 +68,29 @@ class LoopedLayers(nn.ModuleList):
         runner = self.runner
         self.slots = tuple(range(len(schedule)) if runner is None else runner.plan(schedule))
         self._steps = []
+        self._make_steps()  # now: not while a compiler traces a forward pass
 
     @property
     def steps(self) -> list[nn.Module]:
         """One view for each step."""
-        if not self._steps or any(view._stale for view in self._probes):
-            pairs = zip(self.schedule, self.slots, strict=True)
-            self._steps = [self._view(layer, slot, i) for i, (layer, slot) in enumerate(pairs)]
-            one_each = dict(zip(self.schedule, self._steps, strict=True))
-            self._probes = list(one_each.values())
+        for layer, view in self._probes.items():
+            if view._stale or view._origin is not self._modules[str(layer)]:
+                self._make_steps()
+                break
+        if not self._steps:
+            self._make_steps()
         return self._steps
+
+    def _make_steps(self) -> None:
+        pairs = zip(self.schedule, self.slots, strict=True)
+        self._steps = [self._view(layer, slot, i) for i, (layer, slot) in enumerate(pairs)]
+        self._probes = dict(zip(self.schedule, self._steps, strict=True))
 
     def _view(self, layer: int, slot: int, step: int) -> nn.Module:
         view = self._views.get((layer, slot, step))
-        if view is None or view._stale:
-            origin = self._modules[str(layer)]
-            assert origin is not None
+        origin = self._modules[str(layer)]
+        assert origin is not None
+        if view is None or view._stale or view._origin is not origin:
             view = make_view(origin, layer, slot, step, self.runner)
             self._views[layer, slot, step] = view
         return view
@@ -97,8 +104,14 @@ class LoopedLayers(nn.ModuleList):
     def __getitem__(self, step: Any) -> Any:
         return self.steps[step]
 
+    def __setitem__(self, step: Any, layer: nn.Module) -> None:
+        raise ModelError(
+            "the steps of a looped model share layers: replace a unique layer by its name "
+            "(model.set_submodule), or before looping"
+        )
+
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_views": {}, "_steps": [], "_probes": []}  # views are made again
+        return self.__dict__ | {"_views": {}, "_steps": [], "_probes": {}}  # views are made again
 
     def __repr__(self) -> str:
         return nn.Module.__repr__(self)
@@ -117,6 +130,7 @@ def make_view(
     children = {name: make_view(getattr(origin, name), index, slot) for name in shape[1]}
     object.__setattr__(view, "__dict__", origin.__dict__)
     own = {"origin": origin, "slot": slot, "children": children, "step": step, "runner": runner}
+    own["compiled"] = None
     for name, value in own.items():
         object.__setattr__(view, f"_{name}", value)
     return view
@@ -166,14 +180,19 @@ def _view_class(
     def deepcopy(self: Any, memo: Any) -> Any:
         return copy.deepcopy(self._origin, memo)
 
+    def compile_view(self: Any, compiled: Any) -> None:
+        object.__setattr__(self, "_compiled", compiled)
+
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return self._runner(self._step, functools.partial(base.__call__, self), *args, **kwargs)
 
     fields: dict[str, Any] = {
-        "__slots__": ("_children", "_origin", "_runner", "_slot", "_step"),
+        "__slots__": ("_children", "_compiled", "_origin", "_runner", "_slot", "_step"),
         "__deepcopy__": deepcopy,
         "__module__": base.__module__,
         "_stale": property(stale),
+        # compiled for the layer it would use the layer's cache slot
+        "_compiled_call_impl": property(lambda self: self._compiled, compile_view),
     }
     if run:
         fields["__call__"] = call
@@ -211,9 +230,15 @@ class _Rebound:
 
 
 def _rebind(function: Any, old: object, new: object) -> Any:
-    if isinstance(function, MethodType) and function.__self__ is old:
+    def is_old(value: object) -> bool:  # the layer, or a view of it for another step
+        return value is old or getattr(value, "_origin", None) is old
+
+    if isinstance(function, MethodType) and is_old(function.__self__):
         return MethodType(function.__func__, new)
-    if isinstance(function, functools.partial):
-        arguments = [new if argument is old else argument for argument in function.args]
-        return functools.partial(_rebind(function.func, old, new), *arguments, **function.keywords)
-    return function
+    if isinstance(function, functools.partial) and any(map(is_old, function.args)):
+        arguments = [new if is_old(argument) else argument for argument in function.args]
+        return functools.partial(function.func, *arguments, **function.keywords)
+    raise ModelError(
+        f"the forward of {type(old).__name__} was replaced by one that is not a method of it, so "
+        "it cannot run with the cache slot of each step"
+    )

@@ -156,9 +156,6 @@ def test_a_gathered_state_dict_loads_into_a_plain_model(results: Results) -> Non
     assert loop(model, worker.SCHEDULE).state_dict().keys() == weights.keys()
 
 
-@pytest.mark.xfail(
-    reason="processes that leave at different loops gather other layers", strict=True
-)
 def test_sharded_processes_may_leave_at_different_loops(results: Results) -> None:
     found = results("fsdp_with_exit")
     assert found[0]["loops"] != found[1]["loops"]

@@ -52,11 +52,6 @@ BLOCK = "1-1x5-1"
 BLOCK_LAYERS = [0, 1, 1, 1, 1, 1, 2]
 
 
-def reported(reason: str) -> pytest.MarkDecorator:
-    """A defect that is known: the mark goes when it is repaired (the test then fails)."""
-    return pytest.mark.xfail(reason=reason, strict=True)
-
-
 def plain(depth: int = 3, seed: int = 0) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     return LlamaForCausalLM(LlamaConfig(num_hidden_layers=depth, **SIZES)).eval()
@@ -178,9 +173,7 @@ def test_checkpointing_recomputes_each_step_with_its_own_schedule() -> None:
     "reentrant",
     [
         False,
-        pytest.param(
-            True, marks=reported("no input of the first loop with gradients requires one")
-        ),
+        True,
     ],
 )
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
@@ -283,7 +276,6 @@ def test_a_saved_adapter_loads_into_another_looped_model(tmp_path: Path) -> None
 
 
 @PEFT
-@reported("Runner._inject reads adapter.weight, which leaves out the adapter's own adapter")
 def test_an_adapter_on_the_map_of_concat_has_an_effect() -> None:
     peft = pytest.importorskip("peft")
     base = loop(plain(), "1-1x2-1", recurrence=Recurrence(injection="concat"))
@@ -333,7 +325,7 @@ def test_compiled_gradients_are_those_of_the_unrolled_model(
     "views",
     [
         "made before",
-        pytest.param("made by the compiler", marks=reported("views are made in the graph")),
+        "made by the compiler",
     ],
 )
 def test_a_compiled_model_follows_its_schedule(compiler: Callable[..., Any], views: str) -> None:
@@ -360,7 +352,7 @@ def test_a_compiled_model_fills_its_cache(compiler: Callable[..., Any]) -> None:
     "views",
     [
         "made before",
-        pytest.param("made by the compiler", marks=reported("views are made in the graph")),
+        "made by the compiler",
     ],
 )
 def test_a_model_with_a_recurrence_compiles(compiler: Callable[..., Any], views: str) -> None:
@@ -377,9 +369,7 @@ def test_a_model_with_a_recurrence_compiles(compiler: Callable[..., Any], views:
     "recurrence",
     [
         Recurrence(),
-        pytest.param(
-            Recurrence(damping=0.5), marks=reported("the Runner's counters are guarded constants")
-        ),
+        Recurrence(damping=0.5),
     ],
     ids=["none", "damping"],
 )
@@ -395,7 +385,6 @@ def test_a_compiled_model_is_compiled_once(
             close(fast(tokens(), use_cache=False).logits, model(tokens()).logits)
 
 
-@reported("a compiled layer's call is bound to the layer, so every step uses one cache slot")
 def test_layers_compiled_in_place_keep_their_cache_slots() -> None:
     torch._dynamo.reset()
     model, ids = plain(2), tokens()
@@ -511,7 +500,6 @@ def test_a_hook_sees_each_step_of_a_layer_as_it_is() -> None:
     assert seen == [1, 1, 2, 2]
 
 
-@reported("what is bound to a view of another step is not bound to the running one")
 @pytest.mark.parametrize("part", ["layer", "attention"])
 def test_a_hook_added_through_a_step_reaches_all_steps_of_its_layer(part: str) -> None:
     from accelerate.hooks import ModelHook, add_hook_to_module
@@ -523,7 +511,6 @@ def test_a_hook_added_through_a_step_reaches_all_steps_of_its_layer(part: str) -
     same(greedy(model, ids), greedy(reference, ids))
 
 
-@reported("a forward in the model's __dict__ goes past the looped model's own")
 @pytest.mark.parametrize("attach", [offload, dispatch])
 def test_a_model_hooked_before_it_was_looped_takes_a_schedule_for_a_call(
     attach: Callable[[PreTrainedModel], None],
@@ -548,11 +535,7 @@ def test_a_model_hooked_after_it_was_looped_takes_a_schedule_for_a_call() -> Non
         (offload, Recurrence(kv_sharing="last", damping=0.5, injection="add")),
         (offload, Recurrence(early_exit=EarlyExit("kl", 0.3))),
         (offload, Recurrence(early_exit=EarlyExit("gate", 0.05))),
-        pytest.param(
-            offload,
-            Recurrence(injection="concat"),
-            marks=reported("Runner._inject reads adapter.weight past the hook that loads it"),
-        ),
+        (offload, Recurrence(injection="concat")),
         (dispatch, Recurrence(injection="concat", early_exit=EarlyExit("entropy", 0.1))),
     ],
 )
@@ -565,7 +548,6 @@ def test_a_recurrence_runs_with_offloaded_weights(
     same(greedy(model, ids), wanted)
 
 
-@reported("a runner made while the layers are on the meta device keeps the default dtype")
 def test_a_gate_for_an_offloaded_model_has_its_dtype() -> None:
     model = plain().to(torch.bfloat16)
     offload(model)
@@ -662,7 +644,6 @@ def test_a_replaced_part_of_a_layer_is_followed(part: str, through: str) -> None
     same(greedy(model, ids), greedy(reference, ids))
 
 
-@reported("a view is made again when its layer changes, not when the list holds another layer")
 def test_a_replaced_layer_is_followed() -> None:
     model, other, ids = plain(), plain(seed=5), tokens()
     changed = copy.deepcopy(model)
@@ -689,7 +670,6 @@ def test_a_replaced_forward_is_bound_to_each_step() -> None:
     assert seen == [1, 2, 1, 2]
 
 
-@reported("a forward that closes over the layer's own runs with the layer's cache slot")
 def test_a_replaced_forward_that_cannot_be_bound_is_refused_or_right() -> None:
     model, ids = plain(), tokens()
     reference = unrolled(model, TWICE)
@@ -731,10 +711,7 @@ def test_a_copy_is_independent() -> None:
     "recurrence",
     [
         Recurrence(),
-        pytest.param(
-            Recurrence("concat", damping=0.5, early_exit=EarlyExit("kl")),
-            marks=reported("Runner.readout is a local function"),
-        ),
+        Recurrence("concat", damping=0.5, early_exit=EarlyExit("kl")),
     ],
     ids=["none", "concat"],
 )
@@ -748,7 +725,6 @@ def test_a_looped_model_can_be_pickled(recurrence: Recurrence) -> None:
     assert again.schedule == model.schedule
 
 
-@reported("readout keeps the head it was made with")
 @pytest.mark.parametrize("change", ["copied", "resized"])
 def test_early_exit_reads_the_head_that_the_model_has_now(change: str) -> None:
     model = loop(plain(), BLOCK, recurrence=Recurrence(early_exit=EarlyExit("kl", 1e-9)))
@@ -763,7 +739,6 @@ def test_early_exit_reads_the_head_that_the_model_has_now(change: str) -> None:
     assert model.runner.loops.tolist() == [2, 2]
 
 
-@reported("the class made last for a config is what AutoModelForCausalLM builds")
 def test_looping_another_head_does_not_change_what_is_loaded(tmp_path: Path) -> None:
     loop(plain(), "1-1x2-1").save_pretrained(tmp_path)
     config = LlamaConfig(num_hidden_layers=3, **SIZES)
@@ -1092,7 +1067,6 @@ def test_shared_slots_follow_beams_and_left_padding(sharing: str | int) -> None:
     [Recurrence(kv_sharing="last"), Recurrence(early_exit=EarlyExit("argmax", 1))],
     ids=["last", "exit"],
 )
-@reported("AttributeError: a slot of linear attention has no keys")
 def test_slots_that_hold_no_keys_are_refused(recurrence: Recurrence) -> None:
     config = Qwen3NextConfig(
         head_dim=8,
@@ -1188,8 +1162,8 @@ def test_generation_with_early_exit_is_as_defined(criterion: str, cache: str) ->
     ("sharing", "slots"),
     [
         ("last", 1),
-        pytest.param(2, 2, marks=reported("a skipped loop leaves what its shared slot held")),
-        pytest.param(3, 3, marks=reported("a skipped loop leaves what its shared slot held")),
+        (2, 2),
+        (3, 3),
     ],
 )
 def test_early_exit_with_shared_slots_is_as_defined(sharing: str | int, slots: int) -> None:
@@ -1208,7 +1182,6 @@ def test_early_exit_with_shared_slots_is_as_defined(sharing: str | int, slots: i
         close(greedy(model, ids, new=9), wanted)
 
 
-@reported("Slots.open puts back a slot of which Slots.skip kept nothing")
 def test_a_slot_that_was_skipped_can_be_used_by_a_later_step() -> None:
     exits = EarlyExit("argmax", 1)  # out after the first loop
     model = loop(plain(), "0,0,1,0,2,0", recurrence=Recurrence(kv_sharing=2, early_exit=exits))
@@ -1288,7 +1261,6 @@ def test_a_sequence_does_not_depend_on_its_batch(
     assert_no_sequence_depends_on_its_batch(leaving(criterion, sharing), cached)
 
 
-@reported("alone, a skipped loop leaves what its shared slot held")
 @pytest.mark.parametrize("criterion", ["latent", "argmax"])
 def test_a_sequence_does_not_depend_on_its_batch_with_shared_slots(criterion: str) -> None:
     assert_no_sequence_depends_on_its_batch(leaving(criterion, 2))
@@ -1359,7 +1331,6 @@ def test_padding_does_not_count() -> None:
         assert model.runner.loops.tolist() == [count]
 
 
-@reported("a mask that is not given by its name is not seen")
 def test_padding_does_not_count_however_the_mask_is_given() -> None:
     model, ids = leaving("latent"), tokens(5, 6)
     mask = torch.ones_like(ids)
@@ -1370,14 +1341,12 @@ def test_padding_does_not_count_however_the_mask_is_given() -> None:
     assert model.runner.loops.tolist() == loops
 
 
-@reported("the mask of the call before is kept")
 def test_the_decoder_alone_does_not_use_the_mask_of_an_earlier_call() -> None:
     model, ids = leaving("latent"), tokens(5, 6)
     model(ids, attention_mask=torch.ones_like(ids).tril(-1))
     assert model.model(tokens(3, 4)).last_hidden_state.shape == (3, 4, 32)
 
 
-@reported("Slots.close writes into entries that are needed for the gradient")
 def test_gradients_flow_in_evaluation_although_sequences_leave() -> None:
     model, ids = leaving("latent"), tokens(6, 3)
     model(ids, labels=ids).loss.backward()
@@ -1429,7 +1398,6 @@ def test_no_graph_and_no_cache_is_kept(recurrence: Recurrence, training: bool) -
     assert_nothing_is_kept(loop(plain(), BLOCK, recurrence=recurrence).train(training), tokens(1))
 
 
-@reported("Runner.tuple keeps what a layer returns beside its state")
 def test_no_graph_is_kept_of_layers_that_return_tuples() -> None:
     config = BloomConfig(vocab_size=97, hidden_size=32, n_layer=3, n_head=4)
     model = BloomForCausalLM(config).eval()
