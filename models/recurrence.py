@@ -162,8 +162,16 @@ class Runner(nn.Module):
         self.loops: Tensor | None = None
         self.real: Tensor | None = None  # which tokens are not padding, (batch, tokens)
         self.training_step = 0
-        self.judge: Judge | None = None
         self.group: Any = None  # processes that must leave a block together
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what belongs to one forward pass."""
+        self.origin: Any = None  # the state that entered the block first
+        self.state: Any = None  # the state at the start of this loop
+        self.slots: Any = None
+        self.judge: Judge | None = None
+        self.tuple: Any = None  # what the last layer returned beside the state
 
     def plan(self, schedule: Schedule) -> list[int]:
         """Prepare for a schedule; the cache slot of each step."""
@@ -262,7 +270,8 @@ class Runner(nn.Module):
             both = torch.cat([hidden, self.origin.to(hidden.device)], dim=-1)
             mapped: Tensor = self.adapter(both)
             return mapped
-        return hidden + self.origin.to(hidden.device)
+        origin: Tensor = self.origin
+        return hidden + origin.to(hidden.device)
 
     def _truncated(self, place: Place | None) -> bool:
         last = self.recurrence.backward_loops
@@ -294,8 +303,7 @@ class Runner(nn.Module):
         """What the layer would have returned."""
         output = hidden if self.tuple is None else (hidden, *self.tuple)
         if step == len(self.schedule) - 1:  # hold no graph and no cache longer than needed
-            for name in ("origin", "state", "judge", "slots", "tuple"):
-                self.__dict__.pop(name, None)
+            self._forget()
         return output
 
 
