@@ -1,7 +1,7 @@
 """What looping costs: 4x6 against the same 24 layers unrolled, in turn in one process.
 
-``python tests/benchmarks/looping_overhead.py`` prints the ratio of the medians of 40 alternating pairs, with a
-bootstrap interval.
+``python tests/benchmarks/looping_overhead.py`` prints the ratio of the medians of 40 alternating
+pairs, with a bootstrap interval.
 """
 
 from __future__ import annotations
