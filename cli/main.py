@@ -16,6 +16,8 @@ COMMANDS = {
     "verify": ("verify", "Check a data set: answers, choices, repeats, splits."),
     "tasks": ("tasks", "List the evaluation tasks, or show one of them."),
     "eval": ("evaluate", "Score a language model."),
+    "tokenize": ("tokenize", "Write text as token shards to train on."),
+    "train": ("train", "Train a model as a run file says."),
     "inspect": ("inspection", "Show layers, schedule, parameters and FLOPs of a model."),
     "loop": ("loop", "Write a model whose layers run by a schedule."),
     "grow": ("grow", "Deepen a model by copying layers."),

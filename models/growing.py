@@ -47,8 +47,9 @@ def grow(
             Accelerate: ``accelerator.unwrap_model(model)``, and ``prepare`` it again after).
         operator: ``midas``, ``lidas``, ``gradual_stacking``, ``g_stack``, ``solar``,
             ``llama_pro``, or a list of source layers such as ``0-5,2-7``.
-        optimizer: a torch optimizer over the model's parameters, or Accelerate's wrapper: the new
-            parameters join the groups of their sources, with copies of their states.
+        optimizer: a torch optimizer over the model's parameters, or Accelerate's wrapper, or a
+            list of them: the new parameters join the groups of their sources, with copies of
+            their states.
         options: of the operator, as ``block_size=4``.
 
     Returns:
@@ -67,10 +68,9 @@ def grow(
         raise ModelError("a looped model cannot grow: untie(model) makes its layers separate first")
     depth = len(decoder.unique)
     found = growth_map(operator, depth, **options)
-    name = operator if isinstance(operator, str) and operator.isidentifier() else "map"
     history = [
         *(getattr(model.config, "growth_history", None) or []),
-        {"operator": name, "from": depth, "to": len(found), "sources": str(found)},
+        {"operator": found.name, "from": depth, "to": len(found), "sources": str(found)},
     ]
     _gather(model, decoder, found, optimizer, {"growth_history": history})
     return model
@@ -124,7 +124,8 @@ def _gather(
     for name, value in notes.items():
         setattr(config, name, value)
     _check_buildable(model, decoder, config, found)
-    optimizer = _inner_optimizer(optimizer)
+    given = optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]
+    optimizers = [_inner_optimizer(one) for one in given if one is not None]
 
     layers: list[nn.Module] = []
     copies: dict[nn.Parameter, list[nn.Parameter]] = {}
@@ -150,8 +151,9 @@ def _gather(
     }
     replace_config(model, model.config, config)
     decoder.put(nn.ModuleList(layers))
-    if optimizer is not None:
-        _extend(optimizer, copies, dropped, {p: name for name, p in model.named_parameters()})
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for one in optimizers:
+        _extend(one, copies, dropped, names)
 
 
 def _check_buildable(
@@ -207,10 +209,10 @@ def _zero_outputs(layer: nn.Module) -> None:
             parameter.zero_()
 
 
-def _inner_optimizer(optimizer: Any) -> torch.optim.Optimizer | None:
+def _inner_optimizer(optimizer: Any) -> torch.optim.Optimizer:
     while hasattr(optimizer, "optimizer"):  # Accelerate's wrapper
         optimizer = optimizer.optimizer
-    if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
+    if not isinstance(optimizer, torch.optim.Optimizer):
         raise ModelError(f"a torch optimizer is needed, not {type(optimizer).__name__}")
     return optimizer
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import accumulate
 
@@ -24,15 +24,17 @@ class GrowthMap:
     Args:
         sources: old layer indices, one a new layer.
         zeroed: new layers whose outputs are set to zero, so that they change nothing at first.
+        name: of the operator it came from.
 
-    >>> growth_map("lidas", 8)
-    GrowthMap(sources=(0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7), zeroed=())
+    >>> growth_map("lidas", 8).sources
+    (0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7)
     >>> str(growth_map("solar", 32, drop=8))
     '8-16x2-8'
     """
 
     sources: tuple[int, ...]
     zeroed: tuple[int, ...] = ()
+    name: str = field(default="map", compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", Schedule(tuple(self.sources)).layers)
@@ -136,7 +138,7 @@ def growth_map(
     whole("the depth", depth, 1)
     check_operator(operator, options)
     if isinstance(operator, str) and operator in OPERATORS:
-        return OPERATORS[operator](depth, **options)
+        return replace(OPERATORS[operator](depth, **options), name=operator)
     if isinstance(operator, GrowthMap):
         found = operator
     elif isinstance(operator, str):

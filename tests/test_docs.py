@@ -15,6 +15,7 @@ import growloop.primitives
 import pytest
 from click.testing import CliRunner
 from growloop.cli import main
+from growloop.models import training
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -57,6 +58,7 @@ def test_growloop_commands_run(text: str, tmp_path: Path, monkeypatch: Any) -> N
     "module",
     [f"growloop.primitives.{m.name}" for m in pkgutil.iter_modules(growloop.primitives.__path__)]
     + [f"growloop.models.{m.name}" for m in pkgutil.iter_modules(growloop.models.__path__)]
+    + [f"growloop.models.training.{m.name}" for m in pkgutil.iter_modules(training.__path__)]
     + ["growloop.primitives", "growloop.tasks.catalog"],
 )
 def test_docstring_examples_are_true(module: str) -> None:

@@ -1,0 +1,69 @@
+"""``growloop tokenize``."""
+
+from __future__ import annotations
+
+import click
+
+from ..primitives.errors import InputError
+
+
+@click.command("tokenize")
+@click.argument("source")
+@click.option("--out", "-o", required=True, help="folder for the shards")
+@click.option(
+    "--tokenizer",
+    "-t",
+    default="bytes",
+    show_default=True,
+    help="hub id, folder or tokenizer.json; bytes; or bpe:N, trained here",
+)
+@click.option("--field", default="text", show_default=True, help="column with the text")
+@click.option("--split", default="train", show_default=True, help="of a datasets folder or the hub")
+@click.option("--end", help="token that ends a document  [default: the tokenizer's usual one]")
+@click.option("--documents", type=int, default=20_000, show_default=True, help="a shard")
+@click.option("--verify", is_flag=True, help="read the shards in --out and compare checksums")
+def command(
+    source: str,
+    out: str,
+    tokenizer: str,
+    field: str,
+    split: str,
+    end: str | None,
+    documents: int,
+    verify: bool,
+) -> None:
+    """Write the tokens of SOURCE as memory-mapped shards.
+
+    SOURCE is a text, JSONL or Parquet file, a folder of them, a folder written by datasets, or a
+    data set on the hub (streamed; name:config). An interrupted job goes on where it stopped.
+
+    \b
+    Examples:
+      growloop tokenize ./speeches --out shards/speeches --tokenizer bpe:4096
+      growloop tokenize HuggingFaceFW/fineweb-edu:sample-10BT -o web -t HuggingFaceTB/SmolLM2-135M
+    """
+    from ..tasks.evaluate import require_extra
+
+    require_extra()
+    from ..models.training import documents as reading
+    from ..models.training.shards import Shards
+    from ..models.training.tokenization import choose_tokenizer, tokenize
+
+    if verify:
+        wrong = Shards(out).verify()
+        if wrong:
+            raise InputError("; ".join(wrong))
+        click.echo(f"{out}: all right")
+        return
+    chosen = choose_tokenizer(tokenizer, lambda: reading.documents(source, field, split), out)
+    done = 0
+
+    def progress(shard: object) -> None:
+        nonlocal done
+        done += shard.tokens  # type: ignore[attr-defined]
+        click.echo(f"\r{done:,} tokens", nl=False, err=True)
+
+    texts = reading.documents(source, field, split)
+    found = tokenize(texts, chosen, out, source, end, documents, progress)
+    click.echo(err=True)
+    click.echo(f"{out}: {len(found):,} tokens, {found.about['documents']:,} documents")

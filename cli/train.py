@@ -1,0 +1,121 @@
+"""``growloop train``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..tasks.evaluate import require_extra
+
+
+@click.command("train")
+@click.argument("run_file", metavar="RUN.yaml")
+@click.option("--out", "-o", help="folder of the run  [default: runs/NAME]")
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="change a field")
+@click.option("--until", type=int, help="stop after so many steps, to go on later")
+@click.option("--dry-run", is_flag=True, help="print stages, tokens, FLOPs and memory; train not")
+@click.option("--force-run-file", is_flag=True, help="go on although the run file has changed")
+@click.option("--json", "as_json", is_flag=True, help="print the plan or the outcome as JSON")
+def command(
+    run_file: str,
+    out: str | None,
+    overrides: tuple[str, ...],
+    until: int | None,
+    dry_run: bool,
+    force_run_file: bool,
+    as_json: bool,
+) -> None:
+    """Train a model as a run file says: standard, looped, growing, retrofitted.
+
+    Called again, it goes on where it was stopped or killed, to the same weights bit for bit.
+
+    \b
+    Examples:
+      growloop train lidas.yaml --dry-run
+      growloop train lidas.yaml --set optimizer.lr=1e-3 --out runs/lidas
+      accelerate launch --num_processes 2 -m growloop.cli train lidas.yaml
+    """
+    require_extra()
+    from ..models.training import runfile
+
+    run = runfile.load(run_file, overrides)
+    if dry_run:
+        from ..models.training.plan import plan
+
+        found = plan(run)
+        click.echo(json.dumps(found, indent=2) if as_json else _plan_text(found))
+        return
+    from transformers.utils import logging
+
+    from ..models.training.engine import Engine
+
+    logging.disable_progress_bar()
+    folder = Path(out) if out else Path("runs") / run.name
+    engine = Engine(run, folder, lambda text: click.echo(text, err=True), force_run_file)
+    with _Progress(engine, run.steps) as progress:
+        outcome = engine.train(until, progress)
+    if as_json:
+        content = {
+            "step": outcome.step,
+            "finished": outcome.finished,
+            "folder": str(outcome.folder),
+        }
+        click.echo(json.dumps(content))
+    elif outcome.finished:
+        click.echo(str(outcome.folder))
+    else:
+        click.echo(f"stopped after step {outcome.step}: {outcome.folder}; call again to go on")
+
+
+class _Progress:
+    """A live line on standard error, with the time that is left."""
+
+    def __init__(self, engine: Any, steps: int) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not engine.accelerator.is_main_process,
+            transient=True,
+        )
+        self.task = self.bar.add_task("training", total=steps, completed=engine.step)
+
+    def __enter__(self) -> _Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, step: int, values: dict[str, Any]) -> None:
+        text = f"loss {values['loss']:.3f}"
+        if rate := values.get("tokens_per_second"):
+            text += f", {rate:,.0f} tokens/s"
+        self.bar.update(self.task, completed=step, description=text)
+
+
+def _plan_text(found: dict[str, Any]) -> str:
+    lines = [f"{found['name']}: {found['steps']:,} steps, {found['tokens']:,} tokens"]
+    for stage in found["stages"]:
+        lines.append(
+            f"  steps {stage['first']:>9,} - {stage['last']:>9,}: schedule {stage['schedule']}, "
+            f"{stage['unique_parameters']:,} parameters, {stage['flops']:.3g} FLOPs"
+        )
+    lines.append(f"training FLOPs: {found['flops']:.4g} ({found['share']:.3f} of full depth)")
+    lines.append(f"memory: about {found['memory_bytes'] / 2**30:.1f} GiB a process")
+    lines.append(f"time here: about {found['seconds'] / 3600:.1f} h at 40 % of the matrix peak")
+    return "\n".join(lines)

@@ -1,0 +1,116 @@
+"""Where text comes from: files, folders, ``datasets`` folders, the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError, shown
+
+TEXT = {".txt", ".md", ".text"}
+LINES = {".jsonl", ".ndjson"}
+
+
+def documents(source: str, field: str = "text", split: str = "train") -> Iterator[str]:
+    """The documents of a source, one after the other, in an order that never changes.
+
+    Args:
+        source: a text file (one document), JSONL or Parquet file (one a row), a folder of such
+            files, a folder written by ``datasets``, or the name of a data set on the hub, which
+            is streamed; ``name:config`` for one of its configurations.
+        field: the column with the text. Rows with ``prompt`` and ``target`` instead (generated
+            items) become ``prompt target``.
+        split: of a ``datasets`` folder or a data set on the hub.
+
+    Raises:
+        ModelError: nothing there, or no such field.
+    """
+    path = Path(source)
+    if path.is_dir():
+        if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
+            yield from _rows_as_text(_from_disk(path, split), field, source)
+            return
+        files = sorted(p for p in path.rglob("*") if p.suffix in TEXT | LINES | {".parquet"})
+        if not files:
+            raise ModelError(f"{source} holds no .txt, .md, .jsonl or .parquet file")
+        for file in files:
+            yield from _of_file(file, field)
+    elif path.is_file():
+        yield from _of_file(path, field)
+    elif source.startswith((".", "/", "~")) or path.suffix in TEXT | LINES | {".parquet"}:
+        raise ModelError(f"there is no file or folder {source}")
+    else:
+        yield from _rows_as_text(_from_hub(source, split), field, source)
+
+
+def _of_file(path: Path, field: str) -> Iterator[str]:
+    if path.suffix in TEXT:
+        try:
+            yield path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ModelError(f"{path} is not UTF-8 text: byte {error.start}") from error
+    elif path.suffix in LINES:
+        yield from _rows_as_text(_json_rows(path), field, str(path))
+    elif path.suffix == ".parquet":
+        yield from _rows_as_text(_parquet_rows(path), field, str(path))
+    else:
+        raise ModelError(f"{path} is no .txt, .md, .jsonl or .parquet file")
+
+
+def _json_rows(path: Path) -> Iterator[Any]:
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise ModelError(f"{path}, line {number}: not JSON") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[Any]:
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches(1000):
+            yield from batch.to_pylist()
+    except pyarrow.ArrowInvalid as error:
+        raise ModelError(f"{path} is no Parquet file") from error
+
+
+def _from_disk(path: Path, split: str) -> Iterator[Any]:
+    import datasets
+
+    found = datasets.load_from_disk(str(path))
+    if isinstance(found, datasets.DatasetDict):
+        if split not in found:
+            raise ModelError(f"{path} has no split {split}: it has {', '.join(found)}")
+        found = found[split]
+    yield from found
+
+
+def _from_hub(name: str, split: str) -> Iterator[Any]:
+    import datasets
+
+    name, _, config = name.partition(":")
+    try:
+        yield from datasets.load_dataset(name, config or None, split=split, streaming=True)
+    except Exception as error:  # the hub fails in every way there is
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(f"cannot read the data set '{name}': {first}") from error
+
+
+def _rows_as_text(rows: Iterator[Any], field: str, source: str) -> Iterator[str]:
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise ModelError(f"{source}, row {number}: an object is needed, not {shown(row)}")
+        if isinstance(row.get(field), str):
+            yield row[field]
+        elif isinstance(row.get("prompt"), str) and isinstance(row.get("target"), str):
+            yield f"{row['prompt']} {row['target']}"
+        else:
+            raise ModelError(
+                f"{source}, row {number}: no text in '{field}' (fields: {', '.join(map(str, row))})"
+            )

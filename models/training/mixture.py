@@ -1,0 +1,176 @@
+"""Which tokens a step trains on: a pure function of (mixture, seed, step).
+
+Sequence number ``n`` of a run, ``n = step * batch + row``, comes from one source and one window of
+it. In every run of 4,096 sequences each source has its share exactly, in an order shuffled by the
+seed; a source goes through all its windows, shuffled anew, before it repeats one. All of it has
+closed forms, so resuming replays nothing, and any number of processes take parts of the same global
+batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ModelError, whole
+from .shards import Shards
+
+PERIOD = 4096
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A mixture from a step on.
+
+    Args:
+        start: first step.
+        weights: share of each source; they sum to 1.
+    """
+
+    start: int
+    weights: Mapping[str, float]
+
+
+class Mixture:
+    """Sequences of several sources, in shares that may change at a step.
+
+    Args:
+        sources: token shards by name.
+        phases: at least one, the first from step 0.
+        batch_size: sequences a step, over all processes.
+        seq_len: tokens a sequence; a window holds one more, the last target.
+        seed: of the order.
+
+    Raises:
+        ModelError: unknown sources, shares that do not sum to 1, phases out of order.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Shards],
+        phases: Sequence[Phase],
+        batch_size: int,
+        seq_len: int,
+        seed: int = 0,
+    ) -> None:
+        self.sources, self.phases, self.seed = dict(sources), list(phases), seed
+        self.batch_size = whole("batch_size", batch_size, 1)
+        self.seq_len = whole("seq_len", seq_len, 1)
+        self.names = list(self.sources)
+        if not phases or phases[0].start != 0:
+            raise ModelError("the first mixture starts at step 0")
+        starts = [phase.start for phase in phases]
+        if sorted(set(starts)) != starts:
+            raise ModelError(f"mixtures start one after the other, not at {starts}")
+        for phase in phases:
+            check_weights(phase.weights, self.names)
+        vocabularies = {(s.vocabulary, s.tokenizer) for s in self.sources.values()}
+        if len(vocabularies) > 1:
+            raise ModelError("the sources of a mixture were made with different tokenizers")
+
+    def batch(self, step: int, rank: int = 0, processes: int = 1) -> NDArray[np.int64]:
+        """The tokens of one process at one step: ``(batch_size / processes, seq_len + 1)``."""
+        if self.batch_size % processes:
+            raise ModelError(
+                f"a batch of {self.batch_size} does not divide among {processes} processes"
+            )
+        share = self.batch_size // processes
+        first = step * self.batch_size + rank * share
+        return np.stack([self.sequence(n) for n in range(first, first + share)])
+
+    def sequence(self, number: int) -> NDArray[np.int64]:
+        """Sequence ``number`` of the run: ``(seq_len + 1,)``."""
+        name, count = self.place(number)
+        source = self.sources[name]
+        windows = max(1, (len(source) - 1) // self.seq_len)
+        epoch, index = divmod(count, windows)
+        window = shuffled(index, windows, f"{self.seed}/{name}/{epoch}")
+        return source.window(window * self.seq_len, self.seq_len + 1)
+
+    def place(self, number: int) -> tuple[str, int]:
+        """The source of a sequence, and how many sequences of the run came from it before."""
+        phase = max(i for i, p in enumerate(self.phases) if p.start * self.batch_size <= number)
+        before = np.zeros(len(self.names), np.int64)
+        for i in range(phase):
+            length = (self.phases[i + 1].start - self.phases[i].start) * self.batch_size
+            before += self._counts(i, length)
+        inside = number - self.phases[phase].start * self.batch_size
+        period, place = divmod(inside, PERIOD)
+        order = self._order(phase, period)
+        source = int(order[place])
+        earlier = self._counts(phase, period * PERIOD)[source]
+        count = before[source] + earlier + int((order[:place] == source).sum())
+        return self.names[source], int(count)
+
+    def _counts(self, phase: int, length: int) -> NDArray[np.int64]:
+        """Sequences of each source among the first ``length`` of a phase."""
+        periods, rest = divmod(length, PERIOD)
+        shares = self._shares(phase)
+        order = self._order(phase, periods)[:rest]
+        counts: NDArray[np.int64] = periods * shares + np.bincount(order, minlength=len(shares))
+        return counts
+
+    def _shares(self, phase: int) -> NDArray[np.int64]:
+        """Sequences of each source in a period: largest remainders, summing exactly."""
+        weights = self.phases[phase].weights
+        exact = np.array([weights.get(name, 0.0) for name in self.names])
+        exact = exact / exact.sum() * PERIOD
+        shares: NDArray[np.int64] = np.floor(exact).astype(np.int64)
+        rest = PERIOD - int(shares.sum())
+        shares[np.argsort(shares - exact, kind="stable")[:rest]] += 1
+        return shares
+
+    def _order(self, phase: int, period: int) -> NDArray[np.int64]:
+        return _orders(tuple(self._shares(phase).tolist()), self.seed, phase, period)
+
+
+@lru_cache(maxsize=64)
+def _orders(shares: tuple[int, ...], seed: int, phase: int, period: int) -> NDArray[np.int64]:
+    """The source of each sequence in a period."""
+    sources = np.repeat(np.arange(len(shares)), shares)
+    key = np.frombuffer(_digest(f"{seed}/order/{phase}/{period}"), "<u8")
+    random = np.random.Generator(np.random.Philox(key=key[:2]))
+    # ranks of raw bits: the frozen part of numpy's random numbers
+    return sources[np.argsort(random.bit_generator.random_raw(PERIOD), kind="stable")]
+
+
+def check_weights(weights: Mapping[str, float], known: Sequence[str]) -> None:
+    """Refuse shares that are no mixture of the known sources."""
+    from ..errors import unknown
+
+    for name, weight in weights.items():
+        if name not in known:
+            raise unknown("source", name, known)
+        if not weight >= 0:
+            raise ModelError(f"the share of {name} is {weight}: it must be 0 or more")
+    if abs(sum(weights.values()) - 1) > 1e-6:
+        raise ModelError(f"the shares of a mixture sum to 1, not {sum(weights.values()):g}")
+
+
+def shuffled(index: int, size: int, key: str) -> int:
+    """Where ``index`` goes in a permutation of ``0 .. size-1``, without making the others.
+
+    A Feistel network over the next even power of two, walked until it lands inside.
+    """
+    half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
+    mask = (1 << half) - 1
+    keys = np.frombuffer(_digest(key), "<u8").tolist()
+    value = index
+    while True:
+        left, right = value >> half, value & mask
+        for k in keys:
+            mixed = (right + k) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+            mixed = (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+            left, right = right, left ^ (mixed >> 32 & mask)
+        value = left << half | right
+        if value < size:
+            return value
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(f"growloop/{text}".encode()).digest()

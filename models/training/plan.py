@@ -1,0 +1,100 @@
+"""What a run will do and cost, before it starts: ``growloop train --dry-run``."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from ..costs import Stage, cost, training_flops
+from ..decoder import find_decoder
+from ..growing import grow
+from ..looping import loop
+from ..recurrence import Recurrence
+from ..schedule import Schedule
+from .engine import final_depth, first_model
+from .metrics import matrix_peak
+from .runfile import Run
+
+UTILISATION = 0.4
+
+
+def plan(run: Run) -> dict[str, Any]:
+    """Stages, tokens, FLOPs, memory and time of a run. No weight is allocated."""
+    with torch.device("meta"):
+        model = first_model(run)
+    depth = final_depth(run, len(find_decoder(model).unique))
+    growth = dict(run.growth_steps(depth))
+    changes = sorted({0, run.steps, *growth, *(event.step for event in run.events)})
+    per_step = run.data.batch_size * run.data.seq_len
+    stages = []
+    flops = 0.0
+    for first, stop in pairwise(changes):
+        _change(model, run, growth, first)
+        found = cost(model, seq_len=run.data.seq_len)
+        recurrence = getattr(model, "recurrence", Recurrence())
+        stage = Stage(found.schedule, (stop - first) * per_step, recurrence.backward_loops)
+        spent = training_flops(model, [stage], run.data.seq_len)
+        flops += spent
+        stages.append(
+            {
+                "first": first,
+                "last": stop - 1,
+                "schedule": str(found.schedule),
+                "unique_parameters": found.unique_parameters,
+                "tokens": stage.tokens,
+                "flops": spent,
+            }
+        )
+    tokens = run.steps * per_step
+    full = tokens * cost(model, seq_len=run.data.seq_len).training_flops
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if run.precision == "bf16" else torch.float32
+    return {
+        "name": run.name,
+        "steps": run.steps,
+        "tokens": tokens,
+        "stages": stages,
+        "flops": flops,
+        "share": flops / full,
+        "memory_bytes": _memory(model, run),
+        "seconds": flops / (matrix_peak(device, dtype) * UTILISATION),
+    }
+
+
+def _change(model: PreTrainedModel, run: Run, growth: dict[int, Any], step: int) -> None:
+    if step in growth:
+        grow(model, growth[step])
+    for event in run.events:
+        if event.step != step:
+            continue
+        if event.grow is not None:
+            grow(model, event.grow)
+        if event.schedule is not None or event.repeat is not None or event.recurrence is not None:
+            recurrence = event.recurrence
+            loop(
+                model,
+                event.schedule,
+                repeat=event.repeat,
+                times=event.times,
+                recurrence=None if recurrence is None else Recurrence.from_dict(recurrence),
+            )
+
+
+def _memory(model: PreTrainedModel, run: Run) -> float:
+    """Bytes of weights, gradients and two moments in float32, and of activations, roughly.
+
+    Activations of a layer: about 34 values of the width a token (Korthikanti 2022, without the
+    attention matrix), one with checkpointing; logits twice in float32.
+    """
+    config = model.config
+    schedule = getattr(model, "schedule", None) or Schedule.plain(len(find_decoder(model).unique))
+    rows = run.micro_batch_size or run.data.batch_size
+    values = 1 if run.gradient_checkpointing else 17
+    size = 2 if run.precision == "bf16" else 4
+    tokens = rows * run.data.seq_len
+    activations = tokens * config.hidden_size * values * size * len(schedule)
+    logits = 8.0 * tokens * int(config.vocab_size)
+    return 16.0 * cost(model).unique_parameters + float(activations) + logits

@@ -1,0 +1,316 @@
+"""A run file: everything that decides a training run, checked before it starts.
+
+YAML, validated by pydantic; what is not written has the value of the paper's recipe (SmolLM-v1's
+published one where the paper is silent). ``load("run.yaml", ["optimizer.lr=1e-3"])``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from difflib import get_close_matches
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..errors import ModelError
+from ..growth import OPERATORS, GrowthMap, growth_maps, prop_schedule
+from ..recurrence import Recurrence
+from ..schedule import Schedule
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Model(_Part):
+    """What is trained.
+
+    Args:
+        preset: a name in ``PRESETS``; or
+        path: a checkpoint to start from.
+        options: fields of the config to change, with ``preset``.
+        schedule: how the layers run from the start.
+        recurrence: what happens between loops; fields of :class:`Recurrence`.
+    """
+
+    preset: str | None = None
+    path: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    schedule: str | None = None
+    recurrence: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Model:
+        if (self.preset is None) == (self.path is None):
+            raise ValueError("give preset or path, one of them")
+        if self.schedule is not None:
+            Schedule.parse(self.schedule)
+        Recurrence.from_dict(self.recurrence)
+        return self
+
+
+class Data(_Part):
+    """What it is trained on.
+
+    Args:
+        sources: folders of token shards by name.
+        mixture: share of each; equal shares if not given.
+        seq_len: tokens a sequence.
+        batch_size: sequences a step, over all processes.
+        validation: a folder of token shards for the held-out loss.
+    """
+
+    sources: dict[str, str] = Field(min_length=1)
+    mixture: dict[str, float] = Field(default_factory=dict)
+    seq_len: int = Field(2048, ge=2)
+    batch_size: int = Field(512, ge=1)
+    validation: str | None = None
+
+    def shares(self) -> dict[str, float]:
+        """The share of each source."""
+        return dict(self.mixture) or {name: 1 / len(self.sources) for name in self.sources}
+
+
+class Optimizer(_Part):
+    """AdamW, or Muon for the matrices of the layers and AdamW for the rest.
+
+    Args:
+        lr: peak learning rate (of AdamW).
+        muon_lr: peak learning rate of Muon.
+        warmup: steps of linear warm-up.
+        cooldown: steps of linear decay to 0 at the end.
+        clip: gradient norm.
+    """
+
+    name: Literal["adamw", "muon"] = "adamw"
+    lr: float = Field(3e-3, gt=0)
+    muon_lr: float = Field(0.02, gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    warmup: int = Field(2000, ge=0)
+    cooldown: int = Field(0, ge=0)
+
+
+class Growth(_Part):
+    """Growth stages: from ``block_size`` layers to the model's depth, in PROP-alpha steps.
+
+    Args:
+        operator: how it grows.
+        block_size: layers of the first stage, and added by each step.
+        alpha: of PROP.
+        steps: over all stages; by default all but the cooldown.
+        order: of ``lidas``.
+    """
+
+    operator: str = "lidas"
+    block_size: int = Field(4, ge=1)
+    alpha: float = 1.0
+    steps: int | None = Field(None, ge=1)
+    order: Literal["contiguous", "inserted"] | None = None
+
+    @property
+    def options(self) -> dict[str, int | str]:
+        """What the operator takes."""
+        found: dict[str, int | str] = {"block_size": self.block_size}
+        if self.order is not None:
+            found["order"] = self.order
+        return found
+
+
+class Event(_Part):
+    """Something that happens before a step.
+
+    Args:
+        step: before which.
+        mixture: new shares of the sources.
+        schedule: another schedule from now on.
+        repeat: repeat a block ``start:stop`` of the schedule, ``times`` more often (retrofit).
+        recurrence: what happens between loops from now on.
+        grow: an operator with its default options, or a list of source layers.
+        checkpoint: keep a checkpoint for good.
+    """
+
+    step: int = Field(ge=0)
+    mixture: dict[str, float] | None = None
+    schedule: str | None = None
+    repeat: tuple[int, int] | None = None
+    times: int = Field(1, ge=1)
+    recurrence: dict[str, Any] | None = None
+    grow: str | None = None
+    checkpoint: bool = False
+
+
+class Checkpoints(_Part):
+    """When the state is saved.
+
+    Args:
+        every: steps between checkpoints.
+        keep: newest ones kept, beside milestones.
+    """
+
+    every: int = Field(1000, ge=1)
+    keep: int = Field(2, ge=1)
+
+
+class Run(_Part):
+    """A training run.
+
+    Args:
+        name: of the run.
+        seed: of weights and data order.
+        steps: optimizer steps.
+        micro_batch_size: sequences a forward pass on each process; the rest is accumulated.
+        precision: of matrix products: ``no`` (float32), ``bf16`` or ``fp16`` autocast.
+        regulariser: weight of the looping regulariser (Saunshi 2025), with blocks of
+            ``regulariser_block`` layers; it rewards alike layers one block apart.
+    """
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    seed: int = Field(0, ge=0, lt=2**63)
+    steps: int = Field(ge=1)
+    micro_batch_size: int | None = Field(None, ge=1)
+    precision: Literal["no", "bf16", "fp16"] = "bf16"
+    compile: bool = False
+    gradient_checkpointing: bool = False
+    regulariser: float = Field(0.0, ge=0)
+    regulariser_block: int = Field(4, ge=1)
+    log_every: int = Field(10, ge=1)
+    validate_every: int = Field(1000, ge=1)
+    trackers: tuple[str, ...] = ()
+    model: Model
+    data: Data
+    optimizer: Optimizer = Optimizer()
+    growth: Growth | None = None
+    events: tuple[Event, ...] = ()
+    checkpoints: Checkpoints = Checkpoints()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Run:
+        optimizer = self.optimizer
+        if optimizer.warmup + optimizer.cooldown > self.steps:
+            raise ValueError(
+                f"warm-up ({optimizer.warmup}) and cooldown ({optimizer.cooldown}) take more than "
+                f"the {self.steps} steps"
+            )
+        for event in self.events:
+            if event.step >= self.steps:
+                raise ValueError(f"an event at step {event.step} never comes: {self.steps} steps")
+        if self.growth is not None and self.growth.operator not in OPERATORS:
+            near = get_close_matches(self.growth.operator, OPERATORS, n=1)
+            hint = f" did you mean {near[0]}?" if near else ""
+            raise ValueError(f"unknown growth operator '{self.growth.operator}':{hint}")
+        return self
+
+    def hash(self) -> str:
+        """What tells two runs apart."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def growth_steps(self, depth: int) -> list[tuple[int, GrowthMap]]:
+        """Before which step which map is applied, to reach ``depth`` layers.
+
+        Raises:
+            ModelError: a depth that the operator does not reach from one block.
+        """
+        if self.growth is None:
+            return []
+        growth = self.growth
+        maps = growth_maps(growth.operator, growth.block_size, depth, **growth.options)
+        steps = growth.steps or self.steps - self.optimizer.cooldown
+        stages = prop_schedule(steps, len(maps) + 1, growth.alpha)
+        return list(zip(accumulate(stages[:-1]), maps, strict=True))
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Run:
+    """Read a run file.
+
+    Args:
+        overrides: ``optimizer.lr=1e-3`` and the like, after what the file says.
+
+    Raises:
+        ModelError: what is wrong and where, one sentence for each.
+    """
+    try:
+        fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ModelError(f"{path}{where}: not YAML") from error
+    if not isinstance(fields, dict):
+        raise ModelError(f"{path} holds no run: it must map names to values")
+    for text in overrides:
+        _override(fields, text)
+    return parse(fields, str(path))
+
+
+def parse(fields: dict[str, Any], where: str = "run") -> Run:
+    """A run from a dictionary.
+
+    Raises:
+        ModelError: what is wrong and where.
+    """
+    try:
+        return Run.model_validate(fields)
+    except ValidationError as error:
+        raise ModelError(f"{where}: " + "; ".join(_sentence(e) for e in error.errors())) from error
+
+
+def _override(fields: dict[str, Any], text: str) -> None:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ModelError(f"an override is name=value, e.g. optimizer.lr=1e-3, not '{text}'")
+    *path, last = name.strip().split(".")
+    place = fields
+    for part in path:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            raise ModelError(f"'{part}' in {name} has no fields of its own")
+    try:
+        place[last] = _number(yaml.safe_load(value))
+    except yaml.YAMLError as error:
+        raise ModelError(f"the value of {name} cannot be read: {value}") from error
+
+
+def _number(value: Any) -> Any:
+    """YAML reads 1e-3 as text."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _sentence(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        *path, last = error["loc"]
+        kind: Any = Run
+        for part in path:
+            if isinstance(part, str) and part in getattr(kind, "model_fields", {}):
+                kind = _inner(kind.model_fields[part].annotation)
+        known = list(getattr(kind, "model_fields", {}))
+        near = get_close_matches(str(last), known, n=1)
+        hint = f", did you mean {near[0]}?" if near else f" (known: {', '.join(known)})"
+        return f"unknown field {place}{hint}"
+    if error["type"] == "missing":
+        return f"{place} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def _inner(annotation: Any) -> Any:
+    """The model class inside ``X | None`` or ``tuple[X, ...]``."""
+    for part in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None

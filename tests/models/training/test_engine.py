@@ -1,0 +1,345 @@
+"""The training loop: events, resuming, interruption."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from growloop.models import ModelError, load
+from growloop.models.training import snapshots
+from growloop.models.training.engine import Engine, block_cosine
+from growloop.models.training.optimizers import rate
+from growloop.models.training.runfile import Optimizer, parse
+from growloop.models.training.shards import Shards
+from growloop.models.training.tokenization import byte_tokenizer, tokenize
+
+from . import killing
+
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    texts = [f"{i} and {i * 7 % 31} make {i + i * 7 % 31}. " * 20 for i in range(60)]
+    tokenize(texts, byte_tokenizer(), folder / "a", "sums", shard_documents=16)
+    tokenize(texts[::-1], byte_tokenizer(), folder / "b", "sums", shard_documents=16)
+    return folder
+
+
+def fields(shards: Path, **changes: Any) -> dict[str, Any]:
+    """A growing run with a change of the mixture and a retrofitted block."""
+    return {
+        "name": "tiny",
+        "steps": STEPS,
+        "precision": "no",
+        "log_every": 1,
+        "micro_batch_size": 2,
+        "model": {"preset": "tiny", "options": {"vocab_size": 257, "num_hidden_layers": 6}},
+        "data": {
+            "sources": {"a": str(shards / "a"), "b": str(shards / "b")},
+            "mixture": {"a": 0.9, "b": 0.1},
+            "seq_len": 32,
+            "batch_size": 4,
+            "validation": str(shards / "b"),
+        },
+        "validate_every": 20,
+        "optimizer": {"warmup": 4, "cooldown": 10},
+        "growth": {"operator": "lidas", "block_size": 2},
+        "events": [
+            {"step": 30, "mixture": {"a": 0.5, "b": 0.5}},
+            {"step": 32, "repeat": [2, 4]},
+        ],
+        "checkpoints": {"every": 6, "keep": 2},
+        **changes,
+    }
+
+
+def trained(run: dict[str, Any], out: Path, until: int | None = None) -> Path:
+    return Engine(parse(run), out).train(until).folder
+
+
+def weights(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.glob("*.safetensors"))]
+
+
+def losses(out: Path) -> list[Any]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["loss"], line["grad_norm"], line["lr"]) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run without any interruption."""
+    out = tmp_path_factory.mktemp("whole")
+    trained(fields(shards), out)
+    return out
+
+
+@pytest.mark.parametrize("until", [1, 6, 17, 32])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
+    shards: Path, whole: Path, tmp_path: Path, until: int
+) -> None:
+    trained(fields(shards), tmp_path, until)
+    last = trained(fields(shards), tmp_path)
+    assert weights(last) == weights(whole / last.name)
+    assert losses(tmp_path) == losses(whole)
+
+
+def server() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([killing.__name__])
+    return context
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
+    shards: Path, whole: Path, tmp_path: Path
+) -> None:
+    chance = random.Random(0)
+    for kills in range(60):
+        process = server().Process(target=killing.train, args=(fields(shards), str(tmp_path)))
+        process.start()
+        if kills < 12:
+            deadline = time.monotonic() + chance.uniform(0.05, 0.6)
+            while process.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            process.kill()
+        process.join()
+        if process.exitcode == 0:
+            break
+    assert process.exitcode == 0
+    assert kills >= 10
+    last = tmp_path / f"step-{STEPS:09d}"
+    assert weights(last) == weights(whole / last.name)
+    assert losses(tmp_path) == losses(whole)
+    assert not list(tmp_path.glob(".step-*"))
+
+
+@pytest.mark.parametrize(
+    ("point", "nth"),
+    [
+        ("filling a checkpoint", 3),
+        ("before the manifest", 9),
+        ("before the rename", 11),
+        ("before the rename", 14),
+        ("dropping old ones", 3),
+        ("before a growth step", 1),
+        ("before a growth step", 2),
+        ("after a growth step", 2),
+        ("after a growth step", 3),
+        ("in a step", 9),
+        ("in a step", 33),
+    ],
+)
+def test_a_run_killed_at_the_worst_moments_ends_with_the_same_bits(
+    shards: Path, whole: Path, tmp_path: Path, point: str, nth: int
+) -> None:
+    for how in ((point, nth), (None, 1)):
+        process = server().Process(target=killing.train, args=(fields(shards), str(tmp_path), *how))
+        process.start()
+        process.join()
+        assert process.exitcode == (-9 if how[0] else 0)
+    last = tmp_path / f"step-{STEPS:09d}"
+    assert weights(last) == weights(whole / last.name)
+    assert losses(tmp_path) == losses(whole)
+
+
+def test_a_damaged_checkpoint_is_passed_over_aloud(
+    shards: Path, whole: Path, tmp_path: Path
+) -> None:
+    trained(fields(shards), tmp_path, 20)
+    path = tmp_path / "step-000000020" / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-3] + b"abc")
+    said: list[str] = []
+    last = Engine(parse(fields(shards)), tmp_path, said.append).train().folder
+    assert "step-000000020 is damaged (model.safetensors does not have its checksum)" in said[0]
+    assert "going on after step 18" in said[1]
+    assert weights(last) == weights(whole / last.name)
+
+
+def test_a_run_without_any_whole_checkpoint_does_not_start_anew_by_itself(
+    shards: Path, tmp_path: Path
+) -> None:
+    trained(fields(shards), tmp_path, 3)
+    (tmp_path / "step-000000003" / "manifest.json").unlink()
+    with pytest.raises(ModelError, match=r"no checkpoint .* is whole"):
+        Engine(parse(fields(shards)), tmp_path)
+
+
+def test_another_run_file_is_refused_by_its_differences(shards: Path, tmp_path: Path) -> None:
+    trained(fields(shards), tmp_path, 3)
+    other = fields(shards, seed=3, optimizer={"warmup": 4, "cooldown": 10, "lr": 1e-3})
+    with pytest.raises(ModelError, match=r"optimizer\.lr: 0\.001 was 0\.003; seed: 3 was 0"):
+        Engine(parse(other), tmp_path)
+    Engine(parse(other), tmp_path, force=True)
+
+
+def test_old_checkpoints_go_and_milestones_stay(shards: Path, tmp_path: Path) -> None:
+    events = [{"step": 8, "checkpoint": True}]
+    trained(fields(shards, events=events), tmp_path)
+    names = sorted(path.name for path in tmp_path.glob("step-*"))
+    assert names == [f"step-{n:09d}" for n in (8, 30, 36, 40)]
+
+
+def test_the_growing_run_is_the_one_it_was_asked_for(whole: Path) -> None:
+    model = load(str(whole / f"step-{STEPS:09d}"))
+    assert model.config.num_unique_layers == 6
+    assert str(model.schedule) == "2-2x2-2"
+    assert [step["to"] for step in model.config.growth_history] == [4, 6]
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [row["layers"] for row in rows] == [2] * 5 + [4] * 10 + [6] * 25
+    assert [row["step"] for row in rows if "held_out" in row] == [20, 40]
+    assert rows[-1]["tokens"] == STEPS * 4 * 32
+    assert rows[-1]["loss"] < rows[3]["loss"]
+
+
+def test_parts_of_a_batch_add_up_to_the_batch(shards: Path, tmp_path: Path) -> None:
+    found = []
+    for size in (1, 2, 4):
+        run = fields(shards, micro_batch_size=size, steps=16, events=[])
+        trained(run, tmp_path / str(size))
+        found.append(torch.tensor(losses(tmp_path / str(size)))[:, 1])
+    torch.testing.assert_close(found[0], found[2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[1], found[2], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"preset": "tiny", "options": {"vocab_size": 257}, "schedule": "2x3"}},
+        {"optimizer": {"name": "muon", "warmup": 4, "cooldown": 10}},
+        {"precision": "bf16"},
+        {"gradient_checkpointing": True},
+        {"regulariser": 10.0, "regulariser_block": 1},
+        {
+            "model": {
+                "preset": "tiny",
+                "options": {"vocab_size": 257},
+                "schedule": "1-2x3-1",
+                "recurrence": {
+                    "injection": "concat",
+                    "backward_loops": 2,
+                    "random_loops": {"mean": 2.0},
+                },
+            },
+        },
+    ],
+    ids=["looped", "muon", "bf16", "checkpointing", "regulariser", "recurrent"],
+)
+def test_every_kind_of_run_learns_and_resumes_to_the_same_bits(
+    shards: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    run = fields(shards, steps=16, events=[], **changes)
+    if "model" in changes:
+        run["growth"] = None
+    first = trained(run, tmp_path / "a")
+    trained(run, tmp_path / "b", 9)
+    second = trained(run, tmp_path / "b")
+    assert weights(first) == weights(second)
+    found = losses(tmp_path / "a")
+    assert losses(tmp_path / "b") == found
+    assert min(loss for _, loss, _, _ in found[-3:]) < found[0][1]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(
+    shards: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    engine = Engine(parse(fields(shards)), tmp_path)
+    original = Engine._loss
+
+    def loss(self: Engine, rows: Any) -> Any:
+        return original(self, rows) * (float("nan") if self.step == 15 else 1)
+
+    monkeypatch.setattr(Engine, "_loss", loss)
+    with pytest.raises(ModelError, match=r"loss of step 15 .* nan: .* that of step 12"):
+        engine.train()
+    found = snapshots.newest(tmp_path, print)
+    assert found is not None
+    assert found[0] == 12
+
+
+def test_an_interrupt_ends_the_run_with_a_checkpoint(shards: Path, tmp_path: Path) -> None:
+    import os
+    import signal
+
+    engine = Engine(parse(fields(shards)), tmp_path)
+
+    def interrupt(step: int, values: Any) -> None:
+        if step == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    outcome = engine.train(watch=interrupt)
+    assert not outcome.finished
+    assert outcome.step in (8, 9)
+    assert snapshots.problem(outcome.folder) is None
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(
+    shards: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    engine = Engine(parse(fields(shards)), tmp_path)
+    engine.train(6)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(snapshots, "_sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        engine.train(12)
+    assert [path.name for path in tmp_path.glob("*step-*")] == ["step-000000006"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stpes": 3}, "unknown field stpes, did you mean steps"),
+        ({"optimizer": {"learning_rate": 1}}, r"unknown field optimizer\.learning_rate"),
+        ({"steps": 0}, "steps: Input should be greater"),
+        ({"optimizer": {"warmup": 30, "cooldown": 30}}, "take more than the 40 steps"),
+        ({"events": [{"step": 99, "checkpoint": True}]}, "never comes"),
+        ({"growth": {"operator": "lidsa"}}, "did you mean lidas"),
+        ({"growth": {"block_size": 4}}, "does not reach 6 layers from 4"),
+        ({"model": {"preset": "tiny", "path": "x"}}, "preset or path"),
+        ({"model": {"preset": "tny"}}, "did you mean 'tiny'"),
+        ({"model": {"preset": "tiny", "schedule": "4x"}}, "character 3"),
+        ({"micro_batch_size": 3}, "do not divide into parts of 3"),
+        ({"model": {"preset": "tiny", "options": {"vocab_size": 100}}}, "vocabulary of 257"),
+    ],
+)
+def test_bad_runs_are_refused_before_they_start(
+    shards: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        Engine(parse(fields(shards, **changes)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_learning_rate_warms_up_stays_and_cools_down() -> None:
+    settings = Optimizer(warmup=10, cooldown=20)
+    found = [rate(step, 100, settings) for step in range(100)]
+    assert found[:10] == [(i + 1) / 10 for i in range(10)]
+    assert set(found[10:80]) == {1.0}
+    assert found[80:] == [(100 - i) / 20 for i in range(80, 100)]
+
+
+def test_the_regulariser_is_the_mean_cosine_of_layers_a_block_apart() -> None:
+    from growloop.models import build, grow
+
+    model = grow(build("tiny", 2), "g_stack")
+    assert block_cosine(model, 2).item() == pytest.approx(1)
+    assert abs(block_cosine(model, 1).item()) < 0.2
+    with pytest.raises(ModelError, match="no two blocks"):
+        block_cosine(model, 4)
+
+
+def test_shards_of_a_run_are_read_not_copied(shards: Path) -> None:
+    import numpy as np
+
+    assert isinstance(Shards(shards / "a")._maps[0], np.memmap)
