@@ -29,7 +29,10 @@ def load(model: str, dtype: str) -> tuple[Any, Any]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     click.echo(f"Loading {model}", err=True)
-    return checkpoints.load(dtype=dtype, **where), checkpoints.load_tokenizer(**where)
+    found, tokenizer = checkpoints.load(dtype=dtype, **where), checkpoints.load_tokenizer(**where)
+    if tokenizer is None:
+        click.echo(f"{model} has no tokenizer that can be read: none will be written", err=True)
+    return found, tokenizer
 
 
 def check_out(out: str, overwrite: bool) -> None:

@@ -47,10 +47,12 @@ def command(
     check_out(out, overwrite)
     from ..models.decoder import find_decoder
     from ..models.growing import grow
-    from ..models.growth import check_operator, growth_maps
+    from ..models.growth import OPERATORS, check_operator, growth_maps
 
     options = {name: value for name, value in given.items() if value is not None}
     check_operator(operator, options)  # before the model is loaded
+    if to is not None and operator not in OPERATORS:
+        raise InputError(f"--to goes with an operator by name ({', '.join(OPERATORS)})")
     found, tokenizer = load(model, dtype)
     depth = len(find_decoder(found).unique)
     if to is None:

@@ -25,7 +25,7 @@ PICTURES = (".svg", ".png", ".pdf", ".html", ".json")
 @click.option("--repeat", metavar="START:STOP", help="repeat the layers START .. STOP-1")
 @click.option("--times", type=int, help="how often --repeat runs them again  [default: 1]")
 @click.option("--seq-len", type=int, default=2048, show_default=True, help="tokens, for the FLOPs")
-@click.option("--block-size", type=int, default=4, show_default=True, help="layers a block")
+@click.option("--block-size", type=int, help="layers a block  [default: 4, or as many as can be]")
 @click.option("--config-only", is_flag=True, help="do not load the weights; no similarity then")
 @click.option("--picture", help="write the similarity of layers: .svg, .png, .pdf, .html or .json")
 @click.option("--json", "as_json", is_flag=True, help="print all as JSON")
@@ -35,7 +35,7 @@ def command(
     repeat: str | None,
     times: int | None,
     seq_len: int,
-    block_size: int,
+    block_size: int | None,
     config_only: bool,
     picture: str | None,
     as_json: bool,
@@ -67,11 +67,13 @@ def command(
         from ..models.similarity import block_similarity, layer_similarity
 
         similarity = layer_similarity(found)
-        if not 1 <= block_size < len(similarity):
-            most = len(similarity) - 1
+        most = len(similarity) - 1
+        if block_size is not None and not 1 <= block_size <= most:
             raise InputError(f"--block-size must be from 1 to {most} here, not {block_size}")
-        facts["block_size"] = block_size
-        facts["similarity_one_block_apart"] = round(block_similarity(similarity, block_size), 4)
+        if most >= 1:
+            block_size = block_size or min(4, most)
+            facts["block_size"] = block_size
+            facts["similarity_one_block_apart"] = round(block_similarity(similarity, block_size), 4)
     if picture is not None and similarity is not None:
         _draw(similarity, model, picture)
     if as_json:
@@ -90,14 +92,9 @@ def _empty(model: str) -> Any:
 
     where = model_arguments(model)
     require_extra()
-    import torch
-    from transformers import AutoModelForCausalLM
-
     from ..models import checkpoints
 
-    config = checkpoints.load_config(where.pop("pretrained"), **where)
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+    return checkpoints.empty(checkpoints.load_config(where.pop("pretrained"), **where))
 
 
 def _facts(model: Any, cost: Any) -> dict[str, Any]:
@@ -117,6 +114,7 @@ def _facts(model: Any, cost: Any) -> dict[str, Any]:
         "vocabulary": config.vocab_size,
         "dtype": str(model.dtype).removeprefix("torch."),
         "unique_parameters": cost.unique_parameters,
+        "stored_parameters": cost.stored_parameters,
         "unique_non_embedding": cost.unique_non_embedding,
         "effective_parameters": cost.effective_parameters,
         "effective_non_embedding": cost.effective_non_embedding,
@@ -142,7 +140,7 @@ def _print(model: str, facts: dict[str, Any]) -> None:
         if name == "growth_history":
             value = ", ".join(f"{s['operator']} {s['from']}→{s['to']} ({s['sources']})"
                               for s in value)  # fmt: skip
-        elif isinstance(value, float) and value > 1e6:
+        elif isinstance(value, float) and value > 1e4:
             value = f"{value:.4g}"
         elif isinstance(value, int):
             value = f"{value:,}"

@@ -3,32 +3,83 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 
+from .config import LoopedConfig, model_class
+from .decoder import find_decoder
 from .errors import ModelError
+
+OF_A_CHECKPOINT = re.compile(
+    r"(generation_)?config\.json|.*\.safetensors|.*\.index\.json|tokenizer.*|vocab.*|merges\.txt"
+    r"|(special|added)_tokens.*\.json|chat_template.*|README\.md"
+)
+"""Files that a checkpoint consists of: anything else is not ours to overwrite."""
 
 
 def load(pretrained: str, **options: Any) -> PreTrainedModel:
     """A model from the hub, a local folder, or a GGUF file in one (``gguf_file=``).
 
     Raises:
-        ModelError: anything that keeps it from being loaded, in one sentence.
+        ModelError: anything that keeps it from being loaded, in one sentence; weights that the
+            checkpoint has not, or layers that the config knows nothing of.
     """
     try:
-        model = AutoModelForCausalLM.from_pretrained(pretrained, **options)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            pretrained, output_loading_info=True, **options
+        )
     except ModelError:
         raise
     except Exception as error:  # a checkpoint can fail in every way there is
         raise ModelError(f"cannot load model '{pretrained}': {_first_line(error)}") from error
+    _check_complete(model, info, pretrained)
     if "gguf_file" in options:  # read in full precision: nothing of what is written is quantized
         model.config.__dict__.pop("quantization_config", None)
         model.hf_quantizer = None
     return model
+
+
+def _check_complete(model: PreTrainedModel, info: Any, name: str) -> None:
+    """Refuse weights that would be random, and layers that would be lost."""
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{name} has not all weights of its config: {len(missing)} are missing, "
+            f"the first {missing[0]}"
+        )
+    path = find_decoder(model).path + "."
+    lost = sorted(key for key in info["unexpected_keys"] if key.startswith(path))
+    if lost:
+        raise ModelError(
+            f"{name} has weights that its config knows nothing of: {len(lost)}, the first {lost[0]}"
+        )
+
+
+def empty(config: Any) -> Any:
+    """The model of a config without its weights, on the meta device.
+
+    Raises:
+        ModelError: the config is of no causal language model.
+    """
+    if not isinstance(config, LoopedConfig) and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        kind = model_class(config)
+    else:
+        kind = AutoModelForCausalLM
+    with torch.device("meta"):
+        return kind.from_config(config) if kind is AutoModelForCausalLM else kind(config)
 
 
 def load_config(pretrained: str, **options: Any) -> Any:
@@ -65,30 +116,46 @@ def save(model: PreTrainedModel, tokenizer: Any, out: str | Path, overwrite: boo
     folder = check_out(out, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    aside = part.with_name(part.name + ".old")
     try:
         part.chmod(0o777 & ~_umask())
         model.save_pretrained(part)
         if tokenizer is not None:
             tokenizer.save_pretrained(part)
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(aside)
         part.rename(folder)
+    except SafetensorError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise ModelError(f"cannot write to {out}: {_first_line(error)}") from error
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
+        if aside.exists() and not folder.exists():
+            aside.rename(folder)
         raise
+    shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 
 def check_out(out: str | Path, overwrite: bool = False) -> Path:
     """The folder to write to, refused before the work if it cannot be written."""
-    folder = Path(out)
-    if folder.is_file():
+    if not str(out).strip():
+        raise ModelError("give a folder to write to")
+    folder = Path(out).resolve()
+    if folder.exists() and not folder.is_dir():
         raise ModelError(f"{out} is a file: give a folder")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and (held := sorted(path.name for path in folder.iterdir())):
         if not overwrite:
             raise ModelError(f"{out} holds something already: give another folder or --overwrite")
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"{out} holds no checkpoint: it will not be overwritten")
+        other = [name for name in held if not OF_A_CHECKPOINT.fullmatch(name)]
+        if other or "config.json" not in held:
+            what = other[0] if other else "no config.json"
+            raise ModelError(f"{out} is no checkpoint alone ({what}): it will not be overwritten")
+    existing = folder.parent
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ModelError(f"cannot write to {out}: {existing} is no folder that can be written to")
     return folder
 
 

@@ -3,7 +3,7 @@
 In memory it is the architecture's own config under a schedule: ``num_hidden_layers`` is the
 effective depth, because Hugging Face's forward and its caches go by it, and lists such as
 ``layer_types`` follow the steps. On disk it describes the unique layers, plus the schedule, under a
-``model_type`` of its own: nothing loads a looped model as a plain one by mistake.
+``model_type`` of its own, so that no Auto class loads a looped model as a plain one.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class GrowloopConfig(PretrainedConfig):  # type: ignore[misc]
         plain, unused = found if isinstance(found, tuple) else (found, None)
         from .looping import looped_class
 
-        looped_class(_model_class(plain))  # lets AutoModelForCausalLM build it
+        looped_class(model_class(plain))  # lets AutoModelForCausalLM build it
         config = looped_config(plain, Schedule.parse(notation), Recurrence.from_dict(recurrence))
         return config if unused is None else (config, unused)
 
@@ -148,7 +148,7 @@ def looped_config(
     return config
 
 
-def _model_class(config: PretrainedConfig) -> Any:
+def model_class(config: PretrainedConfig) -> Any:
     """The causal language model of an ordinary config."""
     found = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if found is None:  # the text part of a larger model is in the table by its name alone

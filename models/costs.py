@@ -3,7 +3,8 @@
 A multiply-add is two FLOPs. Counted are matrix products: projections, attention scores and values,
 the head. Attention is counted over the full ``seq_len x seq_len`` square (a sliding window: over
 the window), as ``torch.utils.flop_counter`` does; causal kernels do about half of that. Norms,
-activations, rotary positions and the softmax are left out.
+activations, rotary positions and the softmax are left out, and so are the state updates of linear
+attention and state-space layers.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
+from .checkpoints import empty
 from .config import LoopedConfig
 from .decoder import decoder_config, find_decoder
 from .errors import ModelError, whole
@@ -34,21 +35,25 @@ class Cost:
 
     Args:
         schedule: which layer runs at each step.
-        unique_parameters: weights stored. Layers that the schedule never runs are included.
+        unique_parameters: weights that are used, each once.
+        stored_parameters: the same with layers that the schedule never runs.
         effective_parameters: weights applied: each layer counts as often as it runs.
         embedding_parameters: of token and position embeddings, and of a head of its own.
         forward_flops: for one token of a sequence of ``seq_len``, attention included.
         attention_flops: the part of it that grows with ``seq_len``.
         seq_len: tokens.
+        backward_flops: for one token; twice the forward pass, less what ``backward_loops`` saves.
     """
 
     schedule: Schedule
     unique_parameters: int
+    stored_parameters: int
     effective_parameters: int
     embedding_parameters: int
     forward_flops: float
     attention_flops: float
     seq_len: int
+    backward_flops: float
 
     @property
     def unique_non_embedding(self) -> int:
@@ -62,8 +67,8 @@ class Cost:
 
     @property
     def training_flops(self) -> float:
-        """For one token: the backward pass costs two forward passes."""
-        return 3 * self.forward_flops
+        """For one token, forward and backward."""
+        return self.forward_flops + self.backward_flops
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ class Stage:
     Args:
         schedule: what runs; in a growth stage the plain stack of its depth.
         tokens: trained on.
-        backward_loops: gradients flow through the last so many loops only.
+        backward_loops: gradients flow through the last so many loops only; by default as the
+            model's recurrence says.
     """
 
     schedule: Schedule | str | int
@@ -117,17 +123,20 @@ def cost(
     wanted = own if schedule is None else as_schedule(schedule)
     _check(wanted, parts)
     per_layer = sum(parameters for parameters, _, _ in parts.layers)
+    used = sum(parts.layers[layer][0] for layer in set(wanted))
     applied = sum(parts.layers[layer][0] for layer in wanted)
     width = decoder_config(_config(model)).hidden_size
     flops = _flops(wanted, parts) + _adapter_flops(wanted, recurrence, width, None) / 3
     return Cost(
         schedule=wanted,
-        unique_parameters=per_layer + parts.rest,
+        unique_parameters=used + parts.rest,
+        stored_parameters=per_layer + parts.rest,
         effective_parameters=applied + parts.rest,
         embedding_parameters=parts.embeddings,
         forward_flops=flops,
         attention_flops=sum(parts.layers[layer][2] for layer in wanted),
         seq_len=seq_len,
+        backward_flops=_trained(wanted, parts, recurrence, width, None) - flops,
     )
 
 
@@ -152,11 +161,20 @@ def training_flops(
         schedule = as_schedule(stage.schedule)
         _check(schedule, parts)
         whole("the tokens of a stage", stage.tokens, 0)
-        silent = _without_gradient(schedule, stage.backward_loops, recurrence.injection != "none")
-        saved = sum(parts.layers[schedule.layers[step]][1] for step in silent)
-        adapters = _adapter_flops(schedule, recurrence, width, stage.backward_loops)
-        total += stage.tokens * (3 * _flops(schedule, parts) - 2 * saved + adapters)
+        last = stage.backward_loops
+        total += stage.tokens * _trained(schedule, parts, recurrence, width, last)
     return total
+
+
+def _trained(
+    schedule: Schedule, parts: _Parts, recurrence: Recurrence, width: int, last: int | None
+) -> float:
+    """Training FLOPs of a token."""
+    last = last or recurrence.backward_loops
+    silent = _without_gradient(schedule, last, recurrence.injection != "none")
+    saved = sum(parts.layers[schedule.layers[step]][1] for step in silent)
+    adapters = _adapter_flops(schedule, recurrence, width, last)
+    return 3 * _flops(schedule, parts) - 2 * saved + adapters
 
 
 def growth_stages(
@@ -226,8 +244,7 @@ def _parts(
     recurrence = Recurrence()
     if isinstance(model, PretrainedConfig):
         config: Any = model
-        with torch.device("meta"):
-            built = AutoModelForCausalLM.from_config(config)
+        built = empty(config)
     else:
         config, built = model.config, model
     if isinstance(config, LoopedConfig):
@@ -247,13 +264,25 @@ def _parts(
     embeddings = {id(p): p.numel() for m in built.modules() if isinstance(m, nn.Embedding)
                   for p in m.parameters()}  # fmt: skip
     embeddings |= {id(p): p.numel() for p in head.parameters()}
+    inside = {id(m) for layer in decoder.unique for m in layer.modules()}
+    inside |= {id(head), *map(id, _runner_parts(built))}
+    others = [
+        m for m in decoder.owner.modules() if isinstance(m, nn.Linear) and id(m) not in inside
+    ]
+    beside = sum(2.0 * module.weight.numel() for module in others)
     parts = _Parts(
         layers=per_layer,
         rest=total - in_layers,
         embeddings=sum(embeddings.values()),
-        head=2.0 * head.weight.numel(),
+        head=2.0 * head.weight.numel() + beside,
     )
     return parts, schedule, recurrence
+
+
+def _runner_parts(model: Any) -> list[nn.Module]:
+    """What is counted with the loops it belongs to."""
+    runner = model._modules.get("runner")
+    return [] if runner is None else list(runner.modules())
 
 
 def _count(module: nn.Module) -> int:

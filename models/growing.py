@@ -30,7 +30,7 @@ from .views import INDEX_NAMES, LoopedLayers
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 OUTPUTS = {"o_proj", "out_proj", "down_proj", "c_proj", "dense", "dense_4h_to_h", "fc2", "w2", "wo",
-           "attention_output", "output_linear", "fc_out"}  # fmt: skip
+           "attention_output", "output_linear", "fc_out", "down_proj_bias"}  # fmt: skip
 """Names of the maps whose outputs are added to the residual stream."""
 
 
@@ -65,14 +65,18 @@ def grow(
     """
     decoder = find_decoder(model)
     if isinstance(decoder.layers, LoopedLayers):
-        raise ModelError("a looped model cannot grow: untie(model) makes its layers separate first")
+        raise ModelError(
+            "a looped model cannot grow: give its layers copies first (untie, growloop export)"
+        )
     depth = len(decoder.unique)
     found = growth_map(operator, depth, **options)
     history = [
         *(getattr(model.config, "growth_history", None) or []),
-        {"operator": found.name, "from": depth, "to": len(found), "sources": str(found)},
+        {"operator": found.name, "from": depth, "to": len(found), "sources": str(found)}
+        | ({"zeroed": list(found.zeroed)} if found.zeroed else {}),
     ]
-    _gather(model, decoder, found, optimizer, {"growth_history": history})
+    config = _grown_config(type(model), model.config, found, {"growth_history": history})
+    _gather(model, decoder, found, optimizer, config)
     return model
 
 
@@ -98,39 +102,36 @@ def untie(model: PreTrainedModel, optimizer: Any = None) -> PreTrainedModel:
             f"a model with {', '.join(recurrence)} between its loops computes something that no "
             "plain stack of layers does"
         )
-    config = model.config.plain()
-    replace_config(model, model.config, config)
+    unrolled = GrowthMap(layers.schedule.layers)
+    plain = model.config.plain()
+    notes = {"untied_from": str(layers.schedule)}
+    config = _grown_config(model.plain_class, plain, unrolled, notes)  # refuses before any change
+    replace_config(model, model.config, plain)
     looped = type(model)
     model.__class__ = model.plain_class
     rebind_forward(model, looped)
     model.__dict__.pop("_looped", None)
     model._modules.pop("runner", None)
-    unrolled = GrowthMap(layers.schedule.layers)
-    _gather(model, decoder, unrolled, optimizer, {"untied_from": str(layers.schedule)})
+    _gather(model, decoder, unrolled, optimizer, config)
     return model
 
 
 def _gather(
-    model: PreTrainedModel,
-    decoder: Decoder,
-    found: GrowthMap,
-    optimizer: Any,
-    notes: dict[str, Any],
+    model: PreTrainedModel, decoder: Decoder, found: GrowthMap, optimizer: Any, config: Any
 ) -> None:
-    old = decoder.unique
-    config = copy.deepcopy(model.config)
-    inner = decoder_config(config)
-    set_fields(inner, gather_fields(inner, found.sources))
-    for name, value in notes.items():
-        setattr(config, name, value)
-    _check_buildable(model, decoder, config, found)
+    """Put copies of layers in place, and make the optimizers follow."""
     given = optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]
     optimizers = [_inner_optimizer(one) for one in given if one is not None]
-
+    order = {parameter: i for i, parameter in enumerate(model.parameters())}
+    if optimizers and not any(
+        p in order for one in optimizers for group in one.param_groups for p in group["params"]
+    ):
+        raise ModelError("the optimizer holds no parameter of this model")
+    old = decoder.unique
     layers: list[nn.Module] = []
     copies: dict[nn.Parameter, list[nn.Parameter]] = {}
     used: set[int] = set()
-    for place, source in enumerate(found.sources):
+    for source in found.sources:
         layer = old[source]
         if source in used:
             layer = copy.deepcopy(layer)
@@ -139,48 +140,57 @@ def _gather(
                 copies.setdefault(before, []).append(after)
         used.add(source)
         layers.append(layer)
-        if place in found.zeroed:
-            _zero_outputs(layer)
+    for place in found.zeroed:
+        _zero_outputs(layers[place])
+        _check_adds_nothing(model, decoder, found.sources[place], layers[place])
     for place, (layer, source) in enumerate(zip(layers, found.sources, strict=True)):
         _renumber(layer, source, place)
-    dropped = {
-        parameter
-        for index, layer in enumerate(old)
-        if index not in used
-        for parameter in layer.parameters()
-    }
     replace_config(model, model.config, config)
-    decoder.put(nn.ModuleList(layers))
+    put = nn.ModuleList(layers)
+    put.training = decoder.layers.training
+    decoder.put(put)
     names = {parameter: name for name, parameter in model.named_parameters()}
-    for one in optimizers:
-        _extend(one, copies, dropped, names)
-
-
-def _check_buildable(
-    model: PreTrainedModel, decoder: Decoder, config: Any, found: GrowthMap
-) -> None:
-    """Refuse a stack that the architecture would not build from its config: it could not be loaded.
-
-    Some architectures make the first layers, or every n-th, otherwise than the rest.
-    """
-    with torch.device("meta"):
-        built = find_decoder(type(model)(copy.deepcopy(config))).unique
-    for place, source in enumerate(found.sources):
-        wanted, made = _shapes(decoder.unique[source]), _shapes(built[place])
-        if wanted != made:
-            raise ModelError(
-                f"{config.model_type} builds layer {place} otherwise than layer {source}, of which "
-                "it would be a copy: the result could not be loaded again"
-            )
-
-
-def _shapes(layer: nn.Module) -> dict[str, torch.Size]:
-    """Parameter shapes without what adapters add."""
-    return {
-        name.replace(".base_layer", ""): parameter.shape
-        for name, parameter in layer.named_parameters()
-        if "lora_" not in name
+    dropped = {
+        p for index, layer in enumerate(old) if index not in used for p in layer.parameters()
     }
+    for one in optimizers:
+        _extend(one, copies, dropped - set(names), names, order)
+
+
+def _grown_config(kind: Any, before: Any, found: GrowthMap, notes: dict[str, Any]) -> Any:
+    """The config of the grown stack; refused if the architecture would build other layers from it.
+
+    Some architectures make the first layers, or every n-th, otherwise than the rest, or take
+    constants from a layer's number: what is in memory would not be what is loaded again.
+    """
+    config = copy.deepcopy(before)
+    inner = decoder_config(config)
+    set_fields(inner, gather_fields(inner, found.sources))
+    for name, value in notes.items():
+        setattr(config, name, value)
+    with torch.device("meta"):
+        now = find_decoder(kind(copy.deepcopy(before))).unique
+        then = find_decoder(kind(copy.deepcopy(config))).unique
+    for place, source in enumerate(found.sources):
+        wanted, made = _signature(now[source]), _signature(then[place])
+        if wanted != made:
+            what = next(n for n in wanted.keys() | made.keys() if wanted.get(n) != made.get(n))
+            raise ModelError(
+                f"{before.model_type} builds layer {place} otherwise than layer {source}, of which "
+                f"it would be a copy ({what}): the result could not be loaded again"
+            )
+    return config
+
+
+def _signature(layer: nn.Module) -> dict[str, Any]:
+    """Shapes of parameters, and the constants that the modules of a layer keep."""
+    found: dict[str, Any] = {name: p.shape for name, p in layer.named_parameters()}
+    for path, module in layer.named_modules():
+        for name, value in vars(module).items():
+            plain = isinstance(value, (bool, int, float, str)) and not name.startswith("_")
+            if plain and name not in INDEX_NAMES:
+                found[f"{path}.{name}".lstrip(".")] = value
+    return found
 
 
 def _renumber(layer: nn.Module, old: int, new: int) -> None:
@@ -197,16 +207,42 @@ def _zero_outputs(layer: nn.Module) -> None:
     found = [
         parameter
         for name, parameter in layer.named_parameters()
-        if OUTPUTS & set(name.split(".")[-2:])
+        if OUTPUTS & set(name.replace(".base_layer", "").split(".")[-2:])
     ]
-    if not found:
-        raise ModelError(
-            f"no output projection in {type(layer).__name__} (looked for "
-            f"{', '.join(sorted(OUTPUTS))})"
-        )
     with torch.no_grad():
         for parameter in found:
             parameter.zero_()
+
+
+@torch.no_grad()
+def _check_adds_nothing(
+    model: PreTrainedModel, decoder: Decoder, source: int, layer: nn.Module
+) -> None:
+    """Run a zeroed layer once in the place of its source: what goes in must come out."""
+    if next(layer.parameters()).is_meta:
+        return
+    seen: list[bool] = []
+
+    def watch(module: nn.Module, given: Any, named: dict[str, Any], output: Any) -> None:
+        before = given[0] if given else named["hidden_states"]
+        after = output[0] if isinstance(output, tuple) else output
+        seen.append(torch.equal(before, after))
+
+    original, training = decoder.unique[source], model.training
+    hook = layer.register_forward_hook(watch, with_kwargs=True)
+    decoder.layers._modules[str(source)] = layer
+    try:
+        model.eval()
+        model(torch.zeros(1, 4, dtype=torch.long, device=model.device), use_cache=False)
+    finally:
+        hook.remove()
+        decoder.layers._modules[str(source)] = original
+        model.train(training)
+    if not all(seen):
+        raise ModelError(
+            f"a {type(layer).__name__} with zeroed outputs ({', '.join(sorted(OUTPUTS))}) still "
+            "changes the state: this operator cannot keep the function of this architecture"
+        )
 
 
 def _inner_optimizer(optimizer: Any) -> torch.optim.Optimizer:
@@ -222,15 +258,24 @@ def _extend(
     copies: dict[nn.Parameter, list[nn.Parameter]],
     dropped: set[nn.Parameter],
     names: dict[nn.Parameter, str],
+    order: dict[nn.Parameter, int],
 ) -> None:
-    """Give an optimizer the copies of its parameters, and their states."""
+    """Give an optimizer the copies of its parameters, and their states.
+
+    A group in the order of the model's parameters stays in that order: torch saves and loads
+    states by position.
+    """
+    places = {parameter: i for i, parameter in enumerate(names)}
     for group in optimizer.param_groups:
+        old = [order.get(parameter, -1) for parameter in group["params"]]
         group["params"] = [
             parameter
             for before in group["params"]
             if before not in dropped
             for parameter in [before, *copies.get(before, [])]
         ]
+        if old == sorted(old):
+            group["params"].sort(key=lambda parameter: places.get(parameter, -1))
         if "param_names" in group:
             group["param_names"] = [names.get(p, "") for p in group["params"]]
     for before, afters in copies.items():

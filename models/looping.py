@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from .caching import find_cache, writable
 from .config import LoopedConfig, config_class_of, looped_config
 from .decoder import Decoder, decoder_config, find_decoder, replace_config
-from .errors import ModelError
+from .errors import ModelError, shown
 from .recurrence import Recurrence, Runner
 from .schedule import Schedule, as_schedule
 from .views import LoopedLayers
@@ -32,7 +32,7 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 
 def loop(
     model: Model,
-    schedule: Schedule | str | None = None,
+    schedule: Schedule | str | Sequence[int] | None = None,
     *,
     repeat: tuple[int, int] | None = None,
     times: int = 1,
@@ -42,7 +42,7 @@ def loop(
 
     Args:
         model: any Hugging Face causal language model, looped or not.
-        schedule: over the model's unique layers, as ``4-4x4-4``; by default what it runs now.
+        schedule: over the unique layers, as ``4-4x4-4`` or a list; by default what runs now.
         repeat: shorthand: run the steps ``start .. stop-1`` of the schedule ``times`` more often.
         times: how often the block of ``repeat`` is run again.
         recurrence: what happens between loops; by default what was set before, or nothing.
@@ -64,7 +64,11 @@ def loop(
     decoder = find_decoder(model)
     now = _schedule(model, decoder)
     wanted = now if schedule is None else as_schedule(schedule)
+    if repeat is None and times != 1:
+        raise ModelError("times says how often the block of repeat runs again: give both")
     if repeat is not None:
+        if not isinstance(repeat, (tuple, list)) or len(repeat) != 2:
+            raise ModelError(f"repeat is a pair (start, stop), not {shown(repeat)}")
         wanted = wanted.repeat(*repeat, times)
     if wanted.needs > len(decoder.unique):
         raise ModelError(

@@ -68,8 +68,11 @@ def preset(name: str, **changes: Any) -> LlamaConfig:
         if field not in known:
             raise unknown("field", field, sorted(known))
     fields |= changes
-    if "hidden_size" in changes and "head_dim" not in changes:
-        fields["head_dim"] = fields["hidden_size"] // fields["num_attention_heads"]
+    if "head_dim" not in changes:
+        width, heads = fields["hidden_size"], fields["num_attention_heads"]
+        if width % heads:
+            raise ModelError(f"a width of {width} does not divide among {heads} heads")
+        fields["head_dim"] = width // heads
     return LlamaConfig(**fields)
 
 

@@ -6,7 +6,7 @@ Looping, repeating a block, swapping and skipping layers are all edits of this o
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -31,7 +31,7 @@ class Schedule:
         layers: unique layer indices from 0, one a step.
 
     Raises:
-        ModelError: no steps, more than 100,000, or something that is no layer index.
+        ModelError: no steps, more than 10,000, or something that is no layer index.
 
     >>> schedule = Schedule.parse("4-4x4-4")  # Loop(4-4x4-4), paper appendix E
     >>> schedule.num_unique_layers, schedule.effective_depth
@@ -208,12 +208,14 @@ Section(start=16, size=12, times=1))
             raise ModelError(f"the block {start}:{stop} is outside the steps 0:{len(self)}")
 
 
-def as_schedule(given: Schedule | str | int) -> Schedule:
-    """A schedule from itself, its notation, or the depth of a plain stack."""
+def as_schedule(given: Schedule | str | int | Sequence[int]) -> Schedule:
+    """A schedule from itself, its notation, its list of layers, or the depth of a plain stack."""
     if isinstance(given, Schedule):
         return given
     if isinstance(given, str):
         return Schedule.parse(given)
+    if isinstance(given, (list, tuple)):
+        return Schedule(tuple(given))
     if isinstance(given, int) and not isinstance(given, bool):
         return Schedule.plain(given)
     raise ModelError(f"a schedule is a notation such as 4-4x4-4, not {shown(given)}")

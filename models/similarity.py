@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .decoder import find_decoder
+from .errors import whole
 
 
 @torch.no_grad()
@@ -46,4 +47,5 @@ def block_similarity(similarity: Tensor, block_size: int) -> float:
     Args:
         similarity: of :func:`layer_similarity`, ``(layers, layers)``.
     """
+    whole("block_size", block_size, 1, len(similarity) - 1)
     return float(similarity.diagonal(block_size).mean())

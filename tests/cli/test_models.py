@@ -116,6 +116,7 @@ def test_eval_takes_looped_checkpoints_and_loops_others(model: str, tmp_path: Pa
         ("grow M --operator lidas --drop 3 --out O", "unknown option of lidas"),
         ("grow M --operator 0-4, --out O", "needs 5 layers"),
         ("inspect M --block-size 4", "--block-size must be from 1 to 3"),
+        ("grow M --operator 0-3,0-3 --to 8 --out O", "--to goes with an operator by name"),
         ("inspect M --picture layers.gif", "unknown kind of picture '.gif'"),
         ("inspect M --picture a.svg --config-only", "leave out --config-only"),
         ("inspect M --seq-len 0", "seq_len must be"),

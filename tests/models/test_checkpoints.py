@@ -146,7 +146,7 @@ def test_nothing_is_overwritten_unasked_and_nothing_is_left_half_written(
 
 def test_a_folder_that_is_no_checkpoint_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years")
-    with pytest.raises(ModelError, match="holds no checkpoint"):
+    with pytest.raises(ModelError, match="is no checkpoint alone"):
         check_out(tmp_path, overwrite=True)
     with pytest.raises(ModelError, match="is a file"):
         check_out(tmp_path / "thesis.tex")
@@ -162,3 +162,28 @@ def test_similarity_shows_copies() -> None:
     assert block_similarity(found, 4) == pytest.approx(1)
     assert abs(block_similarity(found, 3)) < 0.05
     assert Schedule.plain(8).needs == len(found)
+
+
+def test_missing_and_left_over_weights_are_refused(tmp_path: Path) -> None:
+    folder = save(build("tiny", 4), None, tmp_path / "m")
+    for depth, message in ((6, "18 are missing"), (2, "knows nothing of: 18")):
+        with pytest.raises(ModelError, match=message):
+            load(str(edit(folder, num_hidden_layers=depth)))
+    assert len(load(str(edit(folder, num_hidden_layers=4))).model.layers) == 4
+
+
+def test_a_checkpoint_among_other_files_is_not_overwritten(tmp_path: Path) -> None:
+    folder = save(build("tiny", 2), None, tmp_path / "m")
+    (folder / "thesis.tex").write_text("years")
+    with pytest.raises(ModelError, match=r"no checkpoint alone \(thesis\.tex\)"):
+        save(build("tiny", 2), None, folder, overwrite=True)
+    assert (folder / "thesis.tex").read_text() == "years"
+
+
+def test_the_config_of_something_else_is_one_sentence() -> None:
+    from growloop.models.checkpoints import empty
+    from transformers import T5Config, ViTConfig
+
+    for config in (T5Config(), ViTConfig()):
+        with pytest.raises(ModelError, match="no causal language model"):
+            empty(config)

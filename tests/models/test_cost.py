@@ -110,7 +110,8 @@ def test_unique_and_effective_parameters_are_told_apart() -> None:
     full = cost(preset("smollm-1.7b"))
     assert looped.effective_parameters == full.effective_parameters
     assert looped.forward_flops == full.forward_flops
-    assert looped.unique_parameters == full.unique_parameters  # stored, run or not
+    assert looped.stored_parameters == full.unique_parameters
+    assert looped.unique_parameters == small.unique_parameters == 906_020_864
     assert cost(preset("smollm-1.7b", num_hidden_layers=12), "4-4x4-4").unique_parameters == (
         small.unique_parameters
     )
@@ -138,3 +139,11 @@ def test_costs_of_nothing_are_refused() -> None:
         cost(preset("tiny"), seq_len=0)
     with pytest.raises(ModelError, match="no multiple"):
         growth_stages(10, 4, 1000)
+
+
+def test_training_flops_follow_the_recurrence_of_the_model() -> None:
+    model = AutoModelForCausalLM.from_config(CONFIGS["llama"], attn_implementation="eager").train()
+    loop(model, "1-1x6-1", recurrence=Recurrence(injection="add", backward_loops=1))
+    expected = counted(model, 48, backward=True)
+    assert cost(model, seq_len=48).training_flops == pytest.approx(expected, rel=0.03)
+    assert training_flops(model, [Stage("1-1x6-1", 1)], 48) == pytest.approx(expected, rel=0.03)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from growloop.models import ModelError, Recurrence, build, grow, growth_map, loop, untie
+from growloop.models import GrowthMap, ModelError, Recurrence, build, grow, growth_map, loop, untie
 from growloop.models.decoder import find_decoder
 from torch import Tensor, nn
 
@@ -246,3 +246,90 @@ def test_an_architecture_that_builds_its_first_layers_otherwise_is_refused() -> 
     with pytest.raises(ModelError, match="builds layer 1 otherwise than layer 0"):
         grow(model, "0,0-3")
     assert len(find_decoder(model).unique) == depth  # untouched
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_grown_optimizer_can_be_saved_and_loaded_by_position(named: bool) -> None:
+    def made(model: Any) -> torch.optim.Optimizer:
+        parameters = model.named_parameters() if named else model.parameters()
+        return torch.optim.AdamW(parameters, lr=1e-2)
+
+    model = tiny()
+    optimizer = made(model)
+    step(model, optimizer)
+    grow(model, "lidas", optimizer, block_size=2)
+    again = tiny(6)
+    again.load_state_dict(model.state_dict())
+    fresh = made(again)
+    fresh.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for one, other in ((model, optimizer), (again, fresh)):
+        for _ in range(2):
+            step(one, other)
+    torch.testing.assert_close(model.state_dict(), again.state_dict(), rtol=0, atol=0)
+
+
+def test_several_optimizers_grow_together() -> None:
+    model = tiny()
+    layers = [p for p in model.model.layers.parameters() if p.dim() == 2]
+    ids = {id(p) for p in layers}
+    muon = torch.optim.Muon(layers, lr=1e-2)
+    adamw = torch.optim.AdamW([p for p in model.parameters() if id(p) not in ids], lr=1e-2)
+    grow(model, "lidas", [muon, adamw], block_size=2)
+    members = [id(p) for o in (muon, adamw) for g in o.param_groups for p in g["params"]]
+    assert sorted(members) == sorted(id(p) for p in model.parameters())
+
+
+def test_an_optimizer_of_another_model_is_refused() -> None:
+    with pytest.raises(ModelError, match="holds no parameter of this model"):
+        grow(tiny(), "lidas", torch.optim.AdamW(tiny().parameters()))
+
+
+def test_zeroing_a_layer_that_is_copied_later_leaves_its_copy_alone() -> None:
+    model = tiny()
+    grow(model, GrowthMap((0, 1, 1, 2, 3), zeroed=(2,)))
+    first, second = (model.model.layers[i].mlp.down_proj.weight for i in (1, 2))
+    assert first.any()
+    assert not second.any()
+
+
+def test_an_operator_that_cannot_keep_the_function_is_refused() -> None:
+    from transformers import AutoModelForCausalLM, BloomConfig
+
+    config = BloomConfig(
+        vocab_size=64,
+        hidden_size=32,
+        n_layer=4,
+        n_head=2,
+        apply_residual_connection_post_layernorm=True,
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    for layer in find_decoder(model).unique:
+        torch.nn.init.uniform_(layer.post_attention_layernorm.weight)
+    before = model(TOKENS).logits
+    with pytest.raises(ModelError, match="still changes the state"):
+        grow(model, "llama_pro")
+    assert torch.equal(model(TOKENS).logits, before)
+    assert len(find_decoder(model).unique) == 4
+
+
+def test_layers_with_constants_of_their_own_are_not_copied_elsewhere() -> None:
+    from transformers import AutoModelForCausalLM, GPT2Config
+
+    config = GPT2Config(
+        vocab_size=64,
+        n_embd=32,
+        n_layer=4,
+        n_head=2,
+        n_positions=64,
+        scale_attn_by_inverse_layer_idx=True,
+    )
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(ModelError, match=r"otherwise than layer .* could not be loaded again"):
+        grow(model, "lidas", block_size=2)
+    loop(model, "1-2x2-1")
+    before = model(TOKENS).logits
+    with pytest.raises(ModelError, match="could not be loaded again"):
+        untie(model)
+    assert torch.equal(model(TOKENS).logits, before)  # still the looped model that it was
+    assert str(model.schedule) == "1-2x2-1"
+    loop(model, "4")
