@@ -173,6 +173,7 @@ def _draw(similarity: Tensor, model: str, picture: str) -> None:
         for j, value in enumerate(row)
         if i != j
     ]
+    top = max((row["similarity"] for row in data), default=0.0)
     values: Any = alt.Data(values=data)  # type: ignore[no-untyped-call]
     chart = (
         alt.Chart(values, title=f"cosine similarity of weights, {model}")
@@ -180,7 +181,11 @@ def _draw(similarity: Tensor, model: str, picture: str) -> None:
         .encode(
             x=alt.X("other:O", title="layer"),
             y=alt.Y("layer:O", title="layer"),
-            color=alt.Color("similarity:Q", scale=alt.Scale(scheme="viridis")),
+            # noise shall look like noise
+            color=alt.Color(
+                "similarity:Q",
+                scale=alt.Scale(scheme="viridis", domain=[0, max(0.1, top)], clamp=True),
+            ),
         )
         .properties(width=420, height=420)
     )

@@ -71,10 +71,10 @@ def main(plain: str, repeated: str, picture: str) -> None:
     )
     colours = alt.Scale(domain=["plain", "6-9 repeated"], range=["#9db4c0", "#0072B2"])
     bars = base.mark_bar().encode(
-        x=alt.X("accuracy:Q", scale=alt.Scale(domain=[0, 1])),
+        x=alt.X("accuracy:Q", title="accuracy", scale=alt.Scale(domain=[0, 1])),
         color=alt.Color("model:N", scale=colours, title="layers"),
     )
-    spread = base.mark_rule(color="#222").encode(x="low:Q", x2="high:Q")
+    spread = base.mark_rule(color="#222").encode(x=alt.X("low:Q", title="accuracy"), x2="high:Q")
     title = alt.TitleParams(
         "SmolLM2-135M-Instruct, the layers 6-9 run twice, without training",
         subtitle=f"five shots, n = {len(before[names[0]]):,} a task; thin line: 95 % interval",
