@@ -13,6 +13,7 @@ import click
 
 from ..primitives.errors import InputError, shown
 from .options import parse_params
+from .schedules import schedule_options
 
 if TYPE_CHECKING:
     from ..tasks.results import Row
@@ -113,9 +114,7 @@ def _print_table(title: str, rows: list[Row]) -> None:
 @click.option("--device", help="cpu, cuda, cuda:1, mps  [default: a GPU if there is one]")
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16")
 @click.option("--batch-size", "-b", default="1", show_default=True, help="of --backend hf; or auto")
-@click.option("--schedule", help="run the layers by a schedule, e.g. 4-4x4-4 or 0-11,8-11,12-29")
-@click.option("--repeat", metavar="START:STOP", help="repeat the layers START .. STOP-1")
-@click.option("--times", type=int, help="how often --repeat runs them again  [default: 1]")
+@schedule_options
 @click.option(
     "--backend",
     default="growloop",

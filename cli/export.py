@@ -5,14 +5,12 @@ from __future__ import annotations
 import click
 
 from .checkpoints import check_out, dtype_option, load, out_option, overwrite_option, save
-from .schedules import looping
+from .schedules import looping, schedule_options
 
 
 @click.command("export")
 @click.argument("model")
-@click.option("--schedule", help="unroll another schedule than the model's own")
-@click.option("--repeat", metavar="START:STOP", help="repeat the layers START .. STOP-1")
-@click.option("--times", type=int, help="how often --repeat runs them again  [default: 1]")
+@schedule_options
 @dtype_option
 @out_option
 @overwrite_option

@@ -10,7 +10,7 @@ import click
 
 from ..primitives.errors import InputError, one_of
 from .checkpoints import load
-from .schedules import looping
+from .schedules import looping, schedule_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,9 +21,7 @@ PICTURES = (".svg", ".png", ".pdf", ".html", ".json")
 
 @click.command("inspect")
 @click.argument("model")
-@click.option("--schedule", help="ask about another schedule than the model's own")
-@click.option("--repeat", metavar="START:STOP", help="repeat the layers START .. STOP-1")
-@click.option("--times", type=int, help="how often --repeat runs them again  [default: 1]")
+@schedule_options
 @click.option("--seq-len", type=int, default=2048, show_default=True, help="tokens, for the FLOPs")
 @click.option("--block-size", type=int, help="layers a block  [default: 4, or as many as can be]")
 @click.option("--config-only", is_flag=True, help="do not load the weights; no similarity then")

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+import click
 
 from ..primitives.errors import InputError, shown
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def schedule_options(command: Command) -> Command:
+    """The options of all commands that take a schedule."""
+    for option in (
+        click.option("--times", type=int, help="how often --repeat runs them again  [default: 1]"),
+        click.option("--repeat", metavar="START:STOP", help="repeat the layers START .. STOP-1"),
+        click.option("--schedule", help="run the layers so, e.g. 4-4x4-4 or 0-11,8-11,12-29"),
+    ):
+        command = option(command)
+    return command
 
 
 def block(text: str) -> tuple[int, int]:
