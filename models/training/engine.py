@@ -8,11 +8,12 @@ killed goes on to the same bits.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
 import platform
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,7 @@ class Engine:
             if runner is not None:
                 runner.training_step = self.step
             synced = i == len(parts) - 1
-            with accelerator.no_sync(self.wrapped) if not synced else _nothing():
+            with accelerator.no_sync(self.wrapped) if not synced else contextlib.nullcontext():
                 loss = self._loss(part) / len(parts)
                 accelerator.backward(loss)
             total += loss.detach()
@@ -424,29 +425,21 @@ def _check_vocabulary(model: PreTrainedModel, mixture: Mixture) -> None:
             )
 
 
-class _interruptible:  # noqa: N801
+@contextlib.contextmanager
+def _interruptible(engine: Engine) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the run after the step, with a checkpoint."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def stop(number: int, frame: Any) -> None:
+        del number, frame
+        engine.stop = True
+        engine.say("stopping after this step")
 
-    def __enter__(self) -> None:
-        def stop(number: int, frame: Any) -> None:
-            del number, frame
-            self.engine.stop = True
-            self.engine.say("stopping after this step")
-
-        self.before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _nothing:  # noqa: N801
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def _packed(state: Tensor) -> str:
