@@ -134,10 +134,7 @@ def looped_config(
 ) -> PretrainedConfig:
     """The config of a model with the layers of ``plain``, run by a schedule."""
     depth = decoder_config(plain).num_hidden_layers
-    if schedule.needs > depth:
-        raise ModelError(
-            f"the schedule {schedule} needs {schedule.needs} layers, the model has {depth}"
-        )
+    schedule.check_fits(depth)
     config = copy.deepcopy(plain)
     inner = decoder_config(config)
     kind: Any = type(plain)

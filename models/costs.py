@@ -121,7 +121,7 @@ def cost(
     whole("seq_len", seq_len, 1)
     parts, own, recurrence = _parts(model, seq_len)
     wanted = own if schedule is None else as_schedule(schedule)
-    _check(wanted, parts)
+    wanted.check_fits(len(parts.layers))
     per_layer = sum(parameters for parameters, _, _ in parts.layers)
     used = sum(parts.layers[layer][0] for layer in set(wanted))
     applied = sum(parts.layers[layer][0] for layer in wanted)
@@ -159,7 +159,7 @@ def training_flops(
     total = 0.0
     for stage in stages:
         schedule = as_schedule(stage.schedule)
-        _check(schedule, parts)
+        schedule.check_fits(len(parts.layers))
         whole("the tokens of a stage", stage.tokens, 0)
         last = stage.backward_loops
         total += stage.tokens * _trained(schedule, parts, recurrence, width, last)
@@ -195,14 +195,6 @@ def growth_stages(
     parts = prop_schedule(tokens, depth // block_size, alpha)
     stages = [Stage((i + 1) * block_size, part) for i, part in enumerate(parts)]
     return [*stages, Stage(depth, cooldown_tokens)] if cooldown_tokens else stages
-
-
-def _check(schedule: Schedule, parts: _Parts) -> None:
-    if schedule.needs > len(parts.layers):
-        raise ModelError(
-            f"the schedule {schedule} needs {schedule.needs} layers, the model has "
-            f"{len(parts.layers)}"
-        )
 
 
 def _flops(schedule: Schedule, parts: _Parts) -> float:

@@ -70,11 +70,7 @@ def loop(
         if not isinstance(repeat, (tuple, list)) or len(repeat) != 2:
             raise ModelError(f"repeat is a pair (start, stop), not {shown(repeat)}")
         wanted = wanted.repeat(*repeat, times)
-    if wanted.needs > len(decoder.unique):
-        raise ModelError(
-            f"the schedule {wanted} needs {wanted.needs} layers, the model has "
-            f"{len(decoder.unique)}"
-        )
+    wanted.check_fits(len(decoder.unique))
     if recurrence is None:
         recurrence = getattr(model, "recurrence", None) or Recurrence()
     if recurrence.random_loops is not None:
@@ -105,8 +101,8 @@ def _install(
         model.__dict__["_looped"] = (layers,)  # in a tuple: it has its place in the decoder
     assert isinstance(decoder.layers, LoopedLayers)
     if model.recurrence != recurrence:
+        runner = _runner(model, decoder, recurrence)  # may refuse
         model.config.recurrence = recurrence.to_dict()
-        runner = _runner(model, decoder, recurrence)
         decoder.layers.set_runner(runner)
         model._modules.pop("runner", None)
         if runner is not None:

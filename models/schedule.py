@@ -131,6 +131,17 @@ Section(start=16, size=12, times=1))
                 return size, times
         return 1, 1
 
+    def check_fits(self, layers: int) -> None:
+        """Refuse a model that has too few layers for this.
+
+        Raises:
+            ModelError: naming both numbers.
+        """
+        if self.needs > layers:
+            raise ModelError(
+                f"the schedule {self} needs {self.needs} layers, the model has {layers}"
+            )
+
     def __len__(self) -> int:
         return len(self.layers)
 

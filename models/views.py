@@ -59,11 +59,7 @@ class LoopedLayers(nn.ModuleList):
 
     def set_schedule(self, schedule: Schedule) -> None:
         """Run another schedule from now on."""
-        if schedule.needs > len(self._modules):
-            raise ModelError(
-                f"the schedule {schedule} needs {schedule.needs} layers, "
-                f"the model has {len(self._modules)}"
-            )
+        schedule.check_fits(len(self._modules))
         self.schedule = schedule
         runner = self.runner
         self.slots = tuple(range(len(schedule)) if runner is None else runner.plan(schedule))
