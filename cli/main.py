@@ -17,6 +17,7 @@ COMMANDS = {
     "tasks": ("tasks", "List the evaluation tasks, or show one of them."),
     "eval": ("evaluate", "Score a language model."),
     "tokenize": ("tokenize", "Write text as token shards to train on."),
+    "recipe": ("recipes", "List the run files of the paper's tables, or print one."),
     "train": ("train", "Train a model as a run file says."),
     "inspect": ("inspection", "Show layers, schedule, parameters and FLOPs of a model."),
     "loop": ("loop", "Write a model whose layers run by a schedule."),

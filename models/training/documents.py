@@ -27,36 +27,57 @@ def documents(source: str, field: str = "text", split: str = "train") -> Iterato
     Raises:
         ModelError: nothing there, or no such field.
     """
+    for rows, where in _readers(source, split):
+        if isinstance(rows, str):
+            yield rows
+        else:
+            yield from _rows_as_text(rows, field, where)
+
+
+def rows_of(source: str, split: str = "train") -> Iterator[Any]:
+    """The rows of a source other than plain text, as :func:`documents` finds them.
+
+    Raises:
+        ModelError: nothing there, or a text file.
+    """
+    for rows, where in _readers(source, split):
+        if isinstance(rows, str):
+            raise ModelError(f"{where} is plain text: rows are needed (JSONL, Parquet, datasets)")
+        yield from rows
+
+
+def _readers(source: str, split: str) -> Iterator[tuple[Iterator[Any] | str, str]]:
+    """The parts of a source, each rows or one text, and where it is."""
     path = Path(source)
     if path.is_dir():
         if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
-            yield from _rows_as_text(_from_disk(path, split), field, source)
+            yield _from_disk(path, split), source
             return
         files = sorted(p for p in path.rglob("*") if p.suffix in TEXT | LINES | {".parquet"})
         if not files:
             raise ModelError(f"{source} holds no .txt, .md, .jsonl or .parquet file")
         for file in files:
-            yield from _of_file(file, field)
+            yield _of_file(file), str(file)
     elif path.is_file():
-        yield from _of_file(path, field)
+        yield _of_file(path), source
     elif source.startswith((".", "/", "~")) or path.suffix in TEXT | LINES | {".parquet"}:
         raise ModelError(f"there is no file or folder {source}")
     else:
-        yield from _rows_as_text(_from_hub(source, split), field, source)
+        yield _from_hub(source, split), source
 
 
-def _of_file(path: Path, field: str) -> Iterator[str]:
+def _of_file(path: Path) -> Iterator[Any] | str:
+    """The rows of a file, or its text."""
     if path.suffix in TEXT:
         try:
-            yield path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise ModelError(f"{path} is not UTF-8 text: byte {error.start}") from error
-    elif path.suffix in LINES:
-        yield from _rows_as_text(_json_rows(path), field, str(path))
-    elif path.suffix == ".parquet":
-        yield from _rows_as_text(_parquet_rows(path), field, str(path))
-    else:
-        raise ModelError(f"{path} is no .txt, .md, .jsonl or .parquet file")
+    if path.suffix in LINES:
+        return _json_rows(path)
+    if path.suffix == ".parquet":
+        return _parquet_rows(path)
+    raise ModelError(f"{path} is no .txt, .md, .jsonl or .parquet file")
 
 
 def _json_rows(path: Path) -> Iterator[Any]:

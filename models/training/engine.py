@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
 from .. import checkpoints
 from ..costs import Stage, training_flops
@@ -29,14 +29,23 @@ from ..decoder import find_decoder
 from ..errors import ModelError
 from ..growing import grow
 from ..looping import loop
-from ..presets import build
 from ..recurrence import Recurrence
 from ..schedule import Schedule
-from . import optimizers, snapshots
+from . import adapters, optimizers, snapshots
+from .batches import Batch
 from .metrics import Metrics, matrix_peak
-from .mixture import Mixture, Phase
+from .objective import by_kind, losses
 from .runfile import Event, Run
-from .shards import Shards
+from .setup import (
+    check_vocabulary,
+    final_depth,
+    first_model,
+    held_out,
+    saved_tokenizer,
+    source_of,
+)
+
+ADAPTERS = "adapters.safetensors"
 
 Report = Callable[[str], object]
 Watch = Callable[[int, dict[str, Any]], object]
@@ -50,11 +59,13 @@ class Outcome:
         step: steps done.
         finished: whether that is all of them.
         folder: the checkpoint.
+        best: the one with the lowest held-out loss, where that is measured.
     """
 
     step: int
     finished: bool
     folder: Path
+    best: Path | None = None
 
 
 class Engine:
@@ -83,15 +94,16 @@ class Engine:
                 f"a batch of {run.data.batch_size} does not divide among {processes} processes"
             )
         share = run.data.batch_size // processes
-        self.micro = min(run.micro_batch_size or share, share)
-        if share % self.micro:
-            raise ModelError(f"{share} sequences do not divide into parts of {self.micro}")
-        self.mixture = _mixture(run)
-        self.validation = Shards(run.data.validation) if run.data.validation else None
-        self.tokenizer = _tokenizer(self.mixture)
+        # rows of examples are full: one at a time needs no padding
+        self.micro = run.micro_batch_size or (1 if run.data.examples else share)
+        self.source = source_of(run)
+        self.held_out = held_out(run, self.source)
+        self.best: dict[str, Any] = {"step": None, "loss": None, "since": 0}
+        self.tokenizer = saved_tokenizer(self.source)
         self.stop = False
         self.step = self.tokens = 0
         self.flops = 0.0
+        self.losses: dict[str, float] = {}  # of the last step, by kind of row
         found = snapshots.newest(self.out, self.say)
         if found is None:
             if any(self.out.glob("step-*")):
@@ -105,7 +117,7 @@ class Engine:
         self.model = first_model(self.run)
         full = len(find_decoder(self.model).unique)
         self.growth = dict(self.run.growth_steps(final_depth(self.run, full)))
-        _check_vocabulary(self.model, self.mixture)
+        check_vocabulary(self.model, self.source)
         self.optimizers = optimizers.make(self.model, self.run.optimizer)
         torch.manual_seed(self.run.seed)
 
@@ -113,14 +125,19 @@ class Engine:
         state = json.loads((folder / "training.json").read_text())
         if not force:
             snapshots.refuse_other_run(state["run"], self.run.model_dump(mode="json"))
-        self.model = checkpoints.load(str(folder), dtype=torch.float32)
+        if self.run.model.lora is not None:
+            self.model = first_model(self.run)
+            adapters.restore(self.model, load_file(folder / ADAPTERS))
+        else:
+            self.model = checkpoints.load(str(folder), dtype=torch.float32)
         self.growth = dict(self.run.growth_steps(state["full_depth"]))
-        _check_vocabulary(self.model, self.mixture)
+        check_vocabulary(self.model, self.source)
         self.step, self.tokens, self.flops = state["step"], state["tokens"], state["flops"]
         self.optimizers = optimizers.make(self.model, self.run.optimizer)
         for i, optimizer in enumerate(self.optimizers):
             tensors = load_file(folder / f"optimizer-{i}.safetensors")
             optimizers.restore(optimizer, self.model, tensors, state["optimizers"][i])
+        self.source.state, self.best = state["source"], state["best"]
         torch.set_rng_state(_unpacked(state["random"]))
         self.say(f"going on after step {self.step} ({folder.name})")
 
@@ -157,14 +174,10 @@ class Engine:
         metrics = Metrics(self.out, self.step, main, matrix_peak(self._device, self._dtype))
         saved = self.step
         with _interruptible(self):
-            while self.step < last and not self.stop:
+            while self.step < last and not self.stop and not self._hopeless:
                 self._events()
                 loss, norm = self._one_step()
                 self.step += 1
-                self.tokens += self.run.data.batch_size * self.run.data.seq_len
-                self.flops += (
-                    self.run.data.batch_size * self.run.data.seq_len * self.flops_per_token
-                )
                 if not math.isfinite(loss):
                     raise ModelError(
                         f"the loss of step {self.step - 1} (batch {self.step - 1}) is {loss}: "
@@ -175,58 +188,87 @@ class Engine:
                 if self._due():
                     self.save()
                     saved = self.step
-            if saved != self.step:
+            if saved != self.step and self.step > 0:
                 self.save()
-        folder = self.out / f"step-{self.step:09d}"
-        return Outcome(self.step, self.step == self.run.steps, folder)
+        best = self.best["step"]
+        return Outcome(
+            self.step,
+            self.step == self.run.steps or self._hopeless,
+            self._folder(self.step),
+            None if best is None else self._folder(best),
+        )
+
+    def _folder(self, step: int) -> Path:
+        return self.out / f"step-{step:09d}"
+
+    @property
+    def _hopeless(self) -> bool:
+        """Whether the held-out loss has not improved for so long that the run is over."""
+        return self.run.patience is not None and self.best["since"] >= self.run.patience
 
     def _one_step(self) -> tuple[float, float]:
         """One optimizer step; the loss over all processes, and the gradient norm."""
         run, accelerator = self.run, self.accelerator
         rank, processes = accelerator.process_index, accelerator.num_processes
-        rows = torch.from_numpy(self.mixture.batch(self.step, rank, processes))
-        parts = torch.split(rows.to(self._device, non_blocking=True), self.micro)
-        total = torch.zeros((), device=self._device)
+        batch = self.source.batch(self.step, rank, processes)
+        parts = batch.parts(self.micro)
+        # the loss of all rows (and nothing); of each kind, and how many targets it has
+        sums = torch.zeros(1 + len(self.source.kinds), 2, device=self._device)
         runner = getattr(self.model, "runner", None)
         for i, part in enumerate(parts):
             if runner is not None:
                 runner.training_step = self.step
             synced = i == len(parts) - 1
             with accelerator.no_sync(self.wrapped) if not synced else contextlib.nullcontext():
-                loss = self._loss(part) / len(parts)
-                accelerator.backward(loss)
-            total += loss.detach()
+                found = self._losses(part)
+                loss = found.sum() / batch.count
+                if run.regulariser:
+                    alike = block_cosine(self.model, run.regulariser_block)
+                    loss = loss - run.regulariser * alike / (len(parts) * processes)
+                # gradients of processes are averaged: what they have to be is added
+                accelerator.backward(loss * processes)
+            sums[0, 0] += loss.detach()
+            sums[1:] += by_kind(found.detach(), part, len(self.source.kinds))
+        self.tokens += batch.tokens.size * processes
+        self.flops += batch.tokens.size * processes * self.flops_per_token
         norm = accelerator.clip_grad_norm_(self.wrapped.parameters(), run.optimizer.clip)
         optimizers.set_rate(self.optimizers, optimizers.rate(self.step, run.steps, run.optimizer))
         for optimizer in self.prepared:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return float(accelerator.reduce(total, "mean")), float(norm)
+        total, *kinds = accelerator.reduce(sums, "sum").tolist()
+        self.losses = {
+            name: value / count
+            for name, (value, count) in zip(self.source.kinds, kinds, strict=True)
+            if count
+        }
+        if (learned := self.source.learned(self.step, self.losses)) is not None:
+            self.say(learned)
+        return float(total[0]), float(norm)
 
-    def _loss(self, rows: Tensor) -> Tensor:
-        """Cross-entropy of the next token, ``(batch, seq_len + 1)`` tokens to a scalar in nats."""
-        half = self.run.precision == "bf16"
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
-            logits = self.forward(input_ids=rows[:, :-1], use_cache=False).logits
-        loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
-        if self.run.regulariser and self.model.training:
-            alike = block_cosine(self.model, self.run.regulariser_block)
-            loss = loss - self.run.regulariser * alike
-        return loss
+    def _losses(self, batch: Batch) -> Tensor:
+        """Cross-entropy of each target of a batch, in nats: ``(targets,)``."""
+        return losses(self.forward, batch, self._device, self.run.precision == "bf16")
 
     @torch.no_grad()
-    def validate(self, sequences: int = 64) -> float:
-        """Held-out loss in nats a token, over the first windows of the validation shards."""
-        assert self.validation is not None
-        length = self.run.data.seq_len
-        count = max(1, min(sequences, (len(self.validation) - 1) // length))
+    def validate(self) -> float:
+        """Held-out loss in nats a target."""
         self.model.eval()
-        total = 0.0
-        for i in range(count):
-            row = torch.from_numpy(self.validation.window(i * length, length + 1))
-            total += float(self._loss(row[None].to(self._device)))
+        found = [self._losses(batch) for batch in self.held_out]
         self.model.train()
-        return total / count
+        return float(sum(part.sum() for part in found)) / sum(len(part) for part in found)
+
+    def _validated(self) -> float | None:
+        """The held-out loss where it is due; remembers the best."""
+        last = self.step == self.run.steps
+        if not self.held_out or not (last or self.step % self.run.validate_every == 0):
+            return None
+        loss = self.validate()
+        if self.best["loss"] is None or loss < self.best["loss"]:
+            self.best = {"step": self.step, "loss": loss, "since": 0}
+        else:
+            self.best = {**self.best, "since": self.best["since"] + 1}
+        return loss
 
     def _events(self) -> None:
         """What happens before this step."""
@@ -278,7 +320,13 @@ class Engine:
 
     def _due(self) -> bool:
         every = self.step % self.run.checkpoints.every == 0
-        return every or self._milestone()
+        return every or self._milestone() or self._kept == self.step
+
+    @property
+    def _kept(self) -> int | None:
+        """The step of the best checkpoint, if that is kept."""
+        wanted = self.run.checkpoints.best or self.run.patience is not None
+        return self.best["step"] if wanted else None
 
     def _milestone(self) -> bool:
         return any(event.checkpoint and event.step == self.step for event in self.run.events) or (
@@ -290,12 +338,17 @@ class Engine:
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             keep = self.run.checkpoints.keep
-            snapshots.write(self.out, self.step, self._fill, keep, self._milestone())
+            milestone = self._milestone()
+            snapshots.write(self.out, self.step, self._fill, keep, milestone, self._kept)
         self.accelerator.wait_for_everyone()
 
     def _fill(self, folder: Path) -> None:
         model = self.accelerator.unwrap_model(self.wrapped)
-        model.save_pretrained(folder)
+        if adapted := adapters.tensors(model):
+            save_file(adapted, folder / ADAPTERS)
+            model.save_pretrained(folder, state_dict=adapters.merged(model))
+        else:
+            model.save_pretrained(folder)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
         states = []
@@ -313,6 +366,8 @@ class Engine:
             "flops": self.flops,
             "full_depth": final_depth(self.run, depth),
             "run": self.run.model_dump(mode="json"),
+            "source": self.source.state,
+            "best": self.best,
             "optimizers": states,
             "random": _packed(torch.get_rng_state()),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -321,9 +376,7 @@ class Engine:
 
     def _log(self, metrics: Metrics, loss: float, norm: float) -> bool:
         logged = self.step % self.run.log_every == 0 or self.step == self.run.steps
-        held_out = None
-        if self.validation is not None and self.step % self.run.validate_every == 0:
-            held_out = self.validate()
+        held_out = self._validated()
         metrics.step(
             self.step,
             logged or held_out is not None,
@@ -334,6 +387,7 @@ class Engine:
             tokens=self.tokens,
             flops=self.flops,
             layers=len(find_decoder(self.model).unique),
+            **{f"loss/{name}": value for name, value in self.losses.items()},
         )
         return logged
 
@@ -359,70 +413,6 @@ def block_cosine(model: PreTrainedModel, block_size: int) -> Tensor:
     if not found:
         raise ModelError(f"{len(layers)} layers hold no two blocks of {block_size} to compare")
     return torch.stack(found).mean()
-
-
-def first_model(run: Run) -> PreTrainedModel:
-    """The model before the first step."""
-    recurrence = Recurrence.from_dict(run.model.recurrence)
-    if run.model.path is not None:
-        model = checkpoints.load(run.model.path, dtype=torch.float32)
-    else:
-        assert run.model.preset is not None
-        options = dict(run.model.options)
-        if run.growth is not None:
-            options["num_hidden_layers"] = run.growth.block_size
-            model = build(run.model.preset, seed=run.seed, **options)
-        else:
-            model = build(run.model.preset, run.model.schedule, run.seed, **options)
-    if run.growth is None and run.model.schedule is not None and run.model.path is not None:
-        loop(model, run.model.schedule)
-    if run.model.recurrence:
-        loop(model, recurrence=recurrence)
-    return model
-
-
-def final_depth(run: Run, depth: int) -> int:
-    """The depth a growing run ends with: that of its preset."""
-    if run.growth is None or run.model.preset is None:
-        return depth
-    from ..presets import preset
-
-    found: int = preset(run.model.preset, **run.model.options).num_hidden_layers
-    return found
-
-
-def _mixture(run: Run) -> Mixture:
-    sources = {name: Shards(folder) for name, folder in run.data.sources.items()}
-    phases = [Phase(0, run.data.shares())]
-    changes = sorted((e.step, e.mixture) for e in run.events if e.mixture is not None)
-    for step, weights in changes:
-        if step == 0:
-            phases.clear()
-        phases.append(Phase(step, weights))
-    return Mixture(sources, phases, run.data.batch_size, run.data.seq_len, run.seed)
-
-
-def _tokenizer(mixture: Mixture) -> Any:
-    """The tokenizer of the shards, so that a checkpoint can be evaluated as it is."""
-    source = next(iter(mixture.sources.values()))
-    file = source.folder / "tokenizer.json"
-    if not file.is_file():
-        return None
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file))
-    if (end := source.about.get("end")) is not None:
-        name = tokenizer.convert_ids_to_tokens(end)
-        tokenizer.add_special_tokens({"eos_token": name, "bos_token": name, "pad_token": name})
-    return tokenizer
-
-
-def _check_vocabulary(model: PreTrainedModel, mixture: Mixture) -> None:
-    size = model.get_input_embeddings().weight.shape[0]
-    for name, source in mixture.sources.items():
-        if source.vocabulary > size:
-            raise ModelError(
-                f"the source {name} has a vocabulary of {source.vocabulary:,}, the model one of "
-                f"{size:,}: they were not made for each other"
-            )
 
 
 @contextlib.contextmanager

@@ -13,11 +13,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError, whole
+from .batches import Batch, part
 from .shards import Shards
 
 PERIOD = 4096
@@ -69,19 +71,33 @@ class Mixture:
             raise ModelError(f"mixtures start one after the other, not at {starts}")
         for phase in phases:
             check_weights(phase.weights, self.names)
+        self.state: dict[str, Any] = {}
+        self.vocabulary = max(source.vocabulary for source in self.sources.values())
+        self.end: int | None = next(iter(self.sources.values())).about.get("end")
         vocabularies = {(s.vocabulary, s.tokenizer) for s in self.sources.values()}
         if len(vocabularies) > 1:
             raise ModelError("the sources of a mixture were made with different tokenizers")
 
-    def batch(self, step: int, rank: int = 0, processes: int = 1) -> NDArray[np.int64]:
-        """The tokens of one process at one step: ``(batch_size / processes, seq_len + 1)``."""
-        if self.batch_size % processes:
-            raise ModelError(
-                f"a batch of {self.batch_size} does not divide among {processes} processes"
-            )
-        share = self.batch_size // processes
-        first = step * self.batch_size + rank * share
-        return np.stack([self.sequence(n) for n in range(first, first + share)])
+    kinds: tuple[str, ...] = ()
+
+    def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
+        """The rows of one process at one step: ``(batch_size / processes, seq_len)``."""
+        mine = part(self.batch_size, rank, processes)
+        first = step * self.batch_size
+        rows = np.stack([self.sequence(first + i) for i in range(mine.start, mine.stop)])
+        return Batch(rows[:, :-1], rows[:, 1:], self.batch_size * self.seq_len)
+
+    def learned(self, step: int, losses: dict[str, float]) -> str | None:
+        """Nothing depends on what was learned."""
+        del step, losses
+        return None
+
+    def tokenizer(self) -> Any:
+        """The tokenizer of the shards, if they have one."""
+        from tokenizers import Tokenizer
+
+        file = next(iter(self.sources.values())).folder / "tokenizer.json"
+        return Tokenizer.from_file(str(file)) if file.is_file() else None
 
     def sequence(self, number: int) -> NDArray[np.int64]:
         """Sequence ``number`` of the run: ``(seq_len + 1,)``."""

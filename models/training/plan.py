@@ -14,9 +14,9 @@ from ..growing import grow
 from ..looping import loop
 from ..recurrence import Recurrence
 from ..schedule import Schedule
-from .engine import final_depth, first_model
 from .metrics import matrix_peak
 from .runfile import Run
+from .setup import final_depth, first_model
 
 UTILISATION = 0.4
 

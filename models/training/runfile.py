@@ -27,6 +27,22 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Lora(_Part):
+    """Low-rank adapters on the linear maps of the layers (LoRA, through PEFT).
+
+    Args:
+        rank: of the adapters.
+        alpha: scale; the update is ``alpha / rank`` times their product. By default twice the rank.
+        dropout: before them.
+        modules: names of the maps; by default all linear ones but the head.
+    """
+
+    rank: int = Field(16, ge=1)
+    alpha: float | None = Field(None, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    modules: tuple[str, ...] = ()
+
+
 class Model(_Part):
     """What is trained.
 
@@ -36,6 +52,8 @@ class Model(_Part):
         options: fields of the config to change, with ``preset``.
         schedule: how the layers run from the start.
         recurrence: what happens between loops; fields of :class:`Recurrence`.
+        untie: give each step of a looped model a layer of its own first.
+        lora: train low-rank adapters alone.
     """
 
     preset: str | None = None
@@ -43,6 +61,8 @@ class Model(_Part):
     options: dict[str, Any] = Field(default_factory=dict)
     schedule: str | None = None
     recurrence: dict[str, Any] = Field(default_factory=dict)
+    untie: bool = False
+    lora: Lora | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Model:
@@ -54,22 +74,48 @@ class Model(_Part):
         return self
 
 
+class Stage(_Part):
+    """Part of a curriculum of generated lessons.
+
+    Args:
+        lessons: share of each by name; see :mod:`.lessons`. The first is the main one.
+        until: running loss of the main lesson, in nats a target, below which the stage ends.
+    """
+
+    lessons: dict[str, float] = Field(min_length=1)
+    until: float = Field(0.0, ge=0)
+
+
 class Data(_Part):
-    """What it is trained on.
+    """What it is trained on: sources, a curriculum, or examples.
 
     Args:
         sources: folders of token shards by name.
         mixture: share of each; equal shares if not given.
+        curriculum: stages of generated lessons.
+        examples: a file of prompts and targets, for fine-tuning.
+        pack: several examples a sequence.
         seq_len: tokens a sequence.
-        batch_size: sequences a step, over all processes.
-        validation: a folder of token shards for the held-out loss.
+        batch_size: sequences a step, over all processes; with ``examples``, examples.
+        validation: a folder of token shards, or a file of examples, for the held-out loss.
     """
 
-    sources: dict[str, str] = Field(min_length=1)
+    sources: dict[str, str] = Field(default_factory=dict)
+    curriculum: tuple[Stage, ...] = ()
+    examples: str | None = None
+    pack: bool = True
     mixture: dict[str, float] = Field(default_factory=dict)
     seq_len: int = Field(2048, ge=2)
     batch_size: int = Field(512, ge=1)
     validation: str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Data:
+        if sum(map(bool, (self.sources, self.curriculum, self.examples))) != 1:
+            raise ValueError("give sources, a curriculum or examples, one of them")
+        if self.curriculum and self.validation:
+            raise ValueError("a curriculum needs no validation: no item comes twice")
+        return self
 
     def shares(self) -> dict[str, float]:
         """The share of each source."""
@@ -153,10 +199,12 @@ class Checkpoints(_Part):
     Args:
         every: steps between checkpoints.
         keep: newest ones kept, beside milestones.
+        best: keep the one with the lowest held-out loss too.
     """
 
     every: int = Field(1000, ge=1)
     keep: int = Field(2, ge=1)
+    best: bool = False
 
 
 class Run(_Part):
@@ -167,7 +215,8 @@ class Run(_Part):
         seed: of weights and data order.
         steps: optimizer steps.
         micro_batch_size: sequences a forward pass on each process; the rest is accumulated.
-        precision: of matrix products: ``no`` (float32), ``bf16`` or ``fp16`` autocast.
+        patience: stop early after so many validations in a row without a lower held-out loss.
+        precision: of matrix products: ``fp32``, or ``bf16`` autocast.
         regulariser: weight of the looping regulariser (Saunshi 2025), with blocks of
             ``regulariser_block`` layers; it rewards alike layers one block apart.
     """
@@ -176,13 +225,14 @@ class Run(_Part):
     seed: int = Field(0, ge=0, lt=2**63)
     steps: int = Field(ge=1)
     micro_batch_size: int | None = Field(None, ge=1)
-    precision: Literal["no", "bf16", "fp16"] = "bf16"
+    precision: Literal["fp32", "bf16"] = "bf16"
     compile: bool = False
     gradient_checkpointing: bool = False
     regulariser: float = Field(0.0, ge=0)
     regulariser_block: int = Field(4, ge=1)
     log_every: int = Field(10, ge=1)
     validate_every: int = Field(1000, ge=1)
+    patience: int | None = Field(None, ge=1)
     trackers: tuple[str, ...] = ()
     model: Model
     data: Data
@@ -199,6 +249,12 @@ class Run(_Part):
                 f"warm-up ({optimizer.warmup}) and cooldown ({optimizer.cooldown}) take more than "
                 f"the {self.steps} steps"
             )
+        if (self.patience or self.checkpoints.best) and self.data.validation is None:
+            raise ValueError("patience and checkpoints.best need data.validation")
+        if self.data.examples and self.model.path is None:
+            raise ValueError("data.examples need model.path: its tokenizer reads them")
+        if self.model.lora and (self.growth or self.events or self.model.path is None):
+            raise ValueError("model.lora is for fine-tuning model.path, without growth or events")
         for event in self.events:
             if event.step >= self.steps:
                 raise ValueError(f"an event at step {event.step} never comes: {self.steps} steps")

@@ -23,7 +23,12 @@ NAME = re.compile(r"step-(\d{9})")
 
 
 def write(
-    runs: Path, step: int, fill: Callable[[Path], None], keep: int, milestone: bool = False
+    runs: Path,
+    step: int,
+    fill: Callable[[Path], None],
+    keep: int,
+    milestone: bool = False,
+    best: int | None = None,
 ) -> Path:
     """Write the checkpoint of a step, and drop old ones.
 
@@ -33,6 +38,7 @@ def write(
         fill: writes the files into a folder.
         keep: newest checkpoints kept beside milestones.
         milestone: keep this one for good.
+        best: step of a checkpoint that is kept for now.
     """
     final = runs / f"step-{step:09d}"
     part = runs / f".step-{step:09d}.part"
@@ -53,7 +59,7 @@ def write(
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-    _drop_old(runs, keep)
+    _drop_old(runs, keep, best)
     return final
 
 
@@ -89,14 +95,14 @@ def _all(runs: Path) -> list[tuple[int, Path]]:
     return [(int(match[1]), path) for match, path in found if match]
 
 
-def _drop_old(runs: Path, keep: int) -> None:
+def _drop_old(runs: Path, keep: int, best: int | None) -> None:
     passing = []
     for step, path in sorted(_all(runs), reverse=True):
         try:
             milestone = json.loads((path / MANIFEST).read_text())["milestone"]
         except (OSError, ValueError, KeyError):
             continue  # damaged: kept for whoever wants to look
-        if not milestone:
+        if not milestone and step != best:
             passing.append((step, path))
     for _, path in passing[keep:]:
         shutil.rmtree(path, ignore_errors=True)

@@ -14,7 +14,7 @@ from .test_commands import refused, run
 RUN: dict[str, Any] = {
     "name": "tiny",
     "steps": 12,
-    "precision": "no",
+    "precision": "fp32",
     "model": {"preset": "tiny", "options": {"vocab_size": 257}},
     "data": {"sources": {"a": "shards"}, "seq_len": 32, "batch_size": 4},
     "optimizer": {"warmup": 2, "cooldown": 4},

@@ -173,9 +173,12 @@ def test_the_global_batch_is_the_same_for_any_number_of_processes(
     sources = {"a": made(folder, 1000, "a"), "b": made(folder, 700, "b")}
     mixture = Mixture(sources, [Phase(0, {"a": 0.7, "b": 0.3}), Phase(50, {"a": 1.0})], 8, 16, seed)
     whole = mixture.batch(step)
-    assert whole.shape == (8, 17)
+    assert whole.tokens.shape == whole.targets.shape == (8, 16)
+    assert np.array_equal(whole.tokens[:, 1:], whole.targets[:, :-1])
     parts = [mixture.batch(step, rank, processes) for rank in range(processes)]
-    assert np.array_equal(np.concatenate(parts), whole)
+    assert {part.count for part in parts} == {whole.count} == {8 * 16}
+    assert np.array_equal(np.concatenate([part.tokens for part in parts]), whole.tokens)
+    assert np.array_equal(np.concatenate([part.targets for part in parts]), whole.targets)
 
 
 def test_every_source_has_its_share_and_repeats_no_window_before_all_were_seen(

@@ -1,0 +1,51 @@
+"""``growloop recipe``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ..primitives.errors import InputError
+from ..tasks.evaluate import require_extra
+
+
+@click.command("recipe")
+@click.argument("name", required=False)
+@click.option("--out", "-o", help="file to write the run file to; never replaces one")
+@click.option("--json", "as_json", is_flag=True, help="print the list, or the fields, as JSON")
+def command(name: str | None, out: str | None, as_json: bool) -> None:
+    """List the run files of the paper's tables, or print one of them.
+
+    Every row of Tables 1-4, at 360M and 1.7B, and a twin of each that a laptop can train.
+
+    \b
+    Examples:
+      growloop recipe
+      growloop recipe 1.7b-lidas --out 1.7b-lidas.yaml
+      growloop train 1.7b-lidas.yaml --dry-run
+    """
+    require_extra()
+    from ..models.training.recipes import RECIPES, recipe, recipe_text
+
+    if name is None:
+        if out is not None:
+            raise InputError("--out takes one run file: name a recipe")
+        width = max(map(len, RECIPES))
+        lines = "\n".join(f"{name:{width}}  {row}" for name, row in RECIPES.items())
+        click.echo(json.dumps(RECIPES, indent=2) if as_json else lines)
+        return
+    text = json.dumps(recipe(name), indent=2) + "\n" if as_json else recipe_text(name)
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    from ..models.training.shards import write_whole
+
+    path = Path(out)
+    if path.exists():
+        raise InputError(f"{out} exists: choose another name")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {out}: there is no folder {path.parent}")
+    write_whole(path, text.encode())
+    click.echo(out)

@@ -1,0 +1,76 @@
+"""Low-rank adapters (LoRA): attached in place, so that a model stays what it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..decoder import find_decoder
+from ..errors import ModelError
+from .runfile import Lora
+
+MARK = "lora_"
+BASE = ".base_layer"
+
+
+def attach(model: PreTrainedModel, settings: Lora, seed: int) -> None:
+    """Freeze a model and put adapters on linear maps of its layers, drawn with the seed.
+
+    Raises:
+        ModelError: PEFT is not installed, or the model has no such maps.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise ModelError("LoRA needs PEFT: pip install peft") from error
+    layers = find_decoder(model).path
+    inside = settings.modules or sorted(
+        {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if name.startswith(layers) and isinstance(module, nn.Linear)
+        }
+    )
+    config = peft.LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha or 2 * settings.rank,  # type: ignore[arg-type]
+        lora_dropout=settings.dropout,
+        target_modules=list(inside),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            peft.inject_adapter_in_model(config, model)
+        except ValueError as error:
+            raise ModelError(f"no adapters on {', '.join(inside)}: {error}") from error
+
+
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of the adapters by name; none where there are no adapters."""
+    return {name: value for name, value in model.state_dict().items() if MARK in name}
+
+
+def restore(model: nn.Module, saved: dict[str, Tensor]) -> None:
+    """Put back what :func:`tensors` gave.
+
+    Raises:
+        ModelError: adapters of another kind.
+    """
+    found = model.load_state_dict(saved, strict=False)
+    if found.unexpected_keys or set(saved) != set(tensors(model)):
+        raise ModelError("the adapters of the checkpoint are not those of the run")
+
+
+@torch.no_grad()
+def merged(model: PreTrainedModel) -> dict[str, Any]:
+    """The weights of the model without adapters, what they do added: an ordinary state dict."""
+    found = {k: v for k, v in model.state_dict().items() if MARK not in k}
+    for name, module in model.named_modules():
+        if hasattr(module, "get_delta_weight"):
+            weight = found[f"{name}{BASE}.weight"]
+            delta = module.get_delta_weight(next(iter(module.lora_A)))
+            found[f"{name}{BASE}.weight"] = weight + delta.to(weight)
+    return {name.replace(BASE, ""): value for name, value in found.items()}

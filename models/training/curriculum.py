@@ -1,0 +1,114 @@
+"""Lessons in an order in which a small model learns them: on to the next when one is learned.
+
+Gates at fixed steps do not work: who leaves a stage too early never learns the next. A stage
+therefore lasts until the running loss of its main lesson is low enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...primitives.bits import draw, stream_key
+from ..errors import ModelError
+from .batches import IGNORED, Batch, part
+from .lessons import GROUP, lesson
+from .runfile import Stage
+from .symbols import END, symbol_tokenizer, vocabulary
+
+MEMORY = 0.95  # of the running loss, a step
+
+
+class Curriculum:
+    """Batches of generated rows; a stage after the other, each until it is learned.
+
+    Args:
+        stages: at least one; the last goes on to the end of the run.
+        batch_size: rows a step, over all processes; a multiple of 8.
+        seq_len: longest row; longer lessons are refused as they come.
+        seed: of the items and their surface forms.
+
+    >>> source = Curriculum([Stage(lessons={"repeats": 1.0})], batch_size=8, seq_len=128)
+    >>> source.batch(0).tokens.shape[0]
+    8
+
+    Raises:
+        ModelError: unknown lessons, shares that do not sum to 1, a batch that is no multiple of 8.
+    """
+
+    def __init__(
+        self, stages: Sequence[Stage], batch_size: int, seq_len: int, seed: int = 0
+    ) -> None:
+        if not stages:
+            raise ModelError("a curriculum has at least one stage")
+        if batch_size % GROUP:
+            raise ModelError(f"a batch of lessons is a multiple of {GROUP}, not {batch_size}")
+        self.stages, self.batch_size, self.seq_len, self.seed = stages, batch_size, seq_len, seed
+        names = dict.fromkeys(name for stage in stages for name in stage.lessons)
+        self.kinds = tuple(names)
+        self.lessons = [lesson(name) for name in self.kinds]
+        for stage in stages:
+            if abs(sum(stage.lessons.values()) - 1) > 1e-6 or min(stage.lessons.values()) < 0:
+                raise ModelError(f"the shares of lessons sum to 1: {stage.lessons} do not")
+        self.vocabulary = len(vocabulary())
+        self.end: int | None = vocabulary()[END]
+        self.state: dict[str, Any] = {"stage": 0, "begun": [0], "loss": None}
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of now."""
+        stage: Stage = self.stages[self.state["stage"]]
+        return stage
+
+    def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
+        """The rows of a step, shorter ones first, padded at the end."""
+        shares = [self.stage.lessons.get(name, 0.0) for name in self.kinds]
+        bounds = np.cumsum(shares) / sum(shares) * 2**32
+        first = step * self.batch_size // GROUP
+        groups = range(first, first + self.batch_size // GROUP)
+        dice = draw(stream_key("lesson order", self.seed), first, len(groups), [2**32])[0]
+        kinds = np.minimum(np.searchsorted(bounds, dice, side="right"), len(shares) - 1)
+        rows = [self.lessons[k](self.seed, g) for k, g in zip(kinds, groups, strict=True)]
+        order = np.argsort([tokens.shape[1] for tokens, _ in rows], kind="stable")
+        length = rows[order[-1]][0].shape[1]
+        if length > self.seq_len:
+            raise ModelError(
+                f"lesson {self.kinds[kinds[order[-1]]]} has rows of {length} tokens: seq_len "
+                f"{self.seq_len} is too small"
+            )
+        tokens = np.zeros((self.batch_size, length), np.int64)
+        targets = np.full_like(tokens, IGNORED)
+        for place, group in enumerate(order):
+            here = slice(place * GROUP, (place + 1) * GROUP)
+            inputs, wanted = rows[group]
+            tokens[here, : inputs.shape[1]], targets[here, : inputs.shape[1]] = inputs, wanted
+        mine = part(self.batch_size, rank, processes)
+        return Batch(
+            tokens[mine],
+            targets[mine],
+            int((targets != IGNORED).sum()),
+            kinds=np.repeat(kinds[order], GROUP)[mine],
+        )
+
+    def learned(self, step: int, losses: dict[str, float]) -> str | None:
+        """Keep the running loss of the main lesson; go on to the next stage when it is low."""
+        main = next(iter(self.stage.lessons))
+        if main not in losses:
+            return None
+        before = self.state["loss"]
+        now = losses[main] if before is None else MEMORY * before + (1 - MEMORY) * losses[main]
+        self.state["loss"] = now
+        if now >= self.stage.until or self.state["stage"] + 1 == len(self.stages):
+            return None
+        self.state = {
+            "stage": self.state["stage"] + 1,
+            "begun": [*self.state["begun"], step],
+            "loss": None,
+        }
+        return f"step {step}: {main} is learned ({now:.3f}); now {', '.join(self.stage.lessons)}"
+
+    def tokenizer(self) -> Any:
+        """The symbols' tokenizer."""
+        return symbol_tokenizer()

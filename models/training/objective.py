@@ -1,0 +1,48 @@
+"""The loss of a batch, with the head where there is something to predict and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .batches import IGNORED, Batch
+
+SPARSE = 0.5  # share of places with a target below which the head is applied to those alone
+
+
+def losses(forward: Callable[..., Any], batch: Batch, device: torch.device, half: bool) -> Tensor:
+    """Cross-entropy of each target of a batch in nats, row by row: ``(targets,)`` float32.
+
+    Args:
+        forward: a causal LM of Hugging Face that takes ``logits_to_keep``.
+        half: bfloat16 autocast.
+    """
+    columns = np.flatnonzero((batch.targets != IGNORED).any(axis=0))
+    inputs: dict[str, Tensor] = {"input_ids": torch.from_numpy(batch.tokens).to(device)}
+    targets = torch.from_numpy(batch.targets)
+    if batch.positions is not None:
+        inputs["position_ids"] = torch.from_numpy(batch.positions).to(device)
+    if len(columns) < SPARSE * batch.targets.shape[1]:
+        inputs["logits_to_keep"] = torch.from_numpy(columns).to(device)
+        targets = targets[:, columns]
+    scored = targets.flatten() != IGNORED
+    with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        logits = forward(**inputs, use_cache=False).logits
+    logits, targets = logits.flatten(0, 1), targets.flatten()
+    if not bool(scored.all()):
+        logits, targets = logits[scored.to(device)], targets[scored]
+    return nn.functional.cross_entropy(logits.float(), targets.to(device), reduction="none")
+
+
+def by_kind(losses: Tensor, batch: Batch, kinds: int) -> Tensor:
+    """Sum of the losses, and number of targets, of each kind of row: ``(kinds, 2)`` float32."""
+    found = torch.zeros(kinds, 2, device=losses.device)
+    if batch.kinds is not None:
+        counts = (batch.targets != IGNORED).sum(axis=1)
+        kind = torch.from_numpy(np.repeat(batch.kinds, counts)).to(losses.device)
+        found.index_add_(0, kind, torch.stack([losses, torch.ones_like(losses)], dim=1))
+    return found

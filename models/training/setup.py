@@ -1,0 +1,120 @@
+"""What a run file asks for: its model, its batches, its tokenizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from .. import checkpoints
+from ..errors import ModelError
+from ..growing import untie
+from ..looping import loop
+from ..presets import build, preset
+from ..recurrence import Recurrence
+from . import adapters
+from .batches import Batch, Source
+from .curriculum import Curriculum
+from .examples import Examples, read_examples
+from .mixture import Mixture, Phase
+from .runfile import Run
+from .shards import Shards
+
+WINDOWS = 64  # sequences of the validation shards that are looked at
+
+
+def first_model(run: Run) -> PreTrainedModel:
+    """The model before the first step."""
+    recurrence = Recurrence.from_dict(run.model.recurrence)
+    if run.model.path is not None:
+        model = checkpoints.load(run.model.path, dtype=torch.float32)
+        if run.model.untie:
+            untie(model)
+    else:
+        assert run.model.preset is not None
+        options = dict(run.model.options)
+        if run.growth is not None:
+            options["num_hidden_layers"] = run.growth.block_size
+            model = build(run.model.preset, seed=run.seed, **options)
+        else:
+            model = build(run.model.preset, run.model.schedule, run.seed, **options)
+    if run.growth is None and run.model.schedule is not None and run.model.path is not None:
+        loop(model, run.model.schedule)
+    if run.model.recurrence:
+        loop(model, recurrence=recurrence)
+    if run.model.lora is not None:
+        adapters.attach(model, run.model.lora, run.seed)
+    return model
+
+
+def final_depth(run: Run, depth: int) -> int:
+    """The depth a growing run ends with: that of its preset."""
+    if run.growth is None or run.model.preset is None:
+        return depth
+    found: int = preset(run.model.preset, **run.model.options).num_hidden_layers
+    return found
+
+
+def source_of(run: Run) -> Source:
+    """Where the batches of a run come from."""
+    data = run.data
+    if data.curriculum:
+        return Curriculum(data.curriculum, data.batch_size, data.seq_len, run.seed)
+    if data.examples is not None:
+        assert run.model.path is not None
+        tokenizer = checkpoints.load_tokenizer(run.model.path)
+        return _examples(run, data.examples, tokenizer)
+    sources = {name: Shards(folder) for name, folder in data.sources.items()}
+    phases = [Phase(0, data.shares())]
+    changes = sorted((e.step, e.mixture) for e in run.events if e.mixture is not None)
+    for step, weights in changes:
+        if step == 0:
+            phases.clear()
+        phases.append(Phase(step, weights))
+    return Mixture(sources, phases, data.batch_size, data.seq_len, run.seed)
+
+
+def held_out(run: Run, source: Source) -> list[Batch]:
+    """What the held-out loss is measured on: the first windows of shards, or all examples."""
+    path = run.data.validation
+    if path is None:
+        return []
+    if isinstance(source, Examples):
+        return _examples(run, path, source.saved).all().parts(run.micro_batch_size or 1)
+    shards, length = Shards(path), run.data.seq_len
+    if shards.vocabulary > source.vocabulary:
+        raise ModelError(f"the validation shards {path} were made with another tokenizer")
+    count = max(1, min(WINDOWS, (len(shards) - 1) // length))
+    rows = [shards.window(i * length, length + 1)[None] for i in range(count)]
+    return [Batch(row[:, :-1], row[:, 1:], length) for row in rows]
+
+
+def _examples(run: Run, path: str, tokenizer: Any) -> Examples:
+    data = run.data
+    pairs = read_examples(path)
+    return Examples(pairs, tokenizer, data.batch_size, data.seq_len, run.seed, data.pack)
+
+
+def saved_tokenizer(source: Source) -> Any:
+    """The tokenizer that goes into checkpoints, so that they can be evaluated as they are."""
+    found = source.tokenizer()
+    if found is None or isinstance(found, PreTrainedTokenizerBase):
+        return found
+    end = found.id_to_token(source.end)
+    names = {"eos_token": end, "bos_token": end, "pad_token": end}
+    return PreTrainedTokenizerFast(tokenizer_object=found, **names)
+
+
+def check_vocabulary(model: PreTrainedModel, source: Source) -> None:
+    """Refuse a model with fewer tokens than its data.
+
+    Raises:
+        ModelError: naming both sizes.
+    """
+    size = model.get_input_embeddings().weight.shape[0]
+    if source.vocabulary > size:
+        raise ModelError(
+            f"the data has a vocabulary of {source.vocabulary:,}, the model one of {size:,}: they "
+            "were not made for each other"
+        )

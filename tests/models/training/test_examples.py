@@ -1,0 +1,225 @@
+"""Fine-tuning: packing, targets, adapters, early stopping."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from growloop.models import ModelError, build, load, loop
+from growloop.models.training.batches import IGNORED, Batch
+from growloop.models.training.engine import Engine
+from growloop.models.training.examples import Examples, read_examples
+from growloop.models.training.objective import losses
+from growloop.models.training.runfile import parse
+from growloop.models.training.tokenization import byte_tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from .test_engine import losses as logged
+from .test_engine import weights
+
+CPU = torch.device("cpu")
+
+
+def tokenizer() -> Any:
+    end = "<|endoftext|>"
+    return PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(), eos_token=end, pad_token=end)
+
+
+def sums(count: int, first: int = 0) -> list[tuple[str, str]]:
+    return [(f"{i}+{i * 7 % 13}=", str(i + i * 7 % 13)) for i in range(first, first + count)]
+
+
+def written(path: Path, pairs: list[tuple[str, str]]) -> str:
+    path.write_text("".join(json.dumps({"prompt": p, "target": t}) + "\n" for p, t in pairs))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    build("tiny", vocab_size=257).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def fields(base: Path, folder: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "sums",
+        "steps": 24,
+        "precision": "fp32",
+        "log_every": 1,
+        "validate_every": 4,
+        "model": {"path": str(base)},
+        "data": {
+            "examples": written(folder / "train.jsonl", sums(50)),
+            "validation": written(folder / "held_out.jsonl", sums(20, 50)),
+            "batch_size": 6,
+            "seq_len": 32,
+        },
+        "optimizer": {"warmup": 2, "cooldown": 22},
+        "checkpoints": {"every": 5, "keep": 1, "best": True},
+        **changes,
+    }
+
+
+def test_a_row_holds_several_examples_and_a_target_is_what_follows_its_prompt() -> None:
+    source = Examples(sums(50), tokenizer(), 6, 32)
+    batch = source.batch(3)
+    assert len(batch.tokens) < 6
+    assert batch.positions is not None
+    assert batch.count == (batch.targets != IGNORED).sum()
+    decode = tokenizer().decode
+    found = []
+    for tokens, targets, positions in zip(
+        batch.tokens, batch.targets, batch.positions, strict=True
+    ):
+        starts = np.flatnonzero(positions == 0).tolist()
+        for start, stop in zip(starts, [*starts[1:], len(tokens)], strict=True):
+            scored = targets[start:stop] != IGNORED
+            if scored.any():
+                prompt = decode(tokens[start : start + scored.argmax() + 1])
+                found.append((prompt, decode(targets[start:stop][scored])))
+    wanted = [sums(50)[i] for i in source.chosen(3)]
+    assert sorted(found) == sorted((f"{p} ", f"{t}<|endoftext|>") for p, t in wanted) or sorted(
+        found
+    ) == sorted((p, f" {t}<|endoftext|>") for p, t in wanted)
+
+
+def test_every_example_comes_once_an_epoch_and_processes_share_the_batch() -> None:
+    source = Examples(sums(30), tokenizer(), 6, 32, seed=3)
+    epochs = [[i for step in range(5 * e, 5 * e + 5) for i in source.chosen(step)] for e in (0, 1)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(30))
+    assert epochs[0] != epochs[1]
+    whole = source.batch(2)
+    parts = [source.batch(2, rank, 3) for rank in range(3)]
+    assert len({len(p.tokens) for p in parts}) == 1
+    assert {p.count for p in parts} == {whole.count}
+    scored = [np.sort(b.targets[b.targets != IGNORED]) for b in (whole, *parts)]
+    assert np.array_equal(np.sort(np.concatenate(scored[1:])), scored[0])
+
+
+@pytest.mark.parametrize("schedule", [None, "1-1x3-1"])
+def test_examples_of_a_row_do_not_see_each_other(schedule: str | None) -> None:
+    model = build("tiny", vocab_size=257).eval()
+    if schedule:
+        loop(model, schedule)
+    packed = Examples(sums(12), tokenizer(), 12, 64).all()
+    alone = Examples(sums(12), tokenizer(), 12, 64, pack=False).all()
+    assert len(packed.tokens) < len(alone.tokens) == 12
+    with torch.no_grad():
+        found = [losses(model, batch, CPU, half=False) for batch in (packed, alone)]
+    torch.testing.assert_close(found[0].sort()[0], found[1].sort()[0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_head_where_there_are_targets_gives_the_same_losses() -> None:
+    model = build("tiny", vocab_size=257).eval()
+    tokens = np.random.default_rng(0).integers(0, 257, (3, 20))
+    targets = np.full_like(tokens, IGNORED)
+    targets[0, 4] = targets[1, 9] = targets[1, 12] = 7
+    with torch.no_grad():
+        few = losses(model, Batch(tokens, targets, 3), CPU, half=False)
+        logits = model(torch.from_numpy(tokens)).logits
+    wanted = torch.stack([-logits[r, c].log_softmax(0)[7] for r, c in [(0, 4), (1, 9), (1, 12)]])
+    torch.testing.assert_close(few, wanted)
+
+
+def test_a_part_of_a_batch_ends_with_its_last_target() -> None:
+    targets = np.full((4, 9), IGNORED)
+    targets[0, 2] = targets[3, 6] = 1
+    parts = Batch(np.zeros((4, 9), np.int64), targets, 2).parts(2)
+    assert [part.tokens.shape for part in parts] == [(2, 3), (2, 7)]
+
+
+@pytest.mark.parametrize(
+    "model", [{}, {"lora": {"rank": 2}}, {"schedule": "1-2x2-1"}], ids=["full", "lora", "looped"]
+)
+def test_fine_tuning_learns_and_resumes_to_the_same_bits(
+    base: Path, tmp_path: Path, model: dict[str, Any]
+) -> None:
+    run = fields(base, tmp_path, model={"path": str(base), **model})
+    first = Engine(parse(run), tmp_path / "a").train()
+    for until in (7, 16, None):
+        second = Engine(parse(run), tmp_path / "b").train(until)
+    assert weights(first.folder) == weights(second.folder)
+    found = logged(tmp_path / "a")
+    assert logged(tmp_path / "b") == found
+    assert found[-1][1] < found[0][1] - 0.2
+    assert first.best is not None
+    assert first.best.name == (second.best.name if second.best else None)
+    load(str(first.best))
+
+
+def test_adapters_leave_the_base_alone_and_are_merged_in_checkpoints(
+    base: Path, tmp_path: Path
+) -> None:
+    run = fields(base, tmp_path, model={"path": str(base), "lora": {"rank": 2}})
+    engine = Engine(parse(run), tmp_path / "out")
+    folder = engine.train().folder
+    before, after = load(str(base)), load(str(folder))
+    trained = engine.model.eval()
+    ids = torch.arange(40)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(after(ids).logits, trained(ids).logits, rtol=1e-4, atol=1e-4)
+    changed = {
+        name.split(".")[-2]
+        for (name, a), b in zip(before.named_parameters(), after.parameters(), strict=True)
+        if not torch.equal(a, b)
+    }
+    assert changed == {f"{x}_proj" for x in ("q", "k", "v", "o", "gate", "up", "down")}
+
+
+def test_a_looped_model_can_be_untied_first(base: Path, tmp_path: Path) -> None:
+    looped = loop(load(str(base)), "1-2x2-1")
+    looped.save_pretrained(tmp_path / "looped")
+    tokenizer().save_pretrained(tmp_path / "looped")
+    path = str(tmp_path / "looped")
+    run = fields(base, tmp_path, model={"path": path, "untie": True})
+    model = load(str(Engine(parse(run), tmp_path / "out").train(3).folder))
+    assert model.config.num_hidden_layers == 6
+    assert not hasattr(model, "schedule")
+
+
+def test_a_run_that_does_not_get_better_stops_and_keeps_its_best(
+    base: Path, tmp_path: Path
+) -> None:
+    run = fields(base, tmp_path, steps=400, validate_every=5, patience=3)
+    run["optimizer"] = {"lr": 0.01, "warmup": 0}
+    outcome = Engine(parse(run), tmp_path / "out").train()
+    assert outcome.finished
+    assert outcome.step < 400
+    assert outcome.best is not None
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    held_out = {r["step"]: r["held_out"] for r in map(json.loads, lines) if "held_out" in r}
+    best = min(held_out, key=lambda step: held_out[step])
+    assert outcome.best.name == f"step-{best:09d}"
+    assert outcome.step == best + 15
+    assert outcome.best.is_dir()
+    again = Engine(parse(run), tmp_path / "out").train()  # called again, it stays as it is
+    assert again == outcome
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("", "holds no examples"),
+        ('{"prompt": "a"}\n', "row 1: prompt and target"),
+        ('{"prompt": "a", "target": ""}\n', "row 1: the target is empty"),
+        ('{"prompt": "a", "target": "b"}\nno\n', "line 2: not JSON"),
+        ('{"prompt": "' + "a" * 60 + '", "target": "b"}\n', "example 1 has 62 tokens"),
+    ],
+)
+def test_bad_examples_are_refused(base: Path, tmp_path: Path, lines: str, message: str) -> None:
+    run = fields(base, tmp_path)
+    (tmp_path / "train.jsonl").write_text(lines)
+    with pytest.raises(ModelError, match=message):
+        Engine(parse(run), tmp_path / "out")
+
+
+def test_plain_text_holds_no_examples(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    with pytest.raises(ModelError, match="plain text"):
+        read_examples(tmp_path / "a.txt")
