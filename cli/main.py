@@ -19,6 +19,7 @@ COMMANDS = {
     "tokenize": ("tokenize", "Write text as token shards to train on."),
     "recipe": ("recipes", "List the run files of the paper's tables, or print one."),
     "train": ("train", "Train a model as a run file says."),
+    "sft": ("sft", "Fine-tune a model, or measure its sample efficiency."),
     "inspect": ("inspection", "Show layers, schedule, parameters and FLOPs of a model."),
     "loop": ("loop", "Write a model whose layers run by a schedule."),
     "grow": ("grow", "Deepen a model by copying layers."),

@@ -51,11 +51,13 @@ def command(
     from transformers.utils import logging
 
     from ..models.training.engine import Engine
+    from .progress import Progress
 
     logging.disable_progress_bar()
     folder = Path(out) if out else Path("runs") / run.name
     engine = Engine(run, folder, lambda text: click.echo(text, err=True), force_run_file)
-    with _Progress(engine, run.steps) as progress:
+    main = engine.accelerator.is_main_process
+    with Progress(run.steps, done=engine.step, show=main) as progress:
         outcome = engine.train(until, progress)
     if as_json:
         content = {
@@ -68,44 +70,6 @@ def command(
         click.echo(str(outcome.folder))
     else:
         click.echo(f"stopped after step {outcome.step}: {outcome.folder}; call again to go on")
-
-
-class _Progress:
-    """A live line on standard error, with the time that is left."""
-
-    def __init__(self, engine: Any, steps: int) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not engine.accelerator.is_main_process,
-            transient=True,
-        )
-        self.task = self.bar.add_task("training", total=steps, completed=engine.step)
-
-    def __enter__(self) -> _Progress:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, step: int, values: dict[str, Any]) -> None:
-        text = f"loss {values['loss']:.3f}"
-        if rate := values.get("tokens_per_second"):
-            text += f", {rate:,.0f} tokens/s"
-        self.bar.update(self.task, completed=step, description=text)
 
 
 def _plan_text(found: dict[str, Any]) -> str:

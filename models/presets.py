@@ -50,6 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smollm-135m": _sizes(576, 30, 9, 3, 1536),  # 134,515,008
     "laptop-30m": _sizes(384, 12, 6, 2, 1024),
     "laptop-10m": _sizes(256, 8, 4, 2, 640, 8192),
+    "lessons": _sizes(64, 6, 4, 4, 256, 384),  # for training.lessons
     "tiny": _sizes(64, 4, 4, 2, 128, 512),
 }
 

@@ -15,7 +15,8 @@ FLOORS = {  # folder: folders it may import
     "primitives": set(),
     "models": {"primitives"},
     "tasks": {"primitives"},
-    "cli": {"primitives", "models", "tasks"},
+    "studies": {"primitives", "models", "tasks"},
+    "cli": {"primitives", "models", "tasks", "studies"},
 }
 HEAVY = {"torch", "transformers", "datasets", "lm_eval", "pyarrow", "accelerate", "rich"}
 PRIMITIVES_MAY_IMPORT = {"numpy", "jinja2", "growloop"}

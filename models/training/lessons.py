@@ -6,8 +6,7 @@ test item is ever trained on; what stands around them is drawn anew for every fe
 and questions are random words, signs and line ends are random. No evaluation template is among
 them, and a model that reads these has to look at the structure.
 
-- ``repeats``: random letters and numbers, then a part of them again; each repeated one is a target.
-- ``repeats-all``: the same with all tokens.
+- ``repeats``: random letters and numbers, then a part of them again, each a target.
 - ``copying-words``, ``copying-letters``: words, a part of them again, some signs, the next word.
 - ``recall``: many names and values, then many of the names again, with their values as targets.
 - ``assignment-D``: chains of aliases of depth up to D; a few names are asked, of different chains,
@@ -19,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from string import ascii_lowercase
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from ...primitives import Batch, Copying, Source, Task, VariableAssignment
 from ...primitives.bits import distinct, draw, falling, stream_key
 from ..errors import ModelError, unknown
 from .batches import IGNORED
-from .symbols import ids, spelt, vocabulary, words
+from .symbols import CONTINUED, ids, spelt, words
 
 Tokens = NDArray[np.int64]
 Rows = tuple[Tokens, Tokens]
@@ -35,10 +35,8 @@ GROUP = 8  # rows of one surface form
 SIGNS = list("=:-.,;>?|~#*")
 PAIRS = (4, 12)  # of recall, from and to
 QUESTIONS = 16  # of recall
-QUESTIONS_ASKED = 3  # of assignment
+QUESTIONS_ASKED = 4  # of assignment
 NAMES, VALUES = 25, 25  # names of one letter, one of 26 left over; values as in the evaluation
-SYMBOLS = range(vocabulary()["a"], vocabulary()[str(VALUES)] + 1)  # letters and numbers
-ALL = range(2, len(vocabulary()))  # but the two special tokens
 DEEPEST = NAMES // 3 - 1
 
 
@@ -88,12 +86,12 @@ class Page:
         return tokens[:, :-1], np.where(scored, tokens[:, 1:], IGNORED)
 
 
-def repeats(symbols: range, seed: int, group: int) -> Rows:
+def repeats(seed: int, group: int) -> Rows:
     """Random symbols, then a part of them again."""
-    dice = Dice("repeats", len(symbols), seed, group)
+    dice = Dice("repeats", seed, group)
     count = dice.between(6, 32)
-    picks = _draws(f"repeats of {len(symbols)}", seed, group, [len(symbols)] * 32)[:count]
-    tokens = picks.T.astype(np.int64) + symbols.start
+    symbols = _symbols()
+    tokens = symbols[_draws("repeats", seed, group, [len(symbols)] * 32)[:count].T]
     start = dice.below(count // 2)
     page = Page()
     page.column(tokens)
@@ -107,15 +105,23 @@ def copying(kind: str, seed: int, group: int) -> Rows:
     dice = Dice("copying", kind, seed, group)
     count = dice.between(4, 10)
     items = _items(Copying(kind, count, dice.between(1, count - 1)), seed, group)
-    table = _word_tokens(kind)
-    page = Page()
-    page.literal(_heading(dice))
-    for name, column in items.slots.items():
-        again = name.startswith("segment") and not name.endswith(" 0")
-        page.column(table[column.codes], scored=again)
-    page.literal(dice.several(["____", *SIGNS], 0, 4))
-    page.column(table[items.content.choices[items.content.answer, np.arange(GROUP)]], scored=True)
-    return page.rows()
+    spelling = _spelling(kind)
+    before, signs = _heading(dice), dice.several(["____", *SIGNS], 0, 4)
+    answers = items.content.choices[items.content.answer, np.arange(GROUP)]
+    tokens, scored = [], []
+    for row in range(GROUP):
+        words = [spelling[column.codes[row]] for column in items.slots.values()]
+        again = sum(map(len, words[:count])) + len(words[count])  # but the first, which is free
+        text = [token for word in words for token in word]
+        answer = spelling[answers[row]]
+        tokens.append([*ids(before).tolist(), *text, *ids(signs).tolist(), *answer])
+        scored.append(
+            [False] * (len(before) + again)
+            + [True] * (len(text) - again)
+            + [False] * len(signs)
+            + [True] * len(answer)
+        )
+    return _padded(tokens, scored)
 
 
 def recall(seed: int, group: int) -> Rows:
@@ -181,8 +187,7 @@ def lesson(name: str) -> Callable[[int, int], Rows]:
         ModelError: there is none of this name.
     """
     simple: dict[str, Callable[[int, int], Rows]] = {
-        "repeats": partial(repeats, SYMBOLS),
-        "repeats-all": partial(repeats, ALL),
+        "repeats": repeats,
         "copying-words": partial(copying, "real"),
         "copying-letters": partial(copying, "random"),
         "recall": recall,
@@ -238,15 +243,31 @@ def _resolved(left: Tokens, right: Tokens, chains: int) -> tuple[Tokens, Tokens]
 
 
 @cache
+def _symbols() -> Tokens:
+    """Letters, alone and inside a word, and numbers."""
+    inside = [CONTINUED + letter for letter in ascii_lowercase]
+    return ids([*ascii_lowercase, *inside, *(str(n) for n in range(1, VALUES + 1))])
+
+
+@cache
 def _tokens(texts: tuple[str, ...]) -> Tokens:
     return ids(texts)
 
 
 @cache
-def _word_tokens(kind: str) -> Tokens:
-    """Tokens of the words of copying by their code, ``(words, tokens a word)``."""
-    texts = Copying(kind).vocabulary
-    return spelt(texts) if kind == "random" else ids(texts)[:, None]
+def _spelling(kind: str) -> list[list[int]]:
+    """Tokens of the words of copying by their code."""
+    return [spelt(text) for text in Copying(kind).vocabulary]
+
+
+def _padded(tokens: Sequence[Sequence[int]], scored: Sequence[Sequence[bool]]) -> Rows:
+    """Rows of unequal length as inputs and targets."""
+    shape = len(tokens), max(map(len, tokens))
+    inputs, targets = np.zeros(shape, np.int64), np.full(shape, IGNORED)
+    for i, (row, marks) in enumerate(zip(tokens, scored, strict=True)):
+        inputs[i, : len(row)] = row
+        targets[i, : len(row)] = np.where(marks, row, IGNORED)
+    return inputs[:, :-1], targets[:, 1:]
 
 
 def _line_signs(dice: Dice) -> tuple[list[str], list[str]]:

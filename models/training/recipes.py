@@ -131,10 +131,17 @@ ROWS = {  # name: its size, the paper's row, the row with the layers of this siz
     for row in [Row(tables, rows, model, cooldown, block) for model in models.split(", ")]
     for own in [row.halved() if size.laptop else row]
 }
+LESSONS = {  # models that learn the primitives from generated lessons, at effective depth 6
+    "lessons-standard": "Standard 6",
+    "lessons-loop-3x2": "Loop(3x2)",
+    "lessons-loop-1-2x2-1": "Loop(1-2x2-1)",
+    "lessons-midas": "MIDAS",
+    "lessons-lidas": "LIDAS",
+}
 RECIPES = {
     name: f"twin of {row.name(row.size.lower())}" if size.laptop else str(row)
     for name, (size, row, _) in ROWS.items()
-}
+} | {name: f"{model}, on generated lessons" for name, model in LESSONS.items()}
 
 
 def recipe(name: str) -> dict[str, Any]:
@@ -146,8 +153,10 @@ def recipe(name: str) -> dict[str, Any]:
     Raises:
         ModelError: an unknown name.
     """
+    if name in LESSONS:
+        return _lessons(name, LESSONS[name])
     if name not in ROWS:
-        raise unknown("recipe", name, ROWS)
+        raise unknown("recipe", name, RECIPES)
     size, _, row = ROWS[name]
     sources = [*size.shares, *([MATH[row.cooldown]] if row.cooldown else [])]
     fields: dict[str, Any] = {"name": name, "steps": size.steps}
@@ -178,6 +187,34 @@ def recipe(name: str) -> dict[str, Any]:
     return fields | {"events": [event]}
 
 
+def _lessons(name: str, model: str) -> dict[str, Any]:
+    """A small model and a curriculum, each stage until its first lesson is learned."""
+    copying = {"copying-words": 0.05, "copying-letters": 0.1}
+    stages: list[tuple[dict[str, float], float]] = [
+        ({"repeats": 1.0}, 0.25),
+        ({"recall": 0.7, "repeats": 0.1, "copying-words": 0.1, "copying-letters": 0.1}, 0.15),
+        ({"assignment-1": 0.65, "assignment-0": 0.1, "recall": 0.1} | copying, 0.5),
+        ({"assignment-2": 0.65, "assignment-1": 0.1, "recall": 0.1} | copying, 0.5),
+        ({"assignment-3": 0.55, "assignment-2": 0.2, "recall": 0.1} | copying, 0.0),
+    ]
+    fields: dict[str, Any] = {
+        "name": name,
+        "steps": 4000,
+        "precision": "fp32",
+        "micro_batch_size": 32,
+        "model": {"preset": "lessons"} | _depth(model, 6),
+        "data": {
+            "curriculum": [{"lessons": shares, "until": until} for shares, until in stages],
+            "seq_len": 320,
+            "batch_size": 64,
+        },
+        "optimizer": {"name": "muon", "lr": 3e-3, "muon_lr": 0.02, "warmup": 50, "cooldown": 800},
+    }
+    if (operator := model.lower()) in ("midas", "lidas"):
+        fields["growth"] = {"operator": operator, "block_size": 2, "alpha": 1.0}
+    return fields
+
+
 def _depth(model: str, baseline: int) -> dict[str, Any]:
     """The fields that give a model its layers."""
     if model.startswith("Loop"):
@@ -206,6 +243,9 @@ def recipe_text(name: str) -> str:
     import yaml
 
     fields = recipe(name)
+    if name in LESSONS:
+        head = f"# {RECIPES[name]}: docs/lessons.md\n"
+        return head + yaml.safe_dump(fields, sort_keys=False, width=100, default_flow_style=None)
     size, row, _ = ROWS[name]
     lines = [f"# {row}", "# Values are of the paper, of SmolLM-v1's recipe for this size, or ours."]
     if size.laptop:

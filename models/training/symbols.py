@@ -1,7 +1,7 @@
 """A tokenizer for laptop-scale studies: one token a name, number, sign or known word.
 
-A number below 100, a letter standing alone, a sign, a line end and each word of the copying task's
-list and of the evaluation templates is one token; other words are spelt letter by letter. It is an
+A number below 100, a letter standing alone, a sign, a line end, each word of the evaluation
+templates and some others are one token; all other words are spelt letter by letter. It is an
 ordinary WordPiece ``tokenizer.json``, which reads any lower-case ASCII text.
 """
 
@@ -21,18 +21,19 @@ from ...primitives.templating import FOLDER
 
 END, UNKNOWN, CONTINUED = "<|endoftext|>", "<unk>", "##"
 NUMBERS = 100
+OTHER_WORDS = 16  # every so many words of the list of copying is one
 
 
 @cache
 def words() -> tuple[str, ...]:
-    """Words that are one token: those of the evaluation templates, then the list of copying."""
+    """Words that are one token: those of the evaluation templates, and some common ones."""
     found: dict[str, None] = {}
     for path in sorted(FOLDER.glob("*.j2")):
         plain = re.sub(r"{[{%].*?[%}]}", " ", path.read_text(encoding="utf-8"))
         found |= dict.fromkeys(re.findall(r"[a-z]{2,}", plain.lower()))
     lines = WORDS_FILE.read_text(encoding="utf-8").splitlines()
-    found |= dict.fromkeys(line.strip() for line in lines if line and not line.startswith("#"))
-    return tuple(found)
+    listed = [line.strip() for line in lines if line and not line.startswith("#")]
+    return tuple(found | dict.fromkeys(listed[::OTHER_WORDS]))
 
 
 @cache
@@ -71,9 +72,9 @@ def ids(texts: Sequence[str]) -> NDArray[np.int64]:
     return np.array([known[text] for text in texts], np.int64)
 
 
-def spelt(texts: Sequence[str]) -> NDArray[np.int64]:
-    """Tokens of words of one length spelt letter by letter: ``(len(texts), letters)``."""
+def spelt(text: str) -> list[int]:
+    """Tokens of a word of lower-case letters."""
     known = vocabulary()
-    return np.array(
-        [[known[CONTINUED * (i > 0) + c] for i, c in enumerate(text)] for text in texts], np.int64
-    )
+    if text in known:
+        return [known[text]]
+    return [known[CONTINUED * (i > 0) + character] for i, character in enumerate(text)]

@@ -21,7 +21,7 @@ from growloop.primitives.templating import FOLDER
 from .test_engine import losses, weights
 
 TEXTS = {number: text for text, number in vocabulary().items()}
-NAMES = ["repeats", "repeats-all", "copying-words", "copying-letters", "recall"]
+NAMES = ["repeats", "copying-words", "copying-letters", "recall"]
 NAMES += [f"assignment-{depth}" for depth in range(5)]
 
 
@@ -62,10 +62,9 @@ def test_every_scored_value_is_that_of_the_name_that_is_asked(name: str) -> None
     assert checked > 12 * GROUP
 
 
-@pytest.mark.parametrize("name", ["repeats", "repeats-all"])
-def test_every_scored_symbol_came_after_the_same_one_before(name: str) -> None:
+def test_every_scored_symbol_came_after_the_same_one_before() -> None:
     for group in range(20):
-        texts, wanted = row(name, group, 3)
+        texts, wanted = row("repeats", group, 3)
         first = min(wanted)
         again = texts[first:]
         starts = [i for i in range(first) if texts[i : i + len(again)] == again]
@@ -131,7 +130,7 @@ def test_the_tokenizer_reads_every_evaluation_prompt(task: str) -> None:
             tokens = tokenizer.encode(item.prompt).tokens
             assert "<unk>" not in tokens
             assert solve(task, item.prompt) == item.target
-            assert len(tokenizer.encode(item.target).ids) == (3 if params == {} else 1)
+            assert tokenizer.decode(tokenizer.encode(item.target).ids) == item.target
 
 
 def stages(*until: float) -> list[Stage]:
