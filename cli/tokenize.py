@@ -15,7 +15,7 @@ from ..primitives.errors import InputError
     "-t",
     default="bytes",
     show_default=True,
-    help="hub id, folder or tokenizer.json; bytes; or bpe:N, trained here",
+    help="hub id, folder or tokenizer.json; bytes; bpe:N, trained here; or symbols",
 )
 @click.option("--field", default="text", show_default=True, help="column with the text")
 @click.option("--split", default="train", show_default=True, help="of a datasets folder or the hub")

@@ -33,7 +33,7 @@ from ..recurrence import Recurrence
 from ..schedule import Schedule
 from . import adapters, optimizers, snapshots
 from .batches import Batch
-from .metrics import Metrics, matrix_peak
+from .metrics import Metrics, flat, matrix_peak, trackers
 from .objective import by_kind, losses
 from .runfile import Event, Run
 from .setup import (
@@ -87,7 +87,7 @@ class Engine:
         from accelerate import Accelerator
 
         self.run, self.out, self.say = run, Path(out), say
-        self.accelerator = Accelerator()
+        self.accelerator = Accelerator(log_with=trackers(run.trackers), project_dir=str(out))
         processes = self.accelerator.num_processes
         if run.data.batch_size % processes:
             raise ModelError(
@@ -172,8 +172,10 @@ class Engine:
         last = self.run.steps if until is None else min(until, self.run.steps)
         main = self.accelerator.is_main_process
         metrics = Metrics(self.out, self.step, main, matrix_peak(self._device, self._dtype))
+        if self.run.trackers:
+            self.accelerator.init_trackers(self.run.name, flat(self.run.model_dump(mode="json")))
         saved = self.step
-        with _interruptible(self):
+        with _interruptible(self), _enough_memory(self):
             while self.step < last and not self.stop and not self._hopeless:
                 self._events()
                 loss, norm = self._one_step()
@@ -185,11 +187,13 @@ class Engine:
                     )
                 if self._log(metrics, loss, norm):
                     watch(self.step, metrics.newest)
+                    self.accelerator.log(metrics.newest, step=self.step)
                 if self._due():
                     self.save()
                     saved = self.step
             if saved != self.step and self.step > 0:
                 self.save()
+        self.accelerator.end_training()
         best = self.best["step"]
         return Outcome(
             self.step,
@@ -430,6 +434,22 @@ def _interruptible(engine: Engine) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _enough_memory(engine: Engine) -> Iterator[None]:
+    """Say what to lower where the memory does not suffice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        full = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not full and "can't allocate memory" not in str(error):
+            raise
+        raise ModelError(
+            f"out of memory in step {engine.step}, with {engine.micro} sequences of up to "
+            f"{engine.run.data.seq_len} tokens a forward pass: lower micro_batch_size or "
+            "data.seq_len, or set gradient_checkpointing: true; the last checkpoint stays"
+        ) from error
 
 
 def _packed(state: Tensor) -> str:

@@ -7,7 +7,8 @@ and questions are random words, signs and line ends are random. No evaluation te
 them, and a model that reads these has to look at the structure.
 
 - ``repeats``: random letters and numbers, then a part of them again, each a target.
-- ``copying-words``, ``copying-letters``: words, a part of them again, some signs, the next word.
+- ``copying-words``, ``copying-letters``: words, then a few times a part of them again, some signs,
+  and the next word.
 - ``recall``: many names and values, then many of the names again, with their values as targets.
 - ``assignment-D``: chains of aliases of depth up to D; a few names are asked, of different chains,
   so that neither repeats nor elimination give an answer away.
@@ -18,7 +19,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from itertools import chain
 from string import ascii_lowercase
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +34,12 @@ from .symbols import CONTINUED, ids, spelt, words
 
 Tokens = NDArray[np.int64]
 Rows = tuple[Tokens, Tokens]
+Choice = TypeVar("Choice")
 GROUP = 8  # rows of one surface form
 SIGNS = list("=:-.,;>?|~#*")
 PAIRS = (4, 12)  # of recall, from and to
 QUESTIONS = 16  # of recall
+SEGMENTS = 3  # of copying
 QUESTIONS_ASKED = 4  # of assignment
 NAMES, VALUES = 25, 25  # names of one letter, one of 26 left over; values as in the evaluation
 DEEPEST = NAMES // 3 - 1
@@ -53,7 +58,7 @@ class Dice:
     def between(self, low: int, high: int) -> int:
         return low + self.below(high - low + 1)
 
-    def one(self, choices: Sequence[str]) -> str:
+    def one(self, choices: Sequence[Choice]) -> Choice:
         return choices[self.below(len(choices))]
 
     def several(self, choices: Sequence[str], low: int, high: int) -> list[str]:
@@ -101,26 +106,32 @@ def repeats(seed: int, group: int) -> Rows:
 
 
 def copying(kind: str, seed: int, group: int) -> Rows:
-    """Words, a part of them again, and the next word, after some signs."""
+    """Words, then a few times a part of them again, some signs, and the next word."""
     dice = Dice("copying", kind, seed, group)
     count = dice.between(4, 10)
-    items = _items(Copying(kind, count, dice.between(1, count - 1)), seed, group)
-    spelling = _spelling(kind)
-    before, signs = _heading(dice), dice.several(["____", *SIGNS], 0, 4)
-    answers = items.content.choices[items.content.answer, np.arange(GROUP)]
-    tokens, scored = [], []
+    length = dice.between(1, count // 2 + 1)
+    items = _items(Copying(kind, count, length), seed, group)
+    spelling, columns = _spelling(kind), [items.slots[f"word {i}"].codes for i in range(count)]
+    before, signs = _heading(dice), ids(dice.several(["____", *SIGNS], 0, 4)).tolist()
+    end = ids(dice.one([["\n"], [","], [";", "\n"]])).tolist()
+    # all different: a segment that came before gives its answer away
+    segments = falling(count - length, min(SEGMENTS, count - length))
+    starts = distinct(_draws("segments", seed, group, segments), count - length)
+    tokens: list[list[int]] = []
+    scored: list[list[bool]] = []
     for row in range(GROUP):
-        words = [spelling[column.codes[row]] for column in items.slots.values()]
-        again = sum(map(len, words[:count])) + len(words[count])  # but the first, which is free
-        text = [token for word in words for token in word]
-        answer = spelling[answers[row]]
-        tokens.append([*ids(before).tolist(), *text, *ids(signs).tolist(), *answer])
-        scored.append(
-            [False] * (len(before) + again)
-            + [True] * (len(text) - again)
-            + [False] * len(signs)
-            + [True] * len(answer)
-        )
+        words = [spelling[codes[row]] for codes in columns]
+        text = [*ids(before).tolist(), *chain(*words), *end]
+        marks = [False] * len(text)
+        for start in starts[:, row].tolist():
+            segment = list(chain(*words[start : start + length]))
+            answer = words[start + length]
+            text += [*segment, *signs, *answer, *end]
+            free = len(words[start])  # where a segment begins, nothing tells
+            marks += [False] * free + [True] * (len(segment) - free) + [False] * len(signs)
+            marks += [True] * len(answer) + [False] * len(end)
+        tokens.append(text)
+        scored.append(marks)
     return _padded(tokens, scored)
 
 
@@ -162,12 +173,12 @@ def assignment(deepest: int, seed: int, group: int) -> Rows:
     after = [*dice.several([*words()[:40], *SIGNS, "\n"], 0, 6), dice.one([*SIGNS, "____"])]
     asked = min(QUESTIONS_ASKED, chains - 2)
     picks = distinct(_draws("asked", seed, group, falling(chains, asked)), chains)
-    chain, value = _resolved(left, right, chains)
+    own, value = _resolved(left, right, chains)
     rows = np.arange(GROUP)
     for question in range(asked):
         layer = depth if question == 0 else dice.below(depth + 1)
         lines = slice(layer * chains, (layer + 1) * chains)
-        place = (chain[lines] == picks[question]).argmax(axis=0) + layer * chains
+        place = (own[lines] == picks[question]).argmax(axis=0) + layer * chains
         page.literal(before)
         page.column(left[place, rows])
         page.literal(after)

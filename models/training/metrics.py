@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
+from ..errors import ModelError, unknown
 from .shards import write_whole
 
 
@@ -54,12 +57,52 @@ class Metrics:
             values["tokens_per_second"] = round(tokens / seconds, 1)
             values["mfu"] = round(flops / seconds / self.peak, 4)
         self.last = here
-        if torch.cuda.is_available():
-            values["memory"] = torch.cuda.max_memory_allocated()
+        values["memory"] = _memory()
         self.newest = {"step": step, **{k: v for k, v in values.items() if v is not None}}
         if self.main:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(self.newest) + "\n")
+
+
+def _memory() -> int:
+    """Bytes: the most that was allocated on the GPU, or what the process holds now."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return int(psutil.Process().memory_info().rss)
+
+
+def trackers(names: Sequence[str]) -> list[str] | None:
+    """Names of trackers as Accelerate takes them.
+
+    Raises:
+        ModelError: a tracker that Accelerate does not know, or that is not installed.
+    """
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    known = sorted(LOGGER_TYPE_TO_CLASS)
+    available = {str(getattr(found, "value", found)) for found in get_available_trackers()}
+    for name in names:
+        if name not in known:
+            raise unknown("tracker", name, known)
+        if name not in available:
+            raise ModelError(f"the tracker {name} is not installed: pip install {name}")
+    return list(names) or None
+
+
+def flat(fields: dict[str, Any], before: str = "") -> dict[str, int | float | str | bool]:
+    """Nested fields as trackers take them: ``optimizer.lr`` and the like.
+
+    >>> flat({"steps": 3, "optimizer": {"lr": 0.1, "betas": [0.9, 0.95]}})
+    {'steps': 3, 'optimizer.lr': 0.1, 'optimizer.betas': '[0.9, 0.95]'}
+    """
+    found: dict[str, int | float | str | bool] = {}
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{before}{name}.")
+        else:
+            plain = isinstance(value, (int, float, str, bool))
+            found[before + name] = value if plain else str(value)
+    return found
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, size: int = 1024) -> float:

@@ -189,17 +189,17 @@ def recipe(name: str) -> dict[str, Any]:
 
 def _lessons(name: str, model: str) -> dict[str, Any]:
     """A small model and a curriculum, each stage until its first lesson is learned."""
-    copying = {"copying-words": 0.05, "copying-letters": 0.1}
+    copying = {"copying-words": 0.1, "copying-letters": 0.1}
     stages: list[tuple[dict[str, float], float]] = [
         ({"repeats": 1.0}, 0.25),
         ({"recall": 0.7, "repeats": 0.1, "copying-words": 0.1, "copying-letters": 0.1}, 0.15),
-        ({"assignment-1": 0.65, "assignment-0": 0.1, "recall": 0.1} | copying, 0.5),
-        ({"assignment-2": 0.65, "assignment-1": 0.1, "recall": 0.1} | copying, 0.5),
-        ({"assignment-3": 0.55, "assignment-2": 0.2, "recall": 0.1} | copying, 0.0),
+        ({"assignment-1": 0.6, "assignment-0": 0.1, "recall": 0.1} | copying, 0.5),
+        ({"assignment-2": 0.6, "assignment-1": 0.1, "recall": 0.1} | copying, 0.5),
+        ({"assignment-3": 0.5, "assignment-2": 0.2, "recall": 0.1} | copying, 0.0),
     ]
     fields: dict[str, Any] = {
         "name": name,
-        "steps": 4000,
+        "steps": 3500,
         "precision": "fp32",
         "micro_batch_size": 32,
         "model": {"preset": "lessons"} | _depth(model, 6),
@@ -208,7 +208,7 @@ def _lessons(name: str, model: str) -> dict[str, Any]:
             "seq_len": 320,
             "batch_size": 64,
         },
-        "optimizer": {"name": "muon", "lr": 3e-3, "muon_lr": 0.02, "warmup": 50, "cooldown": 800},
+        "optimizer": {"name": "muon", "lr": 3e-3, "muon_lr": 0.02, "warmup": 50, "cooldown": 700},
     }
     if (operator := model.lower()) in ("midas", "lidas"):
         fields["growth"] = {"operator": operator, "block_size": 2, "alpha": 1.0}
@@ -245,7 +245,8 @@ def recipe_text(name: str) -> str:
     fields = recipe(name)
     if name in LESSONS:
         head = f"# {RECIPES[name]}: docs/lessons.md\n"
-        return head + yaml.safe_dump(fields, sort_keys=False, width=100, default_flow_style=None)
+        body: str = yaml.safe_dump(fields, sort_keys=False, width=100, default_flow_style=None)
+        return head + body
     size, row, _ = ROWS[name]
     lines = [f"# {row}", "# Values are of the paper, of SmolLM-v1's recipe for this size, or ours."]
     if size.laptop:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import ModelError, whole
 from .shards import INDEX, Shard, Shards, finished_shard, write_index, write_shard, write_whole
+from .symbols import symbol_tokenizer
 
 JOB = "job.json"
 TOKENIZER = "tokenizer.json"
@@ -42,10 +43,12 @@ def load_tokenizer(name: str) -> Any:
 
 
 def choose_tokenizer(name: str, documents: Callable[[], Iterable[str]], out: str | Path) -> Any:
-    """A tokenizer by name: ``bytes``, ``bpe:N`` trained on the documents, or an existing one.
+    """A tokenizer: ``bytes``, ``bpe:N`` trained on the documents, ``symbols``, or one that exists.
 
     One that was made for the same, unfinished shards is taken again.
     """
+    if name == "symbols":
+        return symbol_tokenizer()
     kind, _, size = name.partition(":")
     if kind not in ("bytes", "bpe"):
         return load_tokenizer(name)

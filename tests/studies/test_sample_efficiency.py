@@ -106,7 +106,7 @@ def test_fine_tuning_on_a_file_gives_a_checkpoint_a_seed(
     folders = capsys.readouterr().out.split()
     assert [Path(folder).parent.name for folder in folders] == ["seed-0", "seed-1"]
     config = json.loads((Path(folders[0]) / "config.json").read_text())
-    assert config["num_hidden_layers"] == 6
+    assert config["num_hidden_layers"] == 5
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import random
@@ -320,6 +321,39 @@ def test_bad_runs_are_refused_before_they_start(
     with pytest.raises(ModelError, match=message):
         Engine(parse(fields(shards, **changes)), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_memory_that_does_not_suffice_is_a_sentence_about_what_to_lower(
+    shards: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    engine = Engine(parse(fields(shards)), tmp_path)
+    engine.train(2)
+    for error in (
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    ):
+        failing = functools.partial(_raise, error)
+        monkeypatch.setattr(Engine, "_losses", failing)
+        with pytest.raises(ModelError, match=r"memory in step 2, with 2 sequences .* lower micro"):
+            engine.train()
+    monkeypatch.setattr(Engine, "_losses", functools.partial(_raise, RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        engine.train()
+
+
+def _raise(error: Exception, *_: Any) -> None:
+    raise error
+
+
+def test_trackers_get_what_the_metrics_hold(shards: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    run = fields(shards, trackers=["tensorboard"], steps=16, events=[], log_every=4)
+    trained(run, tmp_path)
+    content = b"".join(path.read_bytes() for path in (tmp_path / "tiny").rglob("*tfevents*"))
+    assert all(name in content for name in (b"loss", b"grad_norm", b"tokens_per_second"))
+    for name, message in [("tensorbaord", "did you mean 'tensorboard'"), ("wandb", "pip install")]:
+        with pytest.raises(ModelError, match=message):
+            Engine(parse(fields(shards, trackers=[name])), tmp_path / "other")
 
 
 def test_the_learning_rate_warms_up_stays_and_cools_down() -> None:

@@ -16,12 +16,13 @@ from growloop.models import ModelError, Schedule
 from growloop.models.training import runfile
 from growloop.models.training.engine import Engine
 from growloop.models.training.plan import plan
-from growloop.models.training.recipes import RECIPES, recipe, recipe_text
+from growloop.models.training.recipes import LESSONS, RECIPES, recipe, recipe_text
 from growloop.models.training.tokenization import byte_tokenizer, tokenize
 
 DOCS = Path(__file__).parents[3] / "docs" / "recipes.md"
-FULL = [name for name in RECIPES if not name.startswith("laptop")]
-LAPTOP = [name for name in RECIPES if name.startswith("laptop")]
+TABLES = [name for name in RECIPES if name not in LESSONS]
+FULL = [name for name in TABLES if not name.startswith("laptop")]
+LAPTOP = [name for name in TABLES if name.startswith("laptop")]
 
 # recipe: unique layers, layers run in the end, description; from the tables of the paper
 TABLES_1_AND_3 = {
@@ -72,7 +73,7 @@ def twin(name: str) -> str:
 def plans() -> dict[str, dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch:  # how fast this machine is does not matter
         patch.setattr("growloop.models.training.plan.matrix_peak", lambda *_: 1e12)
-        return {name: plan(runfile.parse(recipe(name))) for name in RECIPES}
+        return {name: plan(runfile.parse(recipe(name))) for name in TABLES}
 
 
 def ends(found: dict[str, Any]) -> list[int]:
@@ -87,7 +88,7 @@ def test_every_row_of_the_tables_has_a_recipe_and_a_twin() -> None:
     assert len(LAPTOP) == len(FULL)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", TABLES)
 def test_the_text_holds_the_fields_and_its_row(name: str) -> None:
     text = recipe_text(name)
     assert yaml.safe_load(text) == recipe(name)
@@ -133,7 +134,7 @@ def test_stages_end_where_prop_1_says(operator: str, plans: dict[str, dict[str, 
     ]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", TABLES)
 def test_shares_sum_to_1_and_only_the_math_of_a_cooldown_changes(name: str) -> None:
     fields = recipe(name)
     before = fields["data"]["mixture"]
@@ -216,6 +217,17 @@ def test_laptop_twins_train(name: str, shards: Path, tmp_path: Path) -> None:
     config = engine.model.config
     assert getattr(config, "num_unique_layers", config.num_hidden_layers) == unique // 2
     assert getattr(config, "effective_depth", config.num_hidden_layers) == effective // 2
+
+
+def test_the_models_of_lessons_differ_in_their_layers_alone() -> None:
+    fields = [recipe(name) for name in LESSONS]
+    for name, found in zip(LESSONS, fields, strict=True):
+        assert yaml.safe_load(recipe_text(name)) == found
+        last = plan(runfile.parse(found))["stages"][-1]
+        assert Schedule.parse(last["schedule"]).effective_depth == 6
+        for own in ("name", "model", "growth"):
+            found.pop(own, None)
+    assert all(found == fields[0] for found in fields)
 
 
 def test_a_variant_goes_on_from_the_checkpoint_of_its_base(shards: Path, tmp_path: Path) -> None:
