@@ -33,6 +33,7 @@ from ..recurrence import Recurrence
 from ..schedule import Schedule
 from . import adapters, optimizers, snapshots
 from .batches import Batch
+from .examples import Examples
 from .metrics import Metrics, flat, matrix_peak, trackers
 from .objective import by_kind, losses
 from .runfile import Event, Run
@@ -41,6 +42,7 @@ from .setup import (
     final_depth,
     first_model,
     held_out,
+    keeps_apart,
     saved_tokenizer,
     source_of,
 )
@@ -97,7 +99,6 @@ class Engine:
         # rows of examples are full: one at a time needs no padding
         self.micro = run.micro_batch_size or (1 if run.data.examples else share)
         self.source = source_of(run)
-        self.held_out = held_out(run, self.source)
         self.best: dict[str, Any] = {"step": None, "loss": None, "since": 0}
         self.tokenizer = saved_tokenizer(self.source)
         self.stop = False
@@ -111,6 +112,11 @@ class Engine:
             self._begin()
         else:
             self._resume(found[1], force)
+        if isinstance(self.source, Examples) and self.source.pack:
+            self.source.pack = keeps_apart(self.model, self.source)
+            if not self.source.pack:
+                say("this model would let examples of a row see each other: one a row")
+        self.held_out = held_out(run, self.source)
         self._prepare()
 
     def _begin(self) -> None:

@@ -110,6 +110,12 @@ class Examples:
         rows = self._rows(self.examples)
         return self._batch(rows, len(rows), _targets(self.examples))
 
+    def pair(self) -> tuple[Batch, Batch]:
+        """Two examples in one row, and in one each; their targets in the same order."""
+        two = sorted(self.examples, key=lambda e: len(e.tokens))[:2]
+        count = _targets(two)
+        return self._batch([two], 1, count), self._batch([[e] for e in two], len(two), count)
+
     def _rows(self, examples: Sequence[Example]) -> list[list[Example]]:
         """Examples by row: first fit, the longest first."""
         rows: list[list[Example]] = []
@@ -141,7 +147,7 @@ class Examples:
             positions[i, stop:] = np.arange(length - stop)
         for i in range(len(rows), count):
             positions[i] = np.arange(length)
-        return Batch(tokens, wanted, targets, positions)
+        return Batch(tokens, wanted, targets, positions if self.pack else None)
 
     def learned(self, step: int, losses: dict[str, float]) -> str | None:
         """Nothing depends on what was learned."""

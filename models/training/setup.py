@@ -18,6 +18,7 @@ from .batches import Batch, Source
 from .curriculum import Curriculum
 from .examples import Examples, read_examples
 from .mixture import Mixture, Phase
+from .objective import losses
 from .runfile import Run
 from .shards import Shards
 
@@ -81,7 +82,9 @@ def held_out(run: Run, source: Source) -> list[Batch]:
     if path is None:
         return []
     if isinstance(source, Examples):
-        return _examples(run, path, source.saved).all().parts(run.micro_batch_size or 1)
+        examples = _examples(run, path, source.saved)
+        examples.pack = source.pack
+        return examples.all().parts(run.micro_batch_size or 1)
     shards, length = Shards(path), run.data.seq_len
     if shards.vocabulary > source.vocabulary:
         raise ModelError(f"the validation shards {path} were made with another tokenizer")
@@ -94,6 +97,23 @@ def _examples(run: Run, path: str, tokenizer: Any) -> Examples:
     data = run.data
     pairs = read_examples(path)
     return Examples(pairs, tokenizer, data.batch_size, data.seq_len, run.seed, data.pack)
+
+
+@torch.no_grad()
+def keeps_apart(model: PreTrainedModel, source: Examples) -> bool:
+    """Whether two examples of one row have the losses they have alone.
+
+    Architectures whose masks or states do not follow positions would let them see each other.
+    """
+    training = model.training
+    model.eval()
+    try:
+        a, b = (losses(model, batch, model.device, half=False) for batch in source.pair())
+    except TypeError:  # knows no positions
+        return False
+    finally:
+        model.train(training)
+    return bool(torch.allclose(a, b, rtol=1e-3, atol=1e-3))
 
 
 def saved_tokenizer(source: Source) -> Any:

@@ -115,6 +115,31 @@ def test_examples_of_a_row_do_not_see_each_other(schedule: str | None) -> None:
     torch.testing.assert_close(found[0].sort()[0], found[1].sort()[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["positions are ignored", "positions are unknown"])
+def test_a_model_that_would_mix_examples_gets_one_a_row(
+    base: Path, tmp_path: Path, monkeypatch: Any, kind: str
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    original = LlamaForCausalLM.forward
+
+    def deaf(self: Any, input_ids: Any, position_ids: Any = None, **rest: Any) -> Any:
+        return original(self, input_ids, **rest)
+
+    def ignorant(self: Any, input_ids: Any, use_cache: bool, logits_to_keep: Any = 0) -> Any:
+        return original(self, input_ids, use_cache=use_cache, logits_to_keep=logits_to_keep)
+
+    forward = deaf if kind == "positions are ignored" else ignorant
+    monkeypatch.setattr(LlamaForCausalLM, "forward", forward)
+    said: list[str] = []
+    engine = Engine(parse(fields(base, tmp_path)), tmp_path / "out", said.append)
+    assert "see each other" in said[0]
+    assert isinstance(engine.source, Examples)
+    assert len(engine.source.batch(0).tokens) == 6
+    assert sum(len(batch.tokens) for batch in engine.held_out) == 20
+    engine.train(2)
+
+
 def test_the_head_where_there_are_targets_gives_the_same_losses() -> None:
     model = build("tiny", vocab_size=257).eval()
     tokens = np.random.default_rng(0).integers(0, 257, (3, 20))
