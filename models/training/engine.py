@@ -12,6 +12,7 @@ import contextlib
 import json
 import math
 import platform
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from .batches import Batch
 from .examples import Examples
 from .metrics import Metrics, flat, matrix_peak, trackers
 from .objective import by_kind, losses
-from .runfile import Event, Run
+from .runfile import Evaluation, Event, Run
 from .setup import (
     check_vocabulary,
     final_depth,
@@ -51,6 +52,7 @@ ADAPTERS = "adapters.safetensors"
 
 Report = Callable[[str], object]
 Watch = Callable[[int, dict[str, Any]], object]
+Evaluate = Callable[[Path, Evaluation], dict[str, float]]
 
 
 @dataclass
@@ -78,16 +80,25 @@ class Engine:
         out: folder of the run; checkpoints and ``metrics.jsonl`` go there.
         say: told of whatever is worth a line.
         force: go on although the run file is not the one the run was begun with.
+        evaluate: scores the checkpoint in a folder: accuracy by task. Events may ask for it.
 
     Raises:
         ModelError: anything that keeps the run from starting.
     """
 
     def __init__(
-        self, run: Run, out: str | Path, say: Report = lambda text: None, force: bool = False
+        self,
+        run: Run,
+        out: str | Path,
+        say: Report = lambda text: None,
+        force: bool = False,
+        evaluate: Evaluate | None = None,
     ) -> None:
         from accelerate import Accelerator
 
+        if evaluate is None and any(event.evaluate for event in run.events):
+            raise ModelError("the run evaluates tasks: Engine needs evaluate=")
+        self.evaluate = evaluate
         self.run, self.out, self.say = run, Path(out), say
         self.accelerator = Accelerator(log_with=trackers(run.trackers), project_dir=str(out))
         processes = self.accelerator.num_processes
@@ -232,9 +243,9 @@ class Engine:
             with accelerator.no_sync(self.wrapped) if not synced else contextlib.nullcontext():
                 found = self._losses(part)
                 loss = found.sum() / batch.count
-                if run.regulariser:
+                if weight := run.regulariser_at(self.step):
                     alike = block_cosine(self.model, run.regulariser_block)
-                    loss = loss - run.regulariser * alike / (len(parts) * processes)
+                    loss = loss - weight * alike / (len(parts) * processes)
                 # gradients of processes are averaged: what they have to be is added
                 accelerator.backward(loss * processes)
             sums[0, 0] += loss.detach()
@@ -328,6 +339,29 @@ class Engine:
     def _unwrap(self) -> None:
         self.model = self.accelerator.unwrap_model(self.wrapped)
 
+    def _evaluated(self) -> dict[str, float]:
+        """Accuracy on the tasks of this step's events.
+
+        Measured before the checkpoint is written: a run that is killed meanwhile does it again.
+        """
+        found: dict[str, float] = {}
+        wanted = [e.evaluate for e in self.run.events if e.evaluate and e.step == self.step]
+        if not wanted or self.evaluate is None:
+            return found
+        folder = self.out / ".evaluated"
+        if self.accelerator.is_main_process:
+            shutil.rmtree(folder, ignore_errors=True)
+            self._save_model(folder)
+        self.accelerator.wait_for_everyone()
+        with torch.random.fork_rng():  # harnesses seed the global generator
+            for evaluation in wanted:
+                accuracy = self.evaluate(folder, evaluation)
+                found |= {f"accuracy/{task}": value for task, value in accuracy.items()}
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            shutil.rmtree(folder, ignore_errors=True)
+        return found
+
     def _due(self) -> bool:
         every = self.step % self.run.checkpoints.every == 0
         return every or self._milestone() or self._kept == self.step
@@ -339,8 +373,9 @@ class Engine:
         return self.best["step"] if wanted else None
 
     def _milestone(self) -> bool:
-        return any(event.checkpoint and event.step == self.step for event in self.run.events) or (
-            self.step == self.run.steps
+        return self.step == self.run.steps or any(
+            (event.checkpoint or event.evaluate) and event.step == self.step
+            for event in self.run.events
         )
 
     def save(self) -> None:
@@ -352,8 +387,9 @@ class Engine:
             snapshots.write(self.out, self.step, self._fill, keep, milestone, self._kept)
         self.accelerator.wait_for_everyone()
 
-    def _fill(self, folder: Path) -> None:
+    def _save_model(self, folder: Path) -> None:
         model = self.accelerator.unwrap_model(self.wrapped)
+        folder.mkdir(parents=True, exist_ok=True)
         if adapted := adapters.tensors(model):
             save_file(adapted, folder / ADAPTERS)
             model.save_pretrained(folder, state_dict=adapters.merged(model))
@@ -361,6 +397,9 @@ class Engine:
             model.save_pretrained(folder)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
+
+    def _fill(self, folder: Path) -> None:
+        self._save_model(folder)
         states = []
         for i, optimizer in enumerate(self.optimizers):
             tensors, rest = optimizers.state(optimizer)
@@ -369,7 +408,7 @@ class Engine:
                 folder / f"optimizer-{i}.safetensors",
             )
             states.append(rest)
-        depth = len(find_decoder(model).unique)
+        depth = len(find_decoder(self.model).unique)
         content = {
             "step": self.step,
             "tokens": self.tokens,
@@ -387,9 +426,10 @@ class Engine:
     def _log(self, metrics: Metrics, loss: float, norm: float) -> bool:
         logged = self.step % self.run.log_every == 0 or self.step == self.run.steps
         held_out = self._validated()
+        accuracy = self._evaluated()
         metrics.step(
             self.step,
-            logged or held_out is not None,
+            logged or held_out is not None or bool(accuracy),
             loss=loss,
             held_out=held_out,
             grad_norm=norm,
@@ -398,6 +438,7 @@ class Engine:
             flops=self.flops,
             layers=len(find_decoder(self.model).unique),
             **{f"loss/{name}": value for name, value in self.losses.items()},
+            **accuracy,
         )
         return logged
 

@@ -170,6 +170,20 @@ class Growth(_Part):
         return found
 
 
+class Evaluation(_Part):
+    """Tasks to score the model on.
+
+    Args:
+        tasks: as ``growloop eval --tasks`` takes them.
+        shots: examples before each question; by default the task's.
+        limit: questions a task; all if None.
+    """
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    shots: int | None = Field(None, ge=0)
+    limit: int | None = Field(None, ge=1)
+
+
 class Event(_Part):
     """Something that happens before a step.
 
@@ -180,6 +194,8 @@ class Event(_Part):
         repeat: repeat a block ``start:stop`` of the schedule, ``times`` more often (retrofit).
         recurrence: what happens between loops from now on.
         grow: an operator with its default options, or a list of source layers.
+        regulariser: weight of the looping regulariser from now on.
+        evaluate: score the model; the metrics get ``accuracy/TASK``.
         checkpoint: keep a checkpoint for good.
     """
 
@@ -190,7 +206,15 @@ class Event(_Part):
     times: int = Field(1, ge=1)
     recurrence: dict[str, Any] | None = None
     grow: str | None = None
+    regulariser: float | None = Field(None, ge=0)
+    evaluate: Evaluation | None = None
     checkpoint: bool = False
+
+    @property
+    def after(self) -> bool:
+        """Whether it looks at what was trained, so that it may come after the last step."""
+        changes = self.model_dump(exclude={"step", "times", "evaluate", "checkpoint"})
+        return not any(value is not None for value in changes.values())
 
 
 class Checkpoints(_Part):
@@ -256,13 +280,19 @@ class Run(_Part):
         if self.model.lora and (self.growth or self.events or self.model.path is None):
             raise ValueError("model.lora is for fine-tuning model.path, without growth or events")
         for event in self.events:
-            if event.step >= self.steps:
+            if event.step >= self.steps + event.after:
                 raise ValueError(f"an event at step {event.step} never comes: {self.steps} steps")
         if self.growth is not None and self.growth.operator not in OPERATORS:
             near = get_close_matches(self.growth.operator, OPERATORS, n=1)
             hint = f" did you mean {near[0]}?" if near else ""
             raise ValueError(f"unknown growth operator '{self.growth.operator}':{hint}")
         return self
+
+    def regulariser_at(self, step: int) -> float:
+        """Weight of the looping regulariser at a step."""
+        found = [(e.step, e.regulariser) for e in self.events if e.regulariser is not None]
+        past = [weight for begun, weight in sorted(found) if begun <= step]
+        return past[-1] if past else self.regulariser
 
     def hash(self) -> str:
         """What tells two runs apart."""

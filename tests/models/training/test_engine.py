@@ -305,6 +305,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         ({"steps": 0}, "steps: Input should be greater"),
         ({"optimizer": {"warmup": 30, "cooldown": 30}}, "take more than the 40 steps"),
         ({"events": [{"step": 99, "checkpoint": True}]}, "never comes"),
+        ({"events": [{"step": STEPS, "regulariser": 1.0}]}, "never comes"),
+        ({"events": [{"step": 2, "evaluate": {"tasks": []}}]}, "at least 1 item"),
         ({"growth": {"operator": "lidsa"}}, "did you mean lidas"),
         ({"growth": {"block_size": 4}}, "does not reach 6 layers from 4"),
         ({"model": {"preset": "tiny", "path": "x"}}, "preset or path"),
@@ -321,6 +323,40 @@ def test_bad_runs_are_refused_before_they_start(
     with pytest.raises(ModelError, match=message):
         Engine(parse(fields(shards, **changes)), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_events_may_grow_regularise_and_evaluate(shards: Path, tmp_path: Path) -> None:
+    events = [
+        {"step": 4, "grow": "0,1,1,2,3"},
+        {"step": 6, "regulariser": 5.0},
+        {"step": 9, "regulariser": 0.0},
+        {"step": 8, "evaluate": {"tasks": ["any"], "limit": 3}},
+        {"step": 16, "evaluate": {"tasks": ["any", "other"]}},
+    ]
+    model = {"preset": "tiny", "options": {"vocab_size": 257}}
+    run = parse(
+        fields(shards, events=events, steps=16, growth=None, model=model, regulariser_block=1)
+    )
+    seen: list[tuple[str, int | None]] = []
+
+    def evaluate(folder: Path, wanted: Any) -> dict[str, float]:
+        torch.manual_seed(1)
+        seen.append((",".join(wanted.tasks), load(str(folder)).config.num_hidden_layers))
+        return dict.fromkeys(wanted.tasks, 0.5)
+
+    with pytest.raises(ModelError, match="evaluate="):
+        Engine(run, tmp_path / "a")
+    first = Engine(run, tmp_path / "a", evaluate=evaluate).train()
+    for until in (5, 8, 11, None):
+        second = Engine(run, tmp_path / "b", evaluate=evaluate).train(until)
+    assert weights(first.folder) == weights(second.folder)
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert seen == [("any", 5), ("any,other", 5)] * 2
+    assert [run.regulariser_at(step) for step in (5, 6, 8, 9)] == [0.0, 5.0, 5.0, 0.0]
+    rows = [json.loads(x) for x in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows if "accuracy/any" in r] == [8, 16]
+    assert [r["layers"] for r in rows] == [4] * 4 + [5] * 12
+    assert rows[6]["loss"] < rows[5]["loss"] + 1
 
 
 def test_memory_that_does_not_suffice_is_a_sentence_about_what_to_lower(
