@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from .. import checkpoints
@@ -35,6 +36,7 @@ from ..schedule import Schedule
 from . import adapters, optimizers, snapshots
 from .batches import Batch
 from .examples import Examples
+from .memory import keep_freed_memory
 from .metrics import Metrics, flat, matrix_peak, trackers
 from .objective import by_kind, losses
 from .runfile import Evaluation, Event, Run
@@ -48,6 +50,7 @@ from .setup import (
     source_of,
 )
 
+SHORT = 128  # tokens
 ADAPTERS = "adapters.safetensors"
 
 Report = Callable[[str], object]
@@ -166,6 +169,8 @@ class Engine:
             enable = newer or self.model.gradient_checkpointing_enable
             enable({"use_reentrant": False})
         self.model.train()
+        if self._device.type == "cpu":
+            keep_freed_memory()
         prepared = self.accelerator.prepare(self.model, *self.optimizers)
         self.wrapped, self.prepared = prepared[0], list(prepared[1:])
         self.forward = torch.compile(self.wrapped) if self.run.compile else self.wrapped
@@ -236,20 +241,23 @@ class Engine:
         # the loss of all rows (and nothing); of each kind, and how many targets it has
         sums = torch.zeros(1 + len(self.source.kinds), 2, device=self._device)
         runner = getattr(self.model, "runner", None)
-        for i, part in enumerate(parts):
-            if runner is not None:
-                runner.training_step = self.step
-            synced = i == len(parts) - 1
-            with accelerator.no_sync(self.wrapped) if not synced else contextlib.nullcontext():
-                found = self._losses(part)
-                loss = found.sum() / batch.count
-                if weight := run.regulariser_at(self.step):
-                    alike = block_cosine(self.model, run.regulariser_block)
-                    loss = loss - weight * alike / (len(parts) * processes)
-                # gradients of processes are averaged: what they have to be is added
-                accelerator.backward(loss * processes)
-            sums[0, 0] += loss.detach()
-            sums[1:] += by_kind(found.detach(), part, len(self.source.kinds))
+        # weights cast to bfloat16 are kept as long as the outermost autocast: cast once a step
+        with self._autocast(), self._attention():
+            for i, part in enumerate(parts):
+                if runner is not None:
+                    runner.training_step = self.step
+                synced = i == len(parts) - 1
+                with accelerator.no_sync(self.wrapped) if not synced else contextlib.nullcontext():
+                    found = self._losses(part)
+                    loss = found.sum() / batch.count
+                    if weight := run.regulariser_at(self.step):
+                        alike = block_cosine(self.model, run.regulariser_block)
+                        loss = loss - weight * alike / (len(parts) * processes)
+                    with torch.autocast(self._device.type, enabled=False):
+                        # gradients of processes are averaged: what they have to be is added
+                        accelerator.backward(loss * processes)
+                sums[0, 0] += loss.detach()
+                sums[1:] += by_kind(found.detach(), part, len(self.source.kinds))
         self.tokens += batch.tokens.size * processes
         self.flops += batch.tokens.size * processes * self.flops_per_token
         norm = accelerator.clip_grad_norm_(self.wrapped.parameters(), run.optimizer.clip)
@@ -269,7 +277,18 @@ class Engine:
 
     def _losses(self, batch: Batch) -> Tensor:
         """Cross-entropy of each target of a batch, in nats: ``(targets,)``."""
-        return losses(self.forward, batch, self._device, self.run.precision == "bf16")
+        with self._autocast():
+            return losses(self.forward, batch, self._device)
+
+    def _autocast(self) -> torch.autocast:
+        half = self.run.precision == "bf16"
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=half)
+
+    def _attention(self) -> contextlib.AbstractContextManager[None]:
+        """On the CPU, the fused kernel in bfloat16 is far slower on short sequences."""
+        short = self.run.data.seq_len <= SHORT and self.run.precision == "bf16"
+        plain = short and self._device.type == "cpu"
+        return sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()
 
     @torch.no_grad()
     def validate(self) -> float:

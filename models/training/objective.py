@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .batches import IGNORED, Batch
+from .loss import cross_entropy
 
 SPARSE = 0.5  # share of places with a target below which the head is applied to those alone
 
 
-def losses(forward: Callable[..., Any], batch: Batch, device: torch.device, half: bool) -> Tensor:
+def losses(forward: Callable[..., Any], batch: Batch, device: torch.device) -> Tensor:
     """Cross-entropy of each target of a batch in nats, row by row: ``(targets,)`` float32.
 
     Args:
         forward: a causal LM of Hugging Face that takes ``logits_to_keep``.
-        half: bfloat16 autocast.
     """
     columns = np.flatnonzero((batch.targets != IGNORED).any(axis=0))
     inputs: dict[str, Tensor] = {"input_ids": torch.from_numpy(batch.tokens).to(device)}
@@ -30,12 +30,11 @@ def losses(forward: Callable[..., Any], batch: Batch, device: torch.device, half
         inputs["logits_to_keep"] = torch.from_numpy(columns).to(device)
         targets = targets[:, columns]
     scored = targets.flatten() != IGNORED
-    with torch.autocast(device.type, torch.bfloat16, enabled=half):
-        logits = forward(**inputs, use_cache=False).logits
+    logits = forward(**inputs, use_cache=False).logits
     logits, targets = logits.flatten(0, 1), targets.flatten()
     if not bool(scored.all()):
         logits, targets = logits[scored.to(device)], targets[scored]
-    return nn.functional.cross_entropy(logits.float(), targets.to(device), reduction="none")
+    return cross_entropy(logits, targets.to(device))
 
 
 def by_kind(losses: Tensor, batch: Batch, kinds: int) -> Tensor:

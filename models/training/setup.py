@@ -108,7 +108,7 @@ def keeps_apart(model: PreTrainedModel, source: Examples) -> bool:
     training = model.training
     model.eval()
     try:
-        a, b = (losses(model, batch, model.device, half=False) for batch in source.pair())
+        a, b = (losses(model, batch, model.device) for batch in source.pair())
     except TypeError:  # knows no positions
         return False
     finally:

@@ -111,7 +111,7 @@ def test_examples_of_a_row_do_not_see_each_other(schedule: str | None) -> None:
     alone = Examples(sums(12), tokenizer(), 12, 64, pack=False).all()
     assert len(packed.tokens) < len(alone.tokens) == 12
     with torch.no_grad():
-        found = [losses(model, batch, CPU, half=False) for batch in (packed, alone)]
+        found = [losses(model, batch, CPU) for batch in (packed, alone)]
     torch.testing.assert_close(found[0].sort()[0], found[1].sort()[0], rtol=1e-5, atol=1e-5)
 
 
@@ -146,7 +146,7 @@ def test_the_head_where_there_are_targets_gives_the_same_losses() -> None:
     targets = np.full_like(tokens, IGNORED)
     targets[0, 4] = targets[1, 9] = targets[1, 12] = 7
     with torch.no_grad():
-        few = losses(model, Batch(tokens, targets, 3), CPU, half=False)
+        few = losses(model, Batch(tokens, targets, 3), CPU)
         logits = model(torch.from_numpy(tokens)).logits
     wanted = torch.stack([-logits[r, c].log_softmax(0)[7] for r, c in [(0, 4), (1, 9), (1, 12)]])
     torch.testing.assert_close(few, wanted)
