@@ -16,9 +16,10 @@ from ..recurrence import Recurrence
 from ..schedule import Schedule
 from .metrics import matrix_peak
 from .runfile import Run
-from .setup import final_depth, first_model
+from .setup import final_depth, first_model, source_of
 
 UTILISATION = 0.4
+SAMPLE = 8  # steps looked at for the number of tokens
 
 
 def plan(run: Run) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def plan(run: Run) -> dict[str, Any]:
     depth = final_depth(run, len(find_decoder(model).unique))
     growth = dict(run.growth_steps(depth))
     changes = sorted({0, run.steps, *growth, *(event.step for event in run.events)})
-    per_step = run.data.batch_size * run.data.seq_len
+    per_step = tokens_a_step(run)
     stages = []
     flops = 0.0
     for first, stop in pairwise(changes):
@@ -64,6 +65,19 @@ def plan(run: Run) -> dict[str, Any]:
     }
 
 
+def tokens_a_step(run: Run) -> int:
+    """Places a step computes; where rows differ in length the mean of the first steps.
+
+    A curriculum is taken at its last stage.
+    """
+    if run.data.sources:
+        return run.data.batch_size * run.data.seq_len
+    source = source_of(run)
+    if run.data.curriculum:
+        source.state["stage"] = len(run.data.curriculum) - 1
+    return sum(source.batch(step).tokens.size for step in range(SAMPLE)) // SAMPLE
+
+
 def _change(model: PreTrainedModel, run: Run, growth: dict[int, Any], step: int) -> None:
     if step in growth:
         grow(model, growth[step])
@@ -84,7 +98,9 @@ def _change(model: PreTrainedModel, run: Run, growth: dict[int, Any], step: int)
 
 
 def _memory(model: PreTrainedModel, run: Run) -> float:
-    """Bytes of weights, gradients and two moments in float32, and of activations, roughly.
+    """Bytes of weights, of gradients and two moments where trained, and of activations, roughly.
+
+    All in float32 but activations.
 
     Activations of a layer: about 34 values of the width a token (Korthikanti 2022, without the
     attention matrix), one with checkpointing; logits twice in float32.
@@ -97,4 +113,6 @@ def _memory(model: PreTrainedModel, run: Run) -> float:
     tokens = rows * run.data.seq_len
     activations = tokens * config.hidden_size * values * size * len(schedule)
     logits = 8.0 * tokens * int(config.vocab_size)
-    return 16.0 * cost(model).unique_parameters + float(activations) + logits
+    trained = sum(int(p.numel()) for p in model.parameters() if p.requires_grad)
+    stored = sum(int(p.numel()) for p in model.parameters())
+    return 4.0 * stored + 12.0 * trained + float(activations) + logits

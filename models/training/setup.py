@@ -26,10 +26,13 @@ WINDOWS = 64  # sequences of the validation shards that are looked at
 
 
 def first_model(run: Run) -> PreTrainedModel:
-    """The model before the first step."""
+    """The model before the first step; without weights under ``torch.device("meta")``."""
     recurrence = Recurrence.from_dict(run.model.recurrence)
     if run.model.path is not None:
-        model = checkpoints.load(run.model.path, dtype=torch.float32)
+        if torch.get_default_device().type == "meta":
+            model = checkpoints.empty(checkpoints.load_config(run.model.path))
+        else:
+            model = checkpoints.load(run.model.path, dtype=torch.float32)
         if run.model.untie:
             untie(model)
     else:

@@ -53,6 +53,26 @@ def test_text_becomes_shards_a_model_and_a_score(folder: Path) -> None:
     assert "lidas 2→4" in done("inspect", last, "--config-only")
 
 
+def test_a_run_on_lessons_evaluates_itself(folder: Path) -> None:
+    lessons = {"repeats": 0.5, "assignment-1": 0.5}
+    changes = {
+        "model": {"preset": "lessons"},
+        "data": {"curriculum": [{"lessons": lessons}], "seq_len": 256, "batch_size": 8},
+        "growth": None,
+        "steps": 6,
+        "optimizer": {},
+        "events": [{"step": 4, "evaluate": {"tasks": ["va"], "shots": 0, "limit": 3}}],
+    }
+    (folder / "run.yaml").write_text(yaml.safe_dump(RUN | changes))
+    assert "unknown task 'va'" in refused("train", "run.yaml", "--set", "optimizer.warmup=0")
+    text = (folder / "run.yaml").read_text().replace("- va", "- variable_assignment_code_d0")
+    (folder / "run.yaml").write_text(text)
+    done("train", "run.yaml", "--set", "optimizer.warmup=0", "--force-run-file")
+    lines = (folder / "runs" / "tiny" / "metrics.jsonl").read_text().splitlines()
+    [row] = [row for row in map(json.loads, lines) if "accuracy/variable_assignment_code_d0" in row]
+    assert row["step"] == 4
+
+
 def test_a_plan_can_be_read_by_machines_and_fields_overridden(folder: Path) -> None:
     done("tokenize", "text.txt", "--out", "shards")
     found = json.loads(done("train", "run.yaml", "--dry-run", "--json", "--set", "steps=20"))

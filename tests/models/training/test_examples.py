@@ -14,6 +14,7 @@ from growloop.models.training.batches import IGNORED, Batch
 from growloop.models.training.engine import Engine
 from growloop.models.training.examples import Examples, read_examples
 from growloop.models.training.objective import losses
+from growloop.models.training.plan import plan
 from growloop.models.training.runfile import parse
 from growloop.models.training.tokenization import byte_tokenizer
 from transformers import PreTrainedTokenizerFast
@@ -176,6 +177,18 @@ def test_fine_tuning_learns_and_resumes_to_the_same_bits(
     assert first.best is not None
     assert first.best.name == (second.best.name if second.best else None)
     load(str(first.best))
+
+
+def test_a_plan_needs_no_weights_and_knows_what_is_trained(base: Path, tmp_path: Path) -> None:
+    full, lora = (
+        plan(parse(fields(base, tmp_path, model={"path": str(base), **more})))
+        for more in ({}, {"lora": {"rank": 2}})
+    )
+    engine = Engine(parse(fields(base, tmp_path)), tmp_path / "out")
+    engine.train(8)
+    assert full["tokens"] == lora["tokens"] == pytest.approx(engine.tokens * 3, rel=0.05)
+    trained = sum(p.numel() for p in engine.model.parameters())
+    assert full["memory_bytes"] - lora["memory_bytes"] > 11.0 * trained
 
 
 def test_adapters_leave_the_base_alone_and_are_merged_in_checkpoints(
