@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import math
 import platform
@@ -21,7 +22,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
@@ -33,7 +34,7 @@ from ..growing import grow
 from ..looping import loop
 from ..recurrence import Recurrence
 from ..schedule import Schedule
-from . import adapters, optimizers, snapshots
+from . import adapters, optimizers, sharding, snapshots
 from .batches import Batch
 from .examples import Examples
 from .memory import keep_freed_memory
@@ -113,6 +114,7 @@ class Engine:
         # rows of examples are full: one at a time needs no padding
         self.micro = run.micro_batch_size or (1 if run.data.examples else share)
         self.source = source_of(run)
+        self.empty: PreTrainedModel | None = None  # the model without weights, while it is sharded
         self.best: dict[str, Any] = {"step": None, "loss": None, "since": 0}
         self.tokenizer = saved_tokenizer(self.source)
         self.stop = False
@@ -162,7 +164,7 @@ class Engine:
         self.say(f"going on after step {self.step} ({folder.name})")
 
     def _prepare(self) -> None:
-        """Hand model and optimizers to Accelerate, anew after each change of the model."""
+        """Spread model and optimizers over the processes, anew after each change of the model."""
         self.accelerator.free_memory()
         if self.run.gradient_checkpointing:
             newer = getattr(self.model, "activation_checkpointing_enable", None)
@@ -171,8 +173,12 @@ class Engine:
         self.model.train()
         if self._device.type == "cpu":
             keep_freed_memory()
-        prepared = self.accelerator.prepare(self.model, *self.optimizers)
-        self.wrapped, self.prepared = prepared[0], list(prepared[1:])
+        if self.run.parallel == "fsdp2" and self.accelerator.num_processes > 1:
+            self.empty = sharding.shard(self.model, self.optimizers, self._device)
+            self.wrapped, self.prepared = self.model, self.optimizers
+        else:
+            prepared = self.accelerator.prepare(self.model, *self.optimizers)
+            self.wrapped, self.prepared = prepared[0], list(prepared[1:])
         self.forward = torch.compile(self.wrapped) if self.run.compile else self.wrapped
         recurrence = getattr(self.model, "recurrence", Recurrence())
         schedule = getattr(self.model, "schedule", None) or Schedule.plain(
@@ -246,6 +252,7 @@ class Engine:
             for i, part in enumerate(parts):
                 if runner is not None:
                     runner.training_step = self.step
+                # under FSDP2 every part is synchronized: gradients that wait would be whole
                 synced = i == len(parts) - 1
                 with accelerator.no_sync(self.wrapped) if not synced else contextlib.nullcontext():
                     found = self._losses(part)
@@ -273,7 +280,7 @@ class Engine:
         }
         if (learned := self.source.learned(self.step, self.losses)) is not None:
             self.say(learned)
-        return float(total[0]), float(norm)
+        return float(total[0]), float(sharding.full(norm))
 
     def _losses(self, batch: Batch) -> Tensor:
         """Cross-entropy of each target of a batch, in nats: ``(targets,)``."""
@@ -356,7 +363,11 @@ class Engine:
                 group["param_names"].append(name)
 
     def _unwrap(self) -> None:
-        self.model = self.accelerator.unwrap_model(self.wrapped)
+        if self.empty is None:
+            self.model = self.accelerator.unwrap_model(self.wrapped)
+        else:
+            self.model = sharding.unshard(self.model, self.empty, self.optimizers)
+            self.empty = None
 
     def _evaluated(self) -> dict[str, float]:
         """Accuracy on the tasks of this step's events.
@@ -367,10 +378,10 @@ class Engine:
         wanted = [e.evaluate for e in self.run.events if e.evaluate and e.step == self.step]
         if not wanted or self.evaluate is None:
             return found
-        folder = self.out / ".evaluated"
+        folder, model = self.out / ".evaluated", self._whole()
         if self.accelerator.is_main_process:
             shutil.rmtree(folder, ignore_errors=True)
-            self._save_model(folder)
+            self._save_model(model, folder)
         self.accelerator.wait_for_everyone()
         with torch.random.fork_rng():  # harnesses seed the global generator
             for evaluation in wanted:
@@ -400,14 +411,26 @@ class Engine:
     def save(self) -> None:
         """Write a checkpoint of this moment."""
         self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
+        main = self.accelerator.is_main_process
+        model = self._whole()
+        found = [
+            (sharding.gathered(tensors, main), rest)
+            for tensors, rest in map(optimizers.state, self.optimizers)
+        ]
+        if main:
             keep = self.run.checkpoints.keep
             milestone = self._milestone()
-            snapshots.write(self.out, self.step, self._fill, keep, milestone, self._kept)
+            fill = functools.partial(self._fill, model, found)
+            snapshots.write(self.out, self.step, fill, keep, milestone, self._kept)
         self.accelerator.wait_for_everyone()
 
-    def _save_model(self, folder: Path) -> None:
-        model = self.accelerator.unwrap_model(self.wrapped)
+    def _whole(self) -> PreTrainedModel:
+        """The model as the first process writes it; all must ask at the same moment."""
+        if self.empty is None:
+            return self.accelerator.unwrap_model(self.wrapped)
+        return sharding.whole(self.model, self.empty, self.accelerator.is_main_process)
+
+    def _save_model(self, model: PreTrainedModel, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if adapted := adapters.tensors(model):
             save_file(adapted, folder / ADAPTERS)
@@ -417,11 +440,15 @@ class Engine:
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
 
-    def _fill(self, folder: Path) -> None:
-        self._save_model(folder)
+    def _fill(
+        self,
+        model: PreTrainedModel,
+        found: list[tuple[dict[str, Tensor], dict[str, Any]]],
+        folder: Path,
+    ) -> None:
+        self._save_model(model, folder)
         states = []
-        for i, optimizer in enumerate(self.optimizers):
-            tensors, rest = optimizers.state(optimizer)
+        for i, (tensors, rest) in enumerate(found):
             save_file(
                 {k: v.contiguous() for k, v in tensors.items()},
                 folder / f"optimizer-{i}.safetensors",
@@ -475,14 +502,15 @@ def block_cosine(model: PreTrainedModel, block_size: int) -> Tensor:
     """Mean cosine similarity of the weights of layers one block apart (Saunshi 2025); a scalar."""
     layers = [dict(layer.named_parameters()) for layer in find_decoder(model).unique]
     found = [
-        nn.functional.cosine_similarity(before[name].flatten(), after[name].flatten(), dim=0)
+        torch.stack([(a * b).sum(), a.square().sum(), b.square().sum()])
         for before, after in zip(layers, layers[block_size:], strict=False)
-        for name in before
-        if before[name].dim() >= 2
+        for a, b in ((before[name], after[name]) for name in before)
+        if a.dim() >= 2
     ]
     if not found:
         raise ModelError(f"{len(layers)} layers hold no two blocks of {block_size} to compare")
-    return torch.stack(found).mean()
+    products, first, second = sharding.full(torch.stack(found)).unbind(1)
+    return (products / (first.clamp_min(1e-16) * second.clamp_min(1e-16)).sqrt()).mean()
 
 
 @contextlib.contextmanager

@@ -241,6 +241,8 @@ class Run(_Part):
         micro_batch_size: sequences a forward pass on each process; the rest is accumulated.
         patience: stop early after so many validations in a row without a lower held-out loss.
         precision: of matrix products: ``fp32``, or ``bf16`` autocast.
+        parallel: what several processes do: ``ddp``, each holds the whole model; ``fsdp2``, each
+            holds its share of the parameters, their gradients and optimizer states.
         regulariser: weight of the looping regulariser (Saunshi 2025), with blocks of
             ``regulariser_block`` layers; it rewards alike layers one block apart.
     """
@@ -250,6 +252,7 @@ class Run(_Part):
     steps: int = Field(ge=1)
     micro_batch_size: int | None = Field(None, ge=1)
     precision: Literal["fp32", "bf16"] = "bf16"
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
     compile: bool = False
     gradient_checkpointing: bool = False
     regulariser: float = Field(0.0, ge=0)
@@ -273,6 +276,8 @@ class Run(_Part):
                 f"warm-up ({optimizer.warmup}) and cooldown ({optimizer.cooldown}) take more than "
                 f"the {self.steps} steps"
             )
+        if self.parallel == "fsdp2" and optimizer.name == "muon":
+            raise ValueError("muon needs whole matrices, which parallel: fsdp2 divides: use adamw")
         if (self.patience or self.checkpoints.best) and self.data.validation is None:
             raise ValueError("patience and checkpoints.best need data.validation")
         if self.data.examples and self.model.path is None:

@@ -304,6 +304,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         ({"optimizer": {"learning_rate": 1}}, r"unknown field optimizer\.learning_rate"),
         ({"steps": 0}, "steps: Input should be greater"),
         ({"optimizer": {"warmup": 30, "cooldown": 30}}, "take more than the 40 steps"),
+        ({"parallel": "fsdp2", "optimizer": {"name": "muon"}, "steps": 99999}, "whole matrices"),
         ({"events": [{"step": 99, "checkpoint": True}]}, "never comes"),
         ({"events": [{"step": STEPS, "regulariser": 1.0}]}, "never comes"),
         ({"events": [{"step": 2, "evaluate": {"tasks": []}}]}, "at least 1 item"),
