@@ -38,7 +38,10 @@ from ..tasks.evaluate import model_arguments, require_extra
 @click.option("--lora", type=int, metavar="RANK", help="train low-rank adapters alone")
 @click.option("--untie", is_flag=True, help="give each step of a looped model its own layer first")
 @click.option("--schedule", help="run the layers by this schedule, e.g. 4-4x4-4")
-@click.option("--patience", type=int, default=4, show_default=True, help="validations, of 20")
+@click.option("--validations", type=int, default=10, show_default=True, help="in a run")
+@click.option(
+    "--patience", type=int, default=3, show_default=True, help="validations without a lower loss"
+)
 @click.option("--precision", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True)
 @click.option("--train-depths", default="1,2", show_default=True, help="with --sizes")
 @click.option("--depths", default="0,1,2", show_default=True, help="that are scored, with --sizes")
@@ -65,6 +68,7 @@ def command(
     lora: int | None,
     untie: bool,
     schedule: str | None,
+    validations: int,
     patience: int,
     precision: str,
     train_depths: str,
@@ -119,6 +123,7 @@ def command(
         untie=untie,
         schedule=schedule,
         patience=patience,
+        validations=validations,
         precision=precision,
         micro_batch_size=rows,
     )

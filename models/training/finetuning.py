@@ -42,8 +42,8 @@ class Settings:
     lora: int | None = None
     untie: bool = False
     schedule: str | None = None
-    patience: int = 4
-    validations: int = 20
+    patience: int = 3
+    validations: int = 10
     precision: str = "bf16"
     micro_batch_size: int = 1
 
@@ -61,6 +61,7 @@ def run_of(
         ModelError: settings that are not allowed, a file that holds no examples.
     """
     whole("epochs", settings.epochs, 1)
+    whole("validations", settings.validations, 1)
     count = len(read_examples(examples))
     batch = min(settings.batch_size, count)
     steps = max(settings.min_steps, settings.epochs * -(-count // batch))
