@@ -17,6 +17,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from .metrics import Metrics, flat, matrix_peak, trackers
 from .objective import by_kind, losses
 from .runfile import Evaluation, Event, Run
 from .setup import (
-    check_vocabulary,
+    check_fits,
     final_depth,
     first_model,
     held_out,
@@ -139,7 +140,7 @@ class Engine:
         self.model = first_model(self.run)
         full = len(find_decoder(self.model).unique)
         self.growth = dict(self.run.growth_steps(final_depth(self.run, full)))
-        check_vocabulary(self.model, self.source)
+        check_fits(self.run, self.model, self.source)
         self.optimizers = optimizers.make(self.model, self.run.optimizer)
         torch.manual_seed(self.run.seed)
 
@@ -153,7 +154,7 @@ class Engine:
         else:
             self.model = checkpoints.load(str(folder), dtype=torch.float32)
         self.growth = dict(self.run.growth_steps(state["full_depth"]))
-        check_vocabulary(self.model, self.source)
+        check_fits(self.run, self.model, self.source)
         self.step, self.tokens, self.flops = state["step"], state["tokens"], state["flops"]
         self.optimizers = optimizers.make(self.model, self.run.optimizer)
         for i, optimizer in enumerate(self.optimizers):
@@ -465,7 +466,7 @@ class Engine:
             "best": self.best,
             "optimizers": states,
             "random": _packed(torch.get_rng_state()),
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "versions": {"python": platform.python_version(), **versions()},
         }
         (folder / "training.json").write_text(json.dumps(content))
 
@@ -544,6 +545,12 @@ def _enough_memory(engine: Engine) -> Iterator[None]:
             f"{engine.run.data.seq_len} tokens a forward pass: lower micro_batch_size or "
             "data.seq_len, or set gradient_checkpointing: true; the last checkpoint stays"
         ) from error
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that decide a run."""
+    names = ("growloop", "torch", "transformers", "accelerate", "tokenizers", "numpy")
+    return {name: metadata.version(name) for name in names}
 
 
 def _packed(state: Tensor) -> str:

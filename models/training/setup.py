@@ -129,12 +129,18 @@ def saved_tokenizer(source: Source) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=found, **names)
 
 
-def check_vocabulary(model: PreTrainedModel, source: Source) -> None:
-    """Refuse a model with fewer tokens than its data.
+def check_fits(run: Run, model: PreTrainedModel, source: Source) -> None:
+    """Refuse a model that has not the tokens of its data.
 
     Raises:
-        ModelError: naming both sizes.
+        ModelError: fewer tokens, or a checkpoint whose own tokenizer is another one.
     """
+    if run.model.path is not None and isinstance(source, Mixture):
+        own, theirs = checkpoints.load_tokenizer(run.model.path), source.tokenizer()
+        if own is not None and theirs is not None and own.get_vocab() != theirs.get_vocab():
+            raise ModelError(
+                f"the tokenizer of {run.model.path} is not the one the data was made with"
+            )
     size = model.get_input_embeddings().weight.shape[0]
     if source.vocabulary > size:
         raise ModelError(

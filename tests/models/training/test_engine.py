@@ -18,7 +18,7 @@ from growloop.models.training.engine import Engine, block_cosine
 from growloop.models.training.optimizers import rate
 from growloop.models.training.runfile import Optimizer, parse
 from growloop.models.training.shards import Shards
-from growloop.models.training.tokenization import byte_tokenizer, tokenize
+from growloop.models.training.tokenization import byte_tokenizer, tokenize, train_bpe
 
 from . import killing
 
@@ -391,6 +391,17 @@ def test_trackers_get_what_the_metrics_hold(shards: Path, tmp_path: Path) -> Non
     for name, message in [("tensorbaord", "did you mean 'tensorboard'"), ("wandb", "pip install")]:
         with pytest.raises(ModelError, match=message):
             Engine(parse(fields(shards, trackers=[name])), tmp_path / "other")
+
+
+def test_a_checkpoint_with_another_tokenizer_is_refused(shards: Path, tmp_path: Path) -> None:
+    folder = trained(fields(shards), tmp_path / "a", 2)
+    run = fields(shards, model={"path": str(folder)}, growth=None, events=[])
+    Engine(parse(run), tmp_path / "b").train(1)
+    found = json.loads((tmp_path / "b" / "step-000000001" / "training.json").read_text())
+    assert {"growloop", "torch", "transformers"} <= set(found["versions"])
+    train_bpe(["a b c"] * 9, 300).save(str(folder / "tokenizer.json"))
+    with pytest.raises(ModelError, match="not the one the data was made with"):
+        Engine(parse(run), tmp_path / "c")
 
 
 def test_the_learning_rate_warms_up_stays_and_cools_down() -> None:
