@@ -290,7 +290,10 @@ class Engine:
 
     def _autocast(self) -> torch.autocast:
         half = self.run.precision == "bf16"
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=half)
+        # weights cast to bfloat16 would all be kept, even where checkpointing makes them again
+        keep = self.empty is None or not self.run.gradient_checkpointing
+        device = self._device.type
+        return torch.autocast(device, torch.bfloat16, enabled=half, cache_enabled=keep)
 
     def _attention(self) -> contextlib.AbstractContextManager[None]:
         """On the CPU, the fused kernel in bfloat16 is far slower on short sequences."""

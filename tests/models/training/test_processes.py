@@ -21,7 +21,7 @@ from . import sharing
 from .test_engine import fields, server, shards, trained
 
 __all__ = ["shards"]
-SECONDS = 150
+SECONDS = 300
 # AdamW divides by the size of gradients, rounding errors too: a large eps leaves those small
 SETTINGS = {"warmup": 4, "cooldown": 10, "eps": 1e-3}
 EXACT = ("step", "layers", "tokens")
