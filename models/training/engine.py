@@ -41,7 +41,7 @@ from .examples import Examples
 from .memory import keep_freed_memory
 from .metrics import Metrics, flat, matrix_peak, trackers
 from .objective import by_kind, losses
-from .runfile import Evaluation, Event, Run
+from .runfile import Evaluation, Event, Run, parse
 from .setup import (
     check_fits,
     final_depth,
@@ -147,7 +147,8 @@ class Engine:
     def _resume(self, folder: Path, force: bool) -> None:
         state = json.loads((folder / "training.json").read_text())
         if not force:
-            snapshots.refuse_other_run(state["run"], self.run.model_dump(mode="json"))
+            recorded = parse(state["run"], str(folder)).model_dump(mode="json")
+            snapshots.refuse_other_run(recorded, self.run.model_dump(mode="json"))
         if self.run.model.lora is not None:
             self.model = first_model(self.run)
             adapters.restore(self.model, load_file(folder / ADAPTERS))
@@ -245,7 +246,7 @@ class Engine:
         rank, processes = accelerator.process_index, accelerator.num_processes
         batch = self.source.batch(self.step, rank, processes)
         parts = batch.parts(self.micro)
-        # the loss of all rows (and nothing); of each kind, and how many targets it has
+        # the loss of all rows, and whether to stop; of each kind, and how many targets it has
         sums = torch.zeros(1 + len(self.source.kinds), 2, device=self._device)
         runner = getattr(self.model, "runner", None)
         # weights cast to bfloat16 are kept as long as the outermost autocast: cast once a step
@@ -273,7 +274,9 @@ class Engine:
         for optimizer in self.prepared:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        sums[0, 1] = float(self.stop)
         total, *kinds = accelerator.reduce(sums, "sum").tolist()
+        self.stop = total[1] > 0  # a signal that one process got ends all at the same step
         self.losses = {
             name: value / count
             for name, (value, count) in zip(self.source.kinds, kinds, strict=True)
@@ -307,7 +310,9 @@ class Engine:
         self.model.eval()
         found = [self._losses(batch) for batch in self.held_out]
         self.model.train()
-        return float(sum(part.sum() for part in found)) / sum(len(part) for part in found)
+        loss = torch.stack([part.sum() for part in found]).sum() / sum(len(part) for part in found)
+        # the same bits on all processes, which decide by it whether to save and stop
+        return float(self.accelerator.reduce(loss, "mean"))
 
     def _validated(self) -> float | None:
         """The held-out loss where it is due; remembers the best."""
