@@ -14,8 +14,7 @@ import json
 import math
 import platform
 import shutil
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -38,9 +37,10 @@ from ..schedule import Schedule
 from . import adapters, optimizers, sharding, snapshots
 from .batches import Batch
 from .examples import Examples
+from .guards import enough_memory, interruptible
 from .memory import keep_freed_memory
 from .metrics import Metrics, flat, matrix_peak, trackers
-from .objective import by_kind, losses
+from .objective import block_cosine, by_kind, losses
 from .runfile import Evaluation, Event, Run, parse
 from .setup import (
     check_fits,
@@ -205,7 +205,7 @@ class Engine:
         if self.run.trackers:
             self.accelerator.init_trackers(self.run.name, flat(self.run.model_dump(mode="json")))
         saved = self.step
-        with _interruptible(self), _enough_memory(self):
+        with interruptible(self), enough_memory(self):
             while self.step < last and not self.stop and not self._hopeless:
                 self._events()
                 loss, norm = self._one_step()
@@ -505,54 +505,6 @@ class Engine:
     @property
     def _dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.run.precision == "bf16" else torch.float32
-
-
-def block_cosine(model: PreTrainedModel, block_size: int) -> Tensor:
-    """Mean cosine similarity of the weights of layers one block apart (Saunshi 2025); a scalar."""
-    layers = [dict(layer.named_parameters()) for layer in find_decoder(model).unique]
-    found = [
-        torch.stack([(a * b).sum(), a.square().sum(), b.square().sum()])
-        for before, after in zip(layers, layers[block_size:], strict=False)
-        for a, b in ((before[name], after[name]) for name in before)
-        if a.dim() >= 2
-    ]
-    if not found:
-        raise ModelError(f"{len(layers)} layers hold no two blocks of {block_size} to compare")
-    products, first, second = sharding.full(torch.stack(found)).unbind(1)
-    return (products / (first.clamp_min(1e-16) * second.clamp_min(1e-16)).sqrt()).mean()
-
-
-@contextlib.contextmanager
-def _interruptible(engine: Engine) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run after the step, with a checkpoint."""
-
-    def stop(number: int, frame: Any) -> None:
-        del number, frame
-        engine.stop = True
-        engine.say("stopping after this step")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _enough_memory(engine: Engine) -> Iterator[None]:
-    """Say what to lower where the memory does not suffice."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        full = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        if not full and "can't allocate memory" not in str(error):
-            raise
-        raise ModelError(
-            f"out of memory in step {engine.step}, with {engine.micro} sequences of up to "
-            f"{engine.run.data.seq_len} tokens a forward pass: lower micro_batch_size or "
-            "data.seq_len, or set gradient_checkpointing: true; the last checkpoint stays"
-        ) from error
 
 
 def versions() -> dict[str, str]:

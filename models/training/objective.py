@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
+from ..decoder import find_decoder
+from ..errors import ModelError
+from . import sharding
 from .batches import IGNORED, Batch
 from .loss import cross_entropy
 
@@ -45,3 +49,18 @@ def by_kind(losses: Tensor, batch: Batch, kinds: int) -> Tensor:
         kind = torch.from_numpy(np.repeat(batch.kinds, counts)).to(losses.device)
         found.index_add_(0, kind, torch.stack([losses, torch.ones_like(losses)], dim=1))
     return found
+
+
+def block_cosine(model: PreTrainedModel, block_size: int) -> Tensor:
+    """Mean cosine similarity of the weights of layers one block apart (Saunshi 2025); a scalar."""
+    layers = [dict(layer.named_parameters()) for layer in find_decoder(model).unique]
+    found = [
+        torch.stack([(a * b).sum(), a.square().sum(), b.square().sum()])
+        for before, after in zip(layers, layers[block_size:], strict=False)
+        for a, b in ((before[name], after[name]) for name in before)
+        if a.dim() >= 2
+    ]
+    if not found:
+        raise ModelError(f"{len(layers)} layers hold no two blocks of {block_size} to compare")
+    products, first, second = sharding.full(torch.stack(found)).unbind(1)
+    return (products / (first.clamp_min(1e-16) * second.clamp_min(1e-16)).sqrt()).mean()

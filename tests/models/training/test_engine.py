@@ -14,7 +14,8 @@ import pytest
 import torch
 from growloop.models import ModelError, load
 from growloop.models.training import snapshots
-from growloop.models.training.engine import Engine, block_cosine
+from growloop.models.training.engine import Engine
+from growloop.models.training.objective import block_cosine
 from growloop.models.training.optimizers import rate
 from growloop.models.training.runfile import Optimizer, parse
 from growloop.models.training.shards import Shards

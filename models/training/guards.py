@@ -1,0 +1,48 @@
+"""What may befall a run from outside: signals, and too little memory."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import ModelError
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+@contextlib.contextmanager
+def interruptible(engine: Engine) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run after the step, with a checkpoint."""
+
+    def stop(number: int, frame: Any) -> None:
+        del number, frame
+        engine.stop = True
+        engine.say("stopping after this step")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def enough_memory(engine: Engine) -> Iterator[None]:
+    """Say what to lower where the memory does not suffice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        full = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not full and "can't allocate memory" not in str(error):
+            raise
+        raise ModelError(
+            f"out of memory in step {engine.step}, with {engine.micro} sequences of up to "
+            f"{engine.run.data.seq_len} tokens a forward pass: lower micro_batch_size or "
+            "data.seq_len, or set gradient_checkpointing: true; the last checkpoint stays"
+        ) from error
