@@ -7,26 +7,20 @@ killed goes on to the same bits.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import functools
-import json
 import math
-import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
-from .. import checkpoints
 from ..costs import Stage, training_flops
 from ..decoder import find_decoder
 from ..errors import ModelError
@@ -34,7 +28,7 @@ from ..growing import grow
 from ..looping import loop
 from ..recurrence import Recurrence
 from ..schedule import Schedule
-from . import adapters, optimizers, sharding, snapshots
+from . import contents, optimizers, sharding, snapshots
 from .batches import Batch
 from .examples import Examples
 from .guards import enough_memory, interruptible
@@ -53,7 +47,6 @@ from .setup import (
 )
 
 SHORT = 128  # tokens
-ADAPTERS = "adapters.safetensors"
 
 Report = Callable[[str], object]
 Watch = Callable[[int, dict[str, Any]], object]
@@ -145,24 +138,17 @@ class Engine:
         torch.manual_seed(self.run.seed)
 
     def _resume(self, folder: Path, force: bool) -> None:
-        state = json.loads((folder / "training.json").read_text())
+        state = contents.read_state(folder)
         if not force:
             recorded = parse(state["run"], str(folder)).model_dump(mode="json")
             snapshots.refuse_other_run(recorded, self.run.model_dump(mode="json"))
-        if self.run.model.lora is not None:
-            self.model = first_model(self.run)
-            adapters.restore(self.model, load_file(folder / ADAPTERS))
-        else:
-            self.model = checkpoints.load(str(folder), dtype=torch.float32)
+        self.model = contents.read_model(self.run, folder)
         self.growth = dict(self.run.growth_steps(state["full_depth"]))
         check_fits(self.run, self.model, self.source)
         self.step, self.tokens, self.flops = state["step"], state["tokens"], state["flops"]
         self.optimizers = optimizers.make(self.model, self.run.optimizer)
-        for i, optimizer in enumerate(self.optimizers):
-            tensors = load_file(folder / f"optimizer-{i}.safetensors")
-            optimizers.restore(optimizer, self.model, tensors, state["optimizers"][i])
+        contents.restore(folder, state, self.model, self.optimizers)
         self.source.state, self.best = state["source"], state["best"]
-        torch.set_rng_state(_unpacked(state["random"]))
         self.say(f"going on after step {self.step} ({folder.name})")
 
     def _prepare(self) -> None:
@@ -390,7 +376,7 @@ class Engine:
         folder, model = self.out / ".evaluated", self._whole()
         if self.accelerator.is_main_process:
             shutil.rmtree(folder, ignore_errors=True)
-            self._save_model(model, folder)
+            contents.write_model(model, self.tokenizer, folder)
         self.accelerator.wait_for_everyone()
         with torch.random.fork_rng():  # harnesses seed the global generator
             for evaluation in wanted:
@@ -439,32 +425,12 @@ class Engine:
             return self.accelerator.unwrap_model(self.wrapped)
         return sharding.whole(self.model, self.empty, self.accelerator.is_main_process)
 
-    def _save_model(self, model: PreTrainedModel, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        if adapted := adapters.tensors(model):
-            save_file(adapted, folder / ADAPTERS)
-            model.save_pretrained(folder, state_dict=adapters.merged(model))
-        else:
-            model.save_pretrained(folder)
-        if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(folder)
-
     def _fill(
-        self,
-        model: PreTrainedModel,
-        found: list[tuple[dict[str, Tensor], dict[str, Any]]],
-        folder: Path,
+        self, model: PreTrainedModel, found: list[contents.OptimizerState], folder: Path
     ) -> None:
-        self._save_model(model, folder)
-        states = []
-        for i, (tensors, rest) in enumerate(found):
-            save_file(
-                {k: v.contiguous() for k, v in tensors.items()},
-                folder / f"optimizer-{i}.safetensors",
-            )
-            states.append(rest)
+        contents.write_model(model, self.tokenizer, folder)
         depth = len(find_decoder(self.model).unique)
-        content = {
+        state = {
             "step": self.step,
             "tokens": self.tokens,
             "flops": self.flops,
@@ -472,11 +438,8 @@ class Engine:
             "run": self.run.model_dump(mode="json"),
             "source": self.source.state,
             "best": self.best,
-            "optimizers": states,
-            "random": _packed(torch.get_rng_state()),
-            "versions": {"python": platform.python_version(), **versions()},
         }
-        (folder / "training.json").write_text(json.dumps(content))
+        contents.write_state(folder, found, state)
 
     def _log(self, metrics: Metrics, loss: float, norm: float) -> bool:
         logged = self.step % self.run.log_every == 0 or self.step == self.run.steps
@@ -505,17 +468,3 @@ class Engine:
     @property
     def _dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.run.precision == "bf16" else torch.float32
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that decide a run."""
-    names = ("growloop", "torch", "transformers", "accelerate", "tokenizers", "numpy")
-    return {name: metadata.version(name) for name in names}
-
-
-def _packed(state: Tensor) -> str:
-    return base64.b64encode(state.numpy().tobytes()).decode()
-
-
-def _unpacked(text: str) -> Tensor:
-    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)

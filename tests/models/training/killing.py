@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import growloop.models.training.engine as engine
-from growloop.models.training import runfile, snapshots
+from growloop.models.training import contents, runfile, snapshots
 
 
 def train(fields: dict[str, Any], out: str, point: str | None = None, nth: int = 1) -> None:
@@ -25,7 +25,7 @@ def train(fields: dict[str, Any], out: str, point: str | None = None, nth: int =
 
 def _die_at(point: str, nth: int) -> None:
     owner, name = {
-        "filling a checkpoint": (engine, "save_file"),
+        "filling a checkpoint": (contents, "save_file"),
         "before the manifest": (snapshots, "_digest"),
         "before the rename": (snapshots, "_sync"),
         "dropping old ones": (snapshots, "_drop_old"),

@@ -1,0 +1,89 @@
+"""What a checkpoint of a run holds, and how it is read back.
+
+Beside the model: every optimizer's moments by parameter name, and ``training.json`` with whatever
+else the next step depends on, among it the random state.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Optimizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from .. import checkpoints
+from . import adapters, optimizers
+from .runfile import Run
+from .setup import first_model
+
+ADAPTERS = "adapters.safetensors"
+STATE = "training.json"
+
+OptimizerState = tuple[dict[str, Tensor], dict[str, Any]]
+"""Its tensors by name, and the rest."""
+
+
+def write_model(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, folder: Path
+) -> None:
+    """The model as an ordinary Hugging Face folder; adapters are merged, and kept beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if adapted := adapters.tensors(model):
+        save_file(adapted, folder / ADAPTERS)
+        model.save_pretrained(folder, state_dict=adapters.merged(model))
+    else:
+        model.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+
+
+def read_model(run: Run, folder: Path) -> PreTrainedModel:
+    """The model of a checkpoint in float32, as it trains."""
+    if run.model.lora is None:
+        return checkpoints.load(str(folder), dtype=torch.float32)
+    model = first_model(run)
+    adapters.restore(model, load_file(folder / ADAPTERS))
+    return model
+
+
+def write_state(folder: Path, found: list[OptimizerState], state: dict[str, Any]) -> None:
+    """Optimizers, ``state`` (JSON), the random state of this process and the versions."""
+    rests = []
+    for i, (tensors, rest) in enumerate(found):
+        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(whole, folder / f"optimizer-{i}.safetensors")
+        rests.append(rest)
+    random = base64.b64encode(torch.get_rng_state().numpy().tobytes()).decode()
+    content = {**state, "optimizers": rests, "random": random, "versions": versions()}
+    (folder / STATE).write_text(json.dumps(content))
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What ``write_state`` was given, and what it added."""
+    found: dict[str, Any] = json.loads((folder / STATE).read_text())
+    return found
+
+
+def restore(
+    folder: Path, state: dict[str, Any], model: PreTrainedModel, made: list[Optimizer]
+) -> None:
+    """Put moments back into optimizers, and the random state into this process."""
+    for i, optimizer in enumerate(made):
+        tensors = load_file(folder / f"optimizer-{i}.safetensors")
+        optimizers.restore(optimizer, model, tensors, state["optimizers"][i])
+    random = bytearray(base64.b64decode(state["random"]))
+    torch.set_rng_state(torch.frombuffer(random, dtype=torch.uint8))
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that decide a run."""
+    names = ("growloop", "torch", "transformers", "accelerate", "tokenizers", "numpy")
+    return {"python": platform.python_version(), **{n: metadata.version(n) for n in names}}
