@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..primitives.errors import InputError, shown
-from .options import parse_params
-from .schedules import schedule_options
+from .options import parse_params, whole_numbers
+from .schedules import schedules_options
 
 if TYPE_CHECKING:
     from ..tasks.results import Row
@@ -81,6 +81,32 @@ def _print_table(title: str, rows: list[Row]) -> None:
     Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
 
 
+def _print_curve(title: str, rows: list[Row], counts: list[int]) -> None:
+    """Accuracy by number of examples, a task a line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{title}: accuracy by examples", title_justify="left", box=None)
+    table.add_column("task", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    for count in counts:
+        table.add_column(str(count), justify="right", no_wrap=True)
+    table.add_column("chance", justify="right", no_wrap=True)
+    by_task: dict[str, list[Row]] = {}
+    for row in rows:
+        by_task.setdefault(row.task, []).append(row)
+    for task, points in by_task.items():
+        first = points[0]
+        table.add_row(
+            "  " * first.level + task,
+            "" if first.n is None else f"{first.n:,}",
+            *(f"{row.value:.4f}" for row in points),
+            "" if first.chance is None else f"{first.chance:.4f}",
+            style="bold" if first.level == 0 and first.n is None else None,
+        )
+    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
+
+
 @click.command(
     "eval",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
@@ -103,7 +129,9 @@ def _print_table(title: str, rows: list[Row]) -> None:
     help="parameter for all our tasks that have it, e.g. depth=2",
 )
 @click.option(
-    "--shots", "-k", type=int, help="examples before each question  [default: the task's]"
+    "--shots",
+    "-k",
+    help="examples before each question, or several such numbers: 0,1,2,4  [default: the task's]",
 )
 @click.option("--fixed-shots", is_flag=True, help="the same examples before every question")
 @click.option("--limit", "-l", type=int, help="score only so many questions a task")
@@ -114,12 +142,15 @@ def _print_table(title: str, rows: list[Row]) -> None:
 @click.option("--device", help="cpu, cuda, cuda:1, mps  [default: a GPU if there is one]")
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16")
 @click.option("--batch-size", "-b", default="1", show_default=True, help="of --backend hf; or auto")
-@schedule_options
+@schedules_options
 @click.option(
     "--backend",
     default="growloop",
     show_default=True,
-    help="growloop (options share the work on their context) or hf (lm-eval's own)",
+    help="growloop (what requests have in common runs once) or hf (lm-eval's own)",
+)
+@click.option(
+    "--pack", type=int, help="tokens run at once by growloop  [default: what suits the device]"
 )
 @click.option(
     "--out",
@@ -135,7 +166,7 @@ def command(
     model: str,
     tasks: str,
     param: tuple[str, ...],
-    shots: int | None,
+    shots: str | None,
     fixed_shots: bool,
     limit: int | None,
     items: int,
@@ -145,8 +176,9 @@ def command(
     batch_size: str,
     schedule: str | None,
     repeat: str | None,
-    times: int | None,
+    times: str | None,
     backend: str,
+    pack: int | None,
     out: str,
     as_json: bool,
 ) -> None:
@@ -160,21 +192,30 @@ def command(
       growloop eval --model HuggingFaceTB/SmolLM2-135M --limit 100
       growloop eval --model ./checkpoint --tasks variable_assignment_code_d0,lambada_openai
       growloop eval --model ./checkpoint --tasks variable_assignment:style=code:depth=5
-      growloop eval --model ./checkpoint --repeat 6:10 --times 1
+      growloop eval --model ./checkpoint --repeat 6:10 --times 0,1,2,4
+      growloop eval --model ./checkpoint --shots 0,1,2,4,8,16,32
     """
-    from ..tasks.evaluate import evaluate, require_extra
+    from ..tasks.evaluate import evaluate_schedules, require_extra
     from ..tasks.results import check_out, rows, save
 
     check_out(out)
     require_extra()
-    from .schedules import looping
+    from .schedules import looping, repeats
 
-    prepare = looping(schedule, repeat, times)
-    results = evaluate(
+    again = None if times is None else whole_numbers(times, "--times")
+    many = again is not None and len(again) > 1
+    counts = None if shots is None else whole_numbers(shots, "--shots")
+    if many:
+        assert again is not None
+        schedules, prepare = repeats(schedule, repeat, again), None
+    else:
+        schedules, prepare = None, looping(schedule, repeat, None if again is None else again[0])
+    found = evaluate_schedules(
         model,
         [name.strip() for name in tasks.split(",") if name.strip()],
+        schedules,
         params=parse_params(param),
-        shots=shots,
+        shots=counts[0] if counts is not None and len(counts) == 1 else counts,
         fixed_shots=fixed_shots,
         limit=limit,
         count=items,
@@ -183,20 +224,28 @@ def command(
         dtype=dtype,
         batch_size=_batch_size(batch_size),
         backend=backend,
+        pack=pack,
         prepare=prepare,
         forwarded=_forwarded(ctx.args),
     )
-    if results is None:  # not the first of several processes
-        return
-    table = rows(results)
     line = shlex.join(["growloop", *(ctx.obj or [])])
-    paths = save(results, model, out, line)
+    tables: list[dict[str, Any]] = []
+    for results in found:
+        if results is None:  # not the first of several processes
+            return
+        table = rows(results)
+        name = results["growloop"].get("schedule")
+        tables += [asdict(row) | ({"schedule": name} if many else {}) for row in table]
+        paths = save(results, model, out, line)
+        if not as_json:
+            title = f"{model} ({results['config']['dtype'].removeprefix('torch.')})"
+            if name is not None:
+                title += f", schedule {name}"
+            if counts is not None and len(counts) > 1:
+                _print_curve(title, table, counts)
+            else:
+                _print_table(title, table)
+        for path in paths:
+            click.echo(str(path), err=True)
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in table], indent=2))
-    else:
-        title = f"{model} ({results['config']['dtype'].removeprefix('torch.')})"
-        if "schedule" in results["growloop"]:
-            title += f", schedule {results['growloop']['schedule']}"
-        _print_table(title, table)
-    for path in paths:
-        click.echo(str(path), err=True)
+        click.echo(json.dumps(tables, indent=2))

@@ -22,3 +22,18 @@ def parse_params(pairs: Iterable[str]) -> dict[str, str]:
         if params.setdefault(name, value) != value:
             raise InputError(f"parameter {name} is given twice: {params[name]} and {value}")
     return params
+
+
+def whole_numbers(text: str, option: str) -> list[int]:
+    """``0,1,2,4`` as numbers.
+
+    Raises:
+        InputError: something else, or a number twice.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and len(part) < 9 for part in parts):
+        raise InputError(f"{option} takes whole numbers with commas, such as 0,1,2,4, not '{text}'")
+    found = [int(part) for part in parts]
+    if len(set(found)) < len(found):
+        raise InputError(f"{option} names a number twice: {text}")
+    return sorted(found)

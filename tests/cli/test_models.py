@@ -139,3 +139,18 @@ def test_a_damaged_checkpoint_is_one_sentence(model: str, tmp_path: Path) -> Non
     assert "cannot load model" in refused("export", str(folder), "--out", str(tmp_path / "e"))
     (folder / "config.json").write_text("{")
     assert "cannot" in refused("inspect", str(folder), "--config-only")
+
+
+def test_curves_over_shots_and_repeats_are_tables(model: str, tmp_path: Path) -> None:
+    task = "variable_assignment_code_d0"
+    given = ["eval", "--model", model, "--tasks", task, "--limit", "2", "--out", str(tmp_path)]
+    shots = done(*given, "--shots", "0,1,3")
+    header = next(line for line in shots.splitlines() if line.strip().startswith("task"))
+    assert header.split() == ["task", "n", "0", "1", "3", "chance"]
+    row = next(line for line in shots.splitlines() if line.strip().startswith(task)).split()
+    assert row[1] == "2"
+    assert all(0 <= float(value) <= 1 for value in row[2:])
+    found = json.loads(done(*given, "--repeat", "1:2", "--times", "0,2", "--json"))
+    assert [row["schedule"] for row in found] == ["4", "1-1x3-2"]
+    single = json.loads(done(*given, "--repeat", "1:2", "--times", "2", "--json"))
+    assert single[0]["value"] == found[1]["value"]
