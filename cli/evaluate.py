@@ -121,6 +121,9 @@ def _print_curve(title: str, rows: list[Row], counts: list[int]) -> None:
     show_default=True,
     help="names with commas: ours, groups, or any task of lm-eval",
 )
+@click.option("--suite", help="score all benchmarks of a suite instead, for one table row: paper")
+@click.option("--data-dir", help="local data sets of --suite (see docs/benchmarks.md)")
+@click.option("--holdout", help="text or token shards whose likelihood --suite measures")
 @click.option(
     "--param",
     "-p",
@@ -165,6 +168,9 @@ def command(
     ctx: click.Context,
     model: str,
     tasks: str,
+    suite: str | None,
+    data_dir: str | None,
+    holdout: str | None,
     param: tuple[str, ...],
     shots: str | None,
     fixed_shots: bool,
@@ -194,6 +200,7 @@ def command(
       growloop eval --model ./checkpoint --tasks variable_assignment:style=code:depth=5
       growloop eval --model ./checkpoint --repeat 6:10 --times 0,1,2,4
       growloop eval --model ./checkpoint --shots 0,1,2,4,8,16,32
+      growloop eval --model ./checkpoint --suite paper --data-dir benchmarks
     """
     from ..tasks.evaluate import evaluate_schedules, require_extra
     from ..tasks.results import check_out, rows, save
@@ -210,6 +217,38 @@ def command(
         schedules, prepare = repeats(schedule, repeat, again), None
     else:
         schedules, prepare = None, looping(schedule, repeat, None if again is None else again[0])
+    line = shlex.join(["growloop", *(ctx.obj or [])])
+    if suite is not None:
+        from .suite import refuse_given, run
+
+        if many:
+            raise InputError("--suite scores one schedule at a time: give one number of --times")
+
+        refuse_given(ctx, ("tasks", "param", "shots", "fixed_shots", "items", "seed"))
+        run(
+            model,
+            suite,
+            data_dir=data_dir,
+            holdout=holdout,
+            limit=limit,
+            out=out,
+            variant={
+                name: value
+                for name, value in (("schedule", schedule), ("repeat", repeat), ("times", times))
+                if value is not None
+            },
+            prepare=prepare,
+            device=device,
+            dtype=dtype,
+            batch_size=_batch_size(batch_size),
+            backend=backend,
+            pack=pack,
+            forwarded=_forwarded(ctx.args),
+            as_json=as_json,
+        )
+        return
+    if data_dir is not None or holdout is not None:
+        raise InputError("--data-dir and --holdout are about --suite: give it too")
     found = evaluate_schedules(
         model,
         [name.strip() for name in tasks.split(",") if name.strip()],
@@ -228,7 +267,6 @@ def command(
         prepare=prepare,
         forwarded=_forwarded(ctx.args),
     )
-    line = shlex.join(["growloop", *(ctx.obj or [])])
     tables: list[dict[str, Any]] = []
     for results in found:
         if results is None:  # not the first of several processes

@@ -80,7 +80,7 @@ def _first_sentence(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _split_forwarded(forwarded: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_forwarded(forwarded: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options for ``simple_evaluate`` and for the model."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
@@ -107,7 +107,7 @@ def _split_forwarded(forwarded: Mapping[str, Any]) -> tuple[dict[str, Any], dict
     return to_harness, to_model
 
 
-def _best_device() -> str:
+def best_device() -> str:
     import torch
 
     if torch.cuda.is_available():
@@ -115,19 +115,31 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _model(model: str, backend: str, arguments: dict[str, Any], pack: int | None) -> Any:
+def load_model(
+    model: str,
+    backend: str,
+    arguments: dict[str, Any],
+    prepare: Callable[[Any], object] | None = None,
+    pack: int | None = None,
+) -> Any:
+    """lm-eval's model, its Hugging Face model changed by ``prepare``."""
+    _check_device(arguments["device"])
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
     from .scorer import CheckedLM, TrieLM
 
     try:
         if backend == "growloop":
-            return TrieLM(**arguments, pack=pack)
-        return CheckedLM(**arguments)
+            lm = TrieLM(**arguments, pack=pack)
+        else:
+            lm = CheckedLM(**arguments)
     except InputError:
         raise
     except Exception as error:  # a checkpoint can fail in every way there is
         raise InputError(f"cannot load model '{model}': {_first_sentence(error)}") from error
+    if prepare is not None:
+        prepare(lm.model)
+    return lm
 
 
 def _check_sizes(tasks: Sequence[Task], count: int, seed: int, shots: int) -> None:
@@ -150,7 +162,7 @@ def _check_device(device: str) -> None:
         raise InputError(f"no device {shown(device)}: {_first_sentence(error)}") from error
 
 
-class _Plan:
+class Plan:
     """The lm-eval tasks and groups behind the names a user gave."""
 
     def __init__(self, params: Mapping[str, object]) -> None:
@@ -368,7 +380,7 @@ def evaluate_schedules(
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     check_params(params or {})
-    plan = _Plan(params or {})
+    plan = Plan(params or {})
     for name in tasks:
         plan.add(name)
     plan.check()
@@ -378,33 +390,22 @@ def evaluate_schedules(
     _check_sizes(list(plan.ours.values()), count, seed, drawn)
     arguments = model_arguments(model)
     require_extra()
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for name in ("lm_eval", "lm-eval", "transformers", "accelerate"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    to_harness, to_model = _split_forwarded(forwarded or {})
+    quiet()
+    to_harness, to_model = split_forwarded(forwarded or {})
     metadata = to_harness.pop("metadata", None) or {}
     manager = _no_tasks()
     theirs: list[str] = []
     if plan.theirs:
         manager, theirs = _their_tasks(plan.theirs, metadata)
     arguments |= {"dtype": dtype, "batch_size": batch_size, **to_model}
-    arguments["device"] = device or _best_device()
-    _check_device(arguments["device"])
+    arguments["device"] = device or best_device()
     started = time.perf_counter()
-    lm = _model(model, backend, arguments, pack)
-    if prepare is not None:
-        prepare(lm.model)
+    lm = load_model(model, backend, arguments, prepare, pack)
     built = plan.build(count, seed, drawn, fixed_shots, curve)
 
     def run() -> dict[str, Any] | None:
-        results = _simple_evaluate(
-            model=lm,
-            tasks=[*built, *theirs],
-            num_fewshot=None if curve else shots,
-            limit=limit,
-            task_manager=manager,
-            **to_harness,
-        )
+        given = {"num_fewshot": None if curve else shots, "limit": limit, **to_harness}
+        results = harness(lm, [*built, *theirs], manager, **given)
         if results is None:
             return None
         results["config"] |= {
@@ -437,18 +438,27 @@ def _as_schedule(model: Any, schedule: Any) -> Any:
     return schedule if isinstance(schedule, kind) else kind(tuple(schedule))
 
 
-def _simple_evaluate(**arguments: Any) -> dict[str, Any] | None:
-    """``lm_eval.simple_evaluate``, failing in one sentence."""
+def quiet() -> None:
+    """Keep the libraries' warnings from the user."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("lm_eval", "lm-eval", "transformers", "accelerate"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str, Any] | None:
+    """lm-eval's ``simple_evaluate``, with what goes wrong in it as one sentence."""
     from lm_eval import simple_evaluate
 
     try:
-        found: dict[str, Any] | None = simple_evaluate(**arguments)
+        results: dict[str, Any] | None = simple_evaluate(
+            model=lm, tasks=tasks, task_manager=manager, **options
+        )
     except InputError:
         raise
     except (OSError, ImportError, ValueError, KeyError, TypeError, torch_out_of_memory()) as error:
         # lm-eval's tasks fail on missing data, extras and options in ways of their own
         raise InputError(f"lm-eval: {_first_sentence(error)}") from error
-    return found
+    return results
 
 
 def torch_out_of_memory() -> type[Exception]:

@@ -1,0 +1,110 @@
+"""``growloop eval --suite``: the suite's tasks and its row, printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from ..primitives.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..tasks.benchmarks import SuiteResult
+
+
+def refuse_given(ctx: click.Context, names: tuple[str, ...]) -> None:
+    """Refuse options that a suite decides itself."""
+    for name in names:
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            option = name.replace("_", "-")
+            raise InputError(f"--suite says itself what is asked and how: leave --{option} out")
+
+
+def run(model: str, suite: str, *, as_json: bool, **options: Any) -> None:
+    """Score and print."""
+    from ..tasks.benchmarks import run_suite
+
+    found = run_suite(
+        model, suite=suite, say=lambda line: click.echo(f"suite: {line}", err=True), **options
+    )
+    if found is None:  # not the first of several processes
+        return
+    result, path = found
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=2))
+    else:
+        _print(result)
+    for reason in dict.fromkeys(result.missing.values()):
+        click.echo(f"missing: {reason}", err=True)
+    click.echo(str(path), err=True)
+
+
+def _print(result: SuiteResult) -> None:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 140
+    console = Console(width=width, highlight=False)
+    console.print(_tasks(result))
+    console.print()
+    console.print(_row(result))
+    if not result.complete:
+        console.print("incomplete: a column with a missing task has no mean")
+    if limit := result.settings["limit"]:
+        console.print(f"only the first {limit:,} questions of each task")
+    for name, rows in result.partial.items():
+        console.print(f"{name}: the local file holds {rows}")
+
+
+def _tasks(result: SuiteResult) -> Table:
+    from rich.table import Table
+
+    from ..tasks.benchmarks import COLUMNS
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("task", no_wrap=True)
+    for name in ("n", "shots", "metric", "value %", "± s.e."):
+        table.add_column(name, justify="right", no_wrap=True)
+    if nll := result.holdout:
+        table.add_row(
+            "holdout", f"{nll.documents:,}", "", "nats/token", f"{nll.nats_per_token:.4f}"
+        )
+        for unit, amount in (
+            ("bits/token", nll.bits_per_token),
+            ("nats/byte", nll.nats_per_byte),
+            ("bits/byte", nll.bits_per_byte),
+        ):
+            table.add_row("", "", "", unit, f"{amount:.4f}")
+    for column in COLUMNS:
+        if len(column.members) > 1:
+            table.add_row(column.group, style="bold")
+        for member in column.members:
+            name = ("  " if len(column.members) > 1 else "") + member.task
+            task = result.tasks.get(member.task)
+            if task is None:
+                table.add_row(name, "–", str(member.shots), member.metric, "–", "")
+                continue
+            error = "" if task.stderr is None else f"{100 * task.stderr:.2f}"
+            value = f"{100 * task.value:.2f}"
+            table.add_row(name, f"{task.n:,}", str(task.shots), task.metric, value, error)
+    return table
+
+
+def _row(result: SuiteResult) -> Table:
+    from rich.table import Table
+
+    title = result.model + (f", schedule {result.schedule}" if result.schedule else "")
+    title += "" if result.complete else " (incomplete)"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    values, errors = [], []
+    for cell in result.cells:
+        table.add_column(cell.title, justify="right")
+        values.append("–" if cell.value is None else f"{cell.value:.2f}")
+        errors.append("" if cell.stderr is None else f"± {cell.stderr:.2f}")
+    table.add_row(*values, style="bold")
+    table.add_row(*errors)
+    return table

@@ -1,0 +1,21 @@
+"""The paper's 22 benchmarks, GSM8K and held-out likelihood, as lm-eval tasks and as one table row.
+
+``growloop eval --suite paper`` runs them. Importing this loads neither torch nor lm-eval.
+"""
+
+from __future__ import annotations
+
+from .catalog import BENCHMARKS, COLUMNS, Benchmark, Column
+from .store import TaskResult
+from .suite import SuiteResult, run_suite, summarise
+
+__all__ = [
+    "BENCHMARKS",
+    "COLUMNS",
+    "Benchmark",
+    "Column",
+    "SuiteResult",
+    "TaskResult",
+    "run_suite",
+    "summarise",
+]

@@ -1,0 +1,116 @@
+"""Which benchmarks make up each column of the paper's tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..catalog import GROUPS, SHOTS
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One of the 22 tasks, or GSM8K.
+
+    Args:
+        task: its name in lm-eval.
+        dataset: its key in :data:`.sources.DATASETS`; None for primitives, which are generated.
+        splits: those it needs, the one that is asked first.
+        metric: what the paper reports.
+        filter: of lm-eval, under which the metric stands in the results.
+        shots: examples in the prompt.
+    """
+
+    task: str
+    dataset: str | None
+    splits: tuple[str, ...]
+    metric: str
+    shots: int
+    filter: str = "none"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the tables: the plain mean of its tasks, in percent.
+
+    Args:
+        key: its name in records.
+        title: in tables.
+        group: its name in lm-eval, where it has several tasks.
+    """
+
+    key: str
+    title: str
+    group: str
+    members: tuple[Benchmark, ...]
+
+
+def _asked(
+    name: str,
+    split: str,
+    metric: str,
+    dataset: str | None = None,
+    shots: int = 0,
+) -> Benchmark:
+    return Benchmark(f"paper_{name}", dataset or name, (split,), metric, shots)
+
+
+NLL = "holdout_nll"
+COLUMNS: tuple[Column, ...] = (
+    Column(
+        "open_book_f1",
+        "Open-book F1",
+        "open_book_qa",
+        (
+            _asked("tydiqa_goldp", "validation", "f1", "tydiqa"),
+            _asked("squadv2", "validation", "f1"),
+            _asked("drop", "validation", "f1"),
+            _asked("quac", "validation", "f1"),
+            _asked("coqa", "validation", "f1"),
+        ),
+    ),
+    Column(
+        "closed_book_f1",
+        "Closed-book F1",
+        "closed_book_qa",
+        (
+            _asked("triviaqa", "validation", "f1"),
+            _asked("tydiqa_nocontext", "validation", "f1", "tydiqa"),
+            _asked("nq_open", "validation", "f1"),
+            _asked("webqs", "test", "f1"),
+        ),
+    ),
+    Column("lambada_acc", "LAMBADA acc", "paper_lambada", (_asked("lambada", "test", "acc"),)),
+    Column(
+        "hellaswag_acc",
+        "HellaSwag acc",
+        "paper_hellaswag",
+        (_asked("hellaswag", "validation", "acc"),),
+    ),
+    Column(
+        "math_word_problems_acc",
+        "Math problems acc",
+        "math_word_problems",
+        (
+            _asked("svamp", "test", "acc", shots=5),
+            _asked("asdiv", "validation", "acc", shots=5),
+            _asked("mawps_addsub", "test", "acc", shots=5),
+            _asked("mawps_singleeq", "test", "acc", shots=5),
+            _asked("mawps_singleop", "test", "acc", shots=5),
+            _asked("mawps_multiarith", "test", "acc", shots=5),
+        ),
+    ),
+    Column(
+        "reasoning_primitives_acc",
+        "Primitives acc",
+        "reasoning_primitives",
+        tuple(Benchmark(name, None, (), "acc", SHOTS) for name in GROUPS["reasoning_primitives"]),
+    ),
+    Column(
+        "gsm8k_acc",
+        "GSM8K acc",
+        "paper_gsm8k",
+        (Benchmark("paper_gsm8k", "gsm8k", ("test", "train"), "exact_match", 5, "strict-match"),),
+    ),
+)
+APART = ("gsm8k_acc",)  # not one of the seven columns of the paper's main tables
+BENCHMARKS: dict[str, Benchmark] = {b.task: b for column in COLUMNS for b in column.members}

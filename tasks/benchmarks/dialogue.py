@@ -1,0 +1,122 @@
+"""Questions about a passage, one after the other: CoQA and QuAC.
+
+Both are asked with the right answers to the questions before. With several references, a
+prediction is compared with all but one of them, each left out in turn: that is how the data
+sets' scripts make a person's score, who is one of the references, comparable.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .squad import best_f1, exact, normalise, overlap
+
+UNANSWERABLE = "CANNOTANSWER"
+AGREEMENT = 0.4  # QuAC leaves out questions on which people agree less
+TURN = "Q: {question}\n\nA:"
+
+
+def _history(questions: list[str], answers: list[str]) -> str:
+    """All questions, each but the last with its answer."""
+    asked = [TURN.format(question=question) for question in questions]
+    return "\n\n".join(
+        [f"{turn} {answer}" for turn, answer in zip(asked, answers, strict=False)][: len(asked) - 1]
+        + asked[-1:]
+    )
+
+
+def coqa_text(doc: dict[str, Any]) -> str:
+    """The story and the conversation up to its last question, as lm-eval's ``coqa`` writes them."""
+    turns = _history(doc["questions"]["input_text"], doc["answers"]["input_text"])
+    return f"{doc['story']}\n\n{turns}"
+
+
+def coqa_references(doc: dict[str, Any]) -> list[str]:
+    """The different answers to the last question; the first is that of the conversation."""
+    found = [doc["answers"]["input_text"][-1]]
+    for more in (doc.get("additional_answers") or {}).values():
+        answer = more["input_text"][len(doc["questions"]["input_text"]) - 1]
+        if answer.lower() not in {text.lower() for text in found}:
+            found.append(answer)
+    return found
+
+
+def left_out_in_turn(references: list[str]) -> list[list[str]]:
+    """Sets of references without one of them each; a single reference stays.
+
+    >>> left_out_in_turn(["a", "b", "c"])
+    [['b', 'c'], ['a', 'c'], ['a', 'b']]
+    """
+    if len(references) == 1:
+        return [references]
+    return [references[:i] + references[i + 1 :] for i in range(len(references))]
+
+
+def score_coqa(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """F1 and exact match of the answer's first line."""
+    prediction = results[0].strip().split("\n")[0]
+    sets = left_out_in_turn(coqa_references(doc))
+    return {
+        "f1": sum(best_f1(prediction, some) for some in sets) / len(sets),
+        "em": sum(exact(prediction, some) for some in sets) / len(sets),
+    }
+
+
+def quac_references(texts: list[str]) -> list[str]:
+    """The references that count: no answer if at least half say so, else the spans alone."""
+    spans = [text for text in texts if text != UNANSWERABLE]
+    return spans if 2 * len(spans) > len(texts) else [UNANSWERABLE]
+
+
+def span_f1(prediction: str, reference: str) -> float:
+    """QuAC's F1: no answer is right or wrong, a span is compared by its words."""
+    if reference == UNANSWERABLE:
+        return float(prediction == UNANSWERABLE)
+    return overlap(normalise(prediction).split(), normalise(reference).split())
+
+
+def agreement(references: list[str]) -> float:
+    """How well each reference is met by the best of the others, on average: a person's F1."""
+    if len(references) == 1:
+        return 1.0
+    best = [
+        max(
+            overlap(normalise(one).split(), normalise(other).split())
+            for j, other in enumerate(references)
+            if j != i
+        )
+        for i, one in enumerate(references)
+    ]
+    return sum(best) / len(best)
+
+
+def quac_documents(dataset: Any) -> Any:
+    """One document a question, without those that people do not agree on."""
+    import datasets
+
+    found = []
+    for row in dataset:
+        context = row["context"].removesuffix(UNANSWERABLE).rstrip()
+        for i, texts in enumerate(row["answers"]["texts"]):
+            references = quac_references(texts)
+            if agreement(references) < AGREEMENT:
+                continue
+            turns = _history(row["questions"][: i + 1], row["orig_answers"]["texts"][:i])
+            found.append(
+                {
+                    "id": f"{row['dialogue_id']}#{i}",
+                    "title": row["wikipedia_page_title"],
+                    "section": row["section_title"],
+                    "context": context,
+                    "turns": turns,
+                    "references": references,
+                }
+            )
+    return datasets.Dataset.from_list(found)
+
+
+def score_quac(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """The official F1 of the answer's first line."""
+    prediction = results[0].strip().split("\n")[0].strip()
+    sets = left_out_in_turn(doc["references"])
+    return {"f1": sum(max(span_f1(prediction, ref) for ref in some) for some in sets) / len(sets)}

@@ -1,0 +1,56 @@
+"""The number in an answer to a math word problem.
+
+The prompt ends in ``Answer:``, so the first number after it is the answer, as in the scripts of
+chain-of-thought evaluation. Numbers are compared as numbers: 8, 8.0, $8 and 8.00 are the same.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|-?\.\d+")
+TOLERANCE = 1e-4  # solutions like 0.6666666666666666 are in the data
+
+
+def first_number(text: str) -> float | None:
+    """The first number in ``text``.
+
+    >>> first_number(" $1,250.50 in 3 days"), first_number("none")
+    (1250.5, None)
+    """
+    found = NUMBER.search(text)
+    return float(found[0].replace(",", "")) if found else None
+
+
+def written(value: float | str) -> str:
+    """A solution as the examples in the prompt show it.
+
+    >>> written(8.0), written("0.5"), written(1234567.25)
+    ('8', '0.5', '1234567.25')
+    """
+    number = float(value)
+    return str(int(number)) if number.is_integer() else repr(round(number, 4))
+
+
+def is_right(answer: str, solution: float | str) -> bool:
+    """Whether the first number of the first line is the solution."""
+    number = first_number(answer.strip().split("\n")[0])
+    right = float(solution)
+    return number is not None and abs(number - right) <= TOLERANCE * max(1.0, abs(right))
+
+
+def svamp_target(doc: dict[str, Any]) -> str:
+    return written(doc["Answer"])
+
+
+def mawps_target(doc: dict[str, Any]) -> str:
+    return written(doc["lSolutions"][0])
+
+
+def score_svamp(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    return {"acc": float(is_right(results[0], doc["Answer"]))}
+
+
+def score_mawps(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    return {"acc": float(is_right(results[0], doc["lSolutions"][0]))}

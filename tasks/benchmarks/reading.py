@@ -1,0 +1,101 @@
+"""Rows of a local file, each with the place it stands at.
+
+``.jsonl`` holds an object a line, ``.json`` a list of objects, ``.parquet`` a table as the Hugging
+Face hub serves it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...primitives.errors import InputError
+
+ENDINGS = (".jsonl", ".json", ".parquet")
+
+Placed = tuple[str, Any]
+"""``file:line`` and what stands there."""
+
+
+def rows(path: Path) -> Iterator[Placed]:
+    """The rows of a file.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else, with file and line.
+    """
+    try:
+        yield from {".jsonl": _lines, ".json": _array, ".parquet": _table}[path.suffix](path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _lines(path: Path) -> Iterator[Placed]:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            place = f"{path}:{number}"
+            try:
+                value = json.loads(line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise InputError(f"{place}: not UTF-8 text") from error
+            except (ValueError, RecursionError) as error:
+                cut = "" if line.endswith(b"\n") else ", the file seems to be cut off"
+                raise InputError(f"{place}: not JSON ({_reason(error)}){cut}") from error
+            yield place, value
+
+
+def _array(path: Path) -> Iterator[Placed]:
+    """The elements of one JSON list; read one by one to know their lines."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text") from error
+    decoder = json.JSONDecoder()
+    at, line, counted = _skip(text, 0), 1, 0
+    if text[at : at + 1] != "[":
+        raise InputError(f"{path}:{text.count(chr(10), 0, at) + 1}: must be a list of objects")
+    at = _skip(text, at + 1)
+    while text[at : at + 1] != "]":
+        line, counted = line + text.count("\n", counted, at), at
+        place = f"{path}:{line}"
+        try:
+            value, after = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"{place}: not JSON ({_reason(error)}), or the file is cut off"
+            ) from error
+        yield place, value
+        at = _skip(text, after)
+        if text[at : at + 1] == ",":
+            at = _skip(text, at + 1)
+        elif text[at : at + 1] != "]":
+            raise InputError(f"{place}: the list does not go on after this, is the file cut off?")
+    if text[at + 1 :].strip():
+        raise InputError(f"{path}: there is more after the end of the list")
+
+
+def _skip(text: str, at: int) -> int:
+    while text[at : at + 1] in {" ", "\n", "\r", "\t"}:
+        at += 1
+    return at
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "msg", "nested too deep"))
+
+
+def _table(path: Path) -> Iterator[Placed]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise InputError(f"reading {path} needs pyarrow: pip install 'growloop[data]'") from error
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: not a whole Parquet file") from error
+    for number, value in enumerate(table.to_pylist(), 1):
+        yield f"{path}: row {number}", value

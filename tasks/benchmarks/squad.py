@@ -1,0 +1,105 @@
+"""Token F1 between an answer and its references, as SQuAD's and TriviaQA's scripts define it.
+
+SQuAD deletes punctuation ("U.S." is "us"), TriviaQA puts a space in its place ("u s").
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+DELETED = str.maketrans("", "", string.punctuation)
+SPACED = str.maketrans(dict.fromkeys(string.punctuation + "‘’´`", " "))
+
+Normaliser = Callable[[str], str]
+
+
+def normalise(text: str) -> str:
+    """SQuAD: lower case, no punctuation, no English articles, single spaces.
+
+    >>> normalise("The U.S., a  country")
+    'us country'
+    """
+    return " ".join(ARTICLES.sub(" ", text.lower().translate(DELETED)).split())
+
+
+def normalise_trivia(text: str) -> str:
+    """TriviaQA: as SQuAD, but punctuation separates words.
+
+    >>> normalise_trivia("The Jackson_5's")
+    'jackson 5 s'
+    """
+    return " ".join(ARTICLES.sub(" ", text.lower().translate(SPACED)).split())
+
+
+def overlap(prediction: list[str], reference: list[str]) -> float:
+    """F1 of two bags of words; 0 where they share none."""
+    same = sum((Counter(prediction) & Counter(reference)).values())
+    if not same:
+        return 0.0
+    precision, recall = same / len(prediction), same / len(reference)
+    return 2 * precision * recall / (precision + recall)
+
+
+def f1(prediction: str, reference: str, normaliser: Normaliser = normalise) -> float:
+    """Token F1 against one reference.
+
+    Nothing left of either after normalising: 1 if nothing is left of both, else 0 (SQuAD 2's
+    rule, by which a question without an answer is answered by saying nothing).
+
+    >>> f1("the blue house", "a house")
+    0.6666666666666666
+    """
+    found, right = normaliser(prediction).split(), normaliser(reference).split()
+    if not found or not right:
+        return float(found == right)
+    return overlap(found, right)
+
+
+def best_f1(
+    prediction: str, references: Iterable[str], normaliser: Normaliser = normalise
+) -> float:
+    """The F1 against the reference that fits best; ``references`` must not be empty."""
+    return max(f1(prediction, reference, normaliser) for reference in references)
+
+
+def exact(prediction: str, references: Iterable[str], normaliser: Normaliser = normalise) -> float:
+    """1 if the prediction is one of the references after normalising."""
+    return float(any(normaliser(prediction) == normaliser(right) for right in references))
+
+
+def _scores(
+    prediction: str, references: list[str], normaliser: Normaliser = normalise
+) -> dict[str, float]:
+    return {
+        "f1": best_f1(prediction, references, normaliser),
+        "exact_match": exact(prediction, references, normaliser),
+    }
+
+
+# what lm-eval calls with a document and the model's answer
+
+
+def score_triviaqa(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    return _scores(results[0], doc["answer"]["aliases"], normalise_trivia)
+
+
+def score_nq_open(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    return _scores(results[0], doc["answer"])
+
+
+def score_webqs(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    return _scores(results[0], doc["answers"])
+
+
+def score_squadv2(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """A question without an answer has the empty text as its only reference.
+
+    References that normalise to nothing do not count, as in the official script.
+    """
+    references = [text for text in doc["answers"]["text"] if normalise(text)] or [""]
+    return _scores(results[0], references)

@@ -1,0 +1,371 @@
+"""The paper's suite: every task in turn, then one table row.
+
+Data are read and checked before the model is loaded. A data set that cannot be had leaves its
+column without a mean; the other tasks run. Results are kept task by task (:mod:`.store`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ...primitives import golden
+from ...primitives.errors import InputError, unknown, whole
+from ..catalog import ITEMS, PATH, SHOTS
+from .catalog import APART, BENCHMARKS, COLUMNS, NLL, Benchmark
+from .holdout import Likelihood, Text, likelihood, read_text
+from .sources import DATASETS, HOLDOUT, MissingDataError, check_folder, load
+from .store import Store, TaskResult, contents_of, digest
+
+SUITES = ("paper",)
+SEED = 0  # of the primitives' items
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the row: in percent, or in nats a token.
+
+    Args:
+        value: None if a task is missing.
+        stderr: from the standard errors of the tasks, or None.
+        missing: the tasks that are.
+    """
+
+    key: str
+    title: str
+    value: float | None
+    stderr: float | None
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """What a model scored on the suite; ``to_dict()`` is what ``suite.json`` holds.
+
+    Args:
+        settings: everything the numbers depend on, except the data.
+        cells: the row, in the order of the paper's tables, GSM8K last.
+        missing: why each task without a result has none.
+    """
+
+    model: str
+    settings: Mapping[str, Any]
+    cells: list[Cell]
+    tasks: Mapping[str, TaskResult]
+    holdout: Likelihood | None
+    missing: Mapping[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all seven columns have a value."""
+        return all(cell.value is not None for cell in self.cells if cell.key not in APART)
+
+    @property
+    def partial(self) -> dict[str, str]:
+        """Tasks whose local file has fewer rows than the data set, and how many."""
+        return {
+            name: f"{result.rows:,} of {result.published:,} rows"
+            for name, result in self.tasks.items()
+            if result.partial
+        }
+
+    @property
+    def schedule(self) -> str | None:
+        """Of the layers, if the model was looped."""
+        return next((result.schedule for result in self.tasks.values()), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        tasks = {name: asdict(result) for name, result in self.tasks.items()}
+        for result in tasks.values():
+            del result["items"]  # they are in the tasks' own files
+        return {
+            "suite": "paper",
+            "version": 1,
+            "model": self.model,
+            "schedule": self.schedule,
+            "settings": dict(self.settings),
+            "complete": self.complete,
+            "row": {cell.key: cell.value for cell in self.cells},
+            "stderr": {cell.key: cell.stderr for cell in self.cells},
+            "partial": self.partial,
+            "missing": dict(self.missing),
+            "tasks": tasks,
+            "holdout": None if self.holdout is None else self.holdout.to_dict(),
+        }
+
+
+def summarise(
+    model: str,
+    settings: Mapping[str, Any],
+    tasks: Mapping[str, TaskResult],
+    holdout: Likelihood | None,
+    missing: Mapping[str, str],
+) -> SuiteResult:
+    """The row: each column the plain mean of its tasks, if all are there."""
+    cells = [
+        Cell(
+            NLL,
+            "Holdout NLL",
+            None if holdout is None else holdout.nats_per_token,
+            None if holdout is None else holdout.stderr,
+            () if holdout else (NLL,),
+        )
+    ]
+    for column in COLUMNS:
+        names = [member.task for member in column.members]
+        absent = tuple(name for name in names if name not in tasks)
+        value = stderr = None
+        if not absent:
+            value = 100 * sum(tasks[name].value for name in names) / len(names)
+            errors = [tasks[name].stderr for name in names]
+            known = [error for error in errors if error is not None]
+            if len(known) == len(names):
+                stderr = 100 * math.sqrt(sum(error**2 for error in known)) / len(names)
+        cells.append(Cell(column.key, column.title, value, stderr, absent))
+    return SuiteResult(model, settings, cells, tasks, holdout, missing)
+
+
+def run_suite(
+    model: str,
+    *,
+    suite: str = "paper",
+    data_dir: str | None = None,
+    holdout: str | None = None,
+    limit: int | None = None,
+    out: str | Path = "results",
+    variant: Mapping[str, Any] | None = None,
+    prepare: Callable[[Any], object] | None = None,
+    device: str | None = None,
+    dtype: str = "auto",
+    batch_size: int | str = 1,
+    backend: str = "growloop",
+    pack: int | None = None,
+    forwarded: Mapping[str, Any] | None = None,
+    say: Say = lambda _: None,
+) -> tuple[SuiteResult, Path] | None:
+    """Score a model on the suite; the result and its file, or None on all processes but the first.
+
+    Args:
+        data_dir: a folder with local data sets (see :mod:`.sources`).
+        holdout: held-out text or token shards; by default ``holdout/`` in ``data_dir``.
+        limit: so many questions a task, and held-out documents.
+        out: where results are kept; what is there already is not scored again.
+        variant: what ``prepare`` does, in words that JSON can hold.
+        say: is told what happens, a line at a time.
+        prepare, device, dtype, batch_size, backend, pack, forwarded: as
+            :func:`..evaluate.evaluate`.
+
+    Raises:
+        InputError: with what cannot be done and why; a wrong data file with its line.
+    """
+    from ..evaluate import DTYPES, model_arguments, require_extra, split_forwarded
+
+    if suite not in SUITES:
+        raise unknown("suite", suite, SUITES)
+    if limit is not None:
+        whole("limit", limit, 1, 10**9)
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    data, missing = _data(data_dir)
+    text = _holdout(data_dir, holdout, limit, missing)
+    arguments = model_arguments(model)
+    require_extra()
+    to_harness, to_model = split_forwarded(forwarded or {})
+    settings = {
+        "model": _identity(arguments, to_model),
+        "variant": dict(variant or {}),
+        "limit": limit,
+        "dtype": dtype,
+        "backend": backend,
+        "options": {key: repr(value) for key, value in {**to_harness, **to_model}.items()},
+        "lm_eval": version("lm-eval"),
+    }
+    store = Store(out, model, settings)
+    done, nll = _finished(store, data, text)
+    todo = [name for name in data if name not in done]
+    if done:
+        say(f"{len(done)} of {len(data)} tasks are in {store.folder} already")
+    first = True
+    if todo or (text and nll is None):
+        arguments |= {"batch_size": batch_size, **to_model}
+        lm = _open(model, backend, arguments, device, dtype, pack, prepare)
+        first = lm.rank == 0
+        if text and nll is None:
+            say(f"{NLL}: {len(text.documents):,} documents")
+            nll = likelihood(lm, text)
+            if first:
+                store.save(NLL, text.fingerprint, nll)
+        for name in todo:
+            say(name)
+            try:
+                found = _score(lm, BENCHMARKS[name], data_dir, limit, dict(to_harness))
+            except MissingDataError:
+                raise
+            except InputError as error:  # e.g. too long for the model: the others may do
+                missing[name] = f"{name} cannot be scored: {error}"
+                continue
+            if found is not None:
+                store.save(name, data[name], found)
+                done[name] = found
+    if not first:
+        return None
+    order = {name: done[name] for name in BENCHMARKS if name in done}
+    result = summarise(model, settings, order, nll, missing)
+    return result, store.write("suite.json", result.to_dict())
+
+
+def _data(data_dir: str | None) -> tuple[dict[str, str], dict[str, str]]:
+    """Fingerprints of the data of every task that can run, and why the others cannot."""
+    if data_dir is not None:
+        check_folder(data_dir)
+    found: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    read: dict[tuple[str, str], str] = {}
+    for name, benchmark in BENCHMARKS.items():
+        if benchmark.dataset is None:
+            found[name] = str(golden()[name]["sha256"])
+            continue
+        prints = []
+        try:
+            for split in benchmark.splits:
+                at = (benchmark.dataset, split)
+                if at not in read:
+                    read[at] = load(DATASETS[benchmark.dataset], split, data_dir).fingerprint
+                prints.append(read[at])
+        except MissingDataError as error:
+            missing[name] = str(error)
+            continue
+        found[name] = digest([*prints, _definition(name)])
+    return found, missing
+
+
+def _definition(name: str) -> list[str]:
+    """The text of a task's file, and of the one it includes."""
+    folder = PATH / "paper"
+    texts = [(folder / f"{name}.yaml").read_text("utf-8")]
+    while texts[-1].startswith("include: "):
+        texts.append((folder / texts[-1].splitlines()[0].split()[1]).read_text("utf-8"))
+    return texts
+
+
+def _holdout(
+    data_dir: str | None, holdout: str | None, limit: int | None, missing: dict[str, str]
+) -> Text | None:
+    if holdout is not None:
+        return read_text(holdout, limit)
+    if data_dir is not None and (Path(data_dir) / HOLDOUT).exists():
+        return read_text(Path(data_dir) / HOLDOUT, limit)
+    where = f"{data_dir or 'DIR'}/{HOLDOUT}"
+    missing[NLL] = (
+        f"no held-out text: give --holdout with text or token shards, or write them into {where}"
+    )
+    return None
+
+
+def _identity(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, str]:
+    """What tells one checkpoint from another: the contents of a local one, a commit of the hub."""
+    name = str(arguments["pretrained"])
+    if Path(name).is_dir():
+        only = arguments.get("gguf_file")
+        return {"name": Path(name).resolve().name, "contents": contents_of(Path(name), only)}
+    from transformers import AutoConfig
+
+    revision = str(options.get("revision", "main"))
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision)
+        commit = str(getattr(config, "_commit_hash", None))
+    except Exception:  # what is wrong is told when the model is loaded
+        commit = "None"
+    return {"name": name, "contents": f"{revision}@{commit}"}
+
+
+def _finished(
+    store: Store, data: Mapping[str, str], text: Text | None
+) -> tuple[dict[str, TaskResult], Likelihood | None]:
+    found = {}
+    for name, fingerprint in data.items():
+        if saved := store.load(name, fingerprint):
+            found[name] = TaskResult(**saved)
+    nll = store.load(NLL, text.fingerprint) if text else None
+    return found, Likelihood(**nll) if nll else None
+
+
+def _open(
+    model: str,
+    backend: str,
+    arguments: dict[str, Any],
+    device: str | None,
+    dtype: str,
+    pack: int | None,
+    prepare: Callable[[Any], object] | None,
+) -> Any:
+    from ..evaluate import best_device, load_model, quiet
+
+    quiet()
+    arguments = {"dtype": dtype, "device": device or best_device(), **arguments}
+    return load_model(model, backend, arguments, prepare, pack)
+
+
+def _score(
+    lm: Any, benchmark: Benchmark, data_dir: str | None, limit: int | None, options: dict[str, Any]
+) -> TaskResult | None:
+    """One task through lm-eval; None on all processes but the first."""
+    from lm_eval.tasks import TaskManager
+
+    from ..evaluate import Plan, harness
+
+    started = time.perf_counter()
+    metadata = (options.pop("metadata", None) or {}) | {"data_dir": data_dir}
+    if benchmark.dataset is None:
+        plan = Plan({})
+        plan.add(benchmark.task)
+        tasks = plan.build(ITEMS, SEED, SHOTS, False)
+        manager = TaskManager(include_defaults=False)
+    else:
+        manager = TaskManager(
+            include_path=str(PATH / "paper"), include_defaults=False, metadata=metadata
+        )
+        tasks = [benchmark.task]
+    results = harness(lm, tasks, manager, limit=limit, log_samples=True, **options)
+    if results is None:
+        return None
+    values = results["results"][benchmark.task]
+    about = results["configs"][benchmark.task]["metadata"]["growloop"]
+    stderr = values.get(f"{benchmark.metric}_stderr,{benchmark.filter}")
+    samples = [s for s in results["samples"][benchmark.task] if s["filter"] == benchmark.filter]
+    schedule = getattr(lm.model, "schedule", None)
+    return TaskResult(
+        task=benchmark.task,
+        metric=benchmark.metric,
+        value=float(values[f"{benchmark.metric},{benchmark.filter}"]),
+        stderr=float(stderr) if isinstance(stderr, (int, float)) else None,
+        n=len(samples),
+        shots=int(results["n-shot"][benchmark.task]),
+        source=about.get("source", "generated"),
+        fingerprint=about["fingerprint"],
+        rows=about.get("rows"),
+        published=about.get("published"),
+        schedule=None if schedule is None else str(schedule),
+        seconds=round(time.perf_counter() - started, 1),
+        others={
+            key: float(value)
+            for key, value in values.items()
+            if "," in key and "_stderr" not in key and isinstance(value, (int, float))
+        },
+        items=[_item(sample, benchmark.metric) for sample in samples],
+    )
+
+
+def _item(sample: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """What is kept of a question."""
+    found = {"id": sample["doc_id"], "hash": sample["doc_hash"], "value": float(sample[metric])}
+    answer = sample["filtered_resps"]
+    if answer and isinstance(answer[0], str):
+        found["answer"] = answer[0]
+    return found
