@@ -67,8 +67,8 @@ def _rows_of(results: Mapping[str, Any], name: str, level: int) -> list[Row]:
         metric, _, kind = key.partition(",")
         if metric.endswith("_stderr") or not isinstance(value, (int, float)) or not kind:
             continue
-        if ours and metric != "acc":
-            continue  # acc is the measure of the paper; the rest is in the JSON
+        if "chance" in ours and metric != "acc":
+            continue  # of primitives acc is the measure of the paper; the rest is in the JSON
         stderr = values.get(f"{metric}_stderr,{kind}")
         samples = results.get("n-samples", {}).get(name, {})
         found.append(

@@ -36,8 +36,7 @@ def written(value: float | str) -> str:
 def is_right(answer: str, solution: float | str) -> bool:
     """Whether the first number of the first line is the solution."""
     number = first_number(answer.strip().split("\n")[0])
-    right = float(solution)
-    return number is not None and abs(number - right) <= TOLERANCE * max(1.0, abs(right))
+    return number is not None and abs(number - float(solution)) <= TOLERANCE
 
 
 def svamp_target(doc: dict[str, Any]) -> str:
