@@ -79,6 +79,7 @@ LOADED = "import sys; print(sorted({name.split('.')[0] for name in sys.modules})
     [
         "import growloop.primitives",
         "import growloop.tasks",
+        "import growloop.tasks.benchmarks",
         "from growloop.cli import main; main(['--help'], standalone_mode=False)",
         "from growloop.cli import main; main(['generate', '--help'], standalone_mode=False)",
         "from growloop.cli import main; main(['generate', 'copying', '-n', '9', '-o', '-'], "

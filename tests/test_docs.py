@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from growloop.cli import main
 from growloop.models import training
+from growloop.tasks import benchmarks
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -59,6 +60,7 @@ def test_growloop_commands_run(text: str, tmp_path: Path, monkeypatch: Any) -> N
     [f"growloop.primitives.{m.name}" for m in pkgutil.iter_modules(growloop.primitives.__path__)]
     + [f"growloop.models.{m.name}" for m in pkgutil.iter_modules(growloop.models.__path__)]
     + [f"growloop.models.training.{m.name}" for m in pkgutil.iter_modules(training.__path__)]
+    + [f"growloop.tasks.benchmarks.{m.name}" for m in pkgutil.iter_modules(benchmarks.__path__)]
     + ["growloop.primitives", "growloop.tasks.catalog"],
 )
 def test_docstring_examples_are_true(module: str) -> None:

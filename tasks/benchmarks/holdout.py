@@ -34,6 +34,7 @@ class Likelihood:
         nats: of all documents together.
         stderr: of the nats a token, from the differences between documents.
         fingerprint: SHA-256 of the documents.
+        items: of each document its nats and its tokens.
     """
 
     nats: float
@@ -43,6 +44,7 @@ class Likelihood:
     stderr: float | None
     source: str
     fingerprint: str
+    items: list[dict[str, float]]
 
     @property
     def nats_per_token(self) -> float:
@@ -61,8 +63,11 @@ class Likelihood:
         return self.nats_per_byte / math.log(2)
 
     def to_dict(self) -> dict[str, Any]:
+        """All but the items, and the four averages."""
         names = ("nats_per_token", "bits_per_token", "nats_per_byte", "bits_per_byte")
-        return asdict(self) | {name: getattr(self, name) for name in names}
+        values = asdict(self)
+        del values["items"]
+        return values | {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,7 @@ def likelihood(lm: Any, text: Text, window: int = WINDOW) -> Likelihood:
         stderr=_stderr(nats, tokens),
         source=text.source,
         fingerprint=text.fingerprint,
+        items=[{"nats": total, "tokens": count} for total, count in sums],
     )
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from . import data
 
-words = st.lists(st.sampled_from("the a an red Blue house 7 U.S. co-op ,".split()), max_size=8)
+WORDS = ("the", "a", "an", "red", "Blue", "house", "7", "U.S.", "co-op", ",")
+words = st.lists(st.sampled_from(WORDS), max_size=8)
 texts = words.map(" ".join) | st.text(max_size=20)
 
 
