@@ -129,10 +129,7 @@ def load_model(
     from .scorer import CheckedLM, TrieLM
 
     try:
-        if backend == "growloop":
-            lm = TrieLM(**arguments, pack=pack)
-        else:
-            lm = CheckedLM(**arguments)
+        lm = TrieLM(**arguments, pack=pack) if backend == "growloop" else CheckedLM(**arguments)
     except InputError:
         raise
     except Exception as error:  # a checkpoint can fail in every way there is
