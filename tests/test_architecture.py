@@ -15,8 +15,9 @@ FLOORS = {  # folder: folders it may import
     "primitives": set(),
     "models": {"primitives"},
     "tasks": {"primitives"},
-    "studies": {"primitives", "models", "tasks"},
-    "cli": {"primitives", "models", "tasks", "studies"},
+    "leaderboard": set(),
+    "studies": {"primitives", "models", "tasks", "leaderboard"},
+    "cli": {"primitives", "models", "tasks", "leaderboard", "studies"},
 }
 HEAVY = {"torch", "transformers", "datasets", "lm_eval", "pyarrow", "accelerate", "rich"}
 PRIMITIVES_MAY_IMPORT = {"numpy", "jinja2", "growloop"}

@@ -1,0 +1,22 @@
+"""Where every measurement ends: records, the store they are kept in, tables, charts, claims.
+
+Imports nothing else of growloop, and of other packages pydantic alone until a page is made.
+"""
+
+from __future__ import annotations
+
+from .errors import RecordError
+from .records import Cost, Growth, Model, Record, Task
+from .store import Problem, Store, check
+
+__all__ = [
+    "Cost",
+    "Growth",
+    "Model",
+    "Problem",
+    "Record",
+    "RecordError",
+    "Store",
+    "Task",
+    "check",
+]

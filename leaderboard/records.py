@@ -1,0 +1,305 @@
+"""One result: what was measured on which task of which model, and how.
+
+A record is a frozen pydantic model with a version. Fields without a value are left out of its JSON,
+so a field that is added later changes no record that is there already, and the SHA-256 of that
+JSON (:attr:`Record.id`) names it for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import timezone
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
+
+from .errors import RecordError, shown
+from .migrations import VERSION, migrate
+from .texts import Line, Name, Notation, Text
+
+Count = Annotated[int, Field(strict=True, ge=0, le=10**18)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Size = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+Whole = Annotated[int, Field(strict=True, ge=-(10**18), le=10**18)]
+Condition = Annotated[bool, Field(strict=True)] | Whole | Number | Line
+
+SHARES = ("acc", "acc_norm")  # metrics that lie between 0 and 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Growth(_Part):
+    """A growth step: ``operator`` made ``after`` layers of ``before``.
+
+    Args:
+        sources: the layer each new one was copied from, as a schedule.
+    """
+
+    operator: Name
+    before: Count
+    after: Count
+    sources: Notation | None = None
+
+
+class Model(_Part):
+    """A checkpoint.
+
+    Args:
+        name: what it is called; the same for runs that differ in their seed alone.
+        family: ``standard``; ``looped`` (trained with shared layers); ``grown``; ``grown-looped``;
+            ``retrofitted`` (a loop was added late in training); ``untied`` (looped, then given
+            layers of its own). A loop at inference alone changes the schedule of the record only.
+        size: of the configuration it belongs to, e.g. 360M.
+        seed: of its training.
+        schedule: that it runs by itself.
+        unique_layers: different layers it has.
+        effective_layers: layers that run.
+        growth: its growth steps.
+        training_flops: spent on it in all.
+        training_tokens: it has seen.
+        recipe: what else sets it apart, e.g. the mixture of its cooldown.
+        source: where it is from: a hub id, a paper, a run.
+    """
+
+    name: Name
+    family: Literal[
+        "standard", "looped", "grown", "grown-looped", "retrofitted", "untied", "unknown"
+    ] = "unknown"
+    size: Name | None = None
+    seed: Count | None = None
+    schedule: Notation | None = None
+    unique_layers: Count | None = None
+    effective_layers: Count | None = None
+    growth: Annotated[tuple[Growth, ...], Field(max_length=200)] = ()
+    training_flops: Size | None = None
+    training_tokens: Count | None = None
+    recipe: Line | None = None
+    source: Line | None = None
+
+
+class Task(_Part):
+    """What was asked.
+
+    Args:
+        version: of the task; scores of different versions are not comparable.
+        fingerprint: of the data, e.g. the SHA-256 of the items.
+        shots: examples before each question.
+        split: that the items are of.
+        prompting: what else changes the questions, e.g. fixed shots or a chat template.
+        metric: that the value is of.
+        chance: value of guessing.
+        higher_is_better: whether more is better.
+    """
+
+    name: Name
+    version: Name | None = None
+    fingerprint: Name | None = None
+    shots: Count | None = None
+    split: Name | None = None
+    prompting: Line | None = None
+    metric: Name = "acc"
+    chance: Share | None = None
+    higher_is_better: bool = True
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Scores are comparable if this is equal."""
+        parts = (self.name, self.metric, self.version, self.fingerprint, self.shots, self.split)
+        return tuple("" if part is None else str(part) for part in (*parts, self.prompting))
+
+
+class Cost(_Part):
+    """What the model costs as it ran, i.e. under the schedule of the record.
+
+    Args:
+        unique_parameters: weights used, each once.
+        effective_parameters: weights applied: a layer counts as often as it runs.
+        inference_flops: for one token of a sequence of ``seq_len``.
+    """
+
+    unique_parameters: Count | None = None
+    effective_parameters: Count | None = None
+    inference_flops: Size | None = None
+    seq_len: Count | None = None
+
+
+class Record(_Part):
+    """One measured (or, with ``kind="reported"``, quoted) value.
+
+    Args:
+        value: finite; accuracies from 0 to 1.
+        stderr: its standard error over items.
+        n: items.
+        schedule: that ran, where it is not the model's own.
+        loops: how often the looped block ran.
+        seed: of the data, or of what was trained for this measurement.
+        study: that measured it; None for ``growloop eval``.
+        conditions: what the study varied, by name, e.g. ``{"block": "8:12", "examples": 64}``.
+        time: when it was measured.
+        source: file or table it was read from.
+
+    >>> record = Record(model=Model(name="tiny"), task=Task(name="copying"), value=0.5, n=100)
+    >>> Record.from_json(record.to_json()) == record
+    True
+    """
+
+    version: Literal[1] = VERSION
+    kind: Literal["measured", "reported"] = "measured"
+    model: Model
+    task: Task
+    value: Number
+    stderr: Size | None = None
+    n: Annotated[int, Field(strict=True, ge=1, le=10**15)] | None = None
+    cost: Cost = Cost()
+    schedule: Notation | None = None
+    loops: Count | None = None
+    seed: Count | None = None
+    study: Name | None = None
+    conditions: Annotated[dict[Name, Condition], Field(max_length=50)] = Field(default_factory=dict)
+    dtype: Name | None = None
+    device: Name | None = None
+    versions: Annotated[dict[Name, Line], Field(max_length=50)] = Field(default_factory=dict)
+    command: Text | None = None
+    time: AwareDatetime | None = None
+    source: Line | None = None
+    note: Text | None = None
+
+    @model_validator(mode="after")
+    def _within_range(self) -> Record:
+        if self.task.metric in SHARES and not 0 <= self.value <= 1:
+            raise ValueError(
+                f"value: {self.value} is no {self.task.metric}, which is from 0 to 1 (not percent)"
+            )
+        return self
+
+    @field_serializer("time")
+    def _in_utc(self, time: AwareDatetime | None) -> str | None:
+        return None if time is None else time.astimezone(timezone.utc).isoformat()
+
+    def to_json(self) -> str:
+        """The one line that is stored: what has its default is left out, names are sorted."""
+        fields = self.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+        return canonical({**fields, "version": self.version})
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 of the record."""
+        return digest(self.to_json())
+
+    @property
+    def cell(self) -> tuple[str, ...]:
+        """What was measured on what: the same again is a repetition, not a further sample."""
+        return (
+            self.kind,
+            *(str(part) for part in (self.model.name, self.model.seed, self.model.recipe)),
+            *(str(part) for part in (self.model.size, self.model.source)),
+            *self.task.key,
+            *(str(part) for part in (self.schedule, self.loops, self.seed, self.study)),
+            json.dumps(self.conditions, sort_keys=True),
+            str(self.dtype),
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Record:
+        """Read a record of any version.
+
+        Raises:
+            RecordError: naming the field and what is wrong with it.
+        """
+        return cls.from_fields(parse(text))
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Record:
+        """A record from a dictionary, as JSON has it.
+
+        Raises:
+            RecordError: as :meth:`from_json`.
+        """
+        try:
+            return cls.model_validate(migrate(fields))
+        except ValidationError as error:
+            raise RecordError("; ".join(_sentences(error))) from None
+
+
+def canonical(fields: Mapping[str, Any]) -> str:
+    """The one way to write a JSON object: sorted, without blanks."""
+    return json.dumps(
+        fields, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+    )
+
+
+def digest(text: str) -> str:
+    """SHA-256."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def parse(text: str | bytes) -> dict[str, Any]:
+    """A JSON object, strictly: no NaN or infinity, no name twice, UTF-8.
+
+    Raises:
+        RecordError: saying what it is instead.
+    """
+    try:
+        found = json.loads(
+            text.decode("utf-8") if isinstance(text, bytes) else text,
+            parse_constant=_no_constant,
+            object_pairs_hook=_no_repeats,
+        )
+    except UnicodeDecodeError as error:
+        raise RecordError(f"byte {error.start + 1} is not UTF-8") from None
+    except RecordError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"it is not JSON: {str(error)[:100]}") from None
+    if not isinstance(found, dict):
+        raise RecordError(f"it is not a JSON object but {shown(found)}")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise RecordError(f"{name} is no number that a record can hold")
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RecordError(f"the field {shown(twice)} comes twice")
+    return found
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    """``model.name: what is wrong``, for the first five of what is wrong."""
+    found: dict[str, None] = {}
+    for wrong in error.errors(include_url=False):
+        place = ".".join(_step(part) for part in wrong["loc"])
+        reason = wrong["msg"].removeprefix("Value error, ")
+        given = wrong.get("input")
+        if wrong["type"] == "extra_forbidden":
+            reason = "there is no such field"
+        elif wrong["type"] == "missing":
+            reason = "it is missing"
+        elif isinstance(given, (str, int, float, bool)):
+            reason = f"{reason} (given {shown(given)})"
+        found[f"{place}: {reason}" if place else reason] = None
+    return list(found)[:5]
+
+
+def _step(part: int | str) -> str:
+    text = str(part)
+    return text if text.isidentifier() and len(text) <= 40 else shown(part)

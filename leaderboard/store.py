@@ -1,0 +1,197 @@
+"""A folder of records that only grows: safe to write from many processes, safe to merge in git.
+
+Each call of :meth:`Store.add` writes one new file of JSON lines, named by the hash of the records
+in it, under a temporary name first. No file is ever changed, so nothing can conflict, a writer that
+is killed leaves what was there, and a file that was damaged or edited no longer has its name. Two
+writers may add the same record in different files: it is read once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from .errors import RecordError
+from .records import Record, canonical, digest, parse
+
+MAX_LINE = 2**20  # bytes: a record has some hundreds
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong in a store, and where: a file, and a line of it where one is to blame."""
+
+    file: str
+    line: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}, line {self.line}"
+        return f"{place}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All valid records of a store, in a fixed order, and what else was found."""
+
+    records: tuple[Record, ...]
+    problems: tuple[Problem, ...]
+
+
+class Store:
+    """The records in a folder, which need not exist before the first is added.
+
+    >>> import tempfile
+    >>> from growloop.leaderboard import Model, Task
+    >>> store = Store(tempfile.mkdtemp())
+    >>> record = Record(model=Model(name="tiny"), task=Task(name="copying"), value=0.5)
+    >>> store.add([record]), store.add([record]), len(store.read())
+    (1, 0, 1)
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._seen: dict[str, tuple[tuple[int, int], Contents]] = {}  # files do not change
+
+    def add(self, records: Iterable[Record]) -> int:
+        """Add what is not there yet, all of it or nothing; how many that were.
+
+        Raises:
+            RecordError: the folder cannot be written.
+        """
+        there = {record.id for record in self.scan().records}
+        new = {record.id: record for record in records if record.id not in there}
+        if not new:
+            return 0
+        path = self.folder / f"{_name(new)}.jsonl"
+        text = "".join(f"{new[name].to_json()}\n" for name in sorted(new)).encode()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if path.exists() and path.read_bytes() != text:  # no file is ever changed
+                raise RecordError(f"{path} is damaged: restore it, or remove it to write it again")
+            _write(path, text)
+        except OSError as error:
+            raise RecordError(f"cannot write to {self.folder}: {error.strerror or error}") from None
+        return len(new)
+
+    def read(self) -> tuple[Record, ...]:
+        """All records, each once.
+
+        Raises:
+            RecordError: something in the store is not valid; :meth:`scan` reads the rest.
+        """
+        found = self.scan()
+        if found.problems:
+            more = len(found.problems) - 1
+            hint = f" ({more} more: growloop leaderboard check)" if more else ""
+            raise RecordError(f"{found.problems[0]}{hint}")
+        return found.records
+
+    def scan(self) -> Contents:
+        """All valid records, and what is wrong with the others; nothing valid is left out."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise RecordError(f"{self.folder} is a file: a store of records is a folder")
+        records: dict[str, Record] = {}
+        problems: list[Problem] = []
+        for path in sorted(self.folder.glob("*")) if self.folder.is_dir() else []:
+            if path.name.startswith(".") or path.name == "README.md":
+                continue  # of git, of a writer at work, for people
+            found = self._file(path)
+            records |= {record.id: record for record in found.records}
+            problems += found.problems
+        return Contents(tuple(records[name] for name in sorted(records)), tuple(problems))
+
+    def _file(self, path: Path) -> Contents:
+        try:
+            state = path.stat()
+            signature = (state.st_mtime_ns, state.st_size)
+            if (before := self._seen.get(path.name)) is None or before[0] != signature:
+                self._seen[path.name] = (signature, _read(path))
+            return self._seen[path.name][1]
+        except OSError as error:
+            return Contents((), (Problem(path.name, None, error.strerror or str(error)),))
+
+
+def check(folder: str | Path) -> tuple[Problem, ...]:
+    """Everything that is wrong in a store, with file, line and field.
+
+    Raises:
+        RecordError: there is no such folder.
+    """
+    if not Path(folder).exists():
+        raise RecordError(f"there is no folder {folder}")
+    return Store(folder).scan().problems
+
+
+def _name(stored: Iterable[str]) -> str:
+    """The name of a file from the hashes of its lines as they were written."""
+    return digest("\n".join(sorted(stored)))[:24]
+
+
+def _read(path: Path) -> Contents:
+    """The records of one file."""
+    if path.suffix != ".jsonl":
+        return Contents((), (Problem(path.name, None, "it is no file of records"),))
+    records: list[Record] = []
+    problems: list[Problem] = []
+    stored: list[str] = []
+    for line, text in _lines(path):
+        try:
+            fields = parse(text)
+            records.append(Record.from_fields(fields))
+            stored.append(digest(canonical(fields)))
+        except RecordError as error:
+            problems.append(Problem(path.name, line, str(error)))
+    if not problems and path.stem != _name(stored):
+        reason = "its name does not fit its records: it was changed, cut short or renamed"
+        problems.append(Problem(path.name, None, reason))
+    return Contents(tuple(records), tuple(problems))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The numbers and the content of the lines that are not blank.
+
+    A line that is too long is cut: it cannot be read then, and does not fill the memory.
+    """
+    with open(path, "rb") as file:
+        for number in count(1):
+            line = piece = file.readline(MAX_LINE)
+            while piece and not piece.endswith(b"\n"):
+                piece = file.readline(MAX_LINE)
+            if not line:
+                return
+            if line.strip():
+                yield number, line
+
+
+def _write(path: Path, text: bytes) -> None:
+    """Make a file whole or not at all, also if the machine fails."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".part", dir=path.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o666 & ~_umask())
+        part.replace(path)  # the same content, should another writer have been first
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    with contextlib.suppress(OSError):  # not every system can
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
