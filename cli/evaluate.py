@@ -162,6 +162,8 @@ def _print_curve(title: str, rows: list[Row], counts: list[int]) -> None:
     show_default=True,
     help="folder for lm-eval's JSON and the samples",
 )
+@click.option("--leaderboard", metavar="FOLDER", help="add the results to the records there")
+@click.option("--name", help="of the model in records  [default: of its run, or its path]")
 @click.option("--json", "as_json", is_flag=True, help="print the table as JSON")
 @click.pass_context
 def command(
@@ -186,6 +188,8 @@ def command(
     backend: str,
     pack: int | None,
     out: str,
+    leaderboard: str | None,
+    name: str | None,
     as_json: bool,
 ) -> None:
     """Score a language model on tasks.
@@ -201,12 +205,16 @@ def command(
       growloop eval --model ./checkpoint --repeat 6:10 --times 0,1,2,4
       growloop eval --model ./checkpoint --shots 0,1,2,4,8,16,32
       growloop eval --model ./checkpoint --suite paper --data-dir benchmarks
+      growloop eval --model ./checkpoint --repeat 6:10 --leaderboard records
     """
     from ..tasks.evaluate import evaluate_schedules, require_extra
     from ..tasks.results import check_out, rows, save
 
     check_out(out)
     require_extra()
+    from ..leaderboard import Store
+    from ..leaderboard.harness import records
+    from ..studies.recording import Recorder, checked_name
     from .schedules import looping, repeats
 
     again = None if times is None else whole_numbers(times, "--times")
@@ -249,6 +257,10 @@ def command(
         return
     if data_dir is not None or holdout is not None:
         raise InputError("--data-dir and --holdout are about --suite: give it too")
+    store = None if leaderboard is None else Store(leaderboard)
+    if store is not None:
+        store.scan()  # refused before the slow part if it is no store
+    recorder = Recorder(model, prepare, checked_name(name))
     found = evaluate_schedules(
         model,
         [name.strip() for name in tasks.split(",") if name.strip()],
@@ -264,26 +276,30 @@ def command(
         batch_size=_batch_size(batch_size),
         backend=backend,
         pack=pack,
-        prepare=prepare,
+        prepare=recorder,
         forwarded=_forwarded(ctx.args),
     )
     tables: list[dict[str, Any]] = []
     for results in found:
         if results is None:  # not the first of several processes
             return
+        recorder.note(results)
         table = rows(results)
-        name = results["growloop"].get("schedule")
-        tables += [asdict(row) | ({"schedule": name} if many else {}) for row in table]
+        now = results["growloop"].get("schedule")
+        tables += [asdict(row) | ({"schedule": now} if many else {}) for row in table]
         paths = save(results, model, out, line)
         if not as_json:
             title = f"{model} ({results['config']['dtype'].removeprefix('torch.')})"
-            if name is not None:
-                title += f", schedule {name}"
+            if now and now.strip("0123456789"):  # no plain stack
+                title += f", schedule {now}"
             if counts is not None and len(counts) > 1:
                 _print_curve(title, table, counts)
             else:
                 _print_table(title, table)
         for path in paths:
             click.echo(str(path), err=True)
+        if store is not None:
+            added = store.add(records(results))
+            click.echo(f"{added} records added to {leaderboard}", err=True)
     if as_json:
         click.echo(json.dumps(tables, indent=2))

@@ -1,0 +1,187 @@
+"""Lines of the leaderboard: a model on a task, repetitions dropped, seeds averaged.
+
+Only what was asked alike is put side by side: the same task, version, data, shots, split and
+prompting (``Task.key``). Nothing is ever averaged across different ones.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from .records import SHARES, Model, Record, Task
+from .statistics import Z, centred, of_mean, wilson
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The records of one line: alike in all but their seeds."""
+
+    records: tuple[Record, ...]
+
+    @property
+    def model(self) -> Model:
+        """The model, that of the first seed."""
+        return self.records[0].model
+
+    @property
+    def task(self) -> Task:
+        """What was asked."""
+        return self.records[0].task
+
+    @property
+    def first(self) -> Record:
+        """The record of the first seed, for what all have in common."""
+        return self.records[0]
+
+    @property
+    def label(self) -> str:
+        """The model, and what was done to it."""
+        ran = self.first.schedule
+        return model_label(self.model) + (f", run as {ran}" if ran else "")
+
+    @cached_property
+    def value(self) -> float:
+        """The mean over seeds."""
+        return statistics.fmean(record.value for record in self.records)
+
+    @property
+    def seeds(self) -> int:
+        """Independent repetitions."""
+        return len(self.records)
+
+    @property
+    def n(self) -> int | None:
+        """Items each."""
+        return min((record.n for record in self.records if record.n), default=None)
+
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """95 %: over seeds if there are several, else over items; None if not known."""
+        if self.seeds > 1:
+            low, high = of_mean([record.value for record in self.records])
+        elif (found := item_interval(self.first)) is None:
+            return None
+        else:
+            low, high = found
+        return (max(0.0, low), min(1.0, high)) if self.task.metric in SHARES else (low, high)
+
+    @property
+    def centred(self) -> float | None:
+        """The value with chance at 0 and all right at 1; None where chance is not known."""
+        return None if self.task.chance is None else centred(self.value, self.task.chance)
+
+
+def item_interval(record: Record) -> tuple[float, float] | None:
+    """The interval of one record, over its items."""
+    share = record.task.metric in SHARES
+    if share and record.n and _is_binomial(record):
+        return wilson(record.value, record.n)
+    if record.stderr is None:
+        return None
+    return record.value - Z * record.stderr, record.value + Z * record.stderr
+
+
+def _is_binomial(record: Record) -> bool:
+    """Whether the value is a plain share of items, not a mean of several tasks."""
+    assert record.n is not None
+    if record.stderr is None:
+        return record.kind == "measured"
+    expected = (record.value * (1 - record.value) / max(1, record.n - 1)) ** 0.5
+    return abs(record.stderr - expected) <= 0.02 * expected + 1e-9
+
+
+def latest(records: Iterable[Record]) -> list[Record]:
+    """One record a cell: that of most items, of these the newest."""
+    found: dict[tuple[str, ...], Record] = {}
+    for record in sorted(records, key=_rank):
+        found[record.cell] = record
+    return list(found.values())
+
+
+def _rank(record: Record) -> tuple[int, float, str]:
+    return record.n or 0, record.time.timestamp() if record.time else 0.0, record.id
+
+
+def identity(model: Model) -> tuple[str, ...]:
+    """What makes two models the same one, their seeds apart."""
+    parts = (model.name, model.size, model.recipe, model.schedule, model.family, model.source)
+    return tuple("" if part is None else part for part in parts)
+
+
+def model_label(model: Model) -> str:
+    """What a model is called where several stand together."""
+    size = f" {model.size}" if model.size and model.size not in model.name else ""
+    return f"{model.name}{size}" + (f" ({model.recipe})" if model.recipe else "")
+
+
+def task_label(task: Task) -> str:
+    """What was asked, in one line that tells apart what is not comparable."""
+    parts = [task.name]
+    if task.shots is not None:
+        parts.append(f"{task.shots} shots")
+    if task.metric != "acc":
+        parts.append(task.metric)
+    if task.version is not None:
+        parts.append("as in the paper" if task.version == "paper" else f"version {task.version}")
+    if task.fingerprint:
+        parts.append(f"data {task.fingerprint.removeprefix('lm-eval-')[:8]}")
+    if task.split and task.split != "test":
+        parts.append(task.split)
+    return " · ".join([*parts, task.prompting] if task.prompting else parts)
+
+
+def entries(records: Iterable[Record]) -> list[Entry]:
+    """All lines, in the order of task, then value (the best first)."""
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in latest(records):
+        key = (
+            record.kind,
+            identity(record.model),
+            record.task.key,
+            record.schedule,
+            record.loops,
+            record.study,
+            tuple(sorted((name, repr(value)) for name, value in record.conditions.items())),
+            record.dtype,
+        )
+        groups.setdefault(key, []).append(record)
+    found = [Entry(tuple(sorted(group, key=_seeds))) for group in groups.values()]
+    return sorted(found, key=_order)
+
+
+def _seeds(record: Record) -> tuple[int, int]:
+    return record.model.seed or 0, record.seed or 0
+
+
+def _order(entry: Entry) -> tuple[object, ...]:
+    sign = -1 if entry.task.higher_is_better else 1
+    return entry.task.key, sign * entry.value, entry.label, entry.first.id
+
+
+def tables(found: Sequence[Entry]) -> list[tuple[Task, list[Entry]]]:
+    """Entries that are comparable, together."""
+    groups: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in found:
+        groups.setdefault(entry.task.key, []).append(entry)
+    return [(group[0].task, group) for group in groups.values()]
+
+
+def front(points: Sequence[tuple[float, float]], higher_is_better: bool = True) -> list[int]:
+    """The Pareto front: places of the points that no other beats in cost and value.
+
+    Args:
+        points: cost and value of each.
+
+    >>> front([(1, 0.2), (2, 0.5), (2, 0.4), (3, 0.5)])
+    [0, 1]
+    """
+    sign = 1 if higher_is_better else -1
+    order = sorted(range(len(points)), key=lambda i: (points[i][0], -sign * points[i][1]))
+    found: list[int] = []
+    for place in order:
+        if not found or sign * points[place][1] > sign * points[found[-1]][1]:
+            found.append(place)
+    return found
