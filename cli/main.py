@@ -16,6 +16,8 @@ COMMANDS = {
     "verify": ("verify", "Check a data set: answers, choices, repeats, splits."),
     "tasks": ("tasks", "List the evaluation tasks, or show one of them."),
     "eval": ("evaluate", "Score a language model."),
+    "leaderboard": ("leaderboard", "Keep results as records; show them as tables and pages."),
+    "claims": ("claims", "Say which claims of the paper the records bear out."),
     "tokenize": ("tokenize", "Write text as token shards to train on."),
     "recipe": ("recipes", "List the run files of the paper's tables, or print one."),
     "train": ("train", "Train a model as a run file says."),

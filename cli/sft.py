@@ -50,6 +50,7 @@ from ..tasks.evaluate import model_arguments, require_extra
     "--shots", "-k", type=int, default=0, show_default=True, help="examples in a scored prompt"
 )
 @click.option("--dtype", default="auto", show_default=True, help="of the weights when scoring")
+@click.option("--leaderboard", metavar="FOLDER", help="add what --sizes measures to records there")
 @click.option("--keep", is_flag=True, help="keep the checkpoints of --sizes")
 @click.option("--json", "as_json", is_flag=True, help="print results as JSON")
 def command(
@@ -76,6 +77,7 @@ def command(
     items: int,
     shots: int,
     dtype: str,
+    leaderboard: str | None,
     keep: bool,
     as_json: bool,
 ) -> None:
@@ -95,6 +97,8 @@ def command(
         raise InputError("give --data or --sizes, one of them")
     if data is not None and len(models) > 1:
         raise InputError("--data takes one --model")
+    if leaderboard is not None and sizes is None:
+        raise InputError("--leaderboard belongs to --sizes: --data measures nothing")
     if validation is not None and data is None:
         raise InputError("--validation belongs to --data: --sizes makes its own")
     whole("seeds", seeds, 1, 10_000)
@@ -145,7 +149,7 @@ def command(
     named = {_name(model): _folder(model, Path(out)) for model in models}
     if len(named) < len(models):
         raise InputError("two of the models have the same name: rename their folders")
-    _measure(named, protocol, Path(out), keep, as_json)
+    _measure(named, protocol, Path(out), keep, as_json, leaderboard)
 
 
 def _tune(
@@ -163,18 +167,31 @@ def _tune(
     return found
 
 
-def _measure(models: dict[str, str], protocol: Any, out: Path, keep: bool, as_json: bool) -> None:
+def _measure(
+    models: dict[str, str],
+    protocol: Any,
+    out: Path,
+    keep: bool,
+    as_json: bool,
+    leaderboard: str | None,
+) -> None:
     from accelerate import PartialState
 
+    from ..leaderboard import Store
     from ..studies import sample_efficiency as study
     from .progress import Progress
 
     records = []
+    store = None if leaderboard is None else Store(leaderboard)
+    if store is not None:
+        store.scan()  # refused before the slow part if it is no store
     cells = study.plan(models, protocol)
     for number, cell in enumerate(cells, start=1):
         _say(f"{number} of {len(cells)}: {cell.model}, {cell.size} examples, seed {cell.seed}")
         with Progress(None, cell.id) as progress:
             records.append(study.run_cell(cell, protocol, out, _say, progress, keep))
+        if store is not None and PartialState().is_main_process:
+            store.add(study.records_of(records[-1]))
     if not PartialState().is_main_process:
         return
     lines = study.table(records)

@@ -6,6 +6,7 @@ prompting (``Task.key``). Nothing is ever averaged across different ones.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -89,8 +90,8 @@ def _is_binomial(record: Record) -> bool:
     assert record.n is not None
     if record.stderr is None:
         return record.kind == "measured"
-    expected = (record.value * (1 - record.value) / max(1, record.n - 1)) ** 0.5
-    return abs(record.stderr - expected) <= 0.02 * expected + 1e-9
+    expected = math.sqrt(record.value * (1 - record.value) / max(1, record.n - 1))
+    return bool(abs(record.stderr - expected) <= 0.02 * expected + 1e-9)
 
 
 def latest(records: Iterable[Record]) -> list[Record]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from accelerate import PartialState
 
+from ..leaderboard import Record
 from ..models.training.finetuning import Settings, finetune, run_of
 from ..models.training.shards import write_whole
 from ..primitives import Source, generate, make_task
@@ -182,7 +183,7 @@ def _written(path: Path, protocol: Protocol, count: int, seed: int) -> str | Non
     return str(path)
 
 
-def score(model: str, protocol: Protocol) -> dict[str, dict[str, float]] | None:
+def score(model: str, protocol: Protocol) -> dict[str, dict[str, Any]] | None:
     """Accuracy at each depth: ``{"1": {"value": .., "n": .., "chance": ..}, ..}``.
 
     None on all processes but the first.
@@ -206,9 +207,62 @@ def score(model: str, protocol: Protocol) -> dict[str, dict[str, float]] | None:
             "stderr": row.stderr or 0.0,
             "n": float(row.n or 0),
             "chance": row.chance or 0.0,
+            "fingerprint": row.fingerprint or "",
         }
         for row in rows(results)
     }
+
+
+def records_of(cell: dict[str, Any], time: str | None = None) -> list[Record]:
+    """What :func:`run_cell` returned as records of the leaderboard, one a depth.
+
+    Args:
+        cell: its record.
+        time: when it was measured, in ISO 8601 with a time zone.
+    """
+    from ..models.checkpoints import load_config
+    from .recording import cost_of, model_of, versions
+
+    asked, protocol, settings = cell["cell"], cell["protocol"], cell["protocol"]["settings"]
+    config = load_config(asked["path"])
+    model = model_of(config, asked["path"], asked["model"])
+    schedule, cost = cost_of(config, settings.get("schedule"))
+    if settings.get("untie") and asked["size"] and model.family == "looped":
+        model = model.model_copy(update={"family": "untied", "recipe": "untied"})
+    conditions = {"examples": asked["size"]}
+    if asked["size"]:
+        conditions |= {
+            "train_depths": ",".join(map(str, protocol["train_depths"])),
+            **{name: settings[name] for name in ("lr", "epochs", "lora") if settings.get(name)},
+        }
+    found = []
+    for depth, accuracy in cell["accuracy"].items():
+        task = make_task(TASK, {"style": protocol["style"], "depth": int(depth)})
+        fields = {
+            "version": 1,
+            "study": "sample-efficiency",
+            "model": model.model_dump(mode="json", exclude_defaults=True),
+            "cost": cost.model_dump(mode="json", exclude_defaults=True),
+            "schedule": None if schedule == model.schedule else schedule,
+            "task": {
+                "name": task.label,
+                "version": str(task.version),
+                "fingerprint": accuracy.get("fingerprint") or None,
+                "shots": protocol["shots"],
+                "split": "test",
+                "chance": accuracy["chance"],
+            },
+            "value": accuracy["value"],
+            "stderr": accuracy["stderr"],
+            "n": int(accuracy["n"]),
+            "seed": asked["seed"],
+            "conditions": conditions,
+            "dtype": protocol["dtype"],
+            "versions": versions(),
+            "time": time,
+        }
+        found.append(Record.from_fields(fields))
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,259 @@
+"""``growloop leaderboard``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ..leaderboard import Record
+    from ..leaderboard.entries import Entry
+    from ..leaderboard.records import Task
+
+FOLDER = click.argument("folder", default="records", metavar="[FOLDER]")
+WITHOUT_PAPER = click.option("--no-paper", is_flag=True, help="leave out the paper's rows")
+
+
+@click.group("leaderboard")
+def command() -> None:
+    """Keep results as records, and show them as tables and pages.
+
+    Records are added by growloop eval --leaderboard FOLDER, by studies, and from lm-eval's result
+    files. FOLDER is records if not given.
+
+    \b
+    Examples:
+      growloop eval --model ./checkpoint --leaderboard records
+      growloop leaderboard add results/*/results_*.json
+      growloop leaderboard show --task 'reasoning_primitives*'
+      growloop leaderboard build --out site
+    """
+
+
+@command.command("add")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--to", "folder", default="records", show_default=True, help="folder of records")
+@click.option("--model", "-m", help="the checkpoint that was scored, for its schedule and costs")
+@click.option("--name", help="of the model  [default: of its run, or its path]")
+def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None) -> None:
+    """Add the results in lm-eval's result files; those that are there already are no change.
+
+    Results of growloop eval tell about their model; for others give --model. Several files are
+    added together or, if one cannot be read, not at all.
+
+    \b
+    Examples:
+      growloop leaderboard add results/lidas/results_2026-11-22T07-15-35.940867.json
+      growloop leaderboard add results.json --model ./checkpoint --name our-model
+    """
+    from pathlib import Path
+
+    from ..leaderboard import RecordError, Store
+    from ..leaderboard.harness import load, records
+
+    found: list[Record] = []
+    for file in files:
+        results = load(file)
+        if model is not None:
+            from ..studies.recording import checked_name, describe
+
+            describe(results, model, checked_name(name))
+        elif name is not None:
+            own = results.get("growloop") if isinstance(results.get("growloop"), dict) else {}
+            told = own.get("model") if isinstance(own.get("model"), dict) else {}
+            results["growloop"] = {**own, "model": {**told, "name": name}}
+        try:
+            found += records(results, source=Path(file).name)
+        except RecordError as error:
+            raise RecordError(f"{file}: {error}") from None
+    added = Store(folder).add(found)
+    click.echo(f"{added:,} records added to {folder}, {len(found) - added:,} were there already")
+
+
+@command.command("check")
+@FOLDER
+@click.option("--json", "as_json", is_flag=True, help="print the problems as JSON")
+def check(folder: str, as_json: bool) -> None:
+    """Check every record; exit code 2, and file, line and field of whatever is wrong.
+
+    \b
+    Example:
+      growloop leaderboard check records
+    """
+    from dataclasses import asdict
+
+    from ..leaderboard import Store
+    from ..leaderboard.store import check as problems_of
+
+    problems = problems_of(folder)
+    count = len(Store(folder).scan().records)
+    if as_json:
+        found = [asdict(problem) for problem in problems]
+        click.echo(json.dumps({"ok": not problems, "records": count, "problems": found}, indent=2))
+    else:
+        for problem in problems:
+            click.echo(str(problem), err=True)
+        state = "all right" if not problems else f"{len(problems):,} problems"
+        click.echo(f"{count:,} records: {state}", err=bool(problems))
+    if problems:
+        sys.exit(2)
+
+
+@command.command("show")
+@FOLDER
+@click.option("--task", "-t", default="*", help="pattern, e.g. 'variable_assignment_*'")
+@click.option("--model", "-m", default="*", help="pattern for the model")
+@click.option("--study", help="results of a study, or all  [default: plain evaluations]")
+@WITHOUT_PAPER
+@click.option("--json", "as_json", is_flag=True, help="print the lines as JSON")
+@click.option("--csv", "as_csv", is_flag=True, help="print the lines as CSV")
+def show(
+    folder: str,
+    task: str,
+    model: str,
+    study: str | None,
+    no_paper: bool,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Print the results, those that are comparable in one table.
+
+    A table holds what was asked alike: task, version, data, shots, split, prompting.
+
+    \b
+    Examples:
+      growloop leaderboard show
+      growloop leaderboard show --task 'reasoning_primitives*' --no-paper
+      growloop leaderboard show --study sample-efficiency --json
+    """
+    from fnmatch import fnmatchcase
+
+    from ..leaderboard import entries as lines
+    from ..leaderboard import export
+    from ..leaderboard.errors import unknown
+
+    found = lines.entries(gathered(folder, no_paper))
+    studies = sorted({entry.first.study for entry in found if entry.first.study})
+    if study not in (None, "all", *studies):
+        raise unknown("study", study, ["all", *studies])
+    found = [
+        entry
+        for entry in found
+        if study in ("all", entry.first.study)
+        and fnmatchcase(entry.task.name, task)
+        and fnmatchcase(entry.model.name, model)
+    ]
+    if as_json:
+        click.echo(export.as_json(found), nl=False)
+    elif as_csv:
+        click.echo(export.as_csv(found), nl=False)
+    elif not found:
+        click.echo("no results: growloop eval --model MODEL --leaderboard records adds some")
+    else:
+        for asked, group in lines.tables(found):
+            _print(asked, group)
+
+
+@command.command("build")
+@FOLDER
+@click.option("--out", "-o", default="site", show_default=True, help="folder of the site")
+@click.option("--title", default="growloop leaderboard", show_default=True)
+@WITHOUT_PAPER
+def build(folder: str, out: str, title: str, no_paper: bool) -> None:
+    """Write the leaderboard as a static site: tables, charts, a page for each model and study.
+
+    It needs no server and no network: open index.html, or copy the folder to any host. A site that
+    was there is replaced.
+
+    \b
+    Example:
+      growloop leaderboard build --out site
+    """
+    from ..leaderboard import page
+
+    click.echo(str(page.build(gathered(folder, no_paper), out, title)))
+
+
+@command.command("serve")
+@FOLDER
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@WITHOUT_PAPER
+def serve(folder: str, port: int, no_paper: bool) -> None:
+    """Build the site and show it on this machine alone, until Ctrl-C.
+
+    \b
+    Example:
+      growloop leaderboard serve --port 8000
+    """
+    import tempfile
+
+    from ..leaderboard import page
+    from ..leaderboard.serving import server
+
+    records = gathered(folder, no_paper)
+    with tempfile.TemporaryDirectory() as root:
+        page.build(records, f"{root}/site")
+        with server(f"{root}/site", port) as running:
+            click.echo(f"http://127.0.0.1:{running.server_port}/  (Ctrl-C ends it)")
+            try:
+                running.serve_forever()
+            except KeyboardInterrupt:
+                click.echo("", err=True)
+
+
+def gathered(folder: str, no_paper: bool) -> list[Record]:
+    """All valid records of a store and the paper's; what is wrong is told on standard error."""
+    from pathlib import Path
+
+    from ..leaderboard import RecordError, Store
+    from ..leaderboard.paper import paper_rows
+
+    if not Path(folder).exists() and folder != "records":
+        raise RecordError(f"there is no folder {folder}")
+    contents = Store(folder).scan()
+    for problem in contents.problems[:10]:
+        click.echo(f"left out: {problem}", err=True)
+    if len(contents.problems) > 10:
+        click.echo(f"... and {len(contents.problems) - 10:,} more", err=True)
+    return [*contents.records, *(() if no_paper else paper_rows())]
+
+
+def _print(asked: Task, group: list[Entry]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from ..leaderboard.entries import task_label
+    from ..leaderboard.page import si
+
+    chance = "" if asked.chance is None else f", chance {asked.chance:.2f}"
+    better = "" if asked.higher_is_better else ", lower is better"
+    title = escape(f"{task_label(asked)}{chance}{better}")
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("model")
+    for name in ("kind", "layers", "parameters", "FLOPs/token", "n", "seeds"):
+        table.add_column(name, justify="left" if name == "kind" else "right", no_wrap=True)
+    for name in ("score", "95 % interval", "above chance"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for entry in group:
+        model, record = entry.model, entry.first
+        what = "".join(f", {name} {value}" for name, value in record.conditions.items())
+        paper = " [dim](reported)[/dim]" if record.kind == "reported" else ""
+        table.add_row(
+            escape(entry.label + what) + paper,
+            model.family,
+            f"{model.unique_layers or '–'}/{model.effective_layers or '–'}",
+            si(record.cost.unique_parameters),
+            si(record.cost.inference_flops),
+            "–" if entry.n is None else f"{entry.n:,}",
+            str(entry.seeds),
+            f"{entry.value:.3f}",
+            "–" if entry.interval is None else "{:.3f} – {:.3f}".format(*entry.interval),
+            "–" if entry.centred is None else f"{entry.centred:+.3f}",
+        )
+    console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+    console.print(table)
+    console.print()

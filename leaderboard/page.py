@@ -1,0 +1,307 @@
+"""The leaderboard as a folder of static pages: no server, no network, any host or none.
+
+Everything a record says goes through Jinja2's autoescape, or into JSON whose angle brackets are
+escaped; file names are made of letters and a hash. Scripts and styles stand in the page and are the
+only ones its content security policy lets run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from . import drawing, export
+from .claims import Finding, findings
+from .curves import curves
+from .entries import Entry, entries, identity, model_label, tables, task_label
+from .errors import RecordError
+from .ledger import CLAIMS
+from .records import Model, Record
+
+MARK = ".growloop-site"  # only a folder with this is replaced
+FAMILIES = {
+    "standard": "standard",
+    "looped": "looped",
+    "grown": "grown",
+    "grown-looped": "grown and looped",
+    "retrofitted": "retrofitted",
+    "untied": "untied",
+    "unknown": "other",
+}
+
+
+def build(records: Iterable[Record], out: str | Path, title: str = "growloop leaderboard") -> Path:
+    """Write the site; its first page.
+
+    Args:
+        out: a folder that does not exist, is empty, or holds an earlier site.
+
+    Raises:
+        RecordError: it holds something else, or cannot be written.
+    """
+    folder = Path(out)
+    _check_out(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise RecordError(f"cannot write to {out}: {error.strerror or error}") from None
+    aside = part.with_name(part.name + ".old")
+    try:
+        part.chmod(0o755)
+        _write(list(records), part, title)
+        if folder.exists():
+            folder.rename(aside)
+        part.rename(folder)
+    except BaseException as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if aside.exists() and not folder.exists():
+            aside.rename(folder)
+        if isinstance(error, OSError):
+            raise RecordError(f"cannot write to {out}: {error.strerror or error}") from None
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+    return folder / "index.html"
+
+
+def _check_out(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RecordError(f"{folder} is a file: give a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise RecordError(f"{folder} holds something else than a site: give another folder")
+
+
+def _write(records: list[Record], folder: Path, title: str) -> None:
+    site = _Site(records, title)
+    for name in ("models", "studies", "data"):
+        (folder / name).mkdir()
+    pages = {"index.html": site.index(), "claims.html": site.claims()}
+    pages |= {f"models/{site.files[key]}": site.model(key) for key in site.files}
+    pages |= {f"studies/{file}": site.study(name) for name, file in site.studies.items()}
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "data" / "records.jsonl").write_text(
+        "".join(f"{record.to_json()}\n" for record in records), encoding="utf-8"
+    )
+    (folder / "data" / "leaderboard.json").write_text(export.as_json(site.found), encoding="utf-8")
+    (folder / "data" / "leaderboard.csv").write_text(
+        export.as_csv(site.found), encoding="utf-8", newline=""
+    )
+    (folder / MARK).write_text("made by growloop leaderboard build\n", encoding="utf-8")
+
+
+def file_name(text: str, key: Sequence[str]) -> str:
+    """A name for a page that is one on every system, whatever ``text`` says."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()[:200]).strip("-")[:48].strip("-")
+    digest = hashlib.sha256(json.dumps(list(key)).encode()).hexdigest()[:8]
+    return f"{plain or 'model'}-{digest}.html"
+
+
+def embedded(data: object) -> Markup:
+    """JSON that can stand in a ``script`` element, whatever is in it."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+def si(number: float | None) -> str:
+    """A large number, short.
+
+    >>> si(418_624), si(4.59e21), si(12)
+    ('419 k', '4.59e21', '12')
+    """
+    if number is None:
+        return "–"
+    for exponent, letter in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
+        if 10**exponent <= number < 10 ** (exponent + 3):
+            return f"{number / 10**exponent:.3g} {letter}"
+    if number >= 1e15:
+        digits, _, power = f"{number:.2e}".partition("e")
+        return f"{digits}e{int(power)}"
+    return f"{number:.3g}"
+
+
+class _Site:
+    """All pages of some records."""
+
+    def __init__(self, records: list[Record], title: str) -> None:
+        self.title = title
+        self.records = records
+        self.found = entries(records)
+        self.files: dict[tuple[str, ...], str] = {}
+        self.by_model: dict[tuple[str, ...], list[Entry]] = {}
+        for entry in self.found:
+            key = (entry.first.kind, *identity(entry.model))
+            self.files[key] = file_name(model_label(entry.model), key)
+            self.by_model.setdefault(key, []).append(entry)
+        names = sorted({entry.first.study for entry in self.found if entry.first.study})
+        self.studies = {name: file_name(name, ("study", name)) for name in names}
+        self.ledger = findings(records, CLAIMS)
+        environment = Environment(
+            loader=PackageLoader("growloop.leaderboard"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.globals |= {
+            "site": self,
+            "families": FAMILIES,
+            "url": self.url,
+            "site_task": task_label,
+            "version": _version(),
+        }
+        environment.filters |= {"si": si, "score": score, "embedded": embedded}
+        self.environment = environment
+        static = Path(__file__).parent / "static"
+        self.style = (static / "style.css").read_text(encoding="utf-8")
+        self.script = (static / "board.js").read_text(encoding="utf-8")
+
+    def url(self, entry: Entry) -> str:
+        """The page of the model of an entry, from the top of the site."""
+        return "models/" + self.files[(entry.first.kind, *identity(entry.model))]
+
+    def index(self) -> str:
+        """The first page."""
+        shown = [entry for entry in self.found if entry.first.study is None]
+        groups = [(task, group) for task, group in tables(shown)]
+        order = sorted(range(len(groups)), key=lambda i: _interest(groups[i][1]), reverse=True)
+        data = {
+            "tasks": [
+                {
+                    "label": task_label(task),
+                    "name": f"{task.name} {task.metric}",
+                    "metric": task.metric,
+                    "better": 1 if task.higher_is_better else -1,
+                    "chance": task.chance,
+                    "paper": all(entry.first.kind == "reported" for entry in group),
+                }
+                for task, group in groups
+            ],
+            "points": [
+                {
+                    "id": f"r{place}-{number}",
+                    "task": place,
+                    "label": entry.label,
+                    "url": self.url(entry),
+                    "family": entry.model.family,
+                    "kind": entry.first.kind,
+                    "value": entry.value,
+                    "interval": entry.interval,
+                    "x": [
+                        entry.first.cost.unique_parameters,
+                        entry.first.cost.inference_flops,
+                        entry.model.training_flops,
+                    ],
+                }
+                for place, (_, group) in enumerate(groups)
+                for number, entry in enumerate(group)
+            ],
+        }
+        verdicts = [f for f in self.ledger if f.kind == "measured"]
+        counts = {
+            verdict: sum(finding.verdict == verdict for finding in verdicts)
+            for verdict in ("supported", "contradicted", "undecided")
+        }
+        models = {key for key in self.files if key[0] == "measured"}
+        return self._page(
+            "index.html.j2",
+            groups=groups,
+            order=order,
+            data=data,
+            counts=counts,
+            sizes=sorted({entry.model.size for entry in shown if entry.model.size}),
+            shown_families=[f for f in FAMILIES if any(e.model.family == f for e in shown)],
+            measured=len(models),
+            reported=len(self.files) - len(models),
+        )
+
+    def model(self, key: tuple[str, ...]) -> str:
+        """The page of a model."""
+        found = self.by_model[key]
+        model: Model = found[0].model
+        return self._page(
+            "model.html.j2",
+            top="../",
+            model=model,
+            found=found,
+            heading=model_label(model),
+            schedule=drawing.of_schedule(model.schedule),
+            growth=drawing.of_growth(model.growth),
+            commands=list(dict.fromkeys(r.command for e in found for r in e.records if r.command)),
+            notes=list(dict.fromkeys(r.note for e in found for r in e.records if r.note)),
+            seeds=sorted({r.model.seed for e in found for r in e.records} - {None}),
+            versions=next((e.first.versions for e in found if e.first.versions), {}),
+        )
+
+    def study(self, name: str) -> str:
+        """The page of a study."""
+        found = [entry for entry in self.found if entry.first.study == name]
+        names = list(dict.fromkeys(c for entry in found for c in sorted(entry.first.conditions)))
+        return self._page(
+            "study.html.j2",
+            top="../",
+            name=name,
+            found=found,
+            conditions=names,
+            curves=curves(found),
+            commands=list(dict.fromkeys(r.command for e in found for r in e.records if r.command)),
+        )
+
+    def claims(self) -> str:
+        """The ledger."""
+        by_claim: dict[str, list[Finding]] = {}
+        for finding in self.ledger:
+            by_claim.setdefault(finding.claim.id, []).append(finding)
+        return self._page("claims.html.j2", claims=CLAIMS, by_claim=by_claim)
+
+    def _page(self, template: str, top: str = "", **values: Any) -> str:
+        policy = (
+            "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+            f"script-src '{_sha(self.script)}'; style-src '{_sha(self.style)}'"
+        )
+        return self.environment.get_template(template).render(
+            top=top,
+            title=self.title,
+            policy=policy,
+            style=Markup(self.style),
+            script=Markup(self.script),
+            **values,
+        )
+
+
+def score(value: float | None) -> str:
+    """A value as the pages show it."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def _interest(group: Sequence[Entry]) -> tuple[bool, bool, int, int]:
+    """What to show first: several models measured here, the headline suite, the most models."""
+    measured = sum(entry.first.kind == "measured" for entry in group)
+    suite = group[0].task.name.startswith("reasoning_primitives")
+    return measured > 1, suite, measured, len(group)
+
+
+def _sha(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _version() -> str:
+    try:
+        return version("growloop")
+    except PackageNotFoundError:
+        return ""

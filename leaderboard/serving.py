@@ -1,0 +1,47 @@
+"""Shows a site on this machine: the loopback address only, files of one folder only."""
+
+from __future__ import annotations
+
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from .errors import RecordError
+
+HOSTS = {"127.0.0.1", "localhost", "[::1]"}
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        """Answer, but not to a name that someone else made lead here."""
+        host = self.headers.get("Host", "").rsplit(":", 1)[0]
+        if host not in HOSTS:
+            self.send_error(403, "this is shown on this machine only")
+            return
+        super().do_GET()
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *values: object) -> None:
+        """Say nothing of each request."""
+
+    def list_directory(self, path: str | object) -> None:  # type: ignore[override]
+        """No folder has a list."""
+        self.send_error(404, "no such page")
+
+
+def server(folder: str | Path, port: int = 0) -> ThreadingHTTPServer:
+    """A server of a folder on 127.0.0.1; call ``serve_forever``.
+
+    Args:
+        port: any free one if 0.
+
+    Raises:
+        RecordError: the port is taken.
+    """
+    try:
+        handler = partial(_Handler, directory=str(folder))
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        reason = f"{error.strerror}: give another --port"
+        raise RecordError(f"cannot listen on port {port}: {reason}") from None
