@@ -19,6 +19,7 @@ from .errors import RecordError, shown
 from .records import Record
 
 MAX_FILE = 256 * 2**20  # bytes
+CURVE = "@"  # a task in a curve over shots is called name@shots
 STEP = re.compile(r"step-\d+")
 
 
@@ -115,7 +116,7 @@ def _task(results: dict[str, Any], name: str, metric: str) -> dict[str, Any]:
     better = _get(results, "higher_is_better", name, plain)
     version = ours.get("version", _get(results, "versions", name))
     task = {
-        "name": name,
+        "name": name.partition(CURVE)[0],
         "metric": metric,
         "version": None if version is None else str(version),
         "fingerprint": _fingerprint(results, name),
@@ -174,6 +175,8 @@ def _prompting(results: dict[str, Any], names: list[str]) -> str | None:
     parts = []
     if any(_ours(results, name).get("fixed_shots") for name in names):
         parts.append("fixed shots")
+    elif any(CURVE in name for name in names):
+        parts.append("nested shots")
     for what in ("chat_template", "system_instruction"):
         if sha := results.get(f"{what}_sha"):
             parts.append(f"{what.replace('_', ' ')} {str(sha)[:12]}")
