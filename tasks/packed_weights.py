@@ -54,7 +54,7 @@ def _plain(module: nn.Module, model: Any) -> bool:
 
 def _op() -> Any:
     """oneDNN's product with packed weights, where this torch has it."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
