@@ -45,6 +45,7 @@ class DataSet:
         splits: our splits, and how many rows each has as published.
         shape: of a row (see :mod:`.shapes`).
         problem: what else is wrong with a row, or None.
+        tidy: makes columns of one type; files of one data set mix numbers and texts.
         hub: where to get it, or None if it is not on the hub as its authors made it.
         url: of its authors.
     """
@@ -55,6 +56,7 @@ class DataSet:
     url: str
     hub: Hub | None = None
     problem: Callable[[Row], str | None] = lambda _: None
+    tidy: Callable[[Row], Row] = lambda row: row
 
     def file(self, folder: str | Path, split: str) -> Path | None:
         """The local file of a split, if there is one."""
@@ -111,7 +113,7 @@ def load(dataset: DataSet, split: str, folder: str | Path | None) -> Loaded:
         row = take(value, dict(dataset.shape), place)
         if wrong := dataset.problem(row):
             raise InputError(f"{place}: {wrong}")
-        found.append(row)
+        found.append(dataset.tidy(row))
     if not found:
         raise InputError(f"{source} holds no rows")
     digest = hashlib.sha256()
@@ -207,6 +209,18 @@ def _number(row: Row) -> str | None:
     except ValueError:
         return f"the solution must be a number, not {given[0]!r}"
     return None
+
+
+def _solution(row: Row) -> Row:
+    return row | {"lSolutions": [str(number) for number in row["lSolutions"]]}
+
+
+def _answer(row: Row) -> Row:
+    return row | {"Answer": str(row["Answer"])}
+
+
+def _label(row: Row) -> Row:
+    return row | {"label": str(row["label"])}
 
 
 def _some(*path: str) -> Callable[[Row], str | None]:
@@ -341,6 +355,7 @@ DATASETS: dict[str, DataSet] = {
             "https://rowanzellers.com/hellaswag",
             Hub("Rowan/hellaswag"),
             _hellaswag,
+            _label,
         ),
         DataSet(
             "svamp",
@@ -349,6 +364,7 @@ DATASETS: dict[str, DataSet] = {
             "https://github.com/arkilpatel/SVAMP",
             Hub("ChilleD/SVAMP", splits={"test": "train+test"}),
             _number,
+            _answer,
         ),
         DataSet(
             "asdiv",
@@ -358,7 +374,7 @@ DATASETS: dict[str, DataSet] = {
             Hub("EleutherAI/asdiv"),
         ),
         *(
-            DataSet(f"mawps_{name}", {"test": size}, MAWPS, MAWPS_URL, problem=_number)
+            DataSet(f"mawps_{name}", {"test": size}, MAWPS, MAWPS_URL, None, _number, _solution)
             for name, size in (
                 ("addsub", 395),
                 ("singleeq", 508),

@@ -48,4 +48,6 @@ def task(name: str, rows: dict[str, list[dict[str, Any]]]) -> Any:
     given["task"] = f"stock_{name}"
     splits = {split: datasets.Dataset.from_list(found) for split, found in rows.items()}
     given["custom_dataset"] = lambda **_: splits
+    if "train" not in rows:  # it is named for few-shot examples, which are not asked for
+        given |= {"training_split": None, "fewshot_split": None}
     return ConfigurableTask(config=given)
