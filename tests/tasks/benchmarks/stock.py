@@ -25,7 +25,7 @@ FILES = {
 SAME_METRIC = {
     "paper_tydiqa_goldp": ("f1", "exact_match"),
     "paper_drop": ("f1", "em"),
-    "paper_lambada": ("acc", "perplexity"),
+    "paper_lambada": ("acc",),
     "paper_hellaswag": ("acc", "acc_norm"),
     "paper_asdiv": ("acc",),
     "paper_gsm8k": ("exact_match",),

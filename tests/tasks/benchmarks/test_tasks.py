@@ -39,6 +39,7 @@ def run(model: Any, task: Any, manager: Any = None, **options: Any) -> tuple[Any
     """Values and samples."""
     from lm_eval import simple_evaluate
 
+    options["bootstrap_iters"] = 0
     results = simple_evaluate(model=model, tasks=[task], task_manager=manager, **options)
     [(name, values)] = results["results"].items()
     samples = sorted(results["samples"][name], key=lambda s: (s["filter"], s["doc_id"]))
@@ -107,7 +108,8 @@ def compare(model: Any, name: str, rows: dict[str, list[Any]], folder: Path, lim
 def test_scores_are_those_of_lm_eval(model: Any, data_dir: Path, name: str) -> None:
     dataset = BENCHMARKS[name].dataset
     assert dataset is not None
-    compare(model, name, data.rows()[dataset], data_dir, limit=2)
+    limit = 1 if name == "paper_gsm8k" else 2  # its answers are long
+    compare(model, name, data.rows()[dataset], data_dir, limit)
 
 
 @pytest.mark.skipif(not HAS_COQA, reason="lm-eval's coqa needs transformers 4")
