@@ -10,11 +10,9 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import MethodType
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -23,6 +21,7 @@ from .caching import find_cache, writable
 from .config import LoopedConfig, config_class_of, looped_config
 from .decoder import Decoder, decoder_config, find_decoder, replace_config
 from .errors import ModelError, shown
+from .readout import Readout
 from .recurrence import Recurrence, Runner
 from .schedule import Schedule, as_schedule
 from .views import LoopedLayers
@@ -124,29 +123,12 @@ def _runner(model: PreTrainedModel, decoder: Decoder, recurrence: Recurrence) ->
     if recurrence.early_exit is not None:
         _ = decoder.final_norm  # refuses a decoder without one
     width = decoder_config(model.config).hidden_size
-    runner = Runner(recurrence, width, _Readout(model, decoder))
+    runner = Runner(recurrence, width, Readout(model, decoder))
     some = next(decoder.unique[0].parameters())
     runner.to(dtype=some.dtype)
     if some.device.type != "meta":
         runner.to(device=some.device)
     return runner.train(model.training)
-
-
-@dataclass(frozen=True)
-class _Readout:
-    """From hidden states to logits, through the norm and the head that the model has now."""
-
-    model: PreTrainedModel
-    decoder: Decoder
-
-    def __call__(self, states: Tensor) -> Tensor:
-        logits: Tensor = self.model.get_output_embeddings()(self.decoder.final_norm(states))
-        config = decoder_config(self.model.config)
-        logits = logits * (getattr(config, "logit_scale", None) or 1)  # Cohere
-        logits = logits / (getattr(config, "logits_scaling", None) or 1)  # Granite
-        if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
-            logits = torch.tanh(logits / cap) * cap
-        return logits
 
 
 BOUND = {

@@ -15,7 +15,7 @@ import growloop.primitives
 import pytest
 from click.testing import CliRunner
 from growloop.cli import main
-from growloop.models import training
+from growloop.models import diagnostics, training
 from growloop.tasks import benchmarks
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +59,7 @@ def test_growloop_commands_run(text: str, tmp_path: Path, monkeypatch: Any) -> N
     "module",
     [f"growloop.primitives.{m.name}" for m in pkgutil.iter_modules(growloop.primitives.__path__)]
     + [f"growloop.models.{m.name}" for m in pkgutil.iter_modules(growloop.models.__path__)]
+    + [f"growloop.models.diagnostics.{m.name}" for m in pkgutil.iter_modules(diagnostics.__path__)]
     + [f"growloop.models.training.{m.name}" for m in pkgutil.iter_modules(training.__path__)]
     + [f"growloop.tasks.benchmarks.{m.name}" for m in pkgutil.iter_modules(benchmarks.__path__)]
     + ["growloop.primitives", "growloop.tasks.catalog"],

@@ -1,0 +1,38 @@
+"""What each step of a model does: contributions, effects on later steps, lenses.
+
+One traced forward pass serves all of them; every step has the coordinate ``(layer, loop)``, so
+plain, looped and grown models are measured alike.
+"""
+
+from __future__ import annotations
+
+from .contributions import MEASURES, contributions
+from .effects import (
+    depth_score,
+    depth_shares,
+    future_cuts,
+    local_effects,
+    prediction_effects,
+    propagated_effects,
+)
+from .lens import Lens, exit_logits, exits, fit_lens
+from .replay import Replay
+from .trace import Trace, trace
+
+__all__ = [
+    "MEASURES",
+    "Lens",
+    "Replay",
+    "Trace",
+    "contributions",
+    "depth_score",
+    "depth_shares",
+    "exit_logits",
+    "exits",
+    "fit_lens",
+    "future_cuts",
+    "local_effects",
+    "prediction_effects",
+    "propagated_effects",
+    "trace",
+]

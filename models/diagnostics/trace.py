@@ -1,0 +1,244 @@
+"""One forward pass with everything the diagnostics need, keyed by step: ``(layer, loop)``.
+
+Letters of the diagnostics, for step ``l`` of ``steps``::
+
+    h_l   input     a_l, m_l   what attention and MLP add to it     c_l = out_l - h_l = a_l + m_l
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..decoder import Decoder, find_decoder
+from ..errors import ModelError
+from ..readout import Readout
+from ..schedule import Schedule
+from ..views import LoopedLayers
+from .sublayers import Event, Sublayers, event, explain
+
+
+class Call(NamedTuple):
+    """How a layer was called: everything but the hidden state, which came by this name or first."""
+
+    name: str | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What happened in a forward pass.
+
+    Args:
+        decoder: of the model.
+        schedule: that ran; ``schedule.coordinates[l]`` is step l's ``(layer, loop)``.
+        real: which tokens are not padding, ``(batch, tokens)``, bool.
+        inputs, outputs: of each step, ``(batch, tokens, dim)`` each.
+        logits: ``(batch, tokens, vocabulary)``.
+        calls: how each step was called.
+        modules: what was called.
+        sublayers: of each step, or None if not asked for.
+        readout: from states to logits.
+    """
+
+    decoder: Decoder
+    schedule: Schedule
+    real: Tensor
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    logits: Tensor
+    calls: tuple[Call, ...]
+    modules: tuple[nn.Module, ...]
+    sublayers: tuple[Sublayers, ...] | None
+    readout: Readout
+
+    @property
+    def steps(self) -> int:
+        """How many layers ran."""
+        return len(self.inputs)
+
+    @property
+    def coordinates(self) -> tuple[tuple[int, int], ...]:
+        """``(layer, loop)`` of each step."""
+        return self.schedule.coordinates
+
+    @cached_property
+    def contributions(self) -> tuple[Tensor, ...]:
+        """``c_l``, what each step adds: ``(batch, tokens, dim)`` each."""
+        return tuple(
+            after - before for before, after in zip(self.inputs, self.outputs, strict=True)
+        )
+
+    def check_flow(self) -> None:
+        """Refuse a model that does something to the state between its steps.
+
+        Raises:
+            ModelError: naming the first step whose input is not the output of the one before.
+        """
+        for step in range(1, self.steps):
+            before, now = self.outputs[step - 1], self.inputs[step]
+            if before is not now and not torch.equal(before, now):
+                raise ModelError(
+                    f"the input of step {step} is not the output of the one before: this "
+                    "diagnostic needs a model that changes nothing between its steps (a "
+                    "recurrence with injection or damping does)"
+                )
+
+    @torch.no_grad()
+    def check_readout(self) -> None:
+        """Refuse a model whose logits are not read off its last state by norm and head.
+
+        Raises:
+            ModelError: how far they are apart.
+        """
+        found = self.readout(self.outputs[-1])[self.real].float()
+        wanted = self.logits[self.real].float()
+        apart = float((found - wanted).abs().max())
+        scale = 1e-3 if self.logits.dtype == torch.float32 else 5e-2
+        if not apart <= scale * max(1.0, float(wanted.abs().max())):
+            raise ModelError(
+                "the logits of this model are not its final norm and head on its last state "
+                f"(they differ by {apart:.3g}): it has no place for a lens or an early exit"
+            )
+
+
+@torch.no_grad()
+def trace(
+    model: PreTrainedModel, ids: Tensor, mask: Tensor | None = None, sublayers: bool = False
+) -> Trace:
+    """Run a model once, in evaluation mode, and keep what happened.
+
+    Args:
+        model: any decoder, plain, looped or grown.
+        ids: tokens, ``(batch, tokens)``.
+        mask: 1 for real tokens, 0 for padding, ``(batch, tokens)``; or a mask of the model's own
+            shape, such as ``(batch, 1, tokens, tokens)``: then all tokens are real.
+        sublayers: keep what attention and MLP add, each.
+
+    Raises:
+        ModelError: an architecture whose layers or sublayers are not found; steps that an early
+            exit left out.
+
+    Example::
+
+        found = trace(model, tokenizer(text, return_tensors="pt").input_ids)
+        found.coordinates[5], found.inputs[5].norm(dim=-1)
+    """
+    decoder = find_decoder(model)
+    recorder = _Recorder(decoder, sublayers)
+    given = {} if mask is None else {"attention_mask": mask}
+    with evaluating(model), recorder.watching():
+        logits = model(input_ids=ids, use_cache=False, **given).logits
+    flat = mask is not None and mask.dim() == 2
+    real = mask.bool() if flat and mask is not None else torch.ones_like(ids, dtype=torch.bool)
+    return recorder.result(logits, real, Readout(model, decoder))
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; every module as it was after it."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+class _Recorder:
+    """Hooks for one forward pass."""
+
+    def __init__(self, decoder: Decoder, sublayers: bool) -> None:
+        self.decoder, self.with_sublayers = decoder, sublayers
+        layers = decoder.layers
+        self.looped = isinstance(layers, LoopedLayers)
+        self.schedule = (
+            layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
+        )
+        self.place = {id(layer): i for i, layer in enumerate(decoder.unique)}
+        steps = len(self.schedule)
+        self.inputs: list[Any] = [None] * steps
+        self.outputs: list[Any] = [None] * steps
+        self.calls: list[Any] = [None] * steps
+        self.modules: list[Any] = [None] * steps
+        self.parts: list[Any] = [None] * steps
+        self.events: list[Event] = []  # inside the step that runs now
+        self.size = 0  # of its state
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Hooks inside; none after, whatever happens."""
+        handles = []
+        try:
+            for layer in self.decoder.unique:  # its views share its hooks
+                handles.append(layer.register_forward_pre_hook(self.before, with_kwargs=True))
+                handles.append(layer.register_forward_hook(self.after))
+                for child in layer.children() if self.with_sublayers else ():
+                    handles.append(child.register_forward_hook(self.inside, with_kwargs=True))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def step_of(self, layer: Any) -> int:
+        """A view knows its step; a plain layer has its place."""
+        return int(layer._step) if self.looped else self.place[id(layer)]
+
+    def before(self, layer: nn.Module, args: Any, kwargs: Any) -> None:
+        step = self.step_of(layer)
+        name = None if args else "hidden_states"
+        rest = {key: value for key, value in kwargs.items() if key != name}
+        hidden = args[0] if args else kwargs[name]
+        before = self.outputs[step - 1] if step else None
+        same = before is not None and torch.equal(before, hidden)
+        self.inputs[step] = before if same else hidden.detach().clone()
+        self.calls[step] = Call(name, args[1:], rest)
+        self.modules[step] = layer
+        self.events, self.size = [], hidden.numel()
+
+    def inside(self, child: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if (found := event(child, args, kwargs, output, self.size)) is not None:
+            self.events.append(found)
+
+    def after(self, layer: nn.Module, args: Any, output: Any) -> None:
+        step = self.step_of(layer)
+        state = output[0] if isinstance(output, tuple) else output
+        self.outputs[step] = state.detach().clone()
+        if self.with_sublayers:
+            self.parts[step] = explain(self.inputs[step], self.outputs[step], self.events)
+            self.events = []
+            if self.parts[step] is None:
+                raise ModelError(
+                    f"{type(layer).__name__} (layer {self.schedule.layers[step]}) is not its input "
+                    "plus an attention and an MLP output: its sublayers cannot be told apart"
+                )
+
+    def result(self, logits: Tensor, real: Tensor, readout: Readout) -> Trace:
+        if any(state is None for state in self.outputs):
+            left = [i for i, state in enumerate(self.outputs) if state is None]
+            raise ModelError(
+                f"{len(left)} of {len(self.schedule)} steps did not run, the first {left[0]}: "
+                "diagnostics need a model without early exit"
+            )
+        parts = tuple(self.parts) if self.with_sublayers else None
+        return Trace(
+            self.decoder,
+            self.schedule,
+            real,
+            tuple(self.inputs),
+            tuple(self.outputs),
+            logits,
+            tuple(self.calls),
+            tuple(self.modules),
+            parts,
+            readout,
+        )
