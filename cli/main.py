@@ -22,6 +22,7 @@ COMMANDS = {
     "recipe": ("recipes", "List the run files of the paper's tables, or print one."),
     "train": ("train", "Train a model as a run file says."),
     "sft": ("sft", "Fine-tune a model, or measure its sample efficiency."),
+    "study": ("study", "Run a study of the paper on any checkpoints."),
     "inspect": ("inspection", "Show layers, schedule, parameters and FLOPs of a model."),
     "loop": ("loop", "Write a model whose layers run by a schedule."),
     "grow": ("grow", "Deepen a model by copying layers."),

@@ -24,6 +24,7 @@ from ..models.training.shards import write_whole
 from ..primitives import Source, generate, make_task
 from ..primitives.errors import InputError, whole
 from ..primitives.uniqueness import check_capacity
+from .intervals import interval, wilson
 
 TASK = "variable_assignment"
 
@@ -299,30 +300,3 @@ def table(records: Sequence[dict[str, Any]]) -> list[Line]:
         low, high = interval(values) if len(values) > 1 else wilson(mean, items)
         lines.append(Line(model, size, depth, len(values), items, mean, low, high, chance))
     return lines
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of a mean, by Student's t, within 0 and 1.
-
-    >>> low, high = interval([0.5, 0.6, 0.7])
-    >>> round(low, 3), round(high, 3)
-    (0.352, 0.848)
-    """
-    from scipy.stats import t
-
-    mean = statistics.fmean(values)
-    half = statistics.stdev(values) / len(values) ** 0.5 * float(t.ppf(0.975, len(values) - 1))
-    return max(0.0, mean - half), min(1.0, mean + half)
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a proportion of ``n`` items (Wilson).
-
-    >>> low, high = wilson(0.5, 100)
-    >>> round(low, 3), round(high, 3)
-    (0.404, 0.596)
-    """
-    z = statistics.NormalDist().inv_cdf(0.975)
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5 / (1 + z * z / n)
-    return middle - half, middle + half

@@ -19,20 +19,23 @@ def pool_size(task: Task, shots: int) -> int:
     return min(max(FEWSHOT_POOL, shots + 1), task.capacity("fewshot") // 2)
 
 
-def splits(task: Task, count: int = ITEMS, seed: int = 0, shots: int = SHOTS) -> dict[str, Any]:
+def splits(
+    task: Task, count: int = ITEMS, seed: int = 0, shots: int = SHOTS, split: str = "test"
+) -> dict[str, Any]:
     """The test and few-shot splits as ``datasets.Dataset`` with ``count`` test items.
 
-    A control is asked, never shown: the examples are those of the uncontrolled task.
+    A control is asked, never shown: the examples are those of the uncontrolled task. What is
+    called test here may be of another split, for choices that must not be made on test items.
     """
     import datasets
 
     return {
-        split: datasets.Dataset.from_list(
-            [_document(item) for item in different(Source(source, split, seed), size)]
+        name: datasets.Dataset.from_list(
+            [_document(item) for item in different(Source(source, drawn, seed), size)]
         )
-        for source, split, size in (
-            (task, "test", count),
-            (task.uncontrolled, "fewshot", pool_size(task, shots)),
+        for name, source, drawn, size in (
+            ("test", task, split, count),
+            ("fewshot", task.uncontrolled, "fewshot", pool_size(task, shots)),
         )
     }
 
@@ -53,17 +56,18 @@ def load(growloop: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     given = metadata
     count = int(growloop.get("items", given.get("items", ITEMS)))
     seed = int(growloop.get("seed", given.get("seed", 0)))
+    split = str(growloop.get("split", "test"))
     growloop |= {
         "label": task.label,
         "version": task.version,
         "params": task.params,
-        "split": "test",
+        "split": split,
         "seed": seed,
         "items": count,
         "chance": task.chance,
-        "fingerprint": fingerprint(Source(task, "test", seed), count),
+        "fingerprint": fingerprint(Source(task, split, seed), count),
     }
-    return splits(task, count, seed, growloop.get("shots", SHOTS))
+    return splits(task, count, seed, growloop.get("shots", SHOTS), split)
 
 
 def as_list(documents: Any) -> list[dict[str, Any]]:

@@ -112,7 +112,11 @@ class Trace:
 
 @torch.no_grad()
 def trace(
-    model: PreTrainedModel, ids: Tensor, mask: Tensor | None = None, sublayers: bool = False
+    model: PreTrainedModel,
+    ids: Tensor,
+    mask: Tensor | None = None,
+    sublayers: bool = False,
+    **more: Any,
 ) -> Trace:
     """Run a model once, in evaluation mode, and keep what happened.
 
@@ -122,6 +126,7 @@ def trace(
         mask: 1 for real tokens, 0 for padding, ``(batch, tokens)``; or a mask of the model's own
             shape, such as ``(batch, 1, tokens, tokens)``: then all tokens are real.
         sublayers: keep what attention and MLP add, each.
+        more: for the model's forward, such as ``position_ids`` or ``logits_to_keep``.
 
     Raises:
         ModelError: an architecture whose layers or sublayers are not found; steps that an early
@@ -136,7 +141,7 @@ def trace(
     recorder = _Recorder(decoder, sublayers)
     given = {} if mask is None else {"attention_mask": mask}
     with evaluating(model), recorder.watching():
-        logits = model(input_ids=ids, use_cache=False, **given).logits
+        logits = model(input_ids=ids, use_cache=False, **given, **more).logits
     flat = mask is not None and mask.dim() == 2
     real = mask.bool() if flat and mask is not None else torch.ones_like(ids, dtype=torch.bool)
     return recorder.result(logits, real, Readout(model, decoder))

@@ -1,0 +1,176 @@
+"""``growloop study``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from ..primitives.errors import InputError
+from ..tasks.evaluate import DTYPES, require_extra
+
+LISTING = ("list", "show")
+
+
+@click.command("study", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.argument("name")
+@click.option(
+    "--model", "-m", "models", multiple=True, help="hub id, folder, GGUF file or package:NAME"
+)
+@click.option("--out", "-o", default="studies", show_default=True, help="folder for the records")
+@click.option("--plan", "planned", is_flag=True, help="print the cells and measure nothing")
+@click.option("--cell", type=int, help="measure only this cell of the plan (for array jobs)")
+@click.option("--dtype", default="float32", show_default=True, help=", ".join(DTYPES))
+@click.option("--device", help="cpu, cuda, cuda:1, mps  [default: a GPU if there is one]")
+@click.option("--picture", "-p", help="chart to write: .html, .svg, .png, .pdf or .json")
+@click.option("--dark", is_flag=True, help="light on dark")
+@click.option("--json", "as_json", is_flag=True, help="print the records as JSON")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    name: str,
+    models: tuple[str, ...],
+    out: str,
+    planned: bool,
+    cell: int | None,
+    dtype: str,
+    device: str | None,
+    picture: str | None,
+    dark: bool,
+    as_json: bool,
+) -> None:
+    """Run a study of the paper on any checkpoints.
+
+    NAME is a study, or list. Each study has options of its own: growloop study show NAME. What
+    was measured is kept: called again, a study goes on where it was stopped.
+
+    \b
+    Examples:
+      growloop study list
+      growloop study show local-effects
+      growloop study contributions -m ./plain -m ./looped --picture contributions.html
+      growloop study inference-scaling -m ./grown --block 4 --times 1,2 --plan
+    """
+    if name == "list":
+        _list(as_json)
+        return
+    require_extra()
+    from ..studies.catalog import find
+
+    if name == "show":
+        if len(ctx.args) != 1:
+            raise InputError("give one study: growloop study show NAME")
+        _show(find(ctx.args[0]))
+        return
+    study = find(name)
+    from ..studies.study import read_models, read_options, run
+
+    options = read_options(study, _given(ctx.args))
+    if not models:
+        raise InputError("give a model: --model CHECKPOINT, once for each")
+    _check(dtype, picture)
+    cells = study.plan(read_models(models), options)
+    if planned:
+        for number, found in enumerate(cells):
+            click.echo(f"{number}\t{found.id}")
+        return
+    if cell is not None:
+        if not 0 <= cell < len(cells):
+            raise InputError(f"--cell is a number from 0 to {len(cells) - 1}, not {cell}")
+        cells = [cells[cell]]
+    line = shlex.join(["growloop", *(ctx.obj or [])])
+    records = run(study, cells, options, out, line, _say, dtype, device)
+    if picture is not None:
+        from ..studies.charts import save
+
+        click.echo(str(save(study.chart(records), picture, dark)), err=True)
+    if as_json:
+        click.echo(json.dumps(records, indent=1))
+    else:
+        _print(study.table(records))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _check(dtype: str, picture: str | None) -> None:
+    from ..primitives.errors import one_of
+
+    one_of("dtype", dtype, DTYPES)
+    if picture is not None:
+        from ..studies.charts import check_picture
+
+        check_picture(picture)
+
+
+def _given(arguments: Sequence[str]) -> dict[str, str]:
+    """``--name value`` and ``--name=value`` as a dictionary."""
+    found: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--"):
+            raise InputError(f"unexpected argument '{flag}'")
+        name, equals, value = flag[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise InputError(f"--{name} needs a value")
+            value = rest.pop(0)
+        if found.setdefault(name.replace("-", "_"), value) != value:
+            raise InputError(f"--{name} is given twice")
+    return found
+
+
+def _list(as_json: bool) -> None:
+    from ..studies.catalog import STUDIES
+
+    if as_json:
+        rows = [{"study": k, "asks": a, "paper": p} for k, (a, p) in STUDIES.items()]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    width = max(map(len, STUDIES))
+    for name, (asks, figure) in STUDIES.items():
+        click.echo(f"{name:{width}}  {asks} ({figure})")
+
+
+def _show(study: Any) -> None:
+    click.echo(f"{study.name}: {study.asks}")
+    click.echo(f"Paper: {study.figure}\nCost: {study.cost}\n\nOptions:")
+    for option in fields(study.options):
+        default = option.default
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default))
+        shown = "" if default in (None, "") else f"  [default: {default}]"
+        flag = f"--{option.name.replace('_', '-')}"
+        click.echo(f"  {flag:18} {option.metadata['about']}{shown}")
+    click.echo(f"\nExample:\n  growloop study {study.name} --model CHECKPOINT --picture out.html")
+
+
+def _print(lines: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not lines:
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in lines[0]:
+        numbers = all(isinstance(line[column], (int, float, type(None))) for line in lines)
+        table.add_column(column, justify="right" if numbers else "left", no_wrap=True)
+    for line in lines:
+        table.add_row(*(_cell(value) for value in line.values()))
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        tiny_or_huge = value and not 1e-3 <= abs(value) < 1e4
+        return f"{value:.4g}" if tiny_or_huge else f"{value:.4f}"
+    return str(value)

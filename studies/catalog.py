@@ -1,0 +1,35 @@
+"""Which studies there are."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from ..primitives.errors import unknown
+
+if TYPE_CHECKING:
+    from .study import Study
+
+STUDIES = {
+    # name: (what it asks, in the paper)
+    "inference-scaling": ("Does repeating a block without training help?", "Figures 2, 9, 14, 15"),
+    "swaps": ("Does the order of layers matter?", "Figures 1, 8"),
+    "depth": ("Does the model use its late layers?", "Figure 5"),
+    "contributions": ("How much does each sublayer add to the stream?", "Figures 6, 11"),
+    "local-effects": ("Which layer depends on which earlier one?", "Figures 7, 10"),
+    "loops-against-depth": ("Do more loops solve deeper assignments?", "beyond the paper"),
+    "weight-similarity": ("Are layers one block apart alike?", "beyond the paper"),
+}
+
+
+def find(name: str) -> Study:
+    """The study of a name.
+
+    Raises:
+        InputError: an unknown one; the message has the nearest.
+    """
+    if name not in STUDIES:
+        raise unknown("study", name, STUDIES)
+    module = importlib.import_module(f".{name.replace('-', '_')}", __package__)
+    found: Study = module.STUDY
+    return found

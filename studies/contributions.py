@@ -1,0 +1,148 @@
+"""How the residual stream grows, and how much attention and MLP add to it (paper Figures 6, 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..models.diagnostics import MEASURES, contributions, trace
+from ..primitives.errors import one_of
+from . import charts
+from .intervals import bootstrap_columns
+from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .texts import check_texts, read_texts
+
+TITLES = {
+    "residual_norm": "norm of the residual stream",
+    "attention_ratio": "attention: |a| / |h|",
+    "mlp_ratio": "MLP: |m| / |h + a|",
+    "layer_ratio": "layer: |a + m| / |h|",
+    "attention_cosine": "cosine of a and h",
+    "mlp_cosine": "cosine of m and h + a",
+    "layer_cosine": "cosine of a + m and h",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured."""
+
+    text: str | None = option(None, "file of prompts; by default generated questions")
+    texts: int = option(16, "how many of them")
+    tokens: int = option(256, "tokens of each, at most")
+    seed: int = option(0, "of generated questions")
+    show: tuple[str, ...] = option(
+        ("residual_norm", "attention_ratio", "mlp_ratio", "layer_ratio"),
+        f"measures in the chart and the table, of {', '.join(MEASURES)}",
+    )
+
+
+def plan(models: Sequence[Model], options: Options) -> list[Cell]:
+    """A cell for each model."""
+    check_texts(options.text, options.texts, options.tokens)
+    for name in options.show:
+        one_of("measure", name, MEASURES)
+    kept = settled(options, "show")
+    return [Cell("contributions", model.name, model.path, {}, kept) for model in models]
+
+
+def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
+    """All measures at every step of a model."""
+    model, tokenizer = loaded(cell.path)
+    texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in MEASURES}
+    for ids in texts.ids:
+        traced = trace(model, ids.to(model.device), sublayers=True)
+        for name, values in contributions(traced).items():
+            found[name].append(values[0].cpu())
+    rows = []
+    for name, listed in found.items():
+        values = torch.stack(listed).double().numpy()  # (texts, steps)
+        low, high = bootstrap_columns(values)
+        for step, mean in enumerate(values.mean(0)):
+            layer, loop = traced.coordinates[step]
+            rows.append(
+                {
+                    "metric": name,
+                    "step": step,
+                    "layer": layer,
+                    "loop": loop,
+                    "value": float(mean),
+                    "low": float(low[step]),
+                    "high": float(high[step]),
+                    **texts.about,
+                }
+            )
+    assert traced.sublayers is not None
+    parallel = [part.parallel for part in traced.sublayers]
+    return {"rows": rows, "data": {"parallel": parallel, "show": list(options.show)}}
+
+
+def table(records: Sequence[Record]) -> Table:
+    """Each measure at the first, middle and last step, and the growth of the stream."""
+    lines: Table = []
+    for record in records:
+        for name in TITLES:
+            found = [row for row in record["rows"] if row["metric"] == name]
+            for row in (found[0], found[len(found) // 2], found[-1]):
+                lines.append(
+                    {
+                        "model": record["cell"]["model"],
+                        "measure": name,
+                        "step": row["step"],
+                        "layer": row["layer"],
+                        "loop": row["loop"],
+                        "mean": row["value"],
+                        "low": row["low"],
+                        "high": row["high"],
+                        "texts": row["n"],
+                    }
+                )
+    return lines
+
+
+def chart(records: Sequence[Record]) -> Any:
+    """A panel for each measure: its mean against the step, with the 95 % interval."""
+    alt = charts.altair()
+    names = [record["cell"]["model"] for record in records]
+    panels = []
+    for name in records[0]["data"]["show"]:
+        values = [
+            {"model": record["cell"]["model"], **row}
+            for record in records
+            for row in record["rows"]
+            if row["metric"] == name
+        ]
+        base = alt.Chart(charts.rows(values), title=TITLES[name]).encode(
+            x=charts.steps_line("step", "step (layer, in the order they run)"),
+            color=charts.colour("model", names),
+        )
+        signed = name.endswith("cosine")  # norms and ratios: the first layers dwarf the rest
+        scale = alt.Scale(zero=True) if signed else alt.Scale(type="log", nice=False)
+        title = "mean over tokens" + ("" if signed else ", logarithmic")
+        line = base.mark_line(point={"size": 18}).encode(
+            y=alt.Y("value:Q", title=title, scale=scale),
+            strokeDash=charts.dash("model", names),
+            tooltip=["model:N", "step:Q", "layer:Q", "loop:Q", "value:Q", "low:Q", "high:Q"],
+        )
+        band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
+        panels.append((band + line).properties(width=330, height=190))
+    return alt.concat(*panels, columns=2)
+
+
+STUDY = Study(
+    name="contributions",
+    asks="How does the residual stream grow, and do attention, MLP and whole layers contribute in "
+    "a cycle?",
+    figure="Figures 6 and 11",
+    cost="one forward pass a text",
+    options=Options,
+    plan=plan,
+    measure=measure,
+    table=table,
+    chart=chart,
+)

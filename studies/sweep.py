@@ -1,0 +1,257 @@
+"""Scores questions and texts under many schedules of one model at once.
+
+Schedules are the paths of a tree: a stretch of layers that several of them begin with runs once.
+The model's own pass comes first; every other schedule leaves it where it first differs and goes on
+from that state. So a grid of repeats shares what comes before the block, and the repeats before the
+last; and leaving early costs nothing but the head::
+
+    30 layers, block 6-9 once and twice more:   0 … 9 ┬ 10 … 29
+                                                      └ 6 7 8 9 ┬ 10 … 29
+                                                                └ 6 7 8 9 10 … 29
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models import Schedule
+from ..models.decoder import decoder_config, find_decoder
+from ..models.diagnostics import Lens, Replay, Trace, exit_logits, trace
+from ..models.views import LoopedLayers
+from .questions import Question
+
+
+@dataclass
+class Node:
+    """A layer in the tree: what follows it, and the schedules that end there."""
+
+    after: dict[int, Node] = field(default_factory=dict)
+    ends: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Tokens that run together, and where in them the tokens of options are predicted.
+
+    Args:
+        tokens: of the context and of options.
+        rows: of each option, the places whose logits predict its tokens.
+        sees: which place sees which, ``(tokens, tokens)``; None for all before it.
+        positions: of the tokens; None for their places.
+    """
+
+    tokens: list[int]
+    rows: dict[int, list[int]]
+    sees: Tensor | None = None
+    positions: list[int] | None = None
+
+
+def base_schedule(model: Any) -> Schedule:
+    """The schedule that a model runs now."""
+    layers = find_decoder(model).layers
+    return layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
+
+
+class Sweep:
+    """A model under many schedules.
+
+    Args:
+        model: any decoder that changes nothing between its steps.
+        schedules: over its unique layers.
+
+    Attributes:
+        layer_calls: how many layers ran, the model's own pass included.
+    """
+
+    def __init__(self, model: Any, schedules: Sequence[Schedule]) -> None:
+        self.model, self.schedules = model, list(schedules)
+        self.layer_calls = 0
+        decoder = find_decoder(model)
+        for schedule in self.schedules:
+            schedule.check_fits(len(decoder.unique))
+        self.base = base_schedule(model)
+        needed = {layer for schedule in self.schedules for layer in schedule}
+        if not needed <= set(self.base):  # every layer must have been called once
+            self.base = Schedule.plain(len(decoder.unique))
+        self.root = Node()
+        for number, schedule in enumerate(self.schedules):
+            node = self.root
+            for layer in schedule:
+                node = node.after.setdefault(layer, Node())
+            node.ends.append(number)
+        self._packs: bool | None = None
+        self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    def scores(self, question: Question) -> Tensor:
+        """Log-probability of every option: ``(schedules, options)``."""
+        found = torch.zeros(len(self.schedules), len(question.options))
+        for sheet, base in self._sheets(question):
+            places = _places(sheet)
+            for number, state in self._ends(base):
+                found[number] += _option_scores(base, sheet, question, places, state[0, places])
+        return found
+
+    def exit_scores(self, question: Question, lens: Lens | None = None) -> Tensor:
+        """The same for leaving before each step, and at last for the model itself.
+
+        Args:
+            lens: a tuned lens; None for the logit lens.
+
+        Returns:
+            ``(steps + 1, options)``.
+        """
+        found = torch.zeros(len(self.base) + 1, len(question.options))
+        for sheet, base in self._sheets(question):
+            if lens is not None:
+                lens.check_fits(base)
+            places = _places(sheet)
+            for step, state in enumerate((*base.inputs, base.outputs[-1])):
+                moved = state[0, places] if lens is None else lens(step, state[0, places])
+                found[step] += _option_scores(base, sheet, question, places, moved)
+        return found
+
+    @torch.no_grad()
+    def losses(self, ids: Tensor) -> Tensor:
+        """Mean next-token loss of a text in nats, ``(schedules,)``.
+
+        Args:
+            ids: ``(1, tokens)``.
+        """
+        base = self._trace(ids)
+        base.check_flow()
+        base.check_readout()
+        found = torch.zeros(len(self.schedules))
+        for number, state in self._ends(base):
+            chances = base.readout(state[0, :-1]).float().log_softmax(-1)
+            found[number] = -chances.gather(1, ids[0, 1:, None]).mean().cpu()
+        return found
+
+    def _ends(self, base: Trace) -> Iterator[tuple[int, Tensor]]:
+        """The last state of every schedule, ``(batch, tokens, dim)``."""
+        again = Replay(base)
+        self.layer_calls += base.steps
+        todo = [(self.root, 0, base.inputs[0], True)]
+        while todo:
+            node, depth, state, own = todo.pop()
+            for number in node.ends:
+                yield number, state
+            for layer, after in node.after.items():
+                same = own and depth < base.steps and base.schedule.layers[depth] == layer
+                new = base.outputs[depth] if same else again.layer(layer, state)
+                todo.append((after, depth + 1, new, same))
+        self.layer_calls += again.layer_calls
+
+    def _trace(self, ids: Tensor, mask: Tensor | None = None, **more: Any) -> Trace:
+        change: Any = contextlib.nullcontext()
+        if self.base != base_schedule(self.model):
+            change = self.model.scheduled(self.base)
+        with change:
+            return trace(self.model, ids, mask, **more)
+
+    def _sheets(self, question: Question) -> Iterator[tuple[Sheet, Trace]]:
+        """What to run for a question: all options as one sheet where the model can."""
+        if self._packs is None:
+            self._packs = self._tried(question)
+        length = len(question.context) + sum(map(len, question.options))
+        together = self._packs and length <= (self._window or length)
+        for sheet in [packed(question)] if together else alone(question):
+            yield sheet, self._run(sheet, whole=False)
+
+    @property
+    def _window(self) -> int | None:
+        """The fewest tokens that some layer sees, if not all."""
+        text = decoder_config(self.model.config)
+        found = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
+        return min((window for window in found if window), default=None)
+
+    def _run(self, sheet: Sheet, whole: bool) -> Trace:
+        device = self.model.device
+        ids = torch.tensor([sheet.tokens], device=device)
+        more: dict[str, Any] = {} if whole or not self._keeps else {"logits_to_keep": 1}
+        if sheet.sees is None:
+            return self._trace(ids, **more)
+        mask = torch.zeros(sheet.sees.shape, dtype=self.model.dtype)
+        mask.masked_fill_(~sheet.sees, torch.finfo(mask.dtype).min)
+        more["position_ids"] = torch.tensor([sheet.positions], device=device)
+        return self._trace(ids, mask[None, None].to(device), **more)
+
+    @torch.no_grad()
+    def _tried(self, question: Question) -> bool:
+        """Whether one sheet gives what options alone do; refuses models without access."""
+        wanted = torch.zeros(len(question.options))
+        for sheet in alone(question):
+            base = self._run(sheet, whole=True)
+            base.check_flow()
+            base.check_readout()
+            places = _places(sheet)
+            state = base.outputs[-1][0, places]
+            wanted += _option_scores(base, sheet, question, places, state)
+        sheet = packed(question)
+        if len(sheet.tokens) > (self._window or len(sheet.tokens)):
+            return False
+        try:
+            base = self._run(sheet, whole=False)
+        except Exception:  # a model refuses a mask in its own way
+            return False
+        places = _places(sheet)
+        found = _option_scores(base, sheet, question, places, base.outputs[-1][0, places])
+        each = 1e-3 if self.model.dtype == torch.float32 else 0.3  # nats a token
+        longest = max(map(len, question.options))
+        return bool(((found - wanted).abs() <= each * longest).all())
+
+
+def packed(question: Question) -> Sheet:
+    """The context, then the options as branches that do not see each other."""
+    length = len(question.context)
+    tokens, positions = list(question.context), list(range(length))
+    rows, branch = {}, [-1] * length
+    for number, option in enumerate(question.options):
+        rows[number] = [length - 1, *range(len(tokens), len(tokens) + len(option) - 1)]
+        tokens += option[:-1]
+        positions += range(length, length + len(option) - 1)
+        branch += [number] * (len(option) - 1)
+    own = torch.tensor(branch)
+    sees = torch.ones(len(tokens), len(tokens), dtype=torch.bool).tril_()
+    sees &= (own[None] == own[:, None]) | (own[None] == -1)
+    return Sheet(tokens, rows, sees, positions)
+
+
+def alone(question: Question) -> list[Sheet]:
+    """The context with one option at a time."""
+    length = len(question.context)
+    return [
+        Sheet(
+            [*question.context, *option[:-1]],
+            {i: list(range(length - 1, length - 1 + len(option)))},
+        )
+        for i, option in enumerate(question.options)
+    ]
+
+
+def _places(sheet: Sheet) -> list[int]:
+    return sorted({place for rows in sheet.rows.values() for place in rows})
+
+
+@torch.no_grad()
+def _option_scores(
+    base: Trace, sheet: Sheet, question: Question, places: list[int], states: Tensor
+) -> Tensor:
+    """Log-probabilities of the options on a sheet, 0 for the others: ``(options,)``.
+
+    Args:
+        states: at ``places``, ``(places, dim)``.
+    """
+    chances = exit_logits(base, 0, states).float().log_softmax(-1).cpu()
+    place = {p: i for i, p in enumerate(places)}
+    found = torch.zeros(len(question.options))
+    for number, rows in sheet.rows.items():
+        option = torch.tensor(question.options[number])
+        found[number] = chances[[place[row] for row in rows]].gather(1, option[:, None]).sum()
+    return found

@@ -1,0 +1,310 @@
+"""Studies end to end on tiny checkpoints: plan, run, resume, tables, charts, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from growloop.cli import main
+from growloop.models import Schedule, checkpoints, load, loop
+from growloop.models.diagnostics import exit_logits, local_effects, trace
+from growloop.studies.intervals import bootstrap, holm, mcnemar, paired
+from growloop.studies.questions import encoder, questions
+from growloop.studies.sweep import Sweep, alone, packed
+from growloop.studies.texts import read_texts
+from growloop.tasks.evaluate import evaluate
+
+from ..cli.test_commands import refused, run
+from ..tasks import tiny
+
+TASK = "variable_assignment_code_d0"
+FEW = ["--items", "8", "--shots", "1"]
+TEXTS = ["--texts", "8", "--tokens", "24"]
+SMALL = {
+    "contributions": TEXTS,
+    "local-effects": [*TEXTS, "--measures", "local,propagated", "--where", "future,all"],
+    "weight-similarity": ["--apart", "1,2"],
+    "swaps": [*FEW, *TEXTS, "--tasks", f"{TASK},loss", "--sizes", "1,2"],
+    "depth": [*FEW, *TEXTS, "--tasks", TASK, "--cuts", "2", "--lens-updates", "2"],
+    "inference-scaling": [*FEW, "--tasks", TASK, "--block", "3", "--times", "1,2"],
+    "loops-against-depth": [*FEW, "--depths", "0,1", "--loops", "1,2", "--block", "1:3"],
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A plain and a looped checkpoint."""
+    plain = tiny.save("llama", tmp_path_factory.mktemp("models") / "plain", layers=4)
+    looped = plain.parent / "looped"
+    model = loop(load(str(plain)), "1-2x2-1")
+    checkpoints.save(model, checkpoints.load_tokenizer(str(plain)), looped)
+    return {"plain": str(plain), "looped": str(looped)}
+
+
+def study(*arguments: str) -> Any:
+    result = run("study", *arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_study_runs_on_plain_and_looped_models(
+    name: str, models: dict[str, str], tmp_path: Path
+) -> None:
+    options = ["--out", str(tmp_path), *SMALL[name]]
+    both = ["-m", models["plain"], "-m", models["looped"]]
+    picture = tmp_path / "chart.svg"
+    planned = study(name, *both, *options, "--plan").stdout.splitlines()
+    table = study(name, *both, *options, "--picture", str(picture)).stdout
+    assert "plain" in table
+    assert "looped" in table
+    assert "<svg" in picture.read_text()
+    files = sorted((tmp_path / "records").rglob("*.json"))
+    assert sorted(f.stem for f in files) == sorted(line.split("\t")[1] for line in planned)
+    for file in files:
+        record = json.loads(file.read_text())
+        assert record["command"].startswith(f"growloop study {name} -m ")
+        assert record["model"]["schedule"] == ("4" if "plain" in file.stem else "1-2x2-1")
+        for row in record["rows"]:
+            if "low" in row and row["metric"] != "depth score":
+                assert row["low"] <= row["value"] + 1e-9
+                assert row["value"] <= row["high"] + 1e-9
+                assert row["n"] == 8
+
+
+def test_what_was_measured_is_not_measured_again(models: dict[str, str], tmp_path: Path) -> None:
+    arguments = ["contributions", "-m", models["plain"], *TEXTS, "--out", str(tmp_path)]
+    study(*arguments)
+    [file] = (tmp_path / "records").rglob("*.json")
+    changed = json.loads(file.read_text())
+    changed["rows"][0]["value"] = 12345.0
+    file.write_text(json.dumps(changed))
+    assert "12345" in study(*arguments, "--json").stdout  # it was read, not made
+    study(*arguments, "--seed", "1")
+    assert len(list((tmp_path / "records").rglob("*.json"))) == 2
+    assert "is of" in refused("study", *arguments, "--dtype", "bfloat16")
+    file.write_text("{")
+    assert "is no record of a study" in refused("study", *arguments)
+
+
+def test_cells_can_be_run_one_by_one(models: dict[str, str], tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    arguments = ["inference-scaling", "-m", models["plain"], *SMALL["inference-scaling"]]
+    count = len(study(*arguments, "--plan").stdout.splitlines())
+    assert count == 2  # a block of three of four layers has two starts
+    for number in reversed(range(count)):
+        study(*arguments, "--out", str(parts), "--cell", str(number))
+    together = study(*arguments, "--out", str(whole)).stdout
+    assert study(*arguments, "--out", str(parts)).stdout == together
+    assert "--cell is a number from 0 to 1" in refused("study", *arguments, "--cell", "2")
+
+
+def test_the_choice_is_made_on_validation(models: dict[str, str], tmp_path: Path) -> None:
+    arguments = ["inference-scaling", "-m", models["plain"], *SMALL["inference-scaling"]]
+    study(*arguments, "--out", str(tmp_path))
+    files = list((tmp_path / "records").rglob("*.json"))
+    for file in files:  # the best on test is at start 1, the best on validation at start 0
+        record = json.loads(file.read_text())
+        start = record["cell"]["params"]["start"]
+        for row in record["rows"]:
+            best = 0 if row["split"] == "validation" else 1
+            row["value"] = 0.9 if row["times"] == 2 and start == best else 0.1
+        file.write_text(json.dumps(record))
+    [line] = study(*arguments, "--out", str(tmp_path)).stdout.splitlines()[1:]
+    assert "0:3 ×2" in line
+    assert "0.1000" in line
+    assert "0.9000" not in line
+
+
+@pytest.mark.parametrize("kind", ["llama", "bloom", "mistral-window", "gemma2"])
+def test_a_sweep_scores_as_the_evaluation_does(kind: str, tmp_path: Path) -> None:
+    path = str(tiny.save(kind, tmp_path, layers=4))
+    model = load(path)
+    asked = questions(encoder(model, checkpoints.load_tokenizer(path)), TASK, 3, shots=1)
+    plain = Schedule.plain(4)
+    schedules = [plain, plain.repeat(1, 3, 2), plain.swap(0, 2), Schedule((0, 3))]
+    sweep = Sweep(model, schedules)
+    found = torch.stack([sweep.scores(question) for question in asked.asked])
+    for number, schedule in enumerate(schedules):
+        results = evaluate(
+            path,
+            [TASK],
+            shots=1,
+            count=3,
+            dtype="float32",
+            device="cpu",
+            prepare=lambda m, schedule=schedule: loop(m, schedule),
+        )
+        assert results is not None
+        samples = sorted(results["samples"][TASK], key=lambda sample: sample["doc_id"])
+        wanted = [[float(score[0]) for score in s["filtered_resps"]] for s in samples]
+        torch.testing.assert_close(found[:, number], torch.tensor(wanted), atol=1e-3, rtol=1e-4)
+        answers = [sample["doc"]["answer"] for sample in samples]
+        assert answers == [question.answer for question in asked.asked]
+    metadata = results["configs"][TASK]["metadata"]["growloop"]
+    assert metadata["fingerprint"] == asked.fingerprint
+
+
+def test_a_sweep_of_a_looped_model_is_one_of_its_layers(models: dict[str, str]) -> None:
+    plain, looped = load(models["plain"]), load(models["looped"])
+    ids = torch.randint(0, 200, (1, 20))
+    schedules = [Schedule.parse(text) for text in ("4", "1-2x2-1", "1-2x3-1", "0,3")]
+    wanted = []
+    for schedule in schedules:
+        with torch.no_grad():
+            logits = loop(plain, schedule)(ids).logits[0, :-1].log_softmax(-1)
+        wanted.append(float(-logits.gather(1, ids[0, 1:, None]).mean()))
+    for model in (looped, load(models["plain"])):
+        torch.testing.assert_close(
+            Sweep(model, schedules).losses(ids), torch.tensor(wanted), atol=1e-5, rtol=1e-5
+        )
+    assert str(looped.schedule) == "1-2x2-1"
+
+
+def test_a_sweep_runs_what_schedules_share_once(models: dict[str, str]) -> None:
+    model = load(models["plain"])
+    plain = Schedule.plain(4)
+    sweep = Sweep(model, [plain, plain.repeat(1, 3), plain.repeat(1, 3, 2)])
+    sweep.losses(torch.arange(10)[None])
+    assert sweep.layer_calls == 4 + (2 + 1) + (2 + 1)
+
+
+def test_leaving_early_is_scored_by_the_lens(models: dict[str, str]) -> None:
+    model = load(models["plain"])
+    asked = questions(encoder(model, checkpoints.load_tokenizer(models["plain"])), TASK, 1, shots=0)
+    [question] = asked.asked
+    scores = Sweep(model, [Schedule.plain(4)]).exit_scores(question)
+    assert scores.shape == (5, 5)
+    for number, (sheet, option) in enumerate(zip(alone(question), question.options, strict=True)):
+        found = trace(model, torch.tensor([sheet.tokens]))
+        for step, state in enumerate((*found.inputs, found.outputs[-1])):
+            rows = exit_logits(found, step, state[0, -len(option) :]).log_softmax(-1)
+            wanted = rows.gather(1, torch.tensor(option)[:, None]).sum()
+            torch.testing.assert_close(scores[step, number], wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_branches_of_a_sheet_do_not_see_each_other(models: dict[str, str]) -> None:
+    model = load(models["plain"])
+    [question] = questions(
+        encoder(model, checkpoints.load_tokenizer(models["plain"])), TASK, 1, shots=0
+    ).asked
+    sheet = packed(question)
+    assert sheet.sees is not None
+    assert sheet.positions is not None
+    length = len(question.context)
+    for number, rows in sheet.rows.items():
+        assert [sheet.tokens[row] for row in rows[1:]] == list(question.options[number][:-1])
+        assert [sheet.positions[row] for row in rows] == list(
+            range(length - 1, length - 1 + len(rows))
+        )
+        for row in rows[1:]:
+            seen = set(sheet.sees[row].nonzero().flatten().tolist())
+            assert seen == set(range(length)) | {r for r in rows if r <= row}
+
+
+def test_the_heatmap_is_that_of_the_diagnostics(models: dict[str, str], tmp_path: Path) -> None:
+    arguments = ["--where", "all", *TEXTS, "--out", str(tmp_path), "--json"]
+    [record] = json.loads(study("local-effects", "-m", models["looped"], *arguments).stdout)
+    model, tokenizer = load(models["looped"]), checkpoints.load_tokenizer(models["looped"])
+    texts = read_texts(tokenizer, None, 8, 24, 0)
+    effects = torch.cat([local_effects(trace(model, ids)) for ids in texts.ids])
+    found = torch.tensor(record["data"]["max"])
+    torch.testing.assert_close(found, effects.amax(0), atol=1e-4, rtol=1e-4)
+    assert record["data"]["coordinates"][3:5] == [[1, 1], [2, 1]]
+    assert record["data"]["fingerprint"] == texts.fingerprint
+
+
+def test_texts_come_from_files_too(models: dict[str, str], tmp_path: Path) -> None:
+    rows = [{"question": f"What is {i} plus {i}, and why?"} for i in range(9)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "a.txt").write_text("\n\n".join(row["question"] for row in rows))
+    tokenizer = checkpoints.load_tokenizer(models["plain"])
+    found = [
+        read_texts(tokenizer, str(tmp_path / f"a.{kind}"), 8, 99, 0) for kind in ("jsonl", "txt")
+    ]
+    assert found[0].fingerprint == found[1].fingerprint
+    assert tokenizer.decode(found[0].ids[3][0]) == rows[3]["question"]
+    later = read_texts(tokenizer, str(tmp_path / "a.txt"), 2, 99, 0, skip=7)
+    assert tokenizer.decode(later.ids[0][0]) == rows[7]["question"]
+
+
+def test_list_and_show_say_what_there_is() -> None:
+    listed = study("list").stdout
+    for name in SMALL:
+        assert name in listed
+        shown = study("show", name).stdout
+        assert "Cost:" in shown
+        assert f"growloop study {name} --model" in shown
+    assert len(json.loads(study("list", "--json").stdout)) == len(SMALL)
+
+
+@pytest.mark.parametrize("kind", ["html", "png", "pdf"])
+def test_pictures_are_of_any_kind(kind: str, models: dict[str, str], tmp_path: Path) -> None:
+    picture = tmp_path / f"chart.{kind}"
+    study("weight-similarity", "-m", models["plain"], "-o", str(tmp_path), "-p", str(picture),
+          "--dark")  # fmt: skip
+    assert picture.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("swapps -m M", "unknown study 'swapps': did you mean 'swaps'?"),
+        ("show depht", "did you mean 'depth'?"),
+        ("show", "give one study"),
+        ("swaps", "give a model"),
+        ("swaps -m M --item 5", "did you mean '--items'?"),
+        ("swaps -m M --items many", "--items takes a whole number, not 'many'"),
+        ("swaps -m M --items 3", "an interval needs at least 8 items, not 3"),
+        ("swaps -m M --sizes 3", "runs 4 steps: no two blocks of 3"),
+        ("swaps -m M --pairs some", "unknown choice of pairs 'some'"),
+        ("swaps -m M --tasks hellaswag", "unknown task 'hellaswag'"),
+        ("swaps -m M --tasks loss --text none.txt", "there is no text file none.txt"),
+        ("swaps -m M -m M", "two of the models have the same name"),
+        ("swaps -m ./none", "there is no model folder"),
+        ("swaps -m M more", "unexpected argument 'more'"),
+        ("swaps -m M --picture a.gif", "unknown kind of picture '.gif'"),
+        ("swaps -m M --dtype float8", "unknown dtype 'float8'"),
+        ("inference-scaling -m M --block 5", "runs 4 steps, fewer than a block of 5"),
+        ("inference-scaling -m M --block 2 --starts 0,3", "starts go from 0 to 2"),
+        ("inference-scaling -m M --control all", "unknown control 'all'"),
+        ("loops-against-depth -m M", "has no looped block: say which with --block"),
+        ("loops-against-depth -m M --block 2:9", "the block 2:9 is outside the steps 0:4"),
+        ("loops-against-depth -m M --block two", "a block is START:STOP"),
+        ("contributions -m M --texts 2", "an interval needs at least 8 texts, not 2"),
+        ("contributions -m M --show norm", "unknown measure 'norm'"),
+        ("local-effects -m M --measures global", "unknown measure 'global'"),
+        ("depth -m M --lens none.safetensors", "there is no lens none.safetensors"),
+        ("depth -m M --parts all", "unknown part 'all'"),
+        ("weight-similarity -m M --apart 9", "none of the distances 9"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    arguments: str, message: str, models: dict[str, str], tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [models["plain"] if word == "M" else word for word in arguments.split()]
+    assert message in refused("study", *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_intervals_and_tests_are_the_known_ones() -> None:
+    from scipy.stats import bootstrap as reference
+
+    values = [float(i % 3 == 0) for i in range(90)]
+    low, high = bootstrap(values)
+    wanted = reference((values,), lambda x, axis: x.mean(axis), method="percentile", rng=0)
+    assert low == pytest.approx(wanted.confidence_interval.low, abs=0.02)
+    assert high == pytest.approx(wanted.confidence_interval.high, abs=0.02)
+    assert mcnemar(8, 2) == pytest.approx(0.109375)
+    assert holm([0.5]) == [0.5]
+    found = paired([True, True, False, True] * 5, [True, False, False, False] * 5)
+    assert (found.better, found.worse, found.difference) == (10, 0, 0.5)
+    assert found.low <= 0.5 <= found.high
+
+
+def test_the_command_is_found() -> None:
+    assert "study" in main.list_commands(None)  # type: ignore[arg-type]
