@@ -61,9 +61,9 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
             found[name].append(values[0].cpu())
     rows = []
     for name, listed in found.items():
-        values = torch.stack(listed).double().numpy()  # (texts, steps)
-        low, high = bootstrap_columns(values)
-        for step, mean in enumerate(values.mean(0)):
+        measured = torch.stack(listed).double().numpy()  # (texts, steps)
+        low, high = bootstrap_columns(measured)
+        for step, mean in enumerate(measured.mean(0)):
             layer, loop = traced.coordinates[step]
             rows.append(
                 {

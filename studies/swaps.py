@@ -99,7 +99,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     size = cell.params["size"]
     places = swaps(base, size, cell.params["pairs"])
     schedules = [base, *(base.swap(first, second, size) for first, second in places)]
-    about = [{"first": None, "second": None}]
+    about: list[dict[str, int | None]] = [{"first": None, "second": None}]
     about += [{"first": first, "second": second} for first, second in places]
     if cell.params["task"] == LOSS:
         texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
@@ -196,7 +196,8 @@ def _kind(record: Record) -> tuple[str, int]:
 
 def _lines(records: Sequence[Record], task: str, size: int, names: list[str]) -> Any:
     alt = charts.altair()
-    points, plain = [], []
+    points: list[dict[str, Any]] = []
+    plain: list[dict[str, Any]] = []
     for record in records:
         model = record["cell"]["model"]
         for row in record["rows"]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from growloop.cli import main
-from growloop.models import Schedule, checkpoints, load, loop
+from growloop.models import Recurrence, Schedule, checkpoints, load, loop
 from growloop.models.diagnostics import exit_logits, local_effects, trace
 from growloop.studies.intervals import bootstrap, holm, mcnemar, paired
 from growloop.studies.questions import encoder, questions
@@ -289,6 +289,16 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     words = [models["plain"] if word == "M" else word for word in arguments.split()]
     assert message in refused("study", *words)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["swaps", "depth", "inference-scaling"])
+def test_a_model_without_the_needed_access_is_refused(
+    name: str, models: dict[str, str], tmp_path: Path
+) -> None:
+    model = loop(load(models["looped"]), recurrence=Recurrence(injection="add"))
+    checkpoints.save(model, checkpoints.load_tokenizer(models["plain"]), tmp_path / "injected")
+    message = refused("study", name, "-m", str(tmp_path / "injected"), *SMALL[name])
+    assert "is not the output of the one before" in message
 
 
 def test_intervals_and_tests_are_the_known_ones() -> None:
