@@ -216,7 +216,8 @@ class Plan:
 
         mean = AggMetricConfig(metric="acc", aggregation="mean", weight_by_size=False)
         found: list[Any] = []
-        for point in curve or [None]:
+        points: Sequence[int | None] = curve or [None]
+        for point in points:
             suffix = "" if point is None else f"{AT}{point}"
             built: dict[str, Any] = {}
             for label, task in self.ours.items():

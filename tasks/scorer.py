@@ -81,6 +81,8 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         rest: what ``HFLM`` takes.
     """
 
+    batch_size_per_gpu: Any
+
     def __init__(
         self, *args: Any, pack: int | None = None, schedules: Any = None, **rest: Any
     ) -> None:

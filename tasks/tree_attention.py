@@ -109,7 +109,7 @@ class Pack:
         for i, (a, b, _, keys) in enumerate(self._blocks):
             q, k, v = query[:, :, a:b], _columns(key, keys), _columns(value, keys)
             if self.eager:
-                plain = sys.modules[type(module).__module__].eager_attention_forward  # type: ignore[attr-defined]
+                plain = sys.modules[type(module).__module__].eager_attention_forward
                 mask = self._mask(i, window, 1, q.dtype)
                 made[:, a:b] = plain(module, q, k, v, mask, scaling=scaling, dropout=0.0, **rest)[0]
                 continue
@@ -183,7 +183,9 @@ AttentionInterface.register(NAME, _attend)
 @contextmanager
 def tree_attention(model: torch.nn.Module) -> Iterator[bool]:
     """Inside, the model attends by the trie; gives whether it had plain (eager) attention."""
-    configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
+    configs: dict[int, Any] = {
+        id(m.config): m.config for m in model.modules() if hasattr(m, "config")
+    }
     before = [(c, getattr(c, "_attn_implementation", None)) for c in configs.values()]
     try:
         for config, _ in before:
