@@ -78,6 +78,7 @@ class Scan:
         dtype: of the log-probabilities; None for that of the logits.
         budget: tokens run at once; halved where memory does not suffice.
         schedules: of a looped model, all of which are scored; None for the model as it is.
+        flex: attend by FlexAttention.
     """
 
     def __init__(
@@ -88,7 +89,9 @@ class Scan:
         dtype: torch.dtype | None,
         budget: int,
         schedules: Sequence[Sequence[int]] | None = None,
+        flex: bool = False,
     ) -> None:
+        self.flex = flex
         self.model, self.trie, self.call, self.dtype = model, trie, call, dtype
         self.budget = budget
         self.device: torch.device = model.device
@@ -111,7 +114,7 @@ class Scan:
         with packed, tree_attention(self.model) as eager:
             while start < len(self.trie):
                 stop = self._stop(start)
-                pack = Pack(self.trie, start, stop, path, past, self.device, eager)
+                pack = Pack(self.trie, start, stop, path, past, self.device, eager, self.flex)
                 try:
                     self._score(pack, start, stop)
                 except (torch.OutOfMemoryError, RuntimeError) as error:

@@ -155,7 +155,9 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         if not pairs:
             return [[]] * len(self.schedules or [None])
         if self._ways is None:
-            self._ways = [way for way in (self._scan, self._cached) if self._suits(way, pairs)]
+            flexed = [self._flexed] if self.device.type == "cuda" else []
+            ways: list[Way] = [*flexed, self._scan, self._cached]
+            self._ways = [way for way in ways if self._suits(way, pairs)]
             if not self._ways:
                 logger.warning("this model cannot share contexts: scoring as lm-eval does")
         for way in self._ways:
@@ -204,13 +206,17 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
     def _text_config(self) -> Any:
         return self.model.config.get_text_config(decoder=True)
 
-    def _scan(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
+    def _flexed(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
+        """The same with FlexAttention."""
+        return self._scan(pairs, quiet, flex=True)
+
+    def _scan(self, pairs: Sequence[Pair], quiet: bool, flex: bool = False) -> list[Scores]:
         """Every distinct token once."""
         schedules = self.schedules
         if schedules is not None and getattr(self.model, "runner", None) is not None:
             raise ValueError("what happens between loops runs with them")
         trie = build(pairs)
-        scan = Scan(self.model, trie, self._run, self.softmax_dtype, self.pack, schedules)
+        scan = Scan(self.model, trie, self._run, self.softmax_dtype, self.pack, schedules, flex)
         with tqdm(total=len(trie), disable=quiet, desc="Scoring", unit=" tokens") as bar:
             found = scan.run(bar.update)
         self.pack = scan.budget

@@ -2,11 +2,13 @@
 
 A *pack* is a run of nodes in depth-first order. What its nodes see outside of it is one path from
 the root, whose keys and values are kept from the packs before; so no node ever runs twice. The
-queries are attended to in blocks, each over just the keys that some query of it sees.
+queries are attended to in blocks, each over just the keys that some query of it sees; or, where
+FlexAttention compiles, by it with a block mask that says the same.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from collections.abc import Iterator
@@ -41,6 +43,7 @@ class Pack:
         past: keys and values of the path, by slot.
         device: where the model is.
         eager: use the architecture's own plain attention (it may cap scores or have sinks).
+        flex: use FlexAttention.
     """
 
     def __init__(
@@ -52,8 +55,10 @@ class Pack:
         past: dict[int, KeyValues],
         device: torch.device,
         eager: bool = False,
+        flex: bool = False,
     ) -> None:
         self.device, self.eager, self.past = device, eager, past
+        self.flex = flex and not eager
         self.kept: dict[int, KeyValues] = {}
         self.slots: Iterator[int] = iter(())
         nodes = np.concatenate([path, np.arange(start, stop)])
@@ -66,6 +71,7 @@ class Pack:
         self._keep = torch.from_numpy(next_path).to(device)
         self._nodes, self._ends = nodes, ends
         self._masks: dict[tuple[int, int | None, int, torch.dtype], Tensor] = {}
+        self._block_masks: dict[int | None, Any] = {}
         self._blocks: list[tuple[int, int, Ints, slice | Tensor]] = []
         for a, b in _cuts(trie.depth[start:stop]):
             seen = np.flatnonzero((ends > start + a) & (nodes < start + b))
@@ -105,6 +111,13 @@ class Pack:
         if len(self._keep):
             self.kept[slot] = key.index_select(2, self._keep), value.index_select(2, self._keep)
         heads, groups = query.shape[1], query.shape[1] // key.shape[1]
+        if self.flex:
+            grouped = groups > 1
+            block_mask = self._block_mask(window)
+            found = _flex(self.device.type)(
+                query, key, value, block_mask=block_mask, scale=scaling, enable_gqa=grouped
+            )
+            return found.transpose(1, 2).contiguous()  # type: ignore[no-any-return]
         made = query.new_empty(1, query.shape[2], heads, value.shape[3])
         for i, (a, b, _, keys) in enumerate(self._blocks):
             q, k, v = query[:, :, a:b], _columns(key, keys), _columns(value, keys)
@@ -119,6 +132,25 @@ class Pack:
             found = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
             made[:, a:b] = found.reshape(1, heads, b - a, -1).transpose(1, 2)
         return made
+
+    def _block_mask(self, window: int | None) -> Any:
+        """What FlexAttention is told of who sees what."""
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        if window not in self._block_masks:
+            nodes, ends, depth = (
+                torch.from_numpy(a).to(self.device) for a in (self._nodes, self._ends, self.depth)
+            )
+            first, reach = self.first, window or len(nodes) + 1
+
+            def sees(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
+                node = nodes[first + q]
+                near = depth[first + q] - depth[k] < reach
+                return (nodes[k] <= node) & (node < ends[k]) & near
+
+            sizes = len(nodes) - first, len(nodes)
+            self._block_masks[window] = create_block_mask(sees, None, None, *sizes, self.device)
+        return self._block_masks[window]
 
     def _mask(self, block: int, window: int | None, groups: int, dtype: torch.dtype) -> Tensor:
         """What is added to the scores of a block: ``(1, 1, groups * queries, keys)``."""
@@ -138,6 +170,14 @@ class Pack:
             found = found.repeat(groups, 1)[None, None]
             self._masks[block, window, groups, dtype] = found
         return found
+
+
+@functools.cache
+def _flex(device: str) -> Any:
+    """FlexAttention, compiled where that is what makes it fast."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True) if device == "cuda" else flex_attention
 
 
 def _columns(tensor: Tensor, keys: slice | Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,14 @@ def test_packs_of_every_size_give_the_same_numbers(
 ) -> None:
     lm = loaded(checkpoint(kind), pack=pack)
     close(lm._scan(PAIRS, True)[0], lm._plain(PAIRS, True)[0])
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral-window", "gpt_neox"])
+def test_flex_attention_gives_the_same_numbers(checkpoint: Checkpoint, kind: str) -> None:
+    lm = loaded(checkpoint(kind), pack=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # uncompiled, it says that it is slow
+        close(lm._flexed(PAIRS, True)[0], lm._plain(PAIRS, True)[0])
 
 
 def test_every_distinct_token_runs_once(checkpoint: Checkpoint, monkeypatch: Any) -> None:
