@@ -70,7 +70,7 @@ def around_zero(values: list[float]) -> list[float]:
 def steps_axis(field: str, title: str) -> Any:
     """A discrete axis of steps whose labels do not crowd."""
     alt = altair()
-    axis = alt.Axis(labelOverlap="greedy", labelAngle=0, tickSize=3)
+    axis = alt.Axis(labelOverlap="greedy", labelSeparation=4, labelAngle=0, tickSize=3)
     return alt.X(f"{field}:O", title=title, axis=axis)
 
 

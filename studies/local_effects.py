@@ -159,7 +159,7 @@ def chart(records: Sequence[Record]) -> Any:
                     title="step taken away",
                     axis=alt.Axis(labelOverlap="greedy"),
                 ),
-                color=charts.heat("effect", "relative change (max)", [0, top]),
+                color=charts.heat("effect", f"relative change (max), up to {top:.2g}", [0, top]),
                 tooltip=["source:O", "target:O", "effect:Q"],
             )
             .properties(width=size, height=size)
