@@ -205,8 +205,9 @@ def chart(records: Sequence[Record]) -> Any:
             for row in record["rows"]
             if row["control"] == "none" and row["split"] == "test"
         ]  # fmt: skip
-        panels.append(alt.hconcat(_heatmap(rows, choice), _curves(rows, choice)))
-    return alt.vconcat(*panels).resolve_scale(color="independent")
+        pair = alt.hconcat(_heatmap(rows, choice), _curves(rows, choice))
+        panels.append(pair.resolve_scale(color="independent", strokeDash="independent"))
+    return alt.vconcat(*panels).resolve_scale(color="independent", strokeDash="independent")
 
 
 def _heatmap(rows: list[dict[str, Any]], choice: Choice) -> Any:
