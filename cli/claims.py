@@ -65,7 +65,7 @@ def _flat(finding: Finding) -> dict[str, Any]:
                 "low": effect.low,
                 "high": effect.high,
                 "least": effect.comparison.least,
-                "runs": effect.runs,
+                "trainings": effect.trainings,
                 "comparable_sets": effect.groups,
                 "why": effect.why,
                 "records": list(effect.records),

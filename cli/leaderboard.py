@@ -52,7 +52,7 @@ def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None
     from pathlib import Path
 
     from ..leaderboard import RecordError, Store
-    from ..leaderboard.harness import load, records
+    from ..leaderboard.harness import load, records, rename
 
     found: list[Record] = []
     for file in files:
@@ -62,9 +62,7 @@ def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None
 
             describe(results, model, checked_name(name))
         elif name is not None:
-            own = results.get("growloop") if isinstance(results.get("growloop"), dict) else {}
-            told = own.get("model") if isinstance(own.get("model"), dict) else {}
-            results["growloop"] = {**own, "model": {**told, "name": name}}
+            rename(results, name)
         try:
             found += records(results, source=Path(file).name)
         except RecordError as error:
@@ -246,7 +244,7 @@ def _print(asked: Task, group: list[Entry]) -> None:
             escape(entry.label + what) + paper,
             model.family,
             f"{model.unique_layers or '–'}/{model.effective_layers or '–'}",
-            si(record.cost.unique_parameters),
+            si(record.cost.unique_parameters, "B"),
             si(record.cost.inference_flops),
             "–" if entry.n is None else f"{entry.n:,}",
             str(entry.seeds),

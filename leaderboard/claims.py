@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from .entries import identity, latest
+from .entries import latest
 from .records import Record
 from .statistics import Z, of_mean
 
@@ -93,7 +93,8 @@ class Comparison:
         match: what else must be alike: fields of the model, conditions.
         vary: what differs between the terms by intention: ``shots``, or a condition.
         of: the score, or ``training_flops``: the share of them that is saved.
-        unit: what was drawn at random: ``runs`` (trainings), or ``items`` of one model.
+        unit: what was drawn at random: ``trainings`` where kinds of models are compared, or
+            ``items`` where it is about one model.
     """
 
     what: str
@@ -105,7 +106,7 @@ class Comparison:
     match: tuple[str, ...] = ()
     vary: str | None = None
     of: Literal["value", "training_flops"] = "value"
-    unit: Literal["runs", "items"] = "runs"
+    unit: Literal["trainings", "items"] = "trainings"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Effect:
 
     Args:
         low, high: 95 % interval; None where the records have no standard errors.
-        runs: trainings it rests on.
+        trainings: of each kind of model it rests on.
         groups: sets of comparable records.
         records: ids of the records.
         why: what the verdict rests on, or what is missing.
@@ -136,7 +137,7 @@ class Effect:
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    runs: int = 0
+    trainings: int = 0
     groups: int = 0
     records: tuple[str, ...] = ()
 
@@ -198,7 +199,7 @@ def effect(comparison: Comparison, records: Sequence[Record]) -> Effect:
         if groups:
             return _measured(comparison, groups)
     reason = "there are records of all sides, but none comparable: they differ in task, version, "
-    reason += "data, shots, split" + "".join(f", {name}" for name in comparison.match)
+    reason += "data, shots, split, seeds" + "".join(f", {name}" for name in comparison.match)
     return Effect(comparison, "not run at this scale", reason)
 
 
@@ -232,9 +233,10 @@ def _words(where: Where) -> str:
 
 @dataclass(frozen=True)
 class _Group:
-    """Comparable records of all terms, in one run."""
+    """Comparable records of all terms, of one training and one seed of the measurement."""
 
-    run: tuple[object, ...]
+    training: int | None
+    seed: int | None
     sides: tuple[tuple[Record, ...], ...]
 
 
@@ -243,20 +245,20 @@ def _groups(
 ) -> list[_Group]:
     """Where all terms have comparable records."""
     patterns = pattern.split("|")
-    by_key: dict[tuple[object, ...], list[list[Record]]] = {}
+    by_key: dict[tuple[object, int | None, int | None], list[list[Record]]] = {}
     for place, side in enumerate(sides):
         for record in side:
             if comparison.of == "value" and not any(
                 fnmatchcase(record.task.name, p) for p in patterns
             ):
                 continue
-            key = (_key(comparison, record), (record.model.seed, record.seed))
+            key = (_key(comparison, record), record.model.seed, record.seed)
             by_key.setdefault(key, [[] for _ in sides])[place].append(record)
     found = []
-    for (_, run), parts in by_key.items():
+    for (_, training, seed), parts in by_key.items():
         parts = _of_same_models(comparison, _at_levels(comparison, parts))
         if all(parts):
-            found.append(_Group(run, tuple(map(tuple, parts))))  # type: ignore[arg-type]
+            found.append(_Group(training, seed, tuple(map(tuple, parts))))
     return found
 
 
@@ -301,22 +303,39 @@ def _of_same_models(comparison: Comparison, parts: list[list[Record]]) -> list[l
     found = list(parts)
     for side in {term.side for term in comparison.terms} - {""}:
         places = [i for i, term in enumerate(comparison.terms) if term.side == side]
-        common = set.intersection(*({identity(r.model) for r in parts[i]} for i in places))
+        common = set.intersection(*({r.model.identity for r in parts[i]} for i in places))
         for i in places:
-            found[i] = [record for record in parts[i] if identity(record.model) in common]
+            found[i] = [record for record in parts[i] if record.model.identity in common]
     return found
 
 
 def _measured(comparison: Comparison, groups: Sequence[_Group]) -> Effect:
     ids = tuple(sorted({r.id for group in groups for side in group.sides for r in side}))
-    by_run: dict[tuple[object, ...], list[tuple[float, float | None]]] = {}
+    sums: dict[int | None, dict[int | None, list[tuple[float, float | None]]]] = {}
     for group in groups:
-        by_run.setdefault(group.run, []).append(_sum(comparison, group))
-    runs = {run: statistics.fmean(value for value, _ in sums) for run, sums in by_run.items()}
-    value = statistics.fmean(runs.values())
-    low, high = _interval(comparison, runs, by_run)
-    verdict, why = _verdict(comparison, value, low, high, len(runs))
-    return Effect(comparison, verdict, why, value, low, high, len(runs), len(groups), ids)
+        seeds = sums.setdefault(group.training, {}).setdefault(group.seed, [])
+        seeds.append(_sum(comparison, group))
+    by_seed = {
+        training: [statistics.fmean(value for value, _ in parts) for parts in seeds.values()]
+        for training, seeds in sums.items()
+    }
+    by_training = [statistics.fmean(values) for values in by_seed.values()]
+    value = statistics.fmean(by_training)
+    low: float | None
+    high: float | None
+    if comparison.of == "training_flops":
+        low, high, basis = value, value, "counted, not sampled"
+    elif comparison.unit == "trainings" and len(by_training) > 1:
+        low, high = of_mean(by_training)
+        basis = f"{len(by_training)} trainings"
+    elif comparison.unit == "trainings" and len(repeats := next(iter(by_seed.values()))) > 1:
+        low, high = of_mean(repeats)
+        basis = f"{len(repeats)} seeds of the study"
+    else:
+        low, high = _over_items(value, [part for seeds in sums.values() for part in seeds.values()])
+        basis = "items"
+    verdict, why = _verdict(comparison, value, low, high, basis, len(by_training))
+    return Effect(comparison, verdict, why, value, low, high, len(by_training), len(groups), ids)
 
 
 def _sum(comparison: Comparison, group: _Group) -> tuple[float, float | None]:
@@ -342,37 +361,38 @@ def _flops(record: Record) -> float:
     return found
 
 
-def _interval(
-    comparison: Comparison,
-    runs: Mapping[tuple[object, ...], float],
-    by_run: Mapping[tuple[object, ...], Sequence[tuple[float, float | None]]],
+def _over_items(
+    value: float, runs: Sequence[Sequence[tuple[float, float | None]]]
 ) -> tuple[float | None, float | None]:
-    """Over runs if they were drawn and there are several, else over items."""
-    if comparison.unit == "runs" and len(runs) > 1:
-        return of_mean(list(runs.values()))
-    variances = [variance for sums in by_run.values() for _, variance in sums]
-    if None in variances:
-        return None, None
-    mean_variance = 0.0
-    for sums in by_run.values():
-        mean_variance += sum(v for _, v in sums if v is not None) / len(sums) ** 2
-    half = Z * math.sqrt(mean_variance) / len(by_run)
-    value = statistics.fmean(runs.values())
+    """The interval from the variances over items, of the mean over runs of means over groups."""
+    total = 0.0
+    for sums in runs:
+        for _, variance in sums:
+            if variance is None:
+                return None, None
+            total += variance / len(sums) ** 2
+    half = Z * math.sqrt(total) / len(runs)
     return value - half, value + half
 
 
 def _verdict(
-    comparison: Comparison, value: float, low: float | None, high: float | None, runs: int
+    comparison: Comparison,
+    value: float,
+    low: float | None,
+    high: float | None,
+    basis: str,
+    trainings: int,
 ) -> tuple[Verdict, str]:
     least = comparison.least
     if low is None or high is None:
         return "undecided", "the records have no standard errors"
-    if comparison.unit == "runs" and runs < 2 and comparison.of == "value":
-        return "undecided", "one run: the interval is over items, nothing is known of other runs"
-    basis = f"{runs} runs" if comparison.unit == "runs" and runs > 1 else "items"
-    basis = "counted, not sampled" if comparison.of == "training_flops" else basis
-    if low > min(least, 0.0) and value >= least:
-        bound = min(least, 0.0)
+    if comparison.unit == "trainings" and trainings < 2 and comparison.of == "value":
+        return (
+            "undecided",
+            f"one training of each: the interval is over {basis}, another may differ",
+        )
+    bound = min(least, 0.0)
+    if low > bound and value >= least:
         return (
             "supported",
             f"the interval ({basis}) is above {bound:g}, the effect at least {least:g}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from .records import Task
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 420, 240, 44, 34, 12, 12
 MOST_LINES = 8
+
+Points = list[tuple[float, Entry]]
 
 
 @dataclass(frozen=True)
@@ -70,29 +73,51 @@ def _chart(group: Sequence[Entry]) -> Curves | None:
     if not ranked or len(varied[ranked[0]] - {None}) < 2:
         return None
     name = ranked[0]
-    series: dict[str, list[tuple[float, Entry]]] = {}
+    by_label: dict[tuple[str, ...], Points] = {}
     for entry, numbers in zip(group, values, strict=True):
         if name in numbers:
-            series.setdefault(_label(entry, name), []).append((numbers[name], entry))
-    if any(len({x for x, _ in points}) < len(points) for points in series.values()):
+            label = _label(entry, name.replace("_", " "))
+            by_label.setdefault(label, []).append((numbers[name], entry))
+    if any(len({x for x, _ in points}) < len(points) for points in by_label.values()):
         return None  # something else varies too: the table tells
+    series = _short(by_label)
     chosen = sorted(series.items(), key=lambda item: -max(e.value for _, e in item[1]))
     return _drawn(group[0].task, name, chosen[:MOST_LINES])
 
 
-def _label(entry: Entry, name: str) -> str:
-    rest = [f"{k} {v}" for k, v in sorted(entry.first.conditions.items()) if k != name]
-    return ", ".join([entry.label, *rest])
+def _label(entry: Entry, name: str) -> tuple[str, ...]:
+    """The model, and each other condition."""
+    rest = [f"{k.replace('_', ' ')} {v}" for k, v in sorted(entry.first.conditions.items())]
+    return entry.label, *(text for text in rest if not text.startswith(f"{name} "))
 
 
-Series = tuple[str, list[tuple[float, Entry]]]
+def _short(series: dict[tuple[str, ...], Points]) -> dict[str, Points]:
+    """The labels without what all of them say."""
+    said = set.intersection(*(set(label[1:]) for label in series))
+    return {
+        ", ".join([label[0], *(text for text in label[1:] if text not in said)]): points
+        for label, points in series.items()
+    }
 
 
-def _drawn(task: Task, name: str, series: Sequence[Series]) -> Curves:
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers from ``low`` to ``high``.
+
+    >>> ticks(0.13, 0.98)
+    [0.2, 0.4, 0.6, 0.8]
+    """
+    raw = (high - low) / count
+    size = 10.0 ** math.floor(math.log10(raw))
+    step = next(part for part in (1, 2, 2.5, 5, 10) if part * size >= raw) * size
+    first = math.ceil(low / step)
+    return [round(place * step, 9) for place in range(first, math.floor(high / step) + 1)]
+
+
+def _drawn(task: Task, name: str, series: Sequence[tuple[str, Points]]) -> Curves:
     xs = sorted({x for _, points in series for x, _ in points})
     found = [entry for _, points in series for _, entry in points]
-    low = min(min(e.value, *(e.interval or ())) if e.interval else e.value for e in found)
-    high = max(max(e.value, *(e.interval or ())) if e.interval else e.value for e in found)
+    values = [value for e in found for value in (e.value, *(e.interval or (e.value,)))]
+    low, high = min(values), max(values)
     if task.chance is not None:
         low, high = min(low, task.chance), max(high, task.chance)
     room = (high - low) * 0.06 or 0.05
@@ -123,7 +148,6 @@ def _drawn(task: Task, name: str, series: Sequence[Series]) -> Curves:
         name.replace("_", " "),
         tuple(lines),
         tuple((x_of(x), f"{x:g}") for x in xs[::every]),
-        tuple((y_of(low + part * (high - low)), f"{low + part * (high - low):.2f}")
-              for part in (0.1, 0.3, 0.5, 0.7, 0.9)),
+        tuple((y_of(value), f"{value:g}") for value in ticks(low, high)),
         None if task.chance is None else y_of(task.chance),
-    )  # fmt: skip
+    )

@@ -106,12 +106,6 @@ def _rank(record: Record) -> tuple[int, float, str]:
     return record.n or 0, record.time.timestamp() if record.time else 0.0, record.id
 
 
-def identity(model: Model) -> tuple[str, ...]:
-    """What makes two models the same one, their seeds apart."""
-    parts = (model.name, model.size, model.recipe, model.schedule, model.family, model.source)
-    return tuple("" if part is None else part for part in parts)
-
-
 def model_label(model: Model) -> str:
     """What a model is called where several stand together."""
     size = f" {model.size}" if model.size and model.size not in model.name else ""
@@ -140,7 +134,7 @@ def entries(records: Iterable[Record]) -> list[Entry]:
     for record in latest(records):
         key = (
             record.kind,
-            identity(record.model),
+            record.model.identity,
             record.task.key,
             record.schedule,
             record.loops,

@@ -66,6 +66,8 @@ def records(results: dict[str, Any], source: str | None = None) -> list[Record]:
     Raises:
         RecordError: naming task, metric and field.
     """
+    if not isinstance(results.get("results"), dict):
+        raise RecordError("it has no 'results' by task: it is not a result file of lm-eval")
     shared = _shared(results) | ({"source": source} if source else {})
     found = []
     for name, values in {**results["results"], **_dict(results.get("groups"))}.items():
@@ -227,6 +229,12 @@ def _time(date: Any) -> str | None:
         return None
 
 
+def rename(results: dict[str, Any], name: str) -> None:
+    """Call the model of some results ``name``."""
+    own = _dict(results.get("growloop"))
+    results["growloop"] = {**own, "model": {**_dict(own.get("model")), "name": name}}
+
+
 def model_name(given: str) -> str:
     """What a model is called: a hub id as it is, else the end of its path before a run's step.
 
@@ -235,7 +243,7 @@ def model_name(given: str) -> str:
     """
     parts = given.removeprefix("package:").replace("\\", "/").rstrip("/").split("/")
     if len(parts) > 1 and STEP.fullmatch(parts[-1]):
-        parts.pop()
+        parts = parts[-2:-1]
     if len(parts) != 2 or parts[0] in ("", ".", "..", "~"):
         parts = parts[-1:]
     return "/".join(re.sub(r"[^\w.+-]", "_", part).strip("._") or "model" for part in parts)[:200]

@@ -12,9 +12,11 @@ PRIMITIVES = ("reasoning_primitives*", "copying_*|variable_assignment_*")
 STANDARD = Where(family=("standard",), recipe="")
 LOOPED = Where(family=("looped",), recipe="")
 GROWN = Where(family=("grown",), recipe="")
-ITERATIVE = Where(family=("looped", "grown", "grown-looped"), recipe="")
+KINDS = {"looped": LOOPED, "grown": GROWN}
 LIDAS = Where(family=("grown",), operator="lidas", recipe="")
 MIDAS = Where(family=("grown",), operator="midas", recipe="")
+RETROFITTED = Where(family=("retrofitted",))
+PLAIN = Where(family=("standard", "grown"), recipe="")
 FULL_LOOP = Where(family=("looped",), notation=r"\d+x\d+", recipe="")
 PARTLY = Where(family=("looped", "grown", "standard"), notation=r"(\d+-)?\d+(x\d+-\d+)?", recipe="")
 
@@ -34,13 +36,20 @@ def _more(plus: Where, minus: Where) -> tuple[Term, ...]:
     return Term(1, plus), Term(-1, minus)
 
 
-def _gain(first: Where, second: Where, of: str, before: int, after: int) -> tuple[Term, ...]:
-    """How much more ``first`` gains than ``second`` where a condition changes."""
+def _repeated(where: Where, times: int) -> Where:
+    """Runs of ``inference-scaling``: as it is, or with the block that validation chose repeated."""
+    if times == 0:
+        return _with(where, times=0, control=None)
+    return _with(where, times=times, chosen=True, control=None)
+
+
+def _gain(before: Where, after: Where, than: tuple[Where, Where]) -> tuple[Term, ...]:
+    """How much a change gains some models, less how much it gains others."""
     return (
-        Term(1, _with(first, **{of: after}), "first"),
-        Term(-1, _with(first, **{of: before}), "first"),
-        Term(-1, _with(second, **{of: after}), "second"),
-        Term(1, _with(second, **{of: before}), "second"),
+        Term(1, after, "first"),
+        Term(-1, before, "first"),
+        Term(-1, than[1], "second"),
+        Term(1, than[0], "second"),
     )
 
 
@@ -129,7 +138,11 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Comparison(
                 "gain of grown less gain of standard, one repeat of the chosen block",
-                _gain(GROWN, STANDARD, "times", 0, 1),
+                _gain(
+                    _repeated(GROWN, 0),
+                    _repeated(GROWN, 1),
+                    than=(_repeated(STANDARD, 0), _repeated(STANDARD, 1)),
+                ),
                 PRIMITIVES,
                 0.01,
                 study="inference-scaling",
@@ -144,9 +157,9 @@ CLAIMS: tuple[Claim, ...] = (
             Comparison(
                 "gain of the first repeat less gain of the second",
                 (
-                    Term(2, _with(GROWN, times=1), "grown"),
-                    Term(-1, _with(GROWN, times=0), "grown"),
-                    Term(-1, _with(GROWN, times=2), "grown"),
+                    Term(2, _repeated(GROWN, 1), "grown"),
+                    Term(-1, _repeated(GROWN, 0), "grown"),
+                    Term(-1, _repeated(GROWN, 2), "grown"),
                 ),
                 PRIMITIVES,
                 0.01,
@@ -163,7 +176,11 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Comparison(
                 "loss by a swap: full loop less others",
-                _gain(PARTLY, FULL_LOOP, "swapped", 0, 1),
+                _gain(
+                    _with(PARTLY, swapped=0),
+                    _with(PARTLY, swapped=1),
+                    than=(_with(FULL_LOOP, swapped=0), _with(FULL_LOOP, swapped=1)),
+                ),
                 ("lambada*", *PRIMITIVES),
                 0.01,
                 study="swaps",
@@ -175,18 +192,21 @@ CLAIMS: tuple[Claim, ...] = (
         "More examples in the prompt help looped and grown models more than standard ones.",
         "Figures 3 left and 13",
         (
-            Comparison(
-                "gain from the fewest to the most examples: looped and grown less standard",
-                (
-                    Term(1, ITERATIVE, "first", "most"),
-                    Term(-1, ITERATIVE, "first", "least"),
-                    Term(-1, STANDARD, "second", "most"),
-                    Term(1, STANDARD, "second", "least"),
-                ),
-                PRIMITIVES,
-                0.01,
-                study="in-context",
-                vary="shots",
+            *(
+                Comparison(
+                    f"gain from the fewest to the most examples: {kind} less standard",
+                    (
+                        Term(1, where, "first", "most"),
+                        Term(-1, where, "first", "least"),
+                        Term(-1, STANDARD, "second", "most"),
+                        Term(1, STANDARD, "second", "least"),
+                    ),
+                    PRIMITIVES,
+                    0.01,
+                    study="in-context",
+                    vary="shots",
+                )
+                for kind, where in KINDS.items()
             ),
         ),
     ),
@@ -196,13 +216,16 @@ CLAIMS: tuple[Claim, ...] = (
         "grown models are better than standard ones.",
         "Figure 3 right, Figure 12",
         (
-            Comparison(
-                "looped and grown less standard, most examples",
-                (Term(1, ITERATIVE, level="most"), Term(-1, STANDARD, level="most")),
-                ("variable_assignment_code_d[12]",),
-                0.02,
-                study="sample-efficiency",
-                vary="examples",
+            *(
+                Comparison(
+                    f"{kind} less standard, most examples",
+                    (Term(1, where, level="most"), Term(-1, STANDARD, level="most")),
+                    ("variable_assignment_code_d[12]",),
+                    0.02,
+                    study="sample-efficiency",
+                    vary="examples",
+                )
+                for kind, where in KINDS.items()
             ),
         ),
     ),
@@ -251,11 +274,9 @@ CLAIMS: tuple[Claim, ...] = (
             Comparison(
                 "change by three repeats: retrofitted less standard and grown",
                 _gain(
-                    Where(family=("retrofitted",)),
-                    Where(family=("standard", "grown")),
-                    "times",
-                    0,
-                    3,
+                    _repeated(RETROFITTED, 0),
+                    _repeated(RETROFITTED, 3),
+                    than=(_repeated(PLAIN, 0), _repeated(PLAIN, 3)),
                 ),
                 PRIMITIVES,
                 0.01,
@@ -269,31 +290,40 @@ CLAIMS: tuple[Claim, ...] = (
         "score, less overlap of early and final predictions, a lower accuracy at an early exit.",
         "Figure 5",
         (
-            Comparison(
-                "depth score, as a share of the depth: looped and grown less standard",
-                _more(ITERATIVE, STANDARD),
-                ("depth_score*",),
-                0.02,
-                metric="depth_score",
-                study="depth",
-                match=("effective_layers",),
+            *(
+                Comparison(
+                    f"depth score, as a share of the depth: {kind} less standard",
+                    _more(where, STANDARD),
+                    ("depth_score*",),
+                    0.02,
+                    metric="depth_score",
+                    study="depth",
+                    match=("effective_layers",),
+                )
+                for kind, where in KINDS.items()
             ),
-            Comparison(
-                "top-5 overlap halfway: standard less looped and grown",
-                _more(STANDARD, ITERATIVE),
-                ("top5_overlap*",),
-                0.02,
-                metric="overlap",
-                study="depth",
-                match=("effective_layers", "place"),
+            *(
+                Comparison(
+                    f"top-5 overlap at the same place: standard less {kind}",
+                    _more(STANDARD, where),
+                    ("top5_overlap*",),
+                    0.02,
+                    metric="overlap",
+                    study="depth",
+                    match=("effective_layers", "place"),
+                )
+                for kind, where in KINDS.items()
             ),
-            Comparison(
-                "accuracy at an exit halfway: standard less looped and grown",
-                _more(STANDARD, ITERATIVE),
-                ("variable_assignment_math*",),
-                0.02,
-                study="depth",
-                match=("effective_layers", "place"),
+            *(
+                Comparison(
+                    f"accuracy at an exit at the same place: standard less {kind}",
+                    _more(STANDARD, where),
+                    ("variable_assignment_math*",),
+                    0.02,
+                    study="depth",
+                    match=("effective_layers", "place"),
+                )
+                for kind, where in KINDS.items()
             ),
         ),
     ),
@@ -302,17 +332,18 @@ CLAIMS: tuple[Claim, ...] = (
         "What attention adds to the residual stream recurs with the block size in looped and "
         "grown models, more than in standard ones.",
         "Figures 6 and 11",
-        (
+        tuple(
             Comparison(
-                "autocorrelation of attention contributions at the block size: looped and grown "
-                "less standard",
-                _more(ITERATIVE, STANDARD),
+                f"autocorrelation of attention contributions at the block size: {kind} less "
+                "standard",
+                _more(where, STANDARD),
                 ("attention_contribution*",),
                 0.1,
                 metric="periodicity",
                 study="contributions",
                 match=("effective_layers",),
-            ),
+            )
+            for kind, where in KINDS.items()
         ),
     ),
     Claim(

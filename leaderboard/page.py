@@ -24,7 +24,7 @@ from markupsafe import Markup
 from . import drawing, export
 from .claims import Finding, findings
 from .curves import curves
-from .entries import Entry, entries, identity, model_label, tables, task_label
+from .entries import Entry, entries, model_label, tables, task_label
 from .errors import RecordError
 from .ledger import CLAIMS
 from .records import Model, Record
@@ -116,15 +116,18 @@ def embedded(data: object) -> Markup:
     return Markup(text)
 
 
-def si(number: float | None) -> str:
+def si(number: float | None, billion: str = "G") -> str:
     """A large number, short.
 
-    >>> si(418_624), si(4.59e21), si(12)
-    ('419 k', '4.59e21', '12')
+    Args:
+        billion: what follows a number of billions: G (FLOPs) or B (parameters, tokens).
+
+    >>> si(418_624), si(4.59e21), si(12), si(1.711e9, "B")
+    ('419 k', '4.59e21', '12', '1.71 B')
     """
     if number is None:
         return "–"
-    for exponent, letter in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
+    for exponent, letter in ((12, "T"), (9, billion), (6, "M"), (3, "k")):
         if 10**exponent <= number < 10 ** (exponent + 3):
             return f"{number / 10**exponent:.3g} {letter}"
     if number >= 1e15:
@@ -143,7 +146,7 @@ class _Site:
         self.files: dict[tuple[str, ...], str] = {}
         self.by_model: dict[tuple[str, ...], list[Entry]] = {}
         for entry in self.found:
-            key = (entry.first.kind, *identity(entry.model))
+            key = (entry.first.kind, *entry.model.identity)
             self.files[key] = file_name(model_label(entry.model), key)
             self.by_model.setdefault(key, []).append(entry)
         names = sorted({entry.first.study for entry in self.found if entry.first.study})
@@ -171,7 +174,7 @@ class _Site:
 
     def url(self, entry: Entry) -> str:
         """The page of the model of an entry, from the top of the site."""
-        return "models/" + self.files[(entry.first.kind, *identity(entry.model))]
+        return "models/" + self.files[(entry.first.kind, *entry.model.identity)]
 
     def index(self) -> str:
         """The first page."""

@@ -90,6 +90,13 @@ class Model(_Part):
     recipe: Line | None = None
     source: Line | None = None
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What makes two models the same one, their seeds apart."""
+        operators = ",".join(step.operator for step in self.growth)
+        parts = (self.name, self.family, self.size, self.schedule, self.recipe, self.source)
+        return (*("" if part is None else part for part in parts), operators)
+
 
 class Task(_Part):
     """What was asked.
@@ -205,10 +212,10 @@ class Record(_Part):
         """What was measured on what: the same again is a repetition, not a further sample."""
         return (
             self.kind,
-            *(str(part) for part in (self.model.name, self.model.seed, self.model.recipe)),
-            *(str(part) for part in (self.model.size, self.model.source)),
+            *self.model.identity,
             *self.task.key,
-            *(str(part) for part in (self.schedule, self.loops, self.seed, self.study)),
+            *(str(part) for part in (self.model.seed, self.seed)),
+            *(str(part) for part in (self.schedule, self.loops, self.study)),
             json.dumps(self.conditions, sort_keys=True),
             str(self.dtype),
         )

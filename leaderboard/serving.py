@@ -25,7 +25,7 @@ class _Handler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *values: object) -> None:
         """Say nothing of each request."""
 
-    def list_directory(self, path: str | object) -> None:  # type: ignore[override]
+    def list_directory(self, path: str | object) -> None:
         """No folder has a list."""
         self.send_error(404, "no such page")
 

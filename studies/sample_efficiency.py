@@ -230,12 +230,11 @@ def records_of(cell: dict[str, Any], time: str | None = None) -> list[Record]:
     schedule, cost = cost_of(config, settings.get("schedule"))
     if settings.get("untie") and asked["size"] and model.family == "looped":
         model = model.model_copy(update={"family": "untied", "recipe": "untied"})
-    conditions = {"examples": asked["size"]}
-    if asked["size"]:
-        conditions |= {
-            "train_depths": ",".join(map(str, protocol["train_depths"])),
-            **{name: settings[name] for name in ("lr", "epochs", "lora") if settings.get(name)},
-        }
+    conditions = {
+        "examples": asked["size"],
+        "train_depths": ",".join(map(str, protocol["train_depths"])),
+        **{name: settings[name] for name in ("lr", "epochs", "lora") if settings.get(name)},
+    }
     found = []
     for depth, accuracy in cell["accuracy"].items():
         task = make_task(TASK, {"style": protocol["style"], "depth": int(depth)})

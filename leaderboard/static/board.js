@@ -71,8 +71,8 @@ function element(name, attributes = {}, text = "") {
   return made;
 }
 
-function short(number) {
-  for (const [size, letter] of [[1e12, " T"], [1e9, " G"], [1e6, " M"], [1e3, " k"]]) {
+function short(number, axis) {
+  for (const [size, letter] of [[1e12, " T"], [1e9, axis === 0 ? " B" : " G"], [1e6, " M"], [1e3, " k"]]) {
     if (number >= size && number < size * 1000) return Number((number / size).toPrecision(3)) + letter;
   }
   if (number >= 1e15) return number.toExponential(2).replace("e+", "e").replace(/\.?0+e/, "e");
@@ -124,7 +124,7 @@ function frontOf(points, axis, better) {
 function told(point, axis) {
   const spread = point.interval ? ` [${point.interval.map((v) => v.toFixed(3)).join(", ")}]` : "";
   const source = point.kind === "reported" ? "\nreported, not measured here" : "";
-  return `${point.label}\n${point.value.toFixed(3)}${spread} at ${short(point.x[axis])}${source}`;
+  return `${point.label}\n${point.value.toFixed(3)}${spread} at ${short(point.x[axis], axis)}${source}`;
 }
 
 function draw(box, all, main, task) {
@@ -152,7 +152,7 @@ function draw(box, all, main, task) {
 
   const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group" });
   const front = frontOf(points.filter(main), axis, task.better);
-  const words = front.map((point) => `${point.label} ${point.value.toFixed(3)} at ${short(point.x[axis])}`);
+  const words = front.map((point) => `${point.label} ${point.value.toFixed(3)} at ${short(point.x[axis], axis)}`);
   svg.setAttribute("aria-label", `${task.label} against ${name}, ${points.length} models. Pareto front: ${words.join("; ")}.`);
   for (const value of ticks(low, high, 5)) {
     svg.append(element("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }));
@@ -160,7 +160,7 @@ function draw(box, all, main, task) {
   }
   for (const value of logTicks(left, right)) {
     svg.append(element("line", { class: "grid", x1: x(value), x2: x(value), y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM + 4 }));
-    svg.append(element("text", { x: x(value), y: HEIGHT - BOTTOM + 17, "text-anchor": "middle" }, short(value)));
+    svg.append(element("text", { x: x(value), y: HEIGHT - BOTTOM + 17, "text-anchor": "middle" }, short(value, axis)));
   }
   if (task.chance !== null) {
     svg.append(element("line", { class: "chance", x1: LEFT, x2: WIDTH - RIGHT, y1: y(task.chance), y2: y(task.chance) }));

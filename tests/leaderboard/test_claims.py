@@ -1,0 +1,296 @@
+"""Verdicts are computed from records: all four of them, on records made for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from growloop.leaderboard import Growth, Model, Record, Task
+from growloop.leaderboard.claims import (
+    Claim,
+    Comparison,
+    Finding,
+    Term,
+    Where,
+    effect,
+    findings,
+)
+from growloop.leaderboard.ledger import CLAIMS
+from growloop.leaderboard.paper import paper_rows
+
+SUITE = Task(name="reasoning_primitives", version="1", fingerprint="ab", shots=5, split="test")
+BY_ID = {claim.id: claim for claim in CLAIMS}
+LOOPED = Where(family=("looped",))
+STANDARD = Where(family=("standard",))
+
+
+def result(family: str, value: float, seed: int = 0, **fields: Any) -> Record:
+    """A result of a model of a family."""
+    growth = (Growth(operator=fields.pop("operator", "lidas"), before=4, after=8),)
+    about = {
+        "name": family,
+        "family": family,
+        "size": "30M",
+        "seed": seed,
+        "schedule": "4x2" if family == "looped" else "8",
+        "unique_layers": 4 if family == "looped" else 8,
+        "effective_layers": 8,
+        "growth": growth if family in ("grown", "retrofitted") else (),
+        **fields.pop("about", {}),
+    }
+    return Record(
+        model=Model(**about),
+        task=fields.pop("task", SUITE),
+        value=value,
+        **{"stderr": 0.005, "n": 5000, **fields},
+    )
+
+
+def looped_less_standard(**more: Any) -> Comparison:
+    terms = Term(1, LOOPED), Term(-1, STANDARD)
+    return Comparison("looped less standard", terms, ("reasoning*",), 0.01, **more)
+
+
+def verdict_of(pairs: list[tuple[float, float]], **more: Any) -> str:
+    """Of pairs of looped and standard, one a training."""
+    found = []
+    for seed, (looped, standard) in enumerate(pairs):
+        found += [result("looped", looped, seed), result("standard", standard, seed)]
+    return effect(looped_less_standard(**more), found).verdict
+
+
+def test_a_clear_gain_supports() -> None:
+    assert verdict_of([(0.5, 0.4), (0.52, 0.41), (0.49, 0.4)]) == "supported"
+
+
+@pytest.mark.parametrize("gain", [-0.1, 0.0, 0.005])
+def test_a_loss_or_a_gain_that_does_not_matter_contradicts(gain: float) -> None:
+    shifts = (0.0, 0.001, -0.001)
+    pairs = [(0.4 + gain + shift, 0.4) for shift in shifts]
+    assert verdict_of(pairs) == "contradicted"
+
+
+def test_what_varies_as_much_as_it_gains_decides_nothing() -> None:
+    assert verdict_of([(0.6, 0.4), (0.4, 0.4), (0.45, 0.44)]) == "undecided"
+
+
+def test_what_was_not_measured_was_not_run() -> None:
+    found = effect(looped_less_standard(), [result("looped", 0.5)])
+    assert found.verdict == "not run at this scale"
+    assert "standard models" in found.why
+    assert found.value is None
+
+
+def test_one_training_decides_nothing_about_kinds_of_models() -> None:
+    records = [result("looped", 0.9), result("standard", 0.1)]
+    found = effect(looped_less_standard(), records)
+    assert found.verdict == "undecided"
+    assert "one training" in found.why
+    assert found.value == pytest.approx(0.8)
+    assert found.low == pytest.approx(0.8 - 1.96 * 0.005 * 2**0.5, abs=1e-4)
+    assert effect(looped_less_standard(unit="items"), records).verdict == "supported"
+
+
+def test_several_seeds_of_a_study_are_no_further_trainings() -> None:
+    records = [
+        result(family, value + 0.001 * seed, study="s", about={"seed": 0})
+        .model_copy(update={"seed": seed})
+        for family, value in (("looped", 0.9), ("standard", 0.1))
+        for seed in range(3)
+    ]  # fmt: skip
+    found = effect(looped_less_standard(study="s"), records)
+    assert (found.verdict, found.trainings) == ("undecided", 1)
+    assert "3 seeds of the study" in found.why
+
+
+def test_without_standard_errors_nothing_is_decided() -> None:
+    records = [result("looped", 0.9, stderr=None), result("standard", 0.1)]
+    found = effect(looped_less_standard(unit="items"), records)
+    assert (found.verdict, found.low) == ("undecided", None)
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": "2"}, {"fingerprint": "cd"}, {"shots": 0}, {"split": "validation"}]
+)
+def test_what_is_not_comparable_is_not_compared(change: dict[str, Any]) -> None:
+    task = SUITE.model_copy(update=change)
+    records = [result("looped", 0.9), result("standard", 0.1, task=task)]
+    found = effect(looped_less_standard(), records)
+    assert found.verdict == "not run at this scale"
+    assert "none comparable" in found.why
+
+
+def test_the_mean_is_over_tasks_that_both_have() -> None:
+    other = SUITE.model_copy(update={"name": "reasoning_primitives_d1"})
+    alone = SUITE.model_copy(update={"name": "reasoning_primitives_d2"})
+    records = [
+        result("looped", 0.5),
+        result("standard", 0.4),
+        result("looped", 0.9, task=other),
+        result("standard", 0.6, task=other),
+        result("looped", 0.0, task=alone),
+    ]
+    found = effect(looped_less_standard(), records)
+    assert found.value == pytest.approx((0.1 + 0.3) / 2)
+    assert (found.groups, len(found.records)) == (2, 4)
+
+
+def test_less_is_more_where_lower_is_better() -> None:
+    task = Task(name="held_out", metric="nll", higher_is_better=False)
+    records = [result("looped", 2.0, task=task), result("standard", 2.5, task=task)]
+    terms = Term(1, LOOPED), Term(-1, STANDARD)
+    comparison = Comparison("loss", terms, ("held_out",), 0.01, metric="nll", unit="items")
+    assert effect(comparison, records).value == pytest.approx(0.5)
+
+
+def test_a_model_looped_for_the_evaluation_is_not_taken_for_its_kind() -> None:
+    records = [result("looped", 0.9), result("standard", 0.1, schedule="2-4x2-2")]
+    assert effect(looped_less_standard(), records).verdict == "not run at this scale"
+
+
+def finding(claim: str, records: list[Record]) -> Finding:
+    (found,) = findings(records, [BY_ID[claim]])
+    return found
+
+
+def test_all_comparisons_of_a_claim_must_hold() -> None:
+    def with_values(lidas: float, midas: float, standard: float) -> list[Record]:
+        return [
+            record
+            for seed in range(3)
+            for record in (
+                result("grown", lidas + seed / 1000, seed),
+                result("grown", midas - seed / 1000, seed, operator="midas"),
+                result("standard", standard, seed),
+            )
+        ]
+
+    claim = "lidas-over-midas-over-standard"
+    assert finding(claim, with_values(0.6, 0.5, 0.4)).verdict == "supported"
+    assert finding(claim, with_values(0.6, 0.5, 0.5)).verdict == "contradicted"
+    found = finding(claim, [r for r in with_values(0.6, 0.5, 0.4) if r.model.family == "grown"])
+    assert found.verdict == "undecided"  # LIDAS over MIDAS alone
+    assert [e.verdict for e in found.effects] == ["supported", "not run at this scale"]
+
+
+def repeats(family: str, values: dict[int, float], seed: int, **more: Any) -> list[Record]:
+    """Inference scaling: the chosen block, and another that is left aside."""
+    found = []
+    for times, value in values.items():
+        conditions: dict[str, Any] = {"times": times}
+        if times:
+            conditions |= {"chosen": True, "start": 4}
+            found.append(
+                result(
+                    family, 0.0, seed, study="inference-scaling",
+                    conditions={"times": times, "start": 0}, **more,
+                )
+            )  # fmt: skip
+        found.append(
+            result(family, value, seed, study="inference-scaling", conditions=conditions, **more)
+        )
+    return found
+
+
+def test_gains_are_compared_with_gains() -> None:
+    records = []
+    for seed in range(3):
+        records += repeats("grown", {0: 0.4, 1: 0.6 + seed / 1000, 2: 0.62}, seed)
+        records += repeats("standard", {0: 0.5, 1: 0.51, 2: 0.4}, seed)
+    gain = finding("grown-models-gain-from-repeats", records)
+    assert gain.verdict == "supported"
+    assert gain.effects[0].value == pytest.approx(0.2 + 0.001 - 0.01)
+    first = finding("first-repeat-gives-most", records)
+    assert first.verdict == "supported"
+    assert first.effects[0].value == pytest.approx(0.202 - 0.02, abs=1e-3)
+
+
+def test_retrofitting_is_judged_by_what_three_repeats_cost() -> None:
+    records = []
+    for seed in range(3):
+        records += repeats("retrofitted", {0: 0.5, 3: 0.49 + seed / 1000}, seed)
+        records += repeats("standard", {0: 0.5, 3: 0.3}, seed)
+    assert finding("retrofit-stabilises", records).verdict == "supported"
+    worse = [r.model_copy(update={"value": 0.8 - r.value}) for r in records]
+    assert finding("retrofit-stabilises", worse).verdict == "contradicted"
+
+
+def test_shots_are_compared_from_the_fewest_to_the_most_that_all_have() -> None:
+    records = []
+    for seed in range(3):
+        for family, gain in (("looped", 0.3), ("grown", 0.2), ("standard", 0.05)):
+            levels = {0: 0.2, 8: 0.2 + gain / 2, 32: 0.2 + gain - seed / 1000}
+            if family != "standard":
+                levels[64] = 0.0  # the standard model has none: left out
+            for shots, value in levels.items():
+                task = SUITE.model_copy(update={"shots": shots})
+                records.append(result(family, value, seed, task=task, study="in-context"))
+    found = finding("examples-help-iterative-models-more", records)
+    assert found.verdict == "supported"
+    assert [e.value for e in found.effects] == pytest.approx([0.25, 0.15])
+
+
+def test_saved_flops_count_at_equal_loss_only() -> None:
+    task = Task(name="held_out", metric="nll", higher_is_better=False)
+
+    def runs(loss: float) -> list[Record]:
+        return [
+            result(
+                family, value + seed / 1000, seed, task=task,
+                about={"training_flops": flops, "effective_layers": 8},
+            )
+            for seed in range(3)
+            for family, value, flops in (("grown", loss, 7e9), ("standard", 2.0, 1e10))
+        ]  # fmt: skip
+
+    same, worse = (finding("growing-saves-training", runs(loss)) for loss in (2.0, 2.2))
+    assert same.verdict == "supported"
+    assert same.effects[0].value == pytest.approx(0.3)
+    assert worse.verdict == "contradicted"
+
+
+def test_every_claim_is_decided_by_the_records_it_asks_for() -> None:
+    """Records that match the terms exist for every claim: none asks for what cannot be."""
+    for claim in CLAIMS:
+        for comparison in claim.comparisons:
+            assert comparison.least != 0
+            assert sum(term.weight for term in comparison.terms) == 0
+            for term in comparison.terms:
+                assert term.where.family
+    assert len({claim.id for claim in CLAIMS}) == len(CLAIMS) >= 12
+
+
+def test_the_papers_own_rows_come_to_what_its_tables_say() -> None:
+    found = {
+        (f.claim.id, f.scale): [e.value for e in f.effects]
+        for f in findings(paper_rows(), CLAIMS)
+        if f.verdict != "not run at this scale"
+    }
+    gains = [0.3384 - 0.1658, (0.4122 + 0.3988) / 2 - 0.3542]
+    assert found["looping-at-equal-parameters", "1.7B"] == pytest.approx([sum(gains) / 2])
+    assert found["lidas-over-midas-over-standard", "1.7B"] == pytest.approx(
+        [0.4802 - 0.4088, 0.4088 - 0.3462]
+    )
+    fmt = (0.301 + 0.3284 + 0.4012) / 3
+    assert found["better-math-in-the-cooldown-helps", "360M"] == pytest.approx(
+        [(0.357 + 0.3842 + 0.422) / 3 - fmt, fmt - (0.3004 + 0.2842 + 0.3158) / 3]
+    )
+
+
+def test_scales_are_judged_apart() -> None:
+    claim = Claim("c", "s", "p", (looped_less_standard(),))
+    large = [
+        record.model_copy(update={"model": record.model.model_copy(update={"size": "1B"})})
+        for seed in range(3)
+        for record in (
+            result("looped", 0.3 - seed / 1000, seed),
+            result("standard", 0.4, seed),
+        )
+    ]
+    small = [
+        record
+        for seed in range(3)
+        for record in (result("looped", 0.5 + seed / 1000, seed), result("standard", 0.4, seed))
+    ]
+    found = {f.scale: f.verdict for f in findings(large + small, [claim])}
+    assert found == {"1B": "contradicted", "30M": "supported"}

