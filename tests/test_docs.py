@@ -62,7 +62,12 @@ def test_growloop_commands_run(text: str, tmp_path: Path, monkeypatch: Any) -> N
     + [f"growloop.models.diagnostics.{m.name}" for m in pkgutil.iter_modules(diagnostics.__path__)]
     + [f"growloop.models.training.{m.name}" for m in pkgutil.iter_modules(training.__path__)]
     + [f"growloop.tasks.benchmarks.{m.name}" for m in pkgutil.iter_modules(benchmarks.__path__)]
-    + ["growloop.primitives", "growloop.tasks.catalog"],
+    + [
+        "growloop.primitives",
+        "growloop.tasks.catalog",
+        "growloop.tasks.trie",
+        "growloop.tasks.scan",
+    ],
 )
 def test_docstring_examples_are_true(module: str) -> None:
     failed, _ = doctest.testmod(importlib.import_module(module))
