@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from growloop.cli import main
 from growloop.primitives import STANDARD, InputError, Source, fingerprint, standard_task
 from growloop.tasks import GROUPS, PATH
+from growloop.tasks.benchmarks.catalog import BENCHMARKS, COLUMNS
 from growloop.tasks.documents import config
 from growloop.tasks.evaluate import evaluate
 from growloop.tasks.results import rows
