@@ -227,8 +227,13 @@ def command(
         schedules, prepare = None, looping(schedule, repeat, None if again is None else again[0])
     line = shlex.join(["growloop", *(ctx.obj or [])])
     if suite is not None:
+        from ..leaderboard import Store
+        from ..studies.recording import checked_name
         from .suite import refuse_given, run
 
+        checked_name(name)
+        if leaderboard is not None:
+            Store(leaderboard).scan()  # refused before the slow part if it is no store
         if many:
             raise InputError("--suite scores one schedule at a time: give one number of --times")
 
@@ -253,6 +258,9 @@ def command(
             pack=pack,
             forwarded=_forwarded(ctx.args),
             as_json=as_json,
+            leaderboard=leaderboard,
+            name=name,
+            command=line,
         )
         return
     if data_dir is not None or holdout is not None:

@@ -25,8 +25,17 @@ def refuse_given(ctx: click.Context, names: tuple[str, ...]) -> None:
             raise InputError(f"--suite says itself what is asked and how: leave --{option} out")
 
 
-def run(model: str, suite: str, *, as_json: bool, **options: Any) -> None:
-    """Score and print."""
+def run(
+    model: str,
+    suite: str,
+    *,
+    as_json: bool,
+    leaderboard: str | None,
+    name: str | None,
+    command: str,
+    **options: Any,
+) -> None:
+    """Score and print; the records go to ``leaderboard``."""
     from ..tasks.benchmarks import run_suite
 
     found = run_suite(
@@ -42,6 +51,17 @@ def run(model: str, suite: str, *, as_json: bool, **options: Any) -> None:
     for reason in dict.fromkeys(result.missing.values()):
         click.echo(f"missing: {reason}", err=True)
     click.echo(str(path), err=True)
+    if leaderboard is not None:
+        from ..leaderboard import Store
+        from ..studies.recording import describe
+        from ..studies.suite_records import suite_records
+
+        about: dict[str, Any] = {"growloop": {"schedule": result.schedule}}
+        describe(about, model, name)
+        own = about["growloop"]
+        records = suite_records(result, own["model"], own["cost"], command)
+        added = Store(leaderboard).add(records)
+        click.echo(f"{added} records added to {leaderboard}", err=True)
 
 
 def _print(result: SuiteResult) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..models import Schedule
+from ..models import Schedule, loop
 from ..primitives.errors import one_of, whole
 from .intervals import bootstrap, check_items, paired, wilson
-from .questions import Questions, check_questions, encoder, questions, task_names
+from .questions import Questions, check_questions, questions, scorer, task_names
 from .study import Loaded
-from .sweep import Sweep
+
+if TYPE_CHECKING:
+    from ..tasks.scorer import TrieLM
 
 SPLITS = ("validation", "test")
 
@@ -32,19 +34,41 @@ def ask(loaded: Loaded, name: str, items: int, split: str, seed: int, shots: int
     """The questions of a task for the model in memory; made once."""
     key = name, items, split, seed, shots
     if key not in loaded.kept:
-        if (None,) not in loaded.kept:
-            loaded.kept[(None,)] = encoder(loaded.model, loaded.tokenizer)
-        coder = loaded.kept[(None,)]
-        loaded.kept[key] = questions(coder, name, items, split=split, seed=seed, shots=shots)
+        lm = scorer_of(loaded)
+        loaded.kept[key] = questions(lm, name, items, split=split, seed=seed, shots=shots)
     found: Questions = loaded.kept[key]
     return found
 
 
-def right_answers(model: Any, asked: Questions, schedules: Sequence[Schedule]) -> Tensor:
-    """Whether each schedule answers each question: ``(schedules, items)``, bool."""
-    sweep = Sweep(model, schedules)
-    answers = [sweep.scores(question).argmax(1) == question.answer for question in asked.asked]
-    return torch.stack(answers, dim=1)
+def scorer_of(loaded: Loaded) -> TrieLM:
+    """What scores the model in memory; made once."""
+    if (None,) not in loaded.kept:
+        loaded.kept[(None,)] = scorer(loaded.model, loaded.tokenizer)
+    found: TrieLM = loaded.kept[(None,)]
+    return found
+
+
+def right_answers(lm: TrieLM, asked: Questions, schedules: Sequence[Schedule]) -> Tensor:
+    """Whether each schedule answers each question: ``(schedules, items)``, bool.
+
+    The model loops from now on, by the schedule it had.
+    """
+    loop(lm.model)
+    for schedule in schedules:
+        schedule.check_fits(lm.model.config.num_unique_layers)
+    pairs = [(question.context, option) for question in asked.asked for option in question.options]
+    scores = [iter(found) for found in lm.score_schedules(pairs, schedules)]
+    right = [
+        [_best(found, len(question.options)) == question.answer for question in asked.asked]
+        for found in scores
+    ]
+    return torch.tensor(right)
+
+
+def _best(scores: Iterator[tuple[float, bool]], count: int) -> int:
+    """Which of the next ``count`` options is the most probable."""
+    values = [next(scores)[0] for _ in range(count)]
+    return values.index(max(values))
 
 
 def accuracy_row(right: Tensor, asked: Questions, **more: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from ..primitives.errors import InputError, one_of, whole
 from ..tasks.catalog import resolve
 from . import charts
-from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers
+from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers, scorer_of
 from .intervals import holm, paired
 from .questions import task_names
 from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
@@ -97,7 +97,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     rows = []
     for task, split, kind in asked:
         found = ask(loaded, task, options.items, split, options.seed, options.shots)
-        right = right_answers(model, found, schedules)
+        right = right_answers(scorer_of(loaded), found, schedules)
         plain: dict[str, Any] | None = None
         for times, values, schedule in zip(repeats, right, schedules, strict=True):
             place = {"start": start, "times": times, "schedule": str(schedule), "control": kind}

@@ -14,7 +14,7 @@ from typing import Any
 from ..models import Schedule
 from ..primitives.errors import InputError, whole
 from . import charts
-from .accuracy import accuracy_row, ask, check_accuracy, right_answers
+from .accuracy import accuracy_row, ask, check_accuracy, right_answers, scorer_of
 from .intervals import paired
 from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
 from .sweep import base_schedule
@@ -83,7 +83,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     name = task_of(options, cell.params["depth"])
     asked = ask(loaded, name, options.items, options.split, options.seed, options.shots)
     tried = schedules(base, options)
-    right = right_answers(model, asked, tried)
+    right = right_answers(scorer_of(loaded), asked, tried)
     rows = [
         accuracy_row(values, asked, loops=loops, depth=cell.params["depth"], schedule=str(schedule))
         for values, loops, schedule in zip(right, options.loops, tried, strict=True)

@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..primitives import Source
 from ..primitives.errors import InputError, whole
@@ -15,6 +15,9 @@ from ..tasks.catalog import GROUPS, resolve
 from ..tasks.documents import config, pool_size
 from ..tasks.evaluate import unknown_task
 
+if TYPE_CHECKING:
+    from ..tasks.scorer import TrieLM
+
 FEWSHOT_SEED = 1234  # lm-eval's own
 
 
@@ -22,8 +25,8 @@ FEWSHOT_SEED = 1234  # lm-eval's own
 class Question:
     """Tokens of a prompt and of its options; which option is right."""
 
-    context: tuple[int, ...]
-    options: tuple[tuple[int, ...], ...]
+    context: list[int]
+    options: list[list[int]]
     answer: int
 
 
@@ -77,12 +80,12 @@ def check_questions(name: str, count: int, split: str, seed: int, shots: int) ->
 
 
 def questions(
-    encoder: Any, name: str, count: int, *, split: str = "test", seed: int = 0, shots: int = 5
+    scorer: TrieLM, name: str, count: int, *, split: str = "test", seed: int = 0, shots: int = 5
 ) -> Questions:
     """The first ``count`` questions of a task.
 
     Args:
-        encoder: of :func:`encoder`.
+        scorer: of :func:`scorer`.
         name: a task of ours, with parameters after colons.
         split: ``test``, or ``validation`` for choices.
         seed: which items and examples are drawn.
@@ -92,6 +95,8 @@ def questions(
         InputError: a question that does not fit into the model's context.
     """
     from lm_eval.api.task import ConfigurableTask
+
+    from ..tasks.encoding import encode_pairs
 
     task = resolve(name)
     if task is None:
@@ -109,20 +114,10 @@ def questions(
     asked = []
     for item in sorted(by_item):
         requests = sorted(by_item[item], key=lambda request: request.idx)
-        pairs = [encoder._encode_pair(*request.args) for request in requests]
-        asked.append(
-            Question(
-                tuple(pairs[0][0]),
-                tuple(tuple(option) for _, option in pairs),
-                int(requests[0].doc["answer"]),
-            )
-        )
-        length = len(pairs[0][0]) + max(len(option) for _, option in pairs) - 1
-        if length > encoder.max_length:
-            raise InputError(
-                f"a question of {length:,} tokens does not fit into the model's context "
-                f"of {encoder.max_length:,}: give fewer --shots"
-            )
+        pairs = encode_pairs(scorer, [request.args for request in requests], quiet=True)
+        scorer.check(pairs)
+        options = [option for _, _, option in pairs]
+        asked.append(Question(pairs[0][1], options, int(requests[0].doc["answer"])))
     about = built.config.metadata["growloop"]
     return Questions(
         task.label,
@@ -136,10 +131,10 @@ def questions(
     )
 
 
-def encoder(model: Any, tokenizer: Any) -> Any:
-    """Turns pairs of texts into tokens, as lm-eval does for this model."""
-    from lm_eval.models.huggingface import HFLM
+def scorer(model: Any, tokenizer: Any) -> TrieLM:
+    """Turns texts into tokens and scores them, as ``growloop eval`` does with this model."""
+    from ..tasks.scorer import TrieLM
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     logging.getLogger("lm-eval").setLevel(logging.ERROR)
-    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1)
+    return TrieLM(pretrained=model, tokenizer=tokenizer, batch_size=1)

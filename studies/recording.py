@@ -87,8 +87,9 @@ def cost_of(model: Any, schedule: str | None = None) -> tuple[str, Cost]:
 def describe(results: dict[str, Any], path: str, name: str | None = None) -> None:
     """Note in lm-eval's results what a checkpoint tells about itself, for results without that."""
     from ..models.checkpoints import load_config
+    from ..tasks.evaluate import model_arguments
 
-    config = load_config(path)
+    config = load_config(**model_arguments(path))
     schedule, costs = cost_of(config, (results.get("growloop") or {}).get("schedule"))
     results["growloop"] = {
         **(results.get("growloop") or {}),

@@ -18,7 +18,7 @@ import torch
 from ..models import Schedule
 from ..primitives.errors import InputError, one_of, whole
 from . import charts
-from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers
+from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers, scorer_of
 from .intervals import bootstrap, holm
 from .questions import task_names
 from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
@@ -118,7 +118,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
         options.seed,
         options.shots,
     )
-    right = right_answers(model, asked, schedules)
+    right = right_answers(scorer_of(loaded), asked, schedules)
     rows = [
         accuracy_row(values, asked, **place) for values, place in zip(right, about, strict=True)
     ]

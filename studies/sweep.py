@@ -1,4 +1,4 @@
-"""Scores questions and texts under many schedules of one model at once.
+"""Scores texts under many schedules of one model at once, and questions at every exit.
 
 Schedules are the paths of a tree: a stretch of layers that several of them begin with runs once.
 The model's own pass comes first; every other schedule leaves it where it first differs and goes on
@@ -89,17 +89,8 @@ class Sweep:
         self._packs: bool | None = None
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
 
-    def scores(self, question: Question) -> Tensor:
-        """Log-probability of every option: ``(schedules, options)``."""
-        found = torch.zeros(len(self.schedules), len(question.options))
-        for sheet, base in self._sheets(question):
-            places = _places(sheet)
-            for number, state in self._ends(base):
-                found[number] += _option_scores(base, sheet, question, places, state[0, places])
-        return found
-
     def exit_scores(self, question: Question, lens: Lens | None = None) -> Tensor:
-        """The same for leaving before each step, and at last for the model itself.
+        """Log-probability of every option for leaving before each step, and for the model itself.
 
         Args:
             lens: a tuned lens; None for the logit lens.

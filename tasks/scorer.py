@@ -51,10 +51,10 @@ class CheckedLM(HFLM):  # type: ignore[misc]
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> Scores:
-        self._check(requests)
+        self.check(requests)
         return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)  # type: ignore[no-any-return]
 
-    def _check(self, requests: Sequence[Request]) -> None:
+    def check(self, requests: Sequence[Request]) -> None:
         """Refuse what cannot be scored."""
         for texts, context, continuation in requests:
             if not continuation:
@@ -97,6 +97,21 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         """Give the scores of this schedule from now on."""
         self._selected = number
 
+    def score_schedules(
+        self, pairs: Sequence[Pair], schedules: Sequence[Any], quiet: bool = True
+    ) -> list[Scores]:
+        """The scores of requests under each schedule of the looped model.
+
+        Args:
+            pairs: tokens of contexts and continuations; equal contexts may be one list.
+            schedules: what they begin with in common runs once.
+        """
+        before, self.schedules = self.schedules, list(schedules)
+        try:
+            return self._fastest(pairs, quiet)
+        finally:
+            self.schedules = before
+
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> Scores:
         pairs = [request.args for request in requests]
         if self.backend != "causal" or self.enable_thinking or not all(c for c, _ in pairs):
@@ -120,7 +135,7 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
     ) -> Scores:
         if self.backend != "causal":
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
-        self._check(requests)
+        self.check(requests)
         quiet = disable_tqdm or self.rank != 0
         pairs = [self._fitted(context, continuation) for _, context, continuation in requests]
         found = self._score(pairs, quiet)

@@ -11,8 +11,9 @@ import torch
 from growloop.cli import main
 from growloop.models import Recurrence, Schedule, checkpoints, load, loop
 from growloop.models.diagnostics import exit_logits, local_effects, trace
+from growloop.studies.accuracy import right_answers
 from growloop.studies.intervals import bootstrap, holm, mcnemar, paired
-from growloop.studies.questions import encoder, questions
+from growloop.studies.questions import questions, scorer
 from growloop.studies.sweep import Sweep, alone, packed
 from growloop.studies.texts import read_texts
 from growloop.tasks.evaluate import evaluate
@@ -120,14 +121,18 @@ def test_the_choice_is_made_on_validation(models: dict[str, str], tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["llama", "bloom", "mistral-window", "gemma2"])
-def test_a_sweep_scores_as_the_evaluation_does(kind: str, tmp_path: Path) -> None:
+def test_studies_score_as_the_evaluation_does(kind: str, tmp_path: Path) -> None:
     path = str(tiny.save(kind, tmp_path, layers=4))
     model = load(path)
-    asked = questions(encoder(model, checkpoints.load_tokenizer(path)), TASK, 3, shots=1)
+    lm = scorer(model, checkpoints.load_tokenizer(path))
+    asked = questions(lm, TASK, 3, shots=1)
     plain = Schedule.plain(4)
     schedules = [plain, plain.repeat(1, 3, 2), plain.swap(0, 2), Schedule((0, 3))]
-    sweep = Sweep(model, schedules)
-    found = torch.stack([sweep.scores(question) for question in asked.asked])
+    loop(lm.model)
+    pairs = [(question.context, option) for question in asked.asked for option in question.options]
+    found = torch.tensor([[s for s, _ in part] for part in lm.score_schedules(pairs, schedules)])
+    found = found.reshape(len(schedules), 3, -1).transpose(0, 1)
+    right = right_answers(lm, asked, schedules)
     for number, schedule in enumerate(schedules):
         results = evaluate(
             path,
@@ -144,6 +149,7 @@ def test_a_sweep_scores_as_the_evaluation_does(kind: str, tmp_path: Path) -> Non
         torch.testing.assert_close(found[:, number], torch.tensor(wanted), atol=1e-3, rtol=1e-4)
         answers = [sample["doc"]["answer"] for sample in samples]
         assert answers == [question.answer for question in asked.asked]
+        assert right[number].tolist() == [bool(sample["acc"]) for sample in samples]
     metadata = results["configs"][TASK]["metadata"]["growloop"]
     assert metadata["fingerprint"] == asked.fingerprint
 
@@ -174,7 +180,7 @@ def test_a_sweep_runs_what_schedules_share_once(models: dict[str, str]) -> None:
 
 def test_leaving_early_is_scored_by_the_lens(models: dict[str, str]) -> None:
     model = load(models["plain"])
-    asked = questions(encoder(model, checkpoints.load_tokenizer(models["plain"])), TASK, 1, shots=0)
+    asked = questions(scorer(model, checkpoints.load_tokenizer(models["plain"])), TASK, 1, shots=0)
     [question] = asked.asked
     scores = Sweep(model, [Schedule.plain(4)]).exit_scores(question)
     assert scores.shape == (5, 5)
@@ -189,7 +195,7 @@ def test_leaving_early_is_scored_by_the_lens(models: dict[str, str]) -> None:
 def test_branches_of_a_sheet_do_not_see_each_other(models: dict[str, str]) -> None:
     model = load(models["plain"])
     [question] = questions(
-        encoder(model, checkpoints.load_tokenizer(models["plain"])), TASK, 1, shots=0
+        scorer(model, checkpoints.load_tokenizer(models["plain"])), TASK, 1, shots=0
     ).asked
     sheet = packed(question)
     assert sheet.sees is not None

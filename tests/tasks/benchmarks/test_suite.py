@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from growloop.cli import main
+from growloop.leaderboard import Store
 from growloop.primitives import InputError
 from growloop.tasks.benchmarks import BENCHMARKS, COLUMNS, TaskResult, run_suite, summarise
 from growloop.tasks.benchmarks.holdout import Text, likelihood
@@ -112,7 +113,7 @@ def scored(result: Any) -> list[str]:
 
 
 def test_what_is_finished_is_not_scored_again(
-    checkpoint: Checkpoint, data_dir: Path, out: Path
+    checkpoint: Checkpoint, data_dir: Path, out: Path, tmp_path: Path
 ) -> None:
     [folder] = out.iterdir()
     before = (folder / "suite.json").read_text()
@@ -123,9 +124,19 @@ def test_what_is_finished_is_not_scored_again(
     assert scored(result) == ["paper_drop", "paper_lambada"]
     after, whole = json.loads((folder / "suite.json").read_text()), json.loads(before)
     assert after["row"] == whole["row"]
-    again = cli(checkpoint("llama"), data_dir, out, "--json")
+    store = tmp_path / "records"
+    again = cli(
+        checkpoint("llama"), data_dir, out, "--json", "--leaderboard", str(store), "--name", "mine"
+    )
     assert scored(again) == []
     assert json.loads(again.stdout)["row"] == whole["row"]
+    records = {(r.task.name, r.task.metric): r for r in Store(store).read()}
+    assert {r.model.name for r in records.values()} == {"mine"}
+    names = {name for name, _ in records}
+    assert names >= {"open_book_qa", "math_word_problems", "paper_drop", "paper_lambada", "holdout"}
+    mean = records["open_book_qa", "f1"]
+    assert 100 * mean.value == pytest.approx(whole["row"]["open_book_f1"])
+    assert mean.cost.unique_parameters
 
 
 def test_a_run_that_is_stopped_goes_on_to_the_same_row(

@@ -1,0 +1,73 @@
+"""Records of the paper's suite: its columns, and each task in them."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timezone
+from typing import Any
+
+from ..leaderboard import Record
+from ..tasks.benchmarks import COLUMNS, SuiteResult
+from .recording import versions
+
+VERSION = "1"  # of the suite: other prompts, metrics or means are another version
+
+
+def suite_records(
+    result: SuiteResult, model: dict[str, Any], cost: dict[str, Any], command: str
+) -> list[Record]:
+    """A record for each column that has a mean, each task and the held-out text.
+
+    Args:
+        result: of ``run_suite``.
+        model, cost: as ``recording.describe`` notes them.
+        command: that measured it.
+
+    Raises:
+        RecordError: a value that no record can hold.
+    """
+    settings = result.settings
+    shared: dict[str, Any] = {
+        "version": 1,
+        "model": model,
+        "cost": cost,
+        "schedule": result.schedule,
+        "dtype": settings["dtype"],
+        "versions": versions(),
+        "command": command,
+        "time": datetime.now(timezone.utc).isoformat(),
+    }
+    if (limit := settings["limit"]) is not None:
+        shared["conditions"] = {"limit": limit}
+    found: list[Record] = []
+
+    def add(task: dict[str, Any], value: float, stderr: float | None, n: int) -> None:
+        fields = {**shared, "task": {"version": VERSION, **task}, "value": value, "n": n}
+        fields |= {"stderr": stderr}
+        found.append(Record.from_fields({k: v for k, v in fields.items() if v is not None}))
+
+    cells = {cell.key: cell for cell in result.cells}
+    for column in COLUMNS:
+        members = [result.tasks[m.task] for m in column.members if m.task in result.tasks]
+        for task in members:
+            about = {"name": task.task, "metric": task.metric, "shots": task.shots}
+            about["fingerprint"] = task.fingerprint
+            add(about, task.value, task.stderr, task.n)
+        cell = cells[column.key]
+        if cell.value is None or len(column.members) == 1:
+            continue
+        about = {"name": column.group, "metric": members[0].metric, "shots": members[0].shots}
+        about["fingerprint"] = _together([task.fingerprint for task in members])
+        stderr = None if cell.stderr is None else cell.stderr / 100
+        add(about, cell.value / 100, stderr, sum(task.n for task in members))
+    if nll := result.holdout:
+        about = {"name": "holdout", "metric": "nats_per_byte", "fingerprint": nll.fingerprint}
+        about["higher_is_better"] = False
+        add(about, nll.nats_per_byte, None, nll.documents)
+        if nll.stderr is not None:
+            add(about | {"metric": "nats_per_token"}, nll.nats_per_token, nll.stderr, nll.documents)
+    return found
+
+
+def _together(fingerprints: list[str]) -> str:
+    return hashlib.sha256("\0".join(fingerprints).encode()).hexdigest()
