@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval
+from growloop.tasks.benchmarks import BENCHMARKS
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
@@ -46,6 +47,7 @@ def task(name: str, rows: dict[str, list[dict[str, Any]]]) -> Any:
 
     given = {key: value for key, value in config(name).items() if key not in ("tag", "include")}
     given["task"] = f"stock_{name}"
+    given["num_fewshot"] = BENCHMARKS[name].shots
     splits = {split: datasets.Dataset.from_list(found) for split, found in rows.items()}
     given["custom_dataset"] = lambda **_: splits
     if "train" not in rows:  # it is named for few-shot examples, which are not asked for

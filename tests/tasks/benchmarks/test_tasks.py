@@ -35,15 +35,20 @@ def model(checkpoint: Checkpoint) -> Any:
     return load_model("tiny", "growloop", arguments | {"batch_size": 1})
 
 
-def run(model: Any, task: Any, manager: Any = None, **options: Any) -> tuple[Any, list[Any]]:
-    """Values and samples."""
+def run_both(
+    model: Any, folder: Path, documents: dict[str, dict[str, list[Any]]], limit: int
+) -> Any:
+    """lm-eval's results for our tasks and its own on the same documents, in one call."""
     from lm_eval import simple_evaluate
 
-    options["bootstrap_iters"] = 0
-    results = simple_evaluate(model=model, tasks=[task], task_manager=manager, **options)
-    [(name, values)] = results["results"].items()
-    samples = sorted(results["samples"][name], key=lambda s: (s["filter"], s["doc_id"]))
-    return values, samples
+    return simple_evaluate(
+        model=model,
+        tasks=[*documents, *(stock.task(name, rows) for name, rows in documents.items())],
+        task_manager=manager(folder),
+        limit=limit,
+        gen_kwargs={"max_gen_toks": 32},
+        bootstrap_iters=0,
+    )
 
 
 def test_every_benchmark_and_column_has_its_yaml_file() -> None:
@@ -88,28 +93,32 @@ def _functions(task: dict[str, Any]) -> list[Any]:
     return [found["filter"] for found in task.get("filter_list", [])]
 
 
-def compare(model: Any, name: str, rows: dict[str, list[Any]], folder: Path, limit: int) -> None:
+def compare(results: Any, name: str) -> None:
     """The same prompts, answers and scores through lm-eval's task and ours."""
-    shots = BENCHMARKS[name].shots
-    ours, our_samples = run(model, name, manager(folder), limit=limit, num_fewshot=shots)
-    theirs, their_samples = run(model, stock.task(name, rows), limit=limit, num_fewshot=shots)
-    assert len(our_samples) % min(limit, len(next(iter(rows.values())))) == 0
-    if name in ("paper_triviaqa", "paper_nq_open"):  # a filter of another name
-        our_samples = [sample | {"filter": "remove_whitespace"} for sample in our_samples]
-    for mine, its in zip(our_samples, their_samples, strict=True):
+    both = []
+    for task in (name, f"stock_{name}"):
+        samples = results["samples"][task]
+        if name in ("paper_triviaqa", "paper_nq_open"):  # a filter of another name
+            samples = [sample | {"filter": "none"} for sample in samples]
+        both.append(sorted(samples, key=lambda s: (s["filter"], s["doc_id"])))
+    assert both[0]
+    for mine, its in zip(*both, strict=True):
         for key in ("doc_id", "arguments", "resps", "filter", "filtered_resps"):
             assert mine[key] == its[key], key
-    for key, value in theirs.items():
+    for key, value in results["results"][f"stock_{name}"].items():
         if key.split(",")[0] in stock.SAME_METRIC[name]:
-            assert ours[key] == value, key
+            assert results["results"][name][key] == value, key
+
+
+@pytest.fixture(scope="module")
+def results(model: Any, data_dir: Path) -> Any:
+    documents = {name: data.rows()[str(BENCHMARKS[name].dataset)] for name in stock.SAME_METRIC}
+    return run_both(model, data_dir, documents, limit=2)
 
 
 @pytest.mark.parametrize("name", stock.SAME_METRIC)
-def test_scores_are_those_of_lm_eval(model: Any, data_dir: Path, name: str) -> None:
-    dataset = BENCHMARKS[name].dataset
-    assert dataset is not None
-    limit = 1 if name == "paper_gsm8k" else 2  # its answers are long
-    compare(model, name, data.rows()[dataset], data_dir, limit)
+def test_scores_are_those_of_lm_eval(results: Any, name: str) -> None:
+    compare(results, name)
 
 
 @pytest.mark.skipif(not HAS_COQA, reason="lm-eval's coqa needs transformers 4")
@@ -164,15 +173,20 @@ def test_prompts_of_our_own(data_dir: Path) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", stock.SAME_METRIC)
-def test_real_documents_score_the_same_through_lm_eval(model: Any, name: str) -> None:
-    folder = os.environ.get("GROWLOOP_BENCHMARKS")
-    if not folder:
+def test_real_documents_score_the_same_through_lm_eval(model: Any) -> None:
+    folder = Path(os.environ.get("GROWLOOP_BENCHMARKS", ""))
+    if not folder.name:
         pytest.skip("GROWLOOP_BENCHMARKS names no folder: tests/real_benchmark_data.py writes one")
-    dataset = BENCHMARKS[name].dataset
-    assert dataset is not None
-    files = sorted((Path(folder) / dataset).glob("*.jsonl"))
-    if not files:
-        pytest.skip(f"{folder} holds no {dataset}")
-    rows = {f.stem: [json.loads(line) for line in f.read_text().splitlines()] for f in files}
-    compare(model, name, rows, Path(folder), limit=5)
+    documents = {}
+    for name in stock.SAME_METRIC:
+        files = sorted((folder / str(BENCHMARKS[name].dataset)).glob("*.jsonl"))
+        if files:
+            lines = {file.stem: file.read_text("utf-8").split("\n") for file in files}
+            documents[name] = {
+                split: [json.loads(line) for line in found if line]
+                for split, found in lines.items()
+            }
+    assert len(documents) >= 6
+    results = run_both(model, folder, documents, limit=20)
+    for name in documents:
+        compare(results, name)
