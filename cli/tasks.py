@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from ..primitives.errors import InputError, about, unknown
+from ..tasks.benchmarks import COLUMNS
 from ..tasks.catalog import GROUPS, PATH, SHOTS, check_params, entries, resolve
 from .options import parse_params
 
@@ -44,6 +45,10 @@ def command(ctx: click.Context, path: bool, as_json: bool) -> None:
     click.echo("\nGroups (plain mean of their tasks):")
     for name, members in GROUPS.items():
         click.echo(f"  {name}: {', '.join(members)}")
+    click.echo("\nColumns of the paper's tables (growloop eval --suite paper):")
+    for column in COLUMNS:
+        if any(member.dataset for member in column.members):
+            click.echo(f"  {column.group}: {', '.join(m.task for m in column.members)}")
     click.echo(
         "\nFingerprint: SHA-256 of the first 10,000 test items (seed 0), here its beginning."
         "\nCapacity: different items of the test split. Parameters follow a name after colons,"
