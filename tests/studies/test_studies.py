@@ -297,10 +297,11 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["swaps", "depth", "inference-scaling"])
+@pytest.mark.parametrize("name", ["swaps", "depth"])
 def test_a_model_without_the_needed_access_is_refused(
-    name: str, models: dict[str, str], tmp_path: Path
+    name: str, models: dict[str, str], tmp_path: Path, monkeypatch: Any
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     model = loop(load(models["looped"]), recurrence=Recurrence(injection="add"))
     checkpoints.save(model, checkpoints.load_tokenizer(models["plain"]), tmp_path / "injected")
     message = refused("study", name, "-m", str(tmp_path / "injected"), *SMALL[name])
