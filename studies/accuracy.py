@@ -49,20 +49,27 @@ def scorer_of(loaded: Loaded) -> TrieLM:
 
 
 def right_answers(lm: TrieLM, asked: Questions, schedules: Sequence[Schedule]) -> Tensor:
-    """Whether each schedule answers each question: ``(schedules, items)``, bool.
+    """Whether each schedule answers each question: ``(schedules, items)``, bool."""
+    return right_together(lm, [asked], schedules)[0]
+
+
+def right_together(
+    lm: TrieLM, several: Sequence[Questions], schedules: Sequence[Schedule]
+) -> list[Tensor]:
+    """The same for several tasks, or numbers of examples, in one pass.
 
     The model loops from now on, by the schedule it had.
     """
     loop(lm.model)
     for schedule in schedules:
         schedule.check_fits(lm.model.config.num_unique_layers)
-    pairs = [(question.context, option) for question in asked.asked for option in question.options]
+    every = [question for asked in several for question in asked.asked]
+    pairs = [(question.context, option) for question in every for option in question.options]
     scores = [iter(found) for found in lm.score_schedules(pairs, schedules)]
-    right = [
-        [_best(found, len(question.options)) == question.answer for question in asked.asked]
-        for found in scores
-    ]
-    return torch.tensor(right)
+    right = torch.tensor(
+        [[_best(found, len(q.options)) == q.answer for q in every] for found in scores]
+    )
+    return list(right.split([len(asked.asked) for asked in several], dim=1))
 
 
 def _best(scores: Iterator[tuple[float, bool]], count: int) -> int:

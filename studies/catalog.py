@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 STUDIES = {
     # name: (what it asks, in the paper)
     "inference-scaling": ("Does repeating a block without training help?", "Figures 2, 9, 14, 15"),
+    "in-context-scaling": ("Do more examples in the prompt help?", "Figures 3, 13"),
     "swaps": ("Does the order of layers matter?", "Figures 1, 8"),
     "depth": ("Does the model use its late layers?", "Figure 5"),
     "contributions": ("How much does each sublayer add to the stream?", "Figures 6, 11"),

@@ -80,7 +80,14 @@ def check_questions(name: str, count: int, split: str, seed: int, shots: int) ->
 
 
 def questions(
-    scorer: TrieLM, name: str, count: int, *, split: str = "test", seed: int = 0, shots: int = 5
+    scorer: TrieLM,
+    name: str,
+    count: int,
+    *,
+    split: str = "test",
+    seed: int = 0,
+    shots: int = 5,
+    pool: int | None = None,
 ) -> Questions:
     """The first ``count`` questions of a task.
 
@@ -90,6 +97,8 @@ def questions(
         split: ``test``, or ``validation`` for choices.
         seed: which items and examples are drawn.
         shots: examples before each question.
+        pool: the largest number of examples in a curve: those of fewer are the first of those of
+            more. By default they are those of ``growloop eval --shots``.
 
     Raises:
         InputError: a question that does not fit into the model's context.
@@ -97,14 +106,19 @@ def questions(
     from lm_eval.api.task import ConfigurableTask
 
     from ..tasks.encoding import encode_pairs
+    from ..tasks.shots import NestedSampler, NestedTask
 
     task = resolve(name)
     if task is None:
         raise unknown_task(name, [])
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    settings = config(task, count, seed, False, shots)
+    settings = config(task, count, seed, False, shots if pool is None else pool)
     settings["metadata"]["growloop"]["split"] = split
-    built = ConfigurableTask(config=settings)
+    if pool is None:
+        built = ConfigurableTask(config=settings)
+    else:
+        settings["fewshot_config"] |= {"sampler": NestedSampler}
+        built = NestedTask(config=settings)
     built.set_config(key="num_fewshot", value=shots)
     built.set_fewshot_seed(seed=FEWSHOT_SEED)
     built.build_all_requests()

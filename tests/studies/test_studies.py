@@ -31,6 +31,7 @@ SMALL = {
     "swaps": [*FEW, *TEXTS, "--tasks", f"{TASK},loss", "--sizes", "1,2"],
     "depth": [*FEW, *TEXTS, "--tasks", TASK, "--cuts", "2", "--lens-updates", "2"],
     "inference-scaling": [*FEW, "--tasks", TASK, "--block", "3", "--times", "1,2"],
+    "in-context-scaling": ["--items", "8", "--tasks", TASK, "--counts", "0,2"],
     "loops-against-depth": [*FEW, "--depths", "0,1", "--loops", "1,2", "--block", "1:3"],
 }
 
