@@ -12,6 +12,7 @@ import click
 
 COMMANDS = {
     # name: (module of this package, what it does)
+    "quickstart": ("quickstart", "Train small models, score and compare them, in ten minutes."),
     "generate": ("generate", "Write a reasoning-primitive data set."),
     "verify": ("verify", "Check a data set: answers, choices, repeats, splits."),
     "tasks": ("tasks", "List the evaluation tasks, or show one of them."),
@@ -31,6 +32,7 @@ COMMANDS = {
 
 EXAMPLES = """\b
 Examples:
+  growloop quickstart
   growloop generate variable_assignment --style code --depth 2 --count 1000 --out va.jsonl
   growloop verify va.jsonl
   growloop eval --model HuggingFaceTB/SmolLM2-135M --tasks reasoning_primitives --limit 100

@@ -1,0 +1,144 @@
+"""``growloop quickstart``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ..tasks.evaluate import require_extra
+
+if TYPE_CHECKING:
+    from ..studies.plain_words import Standing
+
+
+@click.command("quickstart")
+@click.option("--out", "-o", default="quickstart", show_default=True, help="folder of everything")
+@click.option("--fast", is_flag=True, help="two models, hardly trained: a minute, to try it out")
+@click.option("--json", "as_json", is_flag=True, help="print what was found as JSON")
+@click.pass_context
+def command(ctx: click.Context, out: str, fast: bool, as_json: bool) -> None:
+    """See the whole point in ten minutes: train, score, study, compare, look.
+
+    Trains small models of five kinds (standard, two looped, two grown) on generated lessons on two
+    CPU cores, scores them on reasoning primitives, repeats a block of the best one, measures how
+    all use their depth, and builds a page of it beside the paper's rows. Nothing is downloaded.
+    Called again, it goes on where it was stopped, and does nothing twice.
+
+    \b
+    Examples:
+      growloop quickstart
+      growloop quickstart --fast --out trial
+    """
+    require_extra()
+    from ..studies.quickstart import FAST, FULL, QuickStart
+    from ..tasks.evaluate import quiet
+
+    quiet()
+    line = shlex.join(["growloop", *(ctx.obj or [])])
+    start = QuickStart(out, FAST if fast else FULL, line)
+    try:
+        with Board(start.parts) as board:
+            found = start.run(board)
+    except KeyboardInterrupt:
+        click.echo(f"stopped: {line} goes on from here", err=True)
+        sys.exit(130)
+    if as_json:
+        content = {
+            "page": str(found.page),
+            "models": [asdict(standing) for standing in found.standings],
+            "told": found.told,
+        }
+        click.echo(json.dumps(content, indent=2))
+        return
+    _print(found.standings)
+    for sentence in found.told:
+        click.echo(f"- {sentence}")
+    click.echo(f"\nThe page: {found.page.resolve().as_uri()}")
+
+
+class Board:
+    """What is being done, on standard error: bars in a terminal, else a line for what is done.
+
+    Args:
+        parts: all there is to do, and the share of the time that each takes, about.
+    """
+
+    def __init__(self, parts: Mapping[str, float]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.weights = dict(parts)
+        self.shares: dict[str, float] = {}
+        # what libraries write to standard error goes to a file meanwhile: this stays
+        self.file = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
+        self.console = Console(file=self.file, highlight=False)
+        self.live = self.console.is_terminal
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[word]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.live,
+            speed_estimate_period=120,
+        )
+        self.all = self.bars.add_task("in all", total=sum(parts.values()), word="")
+        self.tasks = {
+            part: self.bars.add_task(part, total=1.0, start=False, word="waiting") for part in parts
+        }
+
+    def __enter__(self) -> Board:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+        self.file.close()
+
+    def __call__(self, part: str, share: float, word: str) -> None:
+        """Note how far a part is."""
+        before = self.shares.get(part)
+        if before == share == 1:
+            return
+        if before is None:
+            self.bars.start_task(self.tasks[part])
+            if share == 1:  # done by an earlier run: says nothing of the time that is left
+                self.weights.pop(part)
+                word = "there already"
+        self.shares[part] = share
+        self.bars.update(self.tasks[part], completed=share, word=word)
+        done = sum(weight * self.shares.get(name, 0) for name, weight in self.weights.items())
+        self.bars.update(self.all, completed=done, total=sum(self.weights.values()))
+        if not self.live and (before is None or share == 1):
+            state = "..." if share < 1 else f"done {word}".strip()
+            self.console.print(f"{part}: {state}")
+
+
+def _print(standings: tuple[Standing, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for name in ("layers", "parameters", "training FLOPs", *standings[0].columns):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("mean ± s.e.", justify="right", no_wrap=True)
+    for line in standings:
+        table.add_row(
+            line.kind,
+            "{}, {} run".format(*line.layers),
+            f"{line.parameters:,}",
+            f"{line.training_flops:.2e}",
+            *(f"{value:.3f}" for value in line.columns.values()),
+            f"{line.score:.3f} ± {line.stderr:.3f}",
+        )
+    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
