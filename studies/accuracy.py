@@ -69,7 +69,7 @@ def right_together(
     right = torch.tensor(
         [[_best(found, len(q.options)) == q.answer for q in every] for found in scores]
     )
-    return list(right.split([len(asked.asked) for asked in several], dim=1))
+    return list(torch.split(right, [len(asked.asked) for asked in several], dim=1))
 
 
 def _best(scores: Iterator[tuple[float, bool]], count: int) -> int:

@@ -49,7 +49,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     model, _ = loaded(cell.path)
     lm = scorer_of(loaded)
     counts = sorted(options.counts)
-    given = {"split": options.split, "seed": options.seed}
+    given: dict[str, Any] = {"split": options.split, "seed": options.seed}
     asked = [
         questions(lm, cell.params["task"], options.items, shots=n, pool=counts[-1], **given)
         for n in counts
