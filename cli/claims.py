@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .leaderboard import FOLDER, WITHOUT_PAPER, gathered
+from .options import require_leaderboard
 
 if TYPE_CHECKING:
     from ..leaderboard.claims import Claim, Finding
@@ -32,6 +33,7 @@ def command(folder: str, name: str | None, no_paper: bool, as_json: bool) -> Non
       growloop claims
       growloop claims --claim looping-at-equal-parameters
     """
+    require_leaderboard()
     from ..leaderboard.claims import findings
     from ..leaderboard.errors import unknown
     from ..leaderboard.ledger import CLAIMS

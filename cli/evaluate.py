@@ -307,7 +307,8 @@ def command(
         for path in paths:
             click.echo(str(path), err=True)
         if store is not None:
-            added = store.add(records(results))
+            source = next(path.name for path in paths if path.name.startswith("results"))
+            added = store.add(records(results, source))
             click.echo(f"{added} records added to {leaderboard}", err=True)
     if as_json:
         click.echo(json.dumps(tables, indent=2))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .options import require_leaderboard
+
 if TYPE_CHECKING:
     from ..leaderboard import Record
     from ..leaderboard.entries import Entry
@@ -31,6 +33,7 @@ def command() -> None:
       growloop leaderboard show --task 'reasoning_primitives*'
       growloop leaderboard build --out site
     """
+    require_leaderboard()
 
 
 @command.command("add")

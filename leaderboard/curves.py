@@ -81,8 +81,9 @@ def _chart(group: Sequence[Entry]) -> Curves | None:
     if any(len({x for x, _ in points}) < len(points) for points in by_label.values()):
         return None  # something else varies too: the table tells
     series = _short(by_label)
-    chosen = sorted(series.items(), key=lambda item: -max(e.value for _, e in item[1]))
-    return _drawn(group[0].task, name, chosen[:MOST_LINES])
+    best = sorted(series, key=lambda label: -max(entry.value for _, entry in series[label]))
+    chosen = [(label, series[label]) for label in sorted(best[:MOST_LINES])]
+    return _drawn(group[0].task, name, chosen)
 
 
 def _label(entry: Entry, name: str) -> tuple[str, ...]:
@@ -107,7 +108,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     [0.2, 0.4, 0.6, 0.8]
     """
     raw = (high - low) / count
-    size = 10.0 ** math.floor(math.log10(raw))
+    size = float(10.0 ** math.floor(math.log10(raw)))
     step = next(part for part in (1, 2, 2.5, 5, 10) if part * size >= raw) * size
     first = math.ceil(low / step)
     return [round(place * step, 9) for place in range(first, math.floor(high / step) + 1)]
@@ -125,10 +126,10 @@ def _drawn(task: Task, name: str, series: Sequence[tuple[str, Points]]) -> Curve
     across = (WIDTH - LEFT - RIGHT) / max(1, len(xs) - 1)
 
     def x_of(x: float) -> float:
-        return LEFT + xs.index(x) * across  # equal steps: 0, 64, 128 ... stay apart
+        return float(LEFT + xs.index(x) * across)  # equal steps: 0, 64, 128 ... stay apart
 
     def y_of(value: float) -> float:
-        return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
+        return float(TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM))
 
     lines = []
     for label, points in series:

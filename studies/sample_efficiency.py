@@ -18,7 +18,7 @@ from typing import Any
 
 from accelerate import PartialState
 
-from ..leaderboard import Record
+from ..leaderboard import Cost, Record
 from ..models.training.finetuning import Settings, finetune, run_of
 from ..models.training.shards import write_whole
 from ..primitives import Source, generate, make_task
@@ -230,6 +230,7 @@ def records_of(cell: dict[str, Any], time: str | None = None) -> list[Record]:
     schedule, cost = cost_of(config, settings.get("schedule"))
     if settings.get("untie") and asked["size"] and model.family == "looped":
         model = model.model_copy(update={"family": "untied", "recipe": "untied"})
+        cost = Cost()  # that of the tied model, whose config was read, says nothing of it
     conditions = {
         "examples": asked["size"],
         "train_depths": ",".join(map(str, protocol["train_depths"])),

@@ -81,6 +81,8 @@ LOADED = "import sys; print(sorted({name.split('.')[0] for name in sys.modules})
         "import growloop.primitives",
         "import growloop.tasks",
         "import growloop.tasks.benchmarks",
+        "import growloop.leaderboard",
+        "from growloop.cli import main; main(['leaderboard', '--help'], standalone_mode=False)",
         "from growloop.cli import main; main(['--help'], standalone_mode=False)",
         "from growloop.cli import main; main(['generate', '--help'], standalone_mode=False)",
         "from growloop.cli import main; main(['generate', 'copying', '-n', '9', '-o', '-'], "

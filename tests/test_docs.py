@@ -10,6 +10,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import growloop.leaderboard
 import growloop.models
 import growloop.primitives
 import pytest
@@ -57,17 +58,20 @@ def test_growloop_commands_run(text: str, tmp_path: Path, monkeypatch: Any) -> N
 
 @pytest.mark.parametrize(
     "module",
-    [f"growloop.primitives.{m.name}" for m in pkgutil.iter_modules(growloop.primitives.__path__)]
-    + [f"growloop.models.{m.name}" for m in pkgutil.iter_modules(growloop.models.__path__)]
-    + [f"growloop.models.diagnostics.{m.name}" for m in pkgutil.iter_modules(diagnostics.__path__)]
-    + [f"growloop.models.training.{m.name}" for m in pkgutil.iter_modules(training.__path__)]
-    + [f"growloop.tasks.benchmarks.{m.name}" for m in pkgutil.iter_modules(benchmarks.__path__)]
-    + [
-        "growloop.primitives",
-        "growloop.tasks.catalog",
-        "growloop.tasks.trie",
-        "growloop.tasks.scan",
-    ],
+    [
+        f"{package.__name__}.{m.name}"
+        for package in (
+            growloop.primitives,
+            growloop.models,
+            diagnostics,
+            training,
+            benchmarks,
+            growloop.leaderboard,
+        )
+        for m in pkgutil.iter_modules(package.__path__)
+    ]
+    + [f"growloop.tasks.{name}" for name in ("catalog", "trie", "scan")]
+    + ["growloop.primitives"],
 )
 def test_docstring_examples_are_true(module: str) -> None:
     failed, _ = doctest.testmod(importlib.import_module(module))

@@ -180,7 +180,7 @@ function draw(box, all, main, task) {
       own.append(element("line", { class: "bar", x1: cx, x2: cx, y1: y(point.interval[0]), y2: y(point.interval[1]) }));
     }
     const dot = element("g", { transform: `translate(${cx} ${cy})` });
-    dot.append(shape(point.family));
+    dot.append(element("circle", { class: "hit", r: 12 }), shape(point.family));
     own.append(dot);
     link.append(own);
     if (front.includes(point)) label(link, point.label, cx, cy, placed);
@@ -216,6 +216,7 @@ function board() {
   const byRow = new Map(points.map((point) => [point.id, point]));
 
   function refresh() {
+    hideTip();
     const chosen = find("task").value;
     const task = tasks[Number(chosen)];
     const families = new Set([...document.querySelectorAll("[name=family]:checked")].map((box) => box.value));

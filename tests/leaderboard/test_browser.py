@@ -183,7 +183,7 @@ def test_charts_tell_points_to_mouse_keyboard_and_screen_reader(
     assert points.count() == 5
     tip = page.locator("#tip")
     assert not tip.is_visible()
-    points.nth(0).hover()
+    points.nth(0).locator(".dot").hover()
     assert tip.is_visible()
     assert tip.inner_text().startswith("tiny-loop\n0.800 [0.780, 0.820] at 250 k")
     page.mouse.move(0, 0)

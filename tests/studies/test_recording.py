@@ -1,0 +1,103 @@
+"""What records say about models: read from checkpoints, plain, looped, grown, trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from growloop.models import build, checkpoints, grow, loop, untie
+from growloop.studies.recording import Recorder, cost_of, model_of
+from growloop.studies.sample_efficiency import records_of
+
+
+def test_kinds_of_models_are_told_apart() -> None:
+    models = {
+        "standard": build("tiny", 4),
+        "looped": loop(build("tiny", 4), "1-2x2-1"),
+        "grown": grow(build("tiny", 4), "lidas", block_size=2),
+        "grown-looped": loop(grow(build("tiny", 4), "midas", block_size=2), "2-2x2-2"),
+    }
+    for family, model in models.items():
+        assert model_of(model, "any/model").family == family
+    grown = model_of(models["grown"], "any/model")
+    assert [(step.operator, step.before, step.after) for step in grown.growth] == [("lidas", 4, 6)]
+    looped = model_of(models["looped"], "any/model")
+    assert (looped.schedule, looped.unique_layers, looped.effective_layers) == ("1-2x2-1", 4, 6)
+    assert (looped.name, looped.source) == ("any/model", "any/model")
+
+
+@pytest.mark.parametrize(
+    ("run", "family", "flops"),
+    [
+        ({"model": {"preset": "tiny"}}, "looped", 1e9),
+        ({"model": {"preset": "tiny"}, "events": [{"step": 0, "repeat": "1:2"}]}, "looped", 1e9),
+        (
+            {"model": {"preset": "tiny"}, "events": [{"step": 9, "repeat": "1:2"}]},
+            "retrofitted",
+            1e9,
+        ),
+        ({"model": {"path": "before", "preset": None}}, "looped", None),
+    ],
+)
+def test_a_run_tells_seed_flops_and_retrofits(
+    run: dict[str, Any], family: str, flops: float | None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "step-000000009"
+    checkpoints.save(loop(build("tiny", 4), "1-2x2-1"), None, folder)
+    told = {"run": {"name": "ours", "seed": 3, "events": [], **run}, "flops": 1e9, "tokens": 7}
+    (folder / "training.json").write_text(json.dumps(told))
+    found = model_of(checkpoints.load_config(str(folder)), str(folder))
+    assert (found.name, found.seed, found.family) == ("ours", 3, family)
+    assert (found.training_flops, found.size) == (flops, run["model"]["preset"])
+
+
+def test_an_untied_model_is_no_standard_one(tmp_path: Path) -> None:
+    folder = tmp_path / "tuned"
+    checkpoints.save(untie(loop(build("tiny", 4), "1-2x2-1")), None, folder)
+    told = {"run": {"name": "u", "seed": 0, "model": {"path": "x", "untie": True}}}
+    (folder / "training.json").write_text(json.dumps(told))
+    assert model_of(checkpoints.load_config(str(folder)), str(folder)).family == "untied"
+
+
+def test_costs_are_those_of_the_schedule_that_runs() -> None:
+    model = build("tiny", 4)
+    _, plain = cost_of(model)
+    recorder = Recorder("any/model", lambda found: loop(found, repeat=(1, 3)), "named")
+    recorder(model)
+    results: dict[str, Any] = {}
+    recorder.note(results)
+    told = results["growloop"]
+    assert (told["model"]["name"], told["model"]["schedule"]) == ("named", "4")
+    assert told["schedule"] == "1-2x2-1"
+    assert told["cost"]["unique_parameters"] == plain.unique_parameters
+    assert told["cost"]["inference_flops"] > plain.inference_flops
+    assert told["versions"]["torch"]
+
+
+@pytest.mark.parametrize(("untie", "family"), [(False, "looped"), (True, "untied")])
+def test_cells_of_sample_efficiency_become_records(
+    untie: bool, family: str, tmp_path: Path
+) -> None:
+    checkpoints.save(loop(build("tiny", 4), "1-2x2-1"), None, tmp_path / "looped")
+    cell = {
+        "cell": {"model": "looped", "path": str(tmp_path / "looped"), "size": 64, "seed": 2},
+        "protocol": {
+            "style": "code",
+            "shots": 0,
+            "dtype": "float32",
+            "train_depths": [1, 2],
+            "settings": {"untie": untie, "lr": 1e-4, "epochs": 10, "lora": None, "schedule": None},
+        },
+        "accuracy": {
+            "1": {"value": 0.5, "stderr": 0.01, "n": 1000.0, "chance": 0.2, "fingerprint": "ab"}
+        },
+    }
+    (record,) = records_of(cell)
+    assert (record.study, record.task.name) == ("sample-efficiency", "variable_assignment_code_d1")
+    assert (record.value, record.n, record.seed) == (0.5, 1000, 2)
+    assert record.conditions["examples"] == 64
+    assert record.conditions["train_depths"] == "1,2"
+    assert (record.task.fingerprint, record.task.version) == ("ab", "1")
+    assert record.model.family == family
