@@ -81,7 +81,7 @@ def chart(records: Sequence[Record]) -> Any:
     """A panel for each task: accuracy against examples, a line for each model, chance dotted."""
     alt = charts.altair()
     models = list(dict.fromkeys(record["cell"]["model"] for record in records))
-    panels = []
+    scale, panels = alt.Scale(type="symlog"), []
     for task in dict.fromkeys(record["rows"][0]["task"] for record in records):
         some = [record for record in records if record["rows"][0]["task"] == task]
         values = [
@@ -91,9 +91,10 @@ def chart(records: Sequence[Record]) -> Any:
             for row in record["rows"]
         ]
         first = some[0]["rows"][0]
+        counts = sorted({value["shots"] for value in values})
         title = alt.Title(task, subtitle=f"n = {first['n']}, chance {first['chance']:.2f}")
         base = alt.Chart(charts.rows(values), title=title).encode(
-            x=alt.X("shots:Q", title="examples", scale=alt.Scale(type="symlog")),
+            x=alt.X("shots:Q", title="examples", scale=scale, axis=alt.Axis(values=counts)),
             color=charts.colour("model", models),
         )
         value = alt.Y("value:Q", title="accuracy", scale=alt.Scale(zero=False))
