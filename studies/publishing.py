@@ -60,7 +60,7 @@ def _repeats(measured: Sequence[Measured]) -> list[Point]:
         place = chosen["cell"]["params"]
         block = f"{place['start']}:{place['start'] + place['block']}"
         found += [
-            (chosen, row, {"times": row["times"], "block": block})
+            (chosen, row, {"times": row["times"], "block": block, "chosen": True})
             for row in chosen["rows"]
             if row["split"] == "test" and row["control"] == "none"
         ]
