@@ -119,8 +119,7 @@ class Board:
         done = sum(weight * self.shares.get(name, 0) for name, weight in self.weights.items())
         self.bars.update(self.all, completed=done, total=sum(self.weights.values()))
         if not self.live and (before is None or share == 1):
-            state = "..." if share < 1 else f"done {word}".strip()
-            self.console.print(f"{part}: {state}")
+            self.console.print(f"{part}: {word if share < 1 or before is None else 'done'}")
 
 
 def _print(standings: tuple[Standing, ...]) -> None:

@@ -130,7 +130,7 @@ def test_words_follow_the_records() -> None:
     step = Growth(operator="lidas", before=4, after=6)
     looped = measured("b", 0.60, 200, family="looped", schedule="3x2", training_flops=1e12)
     grown = measured("c", 0.51, 400, family="grown", growth=(step,), training_flops=7e11)
-    lines = told([grown, STANDARD, looped])
+    lines = told([grown, STANDARD, looped], {"a": 350, "b": 1480})
     assert [line.kind for line in standings([grown, STANDARD, looped])] == [
         "Standard 6",
         "Loop(3x2)",
@@ -140,6 +140,7 @@ def test_words_follow_the_records() -> None:
     assert "guessing gives 16 %" in lines[0]
     assert "with 50 % of the parameters): 10.0 points better" in lines[1]
     assert "with 70 % of the FLOPs): no clear difference" in lines[2]
+    assert "Standard 6 after 350 steps, Loop(3x2) after 1,480 steps, LIDAS not at all" in lines[3]
 
 
 def test_words_claim_nothing_that_may_be_chance() -> None:
