@@ -28,15 +28,22 @@ class SharedPrefixGeneration(HFLM):  # type: ignore[misc]
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         if self.backend != "causal" or not self._shares_caches():
             return super().generate_until(requests, disable_tqdm)  # type: ignore[no-any-return]
+        texts = [request.args[0] for request in requests]
+        groups = [
+            (members, self._common_tokens([texts[i] for i in members])) for members in _alike(texts)
+        ]
+        # what shares nothing still runs in batches
+        rest = [i for members, common in groups if common is None for i in members]
         found: dict[int, str] = {}
-        for members in _alike([request.args[0] for request in requests]):
-            some = [requests[i] for i in members]
-            self._common = self._common_tokens([r.args[0] for r in some])
+        for members, common in [(rest, None), *((m, c) for m, c in groups if c is not None)]:
+            if not members:
+                continue
+            self._common = common
             try:
-                texts = super().generate_until(some, disable_tqdm)
+                made = super().generate_until([requests[i] for i in members], disable_tqdm)
             finally:
                 self._common = self._kept = None
-            found |= dict(zip(members, texts, strict=True))
+            found |= dict(zip(members, made, strict=True))
         return [found[i] for i in range(len(requests))]
 
     def _shares_caches(self) -> bool:

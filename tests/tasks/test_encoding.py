@@ -88,3 +88,22 @@ def test_generated_texts_are_those_of_lm_eval(
     assert found == right
     assert len(set(right)) > 1
     assert any(shared) == (kind not in ("mistral-window", "gemma2"))
+
+
+def test_texts_that_share_nothing_are_generated_in_batches(checkpoint: Checkpoint) -> None:
+    ours, theirs = both(checkpoint("llama"), batch_size=4)
+    options = {"until": ["\n\n"], "max_gen_toks": 4, "do_sample": False}
+    requests = [
+        Instance("generate_until", {}, (f"{i} is a beginning of its own", dict(options)), i)
+        for i in range(8)
+    ]
+    sizes: list[int] = []
+    generate = ours.model.generate
+
+    def noting(*args: Any, **given: Any) -> Any:
+        sizes.append(len(given["input_ids"]))
+        return generate(*args, **given)
+
+    ours.model.generate = noting
+    assert ours.generate_until(requests, True) == theirs.generate_until(requests, True)
+    assert sizes == [4, 4]
