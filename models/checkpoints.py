@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -37,6 +38,10 @@ def load(pretrained: str, **options: Any) -> PreTrainedModel:
         ModelError: anything that keeps it from being loaded, in one sentence; weights that the
             checkpoint has not, or layers that the config knows nothing of.
     """
+    if "gguf_file" in options and hasattr(transformers, "GgufConfig"):
+        # newer versions would keep weights packed where they find kernels for it
+        whole = transformers.GgufConfig(dequantize=True)
+        options.setdefault("quantization_config", whole)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             pretrained, output_loading_info=True, **options
