@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..models import Schedule
 from ..primitives.errors import InputError, one_of, whole
 from ..tasks.catalog import resolve
 from . import charts
 from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers, scorer_of
 from .intervals import holm, paired
 from .questions import task_names
-from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .study import Cell, Loaded, Model, Record, Study, Table, Together, option, settled
 from .sweep import base_schedule
 
 CONTROLS = ("none", "cut", "shuffled")
@@ -85,26 +86,39 @@ def controlled(name: str, control: str) -> str | None:
 
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """A block at one start, repeated 0 to n times, on all splits and the control."""
-    model, _ = loaded(cell.path)
+    return measure_together([cell], options, loaded, out)[0]
+
+
+def measure_together(
+    cells: Sequence[Cell], options: Options, loaded: Loaded, out: Path
+) -> list[dict[str, Any]]:
+    """Several starts of a model and task: what comes before a block runs once for all."""
+    model, _ = loaded(cells[0].path)
     base = base_schedule(model)
-    start, stop = cell.params["start"], cell.params["start"] + cell.params["block"]
     repeats = [0, *options.times]
-    schedules = [base, *(base.repeat(start, stop, times) for times in options.times)]
-    name = cell.params["task"]
+    grid = [[base, *_repeated(base, cell, options)] for cell in cells]
+    flat = list(dict.fromkeys(schedule for schedules in grid for schedule in schedules))
+    name = cells[0].params["task"]
     asked = [(name, split, "none") for split in SPLITS]
     if (control := controlled(name, options.control)) is not None:
         asked.append((control, "test", options.control))
-    rows = []
+    rows: list[list[dict[str, Any]]] = [[] for _ in cells]
     for task, split, kind in asked:
         found = ask(loaded, task, options.items, split, options.seed, options.shots)
-        right = right_answers(scorer_of(loaded), found, schedules)
-        plain: dict[str, Any] | None = None
-        for times, values, schedule in zip(repeats, right, schedules, strict=True):
-            place = {"start": start, "times": times, "schedule": str(schedule), "control": kind}
-            row = accuracy_row(values, found, **place)
-            plain = plain or row
-            rows.append(row | against(row, plain))
-    return {"rows": rows, "data": {}}
+        right = dict(zip(flat, right_answers(scorer_of(loaded), found, flat), strict=True))
+        for cell, schedules, lines in zip(cells, grid, rows, strict=True):
+            plain: dict[str, Any] | None = None
+            for times, schedule in zip(repeats, schedules, strict=True):
+                place = {"start": cell.params["start"], "times": times, "schedule": str(schedule)}
+                row = accuracy_row(right[schedule], found, **place, control=kind)
+                plain = plain or row
+                lines.append(row | against(row, plain))
+    return [{"rows": lines, "data": {}} for lines in rows]
+
+
+def _repeated(base: Schedule, cell: Cell, options: Options) -> list[Schedule]:
+    start, stop = cell.params["start"], cell.params["start"] + cell.params["block"]
+    return [base.repeat(start, stop, times) for times in options.times]
 
 
 @dataclass(frozen=True)
@@ -282,4 +296,7 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    together=Together(
+        lambda cell: (cell.params["task"], cell.params["block"]), 8, measure_together
+    ),
 )

@@ -8,10 +8,11 @@ and a killed study goes on where it was.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
@@ -166,6 +167,21 @@ class Loaded:
 
 
 @dataclass(frozen=True)
+class Together:
+    """How a study measures several cells in one pass, because they share most of the work.
+
+    Args:
+        alike: cells of one model for which this is equal go together.
+        most: so many of them: what is killed is lost.
+        measure: the values of each.
+    """
+
+    alike: Callable[[Cell], Hashable]
+    most: int
+    measure: Callable[[Sequence[Cell], Any, Loaded, Path], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
 class Study:
     """A study.
 
@@ -179,6 +195,7 @@ class Study:
         measure: the values of a cell: ``{"rows": results, "data": what charts need}``.
         table: records as rows.
         chart: records as an Altair chart.
+        together: measures several cells at once, where that is cheaper.
     """
 
     name: str
@@ -190,6 +207,7 @@ class Study:
     measure: Callable[[Cell, Any, Loaded, Path], dict[str, Any]]
     table: Callable[[Sequence[Record]], Table]
     chart: Callable[[Sequence[Record]], Any]
+    together: Together | None = None
 
 
 def read_options(study: Study, given: Mapping[str, str]) -> Any:
@@ -266,39 +284,67 @@ def run(
     Raises:
         InputError: a record there is of another model or precision.
     """
-    loaded, records = Loaded(dtype, device), []
-    for number, cell in enumerate(cells, start=1):
+    loaded, found = Loaded(dtype, device), dict[str, Record]()
+    waiting: list[Cell] = []
+    for cell in cells:
         path = record_path(cell, out)
         if path.is_file():
-            record = read_record(path)
-            was = record["cell"]["path"], record["model"]["dtype"]
-            if was != (cell.path, dtype if dtype != "auto" else was[1]):
-                raise InputError(
-                    f"{path} is of {was[0]} in {was[1]}, not of {cell.path} in {dtype}: give "
-                    "another --out"
-                )
-            records.append(record)
-            continue
-        say(f"{number} of {len(cells)}: {cell.id}")
+            found[cell.id] = _checked(path, cell, dtype)
+        else:
+            waiting.append(cell)
+    while waiting:
+        part = _together(study, waiting)
+        del waiting[: len(part)]
+        for number, cell in enumerate(part, start=len(found) + 1):
+            say(f"{number} of {len(cells)}: {cell.id}")
         started = time.perf_counter()
-        found = study.measure(cell, options, loaded, Path(out))
-        if loaded.path != cell.path:
-            loaded(cell.path)
-        record = {
-            "format": "growloop study",
-            "version": 1,
-            "growloop": version("growloop"),
-            "study": study.name,
-            "cell": {"id": cell.id, **asdict(cell)},
-            "model": loaded.about(),
-            "command": command,
-            "seconds": round(time.perf_counter() - started, 1),
-            **found,
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(record, indent=1).encode())
-        records.append(record)
-    return records
+        if study.together is not None:
+            measured = study.together.measure(part, options, loaded, Path(out))
+        else:
+            measured = [study.measure(part[0], options, loaded, Path(out))]
+        if loaded.path != part[0].path:
+            loaded(part[0].path)
+        seconds = round((time.perf_counter() - started) / len(part), 1)
+        for cell, values in zip(part, measured, strict=True):
+            record = {
+                "format": "growloop study",
+                "version": 1,
+                "growloop": version("growloop"),
+                "study": study.name,
+                "cell": {"id": cell.id, **asdict(cell)},
+                "model": loaded.about(),
+                "command": command,
+                "seconds": seconds,
+                **values,
+            }
+            path = record_path(cell, out)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(record, indent=1).encode())
+            found[cell.id] = record
+    return [found[cell.id] for cell in cells]
+
+
+def _together(study: Study, waiting: Sequence[Cell]) -> list[Cell]:
+    """The first cell that waits, and those that are measured with it."""
+    if (how := study.together) is None:
+        return [waiting[0]]
+
+    def key(cell: Cell) -> Hashable:
+        return cell.path, how.alike(cell)
+
+    alike = itertools.takewhile(lambda cell: key(cell) == key(waiting[0]), waiting)
+    return list(itertools.islice(alike, how.most))
+
+
+def _checked(path: Path, cell: Cell, dtype: str) -> Record:
+    """The record that there is of a cell, if it is of this model and precision."""
+    record = read_record(path)
+    was = record["cell"]["path"], record["model"]["dtype"]
+    if was != (cell.path, dtype if dtype != "auto" else was[1]):
+        raise InputError(
+            f"{path} is of {was[0]} in {was[1]}, not of {cell.path} in {dtype}: give another --out"
+        )
+    return record
 
 
 def read_record(path: Path) -> Record:
