@@ -70,11 +70,14 @@ class SharedPrefixGeneration(HFLM):  # type: ignore[misc]
         if self._kept is None:
             with torch.inference_mode():
                 ids = torch.tensor([common], device=self.device)
-                self._kept = self.model(ids, use_cache=True).past_key_values
+                dtype = self.mixed_precision_dtype
+                with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+                    self._kept = self.model(ids, use_cache=True).past_key_values
         cache = copy.deepcopy(self._kept)
         cache.batch_repeat_interleave(len(context))
         # padding goes between the common part and the rest, where the cache needs none
-        order = torch.stack([_after(len(common), int(row.sum()), len(row)) for row in mask])
+        lengths = mask.sum(1).tolist()
+        order = torch.stack([_after(len(common), real, mask.shape[1]) for real in lengths])
         order = order.to(context.device)
         options["attention_mask"] = mask.gather(1, order)
         return super()._model_generate(  # type: ignore[no-any-return]
@@ -84,10 +87,11 @@ class SharedPrefixGeneration(HFLM):  # type: ignore[misc]
     @staticmethod
     def _begins(context: Tensor, mask: Tensor, common: list[int]) -> bool:
         """Whether all rows begin with the common part, and go on after it."""
-        wanted = torch.tensor(common, device=context.device)
+        rows = context.cpu(), mask.bool().cpu()  # once, not row by row
+        wanted = torch.tensor(common)
         return all(
-            len(real := row[seen.bool()]) > len(common) and torch.equal(real[: len(common)], wanted)
-            for row, seen in zip(context, mask, strict=True)
+            len(real := row[seen]) > len(common) and torch.equal(real[: len(common)], wanted)
+            for row, seen in zip(*rows, strict=True)
         )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .moving import moved
 from .packed_weights import packed_weights
 from .tree_attention import KeyValues, Pack, tree_attention
 from .trie import Ints, Trie
@@ -31,6 +32,8 @@ LOGITS = 2**27  # numbers; of one pack
 Scores = list[tuple[float, bool]]
 """Of each request the summed log-probability, and whether it is what the model would say."""
 Call = Callable[..., Any]
+Found = tuple[int, slice, Tensor, Tensor]
+"""Of a route and some tokens to predict: their log-probabilities, and whether they are greedy."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Scan:
         shape = len(self.routes), len(trie.places)
         self.log_probs = np.empty(shape)
         self.greedy = np.empty(shape, dtype=bool)
+        self.found: list[Found] = []
 
     @torch.inference_mode()
     def run(self, progress: Callable[[int], object] = lambda nodes: None) -> list[Scores]:
@@ -120,12 +124,16 @@ class Scan:
                 except (torch.OutOfMemoryError, RuntimeError) as error:
                     if not _out_of_memory(error) or self.budget <= SMALLEST:
                         raise
+                    del pack  # and what it has kept so far
                     self.budget = max(SMALLEST, min(self.budget, stop - start) // 2)
                     logger.warning("out of memory: going on with %d tokens at once", self.budget)
                     continue
                 path, past = pack.next_path, pack.kept
                 progress(stop - start)
                 start = stop
+        for number, wanted, log_probs, greedy in self.found:
+            self.log_probs[number, wanted] = log_probs.cpu()
+            self.greedy[number, wanted] = greedy.cpu()
         pairs = zip(self.log_probs, self.greedy, strict=True)
         return [self.trie.sums(log_probs, greedy) for log_probs, greedy in pairs]
 
@@ -139,7 +147,8 @@ class Scan:
     def _score(self, pack: Pack, start: int, stop: int) -> None:
         wanted = self.trie.wanted(start, stop)
         places, which = np.unique(self.trie.places[wanted], return_inverse=True)
-        targets = torch.from_numpy(self.trie.targets[wanted]).to(self.device)
+        targets = moved(self.trie.targets[wanted], self.device)
+        which_row = moved(which, self.device)
         kept = places - start if len(places) else np.zeros(1, dtype=np.int64)
         states: dict[int, Tensor] = {}
         for number, route in enumerate(self.routes):
@@ -147,9 +156,9 @@ class Scan:
             if not len(places):
                 continue
             found = torch.log_softmax(logits, dim=-1, dtype=self.dtype)  # (places, vocabulary)
-            which_row = torch.from_numpy(which).to(self.device)
-            self.log_probs[number, wanted] = found[which_row, targets].float().cpu()
-            self.greedy[number, wanted] = (found.argmax(dim=-1)[which_row] == targets).cpu()
+            greedy = found.argmax(dim=-1)[which_row] == targets
+            # read at the end: reading now, a GPU would wait for the next pack to be laid out
+            self.found.append((number, wanted, found[which_row, targets].float(), greedy))
 
     def _logits(
         self,
@@ -161,9 +170,9 @@ class Scan:
         states: dict[int, Tensor],
     ) -> Tensor:
         """Of some nodes of a pack under a route: ``(kept, vocabulary)``."""
-        ids = torch.from_numpy(self.trie.tokens[None, start:stop]).to(self.device)
-        positions = torch.from_numpy(self.trie.depth[None, start:stop]).to(self.device)
-        rows = torch.from_numpy(kept).to(self.device)
+        ids = moved(self.trie.tokens[None, start:stop], self.device)
+        positions = moved(self.trie.depth[None, start:stop], self.device)
+        rows = moved(kept, self.device)
         some = {"logits_to_keep": rows} if self.keeps else {}
         with ExitStack() as stack:
             slots: Iterator[int] = itertools.count()

@@ -37,6 +37,7 @@ Way = Callable[[Sequence[Pair], bool], list[Scores]]
 logger = logging.getLogger("growloop")
 TRIED = 64  # tokens of the context a way is tried on
 BUDGET = {"cpu": 1024, "cuda": 16_384}  # tokens run at once; 4,096 elsewhere
+COMPILED = 2**21  # tokens; for fewer, compiling FlexAttention takes longer than it saves
 
 
 class CheckedLM(HFLM):  # type: ignore[misc]
@@ -91,6 +92,7 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         self.schedules: list[Any] | None = schedules
         self._selected = 0
         self._ways: list[Way] | None = None
+        self._flexes: bool | None = None  # not tried yet
         self._known: dict[int, list[Scores]] = {}  # of the schedules that were not asked for yet
 
     def select(self, number: int) -> None:
@@ -170,17 +172,27 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         if not pairs:
             return [[]] * len(self.schedules or [None])
         if self._ways is None:
-            flexed = [self._flexed] if self.device.type == "cuda" else []
-            ways: list[Way] = [*flexed, self._scan, self._cached]
+            ways: list[Way] = [self._scan, self._cached]
             self._ways = [way for way in ways if self._suits(way, pairs)]
             if not self._ways:
                 logger.warning("this model cannot share contexts: scoring as lm-eval does")
-        for way in self._ways:
+        compiled: list[Way] = [self._flexed] if self._worth_compiling(pairs) else []
+        for way in [*compiled, *self._ways]:
             try:
                 return way(pairs, quiet)
             except Exception as error:  # out of memory, or a limit of the model's own
                 logger.warning("%s failed: %s", way.__name__[1:], error)
         return self._plain(pairs, quiet)
+
+    def _worth_compiling(self, pairs: Sequence[Pair]) -> bool:
+        """Whether FlexAttention is compiled for so many tokens, and gives the same."""
+        if self.device.type != "cuda" or self._scan not in (self._ways or []):
+            return False
+        if sum(map(len, {id(c): c for c, _ in pairs}.values())) < COMPILED:
+            return False
+        if self._flexes is None:
+            self._flexes = self._suits(self._flexed, pairs)
+        return self._flexes
 
     def _suits(self, way: Way, pairs: Sequence[Pair]) -> bool:
         """Whether a way gives lm-eval's numbers: on branches made up, and on two requests."""
@@ -288,19 +300,21 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
                 torch.tensor(padded, device=self.device), past_key_values=cache, use_cache=True
             )
             rest = self._log_probs(after.logits)  # (options, longest - 1, vocabulary)
-        return [
+        found = [
             self._sum(
                 first if rest is None else torch.cat([first, rest[k, : len(option) - 1]]), option
             )
             for k, option in enumerate(options)
         ]
+        totals, greedy = (torch.stack(values).tolist() for values in zip(*found, strict=True))
+        return list(zip(totals, greedy, strict=True))
 
     @staticmethod
-    def _sum(rows: Tensor, option: list[int]) -> tuple[float, bool]:
+    def _sum(rows: Tensor, option: list[int]) -> tuple[Tensor, Tensor]:
         """The score of an option from the log-probabilities ``(tokens, vocabulary)`` before it."""
         wanted = torch.tensor(option, device=rows.device)
-        total = rows.gather(1, wanted[:, None]).sum().item()
-        return total, bool((rows.argmax(dim=-1) == wanted).all())
+        total = rows.gather(1, wanted[:, None]).sum()
+        return total, (rows.argmax(dim=-1) == wanted).all()
 
     @cached_property
     def _can_keep(self) -> bool:

@@ -18,16 +18,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from .block_mask import block_mask, padded
+from .moving import moved
 from .trie import Ints, Trie
 
 NAME = "growloop_trie"
-BLOCK = 256  # queries; fewer waste less on keys out of sight, more have less overhead
-FALL = 64  # tokens; where a text ends and one begins that shares so much less, a block does too
+# Queries of a block, at most and at least: fewer waste less on keys out of sight, more have less
+# overhead, which counts for more on a GPU.
+BLOCK, BLOCK_GPU = (256, 64), (1024, 512)
+FALL = 64  # tokens; where a text ends and one begins that shares so much less, a block ends
 
 KeyValues = tuple[Tensor, Tensor]  # (1, heads, tokens, head_dim) each
 _pack: ContextVar[Pack] = ContextVar("pack")
@@ -68,18 +71,20 @@ class Pack:
         # the next pack starts at `stop`: its path is what has not ended by then
         next_path = np.flatnonzero(ends > stop)
         self.next_path = nodes[next_path]
-        self._keep = torch.from_numpy(next_path).to(device)
+        self._keep = moved(next_path, device)
         self._nodes, self._ends = nodes, ends
         self._masks: dict[tuple[int, int | None, int, torch.dtype], Tensor] = {}
         self._block_masks: dict[int | None, Any] = {}
-        self._blocks: list[tuple[int, int, Ints, slice | Tensor]] = []
-        for a, b in _cuts(trie.depth[start:stop]):
+        self._blocks: list[tuple[int, int, slice | Tensor]] = []
+        if self.flex:
+            return
+        self._there = tuple(moved(array, device) for array in (nodes, ends, self.depth))
+        sizes = BLOCK_GPU if device.type == "cuda" else BLOCK
+        for a, b in _cuts(trie.depth[start:stop], *sizes):
             seen = np.flatnonzero((ends > start + a) & (nodes < start + b))
             run = len(seen) == seen[-1] - seen[0] + 1
-            keys: slice | Tensor = slice(int(seen[0]), int(seen[-1]) + 1)
-            if not run:
-                keys = torch.from_numpy(seen).to(device)
-            self._blocks.append((a, b, seen, keys))
+            span = slice(int(seen[0]), int(seen[-1]) + 1)
+            self._blocks.append((a, b, span if run else moved(seen, device)))
 
     @contextmanager
     def running(self, slots: Iterator[int]) -> Iterator[None]:
@@ -110,16 +115,11 @@ class Pack:
             key, value = (torch.cat(pair, dim=2) for pair in zip(before, (key, value), strict=True))
         if len(self._keep):
             self.kept[slot] = key.index_select(2, self._keep), value.index_select(2, self._keep)
-        heads, groups = query.shape[1], query.shape[1] // key.shape[1]
         if self.flex:
-            grouped = groups > 1
-            block_mask = self._block_mask(window)
-            found = _flex(self.device.type)(
-                query, key, value, block_mask=block_mask, scale=scaling, enable_gqa=grouped
-            )
-            return found.transpose(1, 2).contiguous()  # type: ignore[no-any-return]
+            return self._flexed(query, key, value, scaling, window)
+        heads, groups = query.shape[1], query.shape[1] // key.shape[1]
         made = query.new_empty(1, query.shape[2], heads, value.shape[3])
-        for i, (a, b, _, keys) in enumerate(self._blocks):
+        for i, (a, b, keys) in enumerate(self._blocks):
             q, k, v = query[:, :, a:b], _columns(key, keys), _columns(value, keys)
             if self.eager:
                 plain = sys.modules[type(module).__module__].eager_attention_forward
@@ -133,40 +133,34 @@ class Pack:
             made[:, a:b] = found.reshape(1, heads, b - a, -1).transpose(1, 2)
         return made
 
-    def _block_mask(self, window: int | None) -> Any:
-        """What FlexAttention is told of who sees what."""
-        from torch.nn.attention.flex_attention import create_block_mask
-
+    def _flexed(
+        self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
+    ) -> Tensor:
         if window not in self._block_masks:
-            nodes, ends, depth = (
-                torch.from_numpy(a).to(self.device) for a in (self._nodes, self._ends, self.depth)
-            )
-            first, reach = self.first, window or len(nodes) + 1
-
-            def sees(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
-                node = nodes[first + q]
-                near = depth[first + q] - depth[k] < reach
-                return (nodes[k] <= node) & (node < ends[k]) & near
-
-            sizes = len(nodes) - first, len(nodes)
-            self._block_masks[window] = create_block_mask(sees, None, None, *sizes, self.device)
-        return self._block_masks[window]
+            about = self._nodes, self._ends, self.depth, self.first
+            self._block_masks[window] = block_mask(*about, window, self.device)
+        tokens = query.shape[2]
+        found: Tensor = _flex(self.device.type)(
+            *(pad(t, (0, 0, 0, padded(t.shape[2]) - t.shape[2])) for t in (query, key, value)),
+            block_mask=self._block_masks[window],
+            scale=scaling,
+            enable_gqa=query.shape[1] > key.shape[1],
+        )
+        return found[:, :, :tokens].transpose(1, 2).contiguous()
 
     def _mask(self, block: int, window: int | None, groups: int, dtype: torch.dtype) -> Tensor:
         """What is added to the scores of a block: ``(1, 1, groups * queries, keys)``."""
         found = self._masks.get((block, window, groups, dtype))
         if found is None:
-            a, b, seen, _ = self._blocks[block]
-            queries = self._nodes[self.first + a : self.first + b, None]
-            visible: NDArray[np.bool_] = (self._nodes[seen] <= queries) & (
-                queries < self._ends[seen]
-            )
+            a, b, keys = self._blocks[block]
+            nodes, ends, depth = self._there
+            own = slice(self.first + a, self.first + b)
+            queries = nodes[own, None]
+            visible = (nodes[keys] <= queries) & (queries < ends[keys])
             if window is not None:
-                far = self.depth[self.first + a : self.first + b, None] - self.depth[seen]
-                visible &= far < window
-            hidden = torch.from_numpy(~visible).to(self.device)
-            found = torch.zeros(hidden.shape, dtype=dtype, device=self.device)
-            found = found.masked_fill_(hidden, torch.finfo(dtype).min)
+                visible &= depth[own, None] - depth[keys] < window
+            found = torch.zeros(visible.shape, dtype=dtype, device=self.device)
+            found = found.masked_fill_(~visible, torch.finfo(dtype).min)
             found = found.repeat(groups, 1)[None, None]
             self._masks[block, window, groups, dtype] = found
         return found
@@ -184,14 +178,14 @@ def _columns(tensor: Tensor, keys: slice | Tensor) -> Tensor:
     return tensor[:, :, keys] if isinstance(keys, slice) else tensor.index_select(2, keys)
 
 
-def _cuts(depth: Ints) -> list[tuple[int, int]]:
-    """Blocks of queries: at most ``BLOCK`` long, and ending where a text does."""
+def _cuts(depth: Ints, longest: int = BLOCK[0], shortest: int = BLOCK[1]) -> list[tuple[int, int]]:
+    """Blocks of queries: at most ``longest`` long, and ending where a text does."""
     falls = np.flatnonzero(depth[:-1] - depth[1:] >= FALL) + 1
     found, start = [], 0
     for stop in [*falls.tolist(), len(depth)]:
-        if stop - start < FALL and stop < len(depth):
+        if stop - start < shortest and stop < len(depth):
             continue
-        pieces = -(-(stop - start) // BLOCK)
+        pieces = -(-(stop - start) // longest)
         edges = np.linspace(start, stop, pieces + 1).astype(int).tolist()
         found += list(itertools.pairwise(edges))
         start = stop

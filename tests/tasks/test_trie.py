@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
+from growloop.tasks.block_mask import seen_blocks
 from growloop.tasks.scan import routes
 from growloop.tasks.tree_attention import BLOCK, Pack, _cuts
 from growloop.tasks.trie import Trie, build
@@ -64,7 +66,8 @@ def test_packs_see_what_their_nodes_grow_from(
         stop = min(start + size, len(trie))
         pack = Pack(trie, start, stop, path, {}, device("cpu"))
         covered = []
-        for a, b, seen, _ in pack._blocks:
+        for a, b, keys in pack._blocks:
+            seen = np.arange(len(pack._nodes))[keys]
             covered += range(a, b)
             for q in range(start + a, start + b):
                 sees = {k for k in range(q + 1) if q < trie.end[k]}
@@ -79,8 +82,31 @@ def test_blocks_end_where_texts_do() -> None:
     depth = np.concatenate(texts)
     blocks = _cuts(depth)
     assert [a for a, _ in blocks[1:]] == [b for _, b in blocks[:-1]]
-    assert all(0 < b - a <= BLOCK for a, b in blocks)
+    assert all(0 < b - a <= BLOCK[0] for a, b in blocks)
     assert {300, 610} <= {b for _, b in blocks}
+
+
+@given(requests, st.integers(1, 9), st.none() | st.integers(1, 6))
+def test_blocks_of_flex_attention_see_what_their_nodes_grow_from(
+    pairs: list[tuple[list[int], list[int]]], size: int, window: int | None
+) -> None:
+    trie = build(pairs)
+    path = np.empty(0, dtype=np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("growloop.tasks.block_mask.SIZE", 4)  # so that few nodes are many blocks
+        for start in range(0, len(trie), size):
+            stop = min(start + size, len(trie))
+            pack = Pack(trie, start, stop, path, {}, device("cpu"))
+            key, query = pack._nodes, pack._nodes[pack.first :, None]
+            sees = (key <= query) & (query < pack._ends)
+            if window is not None:
+                sees &= pack.depth[pack.first :, None] - pack.depth < window
+            some, every = seen_blocks(pack._nodes, pack._ends, pack.depth, pack.first, window)
+            for q, k in itertools.product(range(some.shape[0]), range(some.shape[1])):
+                block = sees[4 * q : 4 * q + 4, 4 * k : 4 * k + 4]
+                assert some[q, k] or not block.any()
+                assert not every[q, k] or block.all()
+            path = pack.next_path
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=8))
