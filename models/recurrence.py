@@ -230,7 +230,7 @@ class Runner(nn.Module):
 
     def _all_left(self) -> bool:
         """Whether nobody is left in the block, on any process that gathers the same shards."""
-        over = self.gone is not None and bool(self.gone.all())
+        over = self.gone is not None and self.left == len(self.gone)
         if self.group is None:
             return over
         flag = torch.tensor(int(over), device=self.state.device)
@@ -243,6 +243,7 @@ class Runner(nn.Module):
             self.executed = 0
             self.total_planned += len(self.schedule)
         self.gone: Tensor | None = None
+        self.left = 0  # how many sequences that is
         self.over = False
         self.loops = None
 
@@ -295,7 +296,8 @@ class Runner(nn.Module):
                 after = torch.where(self.gone[:, None, None], self.state, after)
                 self.loops += ~self.gone
                 gone = self.gone | self.judge.leaves(after)
-            self.gone = gone if bool(gone.any()) else None
+            self.left = int(gone.sum())  # the one time that the loop is waited for
+            self.gone = gone if self.left else None
             self.state = after
         return after
 

@@ -62,7 +62,8 @@ def local_effects(
     one_of("reduction", reduce, REDUCTIONS)
     removed, measured = _windows(found, cuts)
     again, c = Replay(found), found.contributions
-    effects = torch.zeros(len(found.real), found.steps, found.steps)
+    # read once at the end: a GPU goes on meanwhile
+    effects = torch.zeros(len(found.real), found.steps, found.steps, device=found.real.device)
     for target in range(1, found.steps):
         hidden = found.inputs[target]
         for sources in _chunks(range(target), rows // (len(removed) * found.real.numel())):
@@ -71,8 +72,8 @@ def local_effects(
             after = again(target, states.flatten(0, 2)).view_as(states)
             change = _relative(after - states, c[target])
             for source, values in zip(sources, change, strict=True):
-                effects[:, source, target] = _reduced(values, measured, reduce).cpu()
-    return effects
+                effects[:, source, target] = _reduced(values, measured, reduce)
+    return effects.cpu()
 
 
 @torch.no_grad()
@@ -88,11 +89,11 @@ def propagated_effects(
     """
     one_of("reduction", reduce, REDUCTIONS)
     removed, measured = _windows(found, cuts)
-    effects = torch.zeros(len(found.real), found.steps, found.steps)
+    effects = torch.zeros(len(found.real), found.steps, found.steps, device=found.real.device)
     for source, target, before, after in _skipping(found, removed, rows):
         change = _relative(after - before, found.contributions[target])
-        effects[:, source, target] = _reduced(change, measured, reduce).cpu()
-    return effects
+        effects[:, source, target] = _reduced(change, measured, reduce)
+    return effects.cpu()
 
 
 @torch.no_grad()
@@ -112,7 +113,7 @@ def prediction_effects(found: Trace, cuts: Sequence[int] | None = None, rows: in
     """
     found.check_readout()
     removed, measured = _windows(found, cuts)
-    effects = torch.zeros(len(found.real), found.steps)
+    effects = torch.zeros(len(found.real), found.steps, device=found.real.device)
     usual = found.logits.float().softmax(-1)
     last = found.steps - 1
     for source, target, _, after in _skipping(found, removed, rows, itself=True):
@@ -120,9 +121,9 @@ def prediction_effects(found: Trace, cuts: Sequence[int] | None = None, rows: in
             continue
         for cut, state in zip(measured, after, strict=True):
             change = (found.readout(state).float().softmax(-1) - usual).norm(dim=-1)
-            here = change.masked_fill(~cut, 0).amax(1).cpu()
+            here = change.masked_fill(~cut, 0).amax(1)
             effects[:, source] = torch.maximum(effects[:, source], here)
-    return effects
+    return effects.cpu()
 
 
 def depth_shares(effects: Tensor) -> Tensor:

@@ -49,7 +49,8 @@ class Lens:
         if step == len(self.shifts):
             return states
         here = states.to(self.matrices.dtype)
-        return (here + here @ self.matrices[step].T + self.shifts[step]).to(states.dtype)
+        matrix, shift = (held[step].to(states.device) for held in (self.matrices, self.shifts))
+        return (here + here @ matrix.T + shift).to(states.dtype)
 
     def check_fits(self, found: Trace) -> None:
         """Refuse a model that this lens was not trained on.
@@ -132,7 +133,6 @@ def fit_lens(
     if not 0 < rate < float("inf"):
         raise ModelError(f"a learning rate is above 0, not {rate}")
     random = torch.Generator().manual_seed(seed)
-    random = torch.Generator().manual_seed(seed)
     source = iter(batches)
     lenses: list[_Trained] = []
     for update in range(updates):
@@ -151,7 +151,7 @@ def fit_lens(
             lens.update(states.flatten(0, 1)[chosen], wanted, found.readout, rate * left)
             for lens, states in zip(lenses, found.inputs, strict=True)
         ]
-        watch(update, sum(losses) / len(losses))
+        watch(update, float(torch.stack(losses).mean()))
     matrices = torch.stack([lens.matrix.detach() for lens in lenses]).cpu()
     return Lens(found.schedule, matrices, torch.stack([x.shift.detach() for x in lenses]).cpu())
 
@@ -170,7 +170,7 @@ class _Trained:
         else:
             self.optimizer = torch.optim.Adam(self.weights, lr=lr)
 
-    def update(self, states: Tensor, wanted: Tensor, readout: Readout, lr: float) -> float:
+    def update(self, states: Tensor, wanted: Tensor, readout: Readout, lr: float) -> Tensor:
         """One step on states ``(tokens, dim)``; the loss before it."""
         here = states.float()
         with torch.enable_grad():
@@ -182,7 +182,7 @@ class _Trained:
         torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.step()
-        return float(loss.detach())
+        return loss.detach()
 
 
 def _divergence(wanted: Tensor, logits: Tensor) -> Tensor:
@@ -224,8 +224,8 @@ def exits(found: Trace, lens: Lens | None = None, top: int = 5) -> dict[str, Ten
             ("overlap", common),
             ("agreement", (mine[..., 0] == best[..., 0]).float()),
         ):
-            rows[name].append(mean_over(values, found.real).cpu())
-    return {name: torch.stack(values, dim=1) for name, values in rows.items()}
+            rows[name].append(mean_over(values, found.real))
+    return {name: torch.stack(values, dim=1).cpu() for name, values in rows.items()}
 
 
 def exit_logits(found: Trace, step: int, states: Tensor, lens: Lens | None = None) -> Tensor:

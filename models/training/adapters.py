@@ -40,7 +40,7 @@ def attach(model: PreTrainedModel, settings: Lora, seed: int) -> None:
         lora_dropout=settings.dropout,
         target_modules=list(inside),
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         try:
             peft.inject_adapter_in_model(config, model)

@@ -61,8 +61,10 @@ def write_state(folder: Path, found: list[OptimizerState], state: dict[str, Any]
         whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
         save_file(whole, folder / f"optimizer-{i}.safetensors")
         rests.append(rest)
-    random = base64.b64encode(torch.get_rng_state().numpy().tobytes()).decode()
-    content = {**state, "optimizers": rests, "random": random, "versions": versions()}
+    content = {**state, "optimizers": rests, "random": _text(torch.get_rng_state())}
+    if torch.cuda.is_initialized():
+        content["random_cuda"] = _text(torch.cuda.get_rng_state())
+    content["versions"] = versions()
     (folder / STATE).write_text(json.dumps(content))
 
 
@@ -79,8 +81,17 @@ def restore(
     for i, optimizer in enumerate(made):
         tensors = load_file(folder / f"optimizer-{i}.safetensors")
         optimizers.restore(optimizer, model, tensors, state["optimizers"][i])
-    random = bytearray(base64.b64decode(state["random"]))
-    torch.set_rng_state(torch.frombuffer(random, dtype=torch.uint8))
+    torch.set_rng_state(_state(state["random"]))
+    if "random_cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(_state(state["random_cuda"]))
+
+
+def _text(random: Tensor) -> str:
+    return base64.b64encode(random.numpy().tobytes()).decode()
+
+
+def _state(text: str) -> Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
 
 
 def versions() -> dict[str, str]:

@@ -187,7 +187,8 @@ class Engine:
         """
         last = self.run.steps if until is None else min(until, self.run.steps)
         main = self.accelerator.is_main_process
-        metrics = Metrics(self.out, self.step, main, matrix_peak(self._device, self._dtype))
+        peak = matrix_peak(self._device, self._dtype) * self.accelerator.num_processes
+        metrics = Metrics(self.out, self.step, main, peak, self._device)
         if self.run.trackers:
             self.accelerator.init_trackers(self.run.name, flat(self.run.model_dump(mode="json")))
         saved = self.step
@@ -378,7 +379,8 @@ class Engine:
             shutil.rmtree(folder, ignore_errors=True)
             contents.write_model(model, self.tokenizer, folder)
         self.accelerator.wait_for_everyone()
-        with torch.random.fork_rng():  # harnesses seed the global generator
+        # harnesses seed the global generators
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
             for evaluation in wanted:
                 accuracy = self.evaluate(folder, evaluation)
                 found |= {f"accuracy/{task}": value for task, value in accuracy.items()}

@@ -22,11 +22,13 @@ class Metrics:
         out: folder of the run.
         step: steps done so far.
         main: whether this process writes.
-        peak: matrix FLOPs a second of the device, for model FLOP utilisation.
+        peak: matrix FLOPs a second of all devices, for model FLOP utilisation.
+        device: whose memory is reported.
     """
 
-    def __init__(self, out: Path, step: int, main: bool, peak: float) -> None:
+    def __init__(self, out: Path, step: int, main: bool, peak: float, device: torch.device) -> None:
         self.path, self.main, self.peak = out / "metrics.jsonl", main, peak
+        self.device = device
         self.last: tuple[float, int, float] | None = None  # time, tokens, FLOPs
         self.newest: dict[str, Any] = {}
         if main:
@@ -57,17 +59,17 @@ class Metrics:
             values["tokens_per_second"] = round(tokens / seconds, 1)
             values["mfu"] = round(flops / seconds / self.peak, 4)
         self.last = here
-        values["memory"] = _memory()
+        values["memory"] = _memory(self.device)
         self.newest = {"step": step, **{k: v for k, v in values.items() if v is not None}}
         if self.main:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(self.newest) + "\n")
 
 
-def _memory() -> int:
+def _memory(device: torch.device) -> int:
     """Bytes: the most that was allocated on the GPU, or what the process holds now."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
     return int(psutil.Process().memory_info().rss)
 
 
@@ -105,15 +107,20 @@ def flat(fields: dict[str, Any], before: str = "") -> dict[str, int | float | st
     return found
 
 
-def matrix_peak(device: torch.device, dtype: torch.dtype, size: int = 1024) -> float:
+def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
     """FLOPs a second of matrix products on a device, measured in a fraction of a second."""
-    a = torch.ones(size, size, device=device, dtype=dtype)
+    gpu = device.type == "cuda"
+    size, products = (4096, 10) if gpu else (1024, 1)  # a GPU takes longer to start than for few
+    # of noise: products of ones use less power, and run at a clock that no training sees
+    random = torch.Generator(device).manual_seed(0)
+    a = torch.randn(size, size, generator=random, device=device, dtype=dtype)
     best = 0.0
     for _ in range(4):
         start = time.perf_counter()
-        b = a @ a
-        if device.type == "cuda":
+        for _ in range(products):
+            b = a @ a
+        if gpu:
             torch.cuda.synchronize(device)
-        best = max(best, 2 * size**3 / (time.perf_counter() - start))
+        best = max(best, products * 2 * size**3 / (time.perf_counter() - start))
         del b
     return best

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -26,19 +27,28 @@ def losses(forward: Callable[..., Any], batch: Batch, device: torch.device) -> T
         forward: a causal LM of Hugging Face that takes ``logits_to_keep``.
     """
     columns = np.flatnonzero((batch.targets != IGNORED).any(axis=0))
-    inputs: dict[str, Tensor] = {"input_ids": torch.from_numpy(batch.tokens).to(device)}
-    targets = torch.from_numpy(batch.targets)
+    inputs: dict[str, Tensor] = {"input_ids": _moved(batch.tokens, device)}
+    targets = batch.targets
     if batch.positions is not None:
-        inputs["position_ids"] = torch.from_numpy(batch.positions).to(device)
-    if len(columns) < SPARSE * batch.targets.shape[1]:
-        inputs["logits_to_keep"] = torch.from_numpy(columns).to(device)
+        inputs["position_ids"] = _moved(batch.positions, device)
+    if len(columns) < SPARSE * targets.shape[1]:
+        inputs["logits_to_keep"] = _moved(columns, device)
         targets = targets[:, columns]
-    scored = targets.flatten() != IGNORED
-    logits = forward(**inputs, use_cache=False).logits
-    logits, targets = logits.flatten(0, 1), targets.flatten()
-    if not bool(scored.all()):
-        logits, targets = logits[scored.to(device)], targets[scored]
-    return cross_entropy(logits, targets.to(device))
+    targets = targets.flatten()
+    scored = np.flatnonzero(targets != IGNORED)
+    logits = forward(**inputs, use_cache=False).logits.flatten(0, 1)
+    if len(scored) < len(targets):
+        # by number: a mask would have to be counted first, and the GPU waited for
+        logits, targets = logits[_moved(scored, device)], targets[scored]
+    return cross_entropy(logits, _moved(targets, device))
+
+
+def _moved(array: NDArray[np.int64], device: torch.device) -> Tensor:
+    """An array on a device; nobody waits for what a GPU still computes."""
+    found = torch.from_numpy(array)
+    if device.type != "cuda":
+        return found.to(device)
+    return found.pin_memory().to(device, non_blocking=True)
 
 
 def by_kind(losses: Tensor, batch: Batch, kinds: int) -> Tensor:
@@ -46,8 +56,13 @@ def by_kind(losses: Tensor, batch: Batch, kinds: int) -> Tensor:
     found = torch.zeros(kinds, 2, device=losses.device)
     if batch.kinds is not None:
         counts = (batch.targets != IGNORED).sum(axis=1)
-        kind = torch.from_numpy(np.repeat(batch.kinds, counts)).to(losses.device)
-        found.index_add_(0, kind, torch.stack([losses, torch.ones_like(losses)], dim=1))
+        kind = _moved(np.repeat(batch.kinds, counts), losses.device)
+        both = torch.stack([losses, torch.ones_like(losses)], dim=1)
+        if losses.device.type == "cpu":
+            found.index_add_(0, kind, both)
+        else:  # there index_add_ adds in any order: a stage of lessons may depend on the last bit
+            mine = kind == torch.arange(kinds, device=losses.device)[:, None]
+            found += torch.where(mine[..., None], both, 0).sum(1)
     return found
 
 
