@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 STUDIES = {
     # name: (what it asks, in the paper)
+    "trade-offs": ("What do parameters and FLOPs buy?", "Figure 4"),
     "inference-scaling": ("Does repeating a block without training help?", "Figures 2, 9, 14, 15"),
     "in-context-scaling": ("Do more examples in the prompt help?", "Figures 3, 13"),
     "swaps": ("Does the order of layers matter?", "Figures 1, 8"),

@@ -67,9 +67,14 @@ def bootstrap(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
 
 def bootstrap_columns(values: Array, seed: int = 0) -> tuple[Array, Array]:
     """The same for every column of ``(items, columns)``, with the same items drawn for all."""
-    means = _counts(len(values), seed) @ values / len(values)
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    low, high = np.quantile(bootstrap_means(values, seed), [0.025, 0.975], axis=0)
     return low, high
+
+
+def bootstrap_means(values: Array, seed: int = 0) -> Array:
+    """The mean of every column of ``(items, columns)`` in each draw: ``(draws, columns)``."""
+    means: Array = _counts(len(values), seed) @ values / len(values)
+    return means
 
 
 @lru_cache(maxsize=4)

@@ -12,6 +12,7 @@ from growloop.cli import main
 from growloop.models import Recurrence, Schedule, checkpoints, load, loop
 from growloop.models.diagnostics import exit_logits, local_effects, trace
 from growloop.studies.accuracy import right_answers
+from growloop.studies.catalog import STUDIES
 from growloop.studies.intervals import bootstrap, holm, mcnemar, paired
 from growloop.studies.questions import questions, scorer
 from growloop.studies.sweep import Sweep, alone, packed
@@ -25,6 +26,7 @@ TASK = "variable_assignment_code_d0"
 FEW = ["--items", "8", "--shots", "1"]
 TEXTS = ["--texts", "8", "--tokens", "24"]
 SMALL = {
+    "trade-offs": [*FEW, "--tasks", f"{TASK},copying_real_words"],
     "contributions": TEXTS,
     "local-effects": [*TEXTS, "--measures", "local,propagated", "--where", "future,all"],
     "weight-similarity": ["--apart", "1,2"],
@@ -240,12 +242,13 @@ def test_texts_come_from_files_too(models: dict[str, str], tmp_path: Path) -> No
 
 def test_list_and_show_say_what_there_is() -> None:
     listed = study("list").stdout
-    for name in SMALL:
+    assert SMALL.keys() <= STUDIES.keys()
+    for name in STUDIES:
         assert name in listed
         shown = study("show", name).stdout
         assert "Cost:" in shown
         assert f"growloop study {name} --model" in shown
-    assert len(json.loads(study("list", "--json").stdout)) == len(SMALL)
+    assert len(json.loads(study("list", "--json").stdout)) == len(STUDIES)
 
 
 @pytest.mark.parametrize("kind", ["html", "png", "pdf"])
@@ -278,6 +281,9 @@ def test_pictures_are_of_any_kind(kind: str, models: dict[str, str], tmp_path: P
         ("inference-scaling -m M --block 5", "runs 4 steps, fewer than a block of 5"),
         ("inference-scaling -m M --block 2 --starts 0,3", "starts go from 0 to 2"),
         ("inference-scaling -m M --control all", "unknown control 'all'"),
+        ("trade-offs -m M --items 5", "an interval needs at least 8 items, not 5"),
+        ("trade-offs -m M --tasks primitives", "unknown task 'primitives'"),
+        ("trade-offs -m M --split train", "unknown split 'train'"),
         ("loops-against-depth -m M", "has no looped block: say which with --block"),
         ("loops-against-depth -m M --block 2:9", "the block 2:9 is outside the steps 0:4"),
         ("loops-against-depth -m M --block two", "a block is START:STOP"),
