@@ -131,6 +131,10 @@ class Loaded:
         Raises:
             InputError: a model without a tokenizer.
         """
+        return self.load(path), self.tokenizer
+
+    def load(self, path: str) -> Any:
+        """A model, for what needs no texts."""
         if path != self.path:
             import torch
             from transformers.utils import logging
@@ -144,11 +148,22 @@ class Loaded:
                 self.model.to(device)
             except (RuntimeError, AssertionError) as error:
                 raise InputError(f"no device '{device}': {str(error).splitlines()[0]}") from error
-            self.tokenizer = checkpoints.load_tokenizer(**where)
-            if self.tokenizer is None:
-                raise InputError(f"{path} has no tokenizer that can be read")
             self.path, self.kept = path, {}
-        return self.model, self.tokenizer
+            vars(self).pop("tokenizer", None)
+        return self.model
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """That of the model in memory.
+
+        Raises:
+            InputError: it has none.
+        """
+        assert self.path is not None
+        found = checkpoints.load_tokenizer(**model_arguments(self.path))
+        if found is None:
+            raise InputError(f"{self.path} has no tokenizer that can be read")
+        return found
 
     def about(self) -> dict[str, Any]:
         """What a record says of the model in memory."""
@@ -302,8 +317,7 @@ def run(
             measured = study.together.measure(part, options, loaded, Path(out))
         else:
             measured = [study.measure(part[0], options, loaded, Path(out))]
-        if loaded.path != part[0].path:
-            loaded(part[0].path)
+        loaded.load(part[0].path)
         seconds = round((time.perf_counter() - started) / len(part), 1)
         for cell, values in zip(part, measured, strict=True):
             record = {

@@ -34,8 +34,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """Similarity of every two unique layers, and its mean at each distance."""
-    model, _ = loaded(cell.path)
-    found = layer_similarity(model)
+    found = layer_similarity(loaded.load(cell.path))
     rows = []
     for size in options.apart:
         if 0 < size < len(found):

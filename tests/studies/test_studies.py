@@ -240,6 +240,16 @@ def test_texts_come_from_files_too(models: dict[str, str], tmp_path: Path) -> No
     assert tokenizer.decode(later.ids[0][0]) == rows[7]["question"]
 
 
+def test_weights_are_compared_without_a_tokenizer(
+    models: dict[str, str], tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoints.save(load(models["looped"]), None, tmp_path / "bare")
+    assert "bare" in study("weight-similarity", "-m", str(tmp_path / "bare"), "--apart", "1").stdout
+    message = refused("study", "contributions", "-m", str(tmp_path / "bare"), *TEXTS)
+    assert "bare has no tokenizer that can be read" in message
+
+
 def test_list_and_show_say_what_there_is() -> None:
     listed = study("list").stdout
     assert SMALL.keys() <= STUDIES.keys()
