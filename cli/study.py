@@ -14,8 +14,6 @@ import click
 from ..primitives.errors import InputError
 from ..tasks.evaluate import DTYPES, require_extra
 
-LISTING = ("list", "show")
-
 
 @click.command("study", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("name")
@@ -29,6 +27,7 @@ LISTING = ("list", "show")
 @click.option("--device", help="cpu, cuda, cuda:1, mps  [default: a GPU if there is one]")
 @click.option("--picture", "-p", help="chart to write: .html, .svg, .png, .pdf or .json")
 @click.option("--dark", is_flag=True, help="light on dark")
+@click.option("--leaderboard", metavar="FOLDER", help="add what models are compared by to records")
 @click.option("--json", "as_json", is_flag=True, help="print the records as JSON")
 @click.pass_context
 def command(
@@ -42,12 +41,15 @@ def command(
     device: str | None,
     picture: str | None,
     dark: bool,
+    leaderboard: str | None,
     as_json: bool,
 ) -> None:
     """Run a study of the paper on any checkpoints.
 
     NAME is a study, or list. Each study has options of its own: growloop study show NAME. What
-    was measured is kept: called again, a study goes on where it was stopped.
+    was measured is kept: called again, a study goes on where it was stopped. With --leaderboard
+    its numbers are added to the records that growloop leaderboard and growloop claims read; NAME
+    publish does that with all that was measured into --out before.
 
     \b
     Examples:
@@ -55,6 +57,8 @@ def command(
       growloop study show local-effects
       growloop study contributions -m ./plain -m ./looped --picture contributions.html
       growloop study inference-scaling -m ./grown --block 4 --times 1,2 --plan
+      growloop study swaps -m ./looped -m ./plain --leaderboard records
+      growloop study publish --out studies --leaderboard records
     """
     if name == "list":
         _list(as_json)
@@ -67,6 +71,9 @@ def command(
             raise InputError("give one study: growloop study show NAME")
         _show(find(ctx.args[0]))
         return
+    if name == "publish":
+        _publish_all(ctx.args, out, leaderboard)
+        return
     study = find(name)
     from ..studies.study import read_models, read_options, run
 
@@ -74,6 +81,7 @@ def command(
     if not models:
         raise InputError("give a model: --model CHECKPOINT, once for each")
     _check(dtype, picture)
+    _check_store(leaderboard, cell)
     cells = study.plan(read_models(models), options)
     if planned:
         for number, found in enumerate(cells):
@@ -93,6 +101,48 @@ def command(
         click.echo(json.dumps(records, indent=1))
     else:
         _print(study.table(records))
+    if leaderboard is not None:
+        _publish(records, leaderboard)
+
+
+def _publish_all(given: Sequence[str], out: str, leaderboard: str | None) -> None:
+    """All records below ``out``."""
+    if given:
+        raise InputError(f"publish takes --out and --leaderboard alone, not {given[0]}")
+    if leaderboard is None:
+        raise InputError("publish where? give --leaderboard FOLDER")
+    _check_store(leaderboard)
+    from ..studies.publishing import read_all
+
+    _publish(read_all(out), leaderboard)
+
+
+def _publish(records: Sequence[dict[str, Any]], leaderboard: str) -> None:
+    from ..leaderboard import Store
+    from ..studies.publishing import published, unpublished
+
+    found = published(records)
+    added = Store(leaderboard).add(found)
+    there = len({record.id for record in found}) - added
+    _say(f"{added:,} records added to {leaderboard}, {there:,} were there already")
+    for reason in unpublished(records):
+        _say(reason)
+
+
+def _check_store(folder: str | None, cell: int | None = None) -> None:
+    """Refuse what is no folder of records, before the slow part."""
+    if folder is None:
+        return
+    from ..leaderboard import Store
+    from .options import require_leaderboard
+
+    require_leaderboard()
+    if cell is not None:
+        raise InputError(
+            "--leaderboard needs all cells, --cell measures one: when all are done, growloop study "
+            "publish adds them"
+        )
+    Store(folder).scan()
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,8 @@
-"""How the residual stream grows, and how much attention and MLP add to it (paper Figures 6, 11)."""
+"""How the residual stream grows, and how much attention and MLP add to it (paper Figures 6, 11).
+
+Beside the curves one number: how much the contributions of attention recur a block of steps later
+(:func:`.periods.periodicity`), at every size of block that the model has steps for.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..models.diagnostics import MEASURES, contributions, trace
 from ..primitives.errors import one_of
 from . import charts
-from .intervals import bootstrap_columns
+from .intervals import DRAWS, Array, bootstrap_columns
+from .periods import block_of, blocks, periodicity
 from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
 from .texts import check_texts, read_texts
 
@@ -25,6 +31,7 @@ TITLES = {
     "mlp_cosine": "cosine of m and h + a",
     "layer_cosine": "cosine of a + m and h",
 }
+PERIODICITY = "attention_periodicity"
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
         traced = trace(model, ids.to(model.device), sublayers=True)
         for name, values in contributions(traced).items():
             found[name].append(values[0].cpu())
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, listed in found.items():
         measured = torch.stack(listed).double().numpy()  # (texts, steps)
         low, high = bootstrap_columns(measured)
@@ -77,14 +84,43 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
                     **texts.about,
                 }
             )
+    attention = torch.stack(found["attention_ratio"]).double().numpy()
+    rows += [row | texts.about for row in recurrences(attention)]
     assert traced.sublayers is not None
     parallel = [part.parallel for part in traced.sublayers]
-    return {"rows": rows, "data": {"parallel": parallel, "show": list(options.show)}}
+    about = {"parallel": parallel, "show": list(options.show), "block": block_of(model.config)}
+    return {"rows": rows, "data": about}
+
+
+def recurrences(ratios: Array) -> list[dict[str, Any]]:
+    """How much contributions ``(texts, steps)`` recur, for each size of block; over texts drawn."""
+    random = np.random.Generator(np.random.Philox(0))
+    drawn = random.integers(0, len(ratios), (DRAWS, len(ratios)))
+    means = ratios[drawn].mean(1)  # (draws, steps)
+    rows: list[dict[str, Any]] = []
+    for size in blocks(ratios.shape[1]):
+        value = float(periodicity(ratios.mean(0), size))
+        if not np.isnan(value):
+            low, high = np.nanquantile(periodicity(means, size), [0.025, 0.975])
+            rows.append(
+                {
+                    "metric": PERIODICITY,
+                    "block": size,
+                    "value": value,
+                    "low": float(low),
+                    "high": float(high),
+                }
+            )
+    return rows
 
 
 def table(records: Sequence[Record]) -> Table:
-    """Each measure at the first, middle and last step, and the growth of the stream."""
+    """Each measure at the first, middle and last step; how much attention recurs, block by block.
+
+    The sizes of block are those of the models that have one, or all.
+    """
     lines: Table = []
+    own = {record["data"]["block"] for record in records} - {None}
     for record in records:
         for name in TITLES:
             found = [row for row in record["rows"] if row["metric"] == name]
@@ -96,6 +132,21 @@ def table(records: Sequence[Record]) -> Table:
                         "step": row["step"],
                         "layer": row["layer"],
                         "loop": row["loop"],
+                        "mean": row["value"],
+                        "low": row["low"],
+                        "high": row["high"],
+                        "texts": row["n"],
+                    }
+                )
+        for row in record["rows"]:
+            if row["metric"] == PERIODICITY and (not own or row["block"] in own):
+                lines.append(
+                    {
+                        "model": record["cell"]["model"],
+                        "measure": f"attention recurs after {row['block']} steps",
+                        "step": None,
+                        "layer": None,
+                        "loop": None,
                         "mean": row["value"],
                         "low": row["low"],
                         "high": row["high"],

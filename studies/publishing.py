@@ -1,32 +1,48 @@
-"""Records of studies as records of the leaderboard, named as the claims look for them.
-
-A study keeps every point it measured in its own files. What is published are the numbers that
-models are compared by: of a repeated block the one chosen on validation items, of depth the score
-and what is there half way.
-"""
+"""Records of studies as records of the leaderboard: from what was measured, or from its files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ..leaderboard import Record
 from ..primitives.errors import InputError
-from .recording import cost_of, model_of, versions
+from . import points
+from .points import Point, Points, stderr_of
+from .recording import cost_of, model_of
+from .recording import versions as installed
 from .study import Record as Measured
+from .study import read_record
 
-Z = 1.959964
-HALFWAY = "halfway"
+PUBLISHED: Mapping[str, Points] = {
+    # study: which of its numbers
+    "trade-offs": points.as_they_are(plain=True),
+    "inference-scaling": points.repeats,
+    "in-context-scaling": points.in_context,
+    "cooldown": points.as_they_are(plain=True),
+    "retrofit": points.as_they_are("times"),
+    "swaps": points.swapped,
+    "depth": points.depth,
+    "contributions": points.recurring,
+    "local-effects": points.local,
+    "loops-against-depth": points.as_they_are("depth"),
+    "weight-similarity": points.alike,
+}
+NOTHING = {
+    # study: why a model may have no number of it
+    "swaps": "no two blocks of this size are neighbours in the middle half of its steps",
+    "contributions": "it has too few steps to recur after a block",
+}
 
 
 def published(measured: Sequence[Measured], time: str | None = None) -> list[Record]:
-    """Records of the leaderboard from all records of one study.
+    """Records of the leaderboard from all records of studies.
 
     Args:
-        measured: what ``study.run`` returned.
-        time: when it was measured, in ISO 8601 with a time zone.
+        measured: what ``study.run`` returned; of a study that chooses, all cells it chose from.
+        time: when it was measured, in ISO 8601 with a time zone, for records that do not say it.
 
     Raises:
         InputError: a study whose numbers are not for the leaderboard.
@@ -37,103 +53,85 @@ def published(measured: Sequence[Measured], time: str | None = None) -> list[Rec
             allowed = ", ".join(PUBLISHED)
             raise InputError(f"results of {name} are not for the leaderboard, those of {allowed}")
     return [
-        _record(record, row, conditions, time)
+        _record(point, time)
         for name in sorted(names)
-        for record, row, conditions in PUBLISHED[name]([r for r in measured if r["study"] == name])
+        for point in PUBLISHED[name]([r for r in measured if r["study"] == name])
     ]
 
 
-Point = tuple[Measured, dict[str, Any], dict[str, Any]]
-"""A record, a row of it as the leaderboard has it, and the conditions."""
-
-
-def _repeats(measured: Sequence[Measured]) -> list[Point]:
-    """The block that was best on validation items, on test items, however often it ran."""
-    groups: dict[tuple[str, str, int], list[Measured]] = {}
-    for record in measured:
-        cell = record["cell"]
-        key = cell["model"], cell["params"]["task"], cell["params"]["block"]
-        groups.setdefault(key, []).append(record)
-    found: list[Point] = []
-    for group in groups.values():
-        chosen = max(group, key=lambda record: (_best(record), -record["cell"]["params"]["start"]))
-        place = chosen["cell"]["params"]
-        block = f"{place['start']}:{place['start'] + place['block']}"
-        found += [
-            (chosen, row, {"times": row["times"], "block": block, "chosen": True})
-            for row in chosen["rows"]
-            if row["split"] == "test" and row["control"] == "none"
-        ]
+def unpublished(measured: Sequence[Measured]) -> list[str]:
+    """Of which models a study has nothing for the leaderboard, and why, a sentence each."""
+    found = []
+    for name, model in dict.fromkeys((r["study"], r["cell"]["model"]) for r in measured):
+        some = [r for r in measured if (r["study"], r["cell"]["model"]) == (name, model)]
+        if not PUBLISHED[name](some):
+            reason = f": {NOTHING[name]}" if name in NOTHING else ""
+            found.append(f"{name} has nothing of {model} for the leaderboard{reason}")
     return found
 
 
-def _best(record: Measured) -> float:
-    """Of a block, on validation items, when it is repeated."""
-    rows = [r for r in record["rows"] if r["split"] == "validation" and r["times"] > 0]
-    return max(float(row["value"]) for row in rows)
+def read_all(out: str | Path) -> list[Measured]:
+    """All records of studies in the folder that was their ``--out``.
+
+    Raises:
+        InputError: there are none, or a file that is no record.
+    """
+    files = sorted((Path(out) / "records").glob("*/*.json"))
+    if not files:
+        raise InputError(f"there are no records of studies below {out}: give the --out of a study")
+    return [read_record(file) for file in files]
 
 
-def _depth(measured: Sequence[Measured]) -> list[Point]:
-    """The depth score as a share of the depth; overlap and accuracy half way."""
-    found: list[Point] = []
-    for record in measured:
-        part, rows = record["cell"]["params"]["part"], record["rows"]
-        if part == "score":
-            [row] = rows
-            last = record["model"]["effective_depth"] - 1
-            share = {name: row[name] / last for name in ("value", "low", "high")}
-            about = {"task": "depth_score", "metric": "depth_score", "chance": 0.5}
-            found.append((record, row | share | about, {}))
-            continue
-        if part == "overlap":
-            rows = [row | {"task": "top5_overlap"} for row in rows if row["metric"] == "overlap"]
-        middle = rows[(len(rows) - 1) // 2]
-        found.append((record, middle, {"place": HALFWAY, "lens": record["data"]["lens"]}))
-    return found
-
-
-PUBLISHED: Mapping[str, Callable[[Sequence[Measured]], list[Point]]] = {
-    "inference-scaling": _repeats,
-    "depth": _depth,
-}
-
-
-def _record(
-    measured: Measured, row: dict[str, Any], conditions: dict[str, Any], time: str | None
-) -> Record:
-    from ..models.checkpoints import load_config
-
-    cell = measured["cell"]
-    config = load_config(cell["path"])
-    model = model_of(config, cell["path"])
-    schedule, cost = cost_of(config, row.get("schedule"))
-    stderr = row.get("stderr", (row["high"] - row["low"]) / 2 / Z)
+def _record(point: Point, time: str | None) -> Record:
+    measured, row = point.record, point.row
+    cell, about = measured["cell"], _described(measured, row.get("schedule"))
+    model = about["model"]
+    schedule = row.get("schedule") or model["schedule"]
     fields = {
         "version": 1,
-        "study": measured["study"],
-        "model": model.model_dump(mode="json", exclude_defaults=True),
-        "cost": cost.model_dump(mode="json", exclude_defaults=True),
-        "schedule": None if schedule == model.schedule else schedule,
+        "study": None if point.plain else measured["study"],
+        "model": model,
+        "cost": about["cost"][schedule],
+        "schedule": None if schedule == model["schedule"] else schedule,
+        "loops": row.get("loops"),
         "task": {
             "name": row["task"],
             "metric": row["metric"],
             "version": str(row["version"]) if "version" in row else None,
-            "fingerprint": row["fingerprint"],
+            "fingerprint": row.get("fingerprint"),
             "shots": row.get("shots"),
             "split": row.get("split"),
+            "prompting": row.get("prompting"),
             "chance": row.get("chance"),
+            "higher_is_better": row.get("higher_is_better", True),
         },
         "value": float(row["value"]),
-        "stderr": float(stderr),
+        "stderr": None if row.get("stderr", 0) is None else stderr_of(row),
         "n": row["n"],
         "seed": row.get("seed", cell["options"].get("seed")),
-        "conditions": conditions,
+        "conditions": dict(point.conditions),
         "dtype": measured["model"]["dtype"],
-        "versions": versions(),
+        "device": measured["model"].get("device"),
+        "versions": measured.get("versions") or installed(),
         "command": measured["command"] or None,
-        "time": time,
+        "time": measured.get("time") or time,
     }
     return Record.from_fields(fields)
+
+
+def _described(measured: Measured, schedule: str | None) -> dict[str, Any]:
+    """What the record says of its model, or its checkpoint where the record is an older one."""
+    if "leaderboard" in measured:
+        found: dict[str, Any] = measured["leaderboard"]
+        return found
+    from ..models.checkpoints import load_config
+    from ..tasks.evaluate import model_arguments
+
+    path = measured["cell"]["path"]
+    config = load_config(**model_arguments(path))
+    model = model_of(config, path).model_dump(mode="json", exclude_defaults=True)
+    name, cost = cost_of(config, schedule)
+    return {"model": model, "cost": {name: cost.model_dump(mode="json", exclude_defaults=True)}}
 
 
 def written_at(path: Path) -> str:

@@ -6,7 +6,7 @@ A checkpoint of ``growloop train`` knows its seed, tokens and FLOPs; any other i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,24 @@ def cost_of(model: Any, schedule: str | None = None) -> tuple[str, Cost]:
         inference_flops=float(found.forward_flops),
         seq_len=found.seq_len,
     )
+
+
+def described(path: str, model: Any, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a study's record keeps for the leaderboard, so that it needs no checkpoint later.
+
+    Args:
+        path: of the checkpoint, whose config tells what it is.
+        model: it, as it is now: a study may have made it loop.
+        rows: what was measured, each under its own schedule if it names one.
+    """
+    from ..models.checkpoints import load_config
+    from ..tasks.evaluate import model_arguments
+
+    config = load_config(**model_arguments(path))
+    about = model_of(config, path)
+    schedules = dict.fromkeys([about.schedule, *(row.get("schedule") for row in rows)])
+    costs = [cost_of(model, schedule) for schedule in schedules if schedule is not None]
+    return {"model": _json(about), "cost": {schedule: _json(found) for schedule, found in costs}}
 
 
 def describe(results: dict[str, Any], path: str, name: str | None = None) -> None:

@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +26,8 @@ from ..models.decoder import decoder_config
 from ..models.training.shards import write_whole
 from ..primitives.errors import InputError, unknown
 from ..tasks.evaluate import model_arguments
+from .loading import Loaded as Loaded
+from .recording import described, versions
 
 Record = dict[str, Any]
 Table = list[dict[str, Any]]
@@ -115,70 +118,6 @@ class Cell:
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         said = "-".join(re.sub(r"[^\w.=-]", "_", str(value)) for value in self.params.values())
         return "-".join(part for part in (self.model, said[:80], digest[:8]) if part)
-
-
-class Loaded:
-    """The models that cells ask for; the last one stays in memory."""
-
-    def __init__(self, dtype: str, device: str | None) -> None:
-        self.dtype, self.device = dtype, device
-        self.path: str | None = None
-        self.kept: dict[tuple[Any, ...], Any] = {}  # what was made with this model's tokenizer
-
-    def __call__(self, path: str) -> tuple[Any, Any]:
-        """A model and its tokenizer.
-
-        Raises:
-            InputError: a model without a tokenizer.
-        """
-        return self.load(path), self.tokenizer
-
-    def load(self, path: str) -> Any:
-        """A model, for what needs no texts."""
-        if path != self.path:
-            import torch
-            from transformers.utils import logging
-
-            logging.set_verbosity_error()
-            logging.disable_progress_bar()
-            where = model_arguments(path)
-            self.model = checkpoints.load(dtype=self.dtype, **where).eval()
-            device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-            try:
-                self.model.to(device)
-            except (RuntimeError, AssertionError) as error:
-                raise InputError(f"no device '{device}': {str(error).splitlines()[0]}") from error
-            self.path, self.kept = path, {}
-            vars(self).pop("tokenizer", None)
-        return self.model
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        """That of the model in memory.
-
-        Raises:
-            InputError: it has none.
-        """
-        assert self.path is not None
-        found = checkpoints.load_tokenizer(**model_arguments(self.path))
-        if found is None:
-            raise InputError(f"{self.path} has no tokenizer that can be read")
-        return found
-
-    def about(self) -> dict[str, Any]:
-        """What a record says of the model in memory."""
-        from ..models.costs import cost
-
-        found = cost(self.model)
-        return {
-            "architecture": type(self.model).__name__,
-            "schedule": str(found.schedule),
-            "layers": list(found.schedule.layers),
-            "unique_layers": found.schedule.num_unique_layers,
-            "effective_depth": found.schedule.effective_depth,
-            "unique_parameters": found.unique_parameters,
-            "dtype": str(self.model.dtype).removeprefix("torch."),
-        }
 
 
 @dataclass(frozen=True)
@@ -327,7 +266,10 @@ def run(
                 "study": study.name,
                 "cell": {"id": cell.id, **asdict(cell)},
                 "model": loaded.about(),
+                "leaderboard": described(cell.path, loaded.model, values["rows"]),
+                "versions": versions(),
                 "command": command,
+                "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "seconds": seconds,
                 **values,
             }

@@ -62,6 +62,25 @@ def swaps(schedule: Schedule, size: int, pairs: str) -> list[tuple[int, int]]:
     ]
 
 
+def middle(layers: Sequence[int], size: int) -> list[tuple[int, int]]:
+    """The swaps of neighbouring blocks in the middle half of the steps that change something.
+
+    Two neighbours of a looped model may be the same layers: nothing changes places then.
+
+    Args:
+        layers: the layer of each step.
+
+    >>> middle(range(8), 1), middle(range(8), 2), middle([0, 1] * 3, 2)
+    ([(2, 3), (3, 4), (4, 5)], [(2, 4)], [])
+    """
+    first, last = len(layers) // 4, len(layers) - len(layers) // 4
+    return [
+        (start, start + size)
+        for start in range(first, last - 2 * size + 1)
+        if list(layers[start : start + size]) != list(layers[start + size : start + 2 * size])
+    ]
+
+
 def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     """A cell for each model, task and size."""
     one_of("choice of pairs", options.pairs, PAIRS)

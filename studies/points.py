@@ -1,0 +1,202 @@
+"""What of a study's records goes to the leaderboard: the numbers that models are compared by.
+
+A study keeps every point it measured in its own files. Here are, of a repeated block, the one
+chosen on validation items; of swaps, the mean over the middle; of depth, what is there half way.
+Names of tasks, metrics and conditions are those that the claims look for.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .contributions import PERIODICITY
+from .study import Record as Measured
+from .swaps import LOSS, middle
+
+Z = statistics.NormalDist().inv_cdf(0.975)
+HALFWAY = "halfway"
+NESTED = "nested shots"  # as evaluations of several numbers of examples say it
+
+
+@dataclass(frozen=True)
+class Point:
+    """A number for the leaderboard.
+
+    Args:
+        record: of the study, which says on what and how it was measured.
+        row: of the record, with its fields named as those of a task.
+        conditions: what the study varied.
+        plain: that it is what ``growloop eval`` measures, of the model as it is.
+    """
+
+    record: Measured
+    row: Mapping[str, Any]
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    plain: bool = False
+
+
+Points = Callable[[Sequence[Measured]], list[Point]]
+"""What of the records of a study is for the leaderboard."""
+
+
+def as_they_are(*conditions: str, plain: bool = False) -> Points:
+    """For studies whose rows are accuracies of models, as ``accuracy_row`` makes them.
+
+    Args:
+        conditions: fields of a row that tell it from others of the same model and task.
+        plain: that the rows are scores of the models as they are.
+    """
+
+    def found(measured: Sequence[Measured]) -> list[Point]:
+        return [
+            Point(record, row, {name: row[name] for name in conditions if name in row}, plain)
+            for record in measured
+            for row in record["rows"]
+        ]
+
+    return found
+
+
+def repeats(measured: Sequence[Measured]) -> list[Point]:
+    """The block that was best on validation items, on test items, however often it ran."""
+    groups: dict[tuple[str, str, int], list[Measured]] = {}
+    for record in measured:
+        cell = record["cell"]
+        key = cell["model"], cell["params"]["task"], cell["params"]["block"]
+        groups.setdefault(key, []).append(record)
+    found: list[Point] = []
+    for group in groups.values():
+        chosen = max(group, key=lambda record: (_best(record), -record["cell"]["params"]["start"]))
+        place = chosen["cell"]["params"]
+        block = f"{place['start']}:{place['start'] + place['block']}"
+        found += [
+            Point(chosen, row, {"times": row["times"], "block": block, "chosen": True})
+            for row in chosen["rows"]
+            if row["split"] == "test" and row["control"] == "none"
+        ]
+    return found
+
+
+def _best(record: Measured) -> float:
+    """Of a block, on validation items, when it is repeated."""
+    rows = [r for r in record["rows"] if r["split"] == "validation" and r["times"] > 0]
+    return max(float(row["value"]) for row in rows)
+
+
+def in_context(measured: Sequence[Measured]) -> list[Point]:
+    """Accuracy at each number of examples."""
+    return [
+        Point(record, {**row, "prompting": NESTED}) for record in measured for row in record["rows"]
+    ]
+
+
+def swapped(measured: Sequence[Measured]) -> list[Point]:
+    """The model as it is, and the mean over all swaps of neighbours in its middle half."""
+    found: list[Point] = []
+    for record in measured:
+        plain, *rows = record["rows"]
+        size = record["cell"]["params"]["size"]
+        pairs = middle(record["model"]["layers"], size)
+        rows = [row for row in rows if (row["first"], row["second"]) in pairs]
+        if not rows:
+            continue
+        about: dict[str, Any] = {}
+        if plain["task"] == LOSS:
+            about = {"metric": "nats_per_token", "higher_is_better": False}
+            about |= {"prompting": _texts(record, plain)}
+        found.append(Point(record, {**plain, **about}, {"swapped": 0}))
+        found.append(Point(record, {**plain, **about, **mean_of(rows)}, {"swapped": size}))
+    return found
+
+
+def mean_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of rows on the same items, and its standard error over items.
+
+    Without the answers to each item the error is as if all rows erred together, which is the most
+    it can be.
+    """
+    value = statistics.fmean(row["value"] for row in rows)
+    if "answers" not in rows[0]:
+        return {"value": value, "stderr": statistics.fmean(map(stderr_of, rows))}
+    every = zip(*(row["answers"] for row in rows), strict=True)
+    items = [answers.count("1") / len(answers) for answers in every]
+    return {"value": value, "stderr": statistics.stdev(items) / len(items) ** 0.5}
+
+
+def stderr_of(row: Mapping[str, Any]) -> float:
+    """The standard error of a row, told or from its interval."""
+    return float(row["stderr"] if "stderr" in row else (row["high"] - row["low"]) / 2 / Z)
+
+
+def depth(measured: Sequence[Measured]) -> list[Point]:
+    """The depth score as a share of the depth; overlap and accuracy half way."""
+    found: list[Point] = []
+    for record in measured:
+        part, rows = record["cell"]["params"]["part"], record["rows"]
+        if part == "score":
+            [row] = rows
+            last = record["model"]["effective_depth"] - 1
+            share = {name: row[name] / last for name in ("value", "low", "high")}
+            about = {"task": "depth_score", "metric": "depth_score", "chance": 0.5}
+            found.append(Point(record, {**row, **share, **about, "prompting": _texts(record, row)}))
+            continue
+        if part == "overlap":
+            rows = [row for row in rows if row["metric"] == "overlap"]
+            about = {"task": "top5_overlap", "prompting": _texts(record, rows[0])}
+            rows = [{**row, **about} for row in rows]
+        middle_row = rows[(len(rows) - 1) // 2]
+        place = {"place": HALFWAY, "lens": record["data"]["lens"]}
+        found.append(Point(record, middle_row, place))
+    return found
+
+
+def recurring(measured: Sequence[Measured]) -> list[Point]:
+    """How much attention's contributions recur after the model's own block; of others, any."""
+    return [
+        Point(
+            record,
+            {**row, "task": "attention_contribution", "metric": "periodicity"}
+            | {"prompting": _texts(record, row)},
+            {"block": row["block"]},
+        )
+        for record in measured
+        for row in record["rows"]
+        if row["metric"] == PERIODICITY and record["data"]["block"] in (None, row["block"])
+    ]
+
+
+def alike(measured: Sequence[Measured]) -> list[Point]:
+    """Mean similarity of layers at each distance; over all pairs, so without an error."""
+    return [
+        Point(
+            record,
+            {"task": "weight_similarity", "metric": "cosine", "version": 1, "stderr": None}
+            | {"value": row["value"], "n": row["n"]},
+            {"apart": row["apart"]},
+        )
+        for record in measured
+        for row in record["rows"]
+    ]
+
+
+def local(measured: Sequence[Measured]) -> list[Point]:
+    """The mean effect of an earlier step on a later one: how little a model is a mere sequence."""
+    found = []
+    for record in measured:
+        params, rows = record["cell"]["params"], record["rows"]
+        name = f"{params['measure']}_effect"
+        about = {"task": name, "metric": "mean_effect", "prompting": _texts(record, rows[0])}
+        found.append(
+            Point(record, {**rows[0], **mean_of(rows), **about}, {"where": params["where"]})
+        )
+    return found
+
+
+def _texts(record: Measured, row: Mapping[str, Any]) -> str:
+    """What else decides a number measured on texts, beside the texts themselves."""
+    options = record["cell"]["options"]
+    cuts = f", {options['cuts']} cuts" if "cuts" in options else ""
+    return f"{row['texts']}, at most {options['tokens']} tokens{cuts}"
