@@ -16,7 +16,7 @@ import torch
 
 from ..models.diagnostics import MEASURES, contributions, trace
 from ..primitives.errors import one_of
-from . import charts
+from . import charts, seeds
 from .intervals import DRAWS, Array, bootstrap_columns
 from .periods import block_of, blocks, periodicity
 from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
@@ -114,6 +114,7 @@ def recurrences(ratios: Array) -> list[dict[str, Any]]:
     return rows
 
 
+@seeds.over_seeds("measure", "step", "layer", "loop", of="mean")
 def table(records: Sequence[Record]) -> Table:
     """Each measure at the first, middle and last step; how much attention recurs, block by block.
 
@@ -159,7 +160,7 @@ def table(records: Sequence[Record]) -> Table:
 def chart(records: Sequence[Record]) -> Any:
     """A panel for each measure: its mean against the step, with the 95 % interval."""
     alt = charts.altair()
-    names = [record["cell"]["model"] for record in records]
+    names = seeds.names(records)
     panels = []
     for name in records[0]["data"]["show"]:
         values = [
@@ -168,6 +169,7 @@ def chart(records: Sequence[Record]) -> Any:
             for row in record["rows"]
             if row["metric"] == name
         ]
+        values = seeds.lines(records, values, "step")
         base = alt.Chart(charts.rows(values), title=TITLES[name]).encode(
             x=charts.steps_line("step", "step (layer, in the order they run)"),
             color=charts.colour("model", names),

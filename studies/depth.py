@@ -31,7 +31,7 @@ from ..models.diagnostics import (
 )
 from ..models.diagnostics.lens import OPTIMIZERS
 from ..primitives.errors import InputError, one_of, whole
-from . import charts
+from . import charts, seeds
 from .accuracy import accuracy_row, ask, check_accuracy
 from .intervals import DRAWS, bootstrap_columns
 from .questions import task_names
@@ -205,6 +205,7 @@ def _batches(model: Any, tokenizer: Any, options: Options) -> Iterator[Tensor]:
         yield torch.cat([row[:, :length] for row in chosen]).to(model.device)
 
 
+@seeds.over_seeds("measure", "lens", "before step")
 def table(records: Sequence[Record]) -> Table:
     """The score, and where overlap and accuracy reach their last values."""
     lines: Table = []
@@ -236,13 +237,14 @@ def table(records: Sequence[Record]) -> Table:
 def chart(records: Sequence[Record]) -> Any:
     """Depth scores as bars, overlap and accuracy against the step."""
     alt = charts.altair()
-    names = list(dict.fromkeys(record["cell"]["model"] for record in records))
+    names = seeds.names(records)
     panels = []
     by_part: dict[str, list[Record]] = {part: [] for part in PARTS}
     for record in records:
         by_part[record["cell"]["params"]["part"]].append(record)
     if by_part["score"]:
         values = [{"model": r["cell"]["model"], **r["rows"][0]} for r in by_part["score"]]
+        values = seeds.lines(records, values)
         base = alt.Chart(charts.rows(values), title="depth score").encode(
             x=alt.X("model:N", title=None, sort=names, axis=alt.Axis(labelAngle=0)),
         )
@@ -256,6 +258,7 @@ def chart(records: Sequence[Record]) -> Any:
             for record in by_part["score"]
             for step, value in enumerate(record["data"]["shares"])
         ]
+        shares = seeds.lines(records, shares, "step", of=("share",))
         panels.append(
             alt.Chart(charts.rows(shares), title="effect on later predictions")
             .mark_line(point={"size": 18})
@@ -275,12 +278,14 @@ def chart(records: Sequence[Record]) -> Any:
                 for row in record["rows"]
                 if row["metric"] == metric
             ]
+            values = seeds.lines(records, values, "step")
             axis = "share of tokens" if metric == "overlap" else "nats"
             lens = by_part["overlap"][0]["data"]["lens"]
             panels.append(_lines(values, names, alt.Title(title, subtitle=lens), axis))
     for task in dict.fromkeys(r["cell"]["params"]["task"] for r in by_part["accuracy"]):
         chosen = [r for r in by_part["accuracy"] if r["cell"]["params"]["task"] == task]
         values = [{"model": r["cell"]["model"], **row} for r in chosen for row in r["rows"]]
+        values = seeds.lines(records, values, "step", within=seeds.SHARE)
         lens, n = chosen[0]["data"]["lens"], values[0]["n"]
         title = alt.Title(f"leaving early: {task}", subtitle=f"{lens}, n = {n}; dotted: chance")
         lines = _lines(values, names, title, "accuracy")

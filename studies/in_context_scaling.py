@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..primitives.errors import InputError
-from . import charts
+from . import charts, seeds
 from .accuracy import SPLITS, accuracy_row, against, check_accuracy, right_together, scorer_of
 from .questions import questions, task_names
 from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
@@ -59,6 +59,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     return {"rows": [row | against(row, rows[0]) for row in rows], "data": {}}
 
 
+@seeds.over_seeds("task", "shots", within=seeds.SHARE)
 def table(records: Sequence[Record]) -> Table:
     """A row for each task and number of examples; differences are to the fewest, uncorrected."""
     return [
@@ -80,7 +81,7 @@ def table(records: Sequence[Record]) -> Table:
 def chart(records: Sequence[Record]) -> Any:
     """A panel for each task: accuracy against examples, a line for each model, chance dotted."""
     alt = charts.altair()
-    models = list(dict.fromkeys(record["cell"]["model"] for record in records))
+    models = seeds.names(records)
     scale, panels = alt.Scale(type="symlog"), []
     for task in dict.fromkeys(record["rows"][0]["task"] for record in records):
         some = [record for record in records if record["rows"][0]["task"] == task]
@@ -90,6 +91,7 @@ def chart(records: Sequence[Record]) -> Any:
             for record in some
             for row in record["rows"]
         ]
+        values = seeds.lines(records, values, "shots", within=seeds.SHARE)
         first = some[0]["rows"][0]
         counts = sorted({value["shots"] for value in values})
         title = alt.Title(task, subtitle=f"n = {first['n']}, chance {first['chance']:.2f}")

@@ -16,7 +16,7 @@ from typing import Any
 from ..models import Schedule
 from ..primitives.errors import InputError, one_of, whole
 from ..tasks.catalog import resolve
-from . import charts
+from . import charts, seeds
 from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers, scorer_of
 from .intervals import holm, paired
 from .questions import task_names
@@ -172,6 +172,7 @@ def _same(rows: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, Any]:
     return next(row for row in rows if (row["start"], row["times"]) == place)
 
 
+@seeds.over_seeds("task", of="gain", means=("plain", "repeated", "control plain", "control"))
 def table(records: Sequence[Record]) -> Table:
     """What validation chose, and its gain on test; p corrected for the number of tasks (Holm)."""
     found = choices(records)
@@ -209,38 +210,53 @@ def chart(records: Sequence[Record]) -> Any:
     """For each model and task the grid on test as a heatmap and as curves; the choice is marked."""
     alt = charts.altair()
     panels = []
-    for choice in choices(records):
-        rows = [
-            row
+    places = [(choice.task, choice.block) for choice in choices(records)]
+    for task, block in dict.fromkeys(places):
+        some = [
+            record
             for record in records
-            if (record["cell"]["model"], record["cell"]["params"]["task"]) == (
-                choice.model, choice.task)
-            and record["cell"]["params"]["block"] == choice.block
+            if (record["cell"]["params"]["task"], record["cell"]["params"]["block"])
+            == (task, block)
+        ]
+        chosen = {
+            (choice.model, choice.chosen["start"], choice.chosen["times"])
+            for choice in choices(some)
+        }
+        rows = [
+            {
+                "model": (model := record["cell"]["model"]),
+                "chosen": float((model, row["start"], row["times"]) in chosen),
+                **row,
+            }
+            for record in some
             for row in record["rows"]
             if row["control"] == "none" and row["split"] == "test"
-        ]  # fmt: skip
-        pair = alt.hconcat(_heatmap(rows, choice), _curves(rows, choice))
-        panels.append(pair.resolve_scale(color="independent", strokeDash="independent"))
+        ]
+        numbers = ("value", "difference", "chosen")
+        rows = seeds.lines(some, rows, "start", "times", of=numbers, within=seeds.SHARE)
+        for name in seeds.names(some):
+            mine = [row for row in rows if row["model"] == name]
+            pair = alt.hconcat(_heatmap(mine, name, block), _curves(mine, block))
+            panels.append(pair.resolve_scale(color="independent", strokeDash="independent"))
     return alt.vconcat(*panels).resolve_scale(color="independent", strokeDash="independent")
 
 
-def _heatmap(rows: list[dict[str, Any]], choice: Choice) -> Any:
+def _heatmap(rows: list[dict[str, Any]], name: str, block: int) -> Any:
     alt = charts.altair()
     values = [
-        {key: row[key] for key in ("start", "times", "value", "difference", "p")}
-        | {"chosen": (row["start"], row["times"]) == (choice.chosen["start"],
-                                                      choice.chosen["times"])}
+        {key: row[key] for key in ("start", "times", "value", "difference", "chosen")}
         for row in rows
         if row["times"] > 0
-    ]  # fmt: skip
+    ]
     count = len({value["start"] for value in values})
+    plain = next(row for row in rows if row["times"] == 0)
     title = alt.Title(
-        f"{choice.model}: {choice.task}",
-        subtitle=f"change on test, n = {choice.plain['n']}, {choice.plain['value']:.3f} without; "
+        f"{name}: {plain['task']}",
+        subtitle=f"change on test, n = {plain['n']}, {plain['value']:.3f} without; "
         "framed: chosen on validation",
     )
     encoding = {
-        "x": charts.steps_axis("start", f"first step of the block of {choice.block}"),
+        "x": charts.steps_axis("start", f"first step of the block of {block}"),
         "y": alt.Y("times:O", title="times more", sort="descending"),
     }
     base = alt.Chart(charts.rows(values), title=title).encode(**encoding)
@@ -251,17 +267,18 @@ def _heatmap(rows: list[dict[str, Any]], choice: Choice) -> Any:
             charts.around_zero([value["difference"] for value in values]),
             signed=True,
         ),
-        tooltip=["start:O", "times:O", "value:Q", "difference:Q", "p:Q"],
+        tooltip=["start:O", "times:O", "value:Q", "difference:Q"],
     )
-    frame = base.transform_filter("datum.chosen").mark_rect(
+    frame = base.transform_filter("datum.chosen > 0").mark_rect(
         fill=None, stroke="#000", strokeWidth=2.5
     )
     height = 38 * len({value["times"] for value in values})
     return (squares + frame).properties(width=max(150, 19 * count), height=max(60, height))
 
 
-def _curves(rows: list[dict[str, Any]], choice: Choice) -> Any:
+def _curves(rows: list[dict[str, Any]], block: int) -> Any:
     alt = charts.altair()
+    without = next(row for row in rows if row["times"] == 0)
     values = [
         {key: row[key] for key in ("start", "value", "low", "high")}
         | {"times": f"{row['times']} more"}
@@ -270,7 +287,7 @@ def _curves(rows: list[dict[str, Any]], choice: Choice) -> Any:
     ]
     names = sorted({value["times"] for value in values}, key=lambda name: int(name.split()[0]))
     base = alt.Chart(charts.rows(values)).encode(
-        x=charts.steps_line("start", f"first step of the block of {choice.block}"),
+        x=charts.steps_line("start", f"first step of the block of {block}"),
         color=charts.colour("times", names, "block runs"),
     )
     scale = alt.Scale(zero=False)
@@ -279,7 +296,7 @@ def _curves(rows: list[dict[str, Any]], choice: Choice) -> Any:
         strokeDash=charts.dash("times", names, "block runs"),
     )
     band = base.mark_area(opacity=0.12).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
-    rules = [{"y": choice.plain["value"], "what": "without"}, {"y": choice.plain["chance"]}]
+    rules = [{"y": without["value"]}, {"y": without["chance"]}]
     plain = alt.Chart(charts.rows(rules[:1])).mark_rule(strokeDash=[4, 3]).encode(y="y:Q")
     chance = alt.Chart(charts.rows(rules[1:])).mark_rule(strokeDash=[1, 3]).encode(y="y:Q")
     return alt.layer(band, line, plain, chance).properties(width=300, height=150)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..models import Schedule
 from ..primitives.errors import InputError, whole
-from . import charts
+from . import charts, seeds
 from .accuracy import accuracy_row, ask, check_accuracy, right_answers, scorer_of
 from .intervals import paired
 from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
@@ -91,6 +91,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     return {"rows": rows, "data": {}}
 
 
+@seeds.over_seeds("task", "loops", within=seeds.SHARE)
 def table(records: Sequence[Record]) -> Table:
     """A row for each depth and number of loops; p against the fewest loops, uncorrected."""
     lines: Table = []
@@ -118,8 +119,10 @@ def chart(records: Sequence[Record]) -> Any:
     """A heatmap for each model: loops against depth, accuracy written in."""
     alt = charts.altair()
     panels = []
-    for model in dict.fromkeys(record["cell"]["model"] for record in records):
-        rows = [row for r in records if r["cell"]["model"] == model for row in r["rows"]]
+    every = [{"model": r["cell"]["model"], **row} for r in records for row in r["rows"]]
+    every = seeds.lines(records, every, "loops", "depth")
+    for model in seeds.names(records):
+        rows = [row for row in every if row["model"] == model]
         values = [{key: row[key] for key in ("loops", "depth", "value")} for row in rows]
         chance = rows[0]["chance"]
         subtitle = f"accuracy, n = {rows[0]['n']}, chance {chance:.2f}"

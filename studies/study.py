@@ -26,6 +26,7 @@ from ..models.decoder import decoder_config
 from ..models.training.shards import write_whole
 from ..primitives.errors import InputError, unknown
 from ..tasks.evaluate import model_arguments
+from . import seeds
 from .loading import Loaded as Loaded
 from .recording import described, versions
 
@@ -43,11 +44,12 @@ def option(default: Any, about: str) -> Any:
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint that a study measures: what its config says, without its weights."""
+    """A checkpoint that a study measures: what its files say, without its weights."""
 
     name: str
     path: str
     schedule: Schedule
+    training: seeds.Training | None = None
 
     @property
     def layers(self) -> int:
@@ -62,7 +64,7 @@ class Model:
             schedule = Schedule.parse(config.schedule)
         else:
             schedule = Schedule.plain(decoder_config(config).num_hidden_layers)
-        return cls(model_name(path), path, schedule)
+        return cls(model_name(path), path, schedule, seeds.Training.read(path))
 
 
 def _file(path: str) -> dict[str, Any]:
@@ -87,10 +89,7 @@ def read_models(paths: Sequence[str]) -> list[Model]:
     Raises:
         InputError: two of the same name, which records could not tell apart.
     """
-    found = [Model.read(path) for path in paths]
-    if len({model.name for model in found}) < len(found):
-        raise InputError("two of the models have the same name: rename their folders")
-    return found
+    return seeds.named([Model.read(path) for path in paths])
 
 
 @dataclass(frozen=True)
@@ -266,6 +265,7 @@ def run(
                 "study": study.name,
                 "cell": {"id": cell.id, **asdict(cell)},
                 "model": loaded.about(),
+                "training": seeds.about(seeds.Training.read(cell.path)),
                 "leaderboard": described(cell.path, loaded.model, values["rows"]),
                 "versions": versions(),
                 "command": command,
@@ -300,6 +300,7 @@ def _checked(path: Path, cell: Cell, dtype: str) -> Record:
         raise InputError(
             f"{path} is of {was[0]} in {was[1]}, not of {cell.path} in {dtype}: give another --out"
         )
+    record.setdefault("training", seeds.about(seeds.Training.read(cell.path)))
     return record
 
 

@@ -17,7 +17,7 @@ import torch
 
 from ..models import Schedule
 from ..primitives.errors import InputError, one_of, whole
-from . import charts
+from . import charts, seeds
 from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers, scorer_of
 from .intervals import bootstrap, holm
 from .questions import task_names
@@ -164,6 +164,7 @@ def loss_row(values: list[float], plain: list[float], **more: Any) -> dict[str, 
     }
 
 
+@seeds.over_seeds("task", "size", "swap")
 def table(records: Sequence[Record]) -> Table:
     """The model as it is, and the mean over all swaps, the least and the most harmful one."""
     lines: Table = []
@@ -201,9 +202,9 @@ def chart(records: Sequence[Record]) -> Any:
     """The measure against the first step of the swap; a matrix where all pairs were swapped."""
     alt = charts.altair()
     grids = [r for r in records if r["cell"]["params"]["pairs"] == "all"]
-    panels = [_matrix(record) for record in grids]
+    panels = _matrices(grids)
     lines = [r for r in records if r["cell"]["params"]["pairs"] == "adjacent"]
-    names = list(dict.fromkeys(record["cell"]["model"] for record in lines))
+    names = seeds.names(records)
     for kind in dict.fromkeys((r["rows"][0]["task"], r["cell"]["params"]["size"]) for r in lines):
         panels.append(_lines([r for r in lines if _kind(r) == kind], *kind, names))
     return alt.concat(*panels, columns=2).resolve_scale(color="independent" if grids else "shared")
@@ -221,6 +222,9 @@ def _lines(records: Sequence[Record], task: str, size: int, names: list[str]) ->
         model = record["cell"]["model"]
         for row in record["rows"]:
             (points if row["first"] is not None else plain).append({"model": model, **row})
+    within = None if task == LOSS else seeds.SHARE
+    points = seeds.lines(records, points, "first", within=within)
+    plain = seeds.lines(records, plain, within=within)
     title = "next-token loss (nats)" if task == LOSS else "accuracy"
     what = "single layers" if size == 1 else f"blocks of {size} layers"
     base = alt.Chart(
@@ -249,12 +253,23 @@ def _lines(records: Sequence[Record], task: str, size: int, names: list[str]) ->
     return alt.layer(*layers).properties(width=360, height=220)
 
 
-def _matrix(record: Record) -> Any:
+def _matrices(records: Sequence[Record]) -> list[Any]:
+    """A panel for each model, task and size."""
+    panels = []
+    for kind in dict.fromkeys(map(_kind, records)):
+        some = [record for record in records if _kind(record) == kind]
+        rows = [{"model": r["cell"]["model"], **row} for r in some for row in r["rows"]]
+        rows = seeds.lines(some, rows, "first", "second", of=("value", "difference"))
+        for name in seeds.names(some):
+            panels.append(_matrix(name, [row for row in rows if row["model"] == name], kind[1]))
+    return panels
+
+
+def _matrix(name: str, rows: list[dict[str, Any]], size: int) -> Any:
     alt = charts.altair()
-    plain, *swapped = record["rows"]
-    size = record["cell"]["params"]["size"]
+    plain, *swapped = rows
     title = alt.Title(
-        record["cell"]["model"],
+        name,
         subtitle=f"{plain['task']}, blocks of {size}, n = {plain['n']}, "
         f"{plain['value']:.3f} as it is",
     )
