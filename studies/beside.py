@@ -1,68 +1,91 @@
-"""Trainings side by side: each a process of one thread, which ends when this one does.
+"""Processes side by side: each of one thread, with a log of its own, which ends with this process.
 
-Small models train faster on a core each than one after the other on all of them. A training that is
-ended saves its state, and goes on from there when it is begun again; so nothing is lost however
-this process ends.
+Small models train and are measured faster on a core each than one after the other on all of them.
+Whatever is ended has left files to go on from, so nothing is lost however this process ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..primitives.errors import InputError
 
 LOOKS = 0.3  # seconds between two looks at the processes
-PATIENCE = 60  # seconds that a training has to save its state
-ENDED = 3  # exit code of a training that was ended before its last step
-LOG = "train.log"
+PATIENCE = 60  # seconds that a process has to save its state
+ENDED = 3  # exit code of a process that was ended before it was done
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
-    """A training: a run file, the folder of the run, and how many steps it has."""
+    """A process.
+
+    Args:
+        name: what it does, in messages.
+        command: its arguments.
+        log: file of what it writes.
+        prepare: called before it starts.
+        look: called now and then while it runs.
+        needs: names of the jobs, of those given with it, that must have ended well before.
+        attached: whether it lets go when this process dies, by :func:`end_with_parent`; others
+            are of the same session, so that Ctrl-C reaches them.
+    """
 
     name: str
-    run_file: Path
-    out: Path
-    steps: int
+    command: Sequence[str]
+    log: Path
+    prepare: Callable[[], object] = lambda: None
+    look: Callable[[], object] = lambda: None
+    needs: frozenset[str] = field(default=frozenset())
+    attached: bool = True
 
 
-Watch = Callable[[Job, int, "float | None"], object]
-"""Told of a training's last logged step and its loss; step 0 is its start."""
+def run_all(
+    jobs: Sequence[Job], at_once: int, device: str | None = "cpu", keep_going: bool = False
+) -> None:
+    """Run all, some at a time, in their order as far as their needs allow.
 
-
-def train_all(jobs: Sequence[Job], at_once: int, watch: Watch) -> None:
-    """Train all, some at a time, on CPU cores.
+    Args:
+        device: that they compute on.
+        keep_going: when one fails, run those that do not need it.
 
     Raises:
-        InputError: a training failed; the others were ended and saved.
+        InputError: one failed; the others were ended and saved, or done too.
     """
     waiting, running = list(jobs), dict[Job, subprocess.Popen[bytes]]()
+    failed: dict[str, InputError] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < at_once:
-                job = waiting.pop(0)
-                running[job] = _start(job)
-                watch(job, 0, None)
+            lost = {job for job in waiting if job.needs & failed.keys()}
+            failed |= {job.name: next(iter(failed.values())) for job in lost}
+            waiting = [job for job in waiting if job not in lost]
+            unfinished = {job.name for job in (*waiting, *running)}
+            ready = [job for job in waiting if not job.needs & unfinished]
+            for job in ready[: at_once - len(running)]:
+                waiting.remove(job)
+                job.prepare()
+                running[job] = _start(job, device)
+                job.look()
             time.sleep(LOOKS)
             for job, process in list(running.items()):
                 code = process.poll()
-                if (found := last_step(job.out)) is not None:
-                    watch(job, *found)
-                if code is not None:
-                    _close(running.pop(job))
+                job.look()
+                if code is None:
+                    continue
+                _close(running.pop(job))
+                try:
                     _check(job, code)
+                except InputError as error:
+                    if not keep_going:
+                        raise
+                    failed[job.name] = error
     finally:
         for process in running.values():
             process.terminate()
@@ -71,26 +94,31 @@ def train_all(jobs: Sequence[Job], at_once: int, watch: Watch) -> None:
                 process.wait(PATIENCE)
             process.kill()
             _close(process)
+    if failed:
+        raise next(iter(failed.values()))
 
 
-def _start(job: Job) -> subprocess.Popen[bytes]:
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    job.out.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", __name__, str(job.run_file), str(job.out)]
-    with open(job.out / LOG, "wb") as log:
+def environment(device: str | None) -> Mapping[str, str]:
+    """What tells Accelerate and torch to compute on a device; nothing for the best there is."""
+    if device is None:
+        return {}
+    if device == "cpu":
+        return {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    return {"ACCELERATE_TORCH_DEVICE": device}
+
+
+def _start(job: Job, device: str | None) -> subprocess.Popen[bytes]:
+    own = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if job.attached else {}
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with open(job.log, "wb") as log:
         # of a session of its own: Ctrl-C is for this process, which then ends it in order
         return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
+            list(job.command),
+            stdin=subprocess.PIPE if job.attached else subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment,
-            start_new_session=True,
+            env={**os.environ, **own, **environment(device)},
+            start_new_session=job.attached,
         )
 
 
@@ -104,55 +132,19 @@ def _check(job: Job, code: int) -> None:
     if code == 0:
         return
     if code == ENDED:
-        raise InputError(f"the training of {job.name} was ended from outside: call again to go on")
-    log = job.out / LOG
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    said = [line.strip() for line in lines if line.strip()] or [f"exit code {code}"]
-    raise InputError(f"the training of {job.name} failed: {said[-1][:300]} (see {log})")
+        raise InputError(f"{job.name} was ended from outside: call again to go on")
+    text = job.log.read_text(encoding="utf-8", errors="replace")
+    said = [line.strip() for line in text.split("\n") if line.strip()] or [f"exit code {code}"]
+    raise InputError(f"{job.name} failed: {said[-1][:300]} (see {job.log})")
 
 
-def last_step(out: Path) -> tuple[int, float] | None:
-    """The last step that a run has logged, and its loss."""
-    try:
-        with open(out / "metrics.jsonl", "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
-            lines = file.read().splitlines()
-    except OSError:
-        return None
-    for line in reversed(lines):
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # being written, or cut
-            found: dict[str, Any] = json.loads(line)
-            return int(found["step"]), float(found["loss"])
-    return None
+def end_with_parent() -> None:
+    """End this process, as SIGTERM does, when the one that started it as a job dies."""
+    threading.Thread(target=_wait_for_the_end, daemon=True).start()
 
 
-def main(run_file: str, out: str) -> int:
-    """What each process does; its exit code."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-    from transformers.utils import logging
-
-    from ..models.training import runfile
-    from ..models.training.engine import Engine
-
-    torch.set_num_threads(1)
-    logging.disable_progress_bar()
-    try:
-        outcome = Engine(runfile.load(run_file), out, lambda text: print(text, flush=True)).train()
-    except ValueError as error:
-        if not getattr(error, "is_for_the_user", False):
-            raise
-        print(error, file=sys.stderr)
-        return 2
-    return 0 if outcome.finished else ENDED
-
-
-def _end_with_parent() -> None:
-    """Whoever started this holds the other end of standard input, and lets go when it dies."""
+def _wait_for_the_end() -> None:
+    """The parent holds the other end of standard input, and lets go when it dies."""
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

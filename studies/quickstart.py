@@ -7,21 +7,21 @@ and one that was ended goes on.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..primitives.errors import InputError
+from .beside import run_all
+from .folders import quiet_libraries, worked_in
+from .measuring import scored, show, studied
+from .trainings import Training
 
 if TYPE_CHECKING:
     from ..leaderboard import Record
-    from .beside import Job
     from .plain_words import Standing
     from .study import Study
 
@@ -88,21 +88,6 @@ class Outcome:
     told: tuple[str, ...]
 
 
-@contextlib.contextmanager
-def quiet_libraries(log: Path) -> Iterator[None]:
-    """What libraries, and programs they call, write to standard error goes to a file."""
-    sys.stderr.flush()
-    before = os.dup(2)
-    try:
-        with open(log, "ab") as file:
-            os.dup2(file.fileno(), 2)
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(before, 2)
-        os.close(before)
-
-
 class QuickStart:
     """A quick start in a folder.
 
@@ -138,16 +123,23 @@ class QuickStart:
             watch: told of what is going on.
 
         Raises:
-            InputError: a folder with something else in it, a part that failed.
+            InputError: a folder with something else in it, or in use, a part that failed.
         """
         self.watch, self.records = watch or self.watch, []
-        self._begin()
-        self._train()
-        with quiet_libraries(self.out / LOG):
-            for name in self.names:
-                self._score(name)
-            self._study()
-        return self._show()
+        plan = {
+            "format": "growloop quickstart",
+            "size": asdict(self.size),
+            "runs": [self.fields(model) for model in self.size.models],
+            "tasks": TASKS,
+        }
+        text = json.dumps(plan, indent=1)
+        with worked_in(self.out, PLAN, text, "quick start"):
+            self._train()
+            with quiet_libraries(self.out / LOG):
+                for training in self.trainings:
+                    self._score(training)
+                self._study()
+            return self._show()
 
     def fields(self, model: str) -> dict[str, Any]:
         """The run file of a model: its recipe, for fewer steps on easier lessons."""
@@ -162,92 +154,32 @@ class QuickStart:
         fields["optimizer"] |= {"warmup": size.steps // 30, "cooldown": size.steps // 5}
         return fields
 
-    def _begin(self) -> None:
-        """Refuse a folder of something else; write down what this is."""
-        from ..models.training.shards import write_whole
-
-        plan = {
-            "format": "growloop quickstart",
-            "size": asdict(self.size),
-            "runs": [self.fields(model) for model in self.size.models],
-            "tasks": TASKS,
-        }
-        text = json.dumps(plan, indent=1)
-        file = self.out / PLAN
-        try:
-            if self.out.is_dir() and not file.is_file() and _holds_something(self.out):
-                raise InputError(f"{self.out} holds something else: give another --out")
-            if file.is_file() and file.read_text(encoding="utf-8") != text:
-                raise InputError(
-                    f"{self.out} holds a quick start of another size or version: give another --out"
-                )
-            self.out.mkdir(parents=True, exist_ok=True)
-            if not file.is_file():
-                write_whole(file, text.encode())
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"cannot use the folder {self.out}: {reason}") from error
-
-    def checkpoint(self, name: str) -> Path:
-        """The last one of a run."""
-        return self.out / "runs" / name / f"step-{self.size.steps:09d}"
+    @cached_property
+    def trainings(self) -> tuple[Training, ...]:
+        """All of them."""
+        return tuple(
+            Training(name, self.fields(model), self.out / "runs" / name)
+            for model, name in zip(self.size.models, self.names, strict=True)
+        )
 
     def _train(self) -> None:
-        import yaml
-
-        from ..models.training.shards import write_whole
-        from .beside import Job, train_all
-
         jobs = []
-        for model, name in zip(self.size.models, self.names, strict=True):
-            if self._trained(name):
-                self.watch(f"train {name}", 1.0, "")
-                continue
-            folder = self.out / "runs" / name
-            folder.mkdir(parents=True, exist_ok=True)
-            text = yaml.safe_dump(self.fields(model), sort_keys=False)
-            write_whole(folder / "run.yaml", text.encode())
-            jobs.append(Job(name, folder / "run.yaml", folder, self.size.steps))
+        for training in self.trainings:
+            watch = partial(self.watch, f"train {training.name}")
+            if training.done:
+                watch(1.0, "")
+            else:
+                jobs.append(training.job(watch))
+        run_all(jobs, min(2, os.cpu_count() or 1))
 
-        def watch(job: Job, step: int, loss: float | None) -> None:
-            word = "starting" if loss is None else f"loss {loss:.2f}"
-            self.watch(f"train {job.name}", step / job.steps, word)
-
-        train_all(jobs, min(2, os.cpu_count() or 1), watch)
-
-    def _trained(self, name: str) -> bool:
-        from ..models.training.snapshots import problem
-
-        return problem(self.checkpoint(name)) is None
-
-    def _score(self, name: str) -> None:
-        """lm-eval's results of a model, in a file."""
-        from ..leaderboard.harness import read
-
-        part, file = f"score {name}", self.out / "results" / f"{name}.json"
+    def _score(self, training: Training) -> None:
+        part = f"score {training.name}"
+        file = self.out / "results" / f"{training.name}.json"
         if not file.is_file():
-            from ..models.training.shards import write_whole
-            from ..tasks.evaluate import evaluate
-            from .recording import Recorder
-
             self.watch(part, 0.0, f"{self.size.items} questions a task")
-            recorder = Recorder(str(self.checkpoint(name)))
-            results = evaluate(
-                recorder.path,
-                TASKS,
-                shots=0,
-                limit=self.size.items,
-                device="cpu",
-                dtype="float32",
-                prepare=recorder,
-            )
-            assert results is not None
-            recorder.note(results)
-            results["growloop"]["command"] = self.command
-            results.pop("samples", None)
-            file.parent.mkdir(exist_ok=True)
-            write_whole(file, json.dumps(results, indent=1, default=str).encode())
-        self._add(read(file))
+        path, limit = training.checkpoint, self.size.items
+        found = scored(path, TASKS, file, shots=0, limit=limit, device="cpu", command=self.command)
+        self._add(found)
         self.watch(part, 1.0, "")
 
     def _add(self, records: Sequence[Record]) -> None:
@@ -262,8 +194,9 @@ class QuickStart:
         from .plain_words import best, standings
 
         top = best(standings(self.records)).name
-        self._one_study("repeats", inference_scaling.STUDY, [top], self._repeats)
-        self._one_study("depth", depth.STUDY, self.names, self._depth)
+        paths = {training.name: training.checkpoint for training in self.trainings}
+        self._one_study("repeats", inference_scaling.STUDY, [paths[top]], self._repeats)
+        self._one_study("depth", depth.STUDY, list(paths.values()), self._depth)
 
     def _repeats(self, models: Sequence[Any]) -> Any:
         from .inference_scaling import Options
@@ -291,32 +224,18 @@ class QuickStart:
         )
 
     def _one_study(
-        self, part: str, study: Study, names: Sequence[str], options: Callable[[Any], Any]
+        self, part: str, study: Study, paths: Sequence[Path], options: Callable[[Any], Any]
     ) -> None:
-        from . import study as studies
-        from .publishing import published, written_at
-
-        models = studies.read_models([str(self.checkpoint(name)) for name in names])
-        chosen = options(models)
-        cells, folder = study.plan(models, chosen), self.out / "studies"
-        files = [studies.record_path(cell, folder) for cell in cells]
-
-        def say(text: str) -> None:
-            number, _, count = text.split(":")[0].split()
-            self.watch(part, (int(number) - 1) / int(count), f"{number} of {count}")
-
-        found = studies.run(study, cells, chosen, folder, self.command, say, "float32", "cpu")
-        self._add(published(found, max(map(written_at, files))))
-        self.watch(part, 1.0, "")
+        watch = partial(self.watch, part)
+        given: dict[str, Any] = {"device": "cpu", "command": self.command, "watch": watch}
+        self._add(studied(study, paths, options, self.out / "studies", **given))
+        watch(1.0, "")
 
     def _show(self) -> Outcome:
-        from ..leaderboard import Store, page
-        from ..leaderboard.paper import paper_rows
         from .plain_words import standings, told
 
         self.watch("page", 0.0, "building")
-        found = Store(self.out / "records").read()
-        first = page.build([*found, *paper_rows()], self.out / "site", TITLE)
+        first = show(self.out / "records", self.out / "site", TITLE)
         self.watch("page", 1.0, "")
         sentences = told(self.records, self._begun())
         return Outcome(first, tuple(standings(self.records)), tuple(sentences))
@@ -324,13 +243,9 @@ class QuickStart:
     def _begun(self) -> dict[str, int]:
         """The step before which each model had learned the lesson of the first stage."""
         found = {}
-        for name in self.names:
-            state = json.loads((self.checkpoint(name) / "training.json").read_text("utf-8"))
+        for training in self.trainings:
+            state = json.loads((training.checkpoint / "training.json").read_text("utf-8"))
             begun = state["source"]["begun"]
             if len(begun) > 1:
-                found[name] = int(begun[1])
+                found[training.name] = int(begun[1])
         return found
-
-
-def _holds_something(folder: Path) -> bool:
-    return any(not path.name.startswith(".") for path in folder.iterdir())

@@ -131,8 +131,10 @@ ROWS = {  # name: its size, the paper's row, the row with the layers of this siz
     for row in [Row(tables, rows, model, cooldown, block) for model in models.split(", ")]
     for own in [row.halved() if size.laptop else row]
 }
-LESSONS = {  # models that learn the primitives from generated lessons, at effective depth 6
+LESSONS = {  # models that learn the primitives from generated lessons, most at effective depth 6
     "lessons-standard": "Standard 6",
+    "lessons-standard-3": "Standard 3",
+    "lessons-standard-4": "Standard 4",
     "lessons-loop-3x2": "Loop(3x2)",
     "lessons-loop-1-2x2-1": "Loop(1-2x2-1)",
     "lessons-midas": "MIDAS",

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from growloop.leaderboard import Cost, Growth, Model, Record, Store, Task
 from growloop.primitives import InputError
-from growloop.studies.beside import Job, last_step, train_all
+from growloop.studies.beside import run_all
 from growloop.studies.plain_words import best, standings, told
+from growloop.studies.trainings import Training, last_step
 
 from .test_commands import refused, run
 
@@ -106,10 +107,9 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(
 
 
 def test_a_training_that_fails_says_why(tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text("name: x\nsteps: 3\n")
-    job = Job("x", tmp_path / "run.yaml", tmp_path / "out", 3)
+    job = Training("x", {"name": "x", "steps": 3}, tmp_path).job(lambda share, word: None)
     with pytest.raises(InputError, match=r"training of x failed: .*model is missing"):
-        train_all([job], 1, lambda job, step, loss: None)
+        run_all([job], 1)
 
 
 def measured(name: str, value: float, parameters: int, **more: Any) -> Record:

@@ -1,0 +1,103 @@
+"""Scores and studies of checkpoints as records of the leaderboard: parts of something larger.
+
+What was measured is in a file, and is not measured again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..models.training.shards import write_whole
+
+if TYPE_CHECKING:
+    from ..leaderboard import Record
+    from .study import Model, Study
+
+Say = Callable[[str], object]
+
+
+def scored(
+    checkpoint: str | Path,
+    tasks: Sequence[str],
+    file: Path,
+    *,
+    shots: int,
+    limit: int,
+    device: str | None,
+    command: str,
+) -> list[Record]:
+    """Scores of a checkpoint; lm-eval's results are in ``file``.
+
+    Args:
+        limit: questions a task.
+    """
+    from ..leaderboard.harness import read
+
+    if not file.is_file():
+        from ..tasks.evaluate import evaluate
+        from .recording import Recorder
+
+        recorder = Recorder(str(checkpoint))
+        results = evaluate(
+            recorder.path,
+            tasks,
+            shots=shots,
+            limit=limit,
+            device=device,
+            dtype="float32",
+            prepare=recorder,
+        )
+        assert results is not None
+        recorder.note(results)
+        results["growloop"]["command"] = command
+        results.pop("samples", None)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(results, indent=1, default=str).encode())
+    return read(file)
+
+
+def studied(
+    study: Study,
+    paths: Sequence[str | Path],
+    options: Callable[[Sequence[Model]], Any],
+    out: Path,
+    *,
+    device: str | None,
+    command: str,
+    dtype: str = "float32",
+    watch: Callable[[float, str], object] = lambda share, word: None,
+) -> list[Record]:
+    """What a study finds out about checkpoints, as far as it is for the leaderboard.
+
+    Args:
+        options: of the study, for these models.
+        out: folder of the study's own records.
+        watch: told of the share that is done, and a word.
+    """
+    from . import study as studies
+    from .publishing import PUBLISHED, published, written_at
+
+    models = studies.read_models([str(path) for path in paths])
+    chosen = options(models)
+    cells = study.plan(models, chosen)
+    files = [studies.record_path(cell, out) for cell in cells]
+
+    def say(text: str) -> None:
+        number, _, count = text.split(":")[0].split()
+        watch((int(number) - 1) / int(count), f"{number} of {count}")
+
+    found = studies.run(study, cells, chosen, out, command, say, dtype, device)
+    if study.name not in PUBLISHED:
+        return []
+    return published(found, max(map(written_at, files)))
+
+
+def show(records: Path, site: Path, title: str) -> Path:
+    """The page of a folder of records, with the paper's rows beside; its first file."""
+    from ..leaderboard import Store, page
+    from ..leaderboard.paper import paper_rows
+
+    return page.build([*Store(records).read(), *paper_rows()], site, title)

@@ -1,0 +1,150 @@
+"""A training as a part of something larger: a process of its own that leaves a checkpoint.
+
+It saves its state when it is ended, and goes on from there when it is begun again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..models.training.shards import write_whole
+from .beside import ENDED, PATIENCE, Job, end_with_parent
+from .folders import LOCK, locked
+
+LOG = "train.log"
+RUN = "run.yaml"
+LAUNCH = ("accelerate", "launch", "-m", "growloop.cli", "train")
+"""Of trainings that may take several GPUs."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run of ``growloop train`` in a folder.
+
+    Args:
+        name: of it, in messages.
+        fields: of its run file.
+        folder: of the run.
+        base: checkpoint of another run that it goes on from.
+        launched: by Accelerate, over all GPUs that are there.
+    """
+
+    name: str
+    fields: dict[str, Any]
+    folder: Path
+    base: Path | None = None
+    launched: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Of it."""
+        return int(self.fields["steps"])
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last one."""
+        return self.folder / f"step-{self.steps:09d}"
+
+    @property
+    def done(self) -> bool:
+        """Whether that is there, and whole."""
+        from ..models.training.snapshots import problem
+
+        return problem(self.checkpoint) is None
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What trains it."""
+        if not self.launched:
+            return sys.executable, "-m", __name__, str(self.folder / RUN), str(self.folder)
+        found = (*LAUNCH, str(self.folder / RUN), "--out", str(self.folder))
+        return found if self.base is None else (*found, "--force-run-file")
+
+    def prepare(self) -> None:
+        """Write the run file, and the checkpoint it goes on from."""
+        import yaml
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(self.fields, sort_keys=False)
+        write_whole(self.folder / RUN, text.encode())
+        if self.base is None or any(self.folder.glob("step-*")):
+            return
+        part = self.folder / ".base.part"
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(self.base, part)
+        part.replace(self.folder / self.base.name)
+
+    def job(
+        self, watch: Callable[[float, str], object], needs: frozenset[str] = frozenset()
+    ) -> Job:
+        """The process.
+
+        Args:
+            watch: told of the share that is done, and the loss.
+            needs: names of jobs that must be done before.
+        """
+
+        def look() -> None:
+            found = last_step(self.folder)
+            if found is None:
+                watch(0.0, "starting")
+            else:
+                watch(found[0] / self.steps, f"loss {found[1]:.2f}")
+
+        name, log = f"the training of {self.name}", self.folder / LOG
+        attached = not self.launched
+        return Job(name, self.command, log, self.prepare, look, needs, attached)
+
+
+def last_step(out: Path) -> tuple[int, float] | None:
+    """The last step that a run has logged, and its loss."""
+    try:
+        with open(out / "metrics.jsonl", "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # being written, or cut
+            found: dict[str, Any] = json.loads(line)
+            return int(found["step"]), float(found["loss"])
+    return None
+
+
+def main(run_file: str, out: str) -> int:
+    """What each process does; its exit code."""
+    end_with_parent()
+    import torch
+    from transformers.utils import logging
+
+    from ..models.training import runfile
+    from ..models.training.engine import Engine
+
+    torch.set_num_threads(1)
+    logging.disable_progress_bar()
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    try:
+        # an earlier process whose parent was killed may still be saving
+        with locked(Path(out) / LOCK, False, f"{out} is trained", PATIENCE):
+            outcome = Engine(runfile.load(run_file), out, say).train()
+    except ValueError as error:
+        if not getattr(error, "is_for_the_user", False):
+            raise
+        print(error, file=sys.stderr)
+        return 2
+    return 0 if outcome.finished else ENDED
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
