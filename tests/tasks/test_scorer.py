@@ -18,6 +18,7 @@ from growloop.tasks.scorer import CheckedLM, TrieLM
 from growloop.tasks.trie import build
 from lm_eval.models.huggingface import HFLM
 
+from ..waiting import Waiting
 from . import tiny
 
 Checkpoint = Callable[[str], Path]
@@ -96,6 +97,19 @@ def test_every_distinct_token_runs_once(checkpoint: Checkpoint, monkeypatch: Any
     prefixes = {tuple([*c, *o][: n + 1]) for c, o in PAIRS for n in range(len(c) + len(o) - 1)}
     assert sum(counted) == len(prefixes) == len(build(PAIRS))
     assert max(counted) <= 40
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral-window"])
+def test_nothing_is_read_before_the_last_pack_was_given_to_the_device(
+    checkpoint: Checkpoint, kind: str
+) -> None:
+    lm = loaded(checkpoint(kind), pack=16)
+    loop(lm.model)
+    with Waiting() as waiting:
+        lm.score_schedules(PAIRS, [[0, 1, 2]])  # which ways suit is seen here
+        waiting.reads.clear()
+        lm.score_schedules(PAIRS, [[0, 1, 2], [0, 1, 1, 2]])
+    assert not waiting.reads
 
 
 def test_short_memory_halves_the_packs_and_changes_nothing(

@@ -1,0 +1,25 @@
+"""Real GPU tests: ``pytest tests/cuda`` on a machine with a CUDA device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("lm_eval")
+
+from ..tasks import tiny
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``checkpoint("llama")``: a folder with a tiny random model of that kind."""
+    made: dict[str, Path] = {}
+
+    def make(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = tiny.save(kind, tmp_path_factory.mktemp(kind))
+        return made[kind]
+
+    return make
