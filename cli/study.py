@@ -214,7 +214,7 @@ def _print(lines: list[dict[str, Any]]) -> None:
         table.add_column(column, justify="right" if numbers else "left", no_wrap=True)
     for line in lines:
         table.add_row(*(_cell(value) for value in line.values()))
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    Console(width=None if sys.stdout.isatty() else 400, highlight=False).print(table)
 
 
 def _cell(value: Any) -> str:

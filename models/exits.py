@@ -55,6 +55,37 @@ class EarlyExit:
         whole("min_loops", self.min_loops, 1)
 
 
+def reading(criterion: str, states: Tensor, logits: Callable[[Tensor], Tensor]) -> Tensor:
+    """What a criterion compares between two looks at a state.
+
+    Args:
+        criterion: ``entropy``, ``latent``, ``kl`` or ``argmax``.
+        states: ``(..., dim)``.
+        logits: from states to ``(..., vocabulary)``; not called for ``latent``.
+
+    Returns:
+        Entropies or most likely tokens ``(...)``, states, or log-probabilities.
+    """
+    if criterion == "latent":
+        return states.float()
+    chances = torch.log_softmax(logits(states).float(), dim=-1)
+    if criterion == "entropy":
+        return -(chances.exp() * chances).sum(-1)
+    return chances.argmax(-1) if criterion == "argmax" else chances
+
+
+def change(criterion: str, before: Tensor, now: Tensor) -> Tensor:
+    """How far two readings are apart, ``(...)``; for ``argmax`` 0 where the token is the same."""
+    if criterion == "entropy":
+        return (now - before).abs()
+    if criterion == "latent":
+        apart: Tensor = (now - before).norm(dim=-1) / now.norm(dim=-1).clamp_min(1e-6)
+        return apart
+    if criterion == "argmax":
+        return (now != before).float()
+    return (now.exp() * (now - before)).sum(-1)
+
+
 class Judge:
     """Follows the states of one looped block through its loops.
 
@@ -97,26 +128,13 @@ class Judge:
             stays = 1 - torch.sigmoid(self.gate(states).squeeze(-1).float())
             self.tally = stays if self.tally is None else self.tally * stays
             return 1 - self.tally >= threshold
-        if kind == "latent":
-            now: Tensor = states.float()
-        else:
-            now = torch.log_softmax(self.logits(states).float(), dim=-1)
-            if kind == "entropy":
-                now = -(now.exp() * now).sum(-1)
-            elif kind == "argmax":
-                now = now.argmax(-1)
+        now = reading(kind, states, self.logits)
         before, self.last = self.last, now
         if kind == "argmax":
-            same = none if before is None else now == before
+            same = none if before is None else change(kind, before, now) == 0
             count = torch.ones_like(now) if self.tally is None else self.tally
             self.tally = torch.where(same, count + 1, 1)
             return self.tally >= threshold
         if before is None:
             return none
-        if kind == "entropy":
-            change = (now - before).abs()
-        elif kind == "latent":
-            change = (now - before).norm(dim=-1) / now.norm(dim=-1).clamp_min(1e-6)
-        else:
-            change = (now.exp() * (now - before)).sum(-1)
-        return change < threshold
+        return change(kind, before, now) < threshold

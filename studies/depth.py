@@ -8,32 +8,28 @@ a tuned lens: from a file, or trained here on ``--lens-text``.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..models.diagnostics import (
     Lens,
     depth_score,
     depth_shares,
     exits,
-    fit_lens,
     future_cuts,
     prediction_effects,
     trace,
 )
-from ..models.diagnostics.lens import OPTIMIZERS
-from ..primitives.errors import InputError, one_of, whole
+from ..primitives.errors import one_of, whole
 from . import charts, seeds
 from .accuracy import accuracy_row, ask, check_accuracy
 from .intervals import DRAWS, bootstrap_columns
+from .lenses import LensOptions, check_lens, the_lens
 from .questions import task_names
 from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
 from .sweep import Sweep, base_schedule
@@ -43,7 +39,7 @@ PARTS = ("score", "overlap", "accuracy")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(LensOptions):
     """What is measured."""
 
     parts: tuple[str, ...] = option(PARTS, "score, overlap, accuracy")
@@ -55,12 +51,6 @@ class Options:
     items: int = option(200, "questions a task")
     shots: int = option(5, "examples before a question")
     split: str = option("test", "test or validation")
-    lens: str | None = option(None, "tuned lens to read with (safetensors); one model")
-    lens_updates: int = option(0, "train a tuned lens so long first; 0: logit lens")
-    lens_text: str | None = option(None, "texts it learns from; by default those after --texts")
-    lens_batch: int = option(4, "texts an update")
-    lens_positions: int = option(256, "tokens of a batch it learns from")
-    lens_optimizer: str = option("sgd", "sgd or adam")
     seed: int = option(0, "which questions and examples are drawn")
 
 
@@ -71,20 +61,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     check_texts(options.text, options.texts, options.tokens)
     whole("cuts", options.cuts, 1, options.tokens - 1)
     check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
-    one_of("lens optimizer", options.lens_optimizer, OPTIMIZERS)
-    for name in ("lens_updates", "lens_batch", "lens_positions"):
-        whole(name.replace("_", "-"), getattr(options, name), int(name != "lens_updates"), 10**7)
-    if options.lens is not None:
-        if len(models) > 1 or options.lens_updates:
-            raise InputError("--lens is of one model, and trained already: give one --model")
-        lens = Lens.load(options.lens)
-        if lens.schedule != models[0].schedule:
-            raise InputError(
-                f"the lens was trained on schedule {lens.schedule}, {models[0].name} has "
-                f"{models[0].schedule}"
-            )
-    if options.lens_text is not None:
-        check_texts(options.lens_text, max(8, options.lens_batch), options.tokens)
+    check_lens(models, options, options.tokens, (options.text, options.texts))
     kept = settled(options, "parts", "tasks")
     cells = []
     for model in models:
@@ -101,7 +78,8 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     model, tokenizer = loaded(cell.path)
     if cell.params["part"] == "score":
         return _score(model, tokenizer, options)
-    lens = the_lens(cell, model, tokenizer, options, out)
+    measured = options.text, options.texts
+    lens = the_lens(cell, model, tokenizer, options, out, options.tokens, options.seed, measured)
     kind = "logit lens" if lens is None else "tuned lens"
     if cell.params["part"] == "overlap":
         return _overlap(model, tokenizer, options, lens, kind)
@@ -162,47 +140,6 @@ def _overlap(
                 }
             )
     return {"rows": rows, "data": {"lens": kind}}
-
-
-def the_lens(cell: Cell, model: Any, tokenizer: Any, options: Options, out: Path) -> Lens | None:
-    """The lens that a cell reads with; trained once for a model."""
-    if options.lens is not None:
-        return Lens.load(options.lens)
-    if not options.lens_updates:
-        return None
-    about = {k: v for k, v in cell.options.items() if k.startswith("lens")}
-    about |= {"tokens": options.tokens, "seed": options.seed, "path": cell.path}
-    if options.lens_text is None:
-        about |= {"text": options.text, "texts": options.texts}
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
-    path = out / "lenses" / f"{cell.model}-{digest}.safetensors"
-    if not path.is_file():
-        lens = fit_lens(
-            model,
-            _batches(model, tokenizer, options),
-            options.lens_updates,
-            optimizer=options.lens_optimizer,
-            positions=options.lens_positions,
-            seed=options.seed,
-        )
-        lens.save(path)
-    found = Lens.load(path)
-    device = model.device
-    return Lens(found.schedule, found.matrices.to(device), found.shifts.to(device))
-
-
-def _batches(model: Any, tokenizer: Any, options: Options) -> Iterator[Tensor]:
-    """Batches of texts that are not measured, cut to one length each; over and over."""
-    own = options.lens_text is None
-    count = max(8, options.lens_batch * min(options.lens_updates, 64))
-    file = options.text if own else options.lens_text
-    skip = options.texts if own else 0
-    ids = read_texts(tokenizer, file, count, options.tokens, options.seed, skip).ids
-    size = options.lens_batch
-    for update in range(options.lens_updates):
-        chosen = [ids[(update * size + i) % len(ids)] for i in range(size)]
-        length = min(row.shape[1] for row in chosen)
-        yield torch.cat([row[:, :length] for row in chosen]).to(model.device)
 
 
 @seeds.over_seeds("measure", "lens", "before step")

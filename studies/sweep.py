@@ -102,11 +102,16 @@ class Sweep:
         for sheet, base in self._sheets(question):
             if lens is not None:
                 lens.check_fits(base)
-            places = _places(sheet)
             for step, state in enumerate((*base.inputs, base.outputs[-1])):
-                moved = state[0, places] if lens is None else lens(step, state[0, places])
-                found[step] += _option_scores(base, sheet, question, places, moved)
+                found[step] += option_scores(base, sheet, question, state[0], step, lens)
         return found
+
+    @torch.no_grad()
+    def ends(self, question: Question) -> Iterator[tuple[Sheet, Trace, int, Tensor]]:
+        """The last state of every schedule on each sheet: the schedule's number, the state."""
+        for sheet, base in self._sheets(question):
+            for number, state in self._ends(base):
+                yield sheet, base, number, state[0]
 
     @torch.no_grad()
     def losses(self, ids: Tensor) -> Tensor:
@@ -181,9 +186,7 @@ class Sweep:
             base = self._run(sheet, whole=True)
             base.check_flow()
             base.check_readout()
-            places = _places(sheet)
-            state = base.outputs[-1][0, places]
-            wanted += _option_scores(base, sheet, question, places, state)
+            wanted += option_scores(base, sheet, question, base.outputs[-1][0])
         sheet = packed(question)
         if len(sheet.tokens) > (self._window or len(sheet.tokens)):
             return False
@@ -191,8 +194,7 @@ class Sweep:
             base = self._run(sheet, whole=False)
         except Exception:  # a model refuses a mask in its own way
             return False
-        places = _places(sheet)
-        found = _option_scores(base, sheet, question, places, base.outputs[-1][0, places])
+        found = option_scores(base, sheet, question, base.outputs[-1][0])
         each = 1e-3 if self.model.dtype == torch.float32 else 0.3  # nats a token
         longest = max(map(len, question.options))
         return bool(((found - wanted).abs() <= each * longest).all())
@@ -226,20 +228,24 @@ def alone(question: Question) -> list[Sheet]:
     ]
 
 
-def _places(sheet: Sheet) -> list[int]:
-    return sorted({place for rows in sheet.rows.values() for place in rows})
-
-
 @torch.no_grad()
-def _option_scores(
-    base: Trace, sheet: Sheet, question: Question, places: list[int], states: Tensor
+def option_scores(
+    base: Trace,
+    sheet: Sheet,
+    question: Question,
+    states: Tensor,
+    step: int = 0,
+    lens: Lens | None = None,
 ) -> Tensor:
     """Log-probabilities of the options on a sheet, 0 for the others: ``(options,)``.
 
     Args:
-        states: at ``places``, ``(places, dim)``.
+        states: of its tokens, ``(tokens, dim)``.
+        step: before which they are, for the lens.
+        lens: a tuned lens; None for norm and head alone.
     """
-    chances = exit_logits(base, 0, states).float().log_softmax(-1).cpu()
+    places = sorted({place for rows in sheet.rows.values() for place in rows})
+    chances = exit_logits(base, step, states[places], lens).float().log_softmax(-1).cpu()
     place = {p: i for i, p in enumerate(places)}
     found = torch.zeros(len(question.options))
     for number, rows in sheet.rows.items():

@@ -49,7 +49,13 @@ def check_texts(file: str | None, count: int, tokens: int) -> None:
 
 
 def read_texts(
-    tokenizer: Any, file: str | None, count: int, tokens: int, seed: int, skip: int = 0
+    tokenizer: Any,
+    file: str | None,
+    count: int,
+    tokens: int,
+    seed: int,
+    skip: int = 0,
+    split: str = "test",
 ) -> Texts:
     """The first ``count`` texts, each cut to ``tokens`` tokens.
 
@@ -57,13 +63,14 @@ def read_texts(
         file: JSON lines with a field text, question, prompt or context, or plain text with empty
             lines between; None for generated questions (variable assignment in code).
         skip: leave out so many texts first, to learn from others than are measured.
+        split: of generated questions.
 
     Raises:
         InputError: a file that cannot be read, too few texts, or one of less than four tokens.
     """
     if file is None:
         style = {"style": "code", "depth": DEPTH}
-        items = generate("variable_assignment", skip + count, "test", seed, **style)
+        items = generate("variable_assignment", skip + count, split, seed, **style)
         written, source = [item.prompt for item in items], f"variable_assignment_code_d{DEPTH}"
     else:
         written, source = _read(file), Path(file).name
@@ -75,6 +82,11 @@ def read_texts(
         if len(row) < 4:
             raise InputError(f"a text has only {len(row)} tokens: {text[:40]!r}")
     return Texts(tuple(torch.tensor([row]) for row in rows), source, digest)
+
+
+def count_texts(file: str) -> int:
+    """How many texts a file has."""
+    return len(_read(file))
 
 
 def _enough(texts: list[str], count: int, file: str) -> None:

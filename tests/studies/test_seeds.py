@@ -114,9 +114,13 @@ SMALL = {
               "--tasks", TASK],
     "inference-scaling": ["--items", "8", "--shots", "0", "--tasks", TASK, "--times", "1,2",
                           "--block", "3"],
+    "adaptive-exit": ["--items", "8", "--shots", "0", "--tasks", TASK],
     "loops-against-depth": ["--items", "8", "--shots", "0", "--depths", "0", "--loops", "1,2",
                             "--block", "1:3"],
 }  # fmt: skip
+
+
+NUMBERS = {"inference-scaling": "gain", "contributions": "mean", "adaptive-exit": "difference"}
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -136,7 +140,7 @@ def test_studies_average_over_seeds(name: str, runs: dict[str, str], tmp_path: P
     assert all(line.keys() == alone[0].keys() for line in lines)
     means = [line for line in lines if line["model"] == "standard: mean of 2 seeds"]
     assert len(means) == sum(row["model"] == "standard-s0" for row in alone)
-    number = {"inference-scaling": "gain", "contributions": "mean"}.get(name, "value")
+    number = NUMBERS.get(name, "value")
     for mean, row in zip(means, alone, strict=False):
         assert mean["low"] == pytest.approx(row[number]) == mean["high"]
     assert any(line["model"] == "loop minus standard: mean of 2 seeds" for line in lines)

@@ -34,6 +34,7 @@ SMALL = {
     "depth": [*FEW, *TEXTS, "--tasks", TASK, "--cuts", "2", "--lens-updates", "2"],
     "inference-scaling": [*FEW, "--tasks", TASK, "--block", "3", "--times", "1,2"],
     "in-context-scaling": ["--items", "8", "--tasks", TASK, "--counts", "0,2"],
+    "adaptive-exit": [*FEW, "--tasks", TASK],
     "loops-against-depth": [*FEW, "--depths", "0,1", "--loops", "1,2", "--block", "1:3"],
 }
 

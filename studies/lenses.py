@@ -1,0 +1,129 @@
+"""The tuned lens that a study reads with: from a file, or trained first and kept.
+
+A lens is trained on texts that nothing is measured on, and kept below ``--out`` in ``lenses/``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models.diagnostics import Lens, fit_lens
+from ..models.diagnostics.lens import OPTIMIZERS
+from ..primitives.errors import InputError, one_of, whole
+from .study import Cell, Model, option
+from .texts import check_texts, count_texts, read_texts
+
+
+@dataclass(frozen=True)
+class LensOptions:
+    """Options of a study that reads predictions before the end."""
+
+    lens: str | None = option(None, "tuned lens to read with (safetensors); one model")
+    lens_updates: int = option(0, "train a tuned lens so long first; 0: logit lens")
+    lens_text: str | None = option(None, "texts it learns from; by default generated questions")
+    lens_batch: int = option(4, "texts an update")
+    lens_positions: int = option(256, "tokens of a batch it learns from")
+    lens_optimizer: str = option("sgd", "sgd or adam")
+
+
+def check_lens(
+    models: Sequence[Model],
+    options: LensOptions,
+    tokens: int,
+    measured: tuple[str | None, int] = (None, 0),
+) -> None:
+    """Refuse what cannot be read with, before the slow part."""
+    one_of("lens optimizer", options.lens_optimizer, OPTIMIZERS)
+    for name in ("lens_updates", "lens_batch", "lens_positions"):
+        whole(name.replace("_", "-"), getattr(options, name), int(name != "lens_updates"), 10**7)
+    if options.lens is not None:
+        if len(models) > 1 or options.lens_updates:
+            raise InputError("--lens is of one model, and trained already: give one --model")
+        lens = Lens.load(options.lens)
+        if lens.schedule != models[0].schedule:
+            raise InputError(
+                f"the lens was trained on schedule {lens.schedule}, {models[0].name} has "
+                f"{models[0].schedule}"
+            )
+    file, skip = measured if options.lens_text is None else (options.lens_text, 0)
+    if options.lens_updates and file is not None:
+        check_texts(file, skip + max(8, options.lens_batch), tokens)
+
+
+def the_lens(
+    cell: Cell,
+    model: Any,
+    tokenizer: Any,
+    options: LensOptions,
+    out: Path,
+    tokens: int,
+    seed: int,
+    measured: tuple[str | None, int] = (None, 0),
+) -> Lens | None:
+    """The lens that a cell reads with, None for the logit lens; trained once for a model.
+
+    Args:
+        tokens: of each text it learns from, at most.
+        seed: of generated texts and of what is drawn from them.
+        measured: a file of texts and how many of them are measured: it learns from those after
+            them, where ``--lens-text`` names no other file.
+    """
+    if options.lens is not None:
+        return _moved(Lens.load(options.lens), model)
+    if not options.lens_updates:
+        return None
+    file, skip = measured if options.lens_text is None else (options.lens_text, 0)
+    about = {k: v for k, v in cell.options.items() if k.startswith("lens")}
+    about |= {"tokens": tokens, "seed": seed, "path": cell.path}
+    if options.lens_text is None and file is not None:
+        about |= {"text": cell.options["text"], "texts": skip}
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
+    path = out / "lenses" / f"{cell.model}-{digest}.safetensors"
+    if not path.is_file():
+        batches = _batches(model, tokenizer, options, tokens, seed, file, skip)
+        lens = fit_lens(
+            model,
+            batches,
+            options.lens_updates,
+            optimizer=options.lens_optimizer,
+            positions=options.lens_positions,
+            seed=seed,
+        )
+        lens.save(path)
+    return _moved(Lens.load(path), model)
+
+
+def _moved(lens: Lens, model: Any) -> Lens:
+    device = model.device
+    return Lens(lens.schedule, lens.matrices.to(device), lens.shifts.to(device))
+
+
+def _batches(
+    model: Any,
+    tokenizer: Any,
+    options: LensOptions,
+    tokens: int,
+    seed: int,
+    file: str | None,
+    skip: int,
+) -> Iterator[Tensor]:
+    """Batches of texts that are not measured, cut to one length each; over and over."""
+    count = max(8, options.lens_batch * min(options.lens_updates, 64))
+    if file is None:  # of the items for training: no question is asked that it learned from
+        ids = read_texts(tokenizer, None, count, tokens, seed, split="train").ids
+    else:
+        count = min(count, count_texts(file) - skip)
+        ids = read_texts(tokenizer, file, count, tokens, seed, skip).ids
+    size = options.lens_batch
+    for update in range(options.lens_updates):
+        chosen = [ids[(update * size + i) % len(ids)] for i in range(size)]
+        length = min(row.shape[1] for row in chosen)
+        yield torch.cat([row[:, :length] for row in chosen]).to(model.device)
