@@ -9,10 +9,12 @@ batch.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -110,49 +112,58 @@ class Mixture:
 
     def place(self, number: int) -> tuple[str, int]:
         """The source of a sequence, and how many sequences of the run came from it before."""
-        phase = max(i for i, p in enumerate(self.phases) if p.start * self.batch_size <= number)
-        before = np.zeros(len(self.names), np.int64)
-        for i in range(phase):
-            length = (self.phases[i + 1].start - self.phases[i].start) * self.batch_size
-            before += self._counts(i, length)
+        step = number // self.batch_size
+        phase = bisect.bisect_right([p.start for p in self.phases], step) - 1
         inside = number - self.phases[phase].start * self.batch_size
         period, place = divmod(inside, PERIOD)
-        order = self._order(phase, period)
-        source = int(order[place])
-        earlier = self._counts(phase, period * PERIOD)[source]
-        count = before[source] + earlier + int((order[:place] == source).sum())
-        return self.names[source], int(count)
+        shares = self._shares[phase]
+        sources, earlier = _orders(shares, self.seed, phase, period)
+        source = sources[place]
+        return self.names[source], (
+            self._before[phase][source] + period * shares[source] + earlier[place]
+        )
 
-    def _counts(self, phase: int, length: int) -> NDArray[np.int64]:
-        """Sequences of each source among the first ``length`` of a phase."""
-        periods, rest = divmod(length, PERIOD)
-        shares = self._shares(phase)
-        order = self._order(phase, periods)[:rest]
-        counts: NDArray[np.int64] = periods * shares + np.bincount(order, minlength=len(shares))
-        return counts
+    @cached_property
+    def _before(self) -> list[list[int]]:
+        """Of each phase, the sequences of each source in the phases before it."""
+        found = [[0] * len(self.names)]
+        for i, (phase, after) in enumerate(pairwise(self.phases)):
+            periods, rest = divmod((after.start - phase.start) * self.batch_size, PERIOD)
+            sources, _ = _orders(self._shares[i], self.seed, i, periods)
+            last = [sources[:rest].count(source) for source in range(len(self.names))]
+            counts = zip(found[i], self._shares[i], last, strict=True)
+            found.append([before + periods * share + more for before, share, more in counts])
+        return found
 
-    def _shares(self, phase: int) -> NDArray[np.int64]:
-        """Sequences of each source in a period: largest remainders, summing exactly."""
-        weights = self.phases[phase].weights
-        exact = np.array([weights.get(name, 0.0) for name in self.names])
-        exact = exact / exact.sum() * PERIOD
-        shares: NDArray[np.int64] = np.floor(exact).astype(np.int64)
-        rest = PERIOD - int(shares.sum())
-        shares[np.argsort(shares - exact, kind="stable")[:rest]] += 1
-        return shares
+    @cached_property
+    def _shares(self) -> list[tuple[int, ...]]:
+        """Of each phase, the sequences of each source in a period."""
+        return [_shares(phase.weights, self.names) for phase in self.phases]
 
-    def _order(self, phase: int, period: int) -> NDArray[np.int64]:
-        return _orders(tuple(self._shares(phase).tolist()), self.seed, phase, period)
+
+def _shares(weights: Mapping[str, float], names: Sequence[str]) -> tuple[int, ...]:
+    """Sequences of each source in a period: largest remainders, summing exactly."""
+    exact = np.array([weights.get(name, 0.0) for name in names])
+    exact = exact / exact.sum() * PERIOD
+    shares = np.floor(exact).astype(np.int64)
+    shares[np.argsort(shares - exact, kind="stable")[: PERIOD - int(shares.sum())]] += 1
+    return tuple(shares.tolist())
 
 
 @lru_cache(maxsize=64)
-def _orders(shares: tuple[int, ...], seed: int, phase: int, period: int) -> NDArray[np.int64]:
-    """The source of each sequence in a period."""
+def _orders(
+    shares: tuple[int, ...], seed: int, phase: int, period: int
+) -> tuple[list[int], list[int]]:
+    """The source of each sequence in a period, and how many of the period came from it before."""
     sources = np.repeat(np.arange(len(shares)), shares)
     key = np.frombuffer(_digest(f"{seed}/order/{phase}/{period}"), "<u8")
     random = np.random.Generator(np.random.Philox(key=key[:2]))
     # ranks of raw bits: the frozen part of numpy's random numbers
-    return sources[np.argsort(random.bit_generator.random_raw(PERIOD), kind="stable")]
+    order = sources[np.argsort(random.bit_generator.random_raw(PERIOD), kind="stable")]
+    earlier = np.zeros(PERIOD, np.int64)
+    for source, count in enumerate(shares):
+        earlier[order == source] = np.arange(count)
+    return order.tolist(), earlier.tolist()
 
 
 def check_weights(weights: Mapping[str, float], known: Sequence[str]) -> None:
