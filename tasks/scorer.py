@@ -36,8 +36,8 @@ Way = Callable[[Sequence[Pair], bool], list[Scores]]
 
 logger = logging.getLogger("growloop")
 TRIED = 64  # tokens of the context a way is tried on
-BUDGET = {"cpu": 1024, "cuda": 16_384}  # tokens run at once; 4,096 elsewhere
-COMPILED = 2**21  # tokens; for fewer, compiling FlexAttention takes longer than it saves
+BUDGET = {"cpu": 1024, "cuda": 32_768}  # tokens run at once; 4,096 elsewhere
+COMPILED = 2**23  # tokens; for fewer, compiling FlexAttention takes longer than it saves
 
 
 class CheckedLM(HFLM):  # type: ignore[misc]
@@ -92,6 +92,7 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         self.schedules: list[Any] | None = schedules
         self._selected = 0
         self._ways: list[Way] | None = None
+        self._asked = 0  # tokens so far
         self._flexes: bool | None = None  # not tried yet
         self._known: dict[int, list[Scores]] = {}  # of the schedules that were not asked for yet
 
@@ -185,14 +186,17 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         return self._plain(pairs, quiet)
 
     def _worth_compiling(self, pairs: Sequence[Pair]) -> bool:
-        """Whether FlexAttention is compiled for so many tokens, and gives the same."""
+        """Whether FlexAttention pays, now that there are these too, and gives the same."""
+        dtype = self.mixed_precision_dtype or self.model.dtype
         if self.device.type != "cuda" or self._scan not in (self._ways or []):
             return False
-        if sum(map(len, {id(c): c for c, _ in pairs}.values())) < COMPILED:
+        if dtype == torch.float32:  # its kernels are slower than others' in full precision
             return False
-        if self._flexes is None:
+        tokens = sum(map(len, {id(c): c for c, _ in pairs}.values()))
+        self._asked += tokens * len(self.schedules or [None])
+        if self._flexes is None and self._asked >= COMPILED:
             self._flexes = self._suits(self._flexed, pairs)
-        return self._flexes
+        return bool(self._flexes)
 
     def _suits(self, way: Way, pairs: Sequence[Pair]) -> bool:
         """Whether a way gives lm-eval's numbers: on branches made up, and on two requests."""

@@ -89,11 +89,12 @@ def test_flex_attention_gives_the_same_and_compiles_once_for_all_packs(
     assert counters["stats"]["unique_graphs"] <= 4  # and not one for each of the packs
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_flex_attention_is_first_where_it_pays(
-    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scorer, "COMPILED", 1)
-    lm = loaded(checkpoint("llama"))
+    lm = loaded(checkpoint("llama"), dtype)
     ran: list[bool] = []
     scan = lm._scan
 
@@ -104,9 +105,9 @@ def test_flex_attention_is_first_where_it_pays(
     noting.__name__ = "_scan"
     monkeypatch.setattr(lm, "_scan", noting)
     found, [right] = lm._score(PAIRS), lm._plain(PAIRS, True)
-    close(found, right)
-    assert lm._flexes
-    assert ran[-1]
+    for (a, _), (b, _), (_, option) in zip(found, right, PAIRS, strict=True):
+        assert a == pytest.approx(b, abs=0.3 * len(option))
+    assert ran[-1] == (dtype == "bfloat16")  # its kernels are slow in full precision
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
