@@ -15,11 +15,4 @@ from ..tasks import tiny
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """``checkpoint("llama")``: a folder with a tiny random model of that kind."""
-    made: dict[str, Path] = {}
-
-    def make(kind: str) -> Path:
-        if kind not in made:
-            made[kind] = tiny.save(kind, tmp_path_factory.mktemp(kind))
-        return made[kind]
-
-    return make
+    return tiny.saving(tmp_path_factory.mktemp)

@@ -120,7 +120,7 @@ def test_a_lens_fitted_on_the_gpu_reads_exits_there(both: list[Any], tmp_path: P
     lenses = []
     for model in both:
         batches = [tokens(2, 16, seed).to(model.device) for seed in range(4)]
-        lenses.append(fit_lens(model, batches, updates=4, optimizer="adam", positions=20))
+        lenses.append(fit_lens(model, batches, updates=4, positions=20))
     near(lenses[1].matrices, lenses[0].matrices)
     lenses[1].save(tmp_path / "lens.safetensors")
     lens = Lens.load(tmp_path / "lens.safetensors")

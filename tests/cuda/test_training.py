@@ -93,7 +93,7 @@ def test_losses_on_the_gpu_are_those_on_the_processor(
         Engine(run, tmp_path / "there").train(until=16)
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
-    assert losses(tmp_path / "here") == pytest.approx(losses(tmp_path / "there"), rel=1e-3)
+    assert losses(tmp_path / "here") == pytest.approx(losses(tmp_path / "there"), rel=1e-2)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -130,7 +130,7 @@ def test_a_compiled_run_has_the_losses_of_an_ordinary_one(shards: Path, tmp_path
     changes = {"precision": "fp32", "growth": None, "events": [], "validate_every": 100}
     for name, compiled in (("plain", False), ("compiled", True)):
         Engine(parse(fields(shards, **changes, compile=compiled)), tmp_path / name).train(until=8)
-    assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)
+    assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), rel=1e-2)
 
 
 def test_dropout_goes_on_where_it_stopped(tmp_path: Path) -> None:

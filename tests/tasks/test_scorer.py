@@ -20,13 +20,9 @@ from lm_eval.models.huggingface import HFLM
 
 from ..waiting import Waiting
 from . import tiny
+from .tiny import CONTEXT, OPTIONS, OTHER, PAIRS
 
 Checkpoint = Callable[[str], Path]
-CONTEXT = list(b"What comes after a, b, c and d, and how often? " * 3)
-OTHER = [*CONTEXT[:70], *b"Something else entirely, then"]
-OPTIONS = [list(text) for text in (b"e", b"ef", b"eg", b"egh", b"xyz", b"e" * 9)]
-PAIRS = [(context, option) for context in (CONTEXT, OTHER, CONTEXT[:50]) for option in OPTIONS]
-PAIRS += [(CONTEXT, [*b" and a context", *option]) for option in OPTIONS]
 
 
 def loaded(folder: Path, **options: Any) -> TrieLM:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+# Requests that share much and little, options of one and of more tokens.
+CONTEXT = list(b"What comes after a, b, c and d, and how often? " * 3)
+OTHER = [*CONTEXT[:70], *b"Something else entirely, then"]
+OPTIONS = [list(text) for text in (b"e", b"ef", b"eg", b"egh", b"xyz", b"e" * 9)]
+PAIRS = [(context, option) for context in (CONTEXT, OTHER, CONTEXT[:50]) for option in OPTIONS]
+PAIRS += [(CONTEXT, [*b" and a context", *option]) for option in OPTIONS]
 
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     # grouped heads, rotary positions
@@ -54,3 +63,8 @@ def save(kind: str, folder: Path, context: int = 2048, layers: int = 3) -> Path:
     model = transformers.AutoModelForCausalLM.from_config(config)
     model.save_pretrained(folder)
     return folder
+
+
+def saving(folder: Callable[[str], Path]) -> Callable[[str], Path]:
+    """``saving(folder)("llama")``: a checkpoint of that kind, made once, in ``folder("llama")``."""
+    return functools.cache(lambda kind: save(kind, folder(kind)))
