@@ -159,12 +159,12 @@ def run_suite(
         variant: what ``prepare`` does, in words that JSON can hold.
         say: is told what happens, a line at a time.
         prepare, device, dtype, batch_size, backend, pack, forwarded: as
-            :func:`..evaluate.evaluate`.
+            :class:`..evaluate.Settings`.
 
     Raises:
         InputError: with what cannot be done and why; a wrong data file with its line.
     """
-    from ..evaluate import DTYPES, model_arguments, require_extra, split_forwarded
+    from ..loading import DTYPES, model_arguments, require_extra, split_forwarded
 
     if suite not in SUITES:
         raise unknown("suite", suite, SUITES)
@@ -303,7 +303,8 @@ def _open(
     pack: int | None,
     prepare: Callable[[Any], object] | None,
 ) -> Any:
-    from ..evaluate import best_device, load_model, quiet
+    from ..evaluate import quiet
+    from ..loading import best_device, load_model
 
     quiet()
     arguments = {"dtype": dtype, "device": device or best_device(), **arguments}
@@ -316,7 +317,8 @@ def _score(
     """One task through lm-eval; None on all processes but the first."""
     from lm_eval.tasks import TaskManager
 
-    from ..evaluate import Plan, harness
+    from ..evaluate import harness
+    from ..planning import Plan
 
     started = time.perf_counter()
     metadata = (options.pop("metadata", None) or {}) | {"data_dir": data_dir}

