@@ -75,7 +75,8 @@ def command(
         _publish_all(ctx.args, out, leaderboard)
         return
     study = find(name)
-    from ..studies.study import read_models, read_options, run
+    from ..studies.options import read_options
+    from ..studies.study import read_models, run
 
     options = read_options(study, _given(ctx.args))
     if not models:

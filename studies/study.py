@@ -12,8 +12,8 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import version
@@ -24,10 +24,9 @@ from ..models import Schedule, checkpoints
 from ..models.config import LoopedConfig
 from ..models.decoder import decoder_config
 from ..models.training.shards import write_whole
-from ..primitives.errors import InputError, unknown
+from ..primitives.errors import InputError
 from ..tasks.evaluate import model_arguments
 from . import seeds
-from .loading import Loaded as Loaded
 from .recording import described, versions
 
 Record = dict[str, Any]
@@ -119,6 +118,71 @@ class Cell:
         return "-".join(part for part in (self.model, said[:80], digest[:8]) if part)
 
 
+class Loaded:
+    """The models that cells ask for; the last one stays in memory."""
+
+    def __init__(self, dtype: str, device: str | None) -> None:
+        self.dtype, self.device = dtype, device
+        self.path: str | None = None
+        self.kept: dict[tuple[Any, ...], Any] = {}  # what was made with this model's tokenizer
+
+    def __call__(self, path: str) -> tuple[Any, Any]:
+        """A model and its tokenizer.
+
+        Raises:
+            InputError: a model without a tokenizer.
+        """
+        return self.load(path), self.tokenizer
+
+    def load(self, path: str) -> Any:
+        """A model, for what needs no texts."""
+        if path != self.path:
+            import torch
+            from transformers.utils import logging
+
+            logging.set_verbosity_error()
+            logging.disable_progress_bar()
+            where = model_arguments(path)
+            self.model = checkpoints.load(dtype=self.dtype, **where).eval()
+            device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+            try:
+                self.model.to(device)
+            except (RuntimeError, AssertionError) as error:
+                raise InputError(f"no device '{device}': {str(error).splitlines()[0]}") from error
+            self.path, self.kept = path, {}
+            vars(self).pop("tokenizer", None)
+        return self.model
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """That of the model in memory.
+
+        Raises:
+            InputError: it has none.
+        """
+        assert self.path is not None
+        found = checkpoints.load_tokenizer(**model_arguments(self.path))
+        if found is None:
+            raise InputError(f"{self.path} has no tokenizer that can be read")
+        return found
+
+    def about(self) -> dict[str, Any]:
+        """What a record says of the model in memory."""
+        from ..models.costs import cost
+
+        found = cost(self.model)
+        return {
+            "architecture": type(self.model).__name__,
+            "schedule": str(found.schedule),
+            "layers": list(found.schedule.layers),
+            "unique_layers": found.schedule.num_unique_layers,
+            "effective_depth": found.schedule.effective_depth,
+            "unique_parameters": found.unique_parameters,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "device": str(self.model.device),
+        }
+
+
 @dataclass(frozen=True)
 class Together:
     """How a study measures several cells in one pass, because they share most of the work.
@@ -145,7 +209,8 @@ class Study:
         cost: an estimate in forward passes.
         options: a frozen dataclass of them.
         plan: the cells of models under options; refuses what cannot be done.
-        measure: the values of a cell: ``{"rows": results, "data": what charts need}``.
+        measure: the values of a cell: ``{"rows": results, "data": what charts need}``, and the
+            ``checkpoint`` they are of where that is not the cell's.
         table: records as rows.
         chart: records as an Altair chart.
         together: measures several cells at once, where that is cheaper.
@@ -161,46 +226,6 @@ class Study:
     table: Callable[[Sequence[Record]], Table]
     chart: Callable[[Sequence[Record]], Any]
     together: Together | None = None
-
-
-def read_options(study: Study, given: Mapping[str, str]) -> Any:
-    """A study's options from what was typed.
-
-    Raises:
-        InputError: an option it has not, or a value of another kind.
-    """
-    known = {f.name: f for f in fields(study.options)}
-    read: dict[str, Any] = {}
-    for name, text in given.items():
-        if name not in known:
-            dashed = [f"--{key.replace('_', '-')}" for key in known]
-            raise unknown(f"option of {study.name}", f"--{name.replace('_', '-')}", dashed)
-        read[name] = _value(name, text, known[name].default)
-    return study.options(**read)
-
-
-def _value(name: str, text: str, default: Any) -> Any:
-    flag = f"--{name.replace('_', '-')}"
-    if isinstance(default, tuple):
-        kind = int if default and isinstance(default[0], int) else _kinds.get(name, str)
-        parts = [part.strip() for part in text.split(",") if part.strip()]
-        if not parts:
-            raise InputError(f"{flag} needs at least one value")
-        return tuple(dict.fromkeys(_number(flag, part, kind) for part in parts))
-    return _number(flag, text, type(default) if default is not None else str)
-
-
-_kinds: dict[str, type] = {"starts": int}
-
-
-def _number(flag: str, text: str, kind: type) -> Any:
-    if kind is str:
-        return text
-    try:
-        return kind(text)
-    except ValueError as error:
-        name = {int: "a whole number", float: "a number"}[kind]
-        raise InputError(f"{flag} takes {name}, not '{text[:60]}'") from error
 
 
 def settled(options: Any, *without: str) -> dict[str, Any]:
@@ -255,9 +280,10 @@ def run(
             measured = study.together.measure(part, options, loaded, Path(out))
         else:
             measured = [study.measure(part[0], options, loaded, Path(out))]
-        loaded.load(part[0].path)
         seconds = round((time.perf_counter() - started) / len(part), 1)
         for cell, values in zip(part, measured, strict=True):
+            of = values.get("checkpoint", cell.path)  # another one if the study trains
+            loaded.load(of)
             record = {
                 "format": "growloop study",
                 "version": 1,
@@ -266,7 +292,7 @@ def run(
                 "cell": {"id": cell.id, **asdict(cell)},
                 "model": loaded.about(),
                 "training": seeds.about(seeds.Training.read(cell.path)),
-                "leaderboard": described(cell.path, loaded.model, values["rows"]),
+                "leaderboard": described(of, loaded.model, values["rows"]),
                 "versions": versions(),
                 "command": command,
                 "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
