@@ -228,7 +228,7 @@ def _print(asked: Task, group: list[Entry]) -> None:
     from rich.table import Table
 
     from ..leaderboard.entries import task_label
-    from ..leaderboard.page import si
+    from ..leaderboard.formats import si
 
     chance = "" if asked.chance is None else f", chance {asked.chance:.2f}"
     better = "" if asked.higher_is_better else ", lower is better"

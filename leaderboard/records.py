@@ -7,7 +7,6 @@ JSON (:attr:`Record.id`) names it for ever.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from datetime import timezone
@@ -25,6 +24,7 @@ from pydantic import (
 )
 
 from .errors import RecordError, shown
+from .json_text import canonical, digest, parse
 from .migrations import VERSION, migrate
 from .texts import Line, Name, Notation, Text
 
@@ -71,7 +71,8 @@ class Model(_Part):
         growth: its growth steps.
         training_flops: spent on it in all.
         training_tokens: it has seen.
-        recipe: what else sets it apart, e.g. the mixture of its cooldown.
+        recipe: what else sets it apart: first the mixture of its cooldown, if it has one of its
+            own, then after a comma anything else.
         source: where it is from: a hub id, a paper, a run.
     """
 
@@ -89,6 +90,11 @@ class Model(_Part):
     training_tokens: Count | None = None
     recipe: Line | None = None
     source: Line | None = None
+
+    @property
+    def mixture(self) -> str:
+        """Of its cooldown; empty if it is that of the rest of the training."""
+        return (self.recipe or "").partition(",")[0]
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -240,54 +246,6 @@ class Record(_Part):
             return cls.model_validate(migrate(fields))
         except ValidationError as error:
             raise RecordError("; ".join(_sentences(error))) from None
-
-
-def canonical(fields: Mapping[str, Any]) -> str:
-    """The one way to write a JSON object: sorted, without blanks."""
-    return json.dumps(
-        fields, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-    )
-
-
-def digest(text: str) -> str:
-    """SHA-256."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def parse(text: str | bytes) -> dict[str, Any]:
-    """A JSON object, strictly: no NaN or infinity, no name twice, UTF-8.
-
-    Raises:
-        RecordError: saying what it is instead.
-    """
-    try:
-        found = json.loads(
-            text.decode("utf-8") if isinstance(text, bytes) else text,
-            parse_constant=_no_constant,
-            object_pairs_hook=_no_repeats,
-        )
-    except UnicodeDecodeError as error:
-        raise RecordError(f"byte {error.start + 1} is not UTF-8") from None
-    except RecordError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"it is not JSON: {str(error)[:100]}") from None
-    if not isinstance(found, dict):
-        raise RecordError(f"it is not a JSON object but {shown(found)}")
-    return found
-
-
-def _no_constant(name: str) -> Any:
-    raise RecordError(f"{name} is no number that a record can hold")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise RecordError(f"the field {shown(twice)} comes twice")
-    return found
 
 
 def _sentences(error: ValidationError) -> list[str]:

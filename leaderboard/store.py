@@ -17,7 +17,8 @@ from itertools import count
 from pathlib import Path
 
 from .errors import RecordError
-from .records import Record, canonical, digest, parse
+from .json_text import canonical, digest, parse
+from .records import Record
 
 MAX_LINE = 2**20  # bytes: a record has some hundreds
 

@@ -224,7 +224,7 @@ def test_shots_are_compared_from_the_fewest_to_the_most_that_all_have() -> None:
                 levels[64] = 0.0  # the standard model has none: left out
             for shots, value in levels.items():
                 task = SUITE.model_copy(update={"shots": shots})
-                records.append(result(family, value, seed, task=task, study="in-context"))
+                records.append(result(family, value, seed, task=task, study="in-context-scaling"))
     found = finding("examples-help-iterative-models-more", records)
     assert found.verdict == "supported"
     assert [e.value for e in found.effects] == pytest.approx([0.25, 0.15])

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from growloop.leaderboard import Cost, Model, Record, RecordError, Task
-from growloop.leaderboard.page import build, embedded, file_name, si
+from growloop.leaderboard.formats import embedded, file_name, si
+from growloop.leaderboard.page import build
 from growloop.leaderboard.paper import paper_rows
 from growloop.leaderboard.serving import server
 

@@ -1,0 +1,52 @@
+"""Numbers, file names and data as pages hold them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+
+def file_name(text: str, key: Sequence[str]) -> str:
+    """A name for a page that is one on every system, whatever ``text`` says."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()[:200]).strip("-")[:48].strip("-")
+    digest = hashlib.sha256(json.dumps(list(key)).encode()).hexdigest()[:8]
+    return f"{plain or 'model'}-{digest}.html"
+
+
+def embedded(data: object) -> Markup:
+    """JSON that can stand in a ``script`` element, whatever is in it."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+def si(number: float | None, billion: str = "G") -> str:
+    """A large number, short.
+
+    Args:
+        billion: what follows a number of billions: G (FLOPs) or B (parameters, tokens).
+
+    >>> si(418_624), si(4.59e21), si(12), si(1.711e9, "B")
+    ('419 k', '4.59e21', '12', '1.71 B')
+    """
+    if number is None:
+        return "–"
+    for exponent, letter in ((12, "T"), (9, billion), (6, "M"), (3, "k")):
+        if 10**exponent <= number < 10 ** (exponent + 3):
+            return f"{number / 10**exponent:.3g} {letter}"
+    if number >= 1e15:
+        digits, _, power = f"{number:.2e}".partition("e")
+        return f"{digits}e{int(power)}"
+    return f"{number:.3g}"
+
+
+def score(value: float | None) -> str:
+    """A value as the pages show it."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"

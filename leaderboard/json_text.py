@@ -1,0 +1,58 @@
+"""JSON as records are written and read: one way to write, no doubt when reading."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import RecordError, shown
+
+
+def canonical(fields: Mapping[str, Any]) -> str:
+    """The one way to write a JSON object: sorted, without blanks."""
+    return json.dumps(
+        fields, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+    )
+
+
+def digest(text: str) -> str:
+    """SHA-256."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def parse(text: str | bytes) -> dict[str, Any]:
+    """A JSON object, strictly: no NaN or infinity, no name twice, UTF-8.
+
+    Raises:
+        RecordError: saying what it is instead.
+    """
+    try:
+        found = json.loads(
+            text.decode("utf-8") if isinstance(text, bytes) else text,
+            parse_constant=_no_constant,
+            object_pairs_hook=_no_repeats,
+        )
+    except UnicodeDecodeError as error:
+        raise RecordError(f"byte {error.start + 1} is not UTF-8") from None
+    except RecordError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"it is not JSON: {str(error)[:100]}") from None
+    if not isinstance(found, dict):
+        raise RecordError(f"it is not a JSON object but {shown(found)}")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise RecordError(f"{name} is no number that a record can hold")
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RecordError(f"the field {shown(twice)} comes twice")
+    return found
