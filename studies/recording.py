@@ -5,7 +5,6 @@ A checkpoint of ``growloop train`` knows its seed, tokens and FLOPs; any other i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..leaderboard.harness import model_name
 from ..models import ModelError, Schedule, cost
 from ..models.config import LoopedConfig
 from ..models.decoder import decoder_config
+from .lineage import family_of, recipe_of, runs_of, size_of, training_of
 
 PACKAGES = ("growloop", "torch", "transformers", "lm-eval")
 SEQ_LEN = 2048
@@ -43,14 +43,14 @@ def model_of(model: Any, path: str, name: str | None = None) -> Model:
     config = getattr(model, "config", model)
     schedule = _schedule(config)
     history = getattr(config, "growth_history", None) or ()
-    training = _training(path)
-    run = training.get("run") or {}
+    training, runs = training_of(path), runs_of(path)
+    run = runs[0] if runs else {}
     local = Path(path).exists()
     from_scratch = bool(run) and (run.get("model") or {}).get("path") is None
     return Model(
         name=name or model_name(run.get("name") or path),
-        family=_family(schedule, bool(history), run),
-        size=(run.get("model") or {}).get("preset"),
+        family=family_of(schedule, bool(history), runs),
+        size=size_of(runs),
         seed=run.get("seed"),
         schedule=str(schedule),
         unique_layers=schedule.num_unique_layers,
@@ -67,6 +67,7 @@ def model_of(model: Any, path: str, name: str | None = None) -> Model:
         # of a run that began with a checkpoint only the last part is known
         training_flops=training.get("flops") if from_scratch else None,
         training_tokens=training.get("tokens") if from_scratch else None,
+        recipe=recipe_of(runs),
         source=f"growloop train {run['name']}" if run else None if local else path,
     )
 
@@ -193,27 +194,3 @@ def _schedule(config: Any) -> Schedule:
     if isinstance(config, LoopedConfig):
         return Schedule.parse(config.schedule)
     return Schedule.plain(decoder_config(config).num_hidden_layers)
-
-
-def _training(path: str) -> dict[str, Any]:
-    """What a run left beside its checkpoint."""
-    try:
-        found = json.loads((Path(path) / "training.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _family(schedule: Schedule, grown: bool, run: dict[str, Any]) -> str:
-    looped = any(section.times > 1 for section in schedule.sections)
-    late = any(
-        event.get("step") and (event.get("schedule") or event.get("repeat"))
-        for event in run.get("events") or ()
-    )
-    if looped and late:
-        return "retrofitted"
-    if looped:
-        return "grown-looped" if grown else "looped"
-    if (run.get("model") or {}).get("untie"):
-        return "untied"
-    return "grown" if grown else "standard"
