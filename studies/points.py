@@ -43,21 +43,36 @@ Points = Callable[[Sequence[Measured]], list[Point]]
 
 
 def as_they_are(*conditions: str, plain: bool = False) -> Points:
-    """For studies whose rows are accuracies of models, as ``accuracy_row`` makes them.
+    """For studies whose rows are accuracies, as ``accuracy_row`` makes them.
 
     Args:
-        conditions: fields of a row that tell it from others of the same model and task.
-        plain: that the rows are scores of the models as they are.
+        conditions: fields of a row that tell it from others of the same model and task; rows go to
+            the page of the study if there are any.
+        plain: that rows under the model's own schedule are what ``growloop eval`` measures, and
+            count as that too.
     """
 
     def found(measured: Sequence[Measured]) -> list[Point]:
-        return [
-            Point(record, row, {name: row[name] for name in conditions if name in row}, plain)
-            for record in measured
-            for row in record["rows"]
-        ]
+        points = []
+        for record in measured:
+            for row in record["rows"]:
+                told = {name: row[name] for name in conditions if name in row}
+                points += [Point(record, row, told)] if conditions else []
+                own = row.get("schedule") in (None, record["model"]["schedule"])
+                points += [Point(record, row, plain=True)] if plain and own else []
+        return points
 
     return found
+
+
+def at_exits(measured: Sequence[Measured]) -> list[Point]:
+    """Accuracy on test items when a model is left after so many steps."""
+    return [
+        Point(record, row, {"steps": row["steps"], "lens": record["data"]["lens"]})
+        for record in measured
+        for row in record["rows"]
+        if row["split"] == "test"
+    ]
 
 
 def repeats(measured: Sequence[Measured]) -> list[Point]:
@@ -145,7 +160,7 @@ def depth(measured: Sequence[Measured]) -> list[Point]:
             continue
         if part == "overlap":
             rows = [row for row in rows if row["metric"] == "overlap"]
-            about = {"task": "top5_overlap", "prompting": _texts(record, rows[0])}
+            about = {"task": "top5_overlap", "prompting": _texts(record, rows[0], cuts=False)}
             rows = [{**row, **about} for row in rows]
         middle_row = rows[(len(rows) - 1) // 2]
         place = {"place": HALFWAY, "lens": record["data"]["lens"]}
@@ -195,8 +210,8 @@ def local(measured: Sequence[Measured]) -> list[Point]:
     return found
 
 
-def _texts(record: Measured, row: Mapping[str, Any]) -> str:
+def _texts(record: Measured, row: Mapping[str, Any], cuts: bool = True) -> str:
     """What else decides a number measured on texts, beside the texts themselves."""
     options = record["cell"]["options"]
-    cuts = f", {options['cuts']} cuts" if "cuts" in options else ""
-    return f"{row['texts']}, at most {options['tokens']} tokens{cuts}"
+    places = f", {options['cuts']} cuts" if cuts and "cuts" in options else ""
+    return f"{row['texts']}, at most {options['tokens']} tokens{places}"

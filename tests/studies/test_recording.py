@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from growloop.models import build, checkpoints, grow, loop, untie
+from growloop.models.training import runfile
+from growloop.models.training.recipes import recipe
 from growloop.studies.recording import Recorder, cost_of, model_of
 from growloop.studies.sample_efficiency import records_of
 
@@ -51,6 +53,72 @@ def test_a_run_tells_seed_flops_and_retrofits(
     found = model_of(checkpoints.load_config(str(folder)), str(folder))
     assert (found.name, found.seed, found.family) == ("ours", 3, family)
     assert (found.training_flops, found.size) == (flops, run["model"]["preset"])
+
+
+def told(folder: Path, run: dict[str, Any]) -> str:
+    """A checkpoint with a run beside it."""
+    checkpoints.save(build("tiny", 4), None, folder)
+    fields = {"run": {"name": "ours", "seed": 0, "steps": 100, "events": [], **run}}
+    (folder / "training.json").write_text(json.dumps(fields))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("1.7b-lidas", None),
+        ("1.7b-lidas-nemotron", "cooldown NMT 20%"),
+        ("1.7b-baseline-retrofit-8-11", "cooldown NMT 20%"),
+        ("360m-midas-finemath", "cooldown FMT 20%"),
+        ("laptop-lidas-nemotron", "cooldown NMT 20%"),
+        ("lessons-midas", None),
+    ],
+)
+def test_recipes_of_the_paper_are_called_as_the_claims_do(
+    name: str, wanted: str | None, tmp_path: Path
+) -> None:
+    path = told(tmp_path / "x", runfile.parse(recipe(name)).model_dump(mode="json"))
+    assert model_of(checkpoints.load_config(path), path).recipe == wanted
+
+
+TWO = {"sources": {"text": "a", "math": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("run", "wanted"),
+    [
+        ({"data": TWO, "events": [{"step": 80, "mixture": {"math": 0.8, "text": 0.2}}]},
+         "cooldown math 80%"),
+        ({"data": TWO, "events": [{"step": 80, "mixture": {"math": 5, "code": 3, "text": 2}}]},
+         "cooldown code 30%"),
+        ({"data": TWO, "events": [{"step": 20, "mixture": {"math": 0.8, "text": 0.2}}]}, None),
+        ({"data": TWO, "events": [{"step": 80, "mixture": {"math": 1, "text": 1}}]}, None),
+        ({"data": {"curriculum": [{"lessons": {"recall": 1.0}}, {"lessons": {"copying": 1.0}}]},
+          "events": [{"step": 50, "mixture": {"recall": 0.4, "copying": 0.6}}]},
+         "cooldown recall 40%"),
+        ({"data": {"examples": "rows.jsonl"}}, "fine-tuned"),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_a_cooldown_is_called_after_the_sources_that_grew(
+    run: dict[str, Any], wanted: str | None, tmp_path: Path
+) -> None:
+    path = told(tmp_path / "x", run)
+    assert model_of(checkpoints.load_config(path), path).recipe == wanted
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_is_told_from_both(tmp_path: Path) -> None:
+    first = told(tmp_path / "first", {"model": {"preset": "tiny"}, "data": TWO})
+    data = {**TWO, "mixture": {"math": 0.6, "text": 0.4}}
+    then = told(tmp_path / "then", {"model": {"path": first}, "data": data})
+    found = model_of(checkpoints.load_config(then), then)
+    assert (found.recipe, found.size) == ("cooldown math 60%", "tiny")
+    last = tmp_path / "last"
+    event = {"step": 0, "repeat": [1, 3]}
+    told(last, {"model": {"path": then}, "data": data, "events": [event]})
+    again = loop(build("tiny", 4), "1-2x2-1")
+    assert model_of(again, str(last)).family == "retrofitted"
+    assert model_of(again, str(last)).recipe == "cooldown math 60%"
 
 
 def test_an_untied_model_is_no_standard_one(tmp_path: Path) -> None:
