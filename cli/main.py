@@ -13,6 +13,7 @@ import click
 COMMANDS = {
     # name: (module of this package, what it does)
     "quickstart": ("quickstart", "Train small models, score and compare them, in ten minutes."),
+    "reproduce": ("reproduce", "Reproduce the paper at a scale: laptop, 360m, 1.7b."),
     "generate": ("generate", "Write a reasoning-primitive data set."),
     "verify": ("verify", "Check a data set: answers, choices, repeats, splits."),
     "tasks": ("tasks", "List the evaluation tasks, or show one of them."),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from ..tasks.evaluate import require_extra
+from .board import Board
 
 if TYPE_CHECKING:
     from ..studies.plain_words import Standing
@@ -61,65 +60,6 @@ def command(ctx: click.Context, out: str, fast: bool, as_json: bool) -> None:
     for sentence in found.told:
         click.echo(f"- {sentence}")
     click.echo(f"\nThe page: {found.page.resolve().as_uri()}")
-
-
-class Board:
-    """What is being done, on standard error: bars in a terminal, else a line for what is done.
-
-    Args:
-        parts: all there is to do, and the share of the time that each takes, about.
-    """
-
-    def __init__(self, parts: Mapping[str, float]) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.weights = dict(parts)
-        self.shares: dict[str, float] = {}
-        # what libraries write to standard error goes to a file meanwhile: this stays
-        self.file = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
-        self.console = Console(file=self.file, highlight=False)
-        self.live = self.console.is_terminal
-        self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[word]}"),
-            console=self.console,
-            transient=True,
-            disable=not self.live,
-            speed_estimate_period=120,
-        )
-        self.all = self.bars.add_task("in all", total=sum(parts.values()), word="")
-        self.tasks = {
-            part: self.bars.add_task(part, total=1.0, start=False, word="waiting") for part in parts
-        }
-
-    def __enter__(self) -> Board:
-        self.bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bars.stop()
-        self.file.close()
-
-    def __call__(self, part: str, share: float, word: str) -> None:
-        """Note how far a part is."""
-        before = self.shares.get(part)
-        if before == share == 1:
-            return
-        if before is None:
-            self.bars.start_task(self.tasks[part])
-            if share == 1:  # done by an earlier run: says nothing of the time that is left
-                self.weights.pop(part)
-                word = "there already"
-        self.shares[part] = share
-        self.bars.update(self.tasks[part], completed=share, word=word)
-        done = sum(weight * self.shares.get(name, 0) for name, weight in self.weights.items())
-        self.bars.update(self.all, completed=done, total=sum(self.weights.values()))
-        if not self.live and (before is None or share == 1):
-            self.console.print(f"{part}: {word if share < 1 or before is None else 'done'}")
 
 
 def _print(standings: tuple[Standing, ...]) -> None:

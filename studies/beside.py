@@ -1,4 +1,4 @@
-"""Processes side by side: each of one thread, with a log of its own, which ends with this process.
+"""Processes side by side: most of one thread, each with a log, which end with this process.
 
 Small models train and are measured faster on a core each than one after the other on all of them.
 Whatever is ended has left files to go on from, so nothing is lost however this process ends.
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Job:
         needs: names of the jobs, of those given with it, that must have ended well before.
         attached: whether it lets go when this process dies, by :func:`end_with_parent`; others
             are of the same session, so that Ctrl-C reaches them.
+        threads: of torch; None for as many as there are cores.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Job:
     look: Callable[[], object] = lambda: None
     needs: frozenset[str] = field(default=frozenset())
     attached: bool = True
+    threads: int | None = 1
 
 
 def run_all(
@@ -98,7 +100,7 @@ def run_all(
         raise next(iter(failed.values()))
 
 
-def environment(device: str | None) -> Mapping[str, str]:
+def environment(device: str | None) -> dict[str, str]:
     """What tells Accelerate and torch to compute on a device; nothing for the best there is."""
     if device is None:
         return {}
@@ -108,7 +110,10 @@ def environment(device: str | None) -> Mapping[str, str]:
 
 
 def _start(job: Job, device: str | None) -> subprocess.Popen[bytes]:
-    own = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if job.attached else {}
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if job.threads else ()
+    own = {name: str(job.threads) for name in names}
+    if job.attached or device == "cpu":  # Accelerate gives each of its processes a GPU
+        own |= environment(device)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with open(job.log, "wb") as log:
         # of a session of its own: Ctrl-C is for this process, which then ends it in order
@@ -117,7 +122,7 @@ def _start(job: Job, device: str | None) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE if job.attached else subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, **own, **environment(device)},
+            env=os.environ | own,
             start_new_session=job.attached,
         )
 

@@ -6,6 +6,7 @@ What was measured is in a file, and is not measured again.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,9 +86,14 @@ def studied(
     cells = study.plan(models, chosen)
     files = [studies.record_path(cell, out) for cell in cells]
 
+    share = 0.0
+
     def say(text: str) -> None:
-        number, _, count = text.split(":")[0].split()
-        watch((int(number) - 1) / int(count), f"{number} of {count}")
+        nonlocal share
+        word, _, _ = text.partition(":")
+        if cell := re.fullmatch(r"(\d+) of (\d+)", word):  # others tell how far a training is
+            share = (int(cell[1]) - 1) / int(cell[2])
+        watch(share, word)
 
     found = studies.run(study, cells, chosen, out, command, say, dtype, device)
     if study.name not in PUBLISHED:

@@ -135,6 +135,7 @@ def run_cell(
     say: Callable[[str], object] = lambda text: None,
     watch: Callable[[int, dict[str, Any]], object] = lambda step, values: None,
     keep: bool = False,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Fine-tune and score one cell, unless that is done; its record.
 
@@ -143,6 +144,7 @@ def run_cell(
     Args:
         out: folder of the study; records go to ``records/``, checkpoints to ``runs/``.
         keep: keep the checkpoint.
+        device: to score on; Accelerate chooses where to train.
     """
     file = Path(out) / "records" / f"{cell.id}.json"
     asked = {"cell": asdict(cell), "protocol": json.loads(json.dumps(asdict(protocol)))}
@@ -162,7 +164,7 @@ def run_cell(
         assert train is not None
         run = run_of(cell.path, train, validation, protocol.settings, cell.seed)
         best = str(finetune(run, folder, say, watch))
-    accuracy = score(best, protocol)
+    accuracy = score(best, protocol, device)
     record = {**asked, "checkpoint": best, "accuracy": accuracy or {}}
     processes.wait_for_everyone()
     if accuracy is not None:
@@ -184,7 +186,9 @@ def _written(path: Path, protocol: Protocol, count: int, seed: int) -> str | Non
     return str(path)
 
 
-def score(model: str, protocol: Protocol) -> dict[str, dict[str, Any]] | None:
+def score(
+    model: str, protocol: Protocol, device: str | None = None
+) -> dict[str, dict[str, Any]] | None:
     """Accuracy at each depth: ``{"1": {"value": .., "n": .., "chance": ..}, ..}``.
 
     None on all processes but the first.
@@ -198,6 +202,7 @@ def score(model: str, protocol: Protocol) -> dict[str, dict[str, Any]] | None:
         [f"{TASK}:style={protocol.style}:depth={depth}" for depth in protocol.depths],
         shots=protocol.shots,
         count=protocol.items,
+        device=device,
         dtype=protocol.dtype,
     )
     if results is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -21,8 +22,7 @@ from .folders import LOCK, locked
 
 LOG = "train.log"
 RUN = "run.yaml"
-LAUNCH = ("accelerate", "launch", "-m", "growloop.cli", "train")
-"""Of trainings that may take several GPUs."""
+LAUNCH = ("-m", "growloop.cli", "train")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,12 @@ class Training:
         return self.folder / f"step-{self.steps:09d}"
 
     @property
+    def branch(self) -> Path:
+        """The one before the cooldown."""
+        step = self.steps - int(self.fields["optimizer"]["cooldown"])
+        return self.folder / f"step-{step:09d}"
+
+    @property
     def done(self) -> bool:
         """Whether that is there, and whole."""
         from ..models.training.snapshots import problem
@@ -65,6 +71,15 @@ class Training:
         """What trains it."""
         if not self.launched:
             return sys.executable, "-m", __name__, str(self.folder / RUN), str(self.folder)
+        return sys.executable, "-m", "accelerate.commands.launch", *self._launched
+
+    @property
+    def typed(self) -> str:
+        """What one would type to train it, once the run file is there."""
+        return shlex.join(("accelerate", "launch", *self._launched))
+
+    @property
+    def _launched(self) -> tuple[str, ...]:
         found = (*LAUNCH, str(self.folder / RUN), "--out", str(self.folder))
         return found if self.base is None else (*found, "--force-run-file")
 
@@ -100,8 +115,9 @@ class Training:
                 watch(found[0] / self.steps, f"loss {found[1]:.2f}")
 
         name, log = f"the training of {self.name}", self.folder / LOG
+        threads = None if self.launched else 1
         attached = not self.launched
-        return Job(name, self.command, log, self.prepare, look, needs, attached)
+        return Job(name, self.command, log, self.prepare, look, needs, attached, threads)
 
 
 def last_step(out: Path) -> tuple[int, float] | None:

@@ -1,0 +1,128 @@
+"""``growloop reproduce --plan``: the cells with what they cost, as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..studies.cells import Cell
+    from ..studies.reproduce import Reproduction
+
+
+def print_plan(
+    found: Reproduction,
+    wanted: Sequence[Cell],
+    mfu: float,
+    peak: float,
+    as_json: bool,
+    again: str,
+) -> None:
+    """Print the plan.
+
+    Args:
+        wanted: cells of it.
+        mfu, peak: of a GPU, where cells are for one.
+        again: the command that carries it out.
+    """
+    content = described(found, wanted, mfu, peak, again)
+    if as_json:
+        click.echo(json.dumps(content, indent=2))
+        return
+    unit = content["hours_are"]
+    wide = max(len(cell["id"]) for cell in content["cells"])
+    click.echo(f"cell  {'id':{wide}}   steps   tokens    FLOPs  hours  what it does")
+    for cell in content["cells"]:
+        numbers = (
+            f"{cell['steps'] or '':>7} {_short(cell['tokens'])} {_short(cell['flops'])} "
+            f"{cell['hours']:6.2f}"
+        )
+        done = "done: " if cell["done"] else ""
+        click.echo(f"{cell['number']:>4}  {cell['id']:{wide}} {numbers}  {done}{cell['does']}")
+        if cell["command"]:
+            click.echo(f"      {cell['command']}")
+    for need in content["data"]:
+        click.echo(f"data: {need['name']} in {need['path']}: {need['found']}")
+    total = content["total"]
+    click.echo(
+        f"{total['cells']} cells, {total['tokens']:.3g} tokens and {total['flops']:.3g} FLOPs of "
+        f"training, {total['hours']:,.1f} {unit}; {total['hours_left']:,.1f} are left"
+    )
+    for line in content["arrays"]:
+        click.echo(line)
+
+
+def described(
+    found: Reproduction, wanted: Sequence[Cell], mfu: float, peak: float, again: str
+) -> dict[str, Any]:
+    """The plan as JSON has it."""
+    from ..studies.cells import TRAIN
+    from ..studies.estimates import measured_rate
+
+    launched = found.scale.launched
+    found.estimate.rate = mfu * peak if launched else measured_rate(found.asked.device)
+    lines: list[dict[str, Any]] = []
+    data: dict[str, dict[str, Any]] = {}
+    for cell in wanted:
+        estimate, needs = found.estimate(cell), found.estimate.needs(cell)
+        data |= {need.path: asdict(need) for need in needs}
+        typed = found.training(cell).typed if launched and cell.kind == TRAIN else None
+        lines.append(
+            {
+                "number": cell.number,
+                "id": cell.id,
+                "kind": cell.kind,
+                "does": cell.tells,
+                "needs": list(cell.needs),
+                "data": [need.path for need in needs],
+                "command": typed,
+                "done": found.done(cell),
+                **asdict(estimate),
+            }
+        )
+    training = [line for line in lines if line["kind"] == TRAIN]
+    device = found.asked.device
+    return {
+        "scale": found.scale.name,
+        "hours_are": "GPU-hours" if launched else f"hours of one process on {device}",
+        "flops_per_second": found.estimate.rate,
+        "cells": lines,
+        "data": list(data.values()),
+        "total": {
+            "cells": len(lines),
+            "tokens": sum(line["tokens"] for line in training),
+            "flops": sum(line["flops"] for line in training),
+            "hours": sum(line["hours"] for line in lines),
+            "hours_left": sum(line["hours"] for line in lines if not line["done"]),
+        },
+        "arrays": list(_arrays(wanted, again)),
+    }
+
+
+def _arrays(wanted: Sequence[Cell], again: str) -> Iterator[str]:
+    """Slurm's lines for parts of the plan that can run at once, each after the one before."""
+    from ..studies.cells import TRAIN
+
+    def part(cell: Cell) -> int:
+        if cell.row is None:
+            return 3
+        return (1 if cell.needs else 0) if cell.kind == TRAIN else 2
+
+    after = ""
+    for _, group in groupby(sorted(wanted, key=part), key=part):
+        numbers = [cell.number for cell in group]
+        together = numbers[-1] - numbers[0] == len(numbers) - 1 > 0
+        span = f"{numbers[0]}-{numbers[-1]}" if together else ",".join(map(str, numbers))
+        wrapped = shlex.quote(f"{again} --cell $SLURM_ARRAY_TASK_ID")
+        yield f"id=$(sbatch --parsable {after}--array={span} --wrap {wrapped})"
+        after = "--dependency=afterok:$id "
+
+
+def _short(value: float) -> str:
+    return f"{value:8.2e}" if value else " " * 8

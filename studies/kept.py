@@ -1,0 +1,100 @@
+"""What cells have measured: a file for each, written whole, with records of the leaderboard."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..models.training.shards import write_whole
+from ..primitives.errors import InputError
+
+if TYPE_CHECKING:
+    from ..leaderboard import Record
+    from .cells import Cell
+    from .reproduce import Asked
+    from .scales import Row
+
+
+class Kept:
+    """The files of a plan's cells.
+
+    Args:
+        folder: of them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, cell: str) -> Path:
+        """The file of a cell."""
+        return self.folder / f"{cell}.json"
+
+    def has(self, cell: str) -> bool:
+        """Whether it was measured."""
+        return self.path(cell).is_file()
+
+    def keep(
+        self, cell: Cell, row: Row, records: Sequence[Record], asked: Asked, seconds: float
+    ) -> None:
+        """Write what was found of a row.
+
+        Args:
+            asked: its device and command go where a record has none.
+        """
+        import torch
+
+        device = asked.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        found = []
+        for record in records:
+            fields = json.loads(record.to_json())
+            if fields["model"]["name"] == cell.model:  # after its folder, which has the seed in it
+                fields["model"]["name"] = row.model
+            if row.cooldown is not None:
+                fields["model"]["recipe"] = row.cooldown
+            found.append({"device": device, "command": asked.command} | fields)
+        gpu = device.startswith("cuda")
+        content = {
+            "format": "growloop cell",
+            "cell": cell.id,
+            "device": device,
+            "machine": torch.cuda.get_device_name(device) if gpu else platform.machine(),
+            "seconds": seconds,
+            "records": found,
+        }
+        path = self.path(cell.id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(content, indent=1).encode())
+
+    def records(self, cell: str) -> list[Record]:
+        """Of a cell.
+
+        Raises:
+            InputError: a file that is none of a cell.
+        """
+        from ..leaderboard import Record
+
+        path = self.path(cell)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return [Record.from_fields(fields) for fields in content["records"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is no file of a cell: move it away") from error
+
+
+def newest(log: Path) -> dict[str, Any] | None:
+    """The last thing that a process has told about a cell in its log."""
+    try:
+        lines = log.read_bytes()[-8192:].splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict) and "cell" in found:
+            return found
+    return None

@@ -1,0 +1,98 @@
+"""What a cell of a plan measures of a model: scores, a study, or fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..primitives.errors import InputError
+from .catalog import find
+from .cells import SCORE, Cell
+from .measuring import scored, studied
+from .scales import TUNED, UNTIED, Ask, Scale, options_for
+
+if TYPE_CHECKING:
+    from ..leaderboard import Record
+    from .reproduce import Asked
+
+Watch = Callable[[float, str], object]
+
+
+def measure(
+    cell: Cell, ask: Ask, scale: Scale, checkpoint: Path, out: Path, *, asked: Asked, watch: Watch
+) -> list[Record]:
+    """Records of a cell.
+
+    Args:
+        checkpoint: of the model.
+        out: folder of the plan.
+    """
+    if cell.kind == SCORE:
+        return _score(cell, scale, checkpoint, out, asked)
+    if cell.kind in (TUNED, UNTIED):
+        return _tune(cell, ask.options, checkpoint, out / cell.kind, asked, watch)
+    study = find(cell.kind)
+
+    def options(models: Any) -> Any:
+        [model] = models
+        return study.options(**options_for(ask, model.schedule, scale.block))
+
+    given: dict[str, Any] = {"device": asked.device, "command": asked.command, "watch": watch}
+    return studied(study, [checkpoint], options, out / "studies", dtype=scale.dtype, **given)
+
+
+def _score(cell: Cell, scale: Scale, checkpoint: Path, out: Path, asked: Asked) -> list[Record]:
+    if scale.tasks:
+        file = out / "results" / f"{cell.model}.json"
+        given: dict[str, Any] = {"device": asked.device, "command": asked.command}
+        given |= {"shots": scale.shots, "limit": scale.items}
+        return scored(checkpoint, scale.tasks, file, **given)
+    from ..tasks.benchmarks import run_suite
+    from .recording import describe
+    from .suite_records import suite_records
+
+    found = run_suite(
+        str(checkpoint),
+        data_dir=asked.data_dir,
+        out=out / "results",
+        device=asked.device,
+        dtype=scale.dtype,
+    )
+    if found is None:  # not the first of several processes
+        return []
+    result, _ = found
+    if result.missing:
+        raise InputError(next(iter(result.missing.values())))
+    about: dict[str, Any] = {"growloop": {"schedule": result.schedule}}
+    describe(about, str(checkpoint))
+    own = about["growloop"]
+    return suite_records(result, own["model"], own["cost"], asked.command)
+
+
+def _tune(
+    cell: Cell,
+    options: Mapping[str, Any],
+    checkpoint: Path,
+    out: Path,
+    asked: Asked,
+    watch: Watch,
+) -> list[Record]:
+    """Fine-tuning on few examples: a file for each number of them."""
+    from ..models.training.finetuning import Settings
+    from . import sample_efficiency as study
+
+    names = {field.name for field in fields(Settings)}
+    of_settings = {name: value for name, value in options.items() if name in names}
+    rest = {name: value for name, value in options.items() if name not in names}
+    settings = Settings(untie=cell.kind == UNTIED, **of_settings)
+    protocol = study.Protocol(settings=settings, **rest)
+    protocol.check()
+    plan = study.plan({cell.model: str(checkpoint)}, protocol)
+    records: list[Record] = []
+    for number, own in enumerate(plan):
+        watch(number / len(plan), f"{own.size} examples")
+        found = study.run_cell(own, protocol, out, device=asked.device)
+        records += study.records_of(found)
+    return records
