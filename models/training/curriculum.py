@@ -15,6 +15,7 @@ from ...primitives.bits import draw, stream_key
 from ..errors import ModelError
 from .batches import IGNORED, Batch, part
 from .lessons import GROUP, lesson
+from .mixture import Phase
 from .runfile import Stage
 from .symbols import END, symbol_tokenizer, vocabulary
 
@@ -29,6 +30,7 @@ class Curriculum:
         batch_size: rows a step, over all processes; a multiple of 8.
         seq_len: longest row; longer lessons are refused as they come.
         seed: of the items and their surface forms.
+        phases: shares of the lessons from a step on, whatever is learned then.
 
     >>> source = Curriculum([Stage(lessons={"repeats": 1.0})], batch_size=8, seq_len=128)
     >>> source.batch(0).tokens.shape[0]
@@ -39,19 +41,26 @@ class Curriculum:
     """
 
     def __init__(
-        self, stages: Sequence[Stage], batch_size: int, seq_len: int, seed: int = 0
+        self,
+        stages: Sequence[Stage],
+        batch_size: int,
+        seq_len: int,
+        seed: int = 0,
+        phases: Sequence[Phase] = (),
     ) -> None:
         if not stages:
             raise ModelError("a curriculum has at least one stage")
         if batch_size % GROUP:
             raise ModelError(f"a batch of lessons is a multiple of {GROUP}, not {batch_size}")
         self.stages, self.batch_size, self.seq_len, self.seed = stages, batch_size, seq_len, seed
-        names = dict.fromkeys(name for stage in stages for name in stage.lessons)
+        self.phases = sorted(phases, key=lambda phase: phase.start)
+        every = [*(stage.lessons for stage in stages), *(phase.weights for phase in self.phases)]
+        names = dict.fromkeys(name for lessons in every for name in lessons)
         self.kinds = tuple(names)
         self.lessons = [lesson(name) for name in self.kinds]
-        for stage in stages:
-            if abs(sum(stage.lessons.values()) - 1) > 1e-6 or min(stage.lessons.values()) < 0:
-                raise ModelError(f"the shares of lessons sum to 1: {stage.lessons} do not")
+        for lessons in every:
+            if abs(sum(lessons.values()) - 1) > 1e-6 or min(lessons.values(), default=0) < 0:
+                raise ModelError(f"the shares of lessons sum to 1: {dict(lessons)} do not")
         self.vocabulary = len(vocabulary())
         self.end: int | None = vocabulary()[END]
         self.state: dict[str, Any] = {"stage": 0, "begun": [0], "loss": None}
@@ -62,9 +71,15 @@ class Curriculum:
         stage: Stage = self.stages[self.state["stage"]]
         return stage
 
+    def _phase(self, step: int) -> Phase | None:
+        """What has been asked for by this step instead of a stage."""
+        return next((phase for phase in reversed(self.phases) if phase.start <= step), None)
+
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
         """The rows of a step, shorter ones first, padded at the end."""
-        shares = [self.stage.lessons.get(name, 0.0) for name in self.kinds]
+        phase = self._phase(step)
+        lessons = self.stage.lessons if phase is None else phase.weights
+        shares = [lessons.get(name, 0.0) for name in self.kinds]
         bounds = np.cumsum(shares) / sum(shares) * 2**32
         first = step * self.batch_size // GROUP
         groups = range(first, first + self.batch_size // GROUP)
@@ -95,7 +110,7 @@ class Curriculum:
     def learned(self, step: int, losses: dict[str, float]) -> str | None:
         """Keep the running loss of the main lesson; go on to the next stage when it is low."""
         main = next(iter(self.stage.lessons))
-        if main not in losses:
+        if main not in losses or self._phase(step) is not None:
             return None
         before = self.state["loss"]
         now = losses[main] if before is None else MEMORY * before + (1 - MEMORY) * losses[main]

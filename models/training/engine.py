@@ -79,6 +79,7 @@ class Engine:
         say: told of whatever is worth a line.
         force: go on although the run file is not the one the run was begun with.
         evaluate: scores the checkpoint in a folder: accuracy by task. Events may ask for it.
+        parent: a checkpoint of another run to branch off from, while ``out`` has none.
 
     Raises:
         ModelError: anything that keeps the run from starting.
@@ -91,6 +92,7 @@ class Engine:
         say: Report = lambda text: None,
         force: bool = False,
         evaluate: Evaluate | None = None,
+        parent: str | Path | None = None,
     ) -> None:
         from accelerate import Accelerator
 
@@ -119,7 +121,10 @@ class Engine:
         if found is None:
             if any(self.out.glob("step-*")):
                 raise ModelError(f"no checkpoint in {out} is whole: move it away to start anew")
-            self._begin()
+            if parent is None:
+                self._begin()
+            else:
+                self._branch_off(Path(parent))
         else:
             self._resume(found[1], force)
         if isinstance(self.source, Examples) and self.source.pack:
@@ -136,6 +141,14 @@ class Engine:
         check_fits(self.run, self.model, self.source)
         self.optimizers = optimizers.make(self.model, self.run.optimizer)
         torch.manual_seed(self.run.seed)
+
+    def _branch_off(self, parent: Path) -> None:
+        """Go on from a checkpoint of another run, whose best one is not ours."""
+        if wrong := snapshots.problem(parent):
+            raise ModelError(f"the checkpoint {parent} is damaged: {wrong}")
+        best = self.best
+        self._resume(parent, force=True)
+        self.best = best
 
     def _resume(self, folder: Path, force: bool) -> None:
         state = contents.read_state(folder)

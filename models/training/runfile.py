@@ -189,7 +189,7 @@ class Event(_Part):
 
     Args:
         step: before which.
-        mixture: new shares of the sources.
+        mixture: new shares of the sources, or of the lessons whatever is learned then.
         schedule: another schedule from now on.
         repeat: repeat a block ``start:stop`` of the schedule, ``times`` more often (retrofit).
         recurrence: what happens between loops from now on.

@@ -63,19 +63,17 @@ def final_depth(run: Run, depth: int) -> int:
 def source_of(run: Run) -> Source:
     """Where the batches of a run come from."""
     data = run.data
+    phases = [Phase(e.step, e.mixture) for e in run.events if e.mixture is not None]
+    phases.sort(key=lambda phase: phase.start)
     if data.curriculum:
-        return Curriculum(data.curriculum, data.batch_size, data.seq_len, run.seed)
+        return Curriculum(data.curriculum, data.batch_size, data.seq_len, run.seed, phases)
     if data.examples is not None:
         assert run.model.path is not None
         tokenizer = checkpoints.load_tokenizer(run.model.path)
         return _examples(run, data.examples, tokenizer)
     sources = {name: Shards(folder) for name, folder in data.sources.items()}
-    phases = [Phase(0, data.shares())]
-    changes = sorted((e.step, e.mixture) for e in run.events if e.mixture is not None)
-    for step, weights in changes:
-        if step == 0:
-            phases.clear()
-        phases.append(Phase(step, weights))
+    if not phases or phases[0].start > 0:
+        phases.insert(0, Phase(0, data.shares()))
     return Mixture(sources, phases, data.batch_size, data.seq_len, run.seed)
 
 

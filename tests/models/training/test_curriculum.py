@@ -13,6 +13,7 @@ from growloop.models.training.batches import IGNORED
 from growloop.models.training.curriculum import Curriculum
 from growloop.models.training.engine import Engine
 from growloop.models.training.lessons import GROUP, lesson
+from growloop.models.training.mixture import Phase
 from growloop.models.training.runfile import Stage, parse
 from growloop.models.training.symbols import symbol_tokenizer, vocabulary
 from growloop.primitives import generate, solve
@@ -151,6 +152,21 @@ def test_a_stage_ends_when_its_running_loss_is_low_and_not_before() -> None:
     for step in range(51, 60):
         assert source.learned(step, {"assignment-1": 0.0}) is None  # the last one goes on
     assert source.state["stage"] == 2
+
+
+def test_a_mixture_takes_the_place_of_the_stages_from_its_step_on() -> None:
+    source = Curriculum(stages(0.5, 0.5), 8, 256, phases=[Phase(10, {"copying-words": 1.0})])
+    plain = Curriculum(stages(0.5, 0.5), 8, 256)
+    assert source.kinds == (*plain.kinds, "copying-words")
+    assert np.array_equal(source.batch(9).tokens, plain.batch(9).tokens)
+    kinds = source.batch(10).kinds
+    assert kinds is not None
+    assert {source.kinds[kind] for kind in kinds} == {"copying-words"}
+    assert source.learned(10, {"repeats": 0.0}) is None
+    assert source.state["stage"] == 0
+    for shares, message in [({"recall": 0.5}, "sum to 1"), ({"recal": 1.0}, "mean 'recall'")]:
+        with pytest.raises(ModelError, match=message):
+            Curriculum(stages(0.5), 8, 256, phases=[Phase(10, shares)])
 
 
 def test_shares_and_processes() -> None:
