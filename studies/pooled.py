@@ -63,6 +63,14 @@ class Pool:
         value = self.means[model] - self.means[other]
         return _estimate(value, self.draws[model] - self.draws[other]), p
 
+    def gain(self, pairs: Sequence[tuple[str, str]]) -> tuple[float | None, float | None]:
+        """The interval over items of the mean difference of pairs; none of no pairs."""
+        if not pairs:
+            return None, None
+        found = [self.draws[a] - self.draws[b] for a, b in pairs]
+        mean = _estimate(0.0, np.mean(found, axis=0))
+        return mean.low, mean.high
+
     def gap_closed(self, model: str, low: str, high: str) -> Estimate:
         """``(model - low) / (high - low)``; nothing where the interval of ``high - low`` has 0.
 

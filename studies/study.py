@@ -125,6 +125,7 @@ class Loaded:
         self.dtype, self.device = dtype, device
         self.path: str | None = None
         self.kept: dict[tuple[Any, ...], Any] = {}  # what was made with this model's tokenizer
+        self.say: Callable[[str], object] = lambda text: None  # told of what takes long
 
     def __call__(self, path: str) -> tuple[Any, Any]:
         """A model and its tokenizer.
@@ -263,6 +264,7 @@ def run(
         InputError: a record there is of another model or precision.
     """
     loaded, found = Loaded(dtype, device), dict[str, Record]()
+    loaded.say = say
     waiting: list[Cell] = []
     for cell in cells:
         path = record_path(cell, out)

@@ -156,15 +156,21 @@ def _asked(record: Record) -> tuple[str, ...]:
 
 
 def _standard(name: str, models: dict[str, Record], count: str) -> str | None:
-    """The first standard model with as many layers of a kind; None for a standard model."""
+    """A standard model with as many layers of a kind, of the same seed if there is one.
+
+    None for a standard model.
+    """
     about, data = models[name]["model"], models[name]["data"]
     if data["family"] == "standard":
         return None
-    for other, record in models.items():
-        same = record["model"][count] == about[count] and record["data"]["shape"] == data["shape"]
-        if same and record["data"]["family"] == "standard":
-            return other
-    return None
+    found = [
+        (record["data"]["training_seed"] != data["training_seed"], other)
+        for other, record in models.items()
+        if record["data"]["family"] == "standard"
+        and record["model"][count] == about[count]
+        and record["data"]["shape"] == data["shape"]
+    ]
+    return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def table(records: Sequence[Record]) -> Table:
@@ -177,11 +183,10 @@ def table(records: Sequence[Record]) -> Table:
         lines.append(_line(line, together, "mean", "", together.mean(line.name)))
         for other, what in _partners(line).items():
             difference, p = together.difference(line.name, other)
-            lines.append(_line(line, together, f"minus {what}", other, difference, p))
+            lines.append(_line(line, together, f"vs {what}", other, difference, p))
         if (gap := _gap(line, together)) is not None:
             said = "gap closed" if gap.value is not None else "gap is within noise"
-            between = f"{line.iso_parameter}, {line.iso_flop}"
-            lines.append(_line(line, together, said, between, gap))
+            lines.append(_line(line, together, said, "", gap))
     compared = [row for row in lines if row["p (Holm)"] is not None]
     for row, p in zip(compared, holm([row["p (Holm)"] for row in compared]), strict=True):
         row["p (Holm)"] = p

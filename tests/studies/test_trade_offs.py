@@ -78,15 +78,15 @@ def test_a_model_is_compared_with_the_standards_of_its_layers_and_of_its_depth(
 ) -> None:
     changed = answered(records, standard_2=NONE, standard_4=ALL, looped=HALF, grown=HALF)
     looped = lines(changed, "looped")
-    assert looped["minus iso-param"]["against"] == "standard-2"
-    assert looped["minus iso-FLOP"]["against"] == "standard-4"
-    assert looped["minus iso-param"]["value"] == pytest.approx(0.5)
-    assert looped["minus iso-FLOP"]["value"] == pytest.approx(-0.5)
-    assert looped["minus iso-param"]["p (Holm)"] < 1e-4
+    assert looped["vs iso-param"]["against"] == "standard-2"
+    assert looped["vs iso-FLOP"]["against"] == "standard-4"
+    assert looped["vs iso-param"]["value"] == pytest.approx(0.5)
+    assert looped["vs iso-FLOP"]["value"] == pytest.approx(-0.5)
+    assert looped["vs iso-param"]["p (Holm)"] < 1e-4
     assert looped["mean"]["n"] == 2 * ITEMS
     assert looped["mean"]["chance"] == pytest.approx(0.15)
     grown = lines(changed, "grown")
-    assert grown["minus iso-both"]["against"] == "standard-4"
+    assert grown["vs iso-both"]["against"] == "standard-4"
     assert list(lines(changed, "standard-2")) == ["mean"]
 
 

@@ -1,0 +1,214 @@
+"""What does the mixture of the cooldown change (paper Tables 2, 4)?
+
+One checkpoint cools down on each of several mixtures, with several orders of the data, and each
+end point is scored. Mixtures are compared with the first, seed by seed on the same items: what
+differs over seeds is the order of the data alone, as the weights they start from are the same.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..leaderboard.statistics import of_mean
+from ..primitives.errors import whole
+from . import charts
+from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers, scorer_of
+from .cooldowns import Change, Parent, check_data, continued, cooled
+from .mixtures import mixtures
+from .pooled import pool
+from .questions import task_names
+from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .sweep import base_schedule
+
+MEAN = "mean"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is trained and measured."""
+
+    mixtures: tuple[str, ...] = option(
+        (), "names of ready ones, YAML files of names and shares, run files; the first is the base"
+    )
+    steps: int = option(0, "of the cooldown; by default what is left of the run")
+    seeds: int = option(3, "orders of the data; the first is that of the run")
+    tasks: tuple[str, ...] = option(("reasoning_primitives",), "tasks or groups of them")
+    items: int = option(200, "questions a task")
+    shots: int = option(5, "examples before a question")
+    split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
+    seed: int = option(0, "which questions and examples are drawn")
+
+
+def plan(models: Sequence[Model], options: Options) -> list[Cell]:
+    """A cell for each checkpoint, mixture and order of the data."""
+    whole("seeds", options.seeds, 1, 10_000)
+    check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
+    kept = settled(options, "mixtures", "seeds")
+    cells = []
+    for model in models:
+        parent = Parent.read(model)
+        parent.check(options.steps)
+        for change in mixtures(options.mixtures, parent.run):
+            check_data(continued(parent, change, steps=options.steps))
+            told = {"shares": change.mixture, "sources": change.sources}
+            for seed in range(options.seeds):
+                params = {"mixture": change.name, "seed": seed}
+                cells.append(Cell("cooldown", model.name, model.path, params, kept | told))
+    return cells
+
+
+def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
+    """A cooldown, and the accuracy where it ends."""
+    told = cell.options
+    change = Change(cell.params["mixture"], told["shares"], told["sources"])
+    parent = Parent.read(Model.read(cell.path))
+    run = continued(parent, change, cell.params["seed"], options.steps)
+    checkpoint = str(cooled(parent, run, out, loaded.say))
+    model, _ = loaded(checkpoint)
+    base, more = base_schedule(model), {"mixture": change.name, "training_seed": run.seed}
+    rows = []
+    for name in task_names(options.tasks):
+        asked = ask(loaded, name, options.items, options.split, options.seed, options.shots)
+        [right] = right_answers(scorer_of(loaded), asked, [base])
+        rows.append(accuracy_row(right, asked, schedule=str(base), **more))
+    data = {"from_step": parent.step, "run": run.model_dump(mode="json")}
+    return {"rows": rows, "data": data, "checkpoint": checkpoint}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A mixture on a task, or on the mean of all.
+
+    Args:
+        values: of each seed.
+        gains: over the base, of each seed that the base has too.
+        low, high: of the mean gain, over items.
+    """
+
+    model: str
+    mixture: str
+    task: str
+    values: tuple[float, ...]
+    gains: tuple[float, ...]
+    low: float | None
+    high: float | None
+    n: int
+    chance: float
+
+
+def lines(records: Sequence[Record]) -> list[Line]:
+    """Every mixture of every checkpoint; the first one is the base."""
+    found = []
+    for model in dict.fromkeys(record["cell"]["model"] for record in records):
+        mine = [record for record in records if record["cell"]["model"] == model]
+        tasks = [row["task"] for row in mine[0]["rows"]]
+        for task in [*tasks, *([MEAN] if len(tasks) > 1 else [])]:
+            found += _lines(model, task, mine)
+    return found
+
+
+def _lines(model: str, task: str, records: Sequence[Record]) -> list[Line]:
+    cells: dict[str, dict[int, str]] = {}  # mixture to seed to the cell's name
+    answers = {}
+    for record in records:
+        params, name = record["cell"]["params"], record["cell"]["id"]
+        cells.setdefault(params["mixture"], {})[params["seed"]] = name
+        answers[name] = [row["answers"] for row in record["rows"] if task in (row["task"], MEAN)]
+    together = pool(answers)
+    rows = [row for row in records[0]["rows"] if task in (row["task"], MEAN)]
+    chance = statistics.fmean(row["chance"] for row in rows)
+    base = next(iter(cells.values()))
+    found = []
+    for mixture, seeds in cells.items():
+        values = tuple(together.means[name] for name in seeds.values())
+        pairs = [] if seeds is base else [(seeds[s], base[s]) for s in seeds if s in base]
+        low, high = together.gain(pairs)
+        gains = tuple(together.means[a] - together.means[b] for a, b in pairs)
+        line = Line(model, mixture, task, values, gains, low, high, together.items, chance)
+        found.append(line)
+    return found
+
+
+def half_width(values: Sequence[float]) -> float | None:
+    """Of the 95 % interval of a mean over seeds (Student's t); None for fewer than two."""
+    if len(values) < 2:
+        return None
+    low, high = of_mean(values)
+    return (high - low) / 2
+
+
+def table(records: Sequence[Record]) -> Table:
+    """Each mixture, and its gain over the first on the same items.
+
+    ``±`` is over seeds (Student's t, 95 %), ``low`` and ``high`` of the gain over items.
+    """
+    return [
+        {
+            "model": line.model,
+            "mixture": line.mixture,
+            "task": line.task,
+            "seeds": len(line.values),
+            "value": statistics.fmean(line.values),
+            "±": half_width(line.values),
+            "gain": statistics.fmean(line.gains) if line.gains else None,
+            "gain ±": half_width(line.gains),
+            "low": line.low,
+            "high": line.high,
+            "n": line.n,
+            "chance": line.chance,
+        }
+        for line in lines(records)
+    ]
+
+
+def chart(records: Sequence[Record]) -> Any:
+    """A panel for each task: every seed a dot, the mean and its interval over seeds."""
+    alt = charts.altair()
+    found = lines(records)
+    models = list(dict.fromkeys(line.model for line in found))
+    mixed = list(dict.fromkeys(line.mixture for line in found))
+    panels = []
+    for task in dict.fromkeys(line.task for line in found):
+        mine = [line for line in found if line.task == task]
+        means = []
+        for line in mine:
+            mean, half = statistics.fmean(line.values), half_width(line.values) or 0.0
+            place = {"model": line.model, "mixture": line.mixture, "chance": line.chance}
+            means.append(place | {"value": mean, "low": mean - half, "high": mean + half})
+        dots = [
+            {"model": line.model, "mixture": line.mixture, "value": value}
+            for line in mine
+            for value in line.values
+        ]
+        title = alt.Title(task, subtitle=f"n = {mine[0].n}, chance {mine[0].chance:.2f}")
+        x = alt.X("mixture:N", sort=mixed, title="mixture", axis=alt.Axis(labelAngle=0))
+        side = alt.XOffset("model:N", sort=models)
+        value = alt.Y("value:Q", title="accuracy", scale=alt.Scale(zero=False))
+        colour = charts.colour("model", models)
+        base = alt.Chart(charts.rows(means), title=title).encode(x=x, xOffset=side, color=colour)
+        bars = base.mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q")
+        ticks = base.mark_point(filled=True, size=70, opacity=1).encode(y=value)
+        seeds = (
+            alt.Chart(charts.rows(dots))
+            .mark_point(size=20, opacity=0.6)
+            .encode(x=x, xOffset=side, y=value, color=colour)
+        )
+        panels.append(alt.layer(bars, seeds, ticks).properties(width=60 * len(mixed), height=170))
+    return alt.concat(*panels, columns=3)
+
+
+STUDY = Study(
+    name="cooldown",
+    asks="What does another mixture in the cooldown change, beyond the order of the data?",
+    figure="Tables 2 and 4",
+    cost="for each mixture and seed the steps of the cooldown, then a forward pass for each item",
+    options=Options,
+    plan=plan,
+    measure=measure,
+    table=table,
+    chart=chart,
+)
