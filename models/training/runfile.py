@@ -21,6 +21,7 @@ from ..errors import ModelError
 from ..growth import OPERATORS, GrowthMap, growth_maps, prop_schedule
 from ..recurrence import Recurrence
 from ..schedule import Schedule
+from .fields import override, sentence
 
 
 class _Part(BaseModel):
@@ -339,7 +340,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Run:
     if not isinstance(fields, dict):
         raise ModelError(f"{path} holds no run: it must map names to values")
     for text in overrides:
-        _override(fields, text)
+        override(fields, text)
     return parse(fields, str(path))
 
 
@@ -352,56 +353,5 @@ def parse(fields: dict[str, Any], where: str = "run") -> Run:
     try:
         return Run.model_validate(fields)
     except ValidationError as error:
-        raise ModelError(f"{where}: " + "; ".join(_sentence(e) for e in error.errors())) from error
-
-
-def _override(fields: dict[str, Any], text: str) -> None:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise ModelError(f"an override is name=value, e.g. optimizer.lr=1e-3, not '{text}'")
-    *path, last = name.strip().split(".")
-    place = fields
-    for part in path:
-        place = place.setdefault(part, {})
-        if not isinstance(place, dict):
-            raise ModelError(f"'{part}' in {name} has no fields of its own")
-    try:
-        place[last] = _number(yaml.safe_load(value))
-    except yaml.YAMLError as error:
-        raise ModelError(f"the value of {name} cannot be read: {value}") from error
-
-
-def _number(value: Any) -> Any:
-    """YAML reads 1e-3 as text."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _sentence(error: Any) -> str:
-    place = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        *path, last = error["loc"]
-        kind: Any = Run
-        for part in path:
-            if isinstance(part, str) and part in getattr(kind, "model_fields", {}):
-                kind = _inner(kind.model_fields[part].annotation)
-        known = list(getattr(kind, "model_fields", {}))
-        near = get_close_matches(str(last), known, n=1)
-        hint = f", did you mean {near[0]}?" if near else f" (known: {', '.join(known)})"
-        return f"unknown field {place}{hint}"
-    if error["type"] == "missing":
-        return f"{place} is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
-
-
-def _inner(annotation: Any) -> Any:
-    """The model class inside ``X | None`` or ``tuple[X, ...]``."""
-    for part in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None
+        wrong = "; ".join(sentence(e, Run) for e in error.errors())
+        raise ModelError(f"{where}: {wrong}") from error
