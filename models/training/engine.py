@@ -24,18 +24,16 @@ from transformers import PreTrainedModel
 from ..costs import Stage, training_flops
 from ..decoder import find_decoder
 from ..errors import ModelError
-from ..growing import grow
-from ..looping import loop
 from ..recurrence import Recurrence
 from ..schedule import Schedule
-from . import contents, optimizers, sharding, snapshots
+from . import changes, contents, optimizers, sharding, snapshots
 from .batches import Batch
 from .examples import Examples
 from .guards import enough_memory, interruptible
 from .memory import keep_freed_memory
 from .metrics import Metrics, flat, matrix_peak, trackers
 from .objective import block_cosine, by_kind, losses
-from .runfile import Evaluation, Event, Run, parse
+from .runfile import Evaluation, Run, parse
 from .setup import (
     check_fits,
     final_depth,
@@ -328,48 +326,14 @@ class Engine:
 
     def _events(self) -> None:
         """What happens before this step."""
-        changed = False
-        if (found := self.growth.get(self.step)) is not None:
+        altered = changes.alters(self.run, self.growth, self.step)
+        if altered:
             self._unwrap()
-            grow(self.model, found, self.optimizers)
-            self.say(f"step {self.step}: grown to {len(found)} layers ({found})")
-            changed = True
-        for event in self.run.events:
-            if event.step == self.step:
-                changed |= self._happen(event)
-        if changed:
+        done = changes.happen(self.model, self.run, self.growth, self.step, self.optimizers)
+        for line in done:
+            self.say(f"step {self.step}: {line}")
+        if altered:
             self._prepare()
-
-    def _happen(self, event: Event) -> bool:
-        if event.mixture is not None:
-            self.say(f"step {self.step}: mixture {dict(event.mixture)}")
-        if event.grow is not None:
-            self._unwrap()
-            grow(self.model, event.grow, self.optimizers)
-            self.say(f"step {self.step}: grown by {event.grow}")
-        if event.schedule is None and event.repeat is None and event.recurrence is None:
-            return event.grow is not None
-        self._unwrap()
-        recurrence = None if event.recurrence is None else Recurrence.from_dict(event.recurrence)
-        loop(
-            self.model,
-            event.schedule,
-            repeat=event.repeat,
-            times=event.times,
-            recurrence=recurrence,
-        )
-        self._adopt_new_parameters()
-        self.say(f"step {self.step}: schedule {self.model.schedule}")
-        return True
-
-    def _adopt_new_parameters(self) -> None:
-        """An adapter or a gate that came with a recurrence trains too."""
-        known = {id(p) for o in self.optimizers for g in o.param_groups for p in g["params"]}
-        group = self.optimizers[0].param_groups[0]
-        for name, parameter in self.model.named_parameters():
-            if id(parameter) not in known and parameter.requires_grad:
-                group["params"].append(parameter)
-                group["param_names"].append(name)
 
     def _unwrap(self) -> None:
         if self.empty is None:

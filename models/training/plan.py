@@ -10,10 +10,9 @@ from transformers import PreTrainedModel
 
 from ..costs import Stage, cost, training_flops
 from ..decoder import find_decoder
-from ..growing import grow
-from ..looping import loop
 from ..recurrence import Recurrence
 from ..schedule import Schedule
+from . import changes
 from .metrics import matrix_peak
 from .runfile import Run
 from .setup import final_depth, first_model, source_of
@@ -28,12 +27,12 @@ def plan(run: Run) -> dict[str, Any]:
         model = first_model(run)
     depth = final_depth(run, len(find_decoder(model).unique))
     growth = dict(run.growth_steps(depth))
-    changes = sorted({0, run.steps, *growth, *(event.step for event in run.events)})
+    edges = sorted({0, run.steps, *growth, *(event.step for event in run.events)})
     per_step = tokens_a_step(run)
     stages = []
     flops = 0.0
-    for first, stop in pairwise(changes):
-        _change(model, run, growth, first)
+    for first, stop in pairwise(edges):
+        changes.happen(model, run, growth, first)
         found = cost(model, seq_len=run.data.seq_len)
         recurrence = getattr(model, "recurrence", Recurrence())
         stage = Stage(found.schedule, (stop - first) * per_step, recurrence.backward_loops)
@@ -76,25 +75,6 @@ def tokens_a_step(run: Run) -> int:
     if run.data.curriculum:
         source.state["stage"] = len(run.data.curriculum) - 1
     return sum(source.batch(step).tokens.size for step in range(SAMPLE)) // SAMPLE
-
-
-def _change(model: PreTrainedModel, run: Run, growth: dict[int, Any], step: int) -> None:
-    if step in growth:
-        grow(model, growth[step])
-    for event in run.events:
-        if event.step != step:
-            continue
-        if event.grow is not None:
-            grow(model, event.grow)
-        if event.schedule is not None or event.repeat is not None or event.recurrence is not None:
-            recurrence = event.recurrence
-            loop(
-                model,
-                event.schedule,
-                repeat=event.repeat,
-                times=event.times,
-                recurrence=None if recurrence is None else Recurrence.from_dict(recurrence),
-            )
 
 
 def _memory(model: PreTrainedModel, run: Run) -> float:

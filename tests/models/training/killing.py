@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import growloop.models.training.engine as engine
-from growloop.models.training import contents, runfile, snapshots
+from growloop.models.training import changes, contents, runfile, snapshots
 
 
 def train(fields: dict[str, Any], out: str, point: str | None = None, nth: int = 1) -> None:
@@ -29,7 +29,7 @@ def _die_at(point: str, nth: int) -> None:
         "before the manifest": (snapshots, "_digest"),
         "before the rename": (snapshots, "_sync"),
         "dropping old ones": (snapshots, "_drop_old"),
-        "before a growth step": (engine, "grow"),
+        "before a growth step": (changes, "grow"),
         "after a growth step": (engine, "training_flops"),
         "in a step": (engine.optimizers, "set_rate"),
     }[point]
