@@ -129,7 +129,7 @@ def check_device(device: str) -> None:
 
     try:
         wanted = torch.device(device)
-        if wanted.type == "cuda" and wanted.index is None:  # each process has a GPU of its own
+        if device == "cuda":  # each process has a GPU of its own
             rank = int(os.environ.get("LOCAL_RANK", 0))
             wanted = torch.device("cuda", rank % max(1, torch.cuda.device_count()))
         if wanted.type != "meta":

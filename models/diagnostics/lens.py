@@ -48,8 +48,8 @@ class Lens:
         """States as the final norm takes them; after the last step they are what they are."""
         if step == len(self.shifts):
             return states
-        here = states.to(self.matrices.dtype)
-        matrix, shift = (held[step].to(states.device) for held in (self.matrices, self.shifts))
+        matrix, shift = (part[step].to(states.device) for part in (self.matrices, self.shifts))
+        here = states.to(matrix.dtype)
         return (here + here @ matrix.T + shift).to(states.dtype)
 
     def check_fits(self, found: Trace) -> None:

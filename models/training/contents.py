@@ -62,7 +62,7 @@ def write_state(folder: Path, found: list[OptimizerState], state: dict[str, Any]
         save_file(whole, folder / f"optimizer-{i}.safetensors")
         rests.append(rest)
     content = {**state, "optimizers": rests, "random": _text(torch.get_rng_state())}
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         content["random_cuda"] = _text(torch.cuda.get_rng_state())
     content["versions"] = versions()
     (folder / STATE).write_text(json.dumps(content))
