@@ -23,8 +23,8 @@ WITHOUT_PAPER = click.option("--no-paper", is_flag=True, help="leave out the pap
 def command() -> None:
     """Keep results as records, and show them as tables and pages.
 
-    Records are added by growloop eval --leaderboard FOLDER, by studies, and from lm-eval's result
-    files. FOLDER is records if not given.
+    Records are added by growloop eval, study and sft with --leaderboard FOLDER, and from lm-eval's
+    result files. FOLDER is records if not given.
 
     \b
     Examples:
@@ -151,11 +151,16 @@ def show(
         click.echo(export.as_json(found), nl=False)
     elif as_csv:
         click.echo(export.as_csv(found), nl=False)
+    elif not found and studies and study is None:
+        click.echo(
+            f"no such results of evaluations; of studies: --study all, or one of "
+            f"{', '.join(studies)}"
+        )
     elif not found:
         click.echo("no results: growloop eval --model MODEL --leaderboard records adds some")
     else:
         for asked, group in lines.tables(found):
-            _print(asked, group)
+            _print(asked, group, studies=study == "all")
 
 
 @command.command("build")
@@ -222,7 +227,12 @@ def gathered(folder: str, no_paper: bool) -> list[Record]:
     return [*contents.records, *(() if no_paper else paper_rows())]
 
 
-def _print(asked: Task, group: list[Entry]) -> None:
+def _print(asked: Task, group: list[Entry], studies: bool) -> None:
+    """A table of comparable results.
+
+    Args:
+        studies: whether they are of several, which each line names then.
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -235,16 +245,23 @@ def _print(asked: Task, group: list[Entry]) -> None:
     title = escape(f"{task_label(asked)}{chance}{better}")
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("model")
+    if studies:
+        table.add_column("study", no_wrap=True)
     for name in ("kind", "layers", "parameters", "FLOPs/token", "n", "seeds"):
         table.add_column(name, justify="left" if name == "kind" else "right", no_wrap=True)
     for name in ("score", "95 % interval", "above chance"):
         table.add_column(name, justify="right", no_wrap=True)
     for entry in group:
         model, record = entry.model, entry.first
-        what = "".join(f", {name} {value}" for name, value in record.conditions.items())
+        loops = {} if record.loops is None else {"loops": record.loops}
+        told = (record.conditions | loops).items()
+        what = "".join(
+            f", {name}" if value is True else f", {name} {value}" for name, value in told
+        )
         paper = " [dim](reported)[/dim]" if record.kind == "reported" else ""
         table.add_row(
             escape(entry.label + what) + paper,
+            *([escape(record.study or "–")] if studies else []),
             model.family,
             f"{model.unique_layers or '–'}/{model.effective_layers or '–'}",
             si(record.cost.unique_parameters, "B"),

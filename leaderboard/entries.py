@@ -71,8 +71,9 @@ class Entry:
 
     @property
     def centred(self) -> float | None:
-        """The value with chance at 0 and all right at 1; None where chance is not known."""
-        return None if self.task.chance is None else centred(self.value, self.task.chance)
+        """An accuracy with chance at 0 and all right at 1; None where chance is not known."""
+        chance = self.task.chance if self.task.metric in SHARES else None
+        return None if chance is None else centred(self.value, chance)
 
 
 def item_interval(record: Record) -> tuple[float, float] | None:

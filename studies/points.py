@@ -42,14 +42,14 @@ Points = Callable[[Sequence[Measured]], list[Point]]
 """What of the records of a study is for the leaderboard."""
 
 
-def as_they_are(*conditions: str, plain: bool = False) -> Points:
+def as_they_are(*conditions: str, study: bool = True, plain: bool = False) -> Points:
     """For studies whose rows are accuracies, as ``accuracy_row`` makes them.
 
     Args:
-        conditions: fields of a row that tell it from others of the same model and task; rows go to
-            the page of the study if there are any.
+        conditions: fields of a row that tell it from others of the same model, task and schedule.
+        study: that they are results of the study.
         plain: that rows under the model's own schedule are what ``growloop eval`` measures, and
-            count as that too.
+            count as that (too).
     """
 
     def found(measured: Sequence[Measured]) -> list[Point]:
@@ -57,7 +57,7 @@ def as_they_are(*conditions: str, plain: bool = False) -> Points:
         for record in measured:
             for row in record["rows"]:
                 told = {name: row[name] for name in conditions if name in row}
-                points += [Point(record, row, told)] if conditions else []
+                points += [Point(record, row, told)] if study else []
                 own = row.get("schedule") in (None, record["model"]["schedule"])
                 points += [Point(record, row, plain=True)] if plain and own else []
         return points
@@ -147,7 +147,10 @@ def stderr_of(row: Mapping[str, Any]) -> float:
 
 
 def depth(measured: Sequence[Measured]) -> list[Point]:
-    """The depth score as a share of the depth; overlap and accuracy half way."""
+    """The depth score as a share of the depth; overlap and accuracy half way.
+
+    Its chance is what a model has whose steps all matter alike.
+    """
     found: list[Point] = []
     for record in measured:
         part, rows = record["cell"]["params"]["part"], record["rows"]

@@ -18,23 +18,23 @@ from .study import read_record
 
 PUBLISHED: Mapping[str, Points] = {
     # study: which of its numbers
-    "trade-offs": points.as_they_are(plain=True),
+    "trade-offs": points.as_they_are(study=False, plain=True),
     "inference-scaling": points.repeats,
     "in-context-scaling": points.in_context,
-    "cooldown": points.as_they_are(plain=True),
+    "cooldown": points.as_they_are(study=False, plain=True),
     "retrofit": points.as_they_are("trained", "block", "times", plain=True),
     "swaps": points.swapped,
     "depth": points.depth,
     "contributions": points.recurring,
     "local-effects": points.local,
-    "loops-against-depth": points.as_they_are("depth"),
+    "loops-against-depth": points.as_they_are(),
     "weight-similarity": points.alike,
     "adaptive-exit": points.at_exits,
 }
 NOTHING = {
     # study: why a model may have no number of it
     "swaps": "no two blocks of this size are neighbours in the middle half of its steps",
-    "contributions": "it has too few steps to recur after a block",
+    "contributions": "it has too few steps to see its block recur",
 }
 
 
@@ -46,11 +46,12 @@ def published(measured: Sequence[Measured], time: str | None = None) -> list[Rec
         time: when it was measured, in ISO 8601 with a time zone, for records that do not say it.
     """
     names = {record["study"] for record in measured} & PUBLISHED.keys()
-    return [
+    found = [
         _record(point, time)
         for name in sorted(names)
         for point in PUBLISHED[name]([r for r in measured if r["study"] == name])
     ]
+    return list({record.cell: record for record in found}.values())  # several cells may have one
 
 
 def unpublished(measured: Sequence[Measured]) -> list[str]:

@@ -103,6 +103,18 @@ def test_show_prints_comparable_results_together() -> None:
     assert "unknown study 'swap'" in run("leaderboard show --study swap").stderr
 
 
+def test_results_of_studies_are_named_where_there_are_no_others() -> None:
+    about = {"study": "swaps", "conditions": {"swapped": 1, "chosen": True}}
+    Store("records").add([made(0.5, **about), made(0.7, study="depth", loops=3)])
+    assert "of studies: --study all, or one of depth, swaps" in ran("leaderboard show --no-paper")
+    one = ran("leaderboard show --no-paper --study swaps")
+    assert "tiny, chosen, swapped 1 " in one
+    assert "study" not in one
+    every = ran("leaderboard show --no-paper --study all")
+    assert "tiny, loops 3" in every
+    assert every.split("\n")[1].split()[:2] == ["model", "study"]
+
+
 def test_a_damaged_store_is_shown_as_far_as_it_can_be_read() -> None:
     Store("records").add([made(0.5, model="good")])
     Path("records/bad.jsonl").write_bytes(b"\xff\n")
