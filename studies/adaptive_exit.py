@@ -286,10 +286,12 @@ def chart(records: Sequence[Record]) -> Any:
         for name in seeds.names(some):
             mine = [point for point in points if point["model"] == name]
             title = alt.Title(
-                f"{name}: {task}", subtitle=f"{some[0]['data']['lens']}, n = {about['n']}"
+                [name, task],
+                subtitle=f"{some[0]['data']['lens']}, n = {about['n']}; ring: chosen on "
+                "validation, dotted: chance",
             )
             panels.append(_panel(mine, title, about["chance"]))
-    return alt.concat(*panels, columns=3)
+    return alt.concat(*panels, columns=min(3, len(seeds.names(records))))
 
 
 def _points(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -324,25 +326,31 @@ def _points(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def _panel(points: list[dict[str, Any]], title: Any, chance: float) -> Any:
     alt = charts.altair()
-    names = [FIXED, *CRITERIA]
+    names = [*CRITERIA, FIXED]
     base = alt.Chart(charts.rows(points), title=title).encode(
         x=alt.X("steps:Q", title="mean steps run", scale=alt.Scale(zero=False, nice=False)),
-        color=charts.colour("criterion", names, "leaving by"),
+        color=alt.Color(
+            "criterion:N",
+            title="leaving by",
+            sort=names,
+            scale=alt.Scale(domain=names, range=[*charts.COLOURS[: len(CRITERIA)], "#666666"]),
+            legend=alt.Legend(symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3),
+        ),
     )
     scale = alt.Scale(zero=False)
-    line = base.mark_line().encode(
-        y=alt.Y("value:Q", title="accuracy", scale=scale),
-        strokeDash=charts.dash("criterion", names, "leaving by"),
-    )
+    value = alt.Y("value:Q", title="accuracy", scale=scale)
+    dashes = alt.Scale(domain=names, range=[[1, 0], [2, 2], [8, 3, 2, 3], [1, 3], [6, 3]])
+    dash = alt.StrokeDash("criterion:N", title="leaving by", sort=names, scale=dashes)
+    line = base.mark_line().encode(y=value, strokeDash=dash)
+    # there is nothing between two fixed exits
+    exits = base.transform_filter(f"datum.criterion == '{FIXED}'")
+    exits = exits.mark_point(filled=True, size=30).encode(y=value)
     band = base.mark_area(opacity=0.1).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
-    ring = (
-        base.transform_filter("datum.chosen")
-        .mark_point(size=70, strokeWidth=2)
-        .encode(y=alt.Y("value:Q", scale=scale))
-    )
+    ring = base.transform_filter("datum.chosen").mark_point(size=90, strokeWidth=2)
     rule = alt.Chart(charts.rows([{"chance": chance}]))
     rule = rule.mark_rule(color="#888", strokeDash=[1, 3]).encode(y="chance:Q")
-    return alt.layer(band, line, ring, rule).properties(width=300, height=220)
+    layers = alt.layer(band, line, exits, ring.encode(y=value), rule)
+    return layers.properties(width=300, height=220)
 
 
 STUDY = Study(

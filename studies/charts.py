@@ -36,11 +36,19 @@ def colour(field: str, names: list[str], title: str | None = None) -> Any:
     return alt.Color(f"{field}:N", scale=scale, title=title, sort=names, legend=legend)
 
 
-def dash(field: str, names: list[str], title: str | None = None) -> Any:
-    """A dash for each name, for print without colour; the title is that of the colour."""
+def dash(field: str, names: list[str], title: str | None = None, alone: bool = False) -> Any:
+    """A dash for each name, for print without colour; the title is that of the colour.
+
+    Args:
+        alone: colours mean something else, so that dashes need a legend of their own.
+    """
     alt = altair()
     scale = alt.Scale(domain=names, range=[DASHES[i % len(DASHES)] for i in range(len(names))])
-    return alt.StrokeDash(f"{field}:N", scale=scale, title=title, sort=names)
+    found = alt.StrokeDash(f"{field}:N", scale=scale, title=title, sort=names)
+    if not alone:
+        return found
+    stroke = {"symbolType": "stroke", "symbolStrokeColor": "#888", "symbolSize": 500}
+    return found.legend(**stroke, symbolStrokeWidth=2)
 
 
 def heat(field: str, title: str, domain: list[float] | None = None, signed: bool = False) -> Any:

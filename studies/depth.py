@@ -8,7 +8,7 @@ a tuned lens: from a file, or trained here on ``--lens-text``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from .sweep import Sweep, base_schedule
 from .texts import check_texts, read_texts
 
 PARTS = ("score", "overlap", "accuracy")
+LOGIT = "logit lens"
 
 
 @dataclass(frozen=True)
@@ -80,18 +81,27 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
         return _score(model, tokenizer, options)
     measured = options.text, options.texts
     lens = the_lens(cell, model, tokenizer, options, out, options.tokens, options.seed, measured)
-    kind = "logit lens" if lens is None else "tuned lens"
+    kind = LOGIT if lens is None else "tuned lens"
     if cell.params["part"] == "overlap":
         return _overlap(model, tokenizer, options, lens, kind)
     name = cell.params["task"]
     asked = ask(loaded, name, options.items, options.split, options.seed, options.shots)
-    sweep = Sweep(model, [base_schedule(model)])
+    sweep, lenses = Sweep(model, [base_schedule(model)]), _lenses(lens)
     answers = [
-        sweep.exit_scores(question, lens).argmax(1) == question.answer for question in asked.asked
+        sweep.exit_scores(question, lenses).argmax(-1) == question.answer
+        for question in asked.asked
     ]
-    right = torch.stack(answers, dim=1)  # (steps + 1, items)
-    rows = [accuracy_row(values, asked, step=step) for step, values in enumerate(right)]
-    return {"rows": rows, "data": {"lens": kind}}
+    right = torch.stack(answers, dim=-1)  # (lenses, steps + 1, items)
+    rows, *logit = (
+        [accuracy_row(values, asked, step=step) for step, values in enumerate(each)]
+        for each in right
+    )
+    return {"rows": rows, "data": {"lens": kind} | ({"logit": logit[0]} if logit else {})}
+
+
+def _lenses(lens: Lens | None) -> list[Lens | None]:
+    """What predictions are read by: beside a tuned lens always the logit lens."""
+    return [None] if lens is None else [lens, None]
 
 
 def _score(model: Any, tokenizer: Any, options: Options) -> dict[str, Any]:
@@ -123,23 +133,30 @@ def _overlap(
     model: Any, tokenizer: Any, options: Options, lens: Lens | None, kind: str
 ) -> dict[str, Any]:
     texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
-    found = [exits(trace(model, ids.to(model.device)), lens) for ids in texts.ids]
-    rows = []
-    for name in found[0]:
-        values = torch.cat([measured[name] for measured in found]).double().numpy()
-        low, high = bootstrap_columns(values)
-        for step, mean in enumerate(values.mean(0)):
-            rows.append(
-                {
-                    "metric": name,
-                    "step": step,
-                    "value": float(mean),
-                    "low": float(low[step]),
-                    "high": float(high[step]),
-                    **texts.about,
-                }
-            )
-    return {"rows": rows, "data": {"lens": kind}}
+    lenses = _lenses(lens)
+    traced = (trace(model, ids.to(model.device)) for ids in texts.ids)
+    every = [[exits(found, each) for each in lenses] for found in traced]
+    rows, *logit = ([
+        {
+            "metric": name,
+            "step": step,
+            "value": float(mean),
+            "low": float(low),
+            "high": float(high),
+            **texts.about,
+        }
+        for name in every[0][number]
+        for step, (mean, low, high) in enumerate(
+            _means(torch.cat([found[number][name] for found in every]))
+        )
+    ] for number in range(len(lenses)))  # fmt: skip
+    return {"rows": rows, "data": {"lens": kind} | ({"logit": logit[0]} if logit else {})}
+
+
+def _means(values: torch.Tensor) -> Iterator[tuple[float, float, float]]:
+    """Mean and interval of each column of ``(texts, steps + 1)``."""
+    measured = values.double().numpy()
+    return zip(measured.mean(0), *bootstrap_columns(measured), strict=True)
 
 
 @seeds.over_seeds("measure", "lens", "before step")
@@ -172,80 +189,106 @@ def table(records: Sequence[Record]) -> Table:
 
 
 def chart(records: Sequence[Record]) -> Any:
-    """Depth scores as bars, overlap and accuracy against the step."""
+    """Depth scores, overlap and accuracy side by side; below them what each step does, and KL."""
     alt = charts.altair()
-    names = seeds.names(records)
-    panels = []
     by_part: dict[str, list[Record]] = {part: [] for part in PARTS}
     for record in records:
         by_part[record["cell"]["params"]["part"]].append(record)
-    if by_part["score"]:
-        values = [{"model": r["cell"]["model"], **r["rows"][0]} for r in by_part["score"]]
-        values = seeds.lines(records, values)
-        base = alt.Chart(charts.rows(values), title="depth score").encode(
-            x=alt.X("model:N", title=None, sort=names, axis=alt.Axis(labelAngle=0)),
-        )
-        bars = base.mark_bar(size=34).encode(
-            y=alt.Y("value:Q", title="mean step, by effect"), color=charts.colour("model", names)
-        )
-        error = base.mark_rule(size=2).encode(y="low:Q", y2="high:Q")
-        panels.append((bars + error).properties(width=max(110, 70 * len(names)), height=220))
-        shares = [
-            {"model": record["cell"]["model"], "step": step, "share": value}
-            for record in by_part["score"]
-            for step, value in enumerate(record["data"]["shares"])
-        ]
-        shares = seeds.lines(records, shares, "step", of=("share",))
-        panels.append(
-            alt.Chart(charts.rows(shares), title="effect on later predictions")
-            .mark_line(point={"size": 18})
-            .encode(
-                x=charts.steps_line("step", "step skipped"),
-                y=alt.Y("share:Q", title="share of all steps' effects"),
-                color=charts.colour("model", names),
-                strokeDash=charts.dash("model", names),
-            )
-            .properties(width=330, height=220)
-        )
-    if by_part["overlap"]:
-        for metric, title in (("overlap", "top-5 overlap with the end"), ("kl", "KL to the end")):
-            values = [
-                {"model": record["cell"]["model"], **row}
-                for record in by_part["overlap"]
-                for row in record["rows"]
-                if row["metric"] == metric
-            ]
-            values = seeds.lines(records, values, "step")
-            axis = "share of tokens" if metric == "overlap" else "nats"
-            lens = by_part["overlap"][0]["data"]["lens"]
-            panels.append(_lines(values, names, alt.Title(title, subtitle=lens), axis))
+    names = seeds.names(records)
+    panels = [_bars(by_part["score"], names)] if by_part["score"] else []
+    overlap = by_part["overlap"]
+    if overlap:
+        panels.append(_lines(overlap, names, "top-5 overlap with the end", "share", "overlap"))
     for task in dict.fromkeys(r["cell"]["params"]["task"] for r in by_part["accuracy"]):
         chosen = [r for r in by_part["accuracy"] if r["cell"]["params"]["task"] == task]
-        values = [{"model": r["cell"]["model"], **row} for r in chosen for row in r["rows"]]
-        values = seeds.lines(records, values, "step", within=seeds.SHARE)
-        lens, n = chosen[0]["data"]["lens"], values[0]["n"]
-        title = alt.Title(f"leaving early: {task}", subtitle=f"{lens}, n = {n}; dotted: chance")
-        lines = _lines(values, names, title, "accuracy")
-        chance = alt.Chart(charts.rows([{"chance": values[0]["chance"]}]))
-        panels.append(
-            lines + chance.mark_rule(color="#888", strokeDash=[1, 3]).encode(y="chance:Q")
-        )
-    return alt.concat(*panels, columns=2)
+        title = f"leaving early: {chosen[0]['rows'][0]['task']}"
+        panels.append(_lines(chosen, names, title, "accuracy", "acc"))
+    if by_part["score"]:
+        panels.append(_shares(by_part["score"], names, dashed=not _both(records)))
+    if overlap:
+        panels.append(_lines(overlap, names, "KL to the end", "nats, symlog", "kl"))
+    return alt.concat(*panels, columns=3)
 
 
-def _lines(values: list[dict[str, Any]], names: list[str], title: Any, axis: str) -> Any:
+def _bars(records: Sequence[Record], names: list[str]) -> Any:
     alt = charts.altair()
+    values = [{"model": r["cell"]["model"], **r["rows"][0]} for r in records]
+    values = seeds.lines(records, values)
+    title = alt.Title("depth score", subtitle="line: if all steps mattered alike")
     base = alt.Chart(charts.rows(values), title=title).encode(
-        x=charts.steps_line("step", "before step (the last: the model itself)"),
+        y=alt.Y("model:N", title=None, sort=names, axis=alt.Axis(labelLimit=160))
+    )
+    bars = base.mark_bar(size=18).encode(
+        x=alt.X("value:Q", title="mean step, by effect"), color=charts.colour("model", names)
+    )
+    error = base.mark_rule(size=2).encode(x="low:Q", x2="high:Q")
+    alike = base.mark_tick(size=30, thickness=2, color="#888").encode(x="chance:Q")
+    return (bars + error + alike).properties(width=200, height=max(90, 38 * len(values)))
+
+
+def _both(records: Sequence[Record]) -> bool:
+    """Whether a tuned lens and the logit lens are drawn: dashes tell them apart then."""
+    return any("logit" in record["data"] for record in records)
+
+
+def _shares(records: Sequence[Record], names: list[str], dashed: bool) -> Any:
+    alt = charts.altair()
+    more = {"strokeDash": charts.dash("model", names)} if dashed else {}
+    values = [
+        {"model": record["cell"]["model"], "step": step, "share": value}
+        for record in records
+        for step, value in enumerate(record["data"]["shares"])
+    ]
+    values = seeds.lines(records, values, "step", of=("share",))
+    return (
+        alt.Chart(charts.rows(values), title="effect on later predictions")
+        .mark_line(point={"size": 18})
+        .encode(
+            x=charts.steps_line("step", "step skipped"),
+            y=alt.Y("share:Q", title="share of all steps' effects"),
+            color=charts.colour("model", names),
+            **more,
+        )
+        .properties(width=300, height=220)
+    )
+
+
+def _lines(records: Sequence[Record], names: list[str], title: str, axis: str, metric: str) -> Any:
+    """A measure against the steps run, by the lens and, where it is tuned, by the logit lens."""
+    alt = charts.altair()
+    lens = records[0]["data"]["lens"]
+    values = [
+        {"model": record["cell"]["model"], "read by": read, **row}
+        for record in records
+        for read, rows in ((lens, record["rows"]), (LOGIT, record["data"].get("logit", [])))
+        for row in rows
+        if row["metric"] == metric
+    ]
+    accuracy = metric == "acc"
+    within = seeds.SHARE if accuracy else None
+    values = seeds.lines(records, values, "step", "read by", within=within)
+    both = [lens, LOGIT] if _both(records) else [lens]
+    dash = (
+        charts.dash("model", names) if len(both) == 1 else charts.dash("read by", both, alone=True)
+    )
+    scale = alt.Scale(type="symlog") if metric == "kl" else alt.Scale()
+    said = f"{' and '.join(both)}, n = {values[0]['n']}" + ("; dotted: chance" * accuracy)
+    base = alt.Chart(charts.rows(values), title=alt.Title(title, subtitle=said)).encode(
+        x=charts.steps_line("step", "steps run before it is read"),
         color=charts.colour("model", names),
     )
     line = base.mark_line(point={"size": 18}).encode(
-        y=alt.Y("value:Q", title=axis),
-        strokeDash=charts.dash("model", names),
-        tooltip=["model:N", "step:Q", "value:Q", "low:Q", "high:Q"],
+        y=alt.Y("value:Q", title=axis, scale=scale),
+        strokeDash=dash,
+        opacity=alt.condition(f"datum['read by'] == '{lens}'", alt.value(1), alt.value(0.5)),
+        tooltip=["model:N", "read by:N", "step:Q", "value:Q", "low:Q", "high:Q"],
     )
-    band = base.mark_area(opacity=0.2).encode(y="low:Q", y2="high:Q")
-    return (band + line).properties(width=330, height=220)
+    band = base.transform_filter(f"datum['read by'] == '{lens}'")
+    layers = [band.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"), line]
+    if accuracy:
+        chance = alt.Chart(charts.rows([{"chance": values[0]["chance"]}]))
+        layers.append(chance.mark_rule(color="#888", strokeDash=[1, 3]).encode(y="chance:Q"))
+    return alt.layer(*layers).properties(width=300, height=220)
 
 
 STUDY = Study(

@@ -89,21 +89,23 @@ class Sweep:
         self._packs: bool | None = None
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
 
-    def exit_scores(self, question: Question, lens: Lens | None = None) -> Tensor:
+    def exit_scores(self, question: Question, lenses: Sequence[Lens | None] = (None,)) -> Tensor:
         """Log-probability of every option for leaving before each step, and for the model itself.
 
         Args:
-            lens: a tuned lens; None for the logit lens.
+            lenses: tuned lenses to read with; None for the logit lens.
 
         Returns:
-            ``(steps + 1, options)``.
+            ``(lenses, steps + 1, options)``.
         """
-        found = torch.zeros(len(self.base) + 1, len(question.options))
+        found = torch.zeros(len(lenses), len(self.base) + 1, len(question.options))
         for sheet, base in self._sheets(question):
-            if lens is not None:
-                lens.check_fits(base)
-            for step, state in enumerate((*base.inputs, base.outputs[-1])):
-                found[step] += option_scores(base, sheet, question, state[0], step, lens)
+            for number, lens in enumerate(lenses):
+                if lens is not None:
+                    lens.check_fits(base)
+                for step, state in enumerate((*base.inputs, base.outputs[-1])):
+                    scores = option_scores(base, sheet, question, state[0], step, lens)
+                    found[number, step] += scores
         return found
 
     @torch.no_grad()

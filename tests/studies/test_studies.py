@@ -186,7 +186,7 @@ def test_leaving_early_is_scored_by_the_lens(models: dict[str, str]) -> None:
     model = load(models["plain"])
     asked = questions(scorer(model, checkpoints.load_tokenizer(models["plain"])), TASK, 1, shots=0)
     [question] = asked.asked
-    scores = Sweep(model, [Schedule.plain(4)]).exit_scores(question)
+    scores = Sweep(model, [Schedule.plain(4)]).exit_scores(question)[0]
     assert scores.shape == (5, 5)
     for number, (sheet, option) in enumerate(zip(alone(question), question.options, strict=True)):
         found = trace(model, torch.tensor([sheet.tokens]))
@@ -194,6 +194,26 @@ def test_leaving_early_is_scored_by_the_lens(models: dict[str, str]) -> None:
             rows = exit_logits(found, step, state[0, -len(option) :]).log_softmax(-1)
             wanted = rows.gather(1, torch.tensor(option)[:, None]).sum()
             torch.testing.assert_close(scores[step, number], wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_tuned_lens_is_measured_beside_the_logit_lens(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    """The logit lens reads the same numbers whether or not a lens is trained beside it."""
+    asked = ["depth", "-m", models["looped"], *FEW, *TEXTS, "--tasks", TASK, "--json"]
+    asked += ["--parts", "overlap,accuracy", "--out", str(tmp_path)]
+    plain = json.loads(study(*asked).stdout)
+    tuned = json.loads(study(*asked, "--lens-updates", "20").stdout)
+    for before, after in zip(plain, tuned, strict=True):
+        assert (before["data"]["lens"], after["data"]["lens"]) == ("logit lens", "tuned lens")
+        assert after["data"]["logit"] == before["rows"]
+        key = "answers" if "task" in after["rows"][0] else "value"
+        assert after["rows"][-1][key] == before["rows"][-1][key]  # the model itself
+        assert [row[key] for row in after["rows"]] != [row[key] for row in before["rows"]]
+    picture = tmp_path / "chart.svg"
+    study(*asked, "--lens-updates", "20", "--picture", str(picture))
+    for text in ("tuned lens", "logit lens", "leaving early: variable_assignment_code_d0"):
+        assert text in picture.read_text()
 
 
 def test_branches_of_a_sheet_do_not_see_each_other(models: dict[str, str]) -> None:
@@ -303,6 +323,7 @@ def test_pictures_are_of_any_kind(kind: str, models: dict[str, str], tmp_path: P
         ("local-effects -m M --measures global", "unknown measure 'global'"),
         ("depth -m M --lens none.safetensors", "there is no lens none.safetensors"),
         ("depth -m M --parts all", "unknown part 'all'"),
+        ("depth -m M --lens-updates 9 --lens-text none.txt", "there is no text file none.txt"),
         ("weight-similarity -m M --apart 9", "none of the distances 9"),
     ],
 )
