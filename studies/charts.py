@@ -66,7 +66,9 @@ def heat(field: str, title: str, domain: list[float] | None = None, signed: bool
 def steps_line(field: str, title: str) -> Any:
     """A continuous axis of steps."""
     alt = altair()
-    return alt.X(f"{field}:Q", title=title, axis=alt.Axis(tickMinStep=1, format="d"))
+    whole = "datum.value == floor(datum.value) ? datum.label : ''"  # few steps have ticks between
+    axis = alt.Axis(tickMinStep=1, format="d", labelExpr=whole)
+    return alt.X(f"{field}:Q", title=title, axis=axis)
 
 
 def around_zero(values: list[float]) -> list[float]:

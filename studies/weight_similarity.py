@@ -69,9 +69,10 @@ def table(records: Sequence[Record]) -> Table:
 
 
 def chart(records: Sequence[Record]) -> Any:
-    """A heatmap for each model."""
+    """A heatmap for each model, with the same colours for all."""
     alt = charts.altair()
     panels = []
+    top = max(map(_most, records))
     for record in records:
         matrix = record["data"]["similarity"]
         values = [
@@ -80,8 +81,6 @@ def chart(records: Sequence[Record]) -> Any:
             for j, value in enumerate(row)
             if i != j
         ]
-        # noise shall look like noise
-        top = max(0.1, max(value["similarity"] for value in values))
         size = max(180, min(420, 14 * len(matrix)))
         panels.append(
             alt.Chart(charts.rows(values), title=record["cell"]["model"])
@@ -94,7 +93,14 @@ def chart(records: Sequence[Record]) -> Any:
             )
             .properties(width=size, height=size)
         )
-    return alt.hconcat(*panels).resolve_scale(color="independent")
+    return alt.hconcat(*panels)
+
+
+def _most(record: Record) -> float:
+    """The largest similarity of two layers; 0.1 where all is noise, which shall look like it."""
+    matrix = record["data"]["similarity"]
+    others = [value for i, row in enumerate(matrix) for j, value in enumerate(row) if i != j]
+    return max(0.1, *others)
 
 
 STUDY = Study(
