@@ -98,7 +98,7 @@ def chart(records: Sequence[Record]) -> Any:
 
 def _most(record: Record) -> float:
     """The largest similarity of two layers; 0.1 where all is noise, which shall look like it."""
-    matrix = record["data"]["similarity"]
+    matrix: list[list[float]] = record["data"]["similarity"]
     others = [value for i, row in enumerate(matrix) for j, value in enumerate(row) if i != j]
     return max(0.1, *others)
 
