@@ -178,13 +178,17 @@ def chart(records: Sequence[Record]) -> Any:
         for line in mine:
             mean, half = statistics.fmean(line.values), half_width(line.values) or 0.0
             place = {"model": line.model, "mixture": line.mixture, "chance": line.chance}
-            means.append(place | {"value": mean, "low": mean - half, "high": mean + half})
+            ends = {"low": max(0.0, mean - half), "high": min(1.0, mean + half)}
+            means.append(place | {"value": mean, **ends})
         dots = [
             {"model": line.model, "mixture": line.mixture, "value": value}
             for line in mine
             for value in line.values
         ]
-        title = alt.Title(task, subtitle=f"n = {mine[0].n}, chance {mine[0].chance:.2f}")
+        seeds = len(mine[0].values)
+        about = [f"n = {mine[0].n}, chance {mine[0].chance:.2f}"]
+        about += [f"bars: 95 % over {seeds} seeds"] if seeds > 1 else []
+        title = alt.Title(task, subtitle=about)
         x = alt.X("mixture:N", sort=mixed, title="mixture", axis=alt.Axis(labelAngle=0))
         side = alt.XOffset("model:N", sort=models)
         value = alt.Y("value:Q", title="accuracy", scale=alt.Scale(zero=False))
@@ -192,13 +196,13 @@ def chart(records: Sequence[Record]) -> Any:
         base = alt.Chart(charts.rows(means), title=title).encode(x=x, xOffset=side, color=colour)
         bars = base.mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q")
         ticks = base.mark_point(filled=True, size=70, opacity=1).encode(y=value)
-        seeds = (
+        single = (
             alt.Chart(charts.rows(dots))
             .mark_point(size=20, opacity=0.6)
             .encode(x=x, xOffset=side, y=value, color=colour)
         )
-        panels.append(alt.layer(bars, seeds, ticks).properties(width=60 * len(mixed), height=170))
-    return alt.concat(*panels, columns=3)
+        panels.append(alt.layer(bars, single, ticks).properties(width=65 * len(mixed), height=170))
+    return alt.concat(*panels, columns=4 if len(panels) == 4 else 3)
 
 
 STUDY = Study(

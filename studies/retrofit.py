@@ -292,25 +292,29 @@ def chart(records: Sequence[Record]) -> Any:
                 for kind, some in zip(kinds, (line.after, line.before), strict=True):
                     mean, half = statistics.fmean(some), half_width(some) or 0.0
                     point = {"model": line.model, "kind": kind, "times": line.times}
-                    values.append(point | {"value": mean, "low": mean - half, "high": mean + half})
+                    ends = {"low": max(0.0, mean - half), "high": min(1.0, mean + half)}
+                    values.append(point | {"value": mean, **ends})
         seeds = len(mine[0].before)
         about = f"n = {mine[0].n}" + (f", bars: 95 % over {seeds} seeds" if seeds > 1 else "")
         title = alt.Title(f"steps {looped}", subtitle=f"{about}; dotted: chance")
+        x = charts.steps_line("times", "times the block is repeated")
+        x.scale = alt.Scale(padding=12, nice=False)
         base = alt.Chart(charts.rows(values), title=title).encode(
-            x=charts.steps_line("times", "times the block is repeated"),
+            x=x,
             color=charts.colour("model", models),
         )
         value = alt.Y("value:Q", title="mean accuracy", scale=alt.Scale(zero=False))
         dash = charts.dash("kind", kinds)
-        dash.legend = alt.Legend(title=None)
-        line_mark = base.mark_line(point=True).encode(y=value, strokeDash=dash)
+        dash.legend = alt.Legend(title=None, symbolType="stroke", symbolSize=400)
+        line_mark = base.mark_line().encode(y=value, strokeDash=dash)
+        dots = base.mark_point(filled=True, size=40, opacity=1).encode(y=value)
         bars = base.mark_rule().encode(y="low:Q", y2="high:Q")
         chance = (
             alt.Chart(charts.rows([{"chance": mine[0].chance}]))
             .mark_rule(strokeDash=[1, 3], color="#888")
             .encode(y="chance:Q")
         )
-        panels.append(alt.layer(chance, bars, line_mark).properties(width=260, height=190))
+        panels.append(alt.layer(chance, bars, dots, line_mark).properties(width=260, height=190))
     return alt.concat(*panels, columns=3)
 
 
