@@ -427,3 +427,16 @@ def test_shards_of_a_run_are_read_not_copied(shards: Path) -> None:
     import numpy as np
 
     assert isinstance(Shards(shards / "a")._maps[0], np.memmap)
+
+
+def test_a_run_branches_off_another_ones_checkpoint_once(
+    shards: Path, whole: Path, tmp_path: Path
+) -> None:
+    parent = whole / "step-000000036"
+    branch = parse(fields(shards, name="branch", seed=3))
+    engine = Engine(branch, tmp_path, parent=parent)
+    assert (engine.step, engine.best["step"]) == (36, None)
+    assert engine.train(38).folder.name == "step-000000038"
+    assert Engine(branch, tmp_path, parent=parent).step == 38  # its own goes before the parent's
+    with pytest.raises(ModelError, match=r"manifest\.json cannot be read"):
+        Engine(branch, tmp_path / "other", parent=tmp_path)
