@@ -89,8 +89,11 @@ def run_all(
                         raise
                     failed[job.name] = error
     finally:
-        for process in running.values():
-            process.terminate()
+        for job, process in running.items():
+            if job.attached and process.stdin is not None:
+                process.stdin.close()
+            else:
+                process.terminate()
         for process in running.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
@@ -152,4 +155,6 @@ def _wait_for_the_end() -> None:
     """The parent holds the other end of standard input, and lets go when it dies."""
     while os.read(0, 1):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    while True:  # a training saves at the first, and what comes after it ends at another
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(LOOKS)

@@ -134,11 +134,14 @@ class Reproduction:
             coming = {cell.id for cell in todo}
             for cell in todo:
                 self._check(cell, coming)
+            failed: InputError | None = None
             try:
                 run_all(self._jobs(todo, watch), jobs, self.asked.device, keep_going=True)
-            finally:
-                if sys.exc_info()[0] in (None, InputError):
-                    self._close(todo, watch)
+            except InputError as error:  # the page shows what there is all the same
+                failed = error
+            self._close(todo, watch)
+            if failed is not None:
+                raise failed
 
     def _jobs(self, todo: Sequence[Cell], watch: Watch) -> list[Job]:
         """A process for each training, and one for all that is measured of a model."""
