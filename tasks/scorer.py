@@ -28,6 +28,7 @@ from ..primitives.errors import InputError, shown
 from .encoding import Request, encode_pairs
 from .generation import SharedPrefixGeneration
 from .scan import Scan, Scores
+from .trial import TRIED, agree, in_full_precision, probes
 from .trie import build
 
 Pair = tuple[list[int], list[int]]
@@ -35,7 +36,6 @@ Pair = tuple[list[int], list[int]]
 Way = Callable[[Sequence[Pair], bool], list[Scores]]
 
 logger = logging.getLogger("growloop")
-TRIED = 64  # tokens of the context a way is tried on
 BUDGET = {"cpu": 1024, "cuda": 32_768}  # tokens run at once; 4,096 elsewhere
 COMPILED = 2**23  # tokens; for fewer, compiling FlexAttention takes longer than it saves
 
@@ -206,29 +206,19 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         recurrence = getattr(self.model, "recurrence", None)
         if getattr(recurrence, "early_exit", None) is not None:
             return False  # which steps run depends on what runs beside
-        context = pairs[0][0]
-        a, b, c, d = (context * 4)[-4:]
-        options = [[a, b], [a, c], [d, a, b], [d, a, c], [d, c, b], [b], [c, c, c, c]]
-        tried = context[: max(1, min(self.max_length, TRIED + 8) - 8)]
-        other = [*tried[: len(tried) // 2], d, c, *tried[len(tried) // 2 + 2 :]]
-        probes = [(tried, option) for option in options]
-        probes += [(other, option) for option in ([a, b], [c])]
-        probes += [pair for pair in pairs[:8] if pair[0] is context][:2]
-        right = self._plain(probes, True)
+        asked = probes(pairs, self.max_length)
+        # FlexAttention is for half precision alone: it is tried in that
+        whole = way != self._flexed and self.mixed_precision_dtype is None
         before, self.pack = self.pack, TRIED  # so that packs go on where others end
         try:
-            found = way(probes, True)
+            with in_full_precision(self.model) if whole else nullcontext():
+                exact = whole and self.model.dtype == torch.float32
+                agrees = agree(way(asked, True), self._plain(asked, True), asked, exact)
         except Exception as error:  # a model may refuse masks or caches in its own way
             logger.info("%s: %s", way.__name__, error)
             return False
         finally:
             self.pack = before
-        each = 1e-3 if self.model.dtype == torch.float32 else 0.3  # nats a token
-        agrees = all(
-            abs(x - y) <= each * len(option)
-            for ours, theirs in zip(found, right, strict=True)
-            for (x, _), (y, _), (_, option) in zip(ours, theirs, probes, strict=True)
-        )
         if not agrees:
             logger.warning("%s does not suit this model: trying another way", way.__name__[1:])
         return agrees

@@ -25,8 +25,8 @@ from .tiny import CONTEXT, OPTIONS, OTHER, PAIRS
 Checkpoint = Callable[[str], Path]
 
 
-def loaded(folder: Path, **options: Any) -> TrieLM:
-    return TrieLM(pretrained=str(folder), device="cpu", dtype="float32", **options)
+def loaded(folder: Path, dtype: str = "float32", **options: Any) -> TrieLM:
+    return TrieLM(pretrained=str(folder), device="cpu", dtype=dtype, **options)
 
 
 def close(found: Any, right: Any, nats: float = 1e-4) -> None:
@@ -245,11 +245,12 @@ def test_results_equal_the_hf_backend_document_by_document(
                 assert float(x) == pytest.approx(float(y), abs=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("error", [0.01, 1.0])
 def test_a_way_that_disagrees_is_ruled_out(
-    checkpoint: Checkpoint, monkeypatch: Any, error: float
+    checkpoint: Checkpoint, monkeypatch: Any, error: float, dtype: str
 ) -> None:
-    lm = loaded(checkpoint("llama"))
+    lm = loaded(checkpoint("llama"), dtype=dtype)
     for way in ("_scan", "_cached"):
         right = getattr(lm, way)
 
@@ -260,6 +261,19 @@ def test_a_way_that_disagrees_is_ruled_out(
         monkeypatch.setattr(lm, way, wrong)
     close(lm._score(PAIRS), lm._plain(PAIRS, True)[0])
     assert lm._ways == []
+
+
+def test_the_noise_of_half_precision_rules_no_way_out(checkpoint: Checkpoint) -> None:
+    lm = loaded(checkpoint("llama"), dtype="bfloat16")
+    with torch.no_grad():
+        lm.model.lm_head.weight.mul_(300)  # now the last bit of a state is worth nats
+    before = {name: value.clone() for name, value in lm.model.state_dict().items()}
+    assert ways(lm)[0] == "_scan"
+    right, found = lm._plain(PAIRS, True)[0], lm._score(PAIRS)
+    assert max(abs(x - y) for (x, _), (y, _) in zip(found, right, strict=True)) > 0.3
+    for name, value in lm.model.state_dict().items():
+        assert value.dtype == torch.bfloat16
+        assert torch.equal(value, before[name])
 
 
 def test_a_recurrent_state_is_left_to_lm_eval(checkpoint: Checkpoint, monkeypatch: Any) -> None:

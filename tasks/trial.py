@@ -1,0 +1,82 @@
+"""Whether a way of scoring gives lm-eval's numbers: tried on a few requests before it is used.
+
+In half precision two right computations may differ by most of a nat, more than many a wrong mask
+makes. So models are tried in float32, whatever they run in afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+
+Pair = tuple[list[int], list[int]]
+Scores = list[tuple[float, bool]]
+
+TRIED = 64  # tokens of the context that are read
+EXACT = 1e-3  # nats a token, at most, in float32
+ROUGH = 0.3  # nats a token, on average, in half precision
+HALF = (torch.bfloat16, torch.float16)
+
+
+def probes(pairs: Sequence[Pair], longest: int) -> list[Pair]:
+    """Branches made of the tokens of a request, and two real requests.
+
+    Args:
+        pairs: tokens of contexts and continuations.
+        longest: tokens that the model can read.
+    """
+    context = pairs[0][0]
+    a, b, c, d = (context * 4)[-4:]
+    options = [[a, b], [a, c], [d, a, b], [d, a, c], [d, c, b], [b], [c, c, c, c]]
+    tried = context[: max(1, min(longest, TRIED + 8) - 8)]
+    other = [*tried[: len(tried) // 2], d, c, *tried[len(tried) // 2 + 2 :]]
+    found = [(tried, option) for option in options]
+    found += [(other, option) for option in ([a, b], [c])]
+    return found + [pair for pair in pairs[:8] if pair[0] is context][:2]
+
+
+def agree(
+    found: Sequence[Scores], right: Sequence[Scores], asked: Sequence[Pair], exact: bool
+) -> bool:
+    """Whether scores are the same, for each schedule.
+
+    Args:
+        asked: the requests.
+        exact: whether they were computed in float32.
+    """
+    off = [
+        abs(x - y) / len(option)
+        for ours, theirs in zip(found, right, strict=True)
+        for (x, _), (y, _), (_, option) in zip(ours, theirs, asked, strict=True)
+    ]
+    return max(off) <= EXACT if exact else sum(off) / len(off) <= ROUGH
+
+
+@contextmanager
+def in_full_precision(model: Any) -> Iterator[None]:
+    """A model's weights in float32 for a while; afterwards they are the same bits as before.
+
+    Quantized models, and those that memory does not suffice for three times, stay as they are.
+    """
+    quantized = getattr(model, "hf_quantizer", None) is not None
+    every = () if quantized else chain(model.parameters(), model.buffers())
+    tensors = [t for t in every if t.dtype in HALF]
+    before = [t.data for t in tensors]
+    try:
+        try:
+            for tensor in tensors:
+                tensor.data = tensor.data.float()
+        except torch.OutOfMemoryError:
+            _restore(tensors, before)
+        yield
+    finally:
+        _restore(tensors, before)
+
+
+def _restore(tensors: Sequence[torch.Tensor], before: Sequence[torch.Tensor]) -> None:
+    for tensor, data in zip(tensors, before, strict=True):
+        tensor.data = data
