@@ -8,12 +8,10 @@ studies with the same folder share it.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,7 +178,8 @@ def cooled(parent: Parent, run: runfile.Run, out: Path, say: Say) -> Path:
         say: told how far it is.
 
     Raises:
-        InputError: it was interrupted; another process trains it.
+        InputError: it was interrupted.
+        ModelError: another process trains it.
     """
     from transformers.utils import logging
 
@@ -188,14 +187,13 @@ def cooled(parent: Parent, run: runfile.Run, out: Path, say: Say) -> Path:
 
     logging.disable_progress_bar()
     folder = out / "cooldowns" / f"{run.name}-s{run.seed}-{_digest(parent, run)}"
-    with _locked(folder):
-        engine = Engine(run, folder, say, parent=parent.folder)
-        outcome = engine.train(watch=_Told(say, engine.step, run.steps))
-        if not outcome.finished:
-            raise InputError(f"interrupted after step {outcome.step}; call again to go on")
-        for path in folder.glob("step-*"):
-            if path != outcome.folder:
-                shutil.rmtree(path)
+    engine = Engine(run, folder, say, parent=parent.folder)
+    outcome = engine.train(watch=_Told(say, engine.step, run.steps))
+    if not outcome.finished:
+        raise InputError(f"interrupted after step {outcome.step}; call again to go on")
+    for path in folder.glob("step-*"):
+        if path != outcome.folder:
+            shutil.rmtree(path)
     return outcome.folder
 
 
@@ -218,15 +216,3 @@ class _Told:
         if step >= self.due:
             self.say(f"step {step} of {self.last}: loss {values['loss']:.3f}")
             self.due += self.every
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training the same; the lock ends with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process trains {folder}: call again later") from error
-        yield

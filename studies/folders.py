@@ -1,24 +1,18 @@
-"""A folder that is worked in: whose it is, and that nobody else works in it at the same time.
-
-Locks are ``flock``: they end with the process that holds them, however it ends.
-"""
+"""A folder that is worked in: whose it is, and that nobody else works in it at the same time."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import socket
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
+from ..models.training.locks import LOCK, locked
 from ..models.training.shards import write_whole
 from ..primitives.errors import InputError
 
-LOCK, BEGIN = ".lock", ".begin.lock"
+BEGIN = ".begin.lock"
 PATIENCE = 30  # seconds to wait for another process that begins too
 
 
@@ -31,7 +25,8 @@ def worked_in(out: Path, file: str, text: str, kind: str, shared: bool = False) 
         shared: with others that say so too.
 
     Raises:
-        InputError: a folder of something else, or one that another process works in.
+        InputError: a folder of something else.
+        ModelError: another process works in it.
     """
     plan = out / file
     with contextlib.ExitStack() as stack:
@@ -58,41 +53,6 @@ def _refuse_other(out: Path, plan: Path, text: str, kind: str) -> None:
 
 def _holds_something(folder: Path) -> bool:
     return any(not path.name.startswith(".") for path in folder.iterdir())
-
-
-@contextlib.contextmanager
-def locked(path: Path, shared: bool, what: str, patience: float = 0.0) -> Iterator[None]:
-    """Hold a lock file.
-
-    Args:
-        what: is not possible while another process holds it, in the message.
-        patience: seconds to wait for it.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    end = time.monotonic() + patience
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as file:
-        while not _taken(file, shared):
-            if time.monotonic() >= end:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise InputError(f"{what} by {holder}: wait for it, or give another --out")
-            time.sleep(0.1)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        yield
-
-
-def _taken(file: IO[str], shared: bool) -> bool:
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

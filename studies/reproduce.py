@@ -16,11 +16,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..models.training.locks import locked
 from ..primitives.errors import InputError, whole
 from .beside import Job, end_with_parent, run_all
 from .cells import CLOSING, PAGE, RECORDS, TRAIN, Cell, cells
 from .estimates import REFERENCE, Estimator, missing
-from .folders import locked, worked_in
+from .folders import worked_in
 from .kept import Kept, newest
 from .measuring import show
 from .scales import Row, scale

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..models.training.locks import LOCK, locked
 from ..models.training.shards import write_whole
 from .beside import ENDED, PATIENCE, Job, end_with_parent
-from .folders import LOCK, locked
 
 LOG = "train.log"
 RUN = "run.yaml"
@@ -153,7 +153,8 @@ def main(run_file: str, out: str) -> int:
     try:
         # an earlier process whose parent was killed may still be saving
         with locked(Path(out) / LOCK, False, f"{out} is trained", PATIENCE):
-            outcome = Engine(runfile.load(run_file), out, say).train()
+            pass
+        outcome = Engine(runfile.load(run_file), out, say).train()
     except ValueError as error:
         if not getattr(error, "is_for_the_user", False):
             raise

@@ -30,6 +30,7 @@ from . import changes, contents, optimizers, sharding, snapshots
 from .batches import Batch
 from .examples import Examples
 from .guards import enough_memory, interruptible
+from .locks import LOCK, locked
 from .memory import keep_freed_memory
 from .metrics import Metrics, flat, matrix_peak, trackers
 from .objective import block_cosine, by_kind, losses
@@ -194,8 +195,15 @@ class Engine:
             watch: told of every logged step.
 
         Raises:
-            ModelError: a loss that is no number; the last good checkpoint stays.
+            ModelError: a loss that is no number; the last good checkpoint stays. Another process
+                trains in the folder.
         """
+        if not self.accelerator.is_main_process:
+            return self._train(until, watch)
+        with locked(self.out / LOCK, False, f"{self.out} is trained"):
+            return self._train(until, watch)
+
+    def _train(self, until: int | None, watch: Watch) -> Outcome:
         last = self.run.steps if until is None else min(until, self.run.steps)
         main = self.accelerator.is_main_process
         peak = matrix_peak(self._device, self._dtype) * self.accelerator.num_processes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import multiprocessing
+import os
 import random
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from growloop.models import ModelError, load
 from growloop.models.training import snapshots
 from growloop.models.training.engine import Engine
+from growloop.models.training.locks import LOCK, locked
 from growloop.models.training.objective import block_cosine
 from growloop.models.training.optimizers import rate
 from growloop.models.training.runfile import Optimizer, parse
@@ -268,7 +270,6 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(
 
 
 def test_an_interrupt_ends_the_run_with_a_checkpoint(shards: Path, tmp_path: Path) -> None:
-    import os
     import signal
 
     engine = Engine(parse(fields(shards)), tmp_path)
@@ -281,6 +282,16 @@ def test_an_interrupt_ends_the_run_with_a_checkpoint(shards: Path, tmp_path: Pat
     assert not outcome.finished
     assert outcome.step in (8, 9)
     assert snapshots.problem(outcome.folder) is None
+
+
+def test_two_processes_never_train_in_one_folder(shards: Path, tmp_path: Path) -> None:
+    engine = Engine(parse(fields(shards)), tmp_path)
+    with (
+        locked(tmp_path / LOCK, False, "it is held"),
+        pytest.raises(ModelError, match=rf"is trained by process {os.getpid()} on"),
+    ):
+        engine.train(until=1)
+    assert engine.train(until=1).step == 1
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(
