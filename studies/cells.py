@@ -73,7 +73,7 @@ def cells(scale: Scale, seeds: int) -> tuple[Cell, ...]:
         add(TRAIN, row.name, *([row.base] if row.base else []))
     for row in scale.rows:
         add(SCORE, row.name, row.name)
-    for ask in (ask for ask in scale.asks if ask.study in {**STUDIES, **TELLS}):
+    for ask in scale.asks:
         for row in scale.rows:
             if ask.of(row.name):
                 add(ask.study, row.name, row.name)

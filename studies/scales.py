@@ -155,6 +155,7 @@ LAPTOP = Scale(
         Ask("local-effects", seconds=3),
         Ask("loops-against-depth", {"depths": (0, 1, 2, 3, 4), "shots": 0}, seconds=16),
         Ask("weight-similarity", {"apart": (1, 2, 3, 4, 5)}, seconds=1),
+        Ask("adaptive-exit", {"shots": 0}, seconds=10),
         Ask("cooldown", {"shots": 0, "seeds": 1}, DEEP, seconds=900, before=True),
         Ask(
             "retrofit",
@@ -197,6 +198,7 @@ FAST = Scale(
             seconds=1,
         ),
         Ask("weight-similarity", {"apart": (1,)}, seconds=1),
+        Ask("adaptive-exit", {"items": 8, "shots": 0}, seconds=1),
         Ask("cooldown", ONE | {"mixtures": ("usual",), "seeds": 1}, seconds=2, before=True),
         Ask("retrofit", ONE | {"blocks": ("0:3",), "times": (1,)}, seconds=3, before=True),
         Ask(
@@ -257,6 +259,7 @@ LARGE = (
     Ask("local-effects", {"texts": 64}, tokens=1),
     Ask("loops-against-depth", {"items": 1000}, tokens=8),
     Ask("weight-similarity"),
+    Ask("adaptive-exit", {"items": 1000}, tokens=10),
     Ask(TUNED, {"dtype": "bfloat16"}, tokens=30),
     Ask(UNTIED, {"dtype": "bfloat16", "sizes": (64, 128, 256, 512, 1024)}, ("loop-*",), tokens=30),
 )

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from growloop.leaderboard import Store
+from growloop.models import ModelError
 from growloop.primitives import InputError
-from growloop.studies import catalog
 from growloop.studies.beside import Job, run_all
 from growloop.studies.cells import cells, chosen
 from growloop.studies.folders import locked, worked_in
@@ -33,11 +33,11 @@ STUDIES = [
     "local-effects",
     "loops-against-depth",
     "weight-similarity",
+    "adaptive-exit",
     "cooldown",
     "retrofit",
     "sample-efficiency",
 ]
-STUDIES = [name for name in STUDIES if name in {**catalog.STUDIES, "sample-efficiency": ""}]
 FAST = ["reproduce", "laptop", "--fast", "--seeds", "1", "--out", "r", "--device", "cpu"]
 
 
@@ -170,7 +170,8 @@ def test_killed_it_goes_on_and_a_cell_is_done_once(
     assert {record.study for record in store.records} >= {None, "inference-scaling", "depth"}
     assert "sample-efficiency" in {record.study for record in store.records}
     for record in store.records:
-        assert (record.model.name, record.model.seed) == ("lessons-loop-3x2", 0)
+        assert record.model.seed == 0
+        assert record.model.name.startswith("lessons-loop-3x2")  # its cooldowns say which
         assert record.device == "cpu"
         assert record.command is not None
         assert record.command.startswith("growloop reproduce laptop --fast")
@@ -182,7 +183,7 @@ def test_a_folder_is_of_one_process_at_a_time(tmp_path: Path) -> None:
     with worked_in(tmp_path / "q", "plan", "text", "quick start"):
         for shared in (False, True):
             with (
-                pytest.raises(InputError, match=rf"q is in use by process {os.getpid()} on"),
+                pytest.raises(ModelError, match=rf"q is in use by process {os.getpid()} on"),
                 worked_in(tmp_path / "q", "plan", "text", "quick start", shared),
             ):
                 pass
@@ -204,7 +205,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     assert held.stdout is not None
     assert held.stdout.readline() == "held\n"
     with (
-        pytest.raises(InputError, match=f"x is used by process {held.pid} on"),
+        pytest.raises(ModelError, match=f"x is used by process {held.pid} on"),
         locked(tmp_path / "l", False, "x is used"),
     ):
         pass
