@@ -263,7 +263,7 @@ def _print(asked: Task, group: list[Entry], studies: bool) -> None:
             escape(entry.label + what) + paper,
             *([escape(record.study or "–")] if studies else []),
             model.family,
-            f"{model.unique_layers or '–'}/{model.effective_layers or '–'}",
+            f"{model.unique_layers or '–'}/{entry.layers_run or '–'}",
             si(record.cost.unique_parameters, "B"),
             si(record.cost.inference_flops),
             "–" if entry.n is None else f"{entry.n:,}",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from .drawing import steps
 from .records import SHARES, Model, Record, Task
 from .statistics import Z, centred, of_mean, wilson
 
@@ -42,6 +43,12 @@ class Entry:
         """The model, and what was done to it."""
         ran = self.first.schedule
         return model_label(self.model) + (f", run as {ran}" if ran else "")
+
+    @property
+    def layers_run(self) -> int | None:
+        """Layers that ran: those of the schedule where that is not the model's own."""
+        ran = steps(self.first.schedule) if self.first.schedule else None
+        return len(ran) if ran else self.model.effective_layers
 
     @cached_property
     def value(self) -> float:
