@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
@@ -121,7 +123,8 @@ def questions(
         built = NestedTask(config=settings)
     built.set_config(key="num_fewshot", value=shots)
     built.set_fewshot_seed(seed=FEWSHOT_SEED)
-    built.build_all_requests()
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar, of a second, cannot be told
+        built.build_all_requests()
     by_item: dict[int, list[Any]] = defaultdict(list)
     for request in built.instances:
         by_item[request.doc_id].append(request)
