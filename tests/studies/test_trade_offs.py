@@ -9,8 +9,9 @@ import pytest
 from growloop.models import Schedule, checkpoints, cost, grow, load, loop
 from growloop.primitives.errors import InputError
 from growloop.studies.catalog import find
+from growloop.studies.options import read_options
 from growloop.studies.pooled import pool
-from growloop.studies.study import read_models, read_options, run
+from growloop.studies.study import read_models, run
 
 from ..tasks import tiny
 
