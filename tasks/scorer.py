@@ -28,16 +28,14 @@ from ..primitives.errors import InputError, shown
 from .encoding import Request, encode_pairs
 from .generation import SharedPrefixGeneration
 from .scan import Scan, Scores
-from .trial import TRIED, agree, in_full_precision, probes
+from .trial import TRIED, Pair, agree, in_full_precision, probes
 from .trie import build
 
-Pair = tuple[list[int], list[int]]
-"""The tokens of a context and of a continuation; neither is empty."""
 Way = Callable[[Sequence[Pair], bool], list[Scores]]
 
 logger = logging.getLogger("growloop")
 BUDGET = {"cpu": 1024, "cuda": 32_768}  # tokens run at once; 4,096 elsewhere
-COMPILED = 2**23  # tokens; for fewer, compiling FlexAttention takes longer than it saves
+COMPILED = 2**23  # tokens; for fewer, compiling FlexAttention takes longer than it saves (a guess)
 
 
 class CheckedLM(HFLM):  # type: ignore[misc]

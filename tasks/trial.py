@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
+from .scan import Scores
+
 Pair = tuple[list[int], list[int]]
-Scores = list[tuple[float, bool]]
+"""The tokens of a context and of a continuation; neither is empty."""
 
 TRIED = 64  # tokens of the context that are read
 EXACT = 1e-3  # nats a token, at most, in float32
@@ -70,7 +72,7 @@ def in_full_precision(model: Any) -> Iterator[None]:
         try:
             for tensor in tensors:
                 tensor.data = tensor.data.float()
-        except torch.OutOfMemoryError:
+        except RuntimeError:  # out of memory, of a GPU or of the machine
             _restore(tensors, before)
         yield
     finally:

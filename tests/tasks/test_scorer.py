@@ -15,6 +15,7 @@ from growloop.primitives import InputError
 from growloop.tasks import scan as scan_module
 from growloop.tasks.evaluate import evaluate, evaluate_schedules
 from growloop.tasks.scorer import CheckedLM, TrieLM
+from growloop.tasks.trial import in_full_precision
 from growloop.tasks.trie import build
 from lm_eval.models.huggingface import HFLM
 
@@ -274,6 +275,22 @@ def test_the_noise_of_half_precision_rules_no_way_out(checkpoint: Checkpoint) ->
     for name, value in lm.model.state_dict().items():
         assert value.dtype == torch.bfloat16
         assert torch.equal(value, before[name])
+
+
+def test_weights_that_do_not_fit_in_float32_stay_as_they_are(monkeypatch: Any) -> None:
+    model = torch.nn.Linear(3, 3, dtype=torch.bfloat16)
+    before = model.weight.clone()
+
+    def full(self: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(torch.Tensor, "float", full)
+    with in_full_precision(model):
+        assert model.weight.dtype == torch.bfloat16
+    monkeypatch.undo()
+    with in_full_precision(model):
+        assert model.weight.dtype == torch.float32
+    assert torch.equal(model.weight, before)
 
 
 def test_a_recurrent_state_is_left_to_lm_eval(checkpoint: Checkpoint, monkeypatch: Any) -> None:
