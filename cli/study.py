@@ -160,19 +160,18 @@ def _check(dtype: str, picture: str | None) -> None:
         check_picture(picture)
 
 
-def _given(arguments: Sequence[str]) -> dict[str, str]:
-    """``--name value`` and ``--name=value`` as a dictionary."""
-    found: dict[str, str] = {}
+def _given(arguments: Sequence[str]) -> dict[str, str | None]:
+    """``--name value`` and ``--name=value`` as a dictionary; None for ``--name`` alone."""
+    found: dict[str, str | None] = {}
     rest = list(arguments)
     while rest:
         flag = rest.pop(0)
         if not flag.startswith("--"):
             raise InputError(f"unexpected argument '{flag}'")
-        name, equals, value = flag[2:].partition("=")
+        name, equals, text = flag[2:].partition("=")
+        value: str | None = text
         if not equals:
-            if not rest:
-                raise InputError(f"--{name} needs a value")
-            value = rest.pop(0)
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else None
         if found.setdefault(name.replace("-", "_"), value) != value:
             raise InputError(f"--{name} is given twice")
     return found

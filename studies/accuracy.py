@@ -30,12 +30,17 @@ def check_accuracy(names: Sequence[str], items: int, shots: int, seed: int, spli
         check_questions(name, items, split, seed, shots)
 
 
-def ask(loaded: Loaded, name: str, items: int, split: str, seed: int, shots: int) -> Questions:
-    """The questions of a task for the model in memory; made once."""
-    key = name, items, split, seed, shots
+def ask(loaded: Loaded, name: str, options: Any, split: str) -> Questions:
+    """The questions of a task for the model in memory; made once.
+
+    Args:
+        options: of a study: its ``items``, ``shots``, ``fixed_shots`` and ``seed``.
+    """
+    names = ("seed", "shots", "fixed_shots")
+    given = {"split": split} | {name: getattr(options, name) for name in names}
+    key = name, options.items, *given.values()
     if key not in loaded.kept:
-        lm = scorer_of(loaded)
-        loaded.kept[key] = questions(lm, name, items, split=split, seed=seed, shots=shots)
+        loaded.kept[key] = questions(scorer_of(loaded), name, options.items, **given)
     found: Questions = loaded.kept[key]
     return found
 

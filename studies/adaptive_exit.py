@@ -47,6 +47,7 @@ class Options(LensOptions):
     judged: str = option("answer", "what must have settled: the token before the answer, or all")
     items: int = option(200, "questions a task, of each split")
     shots: int = option(5, "examples before a question")
+    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     seed: int = option(0, "which questions and examples are drawn")
 
 
@@ -127,7 +128,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     scores, asked = {}, []
     for split in SPLITS:
         name = cell.params["task"]
-        some = ask(loaded, name, options.items, split, options.seed, options.shots)
+        some = ask(loaded, name, options, split)
         asked.append(some)
         each = [
             _question(sweep, question, len(found.exits), options, lens) for question in some.asked

@@ -39,6 +39,7 @@ class Options:
     tasks: tuple[str, ...] = option(("reasoning_primitives",), "tasks or groups of them")
     items: int = option(200, "questions a task")
     shots: int = option(5, "examples before a question")
+    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
     seed: int = option(0, "which questions and examples are drawn")
 
@@ -72,7 +73,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     base, more = base_schedule(model), {"mixture": change.name, "training_seed": run.seed}
     rows = []
     for name in task_names(options.tasks):
-        asked = ask(loaded, name, options.items, options.split, options.seed, options.shots)
+        asked = ask(loaded, name, options, options.split)
         [right] = right_answers(scorer_of(loaded), asked, [base])
         rows.append(accuracy_row(right, asked, schedule=str(base), **more))
     data = {"from_step": parent.step, "run": run.model_dump(mode="json")}

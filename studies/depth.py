@@ -51,6 +51,7 @@ class Options(LensOptions):
     tasks: tuple[str, ...] = option(("variable_assignment_math_d0",), "for the accuracy")
     items: int = option(200, "questions a task")
     shots: int = option(5, "examples before a question")
+    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", "test or validation")
     seed: int = option(0, "which questions and examples are drawn")
 
@@ -85,7 +86,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     if cell.params["part"] == "overlap":
         return _overlap(model, tokenizer, options, lens, kind)
     name = cell.params["task"]
-    asked = ask(loaded, name, options.items, options.split, options.seed, options.shots)
+    asked = ask(loaded, name, options, options.split)
     sweep, lenses = Sweep(model, [base_schedule(model)]), _lenses(lens)
     answers = [
         sweep.exit_scores(question, lenses).argmax(-1) == question.answer

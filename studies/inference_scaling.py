@@ -39,6 +39,7 @@ class Options:
     times: tuple[int, ...] = option((1, 2, 3), "how often it runs again")
     items: int = option(200, "questions a task, of each split")
     shots: int = option(5, "examples before a question")
+    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     control: str = option("cut", "of the test items, where a task has it: none, cut, shuffled")
     seed: int = option(0, "which questions and examples are drawn")
 
@@ -104,7 +105,7 @@ def measure_together(
         asked.append((control, "test", options.control))
     rows: list[list[dict[str, Any]]] = [[] for _ in cells]
     for task, split, kind in asked:
-        found = ask(loaded, task, options.items, split, options.seed, options.shots)
+        found = ask(loaded, task, options, split)
         right = dict(zip(flat, right_answers(scorer_of(loaded), found, flat), strict=True))
         for cell, schedules, lines in zip(cells, grid, rows, strict=True):
             plain: dict[str, Any] | None = None

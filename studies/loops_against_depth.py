@@ -30,6 +30,7 @@ class Options:
     block: str | None = option(None, "START:STOP, for models that do not loop")
     items: int = option(200, "questions a depth")
     shots: int = option(5, "examples before a question")
+    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", "test or validation")
     seed: int = option(0, "which questions and examples are drawn")
 
@@ -81,7 +82,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     model, _ = loaded(cell.path)
     base = base_schedule(model)
     name = task_of(options, cell.params["depth"])
-    asked = ask(loaded, name, options.items, options.split, options.seed, options.shots)
+    asked = ask(loaded, name, options, options.split)
     tried = schedules(base, options)
     right = right_answers(scorer_of(loaded), asked, tried)
     rows = [

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from ..primitives.errors import InputError, unknown
+from ..primitives.errors import InputError, one_of, unknown
 from .study import Study
 
 
-def read_options(study: Study, given: Mapping[str, str]) -> Any:
-    """A study's options from what was typed.
+def read_options(study: Study, given: Mapping[str, str | None]) -> Any:
+    """A study's options from what was typed; None for a name without a value.
 
     Raises:
         InputError: an option it has not, or a value of another kind.
@@ -22,12 +22,18 @@ def read_options(study: Study, given: Mapping[str, str]) -> Any:
         if name not in known:
             dashed = [f"--{key.replace('_', '-')}" for key in known]
             raise unknown(f"option of {study.name}", f"--{name.replace('_', '-')}", dashed)
-        read[name] = _value(name, text, known[name].default)
+        default = known[name].default
+        if text is None and not isinstance(default, bool):
+            raise InputError(f"--{name.replace('_', '-')} needs a value")
+        read[name] = _value(name, "true" if text is None else text, default)
     return study.options(**read)
 
 
 def _value(name: str, text: str, default: Any) -> Any:
     flag = f"--{name.replace('_', '-')}"
+    if isinstance(default, bool):
+        one_of(flag, text, ("true", "false"))
+        return text == "true"
     if isinstance(default, tuple):
         kind = int if default and isinstance(default[0], int) else _kinds.get(name, str)
         parts = [part.strip() for part in text.split(",") if part.strip()]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..tasks.scorer import TrieLM
 
 FEWSHOT_SEED = 1234  # lm-eval's own
+FIXED = "fixed shots"  # as records of evaluations say it
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,14 @@ class Questions:
     shots: int
     chance: float
     asked: tuple[Question, ...]
+    prompting: str | None = None
 
     @property
     def about(self) -> dict[str, Any]:
         """What a record says of them."""
         names = ("task", "version", "fingerprint", "split", "seed", "shots", "chance")
-        return {name: getattr(self, name) for name in names} | {"n": len(self.asked)}
+        found = {name: getattr(self, name) for name in names} | {"n": len(self.asked)}
+        return found | ({"prompting": self.prompting} if self.prompting else {})
 
 
 def task_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -89,6 +92,7 @@ def questions(
     split: str = "test",
     seed: int = 0,
     shots: int = 5,
+    fixed_shots: bool = False,
     pool: int | None = None,
 ) -> Questions:
     """The first ``count`` questions of a task.
@@ -99,6 +103,7 @@ def questions(
         split: ``test``, or ``validation`` for choices.
         seed: which items and examples are drawn.
         shots: examples before each question.
+        fixed_shots: the same before all.
         pool: the largest number of examples in a curve: those of fewer are the first of those of
             more. By default they are those of ``growloop eval --shots``.
 
@@ -114,7 +119,7 @@ def questions(
     if task is None:
         raise unknown_task(name, [])
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    settings = config(task, count, seed, False, shots if pool is None else pool)
+    settings = config(task, count, seed, fixed_shots, shots if pool is None else pool)
     settings["metadata"]["growloop"]["split"] = split
     if pool is None:
         built = ConfigurableTask(config=settings)
@@ -145,6 +150,7 @@ def questions(
         shots,
         task.chance,
         tuple(asked),
+        FIXED if fixed_shots else None,
     )
 
 

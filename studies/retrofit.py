@@ -45,6 +45,7 @@ class Options:
     tasks: tuple[str, ...] = option(("reasoning_primitives",), "tasks or groups of them")
     items: int = option(200, "questions a task")
     shots: int = option(5, "examples before a question")
+    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
     seed: int = option(0, "which questions and examples are drawn")
 
@@ -141,10 +142,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     checkpoint = str(cooled(parent, run, out, loaded.say))
     loaded(checkpoint)
     tried = list(schedules(before.schedule, block, cell.options["blocks"], options))
-    several = [
-        ask(loaded, name, options.items, options.split, options.seed, options.shots)
-        for name in task_names(options.tasks)
-    ]
+    several = [ask(loaded, name, options, options.split) for name in task_names(options.tasks)]
     found = right_together(scorer_of(loaded), several, [schedule for _, _, schedule in tried])
     more = {"trained": block, "training_seed": run.seed}
     rows = [

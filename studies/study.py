@@ -13,7 +13,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import version
@@ -36,9 +36,13 @@ FILES = {"text", "lens", "lens_text"}
 """Options that are files."""
 
 
-def option(default: Any, about: str) -> Any:
-    """A field of a study's options, with what ``growloop study show`` says of it."""
-    return field(default=default, metadata={"about": about})
+def option(default: Any, about: str, later: bool = False) -> Any:
+    """A field of a study's options, with what ``growloop study show`` says of it.
+
+    Args:
+        later: there are records of the time before it, which are of its default.
+    """
+    return field(default=default, metadata={"about": about, "later": later})
 
 
 @dataclass(frozen=True)
@@ -232,9 +236,14 @@ class Study:
 def settled(options: Any, *without: str) -> dict[str, Any]:
     """Options as a record keeps them, without those that are in the cell's parameters.
 
-    Files are named by their content: another of the same name makes other cells.
+    Files are named by their content: another of the same name makes other cells. An option that
+    came later is kept where it is not the default: what was measured before stays measured.
     """
-    kept = {name: value for name, value in asdict(options).items() if name not in without}
+    kept = asdict(options)
+    for known in fields(options):
+        later = known.metadata["later"] and kept[known.name] == known.default
+        if later or known.name in without:
+            del kept[known.name]
     for name in FILES & kept.keys():
         if kept[name] is not None and (path := Path(kept[name])).is_file():
             digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -40,6 +40,7 @@ class Options:
     pairs: str = option("adjacent", "adjacent blocks, or all pairs")
     items: int = option(200, "questions a task")
     shots: int = option(5, "examples before a question")
+    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", "test or validation")
     text: str | None = option(None, "file of prompts for loss; by default generated questions")
     texts: int = option(32, "how many of them")
@@ -129,14 +130,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
             for values, place in zip(losses, about, strict=True)
         ]
         return {"rows": rows, "data": {}}
-    asked = ask(
-        loaded,
-        cell.params["task"],
-        options.items,
-        options.split,
-        options.seed,
-        options.shots,
-    )
+    asked = ask(loaded, cell.params["task"], options, options.split)
     right = right_answers(scorer_of(loaded), asked, schedules)
     rows = [
         accuracy_row(values, asked, **place) for values, place in zip(right, about, strict=True)

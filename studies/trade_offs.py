@@ -46,6 +46,7 @@ class Options:
     tasks: tuple[str, ...] = option(("reasoning_primitives",), "tasks or groups of them")
     items: int = option(200, "questions a task")
     shots: int = option(5, "examples before a question")
+    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
     seed: int = option(0, "which questions and examples are drawn")
 
@@ -66,7 +67,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     model, _ = loaded(cell.path)
     costs = costs_of(model, cell.path)
     name = cell.params["task"]
-    asked = ask(loaded, name, options.items, options.split, options.seed, options.shots)
+    asked = ask(loaded, name, options, options.split)
     base = base_schedule(model)
     [right] = right_answers(scorer_of(loaded), asked, [base])
     return {"rows": [accuracy_row(right, asked, schedule=str(base))], "data": costs}
@@ -152,7 +153,8 @@ def standings(records: Sequence[Record]) -> list[tuple[Standing, Pool]]:
 def _asked(record: Record) -> tuple[str, ...]:
     """What tells the questions of a record from others."""
     [row] = record["rows"]
-    return tuple(str(row[name]) for name in ("fingerprint", "shots", "split", "seed", "n"))
+    names = ("fingerprint", "shots", "prompting", "split", "seed", "n")
+    return tuple(str(row.get(name)) for name in names)
 
 
 def _standard(name: str, models: dict[str, Record], count: str) -> str | None:
