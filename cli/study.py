@@ -76,7 +76,8 @@ def command(
         return
     study = find(name)
     from ..studies.options import read_options
-    from ..studies.study import read_models, run
+    from ..studies.study import run
+    from ..studies.subjects import read_models
 
     options = read_options(study, _given(ctx.args))
     if not models:

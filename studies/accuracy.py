@@ -13,7 +13,7 @@ from ..models import Schedule, loop
 from ..primitives.errors import one_of, whole
 from .intervals import bootstrap, check_items, paired, wilson
 from .questions import Questions, check_questions, questions, scorer, task_names
-from .study import Loaded
+from .subjects import Loaded
 
 if TYPE_CHECKING:
     from ..tasks.scorer import TrieLM

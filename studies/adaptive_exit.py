@@ -29,7 +29,8 @@ from .exiting import CRITERIA, FIXED, Exits, Prices, chosen
 from .intervals import holm, paired
 from .lenses import LensOptions, check_lens, the_lens
 from .questions import Question, Questions, task_names
-from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .study import Cell, Record, Study, Table, option, settled
+from .subjects import Loaded, Model
 from .sweep import Sweep, base_schedule, option_scores
 
 EXITS = ("step", "loop")

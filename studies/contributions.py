@@ -19,7 +19,8 @@ from ..primitives.errors import one_of
 from . import charts, seeds
 from .intervals import DRAWS, Array, bootstrap_columns
 from .periods import block_of, blocks, periodicity
-from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .study import Cell, Record, Study, Table, option, settled
+from .subjects import Loaded, Model
 from .texts import check_texts, read_texts
 
 TITLES = {

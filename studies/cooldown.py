@@ -21,7 +21,8 @@ from .cooldowns import Change, Parent, check_data, continued, cooled
 from .mixtures import mixtures
 from .pooled import pool
 from .questions import task_names
-from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .study import Cell, Record, Study, Table, option, settled
+from .subjects import Loaded, Model
 from .sweep import base_schedule
 
 MEAN = "mean"

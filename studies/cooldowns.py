@@ -19,7 +19,7 @@ from typing import Any
 from ..models.training import contents, runfile, snapshots
 from ..models.training.setup import source_of
 from ..primitives.errors import InputError, whole
-from .study import Model
+from .subjects import Model
 
 Say = Callable[[str], object]
 LINES = 8  # told of a cooldown while it trains

@@ -31,7 +31,8 @@ from .accuracy import accuracy_row, ask, check_accuracy
 from .intervals import DRAWS, bootstrap_columns
 from .lenses import LensOptions, check_lens, the_lens
 from .questions import task_names
-from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .study import Cell, Record, Study, Table, option, settled
+from .subjects import Loaded, Model
 from .sweep import Sweep, base_schedule
 from .texts import check_texts, read_texts
 

@@ -15,7 +15,8 @@ from ..primitives.errors import InputError
 from . import charts, seeds
 from .accuracy import SPLITS, accuracy_row, against, check_accuracy, right_together, scorer_of
 from .questions import questions, task_names
-from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .study import Cell, Record, Study, Table, option, settled
+from .subjects import Loaded, Model
 from .sweep import base_schedule
 
 

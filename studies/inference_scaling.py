@@ -20,7 +20,8 @@ from . import charts, seeds
 from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers, scorer_of
 from .intervals import holm, paired
 from .questions import task_names
-from .study import Cell, Loaded, Model, Record, Study, Table, Together, option, settled
+from .study import Cell, Record, Study, Table, Together, option, settled
+from .subjects import Loaded, Model
 from .sweep import base_schedule
 
 CONTROLS = ("none", "cut", "shuffled")

@@ -18,7 +18,8 @@ from torch import Tensor
 from ..models.diagnostics import Lens, fit_lens
 from ..models.diagnostics.lens import OPTIMIZERS
 from ..primitives.errors import InputError, one_of, whole
-from .study import Cell, Model, option
+from .study import Cell, option
+from .subjects import Model
 from .texts import check_texts, count_texts, read_texts
 
 

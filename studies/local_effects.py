@@ -20,7 +20,8 @@ from ..models.diagnostics import future_cuts, local_effects, propagated_effects,
 from ..primitives.errors import one_of, whole
 from . import charts
 from .intervals import bootstrap_columns
-from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .study import Cell, Record, Study, Table, option, settled
+from .subjects import Loaded, Model
 from .texts import check_texts, read_texts
 
 MEASURES = {"local": local_effects, "propagated": propagated_effects}

@@ -16,7 +16,8 @@ from ..primitives.errors import InputError, whole
 from . import charts, seeds
 from .accuracy import accuracy_row, ask, check_accuracy, right_answers, scorer_of
 from .intervals import paired
-from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .study import Cell, Record, Study, Table, option, settled
+from .subjects import Loaded, Model
 from .sweep import base_schedule
 
 

@@ -15,7 +15,8 @@ from ..models.training.shards import write_whole
 
 if TYPE_CHECKING:
     from ..leaderboard import Record
-    from .study import Model, Study
+    from .study import Study
+    from .subjects import Model
 
 Say = Callable[[str], object]
 
@@ -80,8 +81,9 @@ def studied(
     """
     from . import study as studies
     from .publishing import PUBLISHED, published, written_at
+    from .subjects import read_models
 
-    models = studies.read_models([str(path) for path in paths])
+    models = read_models([str(path) for path in paths])
     chosen = options(models)
     cells = study.plan(models, chosen)
     files = [studies.record_path(cell, out) for cell in cells]

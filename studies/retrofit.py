@@ -23,7 +23,8 @@ from .cooldowns import Change, Parent, check_data, continued, cooled
 from .mixtures import USUAL, mixtures
 from .pooled import pool
 from .questions import task_names
-from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .study import Cell, Record, Study, Table, option, settled
+from .subjects import Loaded, Model
 
 NONE = "none"
 STARTS = ("block", "all")

@@ -23,7 +23,8 @@ from ..leaderboard.statistics import of_mean
 from ..primitives.errors import InputError
 
 if TYPE_CHECKING:
-    from .study import Model, Record, Table
+    from .study import Record, Table
+    from .subjects import Model
 
     MakesTable = Callable[[Sequence[Record]], Table]
 
@@ -200,7 +201,7 @@ def lines(
     label = _labels(kinds)
     found = [value for value in values if value["model"] not in label]
     for kind in kinds:
-        for rows in _by_key(values, kind, keys).values():
+        for rows in _by_key(values, kind, keys, of[0]).values():
             if len(rows) == len(kind.models):
                 some = next(iter(rows.values()))
                 means = {name: statistics.fmean(row[name] for row in rows.values()) for name in of}
@@ -229,7 +230,7 @@ def over_seeds(
         @functools.wraps(table)
         def with_seeds(records: Sequence[Record]) -> Table:
             rows, kinds = table(records), kinds_of(records)
-            by_key = [_by_key(rows, kind, keys) for kind in kinds]
+            by_key = [_by_key(rows, kind, keys, of) for kind in kinds]
             return [
                 *rows,
                 *(
@@ -256,13 +257,13 @@ def over_seeds(
 
 
 def _by_key(
-    rows: Sequence[dict[str, Any]], kind: Kind, keys: Sequence[str]
+    rows: Sequence[dict[str, Any]], kind: Kind, keys: Sequence[str], of: str
 ) -> dict[tuple[Any, ...], dict[int, dict[str, Any]]]:
-    """What tells the rows of a model apart, to seed, to row."""
+    """What tells the rows of a model apart, to seed, to row; without rows that have no number."""
     seeds = {model: seed for seed, model in kind.models.items()}
     found: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = {}
     for row in rows:
-        if row["model"] in seeds:
+        if row["model"] in seeds and row.get(of, 0) is not None:
             key = tuple(row[name] for name in keys)
             found.setdefault(key, {})[seeds[row["model"]]] = row
     return found

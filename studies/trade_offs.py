@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ..models.decoder import decoder_config
-from . import charts
+from . import charts, seeds
 from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers, scorer_of
 from .intervals import holm
 from .pooled import Estimate, Pool, pool
 from .questions import task_names
-from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .study import Cell, Record, Study, Table, option, settled
+from .subjects import Loaded, Model
 from .sweep import base_schedule
 
 PANELS = (
@@ -175,6 +176,7 @@ def _standard(name: str, models: dict[str, Record], count: str) -> str | None:
     return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
+@seeds.over_seeds("what")
 def table(records: Sequence[Record]) -> Table:
     """For each model its mean, the differences to its partners, and the gap closed.
 
@@ -244,9 +246,13 @@ def chart(records: Sequence[Record]) -> Any:
             | {"model": line.name, "family": line.family, "chance": line.chance}
             | {"value": mean.value, "low": mean.low, "high": mean.high}
         )
+    numbers = ("value", *(name for name, _ in PANELS))
+    points = seeds.lines(records, points, of=numbers, within=seeds.SHARE)
     known = [(field, title) for field, title in PANELS if any(point[field] for point in points)]
     panels = [_panel(points, field, title) for field, title in known]
     items = f"n = {found[0][1].items}, bars: 95 % over items"
+    if len(points) < len(found):
+        items += ", over seeds where there are several"
     title = alt.Title(
         "Accuracy against cost", subtitle=f"{items}; dashed: Pareto front; dotted: chance"
     )

@@ -10,7 +10,8 @@ from typing import Any
 from ..models import block_similarity, layer_similarity
 from ..primitives.errors import InputError
 from . import charts
-from .study import Cell, Loaded, Model, Record, Study, Table, option, settled
+from .study import Cell, Record, Study, Table, option, settled
+from .subjects import Loaded, Model
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -206,9 +207,13 @@ def quiet() -> None:
 
 
 def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str, Any] | None:
-    """lm-eval's ``simple_evaluate``, with what goes wrong in it as one sentence."""
-    from lm_eval import simple_evaluate
+    """lm-eval's ``simple_evaluate``, with what goes wrong in it as one sentence.
 
+    None on all processes but the first.
+    """
+    from lm_eval import evaluator, simple_evaluate
+
+    evaluator.get_git_commit_hash = commit  # its own lets git complain outside of a repository
     try:
         results: dict[str, Any] | None = simple_evaluate(
             model=lm, tasks=tasks, task_manager=manager, **options
@@ -218,7 +223,18 @@ def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str
     except (OSError, ImportError, ValueError, KeyError, TypeError, _out_of_memory()) as error:
         # lm-eval's tasks fail on missing data, extras and options in ways of their own
         raise InputError(f"lm-eval: {first_sentence(error)}") from error
-    return results
+    return results if lm.processes.place == 0 else None
+
+
+def commit() -> str | None:
+    """What git calls the state of the working folder; None outside of a repository."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always"], capture_output=True, text=True, check=False
+        )
+    except OSError:  # no git
+        return None
+    return found.stdout.strip() or None
 
 
 def _out_of_memory() -> type[Exception]:

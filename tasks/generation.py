@@ -15,6 +15,8 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 
+from .processes import Processes
+
 COMMON = 128  # characters that are worth sharing
 LEAST = 32  # tokens
 
@@ -22,10 +24,22 @@ LEAST = 32  # tokens
 class SharedPrefixGeneration(HFLM):  # type: ignore[misc]
     """``generate_until`` of lm-eval, with the same texts and less work."""
 
+    processes: Processes
     _common: list[int] | None = None
     _kept: Any = None
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        if self.processes.count == 1:
+            return self._generate(requests, disable_tqdm)
+        quiet = disable_tqdm or self.processes.place > 0
+        order = sorted(range(len(requests)), key=lambda i: str(requests[i].args[0]))
+        ends = [len(order) * part // self.processes.count for part in range(self.processes.count)]
+        parts = [order[a:b] for a, b in itertools.pairwise([*ends, len(order)])]
+        return self.processes.share(
+            parts, lambda some: self._generate([requests[i] for i in some], quiet)
+        )
+
+    def _generate(self, requests: list[Any], disable_tqdm: bool) -> list[str]:
         if self.backend != "causal" or not self._shares_caches():
             return super().generate_until(requests, disable_tqdm)  # type: ignore[no-any-return]
         texts = [request.args[0] for request in requests]

@@ -112,6 +112,8 @@ def load_model(
         raise unknown("backend", backend, BACKENDS)
     from .scorer import CheckedLM, TrieLM
 
+    if arguments["device"] == "cpu" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # or each would think itself alone
     try:
         lm = TrieLM(**arguments, pack=pack) if backend == "growloop" else CheckedLM(**arguments)
     except InputError:

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from ..primitives.errors import InputError, shown
 from .encoding import Request, encode_pairs
 from .generation import SharedPrefixGeneration
+from .processes import Processes, cut
 from .scan import Scan, Scores
 from .trial import TRIED, Pair, agree, in_full_precision, probes
 from .trie import build
@@ -43,6 +44,8 @@ class CheckedLM(HFLM):  # type: ignore[misc]
 
     ``truncation=True`` asks for lm-eval's way: dropping what comes first.
     """
+
+    processes = Processes()
 
     def _loglikelihood_tokens(
         self,
@@ -86,6 +89,8 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         self, *args: Any, pack: int | None = None, schedules: Any = None, **rest: Any
     ) -> None:
         super().__init__(*args, **rest)
+        self.processes = Processes.of(self)
+        self._rank, self._world_size = 0, 1  # requests are shared out here, not by lm-eval
         self.pack = pack or BUDGET.get(self.device.type, 4096)
         self.schedules: list[Any] | None = schedules
         self._selected = 0
@@ -109,7 +114,7 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         """
         before, self.schedules = self.schedules, list(schedules)
         try:
-            return self._fastest(pairs, quiet)
+            return self._shared(pairs, quiet)
         finally:
             self.schedules = before
 
@@ -117,7 +122,7 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         pairs = [request.args for request in requests]
         if self.backend != "causal" or self.enable_thinking or not all(c for c, _ in pairs):
             return super().loglikelihood(requests, disable_tqdm)  # type: ignore[no-any-return]
-        quiet = disable_tqdm or self.rank != 0
+        quiet = disable_tqdm or self.processes.place > 0
         return self._loglikelihood_tokens(encode_pairs(self, pairs, quiet), disable_tqdm)
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
@@ -137,7 +142,7 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         if self.backend != "causal":
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         self.check(requests)
-        quiet = disable_tqdm or self.rank != 0
+        quiet = disable_tqdm or self.processes.place > 0
         pairs = [self._fitted(context, continuation) for _, context, continuation in requests]
         found = self._score(pairs, quiet)
         for (texts, _, _), score in zip(requests, found, strict=True):
@@ -160,12 +165,23 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
     def _score(self, pairs: Sequence[Pair], quiet: bool = True) -> Scores:
         """The scores of requests in the fastest way that suits the model."""
         if self.schedules is None:
-            return self._fastest(pairs, quiet)[0]
+            return self._shared(pairs, quiet)[0]
         contexts = {id(context): hash(tuple(context)) for context, _ in pairs}
         key = hash(tuple((contexts[id(context)], *option) for context, option in pairs))
         if key not in self._known:
-            self._known[key] = self._fastest(pairs, quiet)
+            self._known[key] = self._shared(pairs, quiet)
         return self._known[key][self._selected]
+
+    def _shared(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
+        """The scores of all requests, of which this process computes its part."""
+        if self.processes.count == 1 or not pairs:
+            return self._fastest(pairs, quiet)
+
+        def score(some: Sequence[int]) -> list[tuple[tuple[float, bool], ...]]:
+            return list(zip(*self._fastest([pairs[i] for i in some], quiet), strict=True))
+
+        by_request = self.processes.share(cut(pairs, self.processes.count), score)
+        return [list(scores) for scores in zip(*by_request, strict=True)]
 
     def _fastest(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
         if not pairs:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,12 @@ def likelihood(lm: Any, text: Text, window: int = WINDOW) -> Likelihood:
     Args:
         window: tokens that are run together; no more than the model's context.
     """
-    sums = [_score(lm, document, min(window, lm.max_length)) for document in text.documents]
+
+    def score(some: Sequence[int]) -> list[tuple[float, int]]:
+        return [_score(lm, text.documents[i], min(window, lm.max_length)) for i in some]
+
+    processes, every = lm.processes, range(len(text.documents))
+    sums = processes.share([every[k :: processes.count] for k in range(processes.count)], score)
     nats, tokens = [total for total, _ in sums], [count for _, count in sums]
     return Likelihood(
         nats=sum(nats),

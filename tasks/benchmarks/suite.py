@@ -195,7 +195,7 @@ def run_suite(
     if todo or (text and nll is None):
         arguments |= {"batch_size": batch_size, **to_model}
         lm = _open(model, backend, arguments, device, dtype, pack, prepare)
-        first = lm.rank == 0
+        first = lm.rank == 0 and lm.processes.place == 0
         if text and nll is None:
             say(f"{NLL}: {len(text.documents):,} documents")
             nll = likelihood(lm, text)

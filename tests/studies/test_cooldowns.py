@@ -18,7 +18,7 @@ from growloop.primitives.errors import InputError
 from growloop.studies.catalog import find
 from growloop.studies.cooldowns import Parent, continued, cooled
 from growloop.studies.mixtures import mixtures, ready
-from growloop.studies.study import Model
+from growloop.studies.subjects import Model
 
 from ..cli.test_commands import refused, run
 

@@ -15,7 +15,7 @@ from growloop.models import checkpoints, load, loop
 from growloop.studies.catalog import find
 from growloop.studies.charts import save
 from growloop.studies.seeds import kinds_of
-from growloop.studies.study import read_models
+from growloop.studies.subjects import read_models
 
 from ..cli.test_commands import refused, run
 from ..tasks import tiny
@@ -115,6 +115,7 @@ SMALL = {
     "inference-scaling": ["--items", "8", "--shots", "0", "--tasks", TASK, "--times", "1,2",
                           "--block", "3"],
     "adaptive-exit": ["--items", "8", "--shots", "0", "--tasks", TASK],
+    "trade-offs": ["--items", "8", "--shots", "0", "--tasks", TASK],
     "loops-against-depth": ["--items", "8", "--shots", "0", "--depths", "0", "--loops", "1,2",
                             "--block", "1:3"],
 }  # fmt: skip

@@ -11,7 +11,8 @@ from growloop.primitives.errors import InputError
 from growloop.studies.catalog import find
 from growloop.studies.options import read_options
 from growloop.studies.pooled import pool
-from growloop.studies.study import read_models, run
+from growloop.studies.study import run
+from growloop.studies.subjects import read_models
 
 from ..tasks import tiny
 

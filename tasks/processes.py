@@ -1,0 +1,77 @@
+"""Several processes score one evaluation: each a part of the requests, and all know all scores.
+
+lm-eval divides the questions, so that another number of processes draws other examples. Here every
+process asks the same requests as one alone would, and the trie of all of them is cut into pieces
+of equal length: what requests begin with in common still runs once, except at the cuts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .trie import build
+
+T = TypeVar("T")
+Pair = tuple[Sequence[int], Sequence[int]]
+
+
+def cut(pairs: Sequence[Pair], parts: int) -> list[list[int]]:
+    """The numbers of the requests in each of ``parts`` pieces of their trie.
+
+    The options of a question stay together.
+
+    >>> cut([([1, 2, 3], [7, 8]), ([4, 5, 6], [9]), ([1, 2, 3], [9])], 2)
+    [[0, 2], [1]]
+    """
+    trie = build(pairs)
+    begins = np.full(trie.requests, len(trie))  # the node that ends the context
+    np.minimum.at(begins, trie.owners, trie.places)
+    piece = begins * parts // max(1, len(trie))
+    return [np.flatnonzero(piece == part).tolist() for part in range(parts)]
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Those of ``accelerate launch`` or ``torchrun``.
+
+    Args:
+        count: how many there are.
+        place: which of them this is, from 0.
+    """
+
+    count: int = 1
+    place: int = 0
+
+    @classmethod
+    def of(cls, lm: Any) -> Processes:
+        """As lm-eval found them; one for a model that was in memory before."""
+        found = getattr(lm, "accelerator", None)
+        return cls() if found is None else cls(found.num_processes, found.process_index)
+
+    def share(
+        self, parts: Sequence[Sequence[int]], work: Callable[[Sequence[int]], Sequence[T]]
+    ) -> list[T]:
+        """The results of all, in order.
+
+        Args:
+            parts: what each process does: numbers of items, each in one part.
+            work: the results of some items.
+
+        Raises:
+            RuntimeError: the processes did not have the same items.
+        """
+        mine = parts[self.place]
+        if self.count == 1:
+            return list(work(mine))
+        from accelerate.utils import gather_object
+
+        told = gather_object([(list(map(len, parts)), list(mine), list(work(mine)))])
+        if any(sizes != told[0][0] for sizes, _, _ in told):
+            raise RuntimeError("the processes were not asked the same")
+        found = {i: result for _, numbers, results in told
+                 for i, result in zip(numbers, results, strict=True)}  # fmt: skip
+        return [found[i] for i in range(sum(map(len, parts)))]

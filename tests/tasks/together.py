@@ -1,0 +1,65 @@
+"""One of several gloo processes that score together; imported by a fork server."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from growloop.tasks.benchmarks import holdout
+from growloop.tasks.evaluate import evaluate_schedules
+from growloop.tasks.scorer import TrieLM
+from lm_eval.api.instance import Instance
+
+from ..models.training.sharing import environment
+from .tiny import CONTEXT, OTHER, PAIRS
+
+TEXTS = [bytes(text).decode() for text in (CONTEXT, OTHER, CONTEXT[:120], OTHER[::-1], CONTEXT)]
+TASKS = ["variable_assignment_code_d0", "copying_random_words"]
+
+
+def work(rank: int, port: int, model: str, out: Path) -> None:
+    """As ``accelerate launch`` would start it; what it found goes to ``out/RANK.json``."""
+    os.environ.update(environment(rank, port))
+    with open(out / f"output-{rank}.txt", "a") as output:
+        os.dup2(output.fileno(), sys.stdout.fileno())
+        os.dup2(output.fileno(), sys.stderr.fileno())
+    (out / f"{rank}.json").write_text(json.dumps(found(model)))
+
+
+def found(model: str) -> dict[str, Any]:
+    """Scores, texts, a likelihood and two evaluations."""
+    lm = TrieLM(pretrained=model, device="cpu", dtype="float32")
+    requests = [
+        Instance("generate_until", {}, (text, {"until": ["."], "max_gen_toks": 8}), i)
+        for i, text in enumerate(TEXTS)
+    ]
+    text = holdout.Text(tuple(TEXTS), "test")
+    results = evaluate_schedules(
+        model, TASKS, lambda model: [[0, 1, 2], [0, 1, 1, 2]], limit=6, shots=2, device="cpu",
+        prepare=_loop,
+    )  # fmt: skip
+    return {
+        "count": lm.processes.count,
+        "scores": lm._score(PAIRS),
+        "texts": lm.generate_until(requests, disable_tqdm=True),
+        "nats": [item["nats"] for item in holdout.likelihood(lm, text).items],
+        "evaluations": [result and _asked(result) for result in results],
+    }
+
+
+def _loop(model: Any) -> None:
+    from growloop.models import loop
+
+    loop(model)
+
+
+def _asked(result: dict[str, Any]) -> list[Any]:
+    """Prompts and scores."""
+    return [
+        (sample["doc_id"], sample["arguments"], [float(r[0]) for r in sample["filtered_resps"]])
+        for name in TASKS
+        for sample in sorted(result["samples"][name], key=lambda sample: sample["doc_id"])
+    ]
