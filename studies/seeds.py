@@ -204,7 +204,7 @@ def lines(
         for rows in _by_key(values, kind, keys, of[0]).values():
             if len(rows) == len(kind.models):
                 some = next(iter(rows.values()))
-                means = {name: statistics.fmean(row[name] for row in rows.values()) for name in of}
+                means = {name: _average([row[name] for row in rows.values()]) for name in of}
                 ends = _interval([row[of[0]] for row in rows.values()], within)
                 found.append({**some, "model": kind.label, **means, **ends})
     order = {name: place for place, name in enumerate(names(records))}
@@ -295,6 +295,12 @@ def _mean(
             row[column] = statistics.fmean(found)
     found = values(of)
     return row | {"model": name, of: statistics.fmean(found)} | _interval(found, within)
+
+
+def _average(values: Sequence[float | None]) -> float | None:
+    """The mean; None where a value is not known."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if len(known) == len(values) else None
 
 
 def _interval(values: Sequence[float], within: tuple[float, float] | None) -> dict[str, float]:
