@@ -17,7 +17,9 @@ GROWN = Where(family=("grown",), recipe="")
 KINDS = {"looped": LOOPED, "grown": GROWN}
 LIDAS = Where(family=("grown",), operator="lidas", recipe="")
 MIDAS = Where(family=("grown",), operator="midas", recipe="")
-RETROFITTED = Where(family=("retrofitted",))
+RETROFITTED = Where(
+    family=("retrofitted",), unique_share=0.5
+)  # of plain models, not of looped ones
 PLAIN = Where(family=("standard", "grown"), recipe="")
 FULL_LOOP = Where(family=("looped",), notation=r"\d+x\d+", recipe="")
 PARTLY = Where(family=("looped", "grown", "standard"), notation=r"(\d+-)?\d+(x\d+-\d+)?", recipe="")

@@ -84,8 +84,8 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "retrofit-improves",
-        "Looping a middle block during the cooldown improves reasoning over the same cooldown "
-        "without the loop.",
+        "Looping a middle block of a model grown by LIDAS during the cooldown improves reasoning "
+        "over the same cooldown without the loop.",
         "Table 2",
         (
             Comparison(

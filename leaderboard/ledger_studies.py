@@ -18,6 +18,9 @@ from .kinds import (
 )
 from .queries import Claim, Comparison, Term, Where
 
+TUNED_ALIKE = ("train_depths", "lr", "epochs", "lora")
+"""Conditions of fine-tuning that two sides must have in common."""
+
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "grown-models-gain-from-repeats",
@@ -35,6 +38,7 @@ CLAIMS: tuple[Claim, ...] = (
                 PRIMITIVES,
                 0.01,
                 study="inference-scaling",
+                match=("effective_layers",),
             ),
         ),
     ),
@@ -76,6 +80,7 @@ CLAIMS: tuple[Claim, ...] = (
                 PRIMITIVES,
                 0.01,
                 study="swaps",
+                match=("effective_layers",),
             ),
         ),
     ),
@@ -96,6 +101,7 @@ CLAIMS: tuple[Claim, ...] = (
                     PRIMITIVES,
                     0.01,
                     study="in-context-scaling",
+                    match=("effective_layers",),
                     vary="shots",
                 )
                 for kind, where in KINDS.items()
@@ -115,6 +121,7 @@ CLAIMS: tuple[Claim, ...] = (
                     ("variable_assignment_code_d[12]",),
                     0.02,
                     study="sample-efficiency",
+                    match=("effective_layers", *TUNED_ALIKE),
                     vary="examples",
                 )
                 for kind, where in KINDS.items()
@@ -136,7 +143,7 @@ CLAIMS: tuple[Claim, ...] = (
                 ("variable_assignment_code_d[12]",),
                 0.01,
                 study="sample-efficiency",
-                match=("unique_layers",),
+                match=("schedule", *TUNED_ALIKE),
                 vary="examples",
             ),
         ),
@@ -156,6 +163,7 @@ CLAIMS: tuple[Claim, ...] = (
                 PRIMITIVES,
                 0.01,
                 study="inference-scaling",
+                match=("unique_layers", "growth"),
             ),
         ),
     ),

@@ -209,7 +209,12 @@ def test_retrofitting_is_judged_by_what_three_repeats_cost() -> None:
     records = []
     for seed in range(3):
         records += repeats("retrofitted", {0: 0.5, 3: 0.49 + seed / 1000}, seed)
-        records += repeats("standard", {0: 0.5, 3: 0.3}, seed)
+        records += repeats("grown", {0: 0.5, 3: 0.3}, seed)
+        # neither is what the retrofitted model was before: it is judged without them
+        records += repeats("standard", {0: 0.5, 3: 0.5}, seed)
+        looped = {"name": "looped once more", "schedule": "2-2x3-2", "unique_layers": 6}
+        looped |= {"effective_layers": 14, "growth": ()}
+        records += repeats("retrofitted", {0: 0.5, 3: 0.1}, seed, about=looped)
     assert finding("retrofit-stabilises", records).verdict == "supported"
     worse = [r.model_copy(update={"value": 0.8 - r.value}) for r in records]
     assert finding("retrofit-stabilises", worse).verdict == "contradicted"
@@ -228,6 +233,63 @@ def test_shots_are_compared_from_the_fewest_to_the_most_that_all_have() -> None:
     found = finding("examples-help-iterative-models-more", records)
     assert found.verdict == "supported"
     assert [e.value for e in found.effects] == pytest.approx([0.25, 0.15])
+
+
+SMALLER = {"name": "smaller", "schedule": "3", "unique_layers": 3, "effective_layers": 3}
+
+
+def test_studies_compare_models_of_one_depth() -> None:
+    """A small standard model is no partner: that it does worse speaks for no kind of model."""
+    records = []
+    for seed in range(3):
+        for family, about in (
+            ("grown", {}),
+            ("looped", {}),
+            ("standard", {}),
+            ("standard", SMALLER),
+        ):
+            value = 0.1 if about else 0.5
+            given: dict[str, Any] = {"seed": seed, "about": about}
+            records += repeats(family, {0: 0.5, 1: value, 2: value}, **given)
+            for swapped, loss in ((0, 0.0), (1, 0.5 - value)):
+                records.append(
+                    result(family, 0.5 - loss, study="swaps", conditions={"swapped": swapped},
+                           **given)
+                )  # fmt: skip
+            for shots, gain in ((0, 0.0), (5, value - 0.5)):
+                task = SUITE.model_copy(update={"shots": shots})
+                records.append(
+                    result(family, 0.5 + gain, task=task, study="in-context-scaling", **given)
+                )
+            task = SUITE.model_copy(update={"name": "variable_assignment_code_d1"})
+            tuned = {"examples": 64, "train_depths": "1,2", "lr": 1e-4}
+            asked: dict[str, Any] = {"task": task, "study": "sample-efficiency"}
+            records.append(result(family, value, conditions=tuned, **asked, **given))
+            if family == "looped":  # with another learning rate: says nothing beside the others
+                more = tuned | {"lr": 1e-3}
+                records.append(result(family, 0.9, conditions=more, **asked, **given))
+    for claim in (
+        "grown-models-gain-from-repeats",
+        "full-loops-depend-on-order",
+        "examples-help-iterative-models-more",
+        "fine-tuning-needs-fewer-examples",
+    ):
+        for found in finding(claim, records).effects:
+            assert found.value == pytest.approx(0.0, abs=1e-12), found.comparison.what
+
+
+def test_an_untied_model_is_compared_with_itself_tied() -> None:
+    task = SUITE.model_copy(update={"name": "variable_assignment_code_d1"})
+    told: dict[str, Any] = {"task": task, "study": "sample-efficiency"}
+    told |= {"conditions": {"examples": 64}}
+    partly = {"schedule": "1-2x3-1", "unique_layers": 4}
+    records = [
+        result("looped", 0.5, **told),
+        result("untied", 0.4, about={"schedule": "4x2", "unique_layers": 4}, **told),
+        result("looped", 0.9, about=partly, **told),  # not measured untied
+    ]
+    [found] = finding("ties-help-in-fine-tuning", records).effects
+    assert found.value == pytest.approx(0.1)
 
 
 def test_saved_flops_count_at_equal_loss_only() -> None:
