@@ -36,9 +36,7 @@ def more(plus: Where, minus: Where) -> tuple[Term, ...]:
 
 
 def repeated(where: Where, times: int) -> Where:
-    """Runs of ``inference-scaling``: as it is, or with the block that validation chose repeated."""
-    if times == 0:
-        return under(where, times=0, control=None)
+    """Runs of ``inference-scaling`` with the block repeated that validation chose among all."""
     return under(where, times=times, chosen=True, control=None)
 
 

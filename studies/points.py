@@ -7,6 +7,7 @@ Names of tasks, metrics and conditions are those that the claims look for.
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,19 +77,27 @@ def at_exits(measured: Sequence[Measured]) -> list[Point]:
 
 
 def repeats(measured: Sequence[Measured]) -> list[Point]:
-    """The block that was best on validation items, on test items, however often it ran."""
-    groups: dict[tuple[str, str, int], list[Measured]] = {}
+    """The block that was best on validation items, on test items, however often it ran.
+
+    ``chosen`` is true of a choice among all blocks of the size. Of a choice among some, which more
+    of them may change, it says among how many: no claim counts that.
+    """
+    groups: dict[tuple[object, ...], list[Measured]] = {}
     for record in measured:
         cell = record["cell"]
-        key = cell["model"], cell["params"]["task"], cell["params"]["block"]
+        asked = json.dumps(cell["options"], sort_keys=True)
+        key = cell["model"], cell["path"], cell["params"]["task"], cell["params"]["block"], asked
         groups.setdefault(key, []).append(record)
     found: list[Point] = []
     for group in groups.values():
         chosen = max(group, key=lambda record: (_best(record), -record["cell"]["params"]["start"]))
         place = chosen["cell"]["params"]
         block = f"{place['start']}:{place['start'] + place['block']}"
+        starts = len({record["cell"]["params"]["start"] for record in group})
+        every = len(chosen["model"]["layers"]) - place["block"] + 1
+        among = True if starts == every else f"of {starts} of {every} starts"
         found += [
-            Point(chosen, row, {"times": row["times"], "block": block, "chosen": True})
+            Point(chosen, row, {"times": row["times"], "block": block, "chosen": among})
             for row in chosen["rows"]
             if row["split"] == "test" and row["control"] == "none"
         ]

@@ -55,13 +55,24 @@ def published(measured: Sequence[Measured], time: str | None = None) -> list[Rec
 
 
 def unpublished(measured: Sequence[Measured]) -> list[str]:
-    """Of which models a study has nothing for the leaderboard, and why, a sentence each."""
+    """What a study has not for the leaderboard, or not yet, and why, a sentence each."""
     found = []
     for name, model in dict.fromkeys((r["study"], r["cell"]["model"]) for r in measured):
         some = [r for r in measured if (r["study"], r["cell"]["model"]) == (name, model)]
-        if name not in PUBLISHED or not PUBLISHED[name](some):
+        told = PUBLISHED[name](some) if name in PUBLISHED else []
+        if not told:
             reason = f": {NOTHING[name]}" if name in NOTHING else ""
             found.append(f"{name} has nothing of {model} for the leaderboard{reason}")
+        early = {
+            (point.row["task"], point.conditions["chosen"])
+            for point in told
+            if isinstance(point.conditions.get("chosen"), str)
+        }
+        found += [
+            f"{name} has measured {among.removeprefix('of ')} of {model} for {task}: no claim "
+            "counts what it chose before it has all"
+            for task, among in sorted(early)
+        ]
     return found
 
 

@@ -177,13 +177,12 @@ def repeats(family: str, values: dict[int, float], seed: int, **more: Any) -> li
     """Inference scaling: the chosen block, and another that is left aside."""
     found = []
     for times, value in values.items():
-        conditions: dict[str, Any] = {"times": times}
+        conditions: dict[str, Any] = {"times": times, "chosen": True, "block": "4:8"}
         if times:
-            conditions |= {"chosen": True, "start": 4}
             found.append(
                 result(
                     family, 0.0, seed, study="inference-scaling",
-                    conditions={"times": times, "start": 0}, **more,
+                    conditions={"times": times, "block": "0:4"}, **more,
                 )
             )  # fmt: skip
         found.append(

@@ -33,7 +33,7 @@ STUDIED: dict[str, tuple[tuple[str, ...], list[str]]] = {
     # study: models, options
     "inference-scaling": (
         ("standard-6", "lidas", "retrofit"),
-        [*TASK, *FEW, "--block", "2", "--starts", "2", "--times", "1,2,3", "--control", "none"],
+        [*TASK, *FEW, "--block", "4", "--times", "1,2,3", "--control", "none"],
     ),
     "swaps": ((*SIX, "loop-3x2"), [*TASK, *FEW, "--sizes", "1"]),
     "in-context-scaling": (SIX, [*TASK, "--items", "8", "--counts", "0,1"]),

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from growloop.cli import main
 from growloop.leaderboard import Store
+from growloop.leaderboard.claims import Where
+from growloop.leaderboard.kinds import repeated
 from growloop.models import build, grow, loop
 from growloop.studies.periods import block_of, blocks, periodicity
 from growloop.studies.points import mean_of
@@ -70,6 +72,42 @@ def test_swaps_are_published_as_their_mean_over_the_middle() -> None:
     assert found[1].value == pytest.approx((0.5 + 0.25) / 2)
     # items are right in 2, 1, 0 and 0 of the two swaps
     assert found[1].stderr == pytest.approx(np.std([1, 0.5, 0, 0], ddof=1) / 2)
+
+
+def repeats(start: int, validation: str, test: str, seed: int = 0) -> Any:
+    """A cell of inference-scaling: a block of six of eight steps, run once more."""
+    rows = [
+        answered(answers, split=split, start=start, times=times, control="none", seed=seed)
+        for split, repeated in (("validation", validation), ("test", test))
+        for times, answers in ((0, "1000"), (1, repeated))
+    ]
+    record = measured("inference-scaling", rows, {"task": "copying", "block": 6, "start": start})
+    record["cell"]["options"] |= {"seed": seed}
+    return record
+
+
+def test_an_early_choice_of_a_block_is_told_from_that_among_all() -> None:
+    some = [repeats(0, "1100", "0000"), repeats(2, "0000", "0000")]
+    early = {r.conditions["times"]: r for r in published(some)}
+    assert {r.conditions["chosen"] for r in early.values()} == {"of 2 of 3 starts"}
+    assert early[1].conditions["block"] == "0:6"
+    assert unpublished(some) == [
+        "inference-scaling has measured 2 of 3 starts of m for copying: no claim counts what it "
+        "chose before it has all"
+    ]
+    every = [*some, repeats(1, "1110", "1111")]
+    last = {r.conditions["times"]: r for r in published(every)}
+    assert last[1].conditions == {"times": 1, "block": "1:7", "chosen": True}
+    assert unpublished(every) == []
+    counted = repeated(Where(family=("standard",)), 1)
+    assert [counted.matches(record) for record in (early[1], last[1])] == [False, True]
+
+
+def test_each_draw_of_questions_has_a_choice_of_its_own() -> None:
+    cells = [repeats(start, "1111" if start == seed else "0000", "0000", seed)
+             for seed in (0, 1) for start in range(3)]  # fmt: skip
+    found = [r for r in published(cells) if r.conditions["times"] == 1]
+    assert {(r.seed, r.conditions["block"]) for r in found} == {(0, "0:6"), (1, "1:7")}
 
 
 def test_without_answers_an_error_is_the_most_it_can_be() -> None:
