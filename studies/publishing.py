@@ -91,7 +91,10 @@ def read_all(out: str | Path) -> list[Measured]:
 def _record(point: Point, time: str | None) -> Record:
     measured, row = point.record, point.row
     cell, about = measured["cell"], _described(measured, row.get("schedule"))
-    model = about["model"]
+    model, seed = about["model"], row.get("seed", cell["options"].get("seed"))
+    if "training_seed" in row and (began := measured.get("training")) is not None:
+        # another order of the data in the cooldown of a checkpoint is no other training
+        model, seed = model | {"seed": began["seed"]}, seed + row["training_seed"] - began["seed"]
     schedule = row.get("schedule") or model["schedule"]
     fields = {
         "version": 1,
@@ -114,7 +117,7 @@ def _record(point: Point, time: str | None) -> Record:
         "value": float(row["value"]),
         "stderr": None if row.get("stderr", 0) is None else stderr_of(row),
         "n": row["n"],
-        "seed": row.get("seed", cell["options"].get("seed")),
+        "seed": seed,
         "conditions": dict(point.conditions),
         "dtype": measured["model"]["dtype"],
         "device": measured["model"].get("device"),

@@ -126,6 +126,19 @@ def test_a_score_under_the_own_schedule_counts_as_an_evaluation() -> None:
     assert published([measured("trade-offs", rows[:1])])[0].study is None
 
 
+def test_orders_of_the_data_in_a_cooldown_are_no_further_trainings() -> None:
+    cells = []
+    for parent in (3, 4):
+        for order, answers in enumerate(("1110", "1100")):
+            rows = [answered(answers, mixture="usual", training_seed=parent + order, schedule="8")]
+            cell = measured("cooldown", rows, {"mixture": "usual", "seed": order})
+            cell["training"] = {"kind": "m", "seed": parent, "recipe": "ab"}
+            cell["leaderboard"] |= {"model": MODEL | {"seed": parent + order}}  # of the cooldown
+            cells.append(cell)
+    found = [(r.model.seed, r.seed, r.value) for r in published(cells)]
+    assert found == [(3, 0, 0.75), (3, 1, 0.5), (4, 0, 0.75), (4, 1, 0.5)]
+
+
 def test_a_study_with_nothing_says_so() -> None:
     record = measured("swaps", [answered("11", first=None), answered("11", first=0, second=1)],
                       {"size": 1})  # fmt: skip
