@@ -51,14 +51,24 @@ class Entry:
         return len(ran) if ran else self.model.effective_layers
 
     @cached_property
+    def repetitions(self) -> tuple[float, ...]:
+        """Independent values: the mean of each training; of a single one each measurement."""
+        trainings: dict[int | None, list[float]] = {}
+        for record in self.records:
+            trainings.setdefault(record.model.seed, []).append(record.value)
+        if len(trainings) == 1:
+            return tuple(record.value for record in self.records)
+        return tuple(map(statistics.fmean, trainings.values()))
+
+    @property
     def value(self) -> float:
         """The mean over seeds."""
-        return statistics.fmean(record.value for record in self.records)
+        return statistics.fmean(self.repetitions)
 
     @property
     def seeds(self) -> int:
         """Independent repetitions."""
-        return len(self.records)
+        return len(self.repetitions)
 
     @property
     def n(self) -> int | None:
@@ -69,7 +79,7 @@ class Entry:
     def interval(self) -> tuple[float, float] | None:
         """95 %: over seeds if there are several, else over items; None if not known."""
         if self.seeds > 1:
-            low, high = of_mean([record.value for record in self.records])
+            low, high = of_mean(self.repetitions)
         elif (found := item_interval(self.first)) is None:
             return None
         else:

@@ -54,6 +54,21 @@ def test_seeds_are_averaged_with_an_interval_over_them() -> None:
     assert entry.interval == pytest.approx(of_mean(values))
 
 
+def test_seeds_of_a_study_are_no_further_trainings() -> None:
+    values = {0: (0.4, 0.42, 0.41), 1: (0.6, 0.62, 0.61), 2: (0.5, 0.52, 0.51)}
+    (entry,) = entries(
+        made(value, model=Model(name="a", seed=training), seed=seed)
+        for training, of_seeds in values.items()
+        for seed, value in enumerate(of_seeds)
+    )
+    assert (entry.seeds, entry.value) == (3, pytest.approx(0.51))
+    assert entry.interval == pytest.approx(of_mean([0.41, 0.61, 0.51]))
+    (single,) = entries(
+        made(v, model=Model(name="a", seed=0), seed=i) for i, v in enumerate(values[0])
+    )
+    assert (single.seeds, single.interval) == (3, pytest.approx(of_mean(values[0])))
+
+
 @pytest.mark.parametrize(
     "change",
     [
