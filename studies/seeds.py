@@ -63,6 +63,7 @@ class Training:
         kept = {key: value for key, value in run.items() if key not in IDLE}
         kept |= {"model": _placeless(run.get("model"), "path"), "step": told.get("step")}
         kept |= {"data": _placeless(run.get("data"), "sources", "examples", "validation")}
+        kept |= _began_with(run)
         kept["events"] = [_change(event) for event in run.get("events") or ()]
         digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
         return cls(seedless(name, seed), seed, digest)
@@ -83,6 +84,16 @@ def _placeless(part: Any, *places: str) -> Any:
         return part
     return part | {name: sorted(part[name]) if isinstance(part.get(name), dict)
                    else part.get(name) is not None for name in places}  # fmt: skip
+
+
+def _began_with(run: dict[str, Any]) -> dict[str, Any]:
+    """Of a run that goes on from a checkpoint: the kind of that, and the name of its examples."""
+    path, data = (run.get("model") or {}).get("path"), run.get("data") or {}
+    if path is None:
+        return {}
+    base = Training.read(path)
+    name = data.get("examples") and Path(data["examples"]).name
+    return {"base": path if base is None else [base.kind, base.recipe], "examples": name}
 
 
 def _change(event: dict[str, Any]) -> dict[str, Any]:

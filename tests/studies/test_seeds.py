@@ -14,7 +14,7 @@ import torch
 from growloop.models import checkpoints, load, loop
 from growloop.studies.catalog import find
 from growloop.studies.charts import save
-from growloop.studies.seeds import kinds_of
+from growloop.studies.seeds import Training, kinds_of
 from growloop.studies.subjects import read_models
 
 from ..cli.test_commands import refused, run
@@ -92,6 +92,34 @@ def test_a_kind_has_the_mean_over_seeds_and_kinds_their_differences(
         assert (row["low"], row["high"]) == pytest.approx(bounds)
         assert row["n"] == 8
         assert row["p"] is None
+
+
+def tuned(folder: Path, base: str, seed: int, examples: str = "sums.jsonl") -> str:
+    """A fine-tuned checkpoint, as far as its training.json goes."""
+    folder.mkdir()
+    run = {"name": "sft", "seed": seed, "model": {"path": base}, "data": {"examples": examples}}
+    (folder / "training.json").write_text(json.dumps({"step": 9, "run": run}))
+    return str(folder)
+
+
+def test_fine_tuned_models_are_one_kind_where_base_and_examples_are(
+    runs: dict[str, str], tmp_path: Path
+) -> None:
+    first = Training.read(tuned(tmp_path / "a", runs["loop-s0"], 0))
+    others = {
+        name: Training.read(tuned(tmp_path / name, base, 1, examples))
+        for name, base, examples in (
+            ("again", runs["loop-s0"], "elsewhere/sums.jsonl"),
+            ("seed", runs["loop-s1"], "sums.jsonl"),
+            ("base", runs["standard-s0"], "sums.jsonl"),
+            ("hub", "organisation/model", "sums.jsonl"),
+            ("examples", runs["loop-s0"], "words.jsonl"),
+        )
+    }
+    assert first is not None
+    alike = {name: other is not None and other.recipe == first.recipe
+             for name, other in others.items()}  # fmt: skip
+    assert alike == {"again": True, "seed": True, "base": False, "hub": False, "examples": False}
 
 
 def test_a_chart_has_a_line_for_each_kind(runs: dict[str, str], tmp_path: Path) -> None:
