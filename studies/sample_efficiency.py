@@ -22,11 +22,15 @@ from ..leaderboard import Cost, Record
 from ..models.training.finetuning import Settings, finetune, run_of
 from ..models.training.shards import write_whole
 from ..primitives import Source, generate, make_task
-from ..primitives.errors import InputError, whole
+from ..primitives.errors import InputError, unknown, whole
 from ..primitives.uniqueness import check_capacity
+from ..tasks.evaluate import DTYPES
 from .intervals import interval, wilson
+from .questions import check_questions
 
 TASK = "variable_assignment"
+SELDOM = ("min_steps", "batch_size", "weight_decay", "patience", "validations")
+"""Settings that a record says where they are not the usual ones."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,11 @@ class Protocol:
                 if count:
                     source = Source(self.task(depth), split, 0)
                     check_capacity(source, count // len(self.train_depths))
+        if self.dtype not in DTYPES:
+            raise unknown("dtype", self.dtype, DTYPES)
         for depth in self.depths:
-            check_capacity(Source(self.task(depth), "test", 0), self.items)
+            name = f"{TASK}:style={self.style}:depth={depth}"
+            check_questions(name, self.items, "test", 0, self.shots)
 
     def task(self, depth: int) -> Any:
         """The task of a depth."""
@@ -233,13 +240,21 @@ def records_of(cell: dict[str, Any], time: str | None = None) -> list[Record]:
     config = load_config(asked["path"])
     model = model_of(config, asked["path"], asked["model"])
     schedule, cost = cost_of(config, settings.get("schedule"))
-    if settings.get("untie") and asked["size"] and model.family == "looped":
-        model = model.model_copy(update={"family": "untied", "recipe": "untied"})
+    usual = asdict(Settings())
+    looped = model.unique_layers != model.effective_layers
+    if settings.get("untie") and asked["size"] and looped:
+        recipe = ", ".join(part for part in (model.recipe, "untied") if part)
+        model = model.model_copy(update={"family": "untied", "recipe": recipe})
         cost = Cost()  # that of the tied model, whose config was read, says nothing of it
     conditions = {
         "examples": asked["size"],
         "train_depths": ",".join(map(str, protocol["train_depths"])),
         **{name: settings[name] for name in ("lr", "epochs", "lora") if settings.get(name)},
+        **{
+            name: settings[name]
+            for name in SELDOM
+            if settings.get(name, usual[name]) != usual[name]
+        },
     }
     found = []
     for depth, accuracy in cell["accuracy"].items():

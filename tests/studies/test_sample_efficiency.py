@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,30 @@ def test_a_cell_is_measured_once_and_a_killed_one_goes_on(
         study.run_cell(cell, replace(PROTOCOL, items=30), tmp_path)
 
 
+def test_records_tell_what_was_tuned_how_apart(models: dict[str, str], tmp_path: Path) -> None:
+    """An untied model is no tied one, whatever looped it; with other settings it is another."""
+    retrofit = Path(shutil.copytree(models["looped"], tmp_path / "retrofit"))
+    events = [{"step": 5, "mixture": {"text": 0.8, "nemotron": 0.2}, "repeat": [1, 2], "times": 2}]
+    run = {"name": "r", "seed": 0, "steps": 6, "data": {"mixture": {"text": 1.0}}}
+    run |= {"model": {"preset": "tiny"}, "events": events}
+    (retrofit / "training.json").write_text(json.dumps({"run": run}))
+    accuracy = {"1": {"value": 0.5, "n": 20.0, "chance": 0.2, "stderr": 0.1}}
+
+    def record(path: str, **changes: Any) -> Any:
+        protocol = asdict(replace(PROTOCOL, settings=replace(SETTINGS, **changes)))
+        cell = {"model": "m", "path": path, "size": 16, "seed": 0}
+        [found] = study.records_of({"cell": cell, "protocol": protocol, "accuracy": accuracy})
+        return found
+
+    tied, untied = (record(str(retrofit), untie=untie) for untie in (False, True))
+    assert (tied.model.family, tied.model.recipe) == ("retrofitted", "cooldown NMT 20%")
+    assert (untied.model.family, untied.model.recipe) == ("untied", "cooldown NMT 20%, untied")
+    assert record(models["looped"], untie=True).model.recipe == "untied"
+    changes: tuple[dict[str, Any], ...] = ({}, {"min_steps": 60}, {"batch_size": 16})
+    cells = [record(models["plain"], **told).cell for told in (*changes, {"precision": "bf16"})]
+    assert len(set(cells)) == 3  # of another precision it is a repetition
+
+
 def test_the_command_measures_all_cells_and_prints_a_table(
     models: dict[str, str], tmp_path: Path, capsys: Any
 ) -> None:
@@ -117,6 +142,9 @@ def test_fine_tuning_on_a_file_gives_a_checkpoint_a_seed(
         ({"depths": ()}, "at least one value"),
         ({"items": 10**9}, "items"),
         ({"depths": (10**7,)}, "depth"),
+        ({"shots": -1}, "shots"),
+        ({"shots": 10**6}, "shots"),
+        ({"dtype": "float31"}, "unknown dtype 'float31'"),
     ],
 )
 def test_bad_protocols_are_refused(changes: dict[str, Any], message: str) -> None:
