@@ -45,7 +45,8 @@ class Options:
     seed: int = option(0, "of generated questions")
     show: tuple[str, ...] = option(
         ("residual_norm", "attention_ratio", "mlp_ratio", "layer_ratio"),
-        f"measures in the chart and the table, of {', '.join(MEASURES)}",
+        f"measures in the chart, of {', '.join(MEASURES)}",
+        drawn=True,
     )
 
 
@@ -54,7 +55,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     check_texts(options.text, options.texts, options.tokens)
     for name in options.show:
         one_of("measure", name, MEASURES)
-    kept = settled(options, "show")
+    kept = settled(options)
     return [Cell("contributions", model.name, model.path, {}, kept) for model in models]
 
 
@@ -89,8 +90,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     rows += [row | texts.about for row in recurrences(attention)]
     assert traced.sublayers is not None
     parallel = [part.parallel for part in traced.sublayers]
-    about = {"parallel": parallel, "show": list(options.show), "block": block_of(model.config)}
-    return {"rows": rows, "data": about}
+    return {"rows": rows, "data": {"parallel": parallel, "block": block_of(model.config)}}
 
 
 def recurrences(ratios: Array) -> list[dict[str, Any]]:

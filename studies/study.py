@@ -33,13 +33,14 @@ FILES = {"text", "lens", "lens_text"}
 """Options that are files."""
 
 
-def option(default: Any, about: str, later: bool = False) -> Any:
+def option(default: Any, about: str, later: bool = False, drawn: bool = False) -> Any:
     """A field of a study's options, with what ``growloop study show`` says of it.
 
     Args:
         later: there are records of the time before it, which are of its default.
+        drawn: it decides no number, but what the chart shows of those that there are.
     """
-    return field(default=default, metadata={"about": about, "later": later})
+    return field(default=default, metadata={"about": about, "later": later, "drawn": drawn})
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def settled(options: Any, *without: str) -> dict[str, Any]:
     kept = asdict(options)
     for known in fields(options):
         later = known.metadata["later"] and kept[known.name] == known.default
-        if later or known.name in without:
+        if later or known.metadata["drawn"] or known.name in without:
             del kept[known.name]
     for name in FILES & kept.keys():
         if kept[name] is not None and (path := Path(kept[name])).is_file():
@@ -195,7 +196,16 @@ def run(
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(record, indent=1).encode())
             found[cell.id] = record
+    for record in found.values():
+        record["data"] |= _drawn(options)
     return [found[cell.id] for cell in cells]
+
+
+def _drawn(options: Any) -> dict[str, Any]:
+    """What the chart is to show now, whatever it was when the cells were measured."""
+    names = [known.name for known in fields(options) if known.metadata["drawn"]]
+    shown: dict[str, Any] = json.loads(json.dumps({name: getattr(options, name) for name in names}))
+    return shown
 
 
 def _together(study: Study, waiting: Sequence[Cell]) -> list[Cell]:

@@ -13,6 +13,7 @@ from growloop.models import Recurrence, Schedule, checkpoints, load, loop
 from growloop.models.diagnostics import exit_logits, local_effects, trace
 from growloop.studies.accuracy import right_answers
 from growloop.studies.catalog import STUDIES
+from growloop.studies.contributions import TITLES
 from growloop.studies.intervals import bootstrap, holm, mcnemar, paired
 from growloop.studies.questions import questions, scorer
 from growloop.studies.sweep import Sweep, alone, packed
@@ -93,6 +94,18 @@ def test_what_was_measured_is_not_measured_again(models: dict[str, str], tmp_pat
     assert "is of" in refused("study", *arguments, "--dtype", "bfloat16")
     file.write_text("{")
     assert "is no record of a study" in refused("study", *arguments)
+
+
+def test_a_chart_shows_what_is_asked_now_not_what_was_when_it_was_measured(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    arguments = ["contributions", "-m", models["plain"], *TEXTS, "--out", str(tmp_path)]
+    study(*arguments)
+    study(*arguments, "--show", "mlp_cosine", "--picture", str(tmp_path / "chart.svg"))
+    picture = (tmp_path / "chart.svg").read_text()
+    assert TITLES["mlp_cosine"] in picture
+    assert TITLES["residual_norm"] not in picture
+    assert len(list((tmp_path / "records").rglob("*.json"))) == 1
 
 
 def test_cells_can_be_run_one_by_one(models: dict[str, str], tmp_path: Path) -> None:
