@@ -71,7 +71,9 @@ def measured(comparison: Comparison, groups: Sequence[Group]) -> Effect:
 def _sum(comparison: Comparison, group: Group) -> tuple[float, float | None]:
     """The effect in a group, and its variance over items."""
     if comparison.of == "training_flops":
-        flops = [statistics.fmean(_flops(r) for r in side) for side in group.sides]
+        # a model has one training, however many scores
+        models = [{r.model.identity: _flops(r) for r in side} for side in group.sides]
+        flops = [statistics.fmean(found.values()) for found in models]
         return 1 - flops[0] / flops[1], 0.0
     total, variance = 0.0, 0.0
     known = True

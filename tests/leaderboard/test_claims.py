@@ -310,6 +310,18 @@ def test_saved_flops_count_at_equal_loss_only() -> None:
     assert worse.verdict == "contradicted"
 
 
+def test_saved_flops_are_of_models_however_often_they_were_scored() -> None:
+    records = [
+        result("standard", 0.5, about={"training_flops": 1e10}),
+        result("grown", 0.5, about={"name": "lidas", "training_flops": 6e9}),
+        result("grown", 0.5, about={"name": "midas", "training_flops": 8e9}),
+    ]
+    tasks = (SUITE.model_copy(update={"name": f"task {number}"}) for number in range(8))
+    records += [records[1].model_copy(update={"task": task}) for task in tasks]
+    saved, _ = finding("growing-saves-training", records).effects
+    assert saved.value == pytest.approx(0.3)
+
+
 def test_every_claim_is_decided_by_the_records_it_asks_for() -> None:
     """Records that match the terms exist for every claim: none asks for what cannot be."""
     for claim in CLAIMS:
