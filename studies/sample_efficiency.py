@@ -157,8 +157,12 @@ def run_cell(
     asked = {"cell": asdict(cell), "protocol": json.loads(json.dumps(asdict(protocol)))}
     asked["protocol"] = {k: v for k, v in asked["protocol"].items() if k not in ("sizes", "seeds")}
     if file.is_file():
-        record: dict[str, Any] = json.loads(file.read_text())
-        if {k: record[k] for k in asked} != asked:
+        try:
+            record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            measured = {k: record[k] for k in (*asked, "accuracy")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{file} is no record of fine-tuning: move it away") from error
+        if {k: measured[k] for k in asked} != asked:
             raise InputError(f"{file} was measured otherwise: give another folder")
         return record
     processes = PartialState()

@@ -33,6 +33,11 @@ FILES = {"text", "lens", "lens_text"}
 """Options that are files."""
 
 
+PARTS = {"study", "cell", "model", "rows", "data", "command"}
+NAMED = {"id", "model", "path", "params", "options"}
+"""What a record has, and what of its cell."""
+
+
 def option(default: Any, about: str, later: bool = False, drawn: bool = False) -> Any:
     """A field of a study's options, with what ``growloop study show`` says of it.
 
@@ -240,8 +245,11 @@ def read_record(path: Path) -> Record:
     """
     try:
         found: Record = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] != "growloop study":
+        if found["format"] != "growloop study" or not found.keys() >= PARTS:
             raise KeyError
-    except (ValueError, KeyError, TypeError) as error:
+        rows = [row for row in found["rows"] if isinstance(row, dict)]
+        if not found["cell"].keys() >= NAMED or len(rows) < len(found["rows"]):
+            raise KeyError
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no record of a study: move it away") from error
     return found

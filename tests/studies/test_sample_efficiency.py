@@ -73,6 +73,10 @@ def test_a_cell_is_measured_once_and_a_killed_one_goes_on(
     assert study.run_cell(cell, PROTOCOL, tmp_path) == record
     with pytest.raises(InputError, match="measured otherwise"):
         study.run_cell(cell, replace(PROTOCOL, items=30), tmp_path)
+    for text in ("{", "[]", "{}"):
+        (tmp_path / "records" / f"{cell.id}.json").write_text(text)
+        with pytest.raises(InputError, match="is no record of fine-tuning: move it away"):
+            study.run_cell(cell, PROTOCOL, tmp_path)
 
 
 def test_records_tell_what_was_tuned_how_apart(models: dict[str, str], tmp_path: Path) -> None:
