@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from .queries import Comparison
@@ -33,12 +33,42 @@ def groups_of(
                 continue
             key = (_key(comparison, record), record.model.seed, record.seed)
             by_key.setdefault(key, [[] for _ in sides])[place].append(record)
-    found = []
-    for (_, training, seed), parts in by_key.items():
+    found: list[tuple[object, Group]] = []
+    for (alike, training, seed), parts in by_key.items():
         parts = _of_same_models(comparison, _at_levels(comparison, parts))
         if all(parts):
-            found.append(Group(training, seed, tuple(map(tuple, parts))))
-    return found
+            found.append((alike, Group(training, seed, tuple(map(tuple, parts)))))
+    return _of_all_trainings(found)
+
+
+def _of_all_trainings(found: Sequence[tuple[object, Group]]) -> list[Group]:
+    """The questions, and of each side the models, that every training has.
+
+    So trainings differ in their seed alone; of models or questions that have none in common all
+    are kept.
+    """
+    trainings = list(dict.fromkeys(group.training for _, group in found))
+    keys = [{key for key, group in found if group.training == t} for t in trainings]
+    common = set.intersection(*keys) if keys else set()
+    groups = [group for key, group in found if key in common or not common]
+    kept = list(groups)
+    for place in range(len(groups[0].sides) if groups else 0):
+        models = set.intersection(
+            *(
+                {r.model.identity for g in groups if g.training == t for r in g.sides[place]}
+                for t in trainings
+            )
+        )
+        if models:
+            kept = [_only(group, place, models) for group in kept]
+    return [group for group in kept if all(group.sides)]
+
+
+def _only(group: Group, place: int, models: set[tuple[str, ...]]) -> Group:
+    """A group with some models of one side."""
+    sides = list(group.sides)
+    sides[place] = tuple(record for record in sides[place] if record.model.identity in models)
+    return replace(group, sides=tuple(sides))
 
 
 def _key(comparison: Comparison, record: Record) -> tuple[object, ...]:

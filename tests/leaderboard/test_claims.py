@@ -135,6 +135,25 @@ def test_the_mean_is_over_tasks_that_both_have() -> None:
     assert (found.groups, len(found.records)) == (2, 4)
 
 
+def test_trainings_differ_in_their_seed_alone() -> None:
+    """A kind of model, or a task, that has one training yet is no spread of seeds."""
+    other = SUITE.model_copy(update={"name": "reasoning_primitives_d1"})
+    records = [result("looped", 0.1, about={"name": "one training", "schedule": "2x4"})]
+    records += [result(family, 0.1, task=other) for family in ("looped", "standard")]
+    for seed in range(3):
+        records += [result("looped", 0.5 + seed / 1000, seed), result("standard", 0.4, seed)]
+    found = effect(looped_less_standard(), records)
+    assert (found.verdict, found.trainings, found.groups) == ("supported", 3, 3)
+    assert found.value == pytest.approx(0.101)
+    assert len(found.records) == 6
+    names = [  # with nothing in common, each is what there is
+        r.model_copy(update={"model": r.model.model_copy(update={"name": f"m{r.model.seed}"})})
+        for r in records
+        if r.value > 0.1
+    ]
+    assert effect(looped_less_standard(), names).trainings == 3
+
+
 def test_less_is_more_where_lower_is_better() -> None:
     task = Task(name="held_out", metric="nll", higher_is_better=False)
     records = [result("looped", 2.0, task=task), result("standard", 2.5, task=task)]
