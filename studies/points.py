@@ -68,12 +68,16 @@ def as_they_are(*conditions: str, study: bool = True, plain: bool = False) -> Po
 
 def at_exits(measured: Sequence[Measured]) -> list[Point]:
     """Accuracy on test items when a model is left after so many steps."""
-    return [
-        Point(record, row, {"steps": row["steps"], "lens": record["data"]["lens"]})
-        for record in measured
-        for row in record["rows"]
-        if row["split"] == "test"
-    ]
+    found: list[Point] = []
+    for record in measured:
+        cell = record["cell"]
+        told = {"lens": record["data"]["lens"]}
+        # after as many steps another model ran: what follows the block, or more loops of it
+        told |= {"exits": "loop"} if cell["params"].get("exits") == "loop" else {}
+        told |= {"loops": cell["options"]["loops"]} if cell["options"].get("loops") else {}
+        rows = [row for row in record["rows"] if row["split"] == "test"]
+        found += [Point(record, row, {"steps": row["steps"], **told}) for row in rows]
+    return found
 
 
 def repeats(measured: Sequence[Measured]) -> list[Point]:

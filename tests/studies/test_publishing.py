@@ -139,6 +139,18 @@ def test_orders_of_the_data_in_a_cooldown_are_no_further_trainings() -> None:
     assert found == [(3, 0, 0.75), (3, 1, 0.5), (4, 0, 0.75), (4, 1, 0.5)]
 
 
+def test_exits_of_other_kinds_are_other_records() -> None:
+    cells = []
+    for exits, loops in (("step", 0), ("loop", 0), ("step", 4)):
+        rows = [answered("1100", steps=4)]
+        cell = measured("adaptive-exit", rows, {"exits": exits}, lens="logit lens")
+        cell["cell"]["options"] |= {"loops": loops}
+        cells.append(cell)
+    found = [record.conditions for record in published(cells)]
+    plain = {"steps": 4, "lens": "logit lens"}
+    assert found == [plain, plain | {"exits": "loop"}, plain | {"loops": 4}]
+
+
 def test_a_study_with_nothing_says_so() -> None:
     record = measured("swaps", [answered("11", first=None), answered("11", first=0, second=1)],
                       {"size": 1})  # fmt: skip
