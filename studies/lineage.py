@@ -15,6 +15,7 @@ from ..models import Schedule
 
 SHORT = {"finemath": "FMT", "nemotron": "NMT"}  # as the paper's tables call what cools down on it
 LONGEST = 20  # runs
+TUNED = "sft"  # as growloop sft calls every run
 GREW = 0.005  # of all: what a share must grow by to be named
 NAMED = 4  # sources, at most
 
@@ -57,6 +58,24 @@ def family_of(schedule: Schedule, grown: bool, runs: Sequence[Mapping[str, Any]]
     if any(_model(run).get("untie") for run in runs):
         return "untied"
     return "grown" if grown else "standard"
+
+
+def name_of(runs: Sequence[Mapping[str, Any]]) -> str | None:
+    """What the last run calls its model.
+
+    All of ``growloop sft`` are called alike: these are called after what was tuned, and on what.
+    """
+    if not runs:
+        return None
+    run, *earlier = runs
+    examples = (run.get("data") or {}).get("examples")
+    if run.get("name") != TUNED or not examples:
+        return run.get("name")
+    if earlier:
+        base = f"{name_of(earlier)}-s{earlier[0].get('seed')}"
+    else:
+        base = str(_model(run).get("path")).rstrip("/").rpartition("/")[2]
+    return f"{base}-{TUNED}-{Path(examples).stem}"
 
 
 def _loops_late(run: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from ..leaderboard.harness import model_name
 from ..models import ModelError, Schedule, cost
 from ..models.config import LoopedConfig
 from ..models.decoder import decoder_config
-from .lineage import family_of, recipe_of, runs_of, size_of, training_of
+from .lineage import family_of, name_of, recipe_of, runs_of, size_of, training_of
 
 PACKAGES = ("growloop", "torch", "transformers", "lm-eval")
 SEQ_LEN = 2048
@@ -48,7 +48,7 @@ def model_of(model: Any, path: str, name: str | None = None) -> Model:
     local = Path(path).exists()
     from_scratch = bool(run) and (run.get("model") or {}).get("path") is None
     return Model(
-        name=name or model_name(run.get("name") or path),
+        name=name or model_name(name_of(runs) or path),
         family=family_of(schedule, bool(history), runs),
         size=size_of(runs),
         seed=run.get("seed"),

@@ -121,6 +121,21 @@ def test_a_run_that_goes_on_from_a_checkpoint_is_told_from_both(tmp_path: Path) 
     assert model_of(again, str(last)).recipe == "cooldown math 60%"
 
 
+def test_fine_tuned_models_are_called_after_what_was_tuned_and_on_what(tmp_path: Path) -> None:
+    def trained(name: str, run: dict[str, Any]) -> str:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "training.json").write_text(json.dumps({"run": run}))
+        return str(tmp_path / name)
+
+    base = trained("base", {"name": "lidas", "seed": 1, "model": {"preset": "tiny"}})
+    found = []
+    for path, examples in ((base, "sums.jsonl"), (base, "a/words.jsonl"), ("hub/small", "x.jsonl")):
+        run = {"name": "sft", "seed": 0, "model": {"path": path}, "data": {"examples": examples}}
+        tuned = trained(f"tuned-{len(found)}", run)
+        found.append(model_of(build("tiny", 2), tuned).name)
+    assert found == ["lidas-s1-sft-sums", "lidas-s1-sft-words", "small-sft-x"]
+
+
 def test_an_untied_model_is_no_standard_one(tmp_path: Path) -> None:
     folder = tmp_path / "tuned"
     checkpoints.save(untie(loop(build("tiny", 4), "1-2x2-1")), None, folder)
