@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections import defaultdict
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -35,8 +36,9 @@ class SharedPrefixGeneration(HFLM):  # type: ignore[misc]
         order = sorted(range(len(requests)), key=lambda i: str(requests[i].args[0]))
         ends = [len(order) * part // self.processes.count for part in range(self.processes.count)]
         parts = [order[a:b] for a, b in itertools.pairwise([*ends, len(order)])]
+        asked = sha256(repr([request.args for request in requests]).encode()).hexdigest()
         return self.processes.share(
-            parts, lambda some: self._generate([requests[i] for i in some], quiet)
+            asked, parts, lambda some: self._generate([requests[i] for i in some], quiet)
         )
 
     def _generate(self, requests: list[Any], disable_tqdm: bool) -> list[str]:

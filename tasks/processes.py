@@ -7,12 +7,14 @@ of equal length: what requests begin with in common still runs once, except at t
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ..primitives.errors import InputError
 from .trie import build
 
 T = TypeVar("T")
@@ -53,25 +55,49 @@ class Processes:
         return cls() if found is None else cls(found.num_processes, found.process_index)
 
     def share(
-        self, parts: Sequence[Sequence[int]], work: Callable[[Sequence[int]], Sequence[T]]
+        self,
+        asked: object,
+        parts: Sequence[Sequence[int]],
+        work: Callable[[Sequence[int]], Sequence[T]],
     ) -> list[T]:
-        """The results of all, in order.
+        """The results of all, in order. What fails in one process fails in all.
 
         Args:
+            asked: equal in all processes if their items are.
             parts: what each process does: numbers of items, each in one part.
             work: the results of some items.
 
         Raises:
-            RuntimeError: the processes did not have the same items.
+            InputError: the processes did not have the same items.
         """
         mine = parts[self.place]
         if self.count == 1:
             return list(work(mine))
         from accelerate.utils import gather_object
 
-        told = gather_object([(list(map(len, parts)), list(mine), list(work(mine)))])
-        if any(sizes != told[0][0] for sizes, _, _ in told):
-            raise RuntimeError("the processes were not asked the same")
-        found = {i: result for _, numbers, results in told
+        results: list[T] = []
+        failure: Exception | None = None
+        try:
+            results = list(work(mine))
+        except Exception as error:  # the others wait
+            failure = error
+        told = gather_object([(asked, list(mine), results, failure and _sendable(failure))])
+        if any(other != told[0][0] for other, *_ in told):
+            raise InputError(
+                "the processes were not asked the same: do all see the same files and caches?"
+            )
+        for *_, failed in told:
+            if failed is not None:
+                raise failed from failure
+        found = {i: result for _, numbers, results, _ in told
                  for i, result in zip(numbers, results, strict=True)}  # fmt: skip
         return [found[i] for i in range(sum(map(len, parts)))]
+
+
+def _sendable(error: Exception) -> Exception:
+    """An exception as other processes can raise it."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an exception may be made in any way
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

@@ -166,8 +166,7 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         """The scores of requests in the fastest way that suits the model."""
         if self.schedules is None:
             return self._shared(pairs, quiet)[0]
-        contexts = {id(context): hash(tuple(context)) for context, _ in pairs}
-        key = hash(tuple((contexts[id(context)], *option) for context, option in pairs))
+        key = _key(pairs)
         if key not in self._known:
             self._known[key] = self._shared(pairs, quiet)
         return self._known[key][self._selected]
@@ -180,7 +179,7 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         def score(some: Sequence[int]) -> list[tuple[tuple[float, bool], ...]]:
             return list(zip(*self._fastest([pairs[i] for i in some], quiet), strict=True))
 
-        by_request = self.processes.share(cut(pairs, self.processes.count), score)
+        by_request = self.processes.share(_key(pairs), cut(pairs, self.processes.count), score)
         return [list(scores) for scores in zip(*by_request, strict=True)]
 
     def _fastest(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
@@ -342,3 +341,9 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
 
     def _log_probs(self, logits: Tensor) -> Tensor:
         return log_softmax(logits, dim=-1, dtype=self.softmax_dtype)
+
+
+def _key(pairs: Sequence[Pair]) -> int:
+    """The same number for the same requests."""
+    contexts = {id(context): hash(tuple(context)) for context, _ in pairs}
+    return hash(tuple((contexts[id(context)], *option) for context, option in pairs))

@@ -177,7 +177,8 @@ def likelihood(lm: Any, text: Text, window: int = WINDOW) -> Likelihood:
         return [_score(lm, text.documents[i], min(window, lm.max_length)) for i in some]
 
     processes, every = lm.processes, range(len(text.documents))
-    sums = processes.share([every[k :: processes.count] for k in range(processes.count)], score)
+    parts = [every[k :: processes.count] for k in range(processes.count)]
+    sums = processes.share(text.fingerprint, parts, score)
     nats, tokens = [total for total, _ in sums], [count for _, count in sums]
     return Likelihood(
         nats=sum(nats),

@@ -6,10 +6,9 @@ import json
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import pytest
-from growloop.tasks.processes import Processes, cut
+from growloop.tasks.processes import cut
 from growloop.tasks.trie import build
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,17 +41,6 @@ def test_pieces_are_of_equal_length_and_hardly_overlap() -> None:
     assert sum(lengths) < 1.02 * whole
 
 
-def test_processes_that_were_asked_other_things_are_told_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def gathered(told: list[Any]) -> list[Any]:
-        return [*told, ([1, 2], [1, 2], ["b", "c"])]
-
-    monkeypatch.setattr("accelerate.utils.gather_object", gathered)
-    with pytest.raises(RuntimeError, match="not asked the same"):
-        Processes(2, 0).share([[0], [1]], lambda some: ["a"])
-
-
 def test_two_processes_score_and_generate_as_one(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -81,6 +69,11 @@ def test_two_processes_score_and_generate_as_one(
         assert score == pytest.approx(wanted, abs=1e-4)
         assert greedy == was
     assert len(first["scores"]) == len(PAIRS)
+    assert first["refused"] == second["refused"]
+    asked, failed, unsendable = first["refused"]
+    assert "not asked the same" in asked
+    assert failed == "InputError: only here"
+    assert unsendable == "RuntimeError: _OddError: 3 and 4"
     assert second["evaluations"] == [None, None]  # the first one tells
     for mine, right in zip(first["evaluations"], alone["evaluations"], strict=True):
         assert [asked[:2] for asked in mine] == [asked[:2] for asked in right]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from growloop.primitives.errors import InputError
 from growloop.tasks.benchmarks import holdout
 from growloop.tasks.evaluate import evaluate_schedules
+from growloop.tasks.processes import Processes
 from growloop.tasks.scorer import TrieLM
 from lm_eval.api.instance import Instance
 
@@ -26,7 +29,39 @@ def work(rank: int, port: int, model: str, out: Path) -> None:
     with open(out / f"output-{rank}.txt", "a") as output:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
-    (out / f"{rank}.json").write_text(json.dumps(found(model)))
+    told = found(model) | {"refused": refused(rank)}
+    (out / f"{rank}.json").write_text(json.dumps(told))
+
+
+class _OddError(Exception):
+    """One that cannot be sent to another process."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+def refused(rank: int) -> list[str]:
+    """What a process is told that was asked something else, and when one process alone fails."""
+    processes, told = Processes(2, rank), []
+
+    def fails(error: Exception) -> Callable[[Sequence[int]], list[int]]:
+        def work(some: Sequence[int]) -> list[int]:
+            if rank == 1:
+                raise error
+            return list(some)
+
+        return work
+
+    for asked, work in (
+        (rank, list),
+        (0, fails(InputError("only here"))),
+        (0, fails(_OddError(3, 4))),
+    ):
+        try:
+            processes.share(asked, [[0], [1]], work)
+        except Exception as error:
+            told.append(f"{type(error).__name__}: {error}")
+    return told
 
 
 def found(model: str) -> dict[str, Any]:
