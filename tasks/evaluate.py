@@ -27,6 +27,7 @@ from .loading import (
     split_forwarded,
 )
 from .planning import Plan, check_sizes, no_tasks, their_tasks, unknown_task
+from .processes import first
 
 __all__ = [
     "DTYPES",
@@ -223,7 +224,7 @@ def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str
     except (OSError, ImportError, ValueError, KeyError, TypeError, _out_of_memory()) as error:
         # lm-eval's tasks fail on missing data, extras and options in ways of their own
         raise InputError(f"lm-eval: {first_sentence(error)}") from error
-    return results if lm.processes.place == 0 else None
+    return results if first() else None
 
 
 def commit() -> str | None:

@@ -7,6 +7,7 @@ of equal length: what requests begin with in common still runs once, except at t
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,11 @@ class Processes:
         found = {i: result for _, numbers, results, _ in told
                  for i, result in zip(numbers, results, strict=True)}  # fmt: skip
         return [found[i] for i in range(sum(map(len, parts)))]
+
+
+def first() -> bool:
+    """Whether this process is alone, or the first of those that were started together."""
+    return int(os.environ.get("WORLD_SIZE", 1)) == 1 or int(os.environ.get("RANK", 0)) == 0
 
 
 def _sendable(error: Exception) -> Exception:

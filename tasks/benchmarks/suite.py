@@ -17,6 +17,7 @@ from typing import Any
 from ...primitives import golden
 from ...primitives.errors import InputError, unknown, whole
 from ..catalog import ITEMS, PATH, SHOTS
+from ..processes import first
 from .catalog import APART, BENCHMARKS, COLUMNS, NLL, Benchmark
 from .holdout import Likelihood, Text, likelihood, read_text
 from .sources import DATASETS, HOLDOUT, MissingDataError, check_folder, load
@@ -191,15 +192,13 @@ def run_suite(
     todo = [name for name in data if name not in done]
     if done:
         say(f"{len(done)} of {len(data)} tasks are in {store.folder} already")
-    first = True
     if todo or (text and nll is None):
         arguments |= {"batch_size": batch_size, **to_model}
         lm = _open(model, backend, arguments, device, dtype, pack, prepare)
-        first = lm.rank == 0 and lm.processes.place == 0
         if text and nll is None:
             say(f"{NLL}: {len(text.documents):,} documents")
             nll = likelihood(lm, text)
-            if first:
+            if first():
                 store.save(NLL, text.fingerprint, nll)
         for name in todo:
             say(name)
@@ -211,7 +210,7 @@ def run_suite(
             if found is not None:
                 store.save(name, data[name], found)
                 done[name] = found
-    if not first:
+    if not first():
         return None
     order = {name: done[name] for name in BENCHMARKS if name in done}
     result = summarise(model, settings, order, nll, missing)

@@ -112,6 +112,21 @@ def scored(result: Any) -> list[str]:
     return [line for line in lines if line in BENCHMARKS]
 
 
+def test_only_the_first_of_several_processes_tells(
+    checkpoint: Checkpoint, data_dir: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [folder] = out.iterdir()
+    (folder / "suite.json").unlink()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    result = cli(checkpoint("llama"), data_dir, out)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert not (folder / "suite.json").exists()
+    monkeypatch.setenv("RANK", "0")
+    assert "open_book" in cli(checkpoint("llama"), data_dir, out).stdout
+    assert (folder / "suite.json").exists()
+
+
 def test_what_is_finished_is_not_scored_again(
     checkpoint: Checkpoint, data_dir: Path, out: Path, tmp_path: Path
 ) -> None:
