@@ -156,6 +156,8 @@ def evaluate_schedules(
     require_extra()
     quiet()
     to_harness, to_model = split_forwarded(given.forwarded or {})
+    if schedules is not None and to_harness.get("use_cache"):
+        raise InputError("--use_cache knows no schedules: score one at a time, each with its own")
     metadata = to_harness.pop("metadata", None) or {}
     manager, theirs = their_tasks(plan.theirs, metadata) if plan.theirs else (no_tasks(), [])
     arguments |= {"dtype": given.dtype, "batch_size": given.batch_size, **to_model}

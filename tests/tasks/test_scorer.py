@@ -201,6 +201,14 @@ def test_a_curve_over_repeats_is_that_of_single_runs(checkpoint: Checkpoint) -> 
             assert found == pytest.approx(right, abs=1e-4)
 
 
+def test_a_cache_that_knows_no_schedules_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    cache = {"use_cache": str(tmp_path / "cache")}
+    with pytest.raises(InputError, match="use_cache knows no schedules"):
+        evaluate_schedules(
+            str(checkpoint("llama")), ["copying_real_words"], lambda _: [[0, 1]], forwarded=cache
+        )
+
+
 def test_a_curve_over_shots_nests_its_examples(checkpoint: Checkpoint) -> None:
     task = "variable_assignment_code_d0"
     for backend in ("growloop", "hf"):
