@@ -65,6 +65,11 @@ class CheckedLM(HFLM):  # type: ignore[misc]
                     f"nothing to score: {shown(texts[1] if texts else '')}{after} is no token of "
                     "its own"
                 )
+            if not context:
+                raise InputError(
+                    f"nothing to read before {shown(texts[1] if texts else '')}: "
+                    f"{shown(texts[0] if texts else '')} is no token"
+                )
             length = len(context) + len(continuation) - 1  # the last token is only predicted
             if length > self.max_length and not self.truncation:
                 raise InputError(

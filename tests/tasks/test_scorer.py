@@ -17,6 +17,7 @@ from growloop.tasks.evaluate import evaluate, evaluate_schedules
 from growloop.tasks.scorer import CheckedLM, TrieLM
 from growloop.tasks.trial import in_full_precision
 from growloop.tasks.trie import build
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from ..waiting import Waiting
@@ -375,3 +376,14 @@ def test_a_continuation_without_a_token_is_refused(
     lm = kind(pretrained=str(checkpoint("llama")), device="cpu")
     with pytest.raises(InputError, match="nothing to score"):
         lm._loglikelihood_tokens([(("abc", ""), CONTEXT, [])], True)
+
+
+@pytest.mark.parametrize("kind", [TrieLM, CheckedLM])
+def test_a_context_without_a_token_is_refused(
+    checkpoint: Checkpoint, kind: type[CheckedLM]
+) -> None:
+    lm = kind(pretrained=str(checkpoint("llama")), device="cpu")
+    asked = [("abc", " d"), ("  ", "a")]
+    requests = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(asked)]
+    with pytest.raises(InputError, match="nothing to read before 'a': '  ' is no token"):
+        lm.loglikelihood(requests, disable_tqdm=True)
