@@ -96,7 +96,7 @@ def _asks(comparison: Comparison, record: Record) -> bool:
     if record.study != comparison.study or (record.study is None and record.schedule):
         return False  # another schedule than its own says nothing about a kind of model
     if comparison.of == "training_flops":
-        return record.model.training_flops is not None
+        return bool(record.model.training_flops)  # 0 of what was not trained yet
     patterns = [part for tasks in comparison.tasks for part in tasks.split("|")]
     named = any(fnmatchcase(record.task.name, pattern) for pattern in patterns)
     return named and record.task.metric in comparison.metric.split("|")

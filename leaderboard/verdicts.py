@@ -89,7 +89,7 @@ def _sum(comparison: Comparison, group: Group) -> tuple[float, float | None]:
 
 def _flops(record: Record) -> float:
     found = record.model.training_flops
-    assert found is not None
+    assert found
     return found
 
 

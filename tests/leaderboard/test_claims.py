@@ -341,6 +341,12 @@ def test_saved_flops_are_of_models_however_often_they_were_scored() -> None:
     assert saved.value == pytest.approx(0.3)
 
 
+def test_a_checkpoint_that_was_not_trained_saves_nothing() -> None:
+    about = {"training_flops": 0.0}
+    records = [result(family, 0.5, about=about) for family in ("grown", "standard")]
+    assert finding("growing-saves-training", records).verdict == "not run at this scale"
+
+
 def test_every_claim_is_decided_by_the_records_it_asks_for() -> None:
     """Records that match the terms exist for every claim: none asks for what cannot be."""
     for claim in CLAIMS:
