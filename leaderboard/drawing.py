@@ -75,7 +75,7 @@ def of_schedule(notation: str | None) -> Drawing | None:
 
 def of_growth(growth: Sequence[Growth]) -> Drawing | None:
     """The drawing of growth: a column a stage; a box is marked where its source came before."""
-    if not growth or growth[-1].after > MOST:
+    if not growth or max(max(step.before, step.after) for step in growth) > MOST:
         return None
     boxes = [Box(0, layer, 0) for layer in range(growth[0].before)]
     words = [f"{growth[0].before} layers at first"]

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import pytest
-from growloop.leaderboard import Model, Task
+from growloop.leaderboard import Growth, Model, Task
 from growloop.leaderboard.drawing import of_growth, of_schedule, steps
 from growloop.leaderboard.entries import entries, front, tables, task_label
 from growloop.leaderboard.export import as_csv, as_json
@@ -209,3 +209,9 @@ def test_growth_is_drawn_with_the_copies_marked() -> None:
     last = growth_map("lidas", 20, block_size=4)
     assert steps(row.model.growth[-1].sources or "") == tuple(last.sources)
     assert not math.isnan(drawing.columns)
+
+
+def test_growth_that_nobody_can_see_is_not_drawn() -> None:
+    least = Growth(operator="lidas", before=4, after=8)
+    for size in ({"before": 10**18}, {"after": 10**18}):
+        assert of_growth([least.model_copy(update=size), least]) is None
