@@ -121,7 +121,7 @@ def _drawn(task: Task, name: str, series: Sequence[tuple[str, Points]]) -> Curve
     low, high = min(values), max(values)
     if task.chance is not None:
         low, high = min(low, task.chance), max(high, task.chance)
-    room = (high - low) * 0.06 or 0.05
+    room = (high - low) * 0.06 or max(0.05, abs(high) * 0.06)
     low, high = low - room, high + room
     across = (WIDTH - LEFT - RIGHT) / max(1, len(xs) - 1)
 

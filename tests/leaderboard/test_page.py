@@ -139,6 +139,14 @@ def test_tables_can_be_read_aloud(tmp_path: Path) -> None:
                 assert found.get("aria-hidden") == "true" or found.get("role") == "img"
 
 
+def test_large_values_that_are_all_the_same_are_drawn(tmp_path: Path) -> None:
+    task = Task(name="text", metric="perplexity")
+    records = [made(1e17, task=task, study="repeats", conditions={"times": i}) for i in range(3)]
+    index = build(records, tmp_path / "site")
+    [page] = (index.parent / "studies").iterdir()
+    assert "<polyline" in page.read_text(encoding="utf-8")
+
+
 def test_downloads_hold_all_records(tmp_path: Path) -> None:
     records = [*paper_rows(), made()]
     site = build(records, tmp_path / "site").parent
