@@ -48,7 +48,7 @@ def model_of(model: Any, path: str, name: str | None = None) -> Model:
     local = Path(path).exists()
     from_scratch = bool(run) and (run.get("model") or {}).get("path") is None
     return Model(
-        name=name or model_name(name_of(runs) or path),
+        name=name or model_name(name_of(runs) or _whole(path)),
         family=family_of(schedule, bool(history), runs),
         size=size_of(runs),
         seed=run.get("seed"),
@@ -174,7 +174,7 @@ class Recorder:
         try:
             found = model_of(model, self.path, self.name)
         except ModelError:
-            found = Model(name=self.name or model_name(self.path))
+            found = Model(name=self.name or model_name(_whole(self.path)))
         return _json(found)
 
     def note(self, results: dict[str, Any]) -> None:
@@ -184,6 +184,11 @@ class Recorder:
             _, costs = cost_of(self.config, told["schedule"])
             self.found |= {"schedule": told["schedule"], "cost": _json(costs)}
         results["growloop"] = {**self.found, **told}
+
+
+def _whole(path: str) -> str:
+    """A path that ends in a name: ``.`` has none."""
+    return str(Path(path).resolve()) if Path(path).name in ("", "..") else path
 
 
 def _json(part: Model | Cost) -> dict[str, Any]:

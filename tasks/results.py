@@ -115,7 +115,7 @@ def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> 
         before = set(folder.rglob("*.json*"))
         tracker = EvaluationTracker(output_path=str(folder))
         tracker.general_config_tracker.start_time -= results["growloop"]["seconds"]
-        name = Path(model).name if Path(model).exists() else model.replace(":", "-")
+        name = Path(model).resolve().name if Path(model).exists() else model.replace(":", "-")
         tracker.general_config_tracker.log_experiment_args(
             model_source="growloop",
             model_args=f"pretrained={name}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from growloop.cli import main
+from growloop.leaderboard import Store
 from growloop.primitives import STANDARD, InputError, Source, fingerprint, standard_task
 from growloop.tasks import GROUPS, PATH
 from growloop.tasks.benchmarks.catalog import BENCHMARKS, COLUMNS
@@ -242,6 +244,21 @@ def test_the_result_file_tells_the_time_it_took(checkpoint: Checkpoint, tmp_path
     took = results["growloop"]["seconds"]
     [saved] = [p for p in save(results, "m", tmp_path, "c") if p.name.startswith("results")]
     assert float(json.loads(saved.read_text())["total_evaluation_time_seconds"]) >= took
+
+
+@pytest.mark.parametrize(("inside", "model"), [(".", "."), ("below", "..")])
+def test_a_model_given_from_inside_its_folder_is_called_after_it(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str, model: str
+) -> None:
+    own = Path(shutil.copytree(checkpoint("llama"), tmp_path / "own"))
+    (own / "below").mkdir()
+    monkeypatch.chdir(own / inside)
+    command = ["eval", "-m", model, "-t", "addition_2", "-l", "1", "--device", "cpu"]
+    out, store = tmp_path / "out", tmp_path / "records"
+    result = CliRunner().invoke(main, [*command, "--out", str(out), "--leaderboard", str(store)])
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in out.iterdir()] == ["own"]
+    assert {record.model.name for record in Store(store).read()} == {"own"}
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_scoring(tmp_path: Path) -> None:
