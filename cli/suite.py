@@ -37,10 +37,13 @@ def run(
 ) -> None:
     """Score and print; the records go to ``leaderboard``."""
     from ..tasks.benchmarks import run_suite
+    from ..tasks.processes import first
 
-    found = run_suite(
-        model, suite=suite, say=lambda line: click.echo(f"suite: {line}", err=True), **options
-    )
+    def say(line: str) -> None:
+        if first():
+            click.echo(f"suite: {line}", err=True)
+
+    found = run_suite(model, suite=suite, say=say, **options)
     if found is None:  # not the first of several processes
         return
     result, path = found

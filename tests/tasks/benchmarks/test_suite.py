@@ -121,6 +121,7 @@ def test_only_the_first_of_several_processes_tells(
     monkeypatch.setenv("RANK", "1")
     result = cli(checkpoint("llama"), data_dir, out)
     assert (result.exit_code, result.stdout) == (0, "")
+    assert "suite:" not in result.stderr
     assert not (folder / "suite.json").exists()
     monkeypatch.setenv("RANK", "0")
     assert "open_book" in cli(checkpoint("llama"), data_dir, out).stdout
