@@ -25,15 +25,14 @@ Pair = tuple[Sequence[int], Sequence[int]]
 def cut(pairs: Sequence[Pair], parts: int) -> list[list[int]]:
     """The numbers of the requests in each of ``parts`` pieces of their trie.
 
-    The options of a question stay together.
-
     >>> cut([([1, 2, 3], [7, 8]), ([4, 5, 6], [9]), ([1, 2, 3], [9])], 2)
     [[0, 2], [1]]
     """
     trie = build(pairs)
-    begins = np.full(trie.requests, len(trie))  # the node that ends the context
-    np.minimum.at(begins, trie.owners, trie.places)
-    piece = begins * parts // max(1, len(trie))
+    # by the node that comes last: texts without a context all begin at the root
+    last = np.zeros(trie.requests, dtype=np.int64)
+    np.maximum.at(last, trie.owners, trie.places)
+    piece = last * parts // max(1, len(trie))
     return [np.flatnonzero(piece == part).tolist() for part in range(parts)]
 
 
