@@ -62,7 +62,7 @@ def measured(comparison: Comparison, groups: Sequence[Group]) -> Effect:
         low, high = of_mean(repeats)
         basis = f"{len(repeats)} seeds of the study"
     else:
-        low, high = _over_items(value, [part for seeds in sums.values() for part in seeds.values()])
+        low, high = _over_items(value, [list(seeds.values()) for seeds in sums.values()])
         basis = "items"
     verdict, why = _verdict(comparison, value, low, high, basis, len(by_training))
     return Effect(comparison, verdict, why, value, low, high, len(by_training), len(groups), ids)
@@ -94,16 +94,22 @@ def _flops(record: Record) -> float:
 
 
 def _over_items(
-    value: float, runs: Sequence[Sequence[tuple[float, float | None]]]
+    value: float, trainings: Sequence[Sequence[Sequence[tuple[float, float | None]]]]
 ) -> tuple[float | None, float | None]:
-    """The interval from the variances over items, of the mean over runs of means over groups."""
+    """The interval from the variances over items.
+
+    Args:
+        value: the mean over trainings of means over seeds of means over groups.
+        trainings: of each, by seed, the sums of the groups.
+    """
     total = 0.0
-    for sums in runs:
-        for _, variance in sums:
-            if variance is None:
-                return None, None
-            total += variance / len(sums) ** 2
-    half = Z * math.sqrt(total) / len(runs)
+    for seeds in trainings:
+        for sums in seeds:
+            for _, variance in sums:
+                if variance is None:
+                    return None, None
+                total += variance / (len(sums) * len(seeds)) ** 2
+    half = Z * math.sqrt(total) / len(trainings)
     return value - half, value + half
 
 

@@ -103,6 +103,18 @@ def test_several_seeds_of_a_study_are_no_further_trainings() -> None:
     assert "3 seeds of the study" in found.why
 
 
+def test_a_training_of_more_seeds_weighs_no_more() -> None:
+    records = [
+        result(family, value, study="s", stderr=0.03, about={"seed": training})
+        .model_copy(update={"seed": seed})
+        for family, value in (("looped", 0.9), ("standard", 0.1))
+        for training, seed in ((0, 0), (0, 1), (0, 2), (1, 0))
+    ]  # fmt: skip
+    found = effect(looped_less_standard(study="s", unit="items"), records)
+    variance = 2 * 0.03**2 * (1 / 3 + 1) / 4
+    assert found.high == pytest.approx(0.8 + 1.96 * variance**0.5, abs=1e-4)
+
+
 def test_without_standard_errors_nothing_is_decided() -> None:
     records = [result("looped", 0.9, stderr=None), result("standard", 0.1)]
     found = effect(looped_less_standard(unit="items"), records)
