@@ -112,7 +112,6 @@ def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> 
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        before = set(folder.rglob("*.json*"))
         tracker = EvaluationTracker(output_path=str(folder))
         tracker.general_config_tracker.start_time -= results["growloop"]["seconds"]
         name = Path(model).resolve().name if Path(model).exists() else model.replace(":", "-")
@@ -128,7 +127,8 @@ def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> 
             tracker.save_results_samples(task_name=task, samples=members)
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
-    written = sorted(set(folder.rglob("*.json*")) - before)
+    moment = getattr(tracker, "date_id", "/")  # in all its names: others may write here too
+    written = sorted(path for path in folder.rglob("*.json*") if moment in path.name)
     if len(written) < 1 + len(samples):  # the tracker only logs what it cannot write
         raise InputError(f"cannot write all results to {out}")
     return written

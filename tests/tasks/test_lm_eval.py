@@ -246,6 +246,25 @@ def test_the_result_file_tells_the_time_it_took(checkpoint: Checkpoint, tmp_path
     assert float(json.loads(saved.read_text())["total_evaluation_time_seconds"]) >= took
 
 
+def test_files_that_others_write_meanwhile_are_not_ours(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from growloop.tasks.results import save
+    from lm_eval.loggers import EvaluationTracker
+
+    results = evaluate(str(checkpoint("llama")), ["addition_2"], limit=1, device="cpu")
+    assert results is not None
+    write = EvaluationTracker.save_results_samples
+
+    def with_others(self: Any, **given: Any) -> None:
+        (tmp_path / "results_2026-01-01T00-00-00.000000.json").write_text("{}")
+        write(self, **given)
+
+    monkeypatch.setattr(EvaluationTracker, "save_results_samples", with_others)
+    written = save(results, "m", tmp_path, "c")
+    assert [path.parent.name for path in written] == ["m", "m"]
+
+
 @pytest.mark.parametrize(("inside", "model"), [(".", "."), ("below", "..")])
 def test_a_model_given_from_inside_its_folder_is_called_after_it(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str, model: str
