@@ -75,8 +75,10 @@ def records(results: dict[str, Any], source: str | None = None) -> list[Record]:
             task = _task(results, name, metric)
             n = _get(results, "n-samples", name, "effective")
             if n is None:
-                members = _members(results, name)
-                n = sum(_get(results, "n-samples", m, "effective") or 0 for m in members)
+                counts = (
+                    _get(results, "n-samples", m, "effective") for m in _members(results, name)
+                )
+                n = sum(count for count in counts if isinstance(count, int))
             fields = {
                 **shared,
                 "version": 1,
@@ -105,9 +107,17 @@ def _metrics(values: Mapping[str, Any], ours: bool) -> Iterator[tuple[str, float
         if ours and metric != "acc":  # acc is the measure of the paper; the rest is in the file
             continue
         stderr = values.get(f"{metric}_stderr,{kind}")
-        known = isinstance(stderr, (int, float)) and math.isfinite(stderr)
+        error = _float(stderr) if isinstance(stderr, (int, float)) else math.inf
         name = metric if kind in ("none", "") else f"{metric} ({kind})"
-        yield name, float(value), float(stderr) if known else None  # type: ignore[arg-type]
+        yield name, _float(value), error if math.isfinite(error) else None
+
+
+def _float(number: float) -> float:
+    """A number that may be a whole one of any length."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _task(results: dict[str, Any], name: str, metric: str) -> dict[str, Any]:
@@ -129,12 +139,16 @@ def _task(results: dict[str, Any], name: str, metric: str) -> dict[str, Any]:
         "higher_is_better": better if isinstance(better, bool) else True,
     }
     if members:
-        splits = {_ours(results, member).get("split") for member in members}
-        task["split"] = task["split"] or (splits.pop() if len(splits) == 1 else None)
+        splits = [_ours(results, member).get("split") for member in members]
+        task["split"] = task["split"] or _common(splits)
         if task["shots"] is None:
-            shots = {_get(results, "n-shot", member) for member in members}
-            task["shots"] = shots.pop() if len(shots) == 1 else None
+            task["shots"] = _common([_get(results, "n-shot", member) for member in members])
     return {key: value for key, value in task.items() if value is not None}
+
+
+def _common(values: list[Any]) -> Any:
+    """What all values are, or None."""
+    return values[0] if all(value == values[0] for value in values) else None
 
 
 def _fingerprint(results: dict[str, Any], name: str) -> str | None:
@@ -152,7 +166,7 @@ def _fingerprint(results: dict[str, Any], name: str) -> str | None:
 def _chance(results: dict[str, Any], name: str) -> float | None:
     members = _members(results, name) or [name]
     found = [_ours(results, member).get("chance") for member in members]
-    levels = [float(level) for level in found if isinstance(level, (int, float))]
+    levels = [_float(level) for level in found if isinstance(level, (int, float))]
     return sum(levels) / len(levels) if len(levels) == len(members) else None
 
 

@@ -149,6 +149,23 @@ def test_any_field_may_hold_anything(field: str, junk: Any) -> None:
         assert records({**copy.deepcopy(STOCK), field: junk})
 
 
+@pytest.mark.parametrize(
+    "junk", [None, 1, "x", [], {}, [{}], True, pytest.param(10**400, id="long")]
+)
+def test_anything_may_be_said_of_a_member(junk: Any) -> None:
+    ours = {"split": junk, "chance": junk, "fingerprint": junk}
+    for more in (
+        {"n-shot": {"t": junk}},
+        {"n-samples": {"t": {"effective": junk}}},
+        {"configs": {"t": {"metadata": {"growloop": ours}}}},
+        {"results": {"g": {"acc,none": 0.5, "acc_stderr,none": junk}}},
+        {"results": {"g": {"acc,none": junk}}},
+    ):
+        results = {"results": {"g": {"acc,none": 0.5}}, "group_subtasks": {"g": ["t"]}, **more}
+        with contextlib.suppress(RecordError):
+            assert records(results)
+
+
 def test_groups_that_hold_themselves_do_not_hang() -> None:
     results = {**OURS, "group_subtasks": {"reasoning_primitives": ["a"], "a": ["a", "b"], "b": []}}
     assert records(results)
