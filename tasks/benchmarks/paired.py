@@ -66,7 +66,10 @@ def _results(folder: str | Path) -> dict[str, Any]:
     for path in sorted(Path(folder).glob("*.json")):
         if path.name != "suite.json":
             try:
-                found[path.stem] = json.loads(path.read_bytes())["result"]
+                result = json.loads(path.read_bytes())["result"]
+                if not result["items"]:
+                    raise ValueError
+                found[path.stem] = result
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path} is no result of a suite") from error
     if not found:

@@ -323,6 +323,9 @@ def test_differences_are_paired_by_question(tmp_path: Path) -> None:
         compare(one, other)
     with pytest.raises(InputError, match="holds no results"):
         compare(one, tmp_path)
+    (one / "paper_coqa.json").write_text('{"result": {"items": []}}')
+    with pytest.raises(InputError, match="is no result of a suite"):
+        compare(one, other)
 
 
 def test_a_model_does_not_differ_from_itself(finished: Path) -> None:
