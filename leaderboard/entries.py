@@ -47,8 +47,10 @@ class Entry:
     @property
     def layers_run(self) -> int | None:
         """Layers that ran: those of the schedule where that is not the model's own."""
-        ran = steps(self.first.schedule) if self.first.schedule else None
-        return len(ran) if ran else self.model.effective_layers
+        if not self.first.schedule:
+            return self.model.effective_layers
+        ran = steps(self.first.schedule)
+        return len(ran) if ran else None
 
     @cached_property
     def repetitions(self) -> tuple[float, ...]:

@@ -24,7 +24,7 @@ def line(entry: Entry) -> dict[str, Any]:
         "recipe": model.recipe,
         "schedule": record.schedule or model.schedule,
         "unique_layers": model.unique_layers,
-        "effective_layers": model.effective_layers,
+        "effective_layers": entry.layers_run,
         "unique_parameters": record.cost.unique_parameters,
         "effective_parameters": record.cost.effective_parameters,
         "inference_flops_per_token": record.cost.inference_flops,

@@ -173,6 +173,17 @@ def test_the_papers_models_cost_what_their_schedules_say() -> None:
         assert row.model.effective_layers == found.schedule.effective_depth
 
 
+@pytest.mark.parametrize(("schedule", "run"), [(None, 4), ("1-2x3-1", 8), ("1-2x999-1", None)])
+def test_the_layers_that_ran_are_those_of_the_schedule(
+    schedule: str | None, run: int | None
+) -> None:
+    model = Model(name="a", schedule="4", unique_layers=4, effective_layers=4)
+    (entry,) = entries([made(model=model, schedule=schedule)])
+    assert entry.layers_run == run
+    [told] = json.loads(as_json([entry]))
+    assert (told["schedule"], told["effective_layers"]) == (schedule or "4", run)
+
+
 # -- drawings
 
 
