@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..decoder import find_decoder
-from ..errors import ModelError
+from .muon import Muon
 from .runfile import Optimizer as Settings
 
 
@@ -42,14 +42,8 @@ def make(model: PreTrainedModel, settings: Settings) -> list[torch.optim.Optimiz
         )
     ]
     if matrices:
-        if not hasattr(torch.optim, "Muon"):
-            raise ModelError(f"Muon needs torch 2.9 or newer, not {torch.__version__}")
         group = {"params": matrices, "peak": settings.muon_lr}
-        found.append(
-            torch.optim.Muon(
-                [group], lr=settings.muon_lr, weight_decay=settings.weight_decay, momentum=0.95
-            )
-        )
+        found.append(Muon([group], lr=settings.muon_lr, weight_decay=settings.weight_decay))
     return found
 
 

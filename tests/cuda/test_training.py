@@ -115,8 +115,6 @@ def test_lessons_train_with_each_optimizer(tmp_path: Path, optimizer: str) -> No
         "optimizer": {"name": optimizer, "warmup": 2, "cooldown": 2},
         "checkpoints": {"every": 6, "keep": 1},
     }
-    if optimizer == "muon" and not hasattr(torch.optim, "Muon"):
-        pytest.skip("Muon needs torch 2.9 or newer")
     Engine(parse(run), tmp_path / "run").train(until=7)
     Engine(parse(run), tmp_path / "run").train()
     assert len(losses(tmp_path / "run")) == 12
