@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -25,7 +25,10 @@ from .fields import override, sentence
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Lora(_Part):
@@ -69,6 +72,10 @@ class Model(_Part):
     def _one_of_both(self) -> Model:
         if (self.preset is None) == (self.path is None):
             raise ValueError("give preset or path, one of them")
+        if self.path is not None and self.options:
+            raise ValueError("options change a preset: what path names has a config of its own")
+        if self.preset is not None and self.untie:
+            raise ValueError("untie is for the looped model that path names")
         if self.schedule is not None:
             Schedule.parse(self.schedule)
         Recurrence.from_dict(self.recurrence)
@@ -116,6 +123,8 @@ class Data(_Part):
             raise ValueError("give sources, a curriculum or examples, one of them")
         if self.curriculum and self.validation:
             raise ValueError("a curriculum needs no validation: no item comes twice")
+        if self.mixture and not self.sources:
+            raise ValueError("a mixture is of sources: lessons have their shares, examples none")
         return self
 
     def shares(self) -> dict[str, float]:
@@ -137,10 +146,10 @@ class Optimizer(_Part):
     name: Literal["adamw", "muon"] = "adamw"
     lr: float = Field(3e-3, gt=0)
     muon_lr: float = Field(0.02, gt=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Share, Share] = (0.9, 0.95)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.01, ge=0)
-    clip: float = Field(1.0, gt=0)
+    clip: float = Field(1.0, gt=0, allow_inf_nan=True)
     warmup: int = Field(2000, ge=0)
     cooldown: int = Field(0, ge=0)
 
@@ -288,6 +297,18 @@ class Run(_Part):
         for event in self.events:
             if event.step >= self.steps + event.after:
                 raise ValueError(f"an event at step {event.step} never comes: {self.steps} steps")
+            if event.step == 0 and (event.evaluate or event.checkpoint):
+                raise ValueError("evaluate and checkpoint look at what was trained: not at step 0")
+            if event.mixture and self.data.examples:
+                raise ValueError("an event's mixture is of sources or lessons: examples have none")
+        model = self.model
+        if self.growth is not None and (model.path or model.schedule or model.recurrence):
+            raise ValueError(
+                "growth is from one block to the depth of model.preset: it goes with no path, "
+                "schedule or recurrence (loop the grown model by an event)"
+            )
+        if self.growth is not None and (self.growth.steps or 0) > self.steps:
+            raise ValueError(f"growth takes {self.growth.steps} steps of the run's {self.steps}")
         if self.growth is not None and self.growth.operator not in OPERATORS:
             near = get_close_matches(self.growth.operator, OPERATORS, n=1)
             hint = f" did you mean {near[0]}?" if near else ""

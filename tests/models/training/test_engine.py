@@ -322,6 +322,18 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         ({"events": [{"step": 2, "evaluate": {"tasks": []}}]}, "at least 1 item"),
         ({"growth": {"operator": "lidsa"}}, "did you mean lidas"),
         ({"growth": {"block_size": 4}}, "does not reach 6 layers from 4"),
+        ({"growth": {"block_size": 2, "steps": 41}}, "41 steps of the run's 40"),
+        ({"model": {"path": "x"}}, "growth is from one block to the depth of model.preset"),
+        ({"model": {"preset": "tiny", "schedule": "2x2"}}, "growth .* no path, schedule"),
+        ({"model": {"preset": "tiny", "recurrence": {"injection": "add"}}}, "or recurrence"),
+        ({"model": {"path": "x", "options": {"vocab_size": 9}}}, "options change a preset"),
+        ({"model": {"preset": "tiny", "untie": True}}, "untie is for the looped model"),
+        ({"events": [{"step": 0, "checkpoint": True}]}, "not at step 0"),
+        ({"events": [{"step": 0, "evaluate": {"tasks": ["any"]}}]}, "not at step 0"),
+        ({"data": {"examples": "a", "mixture": {"a": 1}}}, "a mixture is of sources"),
+        ({"data": {"curriculum": [{"lessons": {"repeats": float("nan")}}]}}, "finite number"),
+        ({"optimizer": {"betas": [0.9, 1.5]}, "steps": 9999}, r"betas\.1: .* less than 1"),
+        ({"optimizer": {"lr": float("inf")}, "steps": 9999}, "lr: .* finite number"),
         ({"model": {"preset": "tiny", "path": "x"}}, "preset or path"),
         ({"model": {"preset": "tny"}}, "did you mean 'tiny'"),
         ({"model": {"preset": "tiny", "schedule": "4x"}}, "character 3"),
@@ -336,6 +348,13 @@ def test_bad_runs_are_refused_before_they_start(
     with pytest.raises(ModelError, match=message):
         Engine(parse(fields(shards, **changes)), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_examples_have_no_mixture_to_change() -> None:
+    run = {"name": "x", "steps": 9, "model": {"path": "x"}, "data": {"examples": "x"}}
+    run |= {"optimizer": {"warmup": 0}, "events": [{"step": 4, "mixture": {"a": 1.0}}]}
+    with pytest.raises(ModelError, match="examples have none"):
+        parse(run)
 
 
 def test_events_may_grow_regularise_and_evaluate(shards: Path, tmp_path: Path) -> None:
