@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import checkpoints
+from ..errors import ModelError
 from . import adapters, optimizers
 from .runfile import Run
 from .setup import first_model
@@ -77,7 +78,15 @@ def read_state(folder: Path) -> dict[str, Any]:
 def restore(
     folder: Path, state: dict[str, Any], model: PreTrainedModel, made: list[Optimizer]
 ) -> None:
-    """Put moments back into optimizers, and the random state into this process."""
+    """Put moments back into optimizers, and the random state into this process.
+
+    Raises:
+        ModelError: the checkpoint has the moments of other optimizers.
+    """
+    if len(state["optimizers"]) != len(made):
+        raise ModelError(
+            f"{folder} was trained with another optimizer: its moments cannot go on in this one"
+        )
     for i, optimizer in enumerate(made):
         tensors = load_file(folder / f"optimizer-{i}.safetensors")
         optimizers.restore(optimizer, model, tensors, state["optimizers"][i])

@@ -34,6 +34,7 @@ from .locks import LOCK, locked
 from .memory import keep_freed_memory
 from .metrics import Metrics, flat, matrix_peak, trackers
 from .objective import block_cosine, by_kind, losses
+from .plan import rehearse, whole_growth
 from .runfile import Evaluation, Run, parse
 from .setup import (
     check_fits,
@@ -60,7 +61,7 @@ class Outcome:
         step: steps done.
         finished: whether that is all of them.
         folder: the checkpoint.
-        best: the one with the lowest held-out loss, where that is measured.
+        best: the one with the lowest held-out loss, where that is kept.
     """
 
     step: int
@@ -126,6 +127,7 @@ class Engine:
                 self._branch_off(Path(parent))
         else:
             self._resume(found[1], force)
+        rehearse(run, self.model.config, self.growth, self.step)
         if isinstance(self.source, Examples) and self.source.pack:
             self.source.pack = keeps_apart(self.model, self.source)
             if not self.source.pack:
@@ -136,7 +138,7 @@ class Engine:
     def _begin(self) -> None:
         self.model = first_model(self.run)
         full = len(find_decoder(self.model).unique)
-        self.growth = dict(self.run.growth_steps(final_depth(self.run, full)))
+        self.growth = whole_growth(self.run, final_depth(self.run, full))
         check_fits(self.run, self.model, self.source)
         self.optimizers = optimizers.make(self.model, self.run.optimizer)
         torch.manual_seed(self.run.seed)
@@ -184,8 +186,14 @@ class Engine:
         schedule = getattr(self.model, "schedule", None) or Schedule.plain(
             len(find_decoder(self.model).unique)
         )
-        stage = Stage(schedule, 1, recurrence.backward_loops)
-        self.flops_per_token = training_flops(self.model, [stage], self.run.data.seq_len)
+
+        @functools.cache
+        def flops(loops: int | None) -> float:
+            ran = schedule if loops is None else schedule.with_loops(loops)
+            return training_flops(self.model, [Stage(ran, 1)], self.run.data.seq_len)
+
+        random = recurrence.random_loops
+        self.flops_per_token = lambda: flops(None if random is None else random.at(self.step))
 
     def train(self, until: int | None = None, watch: Watch = lambda step, values: None) -> Outcome:
         """Run to the end, to step ``until``, or to an interrupt; then save.
@@ -195,8 +203,8 @@ class Engine:
             watch: told of every logged step.
 
         Raises:
-            ModelError: a loss that is no number; the last good checkpoint stays. Another process
-                trains in the folder.
+            ModelError: a loss or a gradient that is no number; the last good checkpoint stays.
+                Another process trains in the folder.
         """
         if not self.accelerator.is_main_process:
             return self._train(until, watch)
@@ -216,11 +224,12 @@ class Engine:
                 self._events()
                 loss, norm = self._one_step()
                 self.step += 1
-                if not math.isfinite(loss):
-                    raise ModelError(
-                        f"the loss of step {self.step - 1} (batch {self.step - 1}) is {loss}: "
-                        f"stopped; the last good checkpoint is that of step {saved}"
-                    )
+                for name, value in (("loss", loss), ("gradient norm", norm)):
+                    if not math.isfinite(value):
+                        raise ModelError(
+                            f"the {name} of step {self.step - 1} (batch {self.step - 1}) is "
+                            f"{value}: stopped; the last good checkpoint is that of step {saved}"
+                        )
                 if self._log(metrics, loss, norm):
                     watch(self.step, metrics.newest)
                     self.accelerator.log(metrics.newest, step=self.step)
@@ -230,7 +239,7 @@ class Engine:
             if saved != self.step and self.step > 0:
                 self.save()
         self.accelerator.end_training()
-        best = self.best["step"]
+        best = self._kept
         return Outcome(
             self.step,
             self.step == self.run.steps or self._hopeless,
@@ -274,7 +283,7 @@ class Engine:
                 sums[0, 0] += loss.detach()
                 sums[1:] += by_kind(found.detach(), part, len(self.source.kinds))
         self.tokens += batch.tokens.size * processes
-        self.flops += batch.tokens.size * processes * self.flops_per_token
+        self.flops += batch.tokens.size * processes * self.flops_per_token()
         norm = accelerator.clip_grad_norm_(self.wrapped.parameters(), run.optimizer.clip)
         optimizers.set_rate(self.optimizers, optimizers.rate(self.step, run.steps, run.optimizer))
         for optimizer in self.prepared:

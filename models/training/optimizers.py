@@ -83,16 +83,16 @@ def restore(
     tensors: dict[str, Tensor],
     rest: dict[str, Any],
 ) -> None:
-    """Give an optimizer the groups and the state that :func:`state` wrote."""
+    """Give an optimizer the state that :func:`state` wrote, and its groups their members."""
     named = dict(model.named_parameters())
     template = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     optimizer.param_groups.clear()
     optimizer.state.clear()
     for saved, fresh in zip(rest["groups"], template, strict=True):
-        # JSON has no tuples: take the kinds of values from a fresh optimizer
-        values = {k: tuple(v) if isinstance(fresh.get(k), tuple) else v for k, v in saved.items()}
-        values["params"] = [named[name] for name in saved["param_names"]]
-        optimizer.param_groups.append(values)
+        # options are those of the run file: it may be another one than when this was written
+        names = saved["param_names"]
+        group = {**fresh, "param_names": names, "params": [named[name] for name in names]}
+        optimizer.param_groups.append(group)
     for source in (tensors, rest["values"]):
         for place, value in source.items():
             name, _, key = place.rpartition("/")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
+from ..checkpoints import empty
 from ..costs import Stage, cost, training_flops
 from ..decoder import find_decoder
+from ..errors import ModelError
+from ..growth import GrowthMap
 from ..recurrence import Recurrence
 from ..schedule import Schedule
 from . import changes
 from .metrics import matrix_peak
+from .objective import block_cosine
 from .runfile import Run
 from .setup import final_depth, first_model, source_of
 
@@ -26,7 +33,7 @@ def plan(run: Run) -> dict[str, Any]:
     with torch.device("meta"):
         model = first_model(run)
     depth = final_depth(run, len(find_decoder(model).unique))
-    growth = dict(run.growth_steps(depth))
+    growth = whole_growth(run, depth)
     edges = sorted({0, run.steps, *growth, *(event.step for event in run.events)})
     per_step = tokens_a_step(run)
     stages = []
@@ -34,9 +41,9 @@ def plan(run: Run) -> dict[str, Any]:
     for first, stop in pairwise(edges):
         changes.happen(model, run, growth, first)
         found = cost(model, seq_len=run.data.seq_len)
-        recurrence = getattr(model, "recurrence", Recurrence())
-        stage = Stage(found.schedule, (stop - first) * per_step, recurrence.backward_loops)
-        spent = training_flops(model, [stage], run.data.seq_len)
+        ran = _schedules(model, found.schedule, range(first, stop))
+        parts = [Stage(schedule, count * per_step) for schedule, count in ran.items()]
+        spent = training_flops(model, parts, run.data.seq_len)
         flops += spent
         stages.append(
             {
@@ -44,7 +51,7 @@ def plan(run: Run) -> dict[str, Any]:
                 "last": stop - 1,
                 "schedule": str(found.schedule),
                 "unique_parameters": found.unique_parameters,
-                "tokens": stage.tokens,
+                "tokens": (stop - first) * per_step,
                 "flops": spent,
             }
         )
@@ -62,6 +69,50 @@ def plan(run: Run) -> dict[str, Any]:
         "memory_bytes": _memory(model, run),
         "seconds": flops / (matrix_peak(device, dtype) * UTILISATION),
     }
+
+
+def whole_growth(run: Run, depth: int) -> dict[int, GrowthMap]:
+    """Before which step of a run from its beginning which map is applied.
+
+    Raises:
+        ModelError: the run ends before it has grown.
+    """
+    found = dict(run.growth_steps(depth))
+    if max(found, default=0) >= run.steps:
+        raise ModelError(f"the last layers come at step {max(found)}: there are {run.steps} steps")
+    return found
+
+
+def rehearse(
+    run: Run, config: PretrainedConfig, growth: Mapping[int, GrowthMap], step: int = 0
+) -> None:
+    """Let what is to happen from a step on happen to a model without weights.
+
+    Raises:
+        ModelError: what cannot be done, and when it would have been noticed.
+    """
+    due = sorted({*growth, *(event.step for event in run.events)})
+    if not due:
+        return
+    model = empty(copy.deepcopy(config))
+    for at in due:
+        if not step <= at < run.steps:
+            continue
+        try:
+            changes.happen(model, run, growth, at)
+            if run.regulariser_at(at):
+                block_cosine(model, run.regulariser_block)
+        except ModelError as error:
+            raise ModelError(f"step {at}: {error}") from error
+
+
+def _schedules(model: PreTrainedModel, schedule: Schedule, steps: range) -> dict[Schedule, int]:
+    """How many of the steps run each schedule: several where the number of loops is random."""
+    random = getattr(model, "recurrence", Recurrence()).random_loops
+    if random is None:
+        return {schedule: len(steps)}
+    counts = Counter(map(random.at, steps))
+    return {schedule.with_loops(loops): count for loops, count in counts.items()}
 
 
 def tokens_a_step(run: Run) -> int:

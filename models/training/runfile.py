@@ -307,8 +307,6 @@ class Run(_Part):
                 "growth is from one block to the depth of model.preset: it goes with no path, "
                 "schedule or recurrence (loop the grown model by an event)"
             )
-        if self.growth is not None and (self.growth.steps or 0) > self.steps:
-            raise ValueError(f"growth takes {self.growth.steps} steps of the run's {self.steps}")
         if self.growth is not None and self.growth.operator not in OPERATORS:
             near = get_close_matches(self.growth.operator, OPERATORS, n=1)
             hint = f" did you mean {near[0]}?" if near else ""

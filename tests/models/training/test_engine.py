@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import torch
 from growloop.models import ModelError, load
+from growloop.models.costs import Stage, training_flops
 from growloop.models.training import snapshots
 from growloop.models.training.engine import Engine
 from growloop.models.training.locks import LOCK, locked
 from growloop.models.training.objective import block_cosine
 from growloop.models.training.optimizers import rate
+from growloop.models.training.plan import plan
 from growloop.models.training.runfile import Optimizer, parse
 from growloop.models.training.shards import Shards
 from growloop.models.training.tokenization import byte_tokenizer, tokenize, train_bpe
@@ -185,6 +187,20 @@ def test_another_run_file_is_refused_by_its_differences(shards: Path, tmp_path: 
     Engine(parse(other), tmp_path, force=True)
 
 
+def test_a_run_that_is_forced_on_has_the_optimizer_of_its_new_file(
+    shards: Path, tmp_path: Path
+) -> None:
+    trained(fields(shards), tmp_path, 3)
+    other = {"warmup": 2, "lr": 1e-4, "weight_decay": 0.5}
+    engine = Engine(parse(fields(shards, optimizer=other)), tmp_path, force=True)
+    engine.train(8)  # it grows meanwhile
+    assert [rate for _, _, _, rate in losses(tmp_path)][3:] == [1e-4] * 5
+    assert [g["weight_decay"] for g in engine.optimizers[0].param_groups] == [0.5, 0.0]
+    muon = parse(fields(shards, optimizer={"name": "muon", "warmup": 4, "cooldown": 10}))
+    with pytest.raises(ModelError, match="trained with another optimizer"):
+        Engine(muon, tmp_path, force=True)
+
+
 def test_old_checkpoints_go_and_milestones_stay(shards: Path, tmp_path: Path) -> None:
     events = [{"step": 8, "checkpoint": True}]
     trained(fields(shards, events=events), tmp_path)
@@ -269,6 +285,43 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(
     assert found[0] == 12
 
 
+def test_a_gradient_that_is_no_number_stops_the_run_before_its_weights_are_saved(
+    shards: Path, tmp_path: Path
+) -> None:
+    engine = Engine(parse(fields(shards, checkpoints={"every": 1})), tmp_path)
+    first = next(engine.model.parameters())
+    first.register_hook(lambda grad: grad * (float("nan") if engine.step == 3 else 1))
+    with pytest.raises(ModelError, match=r"gradient norm of step 3 .* nan: .* that of step 3"):
+        engine.train()
+    assert sorted(path.name for path in tmp_path.glob("step-*"))[-1] == "step-000000003"
+
+
+def test_the_best_checkpoint_is_named_only_where_it_is_kept(shards: Path, tmp_path: Path) -> None:
+    run = fields(shards, steps=12, growth=None, events=[], validate_every=2)
+    run["optimizer"] = {"warmup": 0, "lr": 3.0}  # gets worse
+    outcome = Engine(parse(run), tmp_path / "a").train()
+    assert outcome.best is None
+    run["checkpoints"] = {"every": 100, "best": True}
+    outcome = Engine(parse(run), tmp_path / "b").train()
+    assert outcome.best is not None
+    assert outcome.best != outcome.folder
+    assert outcome.best.is_dir()
+
+
+def test_random_loops_cost_what_was_drawn(shards: Path, tmp_path: Path) -> None:
+    model = {"preset": "tiny", "options": {"vocab_size": 257}, "schedule": "1-2x2-1"}
+    model["recurrence"] = {"random_loops": {"mean": 5.0}, "backward_loops": 3}
+    run = parse(fields(shards, steps=16, growth=None, events=[], model=model))
+    engine = Engine(run, tmp_path)
+    drawn = [engine.model.recurrence.random_loops.at(step) for step in range(16)]
+    assert len(set(drawn)) > 3
+    stages = [Stage(f"1-2x{loops}-1", 4 * 32) for loops in drawn]
+    wanted = training_flops(engine.model, stages, 32)
+    engine.train()
+    assert engine.flops == pytest.approx(wanted)
+    assert plan(run)["flops"] == pytest.approx(wanted)
+
+
 def test_an_interrupt_ends_the_run_with_a_checkpoint(shards: Path, tmp_path: Path) -> None:
     import signal
 
@@ -322,7 +375,21 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         ({"events": [{"step": 2, "evaluate": {"tasks": []}}]}, "at least 1 item"),
         ({"growth": {"operator": "lidsa"}}, "did you mean lidas"),
         ({"growth": {"block_size": 4}}, "does not reach 6 layers from 4"),
-        ({"growth": {"block_size": 2, "steps": 41}}, "41 steps of the run's 40"),
+        ({"events": [{"step": 32, "repeat": [2, 9]}]}, r"step 32: the block 2:9 is outside .* 0:6"),
+        ({"events": [{"step": 9, "schedule": "4x"}]}, "step 9: schedule '4x', character 3"),
+        (
+            {
+                "events": [{"step": 9, "schedule": "4x2"}],
+                "growth": None,
+                "steps": 40,
+                "model": {"preset": "tiny", "options": {"vocab_size": 257, "num_hidden_layers": 2}},
+            },
+            "needs 4",
+        ),
+        ({"events": [{"step": 32, "grow": "lidsa"}]}, "step 32: .* did you mean 'lidas'"),
+        ({"events": [{"step": 3, "repeat": [0, 2]}]}, "step 5: a looped model cannot grow"),
+        ({"events": [{"step": 39, "regulariser": 1.0}], "regulariser_block": 6}, "no two blocks"),
+        ({"growth": {"block_size": 2, "steps": 80}}, "last layers come at step 40: .* 40 steps"),
         ({"model": {"path": "x"}}, "growth is from one block to the depth of model.preset"),
         ({"model": {"preset": "tiny", "schedule": "2x2"}}, "growth .* no path, schedule"),
         ({"model": {"preset": "tiny", "recurrence": {"injection": "add"}}}, "or recurrence"),
@@ -355,6 +422,11 @@ def test_examples_have_no_mixture_to_change() -> None:
     run |= {"optimizer": {"warmup": 0}, "events": [{"step": 4, "mixture": {"a": 1.0}}]}
     with pytest.raises(ModelError, match="examples have none"):
         parse(run)
+
+
+def test_a_plan_ends_where_its_run_does(shards: Path) -> None:
+    with pytest.raises(ModelError, match="the last layers come at step 40"):
+        plan(parse(fields(shards, growth={"block_size": 2, "steps": 80})))
 
 
 def test_events_may_grow_regularise_and_evaluate(shards: Path, tmp_path: Path) -> None:
