@@ -81,11 +81,13 @@ def _of_file(path: Path) -> Iterator[Any] | str:
 
 
 def _json_rows(path: Path) -> Iterator[Any]:
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
-                    yield json.loads(line)
+                    yield json.loads(line.decode())
+                except UnicodeDecodeError as error:
+                    raise ModelError(f"{path}, line {number}: not UTF-8 text") from error
                 except ValueError as error:
                     raise ModelError(f"{path}, line {number}: not JSON") from error
 
@@ -104,7 +106,11 @@ def _parquet_rows(path: Path) -> Iterator[Any]:
 def _from_disk(path: Path, split: str) -> Iterator[Any]:
     import datasets
 
-    found = datasets.load_from_disk(str(path))
+    try:
+        found = datasets.load_from_disk(str(path))
+    except Exception as error:  # a damaged folder fails in every way there is
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(f"{path} is no whole folder of datasets: {first}") from error
     if isinstance(found, datasets.DatasetDict):
         if split not in found:
             raise ModelError(f"{path} has no split {split}: it has {', '.join(found)}")

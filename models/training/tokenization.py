@@ -52,12 +52,14 @@ def choose_tokenizer(name: str, documents: Callable[[], Iterable[str]], out: str
     kind, _, size = name.partition(":")
     if kind not in ("bytes", "bpe"):
         return load_tokenizer(name)
-    if (Path(out) / TOKENIZER).is_file():
-        return load_tokenizer(str(out))
     if kind == "bytes":
         return byte_tokenizer()
     if not size.isdecimal() or not 512 <= int(size) <= 10**6:
         raise ModelError(f"a trained tokenizer is bpe:N with N from 512 to 1000000, not {name}")
+    if (Path(out) / TOKENIZER).is_file():
+        found = load_tokenizer(str(out))
+        if found.get_vocab_size() == int(size):  # else of another job, or the text has no more
+            return found
     return train_bpe(documents(), int(size))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from growloop.models.training.mixture import PERIOD, Mixture, Phase, shuffled
 from growloop.models.training.shards import Shards, write_index, write_shard
 from growloop.models.training.tokenization import (
     byte_tokenizer,
+    choose_tokenizer,
     end_token,
     load_tokenizer,
     tokenize,
@@ -116,6 +118,7 @@ def test_text_is_read_from_every_kind_of_file(tmp_path: Path) -> None:
         ("a.jsonl", "{", "line 1: not JSON"),
         ("a.jsonl", '{"words": "x"}', r"no text in 'text' \(fields: words\)"),
         ("a.jsonl", "3", "an object is needed"),
+        ("a.jsonl", b'{"text": "\xff"}', "line 1: not UTF-8"),
         ("a.txt", b"\xff\xfe", "not UTF-8"),
         ("a.parquet", "x", "no Parquet file"),
         ("a.doc", "x", "no .txt, .md, .jsonl or .parquet file"),
@@ -128,6 +131,25 @@ def test_unreadable_text_is_one_sentence(
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ModelError, match=message):
         list(documents(str(path)))
+
+
+def test_a_damaged_folder_of_datasets_is_one_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    (tmp_path / "dataset_info.json").write_text("{}")
+    with pytest.raises(ModelError, match="no whole folder of datasets"):
+        list(documents(str(tmp_path)))
+
+
+def test_a_tokenizer_of_an_unfinished_job_is_taken_for_the_same_job_alone(tmp_path: Path) -> None:
+    letters = random.Random(0)
+    texts = [" ".join("".join(letters.choices("abcdef", k=5)) for _ in range(400))]
+    begun = train_bpe(["of another text " * 9, *texts], 512)
+    begun.save(str(tmp_path / "tokenizer.json"))
+    assert begun.get_vocab_size() == 512
+    assert choose_tokenizer("bpe:512", lambda: texts, tmp_path).to_str() == begun.to_str()
+    assert choose_tokenizer("bpe:600", lambda: texts, tmp_path).get_vocab_size() == 600
+    bytes_alone = choose_tokenizer("bytes", lambda: texts, tmp_path)
+    assert bytes_alone.to_str() == byte_tokenizer().to_str()
 
 
 def test_missing_and_empty_sources_are_refused(tmp_path: Path) -> None:
