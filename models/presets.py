@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
+from transformers.activations import ACT2FN
 
-from .errors import ModelError, unknown, whole
+from .errors import ModelError, one_of, unknown, whole
 from .looping import loop
 from .schedule import Schedule, as_schedule
 
@@ -43,6 +44,9 @@ def _sizes(
     }
 
 
+SIZES = tuple(_sizes(1, 1, 1, 1, 1))
+"""Fields that are whole numbers."""
+
 PRESETS: dict[str, dict[str, Any]] = {
     # width, depth, heads, key-value heads, MLP width, vocabulary
     "smollm-1.7b": _sizes(2048, 24, 32, 32, 8192),  # 1,711,376,384
@@ -69,12 +73,22 @@ def preset(name: str, **changes: Any) -> LlamaConfig:
         if field not in known:
             raise unknown("field", field, sorted(known))
     fields |= changes
+    for field in SIZES:
+        whole(field, fields[field], 1)
+    heads, shared = fields["num_attention_heads"], fields["num_key_value_heads"]
+    if heads % shared:
+        raise ModelError(f"{heads} heads do not divide among {shared} key-value heads")
+    one_of("hidden_act", fields["hidden_act"], ACT2FN)
     if "head_dim" not in changes:
-        width, heads = fields["hidden_size"], fields["num_attention_heads"]
+        width = fields["hidden_size"]
         if width % heads:
             raise ModelError(f"a width of {width} does not divide among {heads} heads")
         fields["head_dim"] = width // heads
-    return LlamaConfig(**fields)
+    try:
+        return LlamaConfig(**fields)
+    except Exception as error:  # transformers checks types, with errors of its own
+        lines = " ".join(line.strip() for line in str(error).splitlines())
+        raise ModelError(f"a field of {name} cannot be what it is given: {lines}") from error
 
 
 def build(

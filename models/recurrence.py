@@ -94,6 +94,10 @@ class Recurrence:
             whole("the number of slots in kv_sharing", self.kv_sharing, 1)
         if not 0 < self.damping <= 1:
             raise ModelError(f"damping is above 0, up to 1, not {self.damping}")
+        for name, kind in (("random_loops", RandomLoops), ("early_exit", EarlyExit)):
+            if not isinstance(given := getattr(self, name), (kind, type(None))):
+                fields = ", ".join(kind.__dataclass_fields__)
+                raise ModelError(f"{name} takes fields ({fields}), not {shown(given)}")
 
     @property
     def slots(self) -> int | None:

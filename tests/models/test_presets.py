@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from growloop.models import PRESETS, ModelError, build, preset
@@ -38,6 +40,21 @@ def test_every_preset_fits_together(name: str) -> None:
 def test_any_field_can_be_changed() -> None:
     config = preset("smollm-135m", hidden_size=192, num_attention_heads=3, rope_theta=5000.0)
     assert (config.hidden_size, config.head_dim) == (192, 64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": -64}, "hidden_size must be a whole number of 1 or more, not -64"),
+        ({"hidden_size": "wide"}, "hidden_size must be a whole number"),
+        ({"num_key_value_heads": 3}, "4 heads do not divide among 3 key-value heads"),
+        ({"hidden_act": "sliu"}, "did you mean 'silu'"),
+        ({"rms_norm_eps": "1e-5"}, "'rms_norm_eps' expected float, got str"),
+    ],
+)
+def test_what_a_field_cannot_be_is_one_sentence(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        preset("tiny", **changes)
 
 
 def test_unknown_names_get_the_nearest() -> None:

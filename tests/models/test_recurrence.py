@@ -170,6 +170,12 @@ def test_truncated_loops_record_nothing() -> None:
 # Random loops
 
 
+@pytest.mark.parametrize("given", [{"random_loops": 4}, {"early_exit": "latent"}])
+def test_a_part_of_a_recurrence_takes_fields(given: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=rf"{next(iter(given))} takes fields \("):
+        Recurrence.from_dict(given)
+
+
 def test_random_loops_have_the_mean_they_are_named_after_plus_one() -> None:
     drawn = torch.tensor([RandomLoops(4, seed=7).at(step) for step in range(4000)]).double()
     assert abs(float(drawn.mean()) - 5) < 0.2
