@@ -26,7 +26,7 @@ from .errors import ModelError
 
 OF_A_CHECKPOINT = re.compile(
     r"(generation_)?config\.json|.*\.safetensors|.*\.index\.json|tokenizer.*|vocab.*|merges\.txt"
-    r"|(special|added)_tokens.*\.json|chat_template.*|README\.md"
+    r"|(special|added)_tokens.*\.json|(additional_)?chat_template.*|README\.md"
 )
 """Files that a checkpoint consists of: anything else is not ours to overwrite."""
 

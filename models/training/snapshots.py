@@ -46,12 +46,12 @@ def write(
     part.mkdir(parents=True)
     try:
         fill(part)
-        sums = {path.name: _digest(path) for path in sorted(part.iterdir())}
+        files = sorted(path for path in part.rglob("*") if path.is_file())
+        sums = {path.relative_to(part).as_posix(): _digest(path) for path in files}
         content = {"step": step, "milestone": milestone, "sha256": sums}
         (part / MANIFEST).write_text(json.dumps(content, indent=2))
-        for path in part.iterdir():
+        for path in (*part.rglob("*"), part):
             _sync(path)
-        _sync(part)
         if final.exists():  # the same step again, after going back
             shutil.rmtree(final)
         part.rename(final)

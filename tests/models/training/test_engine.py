@@ -507,6 +507,27 @@ def test_a_checkpoint_with_another_tokenizer_is_refused(shards: Path, tmp_path: 
         Engine(parse(run), tmp_path / "c")
 
 
+def test_validation_shards_of_another_tokenizer_are_refused(shards: Path, tmp_path: Path) -> None:
+    from tokenizers.normalizers import Lowercase
+
+    other = byte_tokenizer()  # as many tokens
+    other.normalizer = Lowercase()
+    tokenize(["A B a b"] * 9, other, tmp_path / "other", "x")
+    data = {**fields(shards)["data"], "validation": str(tmp_path / "other")}
+    with pytest.raises(ModelError, match="made with another tokenizer"):
+        Engine(parse(fields(shards, data=data)), tmp_path / "run")
+
+
+def test_a_tokenizer_may_have_several_chat_templates(shards: Path, tmp_path: Path) -> None:
+    engine = Engine(parse(fields(shards)), tmp_path)
+    engine.tokenizer.chat_template = {"default": "{{ messages }}", "tools": "{{ tools }}"}
+    folder = engine.train(1).folder
+    [extra] = folder.glob("*/*.jinja")
+    assert snapshots.problem(folder) is None
+    extra.write_text("another")
+    assert snapshots.problem(folder) == f"{extra.relative_to(folder)} does not have its checksum"
+
+
 def test_the_learning_rate_warms_up_stays_and_cools_down() -> None:
     settings = Optimizer(warmup=10, cooldown=20)
     found = [rate(step, 100, settings) for step in range(100)]
