@@ -103,8 +103,9 @@ def _install(
         runner = _runner(model, decoder, recurrence)  # may refuse
         model.config.recurrence = recurrence.to_dict()
         decoder.layers.set_runner(runner)
-        model._modules.pop("runner", None)
+        before = model._modules.pop("runner", None)
         if runner is not None:
+            runner.take_learned(before)
             model.add_module("runner", runner)
     model.schedule = schedule
 

@@ -169,6 +169,13 @@ class Runner(nn.Module):
         self.group: Any = None  # processes that must leave a block together
         self._forget()
 
+    def take_learned(self, before: nn.Module | None) -> None:
+        """Go on with the adapter and the gate of the runner before, where both have one."""
+        for name in ("adapter", "gate"):
+            old = getattr(before, name, None)
+            if old is not None and getattr(self, name) is not None:
+                setattr(self, name, old)
+
     def _forget(self) -> None:
         """Drop what belongs to one forward pass."""
         self.origin: Any = None  # the state that entered the block first

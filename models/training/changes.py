@@ -56,7 +56,7 @@ def happen(
                 recurrence=None if recurrence is None else Recurrence.from_dict(recurrence),
             )
             if optimizers:
-                _adopt_new_parameters(model, optimizers)
+                _follow_parameters(model, optimizers)
             lines.append(f"schedule {model.schedule}")
     return lines
 
@@ -67,8 +67,17 @@ def _loops(event: Event) -> bool:
     return any(change is not None for change in changes)
 
 
-def _adopt_new_parameters(model: PreTrainedModel, optimizers: Sequence[Optimizer]) -> None:
-    """An adapter or a gate that came with a recurrence trains too."""
+def _follow_parameters(model: PreTrainedModel, optimizers: Sequence[Optimizer]) -> None:
+    """An adapter or a gate that came with a recurrence trains too; one that went is let go."""
+    own = {id(parameter) for parameter in model.parameters()}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            pairs = list(zip(group["params"], group["param_names"], strict=True))
+            group["params"] = [parameter for parameter, _ in pairs if id(parameter) in own]
+            group["param_names"] = [name for parameter, name in pairs if id(parameter) in own]
+            for parameter, _ in pairs:
+                if id(parameter) not in own:
+                    optimizer.state.pop(parameter, None)
     known = {id(p) for o in optimizers for g in o.param_groups for p in g["params"]}
     group = optimizers[0].param_groups[0]
     for name, parameter in model.named_parameters():

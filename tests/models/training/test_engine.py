@@ -322,6 +322,26 @@ def test_random_loops_cost_what_was_drawn(shards: Path, tmp_path: Path) -> None:
     assert plan(run)["flops"] == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize("after", [{}, {"injection": "concat", "damping": 0.5}])
+def test_what_a_recurrence_learned_stays_as_long_as_it_is_there(
+    shards: Path, tmp_path: Path, after: dict[str, Any]
+) -> None:
+    model = {"preset": "tiny", "options": {"vocab_size": 257}, "schedule": "1-2x2-1"}
+    model["recurrence"] = {"injection": "concat"}
+    events = [{"step": 4, "recurrence": after}]
+    optimizer = {"warmup": 0, "lr": 1e-2}
+    run = fields(shards, steps=8, growth=None, events=events, model=model, optimizer=optimizer)
+    runner = getattr(load(str(trained(run, tmp_path / "a", 5))), "runner", None)
+    if after:
+        assert runner is not None
+        learned = runner.adapter.weight - torch.eye(64, 128)
+        assert learned.abs().max() > 0.03  # a step is 0.01 at most
+    else:
+        assert runner is None
+    first = trained(run, tmp_path / "a")
+    assert weights(first) == weights(trained(run, tmp_path / "b"))
+
+
 def test_an_interrupt_ends_the_run_with_a_checkpoint(shards: Path, tmp_path: Path) -> None:
     import signal
 
