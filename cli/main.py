@@ -79,7 +79,8 @@ class Growloop(click.Group):
         try:
             return super().main(args, *more, **extra)
         except OSError as error:
-            click.echo(f"Error: {error.strerror or error}", err=True)
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"Error: {where}{error.strerror or error}", err=True)
             sys.stdout = None  # what is left in it cannot be written
             sys.exit(2)
         except ValueError as error:

@@ -40,8 +40,11 @@ def command(
       accelerate launch --num_processes 2 -m growloop.cli train lidas.yaml
     """
     require_extra()
+    from ..models.errors import whole
     from ..models.training import runfile
 
+    if until is not None:
+        whole("--until", until, 1)
     run = runfile.load(run_file, overrides)
     if dry_run:
         from ..models.training.plan import plan

@@ -62,6 +62,7 @@ def run_of(
     """
     whole("epochs", settings.epochs, 1)
     whole("validations", settings.validations, 1)
+    whole("batch_size", settings.batch_size, 1)
     count = len(read_examples(examples))
     batch = min(settings.batch_size, count)
     steps = max(settings.min_steps, settings.epochs * -(-count // batch))

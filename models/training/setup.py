@@ -70,6 +70,9 @@ def source_of(run: Run) -> Source:
     if data.examples is not None:
         assert run.model.path is not None
         tokenizer = checkpoints.load_tokenizer(run.model.path)
+        if tokenizer is None:
+            checkpoints.load_config(run.model.path)  # refuses what is no checkpoint at all
+            raise ModelError(f"{run.model.path} has no tokenizer, which examples need")
         return _examples(run, data.examples, tokenizer)
     sources = {name: Shards(folder) for name, folder in data.sources.items()}
     if not phases or phases[0].start > 0:

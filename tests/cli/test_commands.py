@@ -193,6 +193,15 @@ def test_a_pipe_can_be_verified() -> None:
     assert "50 items: all right" in result.stdout
 
 
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("a")
+    command = [sys.executable, "-m", "growloop.cli", "tokenize", str(path), "--out", str(path)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == f"Error: {path}: File exists"
+
+
 def test_a_full_device_is_one_sentence() -> None:
     if not Path("/dev/full").exists():
         return

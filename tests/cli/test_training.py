@@ -90,6 +90,7 @@ def test_a_plan_can_be_read_by_machines_and_fields_overridden(folder: Path) -> N
         ("tokenize text.txt --out s --tokenizer ./none", "holds no tokenizer.json"),
         ("tokenize text.txt --out none --verify", "no token shards"),
         ("train none.yaml", "cannot read none.yaml"),
+        ("train run.yaml --until 0", "--until must be a whole number of 1 or more"),
         ("train text.txt", "must map names to values"),
         ("train run.yaml --set optimizer.lrr=1", "did you mean lr?"),
         ("train run.yaml --set steps", "an override is name=value"),

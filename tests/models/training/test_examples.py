@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from growloop.models import ModelError, build, load, loop
+from growloop.models import ModelError, build, load, loop, save
 from growloop.models.training.batches import IGNORED, Batch
 from growloop.models.training.engine import Engine
 from growloop.models.training.examples import Examples, read_examples
+from growloop.models.training.finetuning import Settings, run_of
 from growloop.models.training.objective import losses
 from growloop.models.training.plan import plan
 from growloop.models.training.runfile import parse
@@ -255,6 +256,18 @@ def test_bad_examples_are_refused(base: Path, tmp_path: Path, lines: str, messag
     (tmp_path / "train.jsonl").write_text(lines)
     with pytest.raises(ModelError, match=message):
         Engine(parse(run), tmp_path / "out")
+
+
+def test_settings_and_models_that_cannot_be_are_one_sentence(base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "a=1 a=", "target": "1"}')
+    with pytest.raises(ModelError, match="batch_size must be a whole number of 1 or more"):
+        run_of(str(base), str(path), None, Settings(batch_size=0))
+    with pytest.raises(ModelError, match=r"cannot read '.*none'"):
+        Engine(run_of(str(tmp_path / "none"), str(path), None, Settings()), tmp_path / "out")
+    bare = save(build("tiny", 2), None, tmp_path / "bare")
+    with pytest.raises(ModelError, match="has no tokenizer"):
+        Engine(run_of(str(bare), str(path), None, Settings()), tmp_path / "out")
 
 
 def test_plain_text_holds_no_examples(tmp_path: Path) -> None:
