@@ -52,6 +52,7 @@ def command(
         found = plan(run)
         click.echo(json.dumps(found, indent=2) if as_json else _plan_text(found))
         return
+    _check_tasks(run)
     from transformers.utils import logging
 
     from ..models.training.engine import Engine
@@ -84,6 +85,18 @@ def _accuracy(folder: Path, wanted: Any) -> dict[str, float]:
 
     results = evaluate(str(folder), wanted.tasks, shots=wanted.shots, limit=wanted.limit)
     return {} if results is None else {row.task: row.value for row in rows(results)}
+
+
+def _check_tasks(run: Any) -> None:
+    """Refuse tasks that do not exist before the run: it comes to them late."""
+    from ..tasks.planning import Plan, their_tasks
+
+    found = Plan({})
+    for event in run.events:
+        for name in event.evaluate.tasks if event.evaluate else ():
+            found.add(name)
+    if found.theirs:
+        their_tasks(found.theirs, {})
 
 
 def _plan_text(found: dict[str, Any]) -> str:

@@ -65,9 +65,10 @@ def test_a_run_on_lessons_evaluates_itself(folder: Path) -> None:
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(RUN | changes))
     assert "unknown task 'va'" in refused("train", "run.yaml", "--set", "optimizer.warmup=0")
+    assert not (folder / "runs").exists()  # before the first step
     text = (folder / "run.yaml").read_text().replace("- va", "- variable_assignment_code_d0")
     (folder / "run.yaml").write_text(text)
-    done("train", "run.yaml", "--set", "optimizer.warmup=0", "--force-run-file")
+    done("train", "run.yaml", "--set", "optimizer.warmup=0")
     lines = (folder / "runs" / "tiny" / "metrics.jsonl").read_text().splitlines()
     [row] = [row for row in map(json.loads, lines) if "accuracy/variable_assignment_code_d0" in row]
     assert row["step"] == 4
