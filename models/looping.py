@@ -44,7 +44,8 @@ def loop(
         schedule: over the unique layers, as ``4-4x4-4`` or a list; by default what runs now.
         repeat: shorthand: run the steps ``start .. stop-1`` of the schedule ``times`` more often.
         times: how often the block of ``repeat`` is run again.
-        recurrence: what happens between loops; by default what was set before, or nothing.
+        recurrence: what happens between loops; by default what was set before, or nothing. What
+            an adapter or a gate learned before stays.
 
     Returns:
         The same model, now with ``model.schedule``, ``model.scheduled(...)`` and ``schedule=`` for

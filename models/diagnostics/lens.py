@@ -129,6 +129,8 @@ def fit_lens(
     """
     one_of("optimizer", optimizer, OPTIMIZERS)
     whole("updates", updates, 1)
+    if positions is not None:
+        whole("positions", positions, 1)
     rate = OPTIMIZERS[optimizer] if lr is None else lr
     if not 0 < rate < float("inf"):
         raise ModelError(f"a learning rate is above 0, not {rate}")
@@ -209,6 +211,7 @@ def exits(found: Trace, lens: Lens | None = None, top: int = 5) -> dict[str, Ten
 
         exits(trace(model, ids), Lens.load("lens.safetensors"))["overlap"].mean(0)
     """
+    whole("top", top, 1, found.logits.shape[-1])
     found.check_readout()
     if lens is not None:
         lens.check_fits(found)

@@ -133,7 +133,12 @@ def test_what_cannot_be_trained_is_refused() -> None:
         fit_lens(model, texts(1), 1, optimizer="adamw")
     with pytest.raises(ModelError, match="above 0"):
         fit_lens(model, texts(1), 1, lr=0.0)
+    with pytest.raises(ModelError, match="positions must be a whole number of 1 or more"):
+        fit_lens(model, texts(1), 1, positions=0)
     found = trace(model, tokens())
+    for top in (0, 10**6):
+        with pytest.raises(ModelError, match="top must be a whole number from 1 to"):
+            exits(found, top=top)
     model.lm_head.register_forward_hook(lambda _, args, output: output + 1)
     with pytest.raises(ModelError, match="no place for a lens"):
         exits(found)
