@@ -59,9 +59,10 @@ def restore(model: nn.Module, saved: dict[str, Tensor]) -> None:
     Raises:
         ModelError: adapters of another kind.
     """
-    found = model.load_state_dict(saved, strict=False)
-    if found.unexpected_keys or set(saved) != set(tensors(model)):
+    wanted = {name: value.shape for name, value in tensors(model).items()}
+    if {name: value.shape for name, value in saved.items()} != wanted:
         raise ModelError("the adapters of the checkpoint are not those of the run")
+    model.load_state_dict(saved, strict=False)
 
 
 @torch.no_grad()

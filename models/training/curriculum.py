@@ -68,8 +68,12 @@ class Curriculum:
     @property
     def stage(self) -> Stage:
         """The stage of now."""
-        stage: Stage = self.stages[self.state["stage"]]
-        return stage
+        number: int = self.state["stage"]
+        if number >= len(self.stages):
+            raise ModelError(
+                f"the run is in stage {number + 1} of its lessons, its file has {len(self.stages)}"
+            )
+        return self.stages[number]
 
     def _phase(self, step: int) -> Phase | None:
         """What has been asked for by this step instead of a stage."""

@@ -162,7 +162,7 @@ class Engine:
         self.step, self.tokens, self.flops = state["step"], state["tokens"], state["flops"]
         self.optimizers = optimizers.make(self.model, self.run.optimizer)
         contents.restore(folder, state, self.model, self.optimizers)
-        self.source.state, self.best = state["source"], state["best"]
+        self.source.state, self.best = self.source.state | state["source"], state["best"]
         self.say(f"going on after step {self.step} ({folder.name})")
 
     def _prepare(self) -> None:
@@ -193,7 +193,9 @@ class Engine:
             return training_flops(self.model, [Stage(ran, 1)], self.run.data.seq_len)
 
         random = recurrence.random_loops
-        self.flops_per_token = lambda: flops(None if random is None else random.at(self.step))
+        self.flops_per_token: Callable[[], float] = lambda: flops(
+            None if random is None else random.at(self.step)
+        )
 
     def train(self, until: int | None = None, watch: Watch = lambda step, values: None) -> Outcome:
         """Run to the end, to step ``until``, or to an interrupt; then save.

@@ -73,6 +73,12 @@ class Mixture:
             raise ModelError(f"mixtures start one after the other, not at {starts}")
         for phase in phases:
             check_weights(phase.weights, self.names)
+            for name, share in zip(self.names, _shares(phase.weights, self.names), strict=True):
+                if not share and phase.weights.get(name):
+                    raise ModelError(
+                        f"the share of {name} is {phase.weights[name]:g}: less than a sequence in "
+                        f"{PERIOD:,} would never come"
+                    )
         self.state: dict[str, Any] = {}
         self.vocabulary = max(source.vocabulary for source in self.sources.values())
         self.end: int | None = next(iter(self.sources.values())).about.get("end")

@@ -237,6 +237,7 @@ def test_a_change_of_the_mixture_goes_on_with_every_source(tmp_path: Path) -> No
         ([Phase(0, {"a": 0.5})], "sum to 1, not 0.5"),
         ([Phase(0, {"c": 1.0})], "unknown source 'c'"),
         ([Phase(0, {"a": 2.0, "b": -1.0})], "must be 0 or more"),
+        ([Phase(0, {"a": 0.9999, "b": 0.0001})], "0.0001: less than a sequence in 4,096"),
         ([Phase(1, {"a": 1.0})], "starts at step 0"),
         ([Phase(0, {"a": 1.0}), Phase(0, {"b": 1.0})], "one after the other"),
     ],

@@ -196,6 +196,13 @@ def test_a_run_that_is_forced_on_has_the_optimizer_of_its_new_file(
     engine.train(8)  # it grows meanwhile
     assert [rate for _, _, _, rate in losses(tmp_path)][3:] == [1e-4] * 5
     assert [g["weight_decay"] for g in engine.optimizers[0].param_groups] == [0.5, 0.0]
+    lessons = {"curriculum": [{"lessons": {"repeats": 1.0}, "until": 99.0}] * 2}
+    run = fields(shards, growth=None, events=[], model={"preset": "lessons"})
+    run["data"] = lessons | {"seq_len": 128, "batch_size": 8}
+    trained(run, tmp_path / "lessons", 2)
+    run["data"]["curriculum"] = lessons["curriculum"][:1]
+    with pytest.raises(ModelError, match="in stage 2 of its lessons, its file has 1"):
+        Engine(parse(run), tmp_path / "lessons", force=True).train()
     muon = parse(fields(shards, optimizer={"name": "muon", "warmup": 4, "cooldown": 10}))
     with pytest.raises(ModelError, match="trained with another optimizer"):
         Engine(muon, tmp_path, force=True)

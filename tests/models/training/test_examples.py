@@ -209,6 +209,9 @@ def test_adapters_leave_the_base_alone_and_are_merged_in_checkpoints(
         if not torch.equal(a, b)
     }
     assert changed == {f"{x}_proj" for x in ("q", "k", "v", "o", "gate", "up", "down")}
+    run["model"]["lora"]["rank"] = 3
+    with pytest.raises(ModelError, match="are not those of the run"):
+        Engine(parse(run), tmp_path / "out", force=True)
 
 
 def test_a_looped_model_can_be_untied_first(base: Path, tmp_path: Path) -> None:
