@@ -134,6 +134,8 @@ def _print_curve(title: str, rows: list[Row], counts: list[int]) -> None:
 @click.option(
     "--shots",
     "-k",
+    "--num_fewshot",  # lm-eval's name
+    "shots",
     help="examples before each question, or several such numbers: 0,1,2,4  [default: the task's]",
 )
 @click.option("--fixed-shots", is_flag=True, help="the same examples before every question")

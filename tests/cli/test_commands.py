@@ -127,6 +127,7 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
         (["eval", "--model", "m", "--dtype", "float8"], "unknown dtype"),
         (["eval", "--model", "m", "--shots", "-1"], "--shots takes whole numbers"),
         (["eval", "--model", "m", "--shots", "1,1"], "names a number twice"),
+        (["eval", "--model", "m", "--num_fewshot", "1,1"], "names a number twice"),
         (["eval", "--model", "m", "--shots", "0,1", "-t", "lambada"], "not lambada"),
         (["eval", "--model", "m", "--times", "0,1"], "give both"),
         (["eval", "--model", "m", "--repeat", "0:1", "--times", "1,x"], "--times takes whole"),
