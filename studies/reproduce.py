@@ -161,7 +161,9 @@ class Reproduction:
             needs = frozenset(names[n] for cell in own for n in cell.needs if n in names)
             ids = json.dumps([cell.id for cell in own])
             command = (sys.executable, "-m", __name__, json.dumps(asdict(self.asked)), ids)
-            log = self.out / LOGS / f"{model}.log"
+            # cells of a model may run beside each other, each by a command of its own
+            stem = model if len(own) > 1 else own[0].id.replace("/", "-")
+            log = self.out / LOGS / f"{stem}.log"
             look = partial(self._look, log, own, watch)
             threads = None if self.scale.launched else 1
             name = f"measuring {model}"

@@ -159,6 +159,19 @@ def test_killed_it_goes_on_and_a_cell_is_done_once(
     assert run(*loops).exit_code == 0
     assert run(*FAST, "--cell", score).exit_code == 0
     assert kept(tmp_path / "r") == before  # nothing was done again
+    again = [f"{kind}/loop-3x2/0" for kind in ("contributions", "weight-similarity")]
+    for name in again:
+        (tmp_path / f"r/cells/{name}.json").unlink()
+    beside = [  # cells of one model, which must not read each other's logs
+        subprocess.Popen(
+            [sys.executable, "-m", "growloop.cli", *FAST, "--cell", str(numbers[name])]
+        )
+        for name in again
+    ]
+    assert [process.wait() for process in beside] == [0, 0]
+    for name in again:
+        told = (tmp_path / "r/logs" / f"{name.replace('/', '-')}.log").read_text().splitlines()
+        assert {json.loads(line)["cell"] for line in told if line.startswith("{")} == {name}
     for kind in ("records", "page"):
         result = run(*FAST, "--cell", str(numbers[kind]), "--format", "json")
         assert result.exit_code == 0, result.output
