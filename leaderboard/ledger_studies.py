@@ -48,6 +48,14 @@ CLAIMS: tuple[Claim, ...] = (
         "Figure 2 left",
         (
             Comparison(
+                "gain of the first repeat",
+                more(repeated(GROWN, 1), repeated(GROWN, 0)),
+                PRIMITIVES,
+                0.01,
+                study="inference-scaling",
+                unit="items",
+            ),
+            Comparison(
                 "gain of the first repeat less gain of the second",
                 (
                     Term(2, repeated(GROWN, 1), "grown"),

@@ -232,7 +232,13 @@ def test_gains_are_compared_with_gains() -> None:
     assert gain.effects[0].value == pytest.approx(0.2 + 0.001 - 0.01)
     first = finding("first-repeat-gives-most", records)
     assert first.verdict == "supported"
-    assert first.effects[0].value == pytest.approx(0.202 - 0.02, abs=1e-3)
+    assert first.effects[0].value == pytest.approx(0.201)
+    assert first.effects[1].value == pytest.approx(0.202 - 0.02, abs=1e-3)
+
+
+def test_a_first_repeat_that_gains_nothing_does_not_give_most() -> None:
+    records = [r for seed in range(3) for r in repeats("grown", {0: 0.6, 1: 0.6, 2: 0.3}, seed)]
+    assert finding("first-repeat-gives-most", records).verdict != "supported"
 
 
 def test_retrofitting_is_judged_by_what_three_repeats_cost() -> None:
