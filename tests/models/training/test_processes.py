@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,17 @@ def free_port() -> int:
         return port
 
 
+def codes_of(processes: Sequence[Any]) -> list[int | None]:
+    """The exit codes of processes that run beside each other."""
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(SECONDS)
+        process.kill()  # one that waits for the other
+        process.join()
+    return [process.exitcode for process in processes]
+
+
 def together(run: dict[str, Any], folder: Path, until: int | None = None) -> Path:
     """Run in two gloo processes."""
     out, port = folder / "out", free_port()
@@ -41,14 +53,7 @@ def together(run: dict[str, Any], folder: Path, until: int | None = None) -> Pat
         server().Process(target=sharing.train, args=(rank, port, run, out, until))
         for rank in range(2)
     ]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(SECONDS)
-        process.kill()  # one that waits for the other
-        process.join()
-    codes = [process.exitcode for process in started]
-    assert codes == [0, 0], (folder / "output-0.txt").read_text()[-3000:]
+    assert codes_of(started) == [0, 0], (folder / "output-0.txt").read_text()[-3000:]
     return out
 
 
