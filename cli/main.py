@@ -23,7 +23,7 @@ COMMANDS = {
     "tokenize": ("tokenize", "Write text as token shards to train on."),
     "recipe": ("recipes", "List the run files of the paper's tables, or print one."),
     "train": ("train", "Train a model as a run file says."),
-    "sft": ("sft", "Fine-tune a model, or measure its sample efficiency."),
+    "sft": ("sft", "Fine-tune a model on prompts and targets."),
     "study": ("study", "Run a study of the paper on any checkpoints."),
     "inspect": ("inspection", "Show layers, schedule, parameters and FLOPs of a model."),
     "loop": ("loop", "Write a model whose layers run by a schedule."),

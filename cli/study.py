@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ..primitives.errors import InputError
+from ..primitives.errors import InputError, unknown
 from ..tasks.evaluate import DTYPES, require_extra
 
 
@@ -28,6 +28,7 @@ from ..tasks.evaluate import DTYPES, require_extra
 @click.option("--picture", "-p", help="chart to write: .html, .svg, .png, .pdf or .json")
 @click.option("--dark", is_flag=True, help="light on dark")
 @click.option("--leaderboard", metavar="FOLDER", help="add what models are compared by to records")
+@click.option("--against", metavar="MODEL", help="compare the others with it on the same items")
 @click.option("--json", "as_json", is_flag=True, help="print the records as JSON")
 @click.pass_context
 def command(
@@ -42,6 +43,7 @@ def command(
     picture: str | None,
     dark: bool,
     leaderboard: str | None,
+    against: str | None,
     as_json: bool,
 ) -> None:
     """Run a study of the paper on any checkpoints.
@@ -58,6 +60,7 @@ def command(
       growloop study contributions -m ./plain -m ./looped --picture contributions.html
       growloop study inference-scaling -m ./grown --block 4 --times 1,2 --plan
       growloop study swaps -m ./looped -m ./plain --leaderboard records
+      growloop study in-context-scaling -m ./looped -m ./plain --against plain
       growloop study publish --out studies --leaderboard records
     """
     if name == "list":
@@ -84,7 +87,9 @@ def command(
         raise InputError("give a model: --model CHECKPOINT, once for each")
     _check(dtype, picture)
     _check_store(leaderboard, cell)
-    cells = study.plan(read_models(models), options)
+    chosen = read_models(models)
+    _check_against(against, [model.name for model in chosen], as_json, cell)
+    cells = study.plan(chosen, options)
     if planned:
         for number, found in enumerate(cells):
             click.echo(f"{number}\t{found.id}")
@@ -103,6 +108,11 @@ def command(
         click.echo(json.dumps(records, indent=1))
     else:
         _print(study.table(records))
+    if against is not None:
+        from ..studies.between import compared
+
+        click.echo()
+        _print(compared(study, records, against))
     if leaderboard is not None:
         _publish(records, leaderboard)
 
@@ -145,6 +155,20 @@ def _check_store(folder: str | None, cell: int | None = None) -> None:
             "publish adds them"
         )
     Store(folder).scan()
+
+
+def _check_against(
+    against: str | None, models: Sequence[str], as_json: bool, cell: int | None
+) -> None:
+    """Refuse a model to compare with that is none of these, before the slow part."""
+    if against is None:
+        return
+    if against not in models:
+        raise unknown("model", against, models)
+    if len(models) < 2:
+        raise InputError("--against compares models: give two or more")
+    if as_json or cell is not None:
+        raise InputError("--against needs the table of all cells: leave out --json and --cell")
 
 
 def _say(text: str) -> None:

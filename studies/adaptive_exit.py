@@ -288,4 +288,5 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    compares=("exits", "steps"),
 )

@@ -15,6 +15,7 @@ STUDIES = {
     "trade-offs": ("What do parameters and FLOPs buy?", "Figure 4"),
     "inference-scaling": ("Does repeating a block without training help?", "Figures 2, 9, 14, 15"),
     "in-context-scaling": ("Do more examples in the prompt help?", "Figures 3, 13"),
+    "sample-efficiency": ("How many examples does fine-tuning need?", "Figures 3, 12"),
     "cooldown": ("What does another mixture in the cooldown change?", "Tables 2, 4"),
     "retrofit": ("Does looping a block in the cooldown help?", "Table 2, Figures 2, 14, 15"),
     "swaps": ("Does the order of layers matter?", "Figures 1, 8"),

@@ -217,4 +217,6 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    compares=("mixture",),
+    over=("cell.seed",),
 )

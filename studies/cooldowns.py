@@ -20,9 +20,9 @@ from ..models.training import contents, runfile, snapshots
 from ..models.training.setup import source_of
 from ..primitives.errors import InputError, whole
 from .subjects import Model
+from .telling import Told
 
 Say = Callable[[str], object]
-LINES = 8  # told of a cooldown while it trains
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def cooled(parent: Parent, run: runfile.Run, out: Path, say: Say) -> Path:
     logging.disable_progress_bar()
     folder = out / "cooldowns" / f"{run.name}-s{run.seed}-{_digest(parent, run)}"
     engine = Engine(run, folder, say, parent=parent.folder)
-    outcome = engine.train(watch=_Told(say, engine.step, run.steps))
+    outcome = engine.train(watch=Told(say, engine.step, run.steps))
     if not outcome.finished:
         raise InputError(f"interrupted after step {outcome.step}; call again to go on")
     for path in folder.glob("step-*"):
@@ -202,17 +202,3 @@ def _digest(parent: Parent, run: runfile.Run) -> str:
     files = json.loads((parent.folder / snapshots.MANIFEST).read_text())["sha256"]
     text = json.dumps([files, run.hash()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-class _Told:
-    """Says a few times how far a training is."""
-
-    def __init__(self, say: Say, first: int, last: int) -> None:
-        self.say, self.last = say, last
-        self.every = max(1, (last - first) // LINES)
-        self.due = first + self.every
-
-    def __call__(self, step: int, values: dict[str, Any]) -> None:
-        if step >= self.due:
-            self.say(f"step {step} of {self.last}: loss {values['loss']:.3f}")
-            self.due += self.every

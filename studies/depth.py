@@ -304,4 +304,5 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    compares=("step",),
 )

@@ -120,4 +120,5 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    compares=("shots",),
 )

@@ -315,6 +315,8 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    compares=("block", "times", "control"),
+    over=("start",),
     together=Together(
         lambda cell: (cell.params["task"], cell.params["block"]), 8, measure_together
     ),

@@ -132,6 +132,31 @@ def mcnemar(better: int, worse: int) -> float:
     return float(binomtest(better, better + worse, 0.5).pvalue)
 
 
+def sign_flip(differences: Sequence[int]) -> float:
+    """The two-sided exact p-value that paired differences sum to so much, their signs by chance.
+
+    Of right answers it is McNemar's test, which it extends to sums of several answers an item.
+
+    Args:
+        differences: of each item, a small whole number.
+
+    >>> sign_flip([1] * 10 + [0] * 5), sign_flip([2, 2, -1])
+    (0.001953125, 0.5)
+    """
+    from scipy.stats import binom
+
+    sizes = [abs(difference) for difference in differences if difference]
+    chances = np.ones(1)  # of sums -reach, -reach + 2, ..., reach
+    for size in sorted(set(sizes)):
+        count = sizes.count(size)
+        some = np.zeros(size * count + 1)
+        some[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, some)
+    reach = sum(sizes)
+    sums = np.arange(-reach, reach + 1, 2)
+    return min(1.0, float(chances[np.abs(sums) >= abs(sum(differences))].sum()))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values corrected for their number (Holm).
 

@@ -154,4 +154,5 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    compares=("loops",),
 )

@@ -1,9 +1,8 @@
-"""What a cell of a plan measures of a model: scores, a study, or fine-tuning."""
+"""What a cell of a plan measures of a model: scores, or a study."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +30,7 @@ def measure(
     """
     if cell.kind == SCORE:
         return _score(cell, scale, checkpoint, out, asked)
-    if cell.kind in (TUNED, UNTIED):
-        return _tune(cell, ask.options, checkpoint, out / cell.kind, asked, watch)
-    study = find(cell.kind)
+    study = find(TUNED if cell.kind == UNTIED else cell.kind)
 
     def options(models: Any) -> Any:
         [model] = models
@@ -69,30 +66,3 @@ def _score(cell: Cell, scale: Scale, checkpoint: Path, out: Path, asked: Asked) 
     describe(about, str(checkpoint))
     own = about["growloop"]
     return suite_records(result, own["model"], own["cost"], asked.command)
-
-
-def _tune(
-    cell: Cell,
-    options: Mapping[str, Any],
-    checkpoint: Path,
-    out: Path,
-    asked: Asked,
-    watch: Watch,
-) -> list[Record]:
-    """Fine-tuning on few examples: a file for each number of them."""
-    from ..models.training.finetuning import Settings
-    from . import sample_efficiency as study
-
-    names = {field.name for field in fields(Settings)}
-    of_settings = {name: value for name, value in options.items() if name in names}
-    rest = {name: value for name, value in options.items() if name not in names}
-    settings = Settings(untie=cell.kind == UNTIED, **of_settings)
-    protocol = study.Protocol(settings=settings, **rest)
-    protocol.check()
-    plan = study.plan({cell.model: str(checkpoint)}, protocol)
-    records: list[Record] = []
-    for number, own in enumerate(plan):
-        watch(number / len(plan), f"{own.size} examples")
-        found = study.run_cell(own, protocol, out, device=asked.device)
-        records += study.records_of(found)
-    return records

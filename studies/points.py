@@ -13,11 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..models.training.finetuning import Settings
 from .contributions import PERIODICITY
 from .study import Record as Measured
 from .swaps import LOSS, middle
+from .tuned import UNTIED
 
 Z = statistics.NormalDist().inv_cdf(0.975)
+USUAL = Settings()
+SELDOM = ("min_steps", "batch_size", "patience", "validations")
 HALFWAY = "halfway"
 NESTED = "nested shots"  # as evaluations of several numbers of examples say it
 
@@ -31,12 +35,14 @@ class Point:
         row: of the record, with its fields named as those of a task.
         conditions: what the study varied.
         plain: that it is what ``growloop eval`` measures, of the model as it is.
+        untied: that the model had lost its ties.
     """
 
     record: Measured
     row: Mapping[str, Any]
     conditions: Mapping[str, Any] = field(default_factory=dict)
     plain: bool = False
+    untied: bool = False
 
 
 Points = Callable[[Sequence[Measured]], list[Point]]
@@ -119,6 +125,29 @@ def in_context(measured: Sequence[Measured]) -> list[Point]:
     return [
         Point(record, {**row, "prompting": NESTED}) for record in measured for row in record["rows"]
     ]
+
+
+def tuned(measured: Sequence[Measured]) -> list[Point]:
+    """Accuracy after fine-tuning on so many examples, of the model that was fine-tuned.
+
+    Its seed is that of the examples. A setting is told where it is not the usual one.
+    """
+    found: list[Point] = []
+    for record in measured:
+        asked = record["cell"]["options"]
+        told = {"train_depths": ",".join(map(str, asked["train_depths"]))}
+        told |= {name: asked[name] for name in ("lr", "epochs", "lora") if asked[name]}
+        told |= {name: asked[name] for name in SELDOM if asked[name] != getattr(USUAL, name)}
+        found += [
+            Point(
+                record,
+                {**row, "seed": row["tuning_seed"]},
+                {"examples": row["examples"], **told},
+                untied=row["ties"] == UNTIED,
+            )
+            for row in record["rows"]
+        ]
+    return found
 
 
 def swapped(measured: Sequence[Measured]) -> list[Point]:

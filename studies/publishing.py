@@ -21,6 +21,7 @@ PUBLISHED: Mapping[str, Points] = {
     "trade-offs": points.as_they_are(study=False, plain=True),
     "inference-scaling": points.repeats,
     "in-context-scaling": points.in_context,
+    "sample-efficiency": points.tuned,
     "cooldown": points.as_they_are(study=False, plain=True),
     "retrofit": points.as_they_are("trained", "block", "times", plain=True),
     "swaps": points.swapped,
@@ -96,11 +97,15 @@ def _record(point: Point, time: str | None) -> Record:
         # another order of the data in the cooldown of a checkpoint is no other training
         model, seed = model | {"seed": began["seed"]}, seed + row["training_seed"] - began["seed"]
     schedule = row.get("schedule") or model["schedule"]
+    cost = about["cost"][schedule]
+    if point.untied:  # the cost of the tied model says nothing of it
+        recipe = ", ".join(part for part in (model.get("recipe"), "untied") if part)
+        model, cost = model | {"family": "untied", "recipe": recipe}, {}
     fields = {
         "version": 1,
         "study": None if point.plain else measured["study"],
         "model": model,
-        "cost": about["cost"][schedule],
+        "cost": cost,
         "schedule": None if schedule == model["schedule"] else schedule,
         "loops": row.get("loops"),
         "task": {

@@ -328,4 +328,6 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    compares=("trained", "block", "times"),
+    over=("cell.seed",),
 )

@@ -128,7 +128,7 @@ def _lessons(*names: str) -> tuple[Row, ...]:
 
 DEEP = ("standard", "lidas")  # that cool down on other mixtures, and with a loop
 PROTOCOL = {"sizes": (0, 64, 128, 256, 512), "depths": (0, 1, 2, 3), "items": 500, "seeds": 1}
-TUNING = {"lr": 1e-3, "precision": "fp32", "micro_batch_size": 4}
+TUNING = {"lr": 1e-3, "precision": "fp32", "rows": 4}
 LAPTOP = Scale(
     "laptop",
     _lessons("standard", "standard-3", "standard-4", "loop-3x2", "loop-1-2x2-1", "midas", "lidas"),
@@ -165,7 +165,12 @@ LAPTOP = Scale(
             before=True,
         ),
         Ask(TUNED, PROTOCOL | TUNING, seconds=200),
-        Ask(UNTIED, PROTOCOL | TUNING | {"sizes": (64, 128, 256, 512)}, ("loop-*",), seconds=200),
+        Ask(
+            UNTIED,
+            PROTOCOL | TUNING | {"sizes": (64, 128, 256, 512), "ties": ("untied",)},
+            ("loop-*",),
+            seconds=200,
+        ),
     ),
     Ask("score", seconds=80),
     ("reasoning_primitives", *_assignment(range(1, 5))),
@@ -260,8 +265,8 @@ LARGE = (
     Ask("loops-against-depth", {"items": 1000}, tokens=8),
     Ask("weight-similarity"),
     Ask("adaptive-exit", {"items": 1000}, tokens=10),
-    Ask(TUNED, {"dtype": "bfloat16"}, tokens=30),
-    Ask(UNTIED, {"dtype": "bfloat16", "sizes": (64, 128, 256, 512, 1024)}, ("loop-*",), tokens=30),
+    Ask(TUNED, tokens=30),
+    Ask(UNTIED, {"sizes": (64, 128, 256, 512, 1024), "ties": ("untied",)}, ("loop-*",), tokens=30),
 )
 
 

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -43,7 +44,8 @@ def option(default: Any, about: str, later: bool = False, drawn: bool = False) -
 
     Args:
         later: there are records of the time before it, which are of its default.
-        drawn: it decides no number, but what the chart shows of those that there are.
+        drawn: it decides no number, but what the chart shows of those that there are, or what is
+            kept beside them.
     """
     return field(default=default, metadata={"about": about, "later": later, "drawn": drawn})
 
@@ -102,10 +104,14 @@ class Study:
         options: a frozen dataclass of them.
         plan: the cells of models under options; refuses what cannot be done.
         measure: the values of a cell: ``{"rows": results, "data": what charts need}``, and the
-            ``checkpoint`` they are of where that is not the cell's.
+            ``checkpoint`` they are of where that is not the cell's; ``finished`` are folders that
+            nobody needs once the record is written.
         table: records as rows.
         chart: records as an Altair chart.
         together: measures several cells at once, where that is cheaper.
+        compares: fields of rows, or parameters of cells (``cell.NAME`` where a row has the name
+            too), that tell the numbers of a model apart; models are compared where they are alike.
+        over: fields that tell several answers to the same items apart, which are averaged.
     """
 
     name: str
@@ -118,6 +124,8 @@ class Study:
     table: Callable[[Sequence[Record]], Table]
     chart: Callable[[Sequence[Record]], Any]
     together: Together | None = None
+    compares: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
 
 
 def settled(options: Any, *without: str) -> dict[str, Any]:
@@ -181,6 +189,7 @@ def run(
         seconds = round((time.perf_counter() - started) / len(part), 1)
         for cell, values in zip(part, measured, strict=True):
             of = values.get("checkpoint", cell.path)  # another one if the study trains
+            finished = values.pop("finished", ())
             loaded.load(of)
             record = {
                 "format": "growloop study",
@@ -201,6 +210,8 @@ def run(
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(record, indent=1).encode())
             found[cell.id] = record
+            for folder in finished:
+                shutil.rmtree(folder)
     for record in found.values():
         record["data"] |= _drawn(options)
     return [found[cell.id] for cell in cells]

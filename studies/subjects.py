@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ..models import Schedule, checkpoints
@@ -55,6 +56,22 @@ def model_name(model: str) -> str:
     if len(parts) > 1 and re.fullmatch(r"step-\d+", parts[-1]):
         parts.pop()
     return re.sub(r"[^\w.-]", "_", parts[-1])
+
+
+def as_folder(model: str, out: str | Path) -> str:
+    """Where a model is that can be trained; a GGUF file is written as a checkpoint first.
+
+    Args:
+        out: folder that a written one goes into, below ``models/``.
+    """
+    where = model_arguments(model)
+    if "gguf_file" not in where:
+        return str(where["pretrained"])
+    folder = Path(out) / "models" / model_name(model)
+    if not (folder / "config.json").is_file():
+        tokenizer = checkpoints.load_tokenizer(**where)
+        checkpoints.save(checkpoints.load(dtype="auto", **where), tokenizer, folder)
+    return str(folder)
 
 
 def read_models(paths: Sequence[str]) -> list[Model]:

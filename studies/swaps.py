@@ -120,8 +120,8 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     size = cell.params["size"]
     places = swaps(base, size, cell.params["pairs"])
     schedules = [base, *(base.swap(first, second, size) for first, second in places)]
-    about: list[dict[str, int | None]] = [{"first": None, "second": None}]
-    about += [{"first": first, "second": second} for first, second in places]
+    about: list[dict[str, int | None]] = [{"first": None, "second": None, "swapped": 0}]
+    about += [{"first": a, "second": b, "swapped": size} for a, b in places]
     if cell.params["task"] == LOSS:
         texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
         sweep = Sweep(model, schedules)
@@ -301,4 +301,6 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    compares=("swapped",),
+    over=("first", "second"),
 )

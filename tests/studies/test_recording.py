@@ -11,7 +11,6 @@ from growloop.models import build, checkpoints, grow, loop, untie
 from growloop.models.training import runfile
 from growloop.models.training.recipes import recipe
 from growloop.studies.recording import Recorder, cost_of, model_of
-from growloop.studies.sample_efficiency import records_of
 
 
 def test_kinds_of_models_are_told_apart() -> None:
@@ -157,30 +156,3 @@ def test_costs_are_those_of_the_schedule_that_runs() -> None:
     assert told["cost"]["unique_parameters"] == plain.unique_parameters
     assert told["cost"]["inference_flops"] > plain.inference_flops
     assert told["versions"]["torch"]
-
-
-@pytest.mark.parametrize(("untie", "family"), [(False, "looped"), (True, "untied")])
-def test_cells_of_sample_efficiency_become_records(
-    untie: bool, family: str, tmp_path: Path
-) -> None:
-    checkpoints.save(loop(build("tiny", 4), "1-2x2-1"), None, tmp_path / "looped")
-    cell = {
-        "cell": {"model": "looped", "path": str(tmp_path / "looped"), "size": 64, "seed": 2},
-        "protocol": {
-            "style": "code",
-            "shots": 0,
-            "dtype": "float32",
-            "train_depths": [1, 2],
-            "settings": {"untie": untie, "lr": 1e-4, "epochs": 10, "lora": None, "schedule": None},
-        },
-        "accuracy": {
-            "1": {"value": 0.5, "stderr": 0.01, "n": 1000.0, "chance": 0.2, "fingerprint": "ab"}
-        },
-    }
-    (record,) = records_of(cell)
-    assert (record.study, record.task.name) == ("sample-efficiency", "variable_assignment_code_d1")
-    assert (record.value, record.n, record.seed) == (0.5, 1000, 2)
-    assert record.conditions["examples"] == 64
-    assert record.conditions["train_depths"] == "1,2"
-    assert (record.task.fingerprint, record.task.version) == ("ab", "1")
-    assert record.model.family == family

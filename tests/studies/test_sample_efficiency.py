@@ -1,26 +1,36 @@
-"""The sample-efficiency protocol, on a model small enough to fine-tune in a test."""
+"""The sample-efficiency study, on models small enough to fine-tune in a test."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from growloop.cli import main
 from growloop.models import build, loop
-from growloop.models.training.finetuning import Settings
 from growloop.models.training.symbols import END, symbol_tokenizer, vocabulary
 from growloop.primitives import InputError, make_task
-from growloop.studies import sample_efficiency as study
+from growloop.studies import sample_efficiency
+from growloop.studies.intervals import mcnemar, sign_flip
+from growloop.studies.publishing import published
+from growloop.studies.sample_efficiency import Options, plan
+from growloop.studies.study import run as run_study
+from growloop.studies.subjects import Model, read_models
+from growloop.studies.tuned import lines, table
 from transformers import PreTrainedTokenizerFast
 
-SETTINGS = Settings(epochs=1, min_steps=4, batch_size=8, seq_len=256, lr=1e-3, precision="fp32")
-PROTOCOL = study.Protocol(
-    sizes=(0, 16), seeds=2, depths=(0, 2), items=20, held_out=8, settings=SETTINGS
-)
+from ..cli.test_commands import refused, run
+
+OPTIONS = Options(
+    sizes=(0, 16), seeds=2, depths=(0, 2), items=20, held_out=8, epochs=1, min_steps=4,
+    batch_size=8, seq_len=256, lr=1e-3, precision="fp32",
+)  # fmt: skip
+STUDY = sample_efficiency.STUDY
+FEW = ["--items", "20", "--min-steps", "3", "--epochs", "1", "--seq-len", "256"]
 
 
 @pytest.fixture(scope="module")
@@ -38,101 +48,172 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: str(folder / name) for name in ("plain", "looped")}
 
 
+def measured(paths: list[str], options: Options, out: Path, **more: Any) -> list[dict[str, Any]]:
+    return run_study(STUDY, plan(read_models(paths), options), options, out, **more)
+
+
 def test_examples_are_of_equal_depths_and_no_split_shares_an_item() -> None:
-    protocol = replace(PROTOCOL, train_depths=(1, 2))
-    train = protocol.examples("train", 64, 0)
-    held_out = protocol.examples("validation", 64, 0)
-    lines = [row["prompt"].count(" = ") for row in train]
-    assert lines == [10, 15] * 32
+    train = OPTIONS.examples("train", 64, 0)
+    held_out = OPTIONS.examples("validation", 64, 0)
+    assert [row["prompt"].count(" = ") for row in train] == [10, 15] * 32
     for depth in (1, 2):
         prompts = [row["prompt"] for row in train if row["prompt"].count(" = ") == 5 * depth + 5]
         others = [r["prompt"] for r in held_out if r["prompt"].count(" = ") == 5 * depth + 5]
         task = make_task("variable_assignment", {"style": "code", "depth": depth})
         assert set(task.splits_of(prompts)) == {"train"}
         assert set(task.splits_of(others)) == {"validation"}
-    assert protocol.examples("train", 32, 0) == train[:32]  # smaller sets are parts of larger ones
-    assert protocol.examples("train", 32, 1) != train[:32]
+    assert OPTIONS.examples("train", 32, 0) == train[:32]  # smaller sets are parts of larger ones
+    assert OPTIONS.examples("train", 32, 1) != train[:32]
 
 
-def test_a_cell_is_measured_once_and_a_killed_one_goes_on(
-    models: dict[str, str], tmp_path: Path
+def test_a_cell_is_a_model_a_size_a_seed_and_its_ties(models: dict[str, str]) -> None:
+    both = replace(OPTIONS, ties=("tied", "untied"))
+    found = [
+        (cell.model, *cell.params.values()) for cell in plan(read_models([*models.values()]), both)
+    ]
+    assert found == [
+        ("plain", 0, 0, "tied"), ("plain", 16, 0, "tied"), ("plain", 16, 1, "tied"),
+        ("looped", 0, 0, "tied"), ("looped", 16, 0, "tied"), ("looped", 16, 1, "tied"),
+        ("looped", 16, 0, "untied"), ("looped", 16, 1, "untied"),
+    ]  # fmt: skip
+    own = replace(both, ties=("untied",), schedule="1-2x2-1")  # what it is fine-tuned with counts
+    assert [*plan([Model.read(models["plain"])], own)[-1].params.values()] == [16, 1, "untied"]
+
+
+def test_a_killed_fine_tuning_goes_on_and_leaves_only_its_record(
+    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = study.Cell("plain", models["plain"], 16, 1)
+    one = replace(OPTIONS, sizes=(16,), seeds=1)
+    told: list[str] = []
 
-    def die(step: int, values: Any) -> None:
-        if step == 3:
+    def die(text: str) -> None:
+        if text.startswith("step 2"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        study.run_cell(cell, PROTOCOL, tmp_path, watch=die)
+        measured([models["plain"]], one, tmp_path, say=die)
     assert not (tmp_path / "records").exists()
-    record = study.run_cell(cell, PROTOCOL, tmp_path)
-    assert set(record["accuracy"]) == {"0", "2"}
-    assert all(a["n"] == 20 and a["chance"] == 0.2 for a in record["accuracy"].values())
-    assert not list((tmp_path / "runs" / cell.id).glob("step-*"))
-    assert study.run_cell(cell, PROTOCOL, tmp_path) == record
-    with pytest.raises(InputError, match="measured otherwise"):
-        study.run_cell(cell, replace(PROTOCOL, items=30), tmp_path)
-    for text in ("{", "[]", "{}"):
-        (tmp_path / "records" / f"{cell.id}.json").write_text(text)
-        with pytest.raises(InputError, match="is no record of fine-tuning: move it away"):
-            study.run_cell(cell, PROTOCOL, tmp_path)
+    [record] = measured([models["plain"]], one, tmp_path, say=told.append)
+    assert any(text.startswith("going on after step") for text in told)
+    assert [(row["depth"], row["n"], row["chance"]) for row in record["rows"]] == [
+        (0, 20, 0.2),
+        (2, 20, 0.2),
+    ]
+    assert not list((tmp_path / "fine-tunings").iterdir())
+    told.clear()
+    assert measured([models["plain"]], one, tmp_path, say=told.append) == [record]
+    assert not told
+
+
+def test_what_is_kept_is_not_trained_again_for_other_questions(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    one = replace(OPTIONS, sizes=(16,), seeds=1, keep=True)
+    [record] = measured([models["looped"]], one, tmp_path)
+    told: list[str] = []
+    more = replace(one, items=30, depths=(1,))
+    [again] = measured([models["looped"]], more, tmp_path, say=told.append)
+    assert Path(record["data"]["checkpoint"], "config.json").is_file()
+    assert again["data"]["checkpoint"] == record["data"]["checkpoint"]
+    assert not [text for text in told if text.startswith("step")]
+    assert again["rows"][0]["n"] == 30
+
+
+def test_the_table_compares_with_no_examples(models: dict[str, str], tmp_path: Path) -> None:
+    records = measured([*models.values()], replace(OPTIONS, ties=("tied", "untied")), tmp_path)
+    rows = table(records)
+    assert [(r["model"], r["ties"], r["examples"], r["depth"], r["seeds"]) for r in rows] == [
+        (model, ties, size, depth, 2 if size else 1)
+        for model, ties, sizes in (
+            ("plain", "tied", (0, 16)), ("looped", "tied", (0, 16)), ("looped", "untied", (16,)),
+        )
+        for size in sizes
+        for depth in (0, 2)
+    ]  # fmt: skip
+    assert all(0 <= row["low"] <= row["value"] <= row["high"] <= 1 for row in rows)
+    found = {(line.model, line.ties, line.examples, line.depth): line for line in lines(records)}
+    looped = found["looped", "untied", 16, 2]
+    none = found["looped", "tied", 0, 2]
+    assert looped.gain is not None
+    assert looped.gain.values == pytest.approx([value - none.mean for value in looped.values])
+    assert sum(row["gain"] != "" for row in rows) == 6
+    assert all((row["gain"] == "") == (row["p (Holm of 6)"] is None) for row in rows)
+    drawn = json.dumps(STUDY.chart(records).to_dict())
+    assert "variable assignment, depth 2" in drawn
+
+
+def test_the_interval_over_seeds_is_student_s() -> None:
+    def record(seed: int, right: int) -> dict[str, Any]:
+        row = {"ties": "tied", "examples": 8, "depth": 1, "tuning_seed": seed, "n": 10}
+        row |= {"value": right / 10, "answers": "1" * right + "0" * (10 - right), "chance": 0.2}
+        return {"cell": {"model": "m"}, "rows": [row]}
+
+    [line] = lines([record(seed, right) for seed, right in enumerate((5, 6, 7))])
+    assert (line.mean, len(line.values)) == (pytest.approx(0.6), 3)
+    assert line.low == pytest.approx(0.352, abs=1e-3)  # t with 2 degrees of freedom: 4.303
+
+
+def test_the_sign_flip_test_counts_all_signs() -> None:
+    for differences in ([3, -1, 2, 0, 1], [1, 1, 1, -1], [2, 2, 2, 2], [0], [5, -5]):
+        signs = itertools.product((-1, 1), repeat=len(differences))
+        sums = [abs(sum(s * d for s, d in zip(sign, differences, strict=True))) for sign in signs]
+        wanted = sum(total >= abs(sum(differences)) for total in sums) / len(sums)
+        assert sign_flip(differences) == pytest.approx(wanted)
+    for better, worse in ((10, 3), (4, 4), (300, 211)):
+        given = [1] * better + [-1] * worse + [0] * 7
+        assert math.isclose(sign_flip(given), mcnemar(better, worse), rel_tol=1e-9)
 
 
 def test_records_tell_what_was_tuned_how_apart(models: dict[str, str], tmp_path: Path) -> None:
     """An untied model is no tied one, whatever looped it; with other settings it is another."""
     retrofit = Path(shutil.copytree(models["looped"], tmp_path / "retrofit"))
     events = [{"step": 5, "mixture": {"text": 0.8, "nemotron": 0.2}, "repeat": [1, 2], "times": 2}]
-    run = {"name": "r", "seed": 0, "steps": 6, "data": {"mixture": {"text": 1.0}}}
-    run |= {"model": {"preset": "tiny"}, "events": events}
-    (retrofit / "training.json").write_text(json.dumps({"run": run}))
-    accuracy = {"1": {"value": 0.5, "n": 20.0, "chance": 0.2, "stderr": 0.1}}
+    training = {"name": "r", "seed": 0, "steps": 6, "data": {"mixture": {"text": 1.0}}}
+    training |= {"model": {"preset": "tiny"}, "events": events}
+    (retrofit / "training.json").write_text(json.dumps({"run": training}))
+    one = replace(OPTIONS, sizes=(16,), seeds=1, depths=(1,), min_steps=2)
 
     def record(path: str, **changes: Any) -> Any:
-        protocol = asdict(replace(PROTOCOL, settings=replace(SETTINGS, **changes)))
-        cell = {"model": "m", "path": path, "size": 16, "seed": 0}
-        [found] = study.records_of({"cell": cell, "protocol": protocol, "accuracy": accuracy})
+        [found] = published(measured([path], replace(one, **changes), tmp_path))
         return found
 
-    tied, untied = (record(str(retrofit), untie=untie) for untie in (False, True))
+    tied, untied = (record(str(retrofit), ties=(ties,)) for ties in ("tied", "untied"))
     assert (tied.model.family, tied.model.recipe) == ("retrofitted", "cooldown NMT 20%")
     assert (untied.model.family, untied.model.recipe) == ("untied", "cooldown NMT 20%, untied")
-    assert record(models["looped"], untie=True).model.recipe == "untied"
-    changes: tuple[dict[str, Any], ...] = ({}, {"min_steps": 60}, {"batch_size": 16})
-    cells = [record(models["plain"], **told).cell for told in (*changes, {"precision": "bf16"})]
-    assert len(set(cells)) == 3  # of another precision it is a repetition
+    assert tied.cost.inference_flops
+    assert untied.cost.inference_flops is None
+    assert (tied.study, tied.task.name) == ("sample-efficiency", "variable_assignment_code_d1")
+    assert (tied.n, tied.seed, tied.task.version) == (20, 0, "1")
+    assert tied.conditions["examples"] == 16
+    assert tied.conditions["train_depths"] == "1,2"
+    assert record(models["looped"], ties=("untied",)).model.recipe == "untied"
+    changes: tuple[dict[str, Any], ...] = ({}, {"min_steps": 60, "patience": 1}, {"batch_size": 16})
+    cells = [record(models["plain"], **told).cell for told in (*changes, {"rows": 2})]
+    assert len(set(cells)) == 3  # with more rows a pass it is a repetition
 
 
-def test_the_command_measures_all_cells_and_prints_a_table(
-    models: dict[str, str], tmp_path: Path, capsys: Any
-) -> None:
-    arguments = ["sft", "-m", models["plain"], "-m", models["looped"], "--sizes", "0,16"]
-    arguments += ["--seeds", "2", "--depths", "0,1", "--items", "20", "--min-steps", "3"]
-    arguments += ["--epochs", "1", "--seq-len", "256", "--out", str(tmp_path / "out"), "--json"]
-    assert main(arguments, standalone_mode=False) in (0, None)
-    lines = json.loads(capsys.readouterr().out)
-    found = {(x["model"], x["size"], x["depth"], x["seeds"], x["items"]) for x in lines}
-    assert found == {
-        (model, size, depth, 2 if size else 1, 20)
-        for model in models
-        for size in (0, 16)
-        for depth in (0, 1)
-    }
-    assert all(0 <= x["low"] <= x["mean"] <= x["high"] <= 1 for x in lines)
-    assert len(list((tmp_path / "out" / "records").iterdir())) == 6
+def test_the_command_measures_all_cells(models: dict[str, str], tmp_path: Path) -> None:
+    arguments = ["study", "sample-efficiency", "-m", models["plain"], "-m", models["looped"]]
+    arguments += ["--sizes", "0,16", "--seeds", "2", "--depths", "0,1", *FEW]
+    arguments += ["--out", str(tmp_path / "out"), "--picture", str(tmp_path / "chart.svg")]
+    found = run(*arguments, "--leaderboard", str(tmp_path / "records"))
+    assert found.exit_code == 0, found.output
+    assert "12 records added" in found.stderr
+    assert "(Holm of 4)" in found.stdout
+    assert (tmp_path / "chart.svg").stat().st_size > 1000
+    assert len(list((tmp_path / "out" / "records" / "sample-efficiency").iterdir())) == 6
 
 
 def test_fine_tuning_on_a_file_gives_a_checkpoint_a_seed(
-    models: dict[str, str], tmp_path: Path, capsys: Any
+    models: dict[str, str], tmp_path: Path
 ) -> None:
-    rows = PROTOCOL.examples("train", 16, 0)
+    rows = OPTIONS.examples("train", 16, 0)
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = ["sft", "-m", models["looped"], "--data", str(file), "--validation", str(file)]
     arguments += ["--seeds", "2", "--min-steps", "3", "--epochs", "1", "--seq-len", "256"]
     arguments += ["--untie", "--lora", "2", "--precision", "fp32", "--out", str(tmp_path / "out")]
-    main(arguments, standalone_mode=False)
-    folders = capsys.readouterr().out.split()
+    folders = run(*arguments).stdout.split()
     assert [Path(folder).parent.name for folder in folders] == ["seed-0", "seed-1"]
     config = json.loads((Path(folders[0]) / "config.json").read_text())
     assert config["num_hidden_layers"] == 5
@@ -143,46 +224,40 @@ def test_fine_tuning_on_a_file_gives_a_checkpoint_a_seed(
     [
         ({"sizes": (3,)}, "size 3 does not divide"),
         ({"seeds": 0}, "seeds"),
-        ({"depths": ()}, "at least one value"),
         ({"items": 10**9}, "items"),
+        ({"items": 3}, "at least 8 items"),
         ({"depths": (10**7,)}, "depth"),
         ({"shots": -1}, "shots"),
         ({"shots": 10**6}, "shots"),
-        ({"dtype": "float31"}, "unknown dtype 'float31'"),
+        ({"ties": ("tide",)}, "tide"),
+        ({"ties": ("untied",)}, "has no ties to lose"),
+        ({"precision": "bf17"}, "bf17"),
+        ({"lr": 0.0}, "between 0 and 1"),
+        ({"epochs": 0}, "epochs"),
+        ({"patience": 0}, "patience"),
+        ({"lora": -1}, "lora"),
+        ({"schedule": "9"}, "9"),
+        ({"schedule": "x"}, "x"),
     ],
 )
-def test_bad_protocols_are_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        replace(PROTOCOL, **changes).check()
+def test_bad_options_are_refused(
+    models: dict[str, str], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as stopped:
+        plan([Model.read(models["plain"])], replace(OPTIONS, **changes))
+    assert isinstance(stopped.value, InputError) or getattr(stopped.value, "is_for_the_user", False)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "x", "--sizes", "1"], "one of them"),
-        ([], "one of them"),
-        (["--sizes", "1,b"], "whole numbers"),
-        (["--data", "nowhere.jsonl"], "no file or folder"),
-        (["--sizes", "0", "--validation", "x"], "belongs to --data"),
-        (["--sizes", "0", "--seeds", "0"], "seeds"),
+        (["study", "sample-efficiency", "--sizes", "1,b"], "whole number"),
+        (["sft", "--data", "nowhere.jsonl", "--out", "o"], "no file or folder"),
+        (["sft", "--data", "nowhere.jsonl", "--out", "o", "--seeds", "0"], "seeds"),
+        (["sft", "--out", "o"], "--data"),
     ],
 )
 def test_bad_commands_are_refused(
-    models: dict[str, str], tmp_path: Path, capsys: Any, arguments: list[str], message: str
+    models: dict[str, str], tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["sft", "-m", models["plain"], "--out", str(tmp_path / "o"), *arguments])
-    assert stopped.value.code == 2
-    assert message in capsys.readouterr().err
-
-
-def test_intervals() -> None:
-    records = [
-        {"cell": {"model": "m", "size": 8, "seed": s}, "accuracy": {"1": a}}
-        for s, value in enumerate([0.5, 0.6, 0.7])
-        for a in [{"value": value, "n": 100.0, "chance": 0.2, "stderr": 0.05}]
-    ]
-    [line] = study.table(records)
-    assert (line.mean, line.seeds) == (pytest.approx(0.6), 3)
-    assert line.low == pytest.approx(0.352, abs=1e-3)  # t with 2 degrees of freedom: 4.303
-    assert study.wilson(0.0, 10) == (pytest.approx(0.0, abs=1e-9), pytest.approx(0.278, abs=1e-3))
+    assert message in refused(*arguments, "-m", models["plain"])

@@ -12,7 +12,8 @@ from growloop.cli import main
 from growloop.models import Recurrence, Schedule, checkpoints, load, loop
 from growloop.models.diagnostics import exit_logits, local_effects, trace
 from growloop.studies.accuracy import right_answers
-from growloop.studies.catalog import STUDIES
+from growloop.studies.between import compared
+from growloop.studies.catalog import STUDIES, find
 from growloop.studies.contributions import TITLES
 from growloop.studies.intervals import bootstrap, holm, mcnemar, paired
 from growloop.studies.questions import questions, scorer
@@ -26,6 +27,7 @@ from ..tasks import tiny
 TASK = "variable_assignment_code_d0"
 FEW = ["--items", "8", "--shots", "1"]
 TEXTS = ["--texts", "8", "--tokens", "24"]
+TUNING = ["--min-steps", "2", "--epochs", "1", "--held-out", "4", "--precision", "fp32"]
 SMALL = {
     "trade-offs": [*FEW, "--tasks", f"{TASK},copying_real_words"],
     "contributions": TEXTS,
@@ -36,6 +38,7 @@ SMALL = {
     "inference-scaling": [*FEW, "--tasks", TASK, "--block", "3", "--times", "1,2"],
     "in-context-scaling": ["--items", "8", "--tasks", TASK, "--counts", "0,2"],
     "adaptive-exit": [*FEW, "--tasks", TASK],
+    "sample-efficiency": [*FEW, *TUNING, "--sizes", "0,8", "--seeds", "2", "--depths", "0,1"],
     "loops-against-depth": [*FEW, "--depths", "0,1", "--loops", "1,2", "--block", "1:3"],
 }
 
@@ -107,6 +110,41 @@ def test_a_chart_shows_what_is_asked_now_not_what_was_when_it_was_measured(
     assert TITLES["mlp_cosine"] in picture
     assert TITLES["residual_norm"] not in picture
     assert len(list((tmp_path / "records").rglob("*.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        # tasks, then what is compared of each
+        ("trade-offs", 2), ("in-context-scaling", 2), ("loops-against-depth", 2 * 2),
+        ("sample-efficiency", 2 * 2), ("inference-scaling", 3 + 3), ("swaps", 1 + 2),
+    ],
+)  # fmt: skip
+def test_models_are_compared_on_the_same_items(
+    name: str, count: int, models: dict[str, str], tmp_path: Path
+) -> None:
+    options = ["--model", models["plain"], "--model", models["looped"], "--out", str(tmp_path)]
+    options += SMALL[name]
+    found = json.loads(study(name, *options, "--json").stdout)
+    study(name, *options, "--against", "plain")
+    rows = compared(find(name), found, "plain")
+    assert len(rows) == count
+    assert {(row["model"], row["against"], row["n"]) for row in rows} == {("looped", "plain", 8)}
+    assert all(row["low"] <= row["difference"] <= row["high"] for row in rows)
+    assert all(0 < row[f"p (Holm of {count})"] <= 1 for row in rows)
+    back = compared(find(name), found, "looped")
+    assert [row["difference"] for row in back] == pytest.approx([-r["difference"] for r in rows])
+
+
+def test_a_comparison_is_the_paired_one(models: dict[str, str], tmp_path: Path) -> None:
+    options = ["--model", models["plain"], "--model", models["looped"], "--out", str(tmp_path)]
+    options += ["--tasks", TASK, "--items", "40", "--shots", "0", "--json"]
+    found = json.loads(study("trade-offs", *options).stdout)
+    [row] = compared(find("trade-offs"), found, "plain")
+    plain, looped = ([a == "1" for a in record["rows"][0]["answers"]] for record in found)
+    wanted = paired(looped, plain)
+    values = [row[name] for name in ("difference", "low", "high", "p (Holm of 1)")]
+    assert values == pytest.approx([wanted.difference, wanted.low, wanted.high, wanted.p])
 
 
 def test_cells_can_be_run_one_by_one(models: dict[str, str], tmp_path: Path) -> None:
@@ -320,6 +358,8 @@ def test_pictures_are_of_any_kind(kind: str, models: dict[str, str], tmp_path: P
         ("swaps -m M --tasks loss --text none.txt", "there is no text file none.txt"),
         ("swaps -m M -m M", "two of the models have the same name"),
         ("swaps -m ./none", "there is no model folder"),
+        ("swaps -m M --against plane", "unknown model 'plane': did you mean 'plain'?"),
+        ("swaps -m M --against plain", "--against compares models: give two or more"),
         ("swaps -m M more", "unexpected argument 'more'"),
         ("swaps -m M --picture a.gif", "unknown kind of picture '.gif'"),
         ("swaps -m M --dtype float8", "unknown dtype 'float8'"),

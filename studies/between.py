@@ -1,0 +1,115 @@
+"""Models against one of them on the same items, whatever the study."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..leaderboard.statistics import of_mean
+from ..primitives.errors import InputError
+from .intervals import holm, sign_flip
+from .pooled import pool
+
+if TYPE_CHECKING:
+    from .study import Record, Study, Table
+
+Answers = Mapping[Hashable, str]
+"""To the same items, several times: what tells the times apart, to a text of 0 and 1 an item."""
+Told = tuple[tuple[str, Any], ...]
+"""Name and value of what tells a number of a model from its others."""
+ITEMS = ("fingerprint", "shots", "prompting", "split", "seed", "n")
+"""What tells the questions of a row from others of the task."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """The mean difference of two models on the same items.
+
+    Args:
+        values: of each time that both answered: of each seed, say.
+        low, high: of the mean, 95 %, by bootstrap over items.
+        p: of the mean, over items: that it is as large with signs left to chance.
+    """
+
+    values: tuple[float, ...]
+    low: float
+    high: float
+    p: float
+
+    @property
+    def mean(self) -> float:
+        """Of all times."""
+        return statistics.fmean(self.values)
+
+    def __str__(self) -> str:
+        """With the interval over items, and after ``±`` half of that over times."""
+        more = ""
+        if len(self.values) > 1:
+            low, high = of_mean(self.values)
+            more = f" ±{(high - low) / 2:.3f}"
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]{more}"
+
+    @classmethod
+    def of(cls, mine: Answers, other: Answers) -> Change | None:
+        """Between equal times; None if there are none.
+
+        >>> print(Change.of({0: "1101" * 4, 1: "1111" * 4}, {0: "0101" * 4, 1: "0101" * 4}))
+        +0.375 [+0.250, +0.500] ±1.588
+        """
+        pairs = [(text, other[time]) for time, text in mine.items() if time in other]
+        if not pairs:
+            return None
+        answers: dict[str, list[str]] = {}
+        for number, (first, second) in enumerate(pairs):
+            answers |= {f"mine {number}": [first], f"other {number}": [second]}
+        names = [(f"mine {number}", f"other {number}") for number in range(len(pairs))]
+        together = pool(answers)
+        low, high = together.gain(names)
+        assert low is not None
+        assert high is not None
+        values = tuple(together.means[a] - together.means[b] for a, b in names)
+        each = [[int(a) - int(b) for a, b in zip(*pair, strict=True)] for pair in pairs]
+        return cls(values, low, high, sign_flip([sum(item) for item in zip(*each, strict=True)]))
+
+
+def compared(study: Study, records: Sequence[Record], against: str) -> Table:
+    """Every model against one of them, wherever both answered the same items.
+
+    p is corrected for the number of comparisons (Holm).
+
+    Args:
+        against: name of a model.
+
+    Raises:
+        InputError: a study without answers; no other model that was asked the same.
+    """
+    points: dict[tuple[Told, tuple[str, ...]], dict[str, dict[Hashable, str]]] = {}
+    for record in records:
+        for row in record["rows"]:
+            if "answers" in row and row.get("split") != "validation":
+                params = record["cell"]["params"]
+                told = {f"cell.{name}": value for name, value in params.items()} | params | row
+                key = tuple((name, told.get(name)) for name in ("task", *study.compares))
+                items = tuple(str(row.get(name)) for name in ITEMS)
+                models = points.setdefault((key, items), {})
+                time = tuple(told.get(name) for name in study.over)
+                models.setdefault(record["cell"]["model"], {})[time] = row["answers"]
+    found = []
+    for (key, _), models in points.items():
+        for model, answers in models.items():
+            change = Change.of(answers, models.get(against, {})) if model != against else None
+            if change is not None:
+                n = len(next(iter(answers.values())))
+                about = {"model": model, "against": against, **dict(key)}
+                found.append((about, change, n))
+    if not found:
+        raise InputError(f"no other model answered the same items as {against} in this study")
+    corrected = holm([change.p for _, change, _ in found])
+    return [
+        about
+        | {"difference": change.mean, "low": change.low, "high": change.high}
+        | {f"p (Holm of {len(found)})": p, "n": n}
+        for (about, change, n), p in zip(found, corrected, strict=True)
+    ]

@@ -1,0 +1,143 @@
+"""What fine-tuning on few examples did: its table and its chart."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import charts, seeds
+from .between import Change
+from .intervals import holm, interval
+from .study import Record, Table
+
+TIED, UNTIED = "tied", "untied"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A model after so many examples, at a depth.
+
+    Args:
+        values: accuracy after each fine-tuning.
+        low, high: of the mean: over seeds, or over items where there is one.
+        gain: over the same model without examples.
+    """
+
+    model: str
+    ties: str
+    examples: int
+    depth: int
+    values: tuple[float, ...]
+    low: float
+    high: float
+    n: int
+    chance: float
+    gain: Change | None
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return statistics.fmean(self.values)
+
+
+def lines(records: Sequence[Record]) -> list[Line]:
+    """Every model, kind of ties, number of examples and depth."""
+    rows: dict[tuple[str, str, int, int], list[dict[str, Any]]] = {}
+    for record in records:
+        for row in record["rows"]:
+            key = record["cell"]["model"], row["ties"], row["examples"], row["depth"]
+            rows.setdefault(key, []).append(row)
+    answers = {
+        key: {row["tuning_seed"]: row["answers"] for row in some} for key, some in rows.items()
+    }
+    found = []
+    for (model, ties, size, depth), some in rows.items():
+        mine = answers[model, ties, size, depth]
+        gain = None
+        if size and (before := answers.get((model, TIED, 0, depth))):
+            gain = Change.of(mine, dict.fromkeys(mine, before[0]))
+        values = tuple(row["value"] for row in some)
+        low, high = interval(values) if len(some) > 1 else (some[0]["low"], some[0]["high"])
+        about = some[0]["n"], some[0]["chance"]
+        found.append(Line(model, ties, size, depth, values, low, high, *about, gain))
+    return found
+
+
+@seeds.over_seeds("ties", "examples", "depth", within=seeds.SHARE)
+def table(records: Sequence[Record]) -> Table:
+    """Accuracy, and the gain over no examples on the same items.
+
+    Of the gain the brackets are over items, ``±`` is over seeds (both 95 %), p is over items and
+    corrected for the number of comparisons (Holm).
+    """
+    found = lines(records)
+    changes = [line.gain for line in found if line.gain]
+    corrected = iter(holm([change.p for change in changes]))
+    rows = []
+    for line in found:
+        row = {name: getattr(line, name) for name in ("model", "ties", "examples", "depth")}
+        row |= {"seeds": len(line.values), "value": line.mean, "low": line.low, "high": line.high}
+        if changes:
+            row["gain"] = "" if line.gain is None else str(line.gain)
+            row[f"p (Holm of {len(changes)})"] = None if line.gain is None else next(corrected)
+        rows.append(row | {"n": line.n, "chance": line.chance})
+    return rows
+
+
+def chart(records: Sequence[Record]) -> Any:
+    """A panel for each depth: accuracy against examples, a line for each model and kind of ties."""
+    alt = charts.altair()
+    found = lines(records)
+    values = [
+        {
+            name: getattr(line, name)
+            for name in ("model", "ties", "examples", "depth", "low", "high")
+        }
+        | {"value": line.mean}
+        for line in found
+    ]
+    keys = "ties", "examples", "depth"
+    values = seeds.lines(records, values, *keys, within=seeds.SHARE)
+    ties = list(dict.fromkeys(value["ties"] for value in values))
+    models = list(dict.fromkeys(value["model"] for value in values))
+    several = len({value["ties"] for value in values}) > 1
+    # what was untied began as the model with its ties
+    values += [
+        value | {"ties": UNTIED}
+        for value in values
+        if UNTIED in ties and not value["examples"]
+        and any(o["model"] == value["model"] and o["ties"] == UNTIED for o in values)
+    ]  # fmt: skip
+    counts = sorted({value["examples"] for value in values})
+    seeds_of = max(len(line.values) for line in found)
+    over = f"bands: 95 % over {seeds_of} seeds" if seeds_of > 1 else "bands: 95 % over items"
+    panels = []
+    for depth in sorted({line.depth for line in found}):
+        some = [value for value in values if value["depth"] == depth]
+        about = next(line for line in found if line.depth == depth)
+        title = alt.Title(
+            f"variable assignment, depth {depth}", subtitle=f"n = {about.n}, {over}; dotted: chance"
+        )
+        base = alt.Chart(charts.rows(some), title=title).encode(
+            x=alt.X(
+                "examples:Q",
+                title="fine-tuning examples",
+                scale=alt.Scale(type="symlog", constant=32),
+                axis=alt.Axis(values=counts),
+            ),
+            color=charts.colour("model", models),
+        )
+        y = alt.Y("value:Q", title="accuracy", scale=alt.Scale(zero=False))
+        dash = charts.dash("ties", ties, alone=True) if several else charts.dash("model", models)
+        line = base.mark_line(point=True).encode(y=y, strokeDash=dash)
+        group = alt.Detail("ties:N")
+        band = base.mark_area(opacity=0.12).encode(
+            y=alt.Y("low:Q", title="accuracy"), y2="high:Q", detail=group
+        )
+        rule = alt.Chart(charts.rows([{"chance": about.chance}])).mark_rule(
+            strokeDash=[2, 3], color="#888"
+        )
+        panels.append((band + line + rule.encode(y="chance:Q")).properties(width=230, height=190))
+    return alt.concat(*panels, columns=3)
