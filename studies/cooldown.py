@@ -17,6 +17,7 @@ from ..leaderboard.statistics import of_mean
 from ..primitives.errors import whole
 from . import charts
 from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers, scorer_of
+from .controls import ABOUT, NONE, apart, check_control, with_controls
 from .cooldowns import Change, Parent, check_data, continued, cooled
 from .mixtures import mixtures
 from .pooled import pool
@@ -42,6 +43,7 @@ class Options:
     shots: int = option(5, "examples before a question")
     fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
+    control: str = option(NONE, ABOUT, later=True)
     seed: int = option(0, "which questions and examples are drawn")
 
 
@@ -49,6 +51,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     """A cell for each checkpoint, mixture and order of the data."""
     whole("seeds", options.seeds, 1, 10_000)
     check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
+    check_control(task_names(options.tasks), options.control)
     kept = settled(options, "mixtures", "seeds")
     cells = []
     for model in models:
@@ -73,10 +76,10 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     model, _ = loaded(checkpoint)
     base, more = base_schedule(model), {"mixture": change.name, "training_seed": run.seed}
     rows = []
-    for name in task_names(options.tasks):
+    for name, of in with_controls(task_names(options.tasks), options.control):
         asked = ask(loaded, name, options, options.split)
         [right] = right_answers(scorer_of(loaded), asked, [base])
-        rows.append(accuracy_row(right, asked, schedule=str(base), **more))
+        rows.append(accuracy_row(right, asked, schedule=str(base), **more, **of))
     data = {"from_step": parent.step, "run": run.model_dump(mode="json")}
     return {"rows": rows, "data": data, "checkpoint": checkpoint}
 
@@ -100,6 +103,11 @@ class Line:
     high: float | None
     n: int
     chance: float
+
+    @property
+    def gain(self) -> float | None:
+        """The mean over seeds; None of the base."""
+        return statistics.fmean(self.gains) if self.gains else None
 
 
 def lines(records: Sequence[Record]) -> list[Line]:
@@ -148,6 +156,8 @@ def table(records: Sequence[Record]) -> Table:
 
     ``±`` is over seeds (Student's t, 95 %), ``low`` and ``high`` of the gain over items.
     """
+    plain, controls = apart(records)
+    beside = {_place(line): line.gain for line in lines(controls)}
     return [
         {
             "model": line.model,
@@ -156,21 +166,26 @@ def table(records: Sequence[Record]) -> Table:
             "seeds": len(line.values),
             "value": statistics.fmean(line.values),
             "±": half_width(line.values),
-            "gain": statistics.fmean(line.gains) if line.gains else None,
+            "gain": line.gain,
             "gain ±": half_width(line.gains),
             "low": line.low,
             "high": line.high,
+            **({"control gain": beside.get(_place(line))} if beside else {}),
             "n": line.n,
             "chance": line.chance,
         }
-        for line in lines(records)
+        for line in lines(plain)
     ]
+
+
+def _place(line: Line) -> tuple[str, str, str]:
+    return line.model, line.mixture, line.task
 
 
 def chart(records: Sequence[Record]) -> Any:
     """A panel for each task: every seed a dot, the mean and its interval over seeds."""
     alt = charts.altair()
-    found = lines(records)
+    found = lines(apart(records)[0])
     models = list(dict.fromkeys(line.model for line in found))
     mixed = list(dict.fromkeys(line.mixture for line in found))
     panels = []

@@ -14,6 +14,7 @@ from typing import Any
 from ..primitives.errors import InputError
 from . import charts, seeds
 from .accuracy import SPLITS, accuracy_row, against, check_accuracy, right_together, scorer_of
+from .controls import ABOUT, NONE, apart, check_control, with_controls
 from .questions import questions, task_names
 from .study import Cell, Record, Study, Table, option, settled
 from .subjects import Loaded, Model
@@ -28,6 +29,7 @@ class Options:
     counts: tuple[int, ...] = option((0, 1, 2, 4, 8, 16), "numbers of examples")
     items: int = option(200, "questions a task")
     split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
+    control: str = option(NONE, ABOUT, later=True)
     seed: int = option(0, "which questions and examples are drawn")
 
 
@@ -37,6 +39,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         raise InputError("--counts takes two or more numbers that differ, such as 0,1,2,4")
     most = max(options.counts)
     check_accuracy(options.tasks, options.items, most, options.seed, options.split)
+    check_control(task_names(options.tasks), options.control)
     kept = settled(options, "tasks")
     return [
         Cell("in-context-scaling", model.name, model.path, {"task": name}, kept)
@@ -51,18 +54,29 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     lm = scorer_of(loaded)
     counts = sorted(options.counts)
     given: dict[str, Any] = {"split": options.split, "seed": options.seed}
+    names = with_controls([cell.params["task"]], options.control)
     asked = [
-        questions(lm, cell.params["task"], options.items, shots=n, pool=counts[-1], **given)
+        (questions(lm, name, options.items, shots=n, pool=counts[-1], **given), of)
+        for name, of in names
         for n in counts
     ]
-    right = [found[0] for found in right_together(lm, asked, [base_schedule(model)])]
-    rows = [accuracy_row(values, each) for values, each in zip(right, asked, strict=True)]
-    return {"rows": [row | against(row, rows[0]) for row in rows], "data": {}}
+    right = right_together(lm, [each for each, _ in asked], [base_schedule(model)])
+    rows = [
+        accuracy_row(found, each, **of) for [found], (each, of) in zip(right, asked, strict=True)
+    ]
+    fewest = {row["task"]: row for row in reversed(rows)}
+    return {"rows": [row | against(row, fewest[row["task"]]) for row in rows], "data": {}}
 
 
 @seeds.over_seeds("task", "shots", within=seeds.SHARE)
 def table(records: Sequence[Record]) -> Table:
     """A row for each task and number of examples; differences are to the fewest, uncorrected."""
+    plain, controls = apart(records)
+    beside = {
+        (record["cell"]["model"], row["task"], row["shots"]): row["difference"]
+        for record in controls
+        for row in record["rows"]
+    }
     return [
         {
             "model": record["cell"]["model"],
@@ -71,10 +85,15 @@ def table(records: Sequence[Record]) -> Table:
             **{name: row[name] for name in ("value", "low", "high")},
             "difference": None if row is record["rows"][0] else row["difference"],
             "p": None if row is record["rows"][0] else row["p"],
+            **(
+                {"control": beside.get((record["cell"]["model"], row["task"], row["shots"]))}
+                if beside
+                else {}
+            ),
             "n": row["n"],
             "chance": row["chance"],
         }
-        for record in records
+        for record in plain
         for row in record["rows"]
     ]
 
@@ -82,6 +101,7 @@ def table(records: Sequence[Record]) -> Table:
 def chart(records: Sequence[Record]) -> Any:
     """A panel for each task: accuracy against examples, a line for each model, chance dotted."""
     alt = charts.altair()
+    records = apart(records)[0]
     models = seeds.names(records)
     scale, panels = alt.Scale(type="symlog"), []
     for task in dict.fromkeys(record["rows"][0]["task"] for record in records):

@@ -15,16 +15,15 @@ from typing import Any
 
 from ..models import Schedule
 from ..primitives.errors import InputError, one_of, whole
-from ..tasks.catalog import resolve
 from . import charts, seeds
 from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers, scorer_of
+from .controls import CONTROLS, controlled
 from .intervals import holm, paired
 from .questions import task_names
 from .study import Cell, Record, Study, Table, Together, option, settled
 from .subjects import Loaded, Model
 from .sweep import base_schedule
 
-CONTROLS = ("none", "cut", "shuffled")
 SPLITS = ("validation", "test")
 
 
@@ -73,17 +72,6 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
                 params = {"task": name, "block": options.block, "start": start}
                 cells.append(Cell("inference-scaling", model.name, model.path, params, kept))
     return cells
-
-
-def controlled(name: str, control: str) -> str | None:
-    """A task with its control, or None if it has no such control."""
-    if control == "none":
-        return None
-    try:
-        resolve(f"{name}:control={control}")
-    except InputError:
-        return None
-    return f"{name}:control={control}"
 
 
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from ..leaderboard import Record
 from ..primitives.errors import InputError
 from . import points
+from .controls import apart
 from .points import Point, Points, stderr_of
 from .recording import cost_of, model_of
 from .recording import versions as installed
@@ -46,6 +47,7 @@ def published(measured: Sequence[Measured], time: str | None = None) -> list[Rec
         measured: what ``study.run`` returned; of a study that chooses, all cells it chose from.
         time: when it was measured, in ISO 8601 with a time zone, for records that do not say it.
     """
+    measured, _ = apart(measured)
     names = {record["study"] for record in measured} & PUBLISHED.keys()
     found = [
         _record(point, time)

@@ -18,6 +18,8 @@ from ..models import Schedule
 from ..primitives.errors import InputError, one_of, whole
 from . import charts
 from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_together, scorer_of
+from .controls import ABOUT, apart, check_control, with_controls
+from .controls import NONE as UNCONTROLLED
 from .cooldown import half_width
 from .cooldowns import Change, Parent, check_data, continued, cooled
 from .mixtures import USUAL, mixtures
@@ -48,6 +50,7 @@ class Options:
     shots: int = option(5, "examples before a question")
     fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
+    control: str = option(UNCONTROLLED, ABOUT, later=True)
     seed: int = option(0, "which questions and examples are drawn")
 
 
@@ -80,6 +83,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         whole("times", times, 1, 1000)
     one_of("choice of starts", options.starts, STARTS)
     check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
+    check_control(task_names(options.tasks), options.control)
     kept = settled(options, "seeds", "mixture")
     cells = []
     for model in models:
@@ -143,12 +147,15 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     checkpoint = str(cooled(parent, run, out, loaded.say))
     loaded(checkpoint)
     tried = list(schedules(before.schedule, block, cell.options["blocks"], options))
-    several = [ask(loaded, name, options, options.split) for name in task_names(options.tasks)]
+    names = with_controls(task_names(options.tasks), options.control)
+    several = [ask(loaded, name, options, options.split) for name, _ in names]
     found = right_together(scorer_of(loaded), several, [schedule for _, _, schedule in tried])
     more = {"trained": block, "training_seed": run.seed}
     rows = [
-        accuracy_row(values, asked, block=repeated, times=times, schedule=str(schedule), **more)
-        for asked, right in zip(several, found, strict=True)
+        accuracy_row(
+            values, asked, block=repeated, times=times, schedule=str(schedule), **more, **of
+        )
+        for (_, of), asked, right in zip(names, several, found, strict=True)
         for (repeated, times, schedule), values in zip(tried, right, strict=True)
     ]
     data = {"from_step": parent.step, "run": run.model_dump(mode="json")}
@@ -251,6 +258,8 @@ def table(records: Sequence[Record]) -> Table:
     ``as trained``: each model by its own schedule. ``±`` is over seeds (Student's t, 95 %),
     ``low`` and ``high`` of the gain over items.
     """
+    plain, controls = apart(records)
+    beside = {_place(line): line.gain for line in lines(controls)}
     return [
         {
             "model": line.model,
@@ -263,11 +272,16 @@ def table(records: Sequence[Record]) -> Table:
             "±": half_width(line.gains),
             "low": line.low,
             "high": line.high,
+            **({"control gain": beside.get(_place(line))} if beside else {}),
             "n": line.n,
             "chance": line.chance,
         }
-        for line in lines(records)
+        for line in lines(plain)
     ]
+
+
+def _place(line: Line) -> tuple[Any, ...]:
+    return line.model, line.looped, line.block, line.times
 
 
 def _said(line: Line) -> str:
@@ -277,7 +291,7 @@ def _said(line: Line) -> str:
 def chart(records: Sequence[Record]) -> Any:
     """A panel for each looped block: accuracy against its repeats, with and without the loop."""
     alt = charts.altair()
-    found = [line for line in lines(records) if line.times is not None]
+    found = [line for line in lines(apart(records)[0]) if line.times is not None]
     if not found:
         raise InputError("there is nothing to draw before a block and its control are measured")
     models = list(dict.fromkeys(line.model for line in found))

@@ -23,6 +23,7 @@ from ..primitives import Source, generate, make_task
 from ..primitives.errors import InputError, one_of, whole
 from ..primitives.uniqueness import check_capacity
 from .accuracy import accuracy_row, ask, check_accuracy, right_together, scorer_of
+from .controls import ABOUT, NONE, check_control, with_controls
 from .study import Cell, Study, option, settled
 from .subjects import Loaded, Model, as_folder
 from .sweep import base_schedule
@@ -51,6 +52,7 @@ class Options:
     items: int = option(1000, "test questions a depth")
     shots: int = option(0, "examples before a question")
     fixed_shots: bool = option(False, "the same examples before all: cheaper")
+    control: str = option(NONE, ABOUT, later=True)
     seed: int = option(0, "which questions and examples are drawn")
     lr: float = option(USUAL.lr, "peak learning rate")
     epochs: int = option(USUAL.epochs, "passes over the training examples")
@@ -96,6 +98,7 @@ class Options:
             one_of("ties", ties, (TIED, UNTIED))
         names = [self.task(depth) for depth in self.depths]
         check_accuracy(names, self.items, self.shots, self.seed, "test")
+        check_control(names, self.control)
         parts = len(self.train_depths)
         for name, size in [*(("size", n) for n in self.sizes), ("held_out", self.held_out)]:
             whole(name, size, 0, 10**7)
@@ -124,7 +127,7 @@ class Options:
         ]
 
 
-SCORING = {"depths", "items", "shots", "fixed_shots", "seed"}
+SCORING = {"depths", "items", "shots", "fixed_shots", "control", "seed"}
 """Options that do not decide what the fine-tuned model is."""
 
 
@@ -161,15 +164,17 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
         finished = [] if options.keep else [folder]
     model, _ = loaded(place)
     base = base_schedule(model)
-    asked = [ask(loaded, options.task(depth), options, "test") for depth in options.depths]
+    depths = {options.task(depth): depth for depth in options.depths}
+    names = with_controls([*depths], options.control)
+    asked = [ask(loaded, name, options, "test") for name, _ in names]
     found = right_together(scorer_of(loaded), asked, [base])
     more = dict(cell.params)
     more["tuning_seed"] = more.pop("seed")  # that of a row says which questions were drawn
     if more["ties"] == TIED:  # the schedule of untied layers says nothing of the model there was
         more["schedule"] = str(base)
     rows = [
-        accuracy_row(right, each, depth=depth, **more)
-        for depth, each, [right] in zip(options.depths, asked, found, strict=True)
+        accuracy_row(right, each, depth=depths[name.partition(":control=")[0]], **more, **of)
+        for (name, of), each, [right] in zip(names, asked, found, strict=True)
     ]
     return {"rows": rows, "data": data, "finished": finished}
 

@@ -9,10 +9,12 @@ from typing import Any
 
 from . import charts, seeds
 from .between import Change
+from .controls import apart
 from .intervals import holm, interval
 from .study import Record, Table
 
 TIED, UNTIED = "tied", "untied"
+NAMES = {"gain": "gain", "untied": "untied less tied"}
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Line:
         values: accuracy after each fine-tuning.
         low, high: of the mean: over seeds, or over items where there is one.
         gain: over the same model without examples.
+        untied: over the same model with its ties, after as many.
     """
 
     model: str
@@ -35,6 +38,7 @@ class Line:
     n: int
     chance: float
     gain: Change | None
+    untied: Change | None
 
     @property
     def mean(self) -> float:
@@ -55,54 +59,65 @@ def lines(records: Sequence[Record]) -> list[Line]:
     found = []
     for (model, ties, size, depth), some in rows.items():
         mine = answers[model, ties, size, depth]
-        gain = None
+        gain = untied = None
         if size and (before := answers.get((model, TIED, 0, depth))):
             gain = Change.of(mine, dict.fromkeys(mine, before[0]))
+        if ties == UNTIED and (tied := answers.get((model, TIED, size, depth))):
+            untied = Change.of(mine, tied)
         values = tuple(row["value"] for row in some)
         low, high = interval(values) if len(some) > 1 else (some[0]["low"], some[0]["high"])
         about = some[0]["n"], some[0]["chance"]
-        found.append(Line(model, ties, size, depth, values, low, high, *about, gain))
+        found.append(Line(model, ties, size, depth, values, low, high, *about, gain, untied))
     return found
 
 
 @seeds.over_seeds("ties", "examples", "depth", within=seeds.SHARE)
 def table(records: Sequence[Record]) -> Table:
-    """Accuracy, and the gain over no examples on the same items.
+    """Accuracy; on the same items the gain over no examples, and what untying adds.
 
-    Of the gain the brackets are over items, ``±`` is over seeds (both 95 %), p is over items and
+    Of these the brackets are over items, ``±`` is over seeds (both 95 %), p is over items and
     corrected for the number of comparisons (Holm).
     """
-    found = lines(records)
-    changes = [line.gain for line in found if line.gain]
-    corrected = iter(holm([change.p for change in changes]))
+    plain, controls = apart(records)
+    found = lines(plain)
+    beside = {_place(line): line.gain for line in lines(controls)}
+    kinds = "gain", "untied"
+    changes = {(line, kind): getattr(line, kind) for line in found for kind in kinds}
+    tested = {place: change.p for place, change in changes.items() if change}
+    corrected = dict(zip(tested, holm([*tested.values()]), strict=True))
+    shown = [kind for kind in kinds if any(kind == of for _, of in tested)]
     rows = []
     for line in found:
         row = {name: getattr(line, name) for name in ("model", "ties", "examples", "depth")}
         row |= {"seeds": len(line.values), "value": line.mean, "low": line.low, "high": line.high}
-        if changes:
-            row["gain"] = "" if line.gain is None else str(line.gain)
-            row[f"p (Holm of {len(changes)})"] = None if line.gain is None else next(corrected)
+        for kind in shown:
+            row[NAMES[kind]] = str(changes[line, kind] or "")
+            row[f"p {kind} (Holm of {len(tested)})"] = corrected.get((line, kind))
+        if beside:
+            gain = beside.get(_place(line))
+            row["control gain"] = None if gain is None else gain.mean
         rows.append(row | {"n": line.n, "chance": line.chance})
     return rows
+
+
+def _place(line: Line) -> tuple[Any, ...]:
+    return line.model, line.ties, line.examples, line.depth
 
 
 def chart(records: Sequence[Record]) -> Any:
     """A panel for each depth: accuracy against examples, a line for each model and kind of ties."""
     alt = charts.altair()
+    records = apart(records)[0]
     found = lines(records)
+    keys = "ties", "examples", "depth"
     values = [
-        {
-            name: getattr(line, name)
-            for name in ("model", "ties", "examples", "depth", "low", "high")
-        }
+        {name: getattr(line, name) for name in ("model", *keys, "low", "high")}
         | {"value": line.mean}
         for line in found
     ]
-    keys = "ties", "examples", "depth"
     values = seeds.lines(records, values, *keys, within=seeds.SHARE)
     ties = list(dict.fromkeys(value["ties"] for value in values))
     models = list(dict.fromkeys(value["model"] for value in values))
-    several = len({value["ties"] for value in values}) > 1
     # what was untied began as the model with its ties
     values += [
         value | {"ties": UNTIED}
@@ -130,7 +145,9 @@ def chart(records: Sequence[Record]) -> Any:
             color=charts.colour("model", models),
         )
         y = alt.Y("value:Q", title="accuracy", scale=alt.Scale(zero=False))
-        dash = charts.dash("ties", ties, alone=True) if several else charts.dash("model", models)
+        dash = (
+            charts.dash("ties", ties, alone=True) if len(ties) > 1 else charts.dash("model", models)
+        )
         line = base.mark_line(point=True).encode(y=y, strokeDash=dash)
         group = alt.Detail("ties:N")
         band = base.mark_area(opacity=0.12).encode(
@@ -140,4 +157,4 @@ def chart(records: Sequence[Record]) -> Any:
             strokeDash=[2, 3], color="#888"
         )
         panels.append((band + line + rule.encode(y="chance:Q")).properties(width=230, height=190))
-    return alt.concat(*panels, columns=3)
+    return alt.concat(*panels, columns=3).resolve_scale(y="shared")

@@ -269,6 +269,35 @@ def test_the_gain_is_of_each_model_as_trained_and_at_every_repeat(
 
 
 @pytest.mark.parametrize(
+    ("name", "options"),
+    [("cooldown", ["--mixtures", "usual,copying"]), ("retrofit", ["--blocks", "1:3"])],
+)
+def test_the_gain_on_questions_without_an_answer_stands_beside(
+    name: str, options: list[str], parent: Path, tmp_path: Path
+) -> None:
+    arguments = ["-m", at(parent), *options, *FEW, "--seeds", "1", "--out", str(tmp_path)]
+    plain = find(name).table(records(name, *arguments))
+    found = records(name, *arguments, "--control", "cut")
+    cut = [row for record in found for row in record["rows"] if "of" in row]
+    assert {(row["task"], row["of"]) for row in cut} == {
+        ("variable_assignment_code_d0:control=cut", "variable_assignment_code_d0")
+    }
+    rows = find(name).table(found)
+    gains = [row.pop("control gain") for row in rows]
+    assert rows == plain  # they are no part of the numbers they stand beside
+    assert any(gain is not None for gain in gains)
+    changed: list[dict[str, Any]] = json.loads(json.dumps(found))
+    for row in changed[1]["rows"]:
+        if "of" in row:
+            row["answers"] = "1" * 10
+    for row in changed[0]["rows"]:
+        if "of" in row:
+            row["answers"] = "1" * 5 + "0" * 5
+    gains = [row["control gain"] for row in find(name).table(changed)]
+    assert [gain for gain in gains if gain is not None][-1] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("cooldown -m 4", "falls from step 8 on, and this is step 4: train it --until 8"),
@@ -283,6 +312,8 @@ def test_the_gain_is_of_each_model_as_trained_and_at_every_repeat(
         ("cooldown -m 8 --mixtures long.yaml", "unknown field of a mixture 'source'"),
         ("cooldown -m 8 --mixtures name.yaml", "a mixture's name has letters"),
         ("cooldown -m 8 --seeds 0", "seeds"),
+        ("cooldown -m 8 --control all", "unknown control 'all'"),
+        ("retrofit -m 8 --blocks 1:3 --control shufled", "did you mean 'shuffled'?"),
         ("cooldown -m 8 --steps -1", "steps"),
         ("cooldown -m 8 --items 3", "an interval needs at least 8 items, not 3"),
         ("cooldown -m plain", "was not made by growloop train"),

@@ -136,10 +136,32 @@ def test_the_table_compares_with_no_examples(models: dict[str, str], tmp_path: P
     none = found["looped", "tied", 0, 2]
     assert looped.gain is not None
     assert looped.gain.values == pytest.approx([value - none.mean for value in looped.values])
+    assert looped.untied is not None
+    tied = found["looped", "tied", 16, 2]
+    assert looped.untied.mean == pytest.approx(looped.mean - tied.mean)
     assert sum(row["gain"] != "" for row in rows) == 6
-    assert all((row["gain"] == "") == (row["p (Holm of 6)"] is None) for row in rows)
+    assert sum(row["untied less tied"] != "" for row in rows) == 2
+    assert all((row["gain"] == "") == (row["p gain (Holm of 8)"] is None) for row in rows)
     drawn = json.dumps(STUDY.chart(records).to_dict())
     assert "variable assignment, depth 2" in drawn
+
+
+def test_the_gain_on_questions_without_an_answer_stands_beside(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    one = replace(OPTIONS, seeds=1, control="cut", items=40)
+    records = measured([models["plain"]], one, tmp_path)
+    cut = [[row for row in record["rows"] if "of" in row] for record in records]
+    assert [row["depth"] for row in cut[0]] == [0, 2]
+    rows = table(records)
+    after = [row["value"] - before["value"] for row, before in zip(cut[1], cut[0], strict=True)]
+    assert [row["control gain"] for row in rows] == [None, None, *map(pytest.approx, after)]
+    assert {row["n"] for row in rows} == {40}
+    assert len(published(records)) == len(rows)
+    assert (
+        "control gain"
+        not in table(measured([models["plain"]], replace(one, control="none"), tmp_path / "o"))[0]
+    )
 
 
 def test_the_interval_over_seeds_is_student_s() -> None:
@@ -199,7 +221,7 @@ def test_the_command_measures_all_cells(models: dict[str, str], tmp_path: Path) 
     found = run(*arguments, "--leaderboard", str(tmp_path / "records"))
     assert found.exit_code == 0, found.output
     assert "12 records added" in found.stderr
-    assert "(Holm of 4)" in found.stdout
+    assert "p gain (Holm of 4)" in found.stdout
     assert (tmp_path / "chart.svg").stat().st_size > 1000
     assert len(list((tmp_path / "out" / "records" / "sample-efficiency").iterdir())) == 6
 
@@ -232,6 +254,7 @@ def test_fine_tuning_on_a_file_gives_a_checkpoint_a_seed(
         ({"ties": ("tide",)}, "tide"),
         ({"ties": ("untied",)}, "has no ties to lose"),
         ({"precision": "bf17"}, "bf17"),
+        ({"control": "cute"}, "did you mean 'cut'"),
         ({"lr": 0.0}, "between 0 and 1"),
         ({"epochs": 0}, "epochs"),
         ({"patience": 0}, "patience"),

@@ -147,6 +147,22 @@ def test_a_comparison_is_the_paired_one(models: dict[str, str], tmp_path: Path) 
     assert values == pytest.approx([wanted.difference, wanted.low, wanted.high, wanted.p])
 
 
+def test_examples_are_shown_to_questions_without_an_answer_too(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    options = ["-m", models["plain"], "--tasks", f"{TASK},copying_real_words", "--counts", "0,2"]
+    options += ["--items", "8", "--out", str(tmp_path), "--json"]
+    plain = json.loads(study("in-context-scaling", *options).stdout)
+    found = json.loads(study("in-context-scaling", *options, "--control", "shuffled").stdout)
+    for record, other in zip(plain, found, strict=True):
+        assert other["rows"][:2] == record["rows"]
+    rows = find("in-context-scaling").table(found)
+    beside = found[0]["rows"][2:]
+    assert [row["shots"] for row in beside] == [0, 2]
+    assert [row["control"] for row in rows] == [0.0, beside[1]["difference"], None, None]
+    assert beside[1]["difference"] == pytest.approx(beside[1]["value"] - beside[0]["value"])
+
+
 def test_cells_can_be_run_one_by_one(models: dict[str, str], tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     arguments = ["inference-scaling", "-m", models["plain"], *SMALL["inference-scaling"]]
@@ -369,6 +385,10 @@ def test_pictures_are_of_any_kind(kind: str, models: dict[str, str], tmp_path: P
         ("trade-offs -m M --items 5", "an interval needs at least 8 items, not 5"),
         ("trade-offs -m M --tasks primitives", "unknown task 'primitives'"),
         ("trade-offs -m M --split train", "unknown split 'train'"),
+        (
+            "in-context-scaling -m M --tasks copying_real_words --control cut",
+            "none of the tasks has questions with control 'cut'",
+        ),
         ("loops-against-depth -m M", "has no looped block: say which with --block"),
         ("loops-against-depth -m M --block 2:9", "the block 2:9 is outside the steps 0:4"),
         ("loops-against-depth -m M --block two", "a block is START:STOP"),
