@@ -86,7 +86,7 @@ def table(records: Sequence[Record]) -> Table:
             "difference": None if row is record["rows"][0] else row["difference"],
             "p": None if row is record["rows"][0] else row["p"],
             **(
-                {"control": beside.get((record["cell"]["model"], row["task"], row["shots"]))}
+                {"control gain": beside.get((record["cell"]["model"], row["task"], row["shots"]))}
                 if beside
                 else {}
             ),

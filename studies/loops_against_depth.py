@@ -15,6 +15,7 @@ from ..models import Schedule
 from ..primitives.errors import InputError, whole
 from . import charts, seeds
 from .accuracy import accuracy_row, ask, check_accuracy, right_answers, scorer_of
+from .controls import ABOUT, NONE, apart, check_control, with_controls
 from .intervals import paired
 from .study import Cell, Record, Study, Table, option, settled
 from .subjects import Loaded, Model
@@ -33,6 +34,7 @@ class Options:
     shots: int = option(5, "examples before a question")
     fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", "test or validation")
+    control: str = option(NONE, ABOUT, later=True)
     seed: int = option(0, "which questions and examples are drawn")
 
 
@@ -66,6 +68,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         check_accuracy(
             [task_of(options, depth)], options.items, options.shots, options.seed, options.split
         )
+    check_control([task_of(options, depth) for depth in options.depths], options.control)
     for loops in options.loops:
         whole("loops", loops, 1, 1000)
     for model in models:
@@ -82,14 +85,15 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     """All numbers of loops at a depth."""
     model, _ = loaded(cell.path)
     base = base_schedule(model)
-    name = task_of(options, cell.params["depth"])
-    asked = ask(loaded, name, options, options.split)
-    tried = schedules(base, options)
-    right = right_answers(scorer_of(loaded), asked, tried)
-    rows = [
-        accuracy_row(values, asked, loops=loops, depth=cell.params["depth"], schedule=str(schedule))
-        for values, loops, schedule in zip(right, options.loops, tried, strict=True)
-    ]
+    depth, tried = cell.params["depth"], schedules(base, options)
+    rows = []
+    for name, of in with_controls([task_of(options, depth)], options.control):
+        asked = ask(loaded, name, options, options.split)
+        right = right_answers(scorer_of(loaded), asked, tried)
+        rows += [
+            accuracy_row(values, asked, loops=loops, depth=depth, schedule=str(schedule), **of)
+            for values, loops, schedule in zip(right, options.loops, tried, strict=True)
+        ]
     return {"rows": rows, "data": {}}
 
 
@@ -97,7 +101,13 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
 def table(records: Sequence[Record]) -> Table:
     """A row for each depth and number of loops; p against the fewest loops, uncorrected."""
     lines: Table = []
-    for record in records:
+    plain, controls = apart(records)
+    beside = {
+        (record["cell"]["id"], row["loops"]): row["value"] - record["rows"][0]["value"]
+        for record in controls
+        for row in record["rows"]
+    }
+    for record in plain:
         first = record["rows"][0]
         for row in record["rows"]:
             answers = [[a == "1" for a in side["answers"]] for side in (row, first)]
@@ -110,6 +120,11 @@ def table(records: Sequence[Record]) -> Table:
                     "low": row["low"],
                     "high": row["high"],
                     f"p against {first['loops']}": paired(*answers).p if row is not first else None,
+                    **(
+                        {"control gain": beside.get((record["cell"]["id"], row["loops"]))}
+                        if beside
+                        else {}
+                    ),
                     "n": row["n"],
                     "chance": row["chance"],
                 }
@@ -121,6 +136,7 @@ def chart(records: Sequence[Record]) -> Any:
     """A heatmap for each model: loops against depth, accuracy written in."""
     alt = charts.altair()
     panels = []
+    records = apart(records)[0]
     every = [{"model": r["cell"]["model"], **row} for r in records for row in r["rows"]]
     every = seeds.lines(records, every, "loops", "depth")
     for model in seeds.names(records):

@@ -16,6 +16,7 @@ from growloop.studies.between import compared
 from growloop.studies.catalog import STUDIES, find
 from growloop.studies.contributions import TITLES
 from growloop.studies.intervals import bootstrap, holm, mcnemar, paired
+from growloop.studies.publishing import published
 from growloop.studies.questions import questions, scorer
 from growloop.studies.sweep import Sweep, alone, packed
 from growloop.studies.texts import read_texts
@@ -159,8 +160,21 @@ def test_examples_are_shown_to_questions_without_an_answer_too(
     rows = find("in-context-scaling").table(found)
     beside = found[0]["rows"][2:]
     assert [row["shots"] for row in beside] == [0, 2]
-    assert [row["control"] for row in rows] == [0.0, beside[1]["difference"], None, None]
+    assert [row["control gain"] for row in rows] == [0.0, beside[1]["difference"], None, None]
     assert beside[1]["difference"] == pytest.approx(beside[1]["value"] - beside[0]["value"])
+
+
+def test_loops_are_run_on_questions_without_an_answer_too(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    options = ["-m", models["looped"], *FEW, "--depths", "0,1", "--loops", "1,2", "--json"]
+    options += ["--control", "cut", "--out", str(tmp_path)]
+    found = json.loads(study("loops-against-depth", *options).stdout)
+    rows = find("loops-against-depth").table(found)
+    cut = [[row["value"] for row in record["rows"] if "of" in row] for record in found]
+    assert [row["control gain"] for row in rows] == [0.0, cut[0][1] - cut[0][0], 0.0,
+                                                     cut[1][1] - cut[1][0]]  # fmt: skip
+    assert len(published(found)) == len(rows) == 4
 
 
 def test_cells_can_be_run_one_by_one(models: dict[str, str], tmp_path: Path) -> None:
