@@ -1,0 +1,87 @@
+"""Generation with shared cache slots and early exit, written out with a plain model's layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    DynamicCache,
+    PreTrainedModel,
+)
+
+CACHES = pytest.mark.parametrize("cache", ["dynamic", "static"])
+
+
+def simulated(
+    model: PreTrainedModel,
+    ids: Tensor,
+    layers: Sequence[int],
+    new: int = 6,
+    slots: int | None = None,
+    block: tuple[int, int, int] | None = None,
+    settled: Callable[[Tensor, Tensor | None], bool] = lambda after, before: False,
+    window: int | None = None,
+) -> tuple[Tensor, int]:
+    """Greedy generation for one sequence, with nothing but a plain model's layers.
+
+    A slot is a (layer, loop modulo slots). Within a forward each loop attends to what its slot
+    held before the forward and to its own entries; the last loop to use a slot leaves its entries
+    in it. Once ``settled``, the rest of the ``block`` (start, size, times) is left out and its
+    slots get the entries of the layer's last loop.
+
+    Returns:
+        Logits ``(1, new, vocabulary)``, and how many layers ran.
+    """
+    past: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+    logits, ran, inner = [], 0, model.model
+    start, size, times = block or (0, 0, 0)
+    for _ in range(new):
+        count = ids.shape[1]
+        held = next(iter(past.values()))[0].shape[2] if past else 0
+        h = inner.embed_tokens(ids)
+        places = torch.arange(held, held + count)[None]
+        rope = inner.rotary_emb(h, position_ids=places)
+        back = places.T - torch.arange(held + count)[None]  # how far back a key is
+        hidden = (back < 0) | (back >= (window or 10**6))
+        mask = torch.zeros(back.shape).masked_fill(hidden, float("-inf"))[None, None]
+        seen: Counter[int] = Counter()
+        fresh, newest = {}, {}
+        gone, before = False, None
+        for step, layer in enumerate(layers):
+            slot = (layer, seen[layer] % (slots or 10**6))
+            seen[layer] += 1
+            inside = start <= step < start + size * times
+            if not inside or (step - start) == 0:
+                gone, before = False, None
+            old = past.get(slot)
+            if gone:
+                entries = newest[layer]
+                fresh[slot] = entries if old is None else joined(old, entries)
+                continue
+            cache = DynamicCache()
+            if old is not None:
+                cache.update(*old, layer)
+            h = inner.layers[layer](
+                h,
+                attention_mask=mask,
+                position_ids=places,
+                position_embeddings=rope,
+                past_key_values=cache,
+            )
+            ran += 1
+            fresh[slot] = (cache.layers[layer].keys, cache.layers[layer].values)
+            newest[layer] = tuple(part[:, :, -count:] for part in fresh[slot])
+            if inside and (step - start) % size == size - 1:
+                gone, before = settled(h, before), h
+        past = fresh
+        logits.append(model.lm_head(inner.norm(h))[:, -1])
+        ids = logits[-1].argmax(-1, keepdim=True)
+    return torch.stack(logits, 1), ran
+
+
+def joined(old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return torch.cat([old[0], new[0]], 2), torch.cat([old[1], new[1]], 2)
