@@ -88,7 +88,10 @@ def command(
     _check(dtype, picture)
     _check_store(leaderboard, cell)
     chosen = read_models(models)
-    _check_against(against, [model.name for model in chosen], as_json, cell)
+    if against is not None:
+        _check_against(against, study, [model.name for model in chosen])
+        if as_json or cell is not None:
+            raise InputError("--against needs the table of all cells: leave out --json and --cell")
     cells = study.plan(chosen, options)
     if planned:
         for number, found in enumerate(cells):
@@ -108,13 +111,13 @@ def command(
         click.echo(json.dumps(records, indent=1))
     else:
         _print(study.table(records))
+    if leaderboard is not None:
+        _publish(records, leaderboard)
     if against is not None:
         from ..studies.between import compared
 
         click.echo()
         _print(compared(study, records, against))
-    if leaderboard is not None:
-        _publish(records, leaderboard)
 
 
 def _publish_all(given: Sequence[str], out: str, leaderboard: str | None) -> None:
@@ -157,18 +160,14 @@ def _check_store(folder: str | None, cell: int | None = None) -> None:
     Store(folder).scan()
 
 
-def _check_against(
-    against: str | None, models: Sequence[str], as_json: bool, cell: int | None
-) -> None:
+def _check_against(against: str, study: Any, models: Sequence[str]) -> None:
     """Refuse a model to compare with that is none of these, before the slow part."""
-    if against is None:
-        return
+    if study.compares is None:
+        raise InputError(f"{study.name} keeps no answers to compare models by")
     if against not in models:
         raise unknown("model", against, models)
     if len(models) < 2:
         raise InputError("--against compares models: give two or more")
-    if as_json or cell is not None:
-        raise InputError("--against needs the table of all cells: leave out --json and --cell")
 
 
 def _say(text: str) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from .config import LoopedConfig
 from .decoder import (
     Decoder,
     decoder_config,
@@ -80,6 +81,22 @@ def grow(
     return model
 
 
+def check_untie(config: LoopedConfig) -> None:
+    """Refuse a looped model that does more than running layers again.
+
+    Raises:
+        ModelError: naming what it does.
+    """
+    recurrence = dict(config.recurrence)
+    for only_in_training in ("backward_loops", "random_loops"):
+        recurrence.pop(only_in_training, None)
+    if recurrence:
+        raise ModelError(
+            f"a model with {', '.join(recurrence)} between its loops computes something that no "
+            "plain stack of layers does"
+        )
+
+
 def untie(model: PreTrainedModel, optimizer: Any = None) -> PreTrainedModel:
     """Give every step of a looped model layers of its own: the untied hybrid (paper section 4).
 
@@ -94,14 +111,7 @@ def untie(model: PreTrainedModel, optimizer: Any = None) -> PreTrainedModel:
     layers = decoder.layers
     if not isinstance(layers, LoopedLayers):
         raise ModelError("the model does not loop: there is nothing to untie")
-    recurrence = dict(model.config.recurrence)
-    for only_in_training in ("backward_loops", "random_loops"):
-        recurrence.pop(only_in_training, None)
-    if recurrence:
-        raise ModelError(
-            f"a model with {', '.join(recurrence)} between its loops computes something that no "
-            "plain stack of layers does"
-        )
+    check_untie(model.config)
     unrolled = GrowthMap(layers.schedule.layers)
     plain = model.config.plain()
     notes = {"untied_from": str(layers.schedule)}

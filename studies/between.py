@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..leaderboard.statistics import of_mean
 from ..primitives.errors import InputError
+from .controls import NONE
 from .intervals import holm, sign_flip
 from .pooled import pool
 
@@ -85,17 +86,21 @@ def compared(study: Study, records: Sequence[Record], against: str) -> Table:
     Raises:
         InputError: a study without answers; no other model that was asked the same.
     """
+    if study.compares is None:
+        raise InputError(f"{study.name} keeps no answers to compare models by")
     points: dict[tuple[Told, tuple[str, ...]], dict[str, dict[Hashable, str]]] = {}
     for record in records:
-        for row in record["rows"]:
-            if "answers" in row and row.get("split") != "validation":
-                params = record["cell"]["params"]
-                told = {f"cell.{name}": value for name, value in params.items()} | params | row
-                key = tuple((name, told.get(name)) for name in ("task", *study.compares))
+        params = record["cell"]["params"]
+        rows = [row for row in record["rows"] if "answers" in row]
+        rows = [row for row in rows if row.get("control", NONE) == NONE]
+        test = [row for row in rows if row.get("split") != "validation"]
+        for row in test or rows:  # where a study has both, validation is for its choices
+            told = {f"cell.{name}": value for name, value in params.items()} | params | row
+            if told.keys() >= {*study.compares, *study.over}:  # older records had not all
+                key = tuple((name, told[name]) for name in ("task", *study.compares))
                 items = tuple(str(row.get(name)) for name in ITEMS)
-                models = points.setdefault((key, items), {})
-                time = tuple(told.get(name) for name in study.over)
-                models.setdefault(record["cell"]["model"], {})[time] = row["answers"]
+                times = points.setdefault((key, items), {}).setdefault(_name(record, row), {})
+                times[tuple(told[name] for name in study.over)] = row["answers"]
     found = []
     for (key, _), models in points.items():
         for model, answers in models.items():
@@ -105,7 +110,7 @@ def compared(study: Study, records: Sequence[Record], against: str) -> Table:
                 about = {"model": model, "against": against, **dict(key)}
                 found.append((about, change, n))
     if not found:
-        raise InputError(f"no other model answered the same items as {against} in this study")
+        raise InputError(f"no other model has answers to the same questions as {against} here")
     corrected = holm([change.p for _, change, _ in found])
     return [
         about
@@ -113,3 +118,9 @@ def compared(study: Study, records: Sequence[Record], against: str) -> Table:
         | {f"p (Holm of {len(found)})": p, "n": n}
         for (about, change, n), p in zip(found, corrected, strict=True)
     ]
+
+
+def _name(record: Record, row: Mapping[str, Any]) -> str:
+    """Of a model; one that lost its ties is another."""
+    model: str = record["cell"]["model"]
+    return f"{model}, untied" if row.get("ties") == "untied" else model

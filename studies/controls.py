@@ -53,6 +53,15 @@ def with_controls(names: Sequence[str], control: str) -> list[tuple[str, dict[st
     return found
 
 
+def alike(records: Sequence[Record], controls: Sequence[Record]) -> list[Record]:
+    """Records with the tasks alone that have controls."""
+    tasks = {row["task"] for record in controls for row in record["rows"]}
+    return [
+        {**record, "rows": [row for row in record["rows"] if row["task"] in tasks]}
+        for record in records
+    ]
+
+
 def apart(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     """Records without the rows of controls; those rows alone, called after the task they are of."""
     plain, controls = [], []

@@ -158,6 +158,8 @@ def table(records: Sequence[Record]) -> Table:
     """
     plain, controls = apart(records)
     beside = {_place(line): line.gain for line in lines(controls)}
+    if len({line.task for line in lines(controls)}) < len({line.task for line in lines(plain)}):
+        beside |= {place: None for place in beside if MEAN in place}  # it is of fewer tasks
     return [
         {
             "model": line.model,

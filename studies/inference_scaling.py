@@ -303,7 +303,7 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
-    compares=("block", "times", "control"),
+    compares=("block", "times"),
     over=("start",),
     together=Together(
         lambda cell: (cell.params["task"], cell.params["block"]), 8, measure_together

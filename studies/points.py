@@ -132,22 +132,32 @@ def tuned(measured: Sequence[Measured]) -> list[Point]:
 
     Its seed is that of the examples. A setting is told where it is not the usual one.
     """
+    settings: dict[str, list[dict[str, Any]]] = {}  # of each model, under which it was tuned
+    for record in measured:
+        if record["cell"]["params"]["examples"]:
+            told, some = _tuning(record), settings.setdefault(record["cell"]["model"], [])
+            some += [] if told in some else [told]
     found: list[Point] = []
     for record in measured:
-        asked = record["cell"]["options"]
-        told = {"train_depths": ",".join(map(str, asked["train_depths"]))}
-        told |= {name: asked[name] for name in ("lr", "epochs", "lora") if asked[name]}
-        told |= {name: asked[name] for name in SELDOM if asked[name] != getattr(USUAL, name)}
-        found += [
-            Point(
-                record,
-                {**row, "seed": row["tuning_seed"]},
-                {"examples": row["examples"], **told},
-                untied=row["ties"] == UNTIED,
-            )
-            for row in record["rows"]
-        ]
+        cell = record["cell"]
+        # the model as it is begins the curve of each setting
+        every = (
+            [_tuning(record)] if cell["params"]["examples"] else settings.get(cell["model"], [{}])
+        )
+        for told in every:
+            for row in record["rows"]:
+                own = {**row, "seed": row["tuning_seed"]}
+                conditions = {"examples": row["examples"], **told}
+                found.append(Point(record, own, conditions, untied=row["ties"] == UNTIED))
     return found
+
+
+def _tuning(record: Measured) -> dict[str, Any]:
+    """How a model was fine-tuned: what is usual goes without saying."""
+    asked = record["cell"]["options"]
+    told = {"train_depths": ",".join(map(str, asked["train_depths"]))}
+    told |= {name: asked[name] for name in ("lr", "epochs", "lora") if asked[name]}
+    return told | {name: asked[name] for name in SELDOM if asked[name] != getattr(USUAL, name)}
 
 
 def swapped(measured: Sequence[Measured]) -> list[Point]:

@@ -18,7 +18,7 @@ from ..models import Schedule
 from ..primitives.errors import InputError, one_of, whole
 from . import charts
 from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_together, scorer_of
-from .controls import ABOUT, apart, check_control, with_controls
+from .controls import ABOUT, alike, apart, check_control, with_controls
 from .controls import NONE as UNCONTROLLED
 from .cooldown import half_width
 from .cooldowns import Change, Parent, check_data, continued, cooled
@@ -260,6 +260,7 @@ def table(records: Sequence[Record]) -> Table:
     """
     plain, controls = apart(records)
     beside = {_place(line): line.gain for line in lines(controls)}
+    same = {_place(line): line.gain for line in lines(alike(plain, controls))} if beside else {}
     return [
         {
             "model": line.model,
@@ -272,12 +273,22 @@ def table(records: Sequence[Record]) -> Table:
             "±": half_width(line.gains),
             "low": line.low,
             "high": line.high,
-            **({"control gain": beside.get(_place(line))} if beside else {}),
+            **_controls(line, same, beside),
             "n": line.n,
             "chance": line.chance,
         }
         for line in lines(plain)
     ]
+
+
+def _controls(
+    line: Line, same: dict[tuple[Any, ...], float], beside: dict[tuple[Any, ...], float]
+) -> dict[str, Any]:
+    """The gain on control questions, beside that on the same tasks without."""
+    if not beside:
+        return {}
+    place = _place(line)
+    return {"gain, controlled tasks": same.get(place), "control gain": beside.get(place)}
 
 
 def _place(line: Line) -> tuple[Any, ...]:

@@ -16,16 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..models import Schedule
+from ..models import Schedule, checkpoints
+from ..models.growing import check_untie
 from ..models.training.finetuning import Settings, finetune, run_of
 from ..models.training.shards import write_whole
 from ..primitives import Source, generate, make_task
 from ..primitives.errors import InputError, one_of, whole
 from ..primitives.uniqueness import check_capacity
+from ..tasks.evaluate import model_arguments
 from .accuracy import accuracy_row, ask, check_accuracy, right_together, scorer_of
 from .controls import ABOUT, NONE, check_control, with_controls
 from .study import Cell, Study, option, settled
-from .subjects import Loaded, Model, as_folder
+from .subjects import Loaded, Model, as_folder, weights_of
 from .sweep import base_schedule
 from .telling import Told
 from .tuned import TIED, UNTIED, chart, table
@@ -86,6 +88,9 @@ class Options:
         Raises:
             InputError: naming it.
         """
+        for name in ("sizes", "ties", "train_depths", "depths"):
+            if not getattr(self, name):
+                raise InputError(f"{name} needs at least one value")
         whole("seeds", self.seeds, 1, 10_000)
         one_of("precision", self.precision, ("bf16", "fp32"))
         for name in ("epochs", "min_steps", "batch_size", "validations", "patience", "rows"):
@@ -96,6 +101,11 @@ class Options:
             raise InputError(f"lr is a number between 0 and 1, not {self.lr}")
         for ties in self.ties:
             one_of("ties", ties, (TIED, UNTIED))
+        if self.schedule is not None and UNTIED in self.ties:
+            raise InputError(
+                f"--schedule does not go with --ties {UNTIED}: give a model that loops so (growloop"
+                " loop MODEL --schedule)"
+            )
         names = [self.task(depth) for depth in self.depths]
         check_accuracy(names, self.items, self.shots, self.seed, "test")
         check_control(names, self.control)
@@ -129,6 +139,8 @@ class Options:
 
 SCORING = {"depths", "items", "shots", "fixed_shots", "control", "seed"}
 """Options that do not decide what the fine-tuned model is."""
+BEFORE = SCORING | {"style", "schedule"}
+"""Options of the model as it is."""
 
 
 def plan(models: Sequence[Model], options: Options) -> list[Cell]:
@@ -137,12 +149,12 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     kept = settled(options, "sizes", "seeds", "ties")
     cells = []
     for model in models:
-        schedule = model.schedule
         if options.schedule is not None:
-            schedule = Schedule.parse(options.schedule)
-            schedule.check_fits(model.layers)
-        looped = schedule.effective_depth > schedule.num_unique_layers
-        if TIED not in options.ties and not looped:
+            Schedule.parse(options.schedule).check_fits(model.layers)
+        looped = model.schedule.effective_depth > model.schedule.num_unique_layers
+        if UNTIED in options.ties and looped:
+            check_untie(checkpoints.load_config(**model_arguments(model.path)))
+        elif TIED not in options.ties:
             raise InputError(
                 f"{model.name} has no ties to lose: --ties {UNTIED} is for looped models"
             )
@@ -151,19 +163,23 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         for ties, size in sizes:
             for seed in range(options.seeds if size else 1):
                 params = {"examples": size, "seed": seed, "ties": ties}
-                cells.append(Cell("sample-efficiency", model.name, model.path, params, kept))
+                told = kept if size else {k: v for k, v in kept.items() if k in BEFORE}
+                cells.append(Cell("sample-efficiency", model.name, model.path, params, told))
     return cells
 
 
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """A fine-tuning, and the accuracy of its best checkpoint at each depth."""
-    place, finished, data = cell.path, [], {}
+    place, finished, data = cell.path, list[Path](), dict[str, Any]()
     if cell.params["examples"]:
-        place, folder, run = _tuned(cell, options, loaded, out)
-        data = {"run": run, "checkpoint": place}
-        finished = [] if options.keep else [folder]
+        folder, stays = _folder(cell, options, out.resolve())
+        place, run = _tuned(cell, options, loaded, folder, out.resolve())
+        data = {"run": run, "checkpoint": place if stays else None}
+        finished = [] if stays else [folder]
     model, _ = loaded(place)
     base = base_schedule(model)
+    if not cell.params["examples"] and options.schedule is not None:
+        base = Schedule.parse(options.schedule)
     depths = {options.task(depth): depth for depth in options.depths}
     names = with_controls([*depths], options.control)
     asked = [ask(loaded, name, options, "test") for name, _ in names]
@@ -180,34 +196,36 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
 
 
 def _tuned(
-    cell: Cell, options: Options, loaded: Loaded, out: Path
-) -> tuple[str, Path, dict[str, Any]]:
-    """The best checkpoint of a fine-tuning, its folder, and its run file.
-
-    One that was killed goes on; one that was kept is not done again for other questions.
-    """
+    cell: Cell, options: Options, loaded: Loaded, folder: Path, out: Path
+) -> tuple[str, dict[str, Any]]:
+    """The best checkpoint of a fine-tuning, and its run file; one that was killed goes on."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    size, seed, ties = (cell.params[name] for name in ("examples", "seed", "ties"))
-    folder = _folder(cell, out)
+    size, seed = cell.params["examples"], cell.params["seed"]
     train = _written(folder / "train.jsonl", options.examples("train", size, seed))
-    held_out = _written(
-        folder / "validation.jsonl", options.examples("validation", options.held_out, seed)
-    )
+    held_out = options.examples("validation", options.held_out, seed)
+    validation = _written(folder / "validation.jsonl", held_out)
     assert train is not None
-    run = run_of(as_folder(cell.path, out), train, held_out, options.settings(ties == UNTIED), seed)
+    settings = options.settings(cell.params["ties"] == UNTIED)
+    run = run_of(as_folder(cell.path, out), train, validation, settings, seed)
     best = finetune(run, folder, loaded.say, Told(loaded.say, 0, run.steps))
-    return str(best), folder, run.model_dump(mode="json")
+    return str(best), run.model_dump(mode="json")
 
 
-def _folder(cell: Cell, out: Path) -> Path:
-    """Of a fine-tuning, below the name of all that decides it."""
+def _folder(cell: Cell, options: Options, out: Path) -> tuple[Path, bool]:
+    """Of a fine-tuning, and whether it stays.
+
+    One that stays is named by what decides the model, so that other questions find it; others by
+    the cell, so that nobody else looks into them.
+    """
     decides = {name: value for name, value in cell.options.items() if name not in SCORING}
-    text = json.dumps([cell.path, cell.params, decides], sort_keys=True)
+    text = json.dumps([cell.params, decides, weights_of(cell.path)], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     size, seed, ties = (cell.params[name] for name in ("examples", "seed", "ties"))
-    return out / "fine-tunings" / f"{cell.model}-{size}-s{seed}-{ties}-{digest}"
+    folder = out / "fine-tunings"
+    kept = folder / f"kept-{cell.model}-{size}-s{seed}-{ties}-{digest}"
+    return (kept, True) if options.keep or kept.is_dir() else (folder / cell.id, False)
 
 
 def _written(path: Path, rows: Sequence[dict[str, str]]) -> str | None:
@@ -231,6 +249,6 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
-    compares=("ties", "examples"),
+    compares=("examples",),
     over=("tuning_seed",),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import re
 import shutil
 import time
@@ -111,6 +112,7 @@ class Study:
         together: measures several cells at once, where that is cheaper.
         compares: fields of rows, or parameters of cells (``cell.NAME`` where a row has the name
             too), that tell the numbers of a model apart; models are compared where they are alike.
+            None for a study that keeps no answers.
         over: fields that tell several answers to the same items apart, which are averaged.
     """
 
@@ -124,7 +126,7 @@ class Study:
     table: Callable[[Sequence[Record]], Table]
     chart: Callable[[Sequence[Record]], Any]
     together: Together | None = None
-    compares: tuple[str, ...] = ()
+    compares: tuple[str, ...] | None = None
     over: tuple[str, ...] = ()
 
 
@@ -165,8 +167,12 @@ def run(
     """Measure the cells that have no record yet; the records of all.
 
     Raises:
-        InputError: a record there is of another model or precision.
+        InputError: a record there is of another model or precision; several processes.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "a study runs in one process: for several GPUs give each a --cell of its own"
+        )
     loaded, found = Loaded(dtype, device), dict[str, Record]()
     loaded.say = say
     waiting: list[Cell] = []
@@ -211,10 +217,18 @@ def run(
             write_whole(path, json.dumps(record, indent=1).encode())
             found[cell.id] = record
             for folder in finished:
-                shutil.rmtree(folder)
+                _remove(folder)
     for record in found.values():
         record["data"] |= _drawn(options)
     return [found[cell.id] for cell in cells]
+
+
+def _remove(folder: Path) -> None:
+    """A folder, so that a kill on the way leaves nothing that looks whole."""
+    passing = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(passing, ignore_errors=True)
+    folder.rename(passing)
+    shutil.rmtree(passing, ignore_errors=True)
 
 
 def _drawn(options: Any) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any
 from ..models import Schedule, checkpoints
 from ..models.config import LoopedConfig
 from ..models.decoder import decoder_config
+from ..models.training.locks import locked
 from ..primitives.errors import InputError
 from ..tasks.evaluate import model_arguments
 from . import seeds
@@ -62,16 +65,27 @@ def as_folder(model: str, out: str | Path) -> str:
     """Where a model is that can be trained; a GGUF file is written as a checkpoint first.
 
     Args:
-        out: folder that a written one goes into, below ``models/``.
+        out: folder that a written one goes into, below ``models/``, named by its content.
     """
     where = model_arguments(model)
     if "gguf_file" not in where:
         return str(where["pretrained"])
-    folder = Path(out) / "models" / model_name(model)
-    if not (folder / "config.json").is_file():
-        tokenizer = checkpoints.load_tokenizer(**where)
-        checkpoints.save(checkpoints.load(dtype="auto", **where), tokenizer, folder)
+    digest = hashlib.sha256(Path(where["pretrained"], where["gguf_file"]).read_bytes()).hexdigest()
+    name = model_name(model).removesuffix(".gguf").replace(".", "_")
+    folder = Path(out) / "models" / f"{name}-{digest[:8]}"
+    with locked(folder.with_suffix(".lock"), False, f"{folder} is written", patience=600):
+        if not (folder / "config.json").is_file():
+            tokenizer = checkpoints.load_tokenizer(**where)
+            checkpoints.save(checkpoints.load(dtype="auto", **where), tokenizer, folder)
     return str(folder)
+
+
+def weights_of(model: str) -> str:
+    """What tells the weights at a path from others that were there before; the path of a hub id."""
+    folder = Path(model)
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return json.dumps([model, stats])
 
 
 def read_models(paths: Sequence[str]) -> list[Model]:

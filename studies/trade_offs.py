@@ -307,4 +307,5 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    compares=(),
 )

@@ -126,14 +126,18 @@ def chart(records: Sequence[Record]) -> Any:
         and any(o["model"] == value["model"] and o["ties"] == UNTIED for o in values)
     ]  # fmt: skip
     counts = sorted({value["examples"] for value in values})
-    seeds_of = max(len(line.values) for line in found)
-    over = f"bands: 95 % over {seeds_of} seeds" if seeds_of > 1 else "bands: 95 % over items"
+    over = "items, or seeds where there are several"
+    if kinds := seeds.kinds_of(records):
+        over = f"{len(kinds[0].models)} trainings"
+    elif all(len(line.values) == 1 for line in found):
+        over = "items"
     panels = []
     for depth in sorted({line.depth for line in found}):
         some = [value for value in values if value["depth"] == depth]
         about = next(line for line in found if line.depth == depth)
         title = alt.Title(
-            f"variable assignment, depth {depth}", subtitle=f"n = {about.n}, {over}; dotted: chance"
+            f"variable assignment, depth {depth}",
+            subtitle=[f"n = {about.n}, dotted: chance", f"bands: 95 % over {over}"],
         )
         base = alt.Chart(charts.rows(some), title=title).encode(
             x=alt.X(

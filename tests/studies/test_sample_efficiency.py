@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from growloop.models import build, loop
+from growloop.models import ModelError, Recurrence, build, checkpoints, load, loop
 from growloop.models.training.symbols import END, symbol_tokenizer, vocabulary
 from growloop.primitives import InputError, make_task
 from growloop.studies import sample_efficiency
+from growloop.studies.between import compared
 from growloop.studies.intervals import mcnemar, sign_flip
 from growloop.studies.publishing import published
 from growloop.studies.sample_efficiency import Options, plan
@@ -76,8 +77,10 @@ def test_a_cell_is_a_model_a_size_a_seed_and_its_ties(models: dict[str, str]) ->
         ("looped", 0, 0, "tied"), ("looped", 16, 0, "tied"), ("looped", 16, 1, "tied"),
         ("looped", 16, 0, "untied"), ("looped", 16, 1, "untied"),
     ]  # fmt: skip
-    own = replace(both, ties=("untied",), schedule="1-2x2-1")  # what it is fine-tuned with counts
-    assert [*plan([Model.read(models["plain"])], own)[-1].params.values()] == [16, 1, "untied"]
+    tried = [replace(OPTIONS, lr=lr, rows=rows) for lr, rows in ((1e-3, 1), (1e-4, 2))]
+    ids = [[cell.id for cell in plan([Model.read(models["plain"])], each)] for each in tried]
+    assert ids[0][0] == ids[1][0]  # the model as it is is scored once for all settings
+    assert not {*ids[0][1:]} & {*ids[1][1:]}
 
 
 def test_a_killed_fine_tuning_goes_on_and_leaves_only_its_record(
@@ -117,6 +120,8 @@ def test_what_is_kept_is_not_trained_again_for_other_questions(
     assert again["data"]["checkpoint"] == record["data"]["checkpoint"]
     assert not [text for text in told if text.startswith("step")]
     assert again["rows"][0]["n"] == 30
+    measured([models["looped"]], replace(more, keep=False, items=25), tmp_path)
+    assert Path(record["data"]["checkpoint"], "config.json").is_file()
 
 
 def test_the_table_compares_with_no_examples(models: dict[str, str], tmp_path: Path) -> None:
@@ -214,6 +219,42 @@ def test_records_tell_what_was_tuned_how_apart(models: dict[str, str], tmp_path:
     assert len(set(cells)) == 3  # with more rows a pass it is a repetition
 
 
+def test_a_schedule_is_that_of_all_sizes(models: dict[str, str], tmp_path: Path) -> None:
+    looped = replace(OPTIONS, seeds=1, schedule="1-2x2-1")
+    rows = [row for r in measured([models["plain"]], looped, tmp_path) for row in r["rows"]]
+    assert {row["schedule"] for row in rows} == {"1-2x2-1"}
+    records = published(measured([models["plain"]], looped, tmp_path))
+    assert {record.schedule for record in records} == {"1-2x2-1"}
+    assert {record.conditions["train_depths"] for record in records} == {"1,2"}
+
+
+def test_the_untied_model_is_compared_with_others(models: dict[str, str], tmp_path: Path) -> None:
+    both = replace(OPTIONS, seeds=1, ties=("tied", "untied"))
+    records = measured([*models.values()], both, tmp_path)
+    rows = compared(STUDY, records, "plain")
+    assert [(row["model"], row["examples"]) for row in rows] == [
+        ("looped", 0), ("looped", 0), ("looped", 16), ("looped, untied", 16),
+        ("looped", 16), ("looped, untied", 16),
+    ]  # fmt: skip
+    own = compared(STUDY, [r for r in records if r["cell"]["model"] == "looped"], "looped")
+    assert {row["model"] for row in own} == {"looped, untied"}
+
+
+def test_a_model_that_computes_more_is_not_untied(models: dict[str, str], tmp_path: Path) -> None:
+    model = loop(load(models["plain"]), "1-1x3-1", recurrence=Recurrence("add"))
+    checkpoints.save(model, None, tmp_path / "injected")
+    with pytest.raises(ModelError, match="injection between its loops"):
+        plan([Model.read(str(tmp_path / "injected"))], replace(OPTIONS, ties=("untied",)))
+
+
+def test_several_processes_are_refused(
+    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="a study runs in one process"):
+        measured([models["plain"]], OPTIONS, tmp_path)
+
+
 def test_the_command_measures_all_cells(models: dict[str, str], tmp_path: Path) -> None:
     arguments = ["study", "sample-efficiency", "-m", models["plain"], "-m", models["looped"]]
     arguments += ["--sizes", "0,16", "--seeds", "2", "--depths", "0,1", *FEW]
@@ -261,6 +302,9 @@ def test_fine_tuning_on_a_file_gives_a_checkpoint_a_seed(
         ({"lora": -1}, "lora"),
         ({"schedule": "9"}, "9"),
         ({"schedule": "x"}, "x"),
+        ({"schedule": "1-1x2-1", "ties": ("tied", "untied")}, "does not go with --ties untied"),
+        ({"sizes": ()}, "sizes needs at least one value"),
+        ({"train_depths": ()}, "train_depths needs at least one value"),
     ],
 )
 def test_bad_options_are_refused(

@@ -118,7 +118,7 @@ def test_a_chart_shows_what_is_asked_now_not_what_was_when_it_was_measured(
     [
         # tasks, then what is compared of each
         ("trade-offs", 2), ("in-context-scaling", 2), ("loops-against-depth", 2 * 2),
-        ("sample-efficiency", 2 * 2), ("inference-scaling", 3 + 3), ("swaps", 1 + 2),
+        ("sample-efficiency", 2 * 2), ("inference-scaling", 3), ("swaps", 1 + 2),
     ],
 )  # fmt: skip
 def test_models_are_compared_on_the_same_items(
@@ -389,6 +389,7 @@ def test_pictures_are_of_any_kind(kind: str, models: dict[str, str], tmp_path: P
         ("swaps -m M -m M", "two of the models have the same name"),
         ("swaps -m ./none", "there is no model folder"),
         ("swaps -m M --against plane", "unknown model 'plane': did you mean 'plain'?"),
+        ("weight-similarity -m M --against plain", "keeps no answers to compare models by"),
         ("swaps -m M --against plain", "--against compares models: give two or more"),
         ("swaps -m M more", "unexpected argument 'more'"),
         ("swaps -m M --picture a.gif", "unknown kind of picture '.gif'"),
