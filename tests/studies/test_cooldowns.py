@@ -284,6 +284,8 @@ def test_the_gain_on_questions_without_an_answer_stands_beside(
     }
     rows = find(name).table(found)
     gains = [row.pop("control gain") for row in rows]
+    same = [row.pop("gain, controlled tasks", 0) for row in rows]
+    assert None not in same
     assert rows == plain  # they are no part of the numbers they stand beside
     assert any(gain is not None for gain in gains)
     changed: list[dict[str, Any]] = json.loads(json.dumps(found))
