@@ -149,10 +149,12 @@ def chart(records: Sequence[Record]) -> Any:
             color=charts.colour("model", models),
         )
         y = alt.Y("value:Q", title="accuracy", scale=alt.Scale(zero=False))
-        dash = (
-            charts.dash("ties", ties, alone=True) if len(ties) > 1 else charts.dash("model", models)
-        )
-        line = base.mark_line(point=True).encode(y=y, strokeDash=dash)
+        dash = charts.dash("model", models)
+        if len(ties) > 1:
+            dash = charts.dash("ties", ties)
+            dash.legend = alt.Legend(title=None, symbolType="stroke", symbolSize=400)
+        line = base.mark_line().encode(y=y, strokeDash=dash)
+        dots = base.mark_point(filled=True, size=30, opacity=1).encode(y=y)
         group = alt.Detail("ties:N")
         band = base.mark_area(opacity=0.12).encode(
             y=alt.Y("low:Q", title="accuracy"), y2="high:Q", detail=group
@@ -160,5 +162,6 @@ def chart(records: Sequence[Record]) -> Any:
         rule = alt.Chart(charts.rows([{"chance": about.chance}])).mark_rule(
             strokeDash=[2, 3], color="#888"
         )
-        panels.append((band + line + rule.encode(y="chance:Q")).properties(width=230, height=190))
+        parts = band, line, dots, rule.encode(y="chance:Q")
+        panels.append(alt.layer(*parts).properties(width=230, height=190))
     return alt.concat(*panels, columns=3).resolve_scale(y="shared")
