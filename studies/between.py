@@ -99,7 +99,10 @@ def compared(study: Study, records: Sequence[Record], against: str) -> Table:
             if told.keys() >= {*study.compares, *study.over}:  # older records had not all
                 key = tuple((name, told[name]) for name in ("task", *study.compares))
                 items = tuple(str(row.get(name)) for name in ITEMS)
-                times = points.setdefault((key, items), {}).setdefault(_name(record, row), {})
+                name = record["cell"]["model"]
+                if study.variant is not None and told[study.variant[0]] != study.variant[1]:
+                    name += f", {told[study.variant[0]]}"
+                times = points.setdefault((key, items), {}).setdefault(name, {})
                 times[tuple(told[name] for name in study.over)] = row["answers"]
     found = []
     for (key, _), models in points.items():
@@ -118,9 +121,3 @@ def compared(study: Study, records: Sequence[Record], against: str) -> Table:
         | {f"p (Holm of {len(found)})": p, "n": n}
         for (about, change, n), p in zip(found, corrected, strict=True)
     ]
-
-
-def _name(record: Record, row: Mapping[str, Any]) -> str:
-    """Of a model; one that lost its ties is another."""
-    model: str = record["cell"]["model"]
-    return f"{model}, untied" if row.get("ties") == "untied" else model

@@ -251,4 +251,5 @@ STUDY = Study(
     chart=chart,
     compares=("examples",),
     over=("tuning_seed",),
+    variant=("ties", TIED),
 )

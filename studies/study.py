@@ -113,6 +113,8 @@ class Study:
         compares: fields of rows, or parameters of cells (``cell.NAME`` where a row has the name
             too), that tell the numbers of a model apart; models are compared where they are alike.
             None for a study that keeps no answers.
+        variant: a field of rows and its usual value; with another one the model is another, which
+            is compared too.
         over: fields that tell several answers to the same items apart, which are averaged.
     """
 
@@ -128,6 +130,7 @@ class Study:
     together: Together | None = None
     compares: tuple[str, ...] | None = None
     over: tuple[str, ...] = ()
+    variant: tuple[str, str] | None = None
 
 
 def settled(options: Any, *without: str) -> dict[str, Any]:
