@@ -57,7 +57,7 @@ class Change:
         """Between equal times; None if there are none.
 
         >>> print(Change.of({0: "1101" * 4, 1: "1111" * 4}, {0: "0101" * 4, 1: "0101" * 4}))
-        +0.375 [+0.250, +0.500] ±1.588
+        +0.375 [+0.188, +0.594] ±1.588
         """
         pairs = [(text, other[time]) for time, text in mine.items() if time in other]
         if not pairs:
