@@ -13,6 +13,7 @@ from typing import Any
 import growloop.leaderboard
 import growloop.models
 import growloop.primitives
+import growloop.studies
 import pytest
 from click.testing import CliRunner
 from growloop.cli import main
@@ -67,6 +68,7 @@ def test_growloop_commands_run(text: str, tmp_path: Path, monkeypatch: Any) -> N
             training,
             benchmarks,
             growloop.leaderboard,
+            growloop.studies,
         )
         for m in pkgutil.iter_modules(package.__path__)
     ]
