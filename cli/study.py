@@ -14,9 +14,15 @@ import click
 from ..primitives.errors import InputError, unknown
 from ..tasks.evaluate import DTYPES, require_extra
 
+ACTIONS = "list", "show", "publish"
 
-@click.command("study", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.argument("name")
+
+@click.command(
+    "study",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    add_help_option=False,
+)
+@click.argument("name", required=False)
 @click.option(
     "--model", "-m", "models", multiple=True, help="hub id, folder, GGUF file or package:NAME"
 )
@@ -30,10 +36,11 @@ from ..tasks.evaluate import DTYPES, require_extra
 @click.option("--leaderboard", metavar="FOLDER", help="add what models are compared by to records")
 @click.option("--against", metavar="MODEL", help="compare the others with it on the same items")
 @click.option("--json", "as_json", is_flag=True, help="print the records as JSON")
+@click.option("--help", "-h", "helped", is_flag=True, help="show this, or a study's own options")
 @click.pass_context
 def command(
     ctx: click.Context,
-    name: str,
+    name: str | None,
     models: tuple[str, ...],
     out: str,
     planned: bool,
@@ -45,10 +52,11 @@ def command(
     leaderboard: str | None,
     against: str | None,
     as_json: bool,
+    helped: bool,
 ) -> None:
     """Run a study of the paper on any checkpoints.
 
-    NAME is a study, or list. Each study has options of its own: growloop study show NAME. What
+    NAME is a study, or list. Each study has options of its own: growloop study NAME --help. What
     was measured is kept: called again, a study goes on where it was stopped. With --leaderboard
     its numbers are added to the records that growloop leaderboard and growloop claims read; NAME
     publish does that with all that was measured into --out before.
@@ -56,13 +64,18 @@ def command(
     \b
     Examples:
       growloop study list
-      growloop study show local-effects
+      growloop study local-effects --help
       growloop study contributions -m ./plain -m ./looped --picture contributions.html
       growloop study inference-scaling -m ./grown --block 4 --times 1,2 --plan
       growloop study swaps -m ./looped -m ./plain --leaderboard records
       growloop study in-context-scaling -m ./looped -m ./plain --against plain
       growloop study publish --out studies --leaderboard records
     """
+    if helped and (name is None or name in ACTIONS):
+        click.echo(ctx.get_help())
+        return
+    if name is None:
+        raise InputError("which study? growloop study list names them")
     if name == "list":
         _list(as_json)
         return
@@ -72,12 +85,15 @@ def command(
     if name == "show":
         if len(ctx.args) != 1:
             raise InputError("give one study: growloop study show NAME")
-        _show(find(ctx.args[0]))
+        _show(ctx, find(ctx.args[0]))
         return
     if name == "publish":
         _publish_all(ctx.args, out, leaderboard)
         return
     study = find(name)
+    if helped:
+        _show(ctx, study)
+        return
     from ..studies.options import read_options
     from ..studies.study import run
     from ..studies.subjects import read_models
@@ -102,7 +118,7 @@ def command(
             raise InputError(f"--cell is a number from 0 to {len(cells) - 1}, not {cell}")
         cells = [cells[cell]]
     line = shlex.join(["growloop", *(ctx.obj or [])])
-    records = run(study, cells, options, out, line, _say, dtype, device)
+    records = run(study, cells, options, out, line, _say, dtype, device, True)
     if picture is not None:
         from ..studies.charts import save
 
@@ -213,17 +229,25 @@ def _list(as_json: bool) -> None:
         click.echo(f"{name:{width}}  {asks} ({figure})")
 
 
-def _show(study: Any) -> None:
-    click.echo(f"{study.name}: {study.asks}")
-    click.echo(f"Paper: {study.figure}\nCost: {study.cost}\n\nOptions:")
+def _show(ctx: click.Context, study: Any) -> None:
+    shown = []
     for option in fields(study.options):
         default = option.default
         if isinstance(default, tuple):
             default = ",".join(map(str, default))
-        shown = "" if default in (None, "") else f"  [default: {default}]"
-        flag = f"--{option.name.replace('_', '-')}"
-        click.echo(f"  {flag:18} {option.metadata['about']}{shown}")
-    click.echo(f"\nExample:\n  growloop study {study.name} --model CHECKPOINT --picture out.html")
+        more = "" if default in (None, "") else f"  [default: {default}]"
+        shown.append((f"--{option.name.replace('_', '-')}", option.metadata["about"] + more))
+    every = [each for each in ctx.command.params if isinstance(each, click.Option)]
+    everywhere = [found for each in every if (found := each.get_help_record(ctx))]
+    formatter = click.HelpFormatter(width=100)
+    formatter.write(f"{study.name}: {study.asks}\nPaper: {study.figure}\n")
+    formatter.write_text(f"Cost: {study.cost}")
+    for title, options in (("Options", shown), ("Options of all studies", everywhere)):
+        with formatter.section(title):
+            formatter.write_dl(options)
+    formatter.write("\nExample:\n")
+    formatter.write(f"  growloop study {study.name} --model CHECKPOINT --picture out.html")
+    click.echo(formatter.getvalue())
 
 
 def _print(lines: list[dict[str, Any]]) -> None:

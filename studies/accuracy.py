@@ -53,24 +53,25 @@ def scorer_of(loaded: Loaded) -> TrieLM:
     return found
 
 
-def right_answers(lm: TrieLM, asked: Questions, schedules: Sequence[Schedule]) -> Tensor:
-    """Whether each schedule answers each question: ``(schedules, items)``, bool."""
-    return right_together(lm, [asked], schedules)[0]
+def right_answers(loaded: Loaded, asked: Questions, schedules: Sequence[Schedule]) -> Tensor:
+    """Whether the model in memory answers each question: ``(schedules, items)``, bool."""
+    return right_together(loaded, [asked], schedules)[0]
 
 
 def right_together(
-    lm: TrieLM, several: Sequence[Questions], schedules: Sequence[Schedule]
+    loaded: Loaded, several: Sequence[Questions], schedules: Sequence[Schedule]
 ) -> list[Tensor]:
     """The same for several tasks, or numbers of examples, in one pass.
 
-    The model loops from now on, by the schedule it had.
+    The model in memory loops from now on, by the schedule it had.
     """
+    lm = scorer_of(loaded)
     loop(lm.model)
     for schedule in schedules:
         schedule.check_fits(lm.model.config.num_unique_layers)
     every = [question for asked in several for question in asked.asked]
     pairs = [(question.context, option) for question in every for option in question.options]
-    scores = [iter(found) for found in lm.score_schedules(pairs, schedules)]
+    scores = [iter(found) for found in lm.score_schedules(pairs, schedules, not loaded.bars)]
     right = torch.tensor(
         [[_best(found, len(q.options)) == q.answer for q in every] for found in scores]
     )

@@ -120,9 +120,9 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """Answers and scores at every exit, on validation and test items."""
-    model, tokenizer = loaded(cell.path)
+    model, _ = loaded(cell.path)
     found = ways(base_schedule(model), options)
-    lens = the_lens(cell, model, tokenizer, options, out, LENS_TOKENS, options.seed)
+    lens = the_lens(cell, loaded, options, out, LENS_TOKENS, options.seed)
     looks = found.looks if options.exits == "loop" else ()
     sweep = Sweep(model, [*found.exits, *looks])
     rows: list[dict[str, Any]] = []
@@ -132,7 +132,8 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
         some = ask(loaded, name, options, split)
         asked.append(some)
         each = [
-            _question(sweep, question, len(found.exits), options, lens) for question in some.asked
+            _question(sweep, question, len(found.exits), options, lens)
+            for question in loaded.each(some.asked, f"{split} questions")
         ]
         right = torch.stack([row for row, _ in each], dim=1)  # (exits, items)
         for number, (schedule, values) in enumerate(zip(found.exits, right, strict=True)):

@@ -64,7 +64,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     model, tokenizer = loaded(cell.path)
     texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
     found: dict[str, list[torch.Tensor]] = {name: [] for name in MEASURES}
-    for ids in texts.ids:
+    for ids in loaded.each(texts.ids, "texts"):
         traced = trace(model, ids.to(model.device), sublayers=True)
         for name, values in contributions(traced).items():
             found[name].append(values[0].cpu())

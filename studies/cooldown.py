@@ -16,7 +16,7 @@ from typing import Any
 from ..leaderboard.statistics import of_mean
 from ..primitives.errors import whole
 from . import charts
-from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers, scorer_of
+from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers
 from .controls import ABOUT, NONE, apart, check_control, with_controls
 from .cooldowns import Change, Parent, check_data, continued, cooled
 from .mixtures import mixtures
@@ -78,7 +78,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     rows = []
     for name, of in with_controls(task_names(options.tasks), options.control):
         asked = ask(loaded, name, options, options.split)
-        [right] = right_answers(scorer_of(loaded), asked, [base])
+        [right] = right_answers(loaded, asked, [base])
         rows.append(accuracy_row(right, asked, schedule=str(base), **more, **of))
     data = {"from_step": parent.step, "run": run.model_dump(mode="json")}
     return {"rows": rows, "data": data, "checkpoint": checkpoint}

@@ -78,20 +78,19 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """One part."""
-    model, tokenizer = loaded(cell.path)
     if cell.params["part"] == "score":
-        return _score(model, tokenizer, options)
+        return _score(loaded, cell.path, options)
     measured = options.text, options.texts
-    lens = the_lens(cell, model, tokenizer, options, out, options.tokens, options.seed, measured)
+    lens = the_lens(cell, loaded, options, out, options.tokens, options.seed, measured)
     kind = LOGIT if lens is None else "tuned lens"
     if cell.params["part"] == "overlap":
-        return _overlap(model, tokenizer, options, lens, kind)
-    name = cell.params["task"]
+        return _overlap(loaded, cell.path, options, lens, kind)
+    name, model = cell.params["task"], loaded.load(cell.path)
     asked = ask(loaded, name, options, options.split)
     sweep, lenses = Sweep(model, [base_schedule(model)]), _lenses(lens)
     answers = [
         sweep.exit_scores(question, lenses).argmax(-1) == question.answer
-        for question in asked.asked
+        for question in loaded.each(asked.asked, "questions")
     ]
     right = torch.stack(answers, dim=-1)  # (lenses, steps + 1, items)
     rows, *logit = (
@@ -106,10 +105,11 @@ def _lenses(lens: Lens | None) -> list[Lens | None]:
     return [None] if lens is None else [lens, None]
 
 
-def _score(model: Any, tokenizer: Any, options: Options) -> dict[str, Any]:
+def _score(loaded: Loaded, path: str, options: Options) -> dict[str, Any]:
+    model, tokenizer = loaded(path)
     texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
     found = []
-    for ids in texts.ids:
+    for ids in loaded.each(texts.ids, "texts"):
         cuts = future_cuts(ids.shape[1], options.cuts)
         found.append(prediction_effects(trace(model, ids.to(model.device)), cuts))
     effects = torch.cat(found)  # (texts, steps)
@@ -132,11 +132,12 @@ def _score(model: Any, tokenizer: Any, options: Options) -> dict[str, Any]:
 
 
 def _overlap(
-    model: Any, tokenizer: Any, options: Options, lens: Lens | None, kind: str
+    loaded: Loaded, path: str, options: Options, lens: Lens | None, kind: str
 ) -> dict[str, Any]:
+    model, tokenizer = loaded(path)
     texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
     lenses = _lenses(lens)
-    traced = (trace(model, ids.to(model.device)) for ids in texts.ids)
+    traced = (trace(model, ids.to(model.device)) for ids in loaded.each(texts.ids, "texts"))
     every = [[exits(found, each) for each in lenses] for found in traced]
     rows, *logit = ([
         {

@@ -60,7 +60,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
         for name, of in names
         for n in counts
     ]
-    right = right_together(lm, [each for each, _ in asked], [base_schedule(model)])
+    right = right_together(loaded, [each for each, _ in asked], [base_schedule(model)])
     rows = [
         accuracy_row(found, each, **of) for [found], (each, of) in zip(right, asked, strict=True)
     ]

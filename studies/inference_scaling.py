@@ -16,7 +16,7 @@ from typing import Any
 from ..models import Schedule
 from ..primitives.errors import InputError, one_of, whole
 from . import charts, seeds
-from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers, scorer_of
+from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers
 from .controls import CONTROLS, controlled
 from .intervals import holm, paired
 from .questions import task_names
@@ -95,7 +95,7 @@ def measure_together(
     rows: list[list[dict[str, Any]]] = [[] for _ in cells]
     for task, split, kind in asked:
         found = ask(loaded, task, options, split)
-        right = dict(zip(flat, right_answers(scorer_of(loaded), found, flat), strict=True))
+        right = dict(zip(flat, right_answers(loaded, found, flat), strict=True))
         for cell, schedules, lines in zip(cells, grid, rows, strict=True):
             plain: dict[str, Any] | None = None
             for times, schedule in zip(repeats, schedules, strict=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,14 @@ import torch
 from torch import Tensor
 
 from ..models.diagnostics import Lens, fit_lens
-from ..models.diagnostics.lens import OPTIMIZERS
+from ..models.diagnostics.fitting import OPTIMIZERS
+from ..models.training.locks import locked
 from ..primitives.errors import InputError, one_of, whole
 from .study import Cell, option
-from .subjects import Model
+from .subjects import Loaded, Model
+from .telling import Told
 from .texts import check_texts, count_texts, read_texts
+from .weights import digest
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,7 @@ def check_lens(
 
 def the_lens(
     cell: Cell,
-    model: Any,
-    tokenizer: Any,
+    loaded: Loaded,
     options: LensOptions,
     out: Path,
     tokens: int,
@@ -71,34 +74,43 @@ def the_lens(
 ) -> Lens | None:
     """The lens that a cell reads with, None for the logit lens; trained once for a model.
 
+    A training that was killed goes on; another process that wants the lens waits for it.
+
     Args:
         tokens: of each text it learns from, at most.
         seed: of generated texts and of what is drawn from them.
         measured: a file of texts and how many of them are measured: it learns from those after
             them, where ``--lens-text`` names no other file.
     """
+    model, tokenizer = loaded(cell.path)
     if options.lens is not None:
         return _moved(Lens.load(options.lens), model)
     if not options.lens_updates:
         return None
     file, skip = measured if options.lens_text is None else (options.lens_text, 0)
     about = {k: v for k, v in cell.options.items() if k.startswith("lens")}
-    about |= {"tokens": tokens, "seed": seed, "path": cell.path}
+    about |= {"tokens": tokens, "seed": seed, "weights": digest(cell.path)}
     if options.lens_text is None and file is not None:
         about |= {"text": cell.options["text"], "texts": skip}
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
-    path = out / "lenses" / f"{cell.model}-{digest}.safetensors"
-    if not path.is_file():
-        batches = _batches(model, tokenizer, options, tokens, seed, file, skip)
-        lens = fit_lens(
-            model,
-            batches,
-            options.lens_updates,
-            optimizer=options.lens_optimizer,
-            positions=options.lens_positions,
-            seed=seed,
-        )
-        lens.save(path)
+    name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
+    path = out / "lenses" / f"{cell.model}-{name}.safetensors"
+    with locked(path.with_suffix(".lock"), False, f"{path} is trained", patience=math.inf):
+        if not path.is_file():
+            kept = path.with_suffix(".part")
+            batches = _batches(model, tokenizer, options, tokens, seed, file, skip)
+            told = Told(loaded.say, 0, options.lens_updates, "update")
+            lens = fit_lens(
+                model,
+                batches,
+                options.lens_updates,
+                optimizer=options.lens_optimizer,
+                positions=options.lens_positions,
+                seed=seed,
+                kept=kept,
+                watch=lambda update, loss: told(update + 1, {"loss": loss}),
+            )
+            lens.save(path)
+            kept.unlink(missing_ok=True)
     return _moved(Lens.load(path), model)
 
 

@@ -63,7 +63,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     model, tokenizer = loaded(cell.path)
     texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
     found = []
-    for ids in texts.ids:
+    for ids in loaded.each(texts.ids, "texts"):
         traced = trace(model, ids.to(model.device))
         future = cell.params["where"] == "future"
         cuts = future_cuts(ids.shape[1], options.cuts) if future else None

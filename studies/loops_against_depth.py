@@ -14,7 +14,7 @@ from typing import Any
 from ..models import Schedule
 from ..primitives.errors import InputError, whole
 from . import charts, seeds
-from .accuracy import accuracy_row, ask, check_accuracy, right_answers, scorer_of
+from .accuracy import accuracy_row, ask, check_accuracy, right_answers
 from .controls import ABOUT, NONE, apart, check_control, with_controls
 from .intervals import paired
 from .study import Cell, Record, Study, Table, option, settled
@@ -89,7 +89,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     rows = []
     for name, of in with_controls([task_of(options, depth)], options.control):
         asked = ask(loaded, name, options, options.split)
-        right = right_answers(scorer_of(loaded), asked, tried)
+        right = right_answers(loaded, asked, tried)
         rows += [
             accuracy_row(values, asked, loops=loops, depth=depth, schedule=str(schedule), **of)
             for values, loops, schedule in zip(right, options.loops, tried, strict=True)

@@ -17,7 +17,7 @@ from typing import Any
 from ..models import Schedule
 from ..primitives.errors import InputError, one_of, whole
 from . import charts
-from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_together, scorer_of
+from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_together
 from .controls import ABOUT, alike, apart, check_control, with_controls
 from .controls import NONE as UNCONTROLLED
 from .cooldown import half_width
@@ -149,7 +149,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     tried = list(schedules(before.schedule, block, cell.options["blocks"], options))
     names = with_controls(task_names(options.tasks), options.control)
     several = [ask(loaded, name, options, options.split) for name, _ in names]
-    found = right_together(scorer_of(loaded), several, [schedule for _, _, schedule in tried])
+    found = right_together(loaded, several, [schedule for _, _, schedule in tried])
     more = {"trained": block, "training_seed": run.seed}
     rows = [
         accuracy_row(

@@ -24,13 +24,14 @@ from ..primitives import Source, generate, make_task
 from ..primitives.errors import InputError, one_of, whole
 from ..primitives.uniqueness import check_capacity
 from ..tasks.evaluate import model_arguments
-from .accuracy import accuracy_row, ask, check_accuracy, right_together, scorer_of
+from .accuracy import accuracy_row, ask, check_accuracy, right_together
 from .controls import ABOUT, NONE, check_control, with_controls
 from .study import Cell, Study, option, settled
-from .subjects import Loaded, Model, as_folder, weights_of
+from .subjects import Loaded, Model, as_folder
 from .sweep import base_schedule
 from .telling import Told
 from .tuned import TIED, UNTIED, chart, table
+from .weights import digest
 
 TASK = "variable_assignment"
 USUAL = Settings()
@@ -183,7 +184,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     depths = {options.task(depth): depth for depth in options.depths}
     names = with_controls([*depths], options.control)
     asked = [ask(loaded, name, options, "test") for name, _ in names]
-    found = right_together(scorer_of(loaded), asked, [base])
+    found = right_together(loaded, asked, [base])
     more = dict(cell.params)
     more["tuning_seed"] = more.pop("seed")  # that of a row says which questions were drawn
     if more["ties"] == TIED:  # the schedule of untied layers says nothing of the model there was
@@ -220,11 +221,11 @@ def _folder(cell: Cell, options: Options, out: Path) -> tuple[Path, bool]:
     the cell, so that nobody else looks into them.
     """
     decides = {name: value for name, value in cell.options.items() if name not in SCORING}
-    text = json.dumps([cell.params, decides, weights_of(cell.path)], sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    text = json.dumps([cell.params, decides, digest(cell.path)], sort_keys=True)
+    name = hashlib.sha256(text.encode()).hexdigest()[:8]
     size, seed, ties = (cell.params[name] for name in ("examples", "seed", "ties"))
     folder = out / "fine-tunings"
-    kept = folder / f"kept-{cell.model}-{size}-s{seed}-{ties}-{digest}"
+    kept = folder / f"kept-{cell.model}-{size}-s{seed}-{ties}-{name}"
     return (kept, True) if options.keep or kept.is_dir() else (folder / cell.id, False)
 
 

@@ -27,6 +27,7 @@ from ..primitives.errors import InputError
 from . import seeds
 from .recording import described, versions
 from .subjects import Loaded, Model
+from .weights import changed, weights
 
 Record = dict[str, Any]
 Table = list[dict[str, Any]]
@@ -166,18 +167,25 @@ def run(
     say: Callable[[str], object] = lambda text: None,
     dtype: str = "float32",
     device: str | None = None,
+    bars: bool = False,
 ) -> list[Record]:
     """Measure the cells that have no record yet; the records of all.
 
+    Args:
+        command: kept in the records.
+        say: told which cell is next, and of what takes long.
+        dtype, device: of the models.
+        bars: whether bars on standard error show how far a cell is.
+
     Raises:
-        InputError: a record there is of another model or precision; several processes.
+        InputError: a record there is of another model, other weights or another precision;
+            several processes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
             "a study runs in one process: for several GPUs give each a --cell of its own"
         )
-    loaded, found = Loaded(dtype, device), dict[str, Record]()
-    loaded.say = say
+    loaded, found = Loaded(dtype, device, say, bars), dict[str, Record]()
     waiting: list[Cell] = []
     for cell in cells:
         path = record_path(cell, out)
@@ -191,10 +199,13 @@ def run(
         for number, cell in enumerate(part, start=len(found) + 1):
             say(f"{number} of {len(cells)}: {cell.id}")
         started = time.perf_counter()
-        if study.together is not None:
-            measured = study.together.measure(part, options, loaded, Path(out))
-        else:
-            measured = [study.measure(part[0], options, loaded, Path(out))]
+        try:
+            if study.together is not None:
+                measured = study.together.measure(part, options, loaded, Path(out))
+            else:
+                measured = [study.measure(part[0], options, loaded, Path(out))]
+        finally:
+            loaded.close()
         seconds = round((time.perf_counter() - started) / len(part), 1)
         for cell, values in zip(part, measured, strict=True):
             of = values.get("checkpoint", cell.path)  # another one if the study trains
@@ -207,6 +218,7 @@ def run(
                 "study": study.name,
                 "cell": {"id": cell.id, **asdict(cell)},
                 "model": loaded.about(),
+                "weights": weights(cell.path),
                 "training": seeds.about(seeds.Training.read(cell.path)),
                 "leaderboard": described(of, loaded.model, values["rows"]),
                 "versions": versions(),
@@ -261,6 +273,8 @@ def _checked(path: Path, cell: Cell, dtype: str) -> Record:
         raise InputError(
             f"{path} is of {was[0]} in {was[1]}, not of {cell.path} in {dtype}: give another --out"
         )
+    if changed(cell.path, record.get("weights")):
+        raise InputError(f"{path} is of other weights than {cell.path} has now: give another --out")
     record.setdefault("training", seeds.about(seeds.Training.read(cell.path)))
     return record
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..models import Schedule, checkpoints
 from ..models.config import LoopedConfig
 from ..models.decoder import decoder_config
 from ..models.training.locks import locked
 from ..primitives.errors import InputError
+from ..tasks.bars import bar
 from ..tasks.evaluate import model_arguments
 from . import seeds
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,6 @@ def as_folder(model: str, out: str | Path) -> str:
     return str(folder)
 
 
-def weights_of(model: str) -> str:
-    """What tells the weights at a path from others that were there before; the path of a hub id."""
-    folder = Path(model)
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return json.dumps([model, stats])
-
-
 def read_models(paths: Sequence[str]) -> list[Model]:
     """The models of a study.
 
@@ -98,13 +92,25 @@ def read_models(paths: Sequence[str]) -> list[Model]:
 
 
 class Loaded:
-    """The models that cells ask for; the last one stays in memory."""
+    """The models that cells ask for; the last one stays in memory.
 
-    def __init__(self, dtype: str, device: str | None) -> None:
-        self.dtype, self.device = dtype, device
+    Args:
+        dtype, device: that they are loaded to.
+        say: told of what takes long.
+        bars: whether a bar shows how far a cell is.
+    """
+
+    def __init__(
+        self,
+        dtype: str,
+        device: str | None,
+        say: Callable[[str], object] = lambda text: None,
+        bars: bool = False,
+    ) -> None:
+        self.dtype, self.device, self.say, self.bars = dtype, device, say, bars
         self.path: str | None = None
+        self._bar: Any = None
         self.kept: dict[tuple[Any, ...], Any] = {}  # what was made with this model's tokenizer
-        self.say: Callable[[str], object] = lambda text: None  # told of what takes long
 
     def __call__(self, path: str) -> tuple[Any, Any]:
         """A model and its tokenizer.
@@ -145,6 +151,21 @@ class Loaded:
         if found is None:
             raise InputError(f"{self.path} has no tokenizer that can be read")
         return found
+
+    def each(self, things: Sequence[T], what: str) -> Iterable[T]:
+        """The things, with a bar of how many are done.
+
+        Args:
+            what: they are called.
+        """
+        found: Iterable[T] = bar(what, things, quiet=not self.bars, leave=False)
+        self._bar = found
+        return found
+
+    def close(self) -> None:
+        """Take the bar away that an error has left."""
+        if self._bar is not None:
+            self._bar.close()
 
     def about(self) -> dict[str, Any]:
         """What a record says of the model in memory."""

@@ -18,7 +18,7 @@ import torch
 from ..models import Schedule
 from ..primitives.errors import InputError, one_of, whole
 from . import charts, seeds
-from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers, scorer_of
+from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers
 from .intervals import bootstrap, holm
 from .questions import task_names
 from .study import Cell, Record, Study, Table, option, settled
@@ -125,14 +125,15 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     if cell.params["task"] == LOSS:
         texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
         sweep = Sweep(model, schedules)
-        losses = torch.stack([sweep.losses(ids.to(model.device)) for ids in texts.ids], dim=1)
+        every = loaded.each(texts.ids, "texts")
+        losses = torch.stack([sweep.losses(ids.to(model.device)) for ids in every], dim=1)
         rows = [
             loss_row(values.tolist(), losses[0].tolist(), **place, **texts.about)
             for values, place in zip(losses, about, strict=True)
         ]
         return {"rows": rows, "data": {}}
     asked = ask(loaded, cell.params["task"], options, options.split)
-    right = right_answers(scorer_of(loaded), asked, schedules)
+    right = right_answers(loaded, asked, schedules)
     rows = [
         accuracy_row(values, asked, **place) for values, place in zip(right, about, strict=True)
     ]

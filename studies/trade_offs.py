@@ -14,7 +14,7 @@ from typing import Any
 
 from ..models.decoder import decoder_config
 from . import charts, seeds
-from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers, scorer_of
+from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers
 from .intervals import holm
 from .pooled import Estimate, Pool, pool
 from .questions import task_names
@@ -70,7 +70,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     name = cell.params["task"]
     asked = ask(loaded, name, options, options.split)
     base = base_schedule(model)
-    [right] = right_answers(scorer_of(loaded), asked, [base])
+    [right] = right_answers(loaded, asked, [base])
     return {"rows": [accuracy_row(right, asked, schedule=str(base))], "data": costs}
 
 

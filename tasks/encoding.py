@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from lm_eval.models.utils import has_bos_prefix
-from tqdm import tqdm
+
+from .bars import bar
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
 """The texts, the tokens of the context, the tokens of the continuation."""
@@ -30,7 +31,7 @@ def encode_pairs(lm: Any, pairs: Sequence[tuple[str, str]], quiet: bool = False)
     same: dict[int, int] = {}  # one object a token, instead of one each time it occurs
     contexts: dict[str, list[int]] = {}
     found: list[Request] = []
-    bar = tqdm(total=len(pairs), disable=quiet, desc="Tokenizing", unit=" requests")
+    progress = bar("Tokenizing", total=len(pairs), unit=" requests", quiet=quiet)
     with _parallel():
         for start in range(0, len(pairs), CHUNK):
             part = [(texts, *_split(*texts)) for texts in pairs[start : start + CHUNK]]
@@ -41,8 +42,8 @@ def encode_pairs(lm: Any, pairs: Sequence[tuple[str, str]], quiet: bool = False)
             for (texts, context, _), whole in zip(part, wholes, strict=True):
                 before = contexts[context]
                 found.append((texts, before, list(whole[len(before) :])))
-            bar.update(len(part))
-    bar.close()
+            progress.update(len(part))
+    progress.close()
     return found
 
 

@@ -22,9 +22,9 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from torch.nn.functional import log_softmax
-from tqdm import tqdm
 
 from ..primitives.errors import InputError, shown
+from .bars import bar
 from .encoding import Request, encode_pairs
 from .generation import SharedPrefixGeneration
 from .processes import Processes, cut
@@ -256,8 +256,8 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
             raise ValueError("what happens between loops runs with them")
         trie = build(pairs)
         scan = Scan(self.model, trie, self._run, self.softmax_dtype, self.pack, schedules, flex)
-        with tqdm(total=len(trie), disable=quiet, desc="Scoring", unit=" tokens") as bar:
-            found = scan.run(bar.update)
+        with bar("Scoring", total=len(trie), unit=" tokens", quiet=quiet) as progress:
+            found = scan.run(progress.update)
         self.pack = scan.budget
         if schedules is None:
             return found
@@ -287,13 +287,13 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         for i, (context, _) in enumerate(pairs):
             by_context[tuple(context)].append(i)
         found: dict[int, tuple[float, bool]] = {}
-        with tqdm(total=len(pairs), disable=quiet, desc="Scoring", unit=" options") as bar:
+        with bar("Scoring", total=len(pairs), unit=" options", quiet=quiet) as progress:
             # longest first: running out of memory shows at once
             for members in sorted(by_context.values(), key=lambda m: -len(pairs[m[0]][0])):
                 options = [pairs[i][1] for i in members]
                 scores = self._question(pairs[members[0]][0], options)
                 found |= dict(zip(members, scores, strict=True))
-                bar.update(len(members))
+                progress.update(len(members))
         return [found[i] for i in range(len(pairs))]
 
     @torch.inference_mode()

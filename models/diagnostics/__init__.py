@@ -15,7 +15,8 @@ from .effects import (
     prediction_effects,
     propagated_effects,
 )
-from .lens import Lens, exit_logits, exits, fit_lens
+from .fitting import fit_lens
+from .lens import Lens, exit_logits, exits
 from .replay import Replay
 from .trace import Trace, trace
 

@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from ..errors import ModelError, one_of, whole
-from ..readout import Readout
+from ..errors import ModelError, whole
 from ..schedule import Schedule
 from .contributions import mean_over
-from .trace import Trace, trace
+from .trace import Trace
 
-OPTIMIZERS = {"sgd": 0.1, "adam": 1e-3}
-"""Optimizer: its usual learning rate. SGD is Nesterov's, momentum 0.9."""
 FORMAT = "growloop tuned lens"
 
 
@@ -96,95 +90,6 @@ class Lens:
         except SafetensorError as error:
             raise ModelError(f"{path} holds no tuned lens: {error}") from error
         return cls(Schedule(tuple(json.loads(about["layers"]))), *tensors)
-
-
-def fit_lens(
-    model: PreTrainedModel,
-    batches: Iterable[Tensor],
-    updates: int,
-    *,
-    optimizer: str = "sgd",
-    lr: float | None = None,
-    positions: int | None = None,
-    seed: int = 0,
-    watch: Callable[[int, float], object] = lambda update, loss: None,
-) -> Lens:
-    """Train a lens: ``KL(final ‖ lens)`` on the given texts. The model stays as it is.
-
-    The learning rate falls linearly to 0, gradients are clipped to norm 1, each step's on their
-    own: the lens of a step does not depend on which others are trained beside it.
-
-    Args:
-        model: any decoder.
-        batches: tokens, ``(batch, tokens)`` each, without padding; at least ``updates`` of them.
-        updates: of the weights.
-        optimizer: ``sgd`` (Nesterov) or ``adam``.
-        lr: peak learning rate, by default 0.1 or 1e-3.
-        positions: learn from so many tokens of a batch, drawn anew each time; None for all.
-        seed: of that draw.
-        watch: called with each update's number and mean loss in nats.
-
-    Raises:
-        ModelError: too few batches, or a model whose logits are not read off its last state.
-    """
-    one_of("optimizer", optimizer, OPTIMIZERS)
-    whole("updates", updates, 1)
-    if positions is not None:
-        whole("positions", positions, 1)
-    rate = OPTIMIZERS[optimizer] if lr is None else lr
-    if not 0 < rate < float("inf"):
-        raise ModelError(f"a learning rate is above 0, not {rate}")
-    random = torch.Generator().manual_seed(seed)
-    source = iter(batches)
-    lenses: list[_Trained] = []
-    for update in range(updates):
-        ids = next(source, None)
-        if ids is None:
-            raise ModelError(f"{updates} updates need as many batches of text, there are {update}")
-        found = trace(model, ids)
-        if not lenses:
-            found.check_readout()
-            lenses = [_Trained(found.inputs[0], optimizer, rate) for _ in found.inputs]
-        chosen = torch.randperm(ids.numel(), generator=random)[: positions or ids.numel()]
-        chosen = chosen.to(ids.device)
-        wanted = found.logits.flatten(0, 1)[chosen].float().log_softmax(-1)
-        left = (updates - update) / updates
-        losses = [
-            lens.update(states.flatten(0, 1)[chosen], wanted, found.readout, rate * left)
-            for lens, states in zip(lenses, found.inputs, strict=True)
-        ]
-        watch(update, float(torch.stack(losses).mean()))
-    matrices = torch.stack([lens.matrix.detach() for lens in lenses]).cpu()
-    return Lens(found.schedule, matrices, torch.stack([x.shift.detach() for x in lenses]).cpu())
-
-
-class _Trained:
-    """The lens of one step while it learns."""
-
-    def __init__(self, like: Tensor, optimizer: str, lr: float) -> None:
-        width, device = like.shape[-1], like.device
-        self.matrix = torch.zeros(width, width, device=device, requires_grad=True)
-        self.shift = torch.zeros(width, device=device, requires_grad=True)
-        self.weights = [self.matrix, self.shift]
-        self.optimizer: Any
-        if optimizer == "sgd":
-            self.optimizer = torch.optim.SGD(self.weights, lr=lr, momentum=0.9, nesterov=True)
-        else:
-            self.optimizer = torch.optim.Adam(self.weights, lr=lr)
-
-    def update(self, states: Tensor, wanted: Tensor, readout: Readout, lr: float) -> Tensor:
-        """One step on states ``(tokens, dim)``; the loss before it."""
-        here = states.float()
-        with torch.enable_grad():
-            moved = here + here @ self.matrix.T + self.shift
-            loss = _divergence(wanted, readout(moved.to(states.dtype)).float()).mean()
-        gradients = torch.autograd.grad(loss, self.weights)  # the model's own are not touched
-        for weight, gradient in zip(self.weights, gradients, strict=True):
-            weight.grad = gradient
-        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
-        self.optimizer.param_groups[0]["lr"] = lr
-        self.optimizer.step()
-        return loss.detach()
 
 
 def _divergence(wanted: Tensor, logits: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,15 @@ import pytest
 import torch
 from growloop.cli import main
 from growloop.models import Recurrence, Schedule, checkpoints, load, loop
-from growloop.models.diagnostics import exit_logits, local_effects, trace
-from growloop.studies.accuracy import right_answers
+from growloop.models.diagnostics import exit_logits, fitting, local_effects, trace
+from growloop.studies.accuracy import right_answers, scorer_of
 from growloop.studies.between import compared
 from growloop.studies.catalog import STUDIES, find
 from growloop.studies.contributions import TITLES
 from growloop.studies.intervals import bootstrap, holm, mcnemar, paired
 from growloop.studies.publishing import published
 from growloop.studies.questions import questions, scorer
+from growloop.studies.subjects import Loaded
 from growloop.studies.sweep import Sweep, alone, packed
 from growloop.studies.texts import read_texts
 from growloop.tasks.evaluate import evaluate
@@ -209,8 +211,9 @@ def test_the_choice_is_made_on_validation(models: dict[str, str], tmp_path: Path
 @pytest.mark.parametrize("kind", ["llama", "bloom", "mistral-window", "gemma2"])
 def test_studies_score_as_the_evaluation_does(kind: str, tmp_path: Path) -> None:
     path = str(tiny.save(kind, tmp_path, layers=4))
-    model = load(path)
-    lm = scorer(model, checkpoints.load_tokenizer(path))
+    loaded = Loaded("float32", "cpu")
+    loaded.load(path)
+    lm = scorer_of(loaded)
     asked = questions(lm, TASK, 3, shots=1)
     plain = Schedule.plain(4)
     schedules = [plain, plain.repeat(1, 3, 2), plain.swap(0, 2), Schedule((0, 3))]
@@ -218,7 +221,7 @@ def test_studies_score_as_the_evaluation_does(kind: str, tmp_path: Path) -> None
     pairs = [(question.context, option) for question in asked.asked for option in question.options]
     found = torch.tensor([[s for s, _ in part] for part in lm.score_schedules(pairs, schedules)])
     found = found.reshape(len(schedules), 3, -1).transpose(0, 1)
-    right = right_answers(lm, asked, schedules)
+    right = right_answers(loaded, asked, schedules)
     for number, schedule in enumerate(schedules):
         results = evaluate(
             path,
@@ -453,3 +456,58 @@ def test_intervals_and_tests_are_the_known_ones() -> None:
 
 def test_the_command_is_found() -> None:
     assert "study" in main.list_commands(None)  # type: ignore[arg-type]
+
+
+def test_other_weights_at_the_same_path_are_not_taken_for_those_that_were_measured(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "model"
+    shutil.copytree(models["plain"], path)
+    asked = ["contributions", "-m", str(path), *TEXTS, "--out", str(tmp_path / "out")]
+    before = study(*asked).stdout
+    weights = path / "model.safetensors"
+    weights.touch()  # copied again: the same content at another time
+    assert study(*asked).stdout == before
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert "of other weights than" in refused("study", *asked)
+
+
+def test_a_killed_lens_goes_on_and_other_weights_get_their_own(
+    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state of a training is below ``--out`` until the lens is whole."""
+    asked = ["depth", "-m", models["plain"], *FEW, *TEXTS, "--tasks", TASK, "--parts", "overlap"]
+    asked += ["--lens-updates", "6", "--json"]
+    whole = json.loads(study(*asked, "--out", str(tmp_path / "whole")).stdout)
+    monkeypatch.setattr(fitting, "EVERY", 0.0)
+    monkeypatch.setattr(fitting, "SHARE", 0)
+    traced, calls = fitting.trace, 0
+
+    def killed(*given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt
+        return traced(*given)
+
+    monkeypatch.setattr(fitting, "trace", killed)
+    out = tmp_path / "killed"
+    assert run("study", *asked, "--out", str(out)).exit_code != 0
+    assert [path.suffix for path in sorted((out / "lenses").iterdir())] == [".lock", ".part"]
+    again = json.loads(study(*asked, "--out", str(out)).stdout)
+    assert calls == 4 + 3  # the three updates that were done are not done again
+    assert again[0]["rows"] == whole[0]["rows"]
+    assert sorted(path.suffix for path in (out / "lenses").iterdir()) == [".lock", ".safetensors"]
+
+
+def test_help_of_a_study_has_its_own_options() -> None:
+    for ask in (["swaps", "--help"], ["-h", "swaps"], ["show", "swaps"]):
+        shown = study(*ask).stdout
+        for text in ("--pairs", "Figures 1 and 8", "--leaderboard", "Example:"):
+            assert text in shown
+    for ask in (["--help"], ["list", "-h"]):
+        assert "NAME is a study, or list." in study(*ask).stdout
+    assert "which study? growloop study list" in refused("study")
+    assert "did you mean 'swaps'" in refused("study", "swap", "--help")

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from growloop.models import ModelError, loop
 from growloop.models.diagnostics import Lens, exit_logits, exits, fit_lens, trace
-from torch import Tensor
 
 from ..architectures import LOOPED, left_padded, plain, tokens
-from .test_effects import silence
-
-
-def texts(count: int, length: int = 12) -> list[Tensor]:
-    random = torch.Generator().manual_seed(3)
-    return [torch.randint(5, 90, (4, length), generator=random) for _ in range(count)]
-
-
-def zeroed(keep: int) -> Any:
-    """A model whose layers from ``keep`` on add nothing."""
-    model = plain("llama")
-    for layer in model.model.layers[keep:]:
-        silence(layer)
-    return model
+from .test_fitting import texts
 
 
 def test_the_logit_lens_reads_states_through_norm_and_head() -> None:
@@ -49,45 +34,6 @@ def test_the_logit_lens_reads_states_through_norm_and_head() -> None:
         torch.testing.assert_close(measured["overlap"][:, step], overlap)
     assert (measured["overlap"][:, -1] == 1).all()
     assert (measured["agreement"][:, -1] == 1).all()
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_the_lens_of_a_model_whose_later_layers_are_zeroed_is_the_identity(optimizer: str) -> None:
-    model = zeroed(2)
-    lens = fit_lens(model, texts(8), 8, optimizer=optimizer)
-    # before that the gradient is rounding, which Adam magnifies to its learning rate
-    small = 1e-4 if optimizer == "sgd" else 2e-2
-    assert float(lens.matrices[2:].abs().max()) < small
-    assert float(lens.matrices[:2].abs().max()) > 1e-3
-    measured = exits(trace(model, tokens()), lens)
-    assert float(measured["kl"][:, 2:].max()) < 1e-3
-    assert float(measured["kl"][:, :2].min()) > 1e-3
-
-
-@pytest.mark.parametrize("schedule", ["4", LOOPED])
-@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", None), ("adam", 5e-3)])
-def test_training_brings_a_lens_nearer_to_the_prediction(
-    schedule: str, optimizer: str, lr: float | None
-) -> None:
-    model = loop(plain("llama"), schedule)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    losses: list[float] = []
-    lens = fit_lens(
-        model,
-        texts(60),
-        60,
-        optimizer=optimizer,
-        lr=lr,
-        positions=24,
-        watch=lambda update, loss: losses.append(loss),
-    )
-    assert lens.shifts.shape == (len(model.schedule), 32)
-    found = trace(model, tokens())
-    tuned, plain_lens = exits(found, lens)["kl"].mean(0), exits(found)["kl"].mean(0)
-    assert tuned[:-1].sum() < 0.95 * plain_lens[:-1].sum()
-    assert len(losses) == 60
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(weight.grad is None for weight in model.parameters())
 
 
 def test_a_lens_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -125,16 +71,8 @@ def test_padding_is_not_counted() -> None:
         torch.testing.assert_close(both[name][:1], values, rtol=1e-5, atol=1e-5)
 
 
-def test_what_cannot_be_trained_is_refused() -> None:
+def test_what_cannot_be_read_is_refused() -> None:
     model = plain("llama")
-    with pytest.raises(ModelError, match="3 updates need as many batches of text, there are 2"):
-        fit_lens(model, texts(2), 3)
-    with pytest.raises(ModelError, match="did you mean 'adam'"):
-        fit_lens(model, texts(1), 1, optimizer="adamw")
-    with pytest.raises(ModelError, match="above 0"):
-        fit_lens(model, texts(1), 1, lr=0.0)
-    with pytest.raises(ModelError, match="positions must be a whole number of 1 or more"):
-        fit_lens(model, texts(1), 1, positions=0)
     found = trace(model, tokens())
     for top in (0, 10**6):
         with pytest.raises(ModelError, match="top must be a whole number from 1 to"):

@@ -1,0 +1,122 @@
+"""Training of the tuned lens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from growloop.models import ModelError, loop
+from growloop.models.diagnostics import exits, fit_lens, fitting, trace
+from torch import Tensor
+
+from ..architectures import LOOPED, plain, tokens
+from .test_effects import silence
+
+
+def texts(count: int, length: int = 12) -> list[Tensor]:
+    random = torch.Generator().manual_seed(3)
+    return [torch.randint(5, 90, (4, length), generator=random) for _ in range(count)]
+
+
+def zeroed(keep: int) -> Any:
+    """A model whose layers from ``keep`` on add nothing."""
+    model = plain("llama")
+    for layer in model.model.layers[keep:]:
+        silence(layer)
+    return model
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_lens_of_a_model_whose_later_layers_are_zeroed_is_the_identity(optimizer: str) -> None:
+    model = zeroed(2)
+    lens = fit_lens(model, texts(8), 8, optimizer=optimizer)
+    # before that the gradient is rounding, which Adam magnifies to its learning rate
+    small = 1e-4 if optimizer == "sgd" else 2e-2
+    assert float(lens.matrices[2:].abs().max()) < small
+    assert float(lens.matrices[:2].abs().max()) > 1e-3
+    measured = exits(trace(model, tokens()), lens)
+    assert float(measured["kl"][:, 2:].max()) < 1e-3
+    assert float(measured["kl"][:, :2].min()) > 1e-3
+
+
+@pytest.mark.parametrize("schedule", ["4", LOOPED])
+@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", None), ("adam", 5e-3)])
+def test_training_brings_a_lens_nearer_to_the_prediction(
+    schedule: str, optimizer: str, lr: float | None
+) -> None:
+    model = loop(plain("llama"), schedule)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    losses: list[float] = []
+    lens = fit_lens(
+        model,
+        texts(60),
+        60,
+        optimizer=optimizer,
+        lr=lr,
+        positions=24,
+        watch=lambda update, loss: losses.append(loss),
+    )
+    assert lens.shifts.shape == (len(model.schedule), 32)
+    found = trace(model, tokens())
+    tuned, plain_lens = exits(found, lens)["kl"].mean(0), exits(found)["kl"].mean(0)
+    assert tuned[:-1].sum() < 0.95 * plain_lens[:-1].sum()
+    assert len(losses) == 60
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def until(update: int) -> Iterator[Tensor]:
+    yield from texts(12)[:update]
+    raise InterruptedError  # as if the process had ended there
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_killed_training_goes_on_to_the_same_lens(
+    optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "EVERY", 0.0)
+    monkeypatch.setattr(fitting, "SHARE", 0)
+    model, kept = loop(plain("llama"), LOOPED), tmp_path / "lens.part"
+    asked: dict[str, Any] = {"optimizer": optimizer, "positions": 9, "seed": 4}
+    whole = fit_lens(model, texts(12), 12, **asked)
+    with pytest.raises(InterruptedError):
+        fit_lens(model, until(7), 12, kept=kept, **asked)
+    updates: list[int] = []
+    again = fit_lens(
+        model, texts(12), 12, kept=kept, watch=lambda update, _: updates.append(update), **asked
+    )
+    assert updates == [7, 8, 9, 10, 11]
+    assert torch.equal(again.matrices, whole.matrices)
+    assert torch.equal(again.shifts, whole.shifts)
+    assert [path.name for path in tmp_path.iterdir()] == ["lens.part"]
+
+
+def test_a_state_of_another_training_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "EVERY", 0.0)
+    model, kept = plain("llama"), tmp_path / "lens.part"
+    fit_lens(model, texts(3), 3, kept=kept)
+    with pytest.raises(ModelError, match="is of a lens trained with seed 0, not 1: remove it"):
+        fit_lens(model, texts(3), 3, kept=kept, seed=1)
+    with pytest.raises(ModelError, match="is of a lens for another model"):
+        fit_lens(loop(model, LOOPED), texts(3), 3, kept=kept)
+    for content in (b"", b"no state", b"PK"):
+        kept.write_bytes(content)
+        with pytest.raises(ModelError, match="holds no state of a lens"):
+            fit_lens(model, texts(3), 3, kept=kept)
+
+
+def test_what_cannot_be_trained_is_refused() -> None:
+    model = plain("llama")
+    with pytest.raises(ModelError, match="3 updates need as many batches of text, there are 2"):
+        fit_lens(model, texts(2), 3)
+    with pytest.raises(ModelError, match="did you mean 'adam'"):
+        fit_lens(model, texts(1), 1, optimizer="adamw")
+    with pytest.raises(ModelError, match="above 0"):
+        fit_lens(model, texts(1), 1, lr=0.0)
+    with pytest.raises(ModelError, match="positions must be a whole number of 1 or more"):
+        fit_lens(model, texts(1), 1, positions=0)
