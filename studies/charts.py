@@ -51,16 +51,15 @@ def dash(field: str, names: list[str], title: str | None = None, alone: bool = F
     return found.legend(**stroke, symbolStrokeWidth=2)
 
 
-def heat(field: str, title: str, domain: list[float] | None = None, signed: bool = False) -> Any:
+def heat(field: str, title: str, domain: list[float], signed: bool = False) -> Any:
     """A colour for a number: dark is little; with ``signed`` blue is less, orange more than 0."""
     alt = altair()
-    if signed:
-        scale = alt.Scale(scheme="blueorange", domain=domain or [-1, 1], clamp=True)
-    elif domain is None:
-        scale = alt.Scale(scheme="viridis")
-    else:
-        scale = alt.Scale(scheme="viridis", domain=domain, clamp=True)
-    return alt.Color(f"{field}:Q", scale=scale, title=title)
+    low, high = domain
+    scheme, form = ("blueorange", "+.2~g") if signed else ("viridis", ".2~g")
+    scale = alt.Scale(scheme=scheme, domain=domain, clamp=True)
+    # the ends themselves: rounded ones would be other numbers
+    legend = alt.Legend(values=[low, (low + high) / 2, high], format=form)
+    return alt.Color(f"{field}:Q", scale=scale, title=title, legend=legend)
 
 
 def steps_line(field: str, title: str) -> Any:

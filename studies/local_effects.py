@@ -130,42 +130,53 @@ def table(records: Sequence[Record]) -> Table:
 
 
 def chart(records: Sequence[Record]) -> Any:
-    """A heatmap for each model: the step taken away against the step looked at."""
+    """A heatmap for each model: the step taken away against the step looked at.
+
+    Models share their colours, so that they can be compared; each measure has its own.
+    """
     alt = charts.altair()
-    panels = []
+    kinds: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        matrix = record["data"]["max"]
-        values = [
-            {"source": i, "target": j, "effect": value}
-            for i, row in enumerate(matrix)
-            for j, value in enumerate(row)
-            if j > i
-        ]
-        inside = sorted(value["effect"] for value in values)
-        top = inside[round(0.98 * (len(inside) - 1))]  # one cell must not hide the rest
         params = record["cell"]["params"]
-        size = max(180, min(420, 14 * len(matrix)))
-        title = alt.Title(
-            record["cell"]["model"],
-            subtitle=[f"{params['measure']}, {params['where']} tokens, {record['data']['n']} texts",
-                      f"schedule {record['model']['schedule']}"],
-        )  # fmt: skip
-        panels.append(
-            alt.Chart(charts.rows(values), title=title)
-            .mark_rect()
-            .encode(
-                x=charts.steps_axis("target", "effect on step"),
-                y=alt.Y(
-                    "source:O",
-                    title="step taken away",
-                    axis=alt.Axis(labelOverlap="greedy"),
-                ),
-                color=charts.heat("effect", f"relative change (max), up to {top:.2g}", [0, top]),
-                tooltip=["source:O", "target:O", "effect:Q"],
-            )
-            .properties(width=size, height=size)
+        kinds.setdefault((params["measure"], params["where"]), []).append(record)
+    rows = []
+    for some in kinds.values():
+        inside = sorted(value["effect"] for record in some for value in _upper(record))
+        top = inside[round(0.98 * (len(inside) - 1))]  # one cell must not hide the rest
+        panels = [_heatmap(record, top) for record in some]
+        rows.append(alt.hconcat(*panels).resolve_scale(color="shared"))
+    columns = 2 if len(records) == len(kinds) else 1
+    return alt.concat(*rows, columns=columns).resolve_scale(color="independent")
+
+
+def _upper(record: Record) -> list[dict[str, Any]]:
+    return [
+        {"source": i, "target": j, "effect": value}
+        for i, row in enumerate(record["data"]["max"])
+        for j, value in enumerate(row)
+        if j > i
+    ]
+
+
+def _heatmap(record: Record, top: float) -> Any:
+    alt = charts.altair()
+    params, model = record["cell"]["params"], record["cell"]["model"]
+    size = max(180, min(420, 14 * len(record["data"]["max"])))
+    about = f"{params['measure']}, {params['where']} tokens, {record['data']['n']} texts"
+    title = alt.Title(model, subtitle=[about, f"schedule {record['model']['schedule']}"])
+    return (
+        alt.Chart(charts.rows(_upper(record)), title=title)
+        .mark_rect()
+        .encode(
+            x=charts.steps_axis("target", "effect on step"),
+            y=alt.Y("source:O", title="step taken away", axis=alt.Axis(labelOverlap="greedy")),
+            color=charts.heat(
+                "effect", "relative change (maximum; above the scale: its end)", [0, top]
+            ),
+            tooltip=["source:O", "target:O", "effect:Q"],
         )
-    return alt.hconcat(*panels).resolve_scale(color="independent")
+        .properties(width=size, height=size)
+    )
 
 
 STUDY = Study(
