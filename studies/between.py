@@ -20,6 +20,8 @@ Answers = Mapping[Hashable, str]
 """To the same items, several times: what tells the times apart, to a text of 0 and 1 an item."""
 Told = tuple[tuple[str, Any], ...]
 """Name and value of what tells a number of a model from its others."""
+Points = dict[tuple[Told, tuple[str, ...]], dict[str, dict[Hashable, str]]]
+"""What tells a number, and its questions, to the answers of each model."""
 ITEMS = ("fingerprint", "shots", "prompting", "split", "seed", "n")
 """What tells the questions of a row from others of the task."""
 
@@ -78,7 +80,8 @@ class Change:
 def compared(study: Study, records: Sequence[Record], against: str) -> Table:
     """Every model against one of them, wherever both answered the same items.
 
-    p is corrected for the number of comparisons (Holm).
+    p is corrected for the number of comparisons (Holm). Where a study asked questions without an
+    answer too, the difference there stands beside.
 
     Args:
         against: name of a model.
@@ -88,14 +91,44 @@ def compared(study: Study, records: Sequence[Record], against: str) -> Table:
     """
     if study.compares is None:
         raise InputError(f"{study.name} keeps no answers to compare models by")
-    points: dict[tuple[Told, tuple[str, ...]], dict[str, dict[Hashable, str]]] = {}
+    asked = _points(study, records, altered=False)
+    beside = {
+        (key, model): change
+        for key, model, change, _ in _changes(_points(study, records, altered=True), against)
+    }
+    found = _changes(asked, against)
+    if not found:
+        raise InputError(f"no other model has answers to the same questions as {against} here")
+    corrected = holm([change.p for _, _, change, _ in found])
+    rows = []
+    for (key, model, change, n), p in zip(found, corrected, strict=True):
+        row = {"model": model, "against": against, **dict(key)}
+        row |= {"difference": change.mean, "low": change.low, "high": change.high}
+        row |= {f"p (Holm of {len(found)})": p}
+        if beside:
+            control = beside.get((key, model))
+            row["control difference"] = None if control is None else control.mean
+        rows.append(row | {"n": n})
+    return rows
+
+
+def _points(study: Study, records: Sequence[Record], altered: bool) -> Points:
+    """Of a study that compares models.
+
+    Args:
+        altered: of the questions without an answer, under the name of the task they are of.
+    """
+    assert study.compares is not None
+    points: Points = {}
     for record in records:
         params = record["cell"]["params"]
         rows = [row for row in record["rows"] if "answers" in row]
-        rows = [row for row in rows if row.get("control", NONE) == NONE]
+        rows = [row for row in rows if (row.get("control", NONE) != NONE) == altered]
         test = [row for row in rows if row.get("split") != "validation"]
         for row in test or rows:  # where a study has both, validation is for its choices
             told = {f"cell.{name}": value for name, value in params.items()} | params | row
+            if altered:
+                told["task"] = row.get("of") or row["task"].partition(":control=")[0]
             if told.keys() >= {*study.compares, *study.over}:  # older records had not all
                 key = tuple((name, told[name]) for name in ("task", *study.compares))
                 items = tuple(str(row.get(name)) for name in ITEMS)
@@ -104,20 +137,15 @@ def compared(study: Study, records: Sequence[Record], against: str) -> Table:
                     name += f", {told[study.variant[0]]}"
                 times = points.setdefault((key, items), {}).setdefault(name, {})
                 times[tuple(told[name] for name in study.over)] = row["answers"]
+    return points
+
+
+def _changes(points: Points, against: str) -> list[tuple[Told, str, Change, int]]:
+    """Every other model less one of them, with the number of items."""
     found = []
     for (key, _), models in points.items():
         for model, answers in models.items():
             change = Change.of(answers, models.get(against, {})) if model != against else None
             if change is not None:
-                n = len(next(iter(answers.values())))
-                about = {"model": model, "against": against, **dict(key)}
-                found.append((about, change, n))
-    if not found:
-        raise InputError(f"no other model has answers to the same questions as {against} here")
-    corrected = holm([change.p for _, change, _ in found])
-    return [
-        about
-        | {"difference": change.mean, "low": change.low, "high": change.high}
-        | {f"p (Holm of {len(found)})": p, "n": n}
-        for (about, change, n), p in zip(found, corrected, strict=True)
-    ]
+                found.append((key, model, change, len(next(iter(answers.values())))))
+    return found

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NONE = "none"
 CONTROLS = (NONE, "cut", "shuffled")
-ABOUT = "gain on altered questions too, where a task has them: none, cut, shuffled"
+ABOUT = "also on altered questions, where a task has them: none, cut, shuffled"
 
 
 def controlled(name: str, control: str) -> str | None:
@@ -54,12 +54,13 @@ def with_controls(names: Sequence[str], control: str) -> list[tuple[str, dict[st
 
 
 def alike(records: Sequence[Record], controls: Sequence[Record]) -> list[Record]:
-    """Records with the tasks alone that have controls."""
+    """Records with the tasks alone that have controls; none without one."""
     tasks = {row["task"] for record in controls for row in record["rows"]}
-    return [
+    found = [
         {**record, "rows": [row for row in record["rows"] if row["task"] in tasks]}
         for record in records
     ]
+    return [record for record in found if record["rows"]]
 
 
 def apart(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:

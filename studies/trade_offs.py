@@ -15,6 +15,7 @@ from typing import Any
 from ..models.decoder import decoder_config
 from . import charts, seeds
 from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers
+from .controls import ABOUT, NONE, alike, apart, check_control, with_controls
 from .intervals import holm
 from .pooled import Estimate, Pool, pool
 from .questions import task_names
@@ -29,6 +30,7 @@ PANELS = (
     ("training_flops", "training FLOPs"),
 )
 SHAPE = ("hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
+BESIDE = "difference, controlled tasks", "control difference"
 SIGNS = {
     "standard": "circle",
     "looped": "square",
@@ -49,12 +51,14 @@ class Options:
     shots: int = option(5, "examples before a question")
     fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
+    control: str = option(NONE, ABOUT, later=True)
     seed: int = option(0, "which questions and examples are drawn")
 
 
 def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     """A cell for each model and task."""
     check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
+    check_control(task_names(options.tasks), options.control)
     kept = settled(options, "tasks")
     return [
         Cell("trade-offs", model.name, model.path, {"task": name}, kept)
@@ -67,11 +71,12 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     """A task under the model's own schedule, and what the model cost."""
     model, _ = loaded(cell.path)
     costs = costs_of(model, cell.path)
-    name = cell.params["task"]
-    asked = ask(loaded, name, options, options.split)
-    base = base_schedule(model)
-    [right] = right_answers(loaded, asked, [base])
-    return {"rows": [accuracy_row(right, asked, schedule=str(base))], "data": costs}
+    base, rows = base_schedule(model), []
+    for name, of in with_controls([cell.params["task"]], options.control):
+        asked = ask(loaded, name, options, options.split)
+        [right] = right_answers(loaded, asked, [base])
+        rows.append(accuracy_row(right, asked, schedule=str(base), **of))
+    return {"rows": rows, "data": costs}
 
 
 def costs_of(model: Any, path: str) -> dict[str, Any]:
@@ -180,21 +185,33 @@ def _standard(name: str, models: dict[str, Record], count: str) -> str | None:
 def table(records: Sequence[Record]) -> Table:
     """For each model its mean, the differences to its partners, and the gap closed.
 
-    p is of McNemar's test, corrected for the number of comparisons (Holm).
+    p is of McNemar's test, corrected for the number of comparisons (Holm). Where questions without
+    an answer were asked too, the difference there stands beside that of the tasks that have them.
     """
+    records, controls = apart(records)
+    beside = [
+        {line.name: together for line, together in standings(some)}
+        for some in (alike(records, controls), controls)
+        if controls
+    ]
     lines: Table = []
     for line, together in standings(records):
         lines.append(_line(line, together, "mean", "", together.mean(line.name)))
         for other, what in _partners(line).items():
             difference, p = together.difference(line.name, other)
             lines.append(_line(line, together, f"vs {what}", other, difference, p))
+            for name, pools in zip(BESIDE, beside, strict=False):
+                both = pools.get(line.name)
+                if both is not None and {line.name, other} <= both.answers.keys():
+                    lines[-1][name] = both.difference(line.name, other)[0].value
         if (gap := _gap(line, together)) is not None:
             said = "gap closed" if gap.value is not None else "gap is within noise"
             lines.append(_line(line, together, said, "", gap))
     compared = [row for row in lines if row["p (Holm)"] is not None]
     for row, p in zip(compared, holm([row["p (Holm)"] for row in compared]), strict=True):
         row["p (Holm)"] = p
-    return lines
+    shown = {name: None for name in BESIDE if controls}
+    return [row | shown | {name: row[name] for name in shown if name in row} for row in lines]
 
 
 def _line(
@@ -237,6 +254,7 @@ def _gap(line: Standing, together: Pool) -> Estimate | None:
 def chart(records: Sequence[Record]) -> Any:
     """Mean accuracy against parameters, inference and training FLOPs, with each Pareto front."""
     alt = charts.altair()
+    records, _ = apart(records)
     found = standings(records)
     points = []
     for line, together in found:

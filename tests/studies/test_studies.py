@@ -150,6 +150,34 @@ def test_a_comparison_is_the_paired_one(models: dict[str, str], tmp_path: Path) 
     assert values == pytest.approx([wanted.difference, wanted.low, wanted.high, wanted.p])
 
 
+def test_beside_a_difference_is_the_one_on_questions_without_an_answer(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    options = ["--model", models["plain"], "--model", models["looped"], "--shots", "0", "--json"]
+    options += ["--tasks", f"{TASK},copying_real_words", "--items", "30"]
+    plain = json.loads(study("trade-offs", *options, "--out", str(tmp_path / "a")).stdout)
+    options += ["--control", "cut", "--out", str(tmp_path / "b")]
+    found = json.loads(study("trade-offs", *options).stdout)
+    before, rows = (compared(find("trade-offs"), some, "plain") for some in (plain, found))
+    values = {record["cell"]["model"]: record["rows"][-1] for record in found if "of" in
+              record["rows"][-1]}  # fmt: skip
+    difference = values["looped"]["value"] - values["plain"]["value"]
+    assert [row.pop("control difference") for row in rows] == [pytest.approx(difference), None]
+    assert rows == before
+    assert len(published(found)) == len(published(plain))
+    # in the study's own table: as if the looped model were compared with a standard one
+    for record in found:
+        record["data"]["shape"] = []
+        same = record["cell"]["model"] == "plain"
+        record["data"]["family"] = "standard" if same else "looped"
+        record["model"] |= {"unique_layers": 4, "effective_depth": 6 if same else 8}
+    mean, _, versus = find("trade-offs").table(found)
+    assert mean["control difference"] is None
+    assert versus["what"] == "vs iso-param"
+    assert versus["control difference"] == pytest.approx(difference)
+    assert versus["difference, controlled tasks"] == pytest.approx(rows[0]["difference"])
+
+
 def test_examples_are_shown_to_questions_without_an_answer_too(
     models: dict[str, str], tmp_path: Path
 ) -> None:
