@@ -58,7 +58,8 @@ def heat(field: str, title: str, domain: list[float], signed: bool = False) -> A
     scheme, form = ("blueorange", "+.2~g") if signed else ("viridis", ".2~g")
     scale = alt.Scale(scheme=scheme, domain=domain, clamp=True)
     # the ends themselves: rounded ones would be other numbers
-    legend = alt.Legend(values=[low, (low + high) / 2, high], format=form)
+    label = f"datum.value ? format(datum.value, '{form}') : '0'"
+    legend = alt.Legend(values=[low, (low + high) / 2, high], labelExpr=label)
     return alt.Color(f"{field}:Q", scale=scale, title=title, legend=legend)
 
 

@@ -38,6 +38,7 @@ from .texts import check_texts, read_texts
 
 PARTS = ("score", "overlap", "accuracy")
 LOGIT = "logit lens"
+NATS = [0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]  # ticks
 
 
 @dataclass(frozen=True)
@@ -274,20 +275,23 @@ def _lines(records: Sequence[Record], names: list[str], title: str, axis: str, m
     dash = (
         charts.dash("model", names) if len(both) == 1 else charts.dash("read by", both, alone=True)
     )
-    scale = alt.Scale(type="symlog") if metric == "kl" else alt.Scale()
+    kl = metric == "kl"  # from under a nat to a hundred, and 0 at the end
+    scale = alt.Scale(type="symlog") if kl else alt.Scale()
+    ticks = alt.Axis(values=NATS, format="~g", labelOverlap="greedy") if kl else alt.Axis()
     said = f"{' and '.join(both)}, n = {values[0]['n']}" + ("; dotted: chance" * accuracy)
     base = alt.Chart(charts.rows(values), title=alt.Title(title, subtitle=said)).encode(
         x=charts.steps_line("step", "steps run before it is read"),
         color=charts.colour("model", names),
     )
     line = base.mark_line(point={"size": 18}).encode(
-        y=alt.Y("value:Q", title=axis, scale=scale),
+        y=alt.Y("value:Q", title=axis, scale=scale, axis=ticks),
         strokeDash=dash,
         opacity=alt.condition(f"datum['read by'] == '{lens}'", alt.value(1), alt.value(0.5)),
         tooltip=["model:N", "read by:N", "step:Q", "value:Q", "low:Q", "high:Q"],
     )
     band = base.transform_filter(f"datum['read by'] == '{lens}'")
-    layers = [band.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"), line]
+    low = alt.Y("low:Q", scale=scale, axis=ticks)
+    layers = [band.mark_area(opacity=0.15).encode(y=low, y2="high:Q"), line]
     if accuracy:
         chance = alt.Chart(charts.rows([{"chance": values[0]["chance"]}]))
         layers.append(chance.mark_rule(color="#888", strokeDash=[1, 3]).encode(y="chance:Q"))
