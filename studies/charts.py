@@ -55,7 +55,7 @@ def heat(field: str, title: str, domain: list[float], signed: bool = False) -> A
     """A colour for a number: dark is little; with ``signed`` blue is less, orange more than 0."""
     alt = altair()
     low, high = domain
-    scheme, form = ("blueorange", "+.2~g") if signed else ("viridis", ".2~g")
+    scheme, form = ("blueorange", "+.2~r") if signed else ("viridis", ".2~r")
     scale = alt.Scale(scheme=scheme, domain=domain, clamp=True)
     # the ends themselves: rounded ones would be other numbers
     label = f"datum.value ? format(datum.value, '{form}') : '0'"

@@ -277,7 +277,7 @@ def _lines(records: Sequence[Record], names: list[str], title: str, axis: str, m
     )
     kl = metric == "kl"  # from under a nat to a hundred, and 0 at the end
     scale = alt.Scale(type="symlog") if kl else alt.Scale()
-    ticks = alt.Axis(values=NATS, format="~g", labelOverlap="greedy") if kl else alt.Axis()
+    ticks = alt.Axis(values=NATS, format="~r", labelOverlap="greedy") if kl else alt.Axis()
     said = f"{' and '.join(both)}, n = {values[0]['n']}" + ("; dotted: chance" * accuracy)
     base = alt.Chart(charts.rows(values), title=alt.Title(title, subtitle=said)).encode(
         x=charts.steps_line("step", "steps run before it is read"),
