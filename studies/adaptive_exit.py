@@ -26,7 +26,7 @@ from . import seeds
 from .accuracy import SPLITS, accuracy_row, ask, check_accuracy
 from .exit_charts import chart
 from .exiting import CRITERIA, FIXED, Exits, Prices, chosen
-from .intervals import holm, paired
+from .intervals import corrected, paired
 from .lenses import LensOptions, check_lens, the_lens
 from .questions import Question, Questions, task_names
 from .study import Cell, Record, Study, Table, option, settled
@@ -234,7 +234,7 @@ def table(records: Sequence[Record]) -> Table:
 
     ``FLOPs saved`` are of a question whose tokens run together, ``decoding`` of generation, where
     every token is looked at; ``a look`` is what that costs, in steps. Without a threshold nothing
-    is left out. The difference is paired, to all steps; p is corrected for the criteria of a model
+    is left out. The difference is paired, to all steps; p is corrected for all criteria and models
     and task (Holm).
     """
     lines: Table = []
@@ -268,14 +268,13 @@ def table(records: Sequence[Record]) -> Table:
                     "difference": tested.difference,
                     "low": tested.low,
                     "high": tested.high,
-                    "p (Holm)": tested.p,
+                    "p": tested.p,
                     "n": len(right),
                     "chance": record["rows"][0]["chance"],
                 }
             )
-        corrected = holm([line["p (Holm)"] for line in some])
-        lines += [line | {"p (Holm)": p} for line, p in zip(some, corrected, strict=True)]
-    return lines
+        lines += some
+    return corrected(lines)
 
 
 STUDY = Study(

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 from ..leaderboard.statistics import of_mean
 from ..primitives.errors import InputError
 from .controls import NONE
-from .intervals import holm, sign_flip
+from .intervals import holm, sign_flip, sign_flip_mean
 from .pooled import pool
 
 if TYPE_CHECKING:
     from .study import Record, Study, Table
 
-Answers = Mapping[Hashable, str]
-"""To the same items, several times: what tells the times apart, to a text of 0 and 1 an item."""
+Values = Sequence[Any]
+"""A text of 0 and 1 an item, or a number a text."""
+Answers = Mapping[Hashable, Values]
+"""To the same items, several times: what tells the times apart, to the values of all items."""
 Told = tuple[tuple[str, Any], ...]
 """Name and value of what tells a number of a model from its others."""
-Points = dict[tuple[Told, tuple[str, ...]], dict[str, dict[Hashable, str]]]
+Points = dict[tuple[Told, tuple[str, ...]], dict[str, dict[Hashable, Values]]]
 """What tells a number, and its questions, to the answers of each model."""
 ITEMS = ("fingerprint", "shots", "prompting", "split", "seed", "n")
 """What tells the questions of a row from others of the task."""
@@ -64,7 +66,7 @@ class Change:
         pairs = [(text, other[time]) for time, text in mine.items() if time in other]
         if not pairs:
             return None
-        answers: dict[str, list[str]] = {}
+        answers: dict[str, list[Values]] = {}
         for number, (first, second) in enumerate(pairs):
             answers |= {f"mine {number}": [first], f"other {number}": [second]}
         names = [(f"mine {number}", f"other {number}") for number in range(len(pairs))]
@@ -73,8 +75,11 @@ class Change:
         assert low is not None
         assert high is not None
         values = tuple(together.means[a] - together.means[b] for a, b in names)
-        each = [[int(a) - int(b) for a, b in zip(*pair, strict=True)] for pair in pairs]
-        return cls(values, low, high, sign_flip([sum(item) for item in zip(*each, strict=True)]))
+        each = [[float(a) - float(b) for a, b in zip(*pair, strict=True)] for pair in pairs]
+        sums = [sum(item) for item in zip(*each, strict=True)]
+        whole = all(float(number).is_integer() for number in sums)
+        p = sign_flip([int(number) for number in sums]) if whole else sign_flip_mean(sums)
+        return cls(values, low, high, p)
 
 
 def compared(study: Study, records: Sequence[Record], against: str) -> Table:
@@ -122,11 +127,14 @@ def _points(study: Study, records: Sequence[Record], altered: bool) -> Points:
     points: Points = {}
     for record in records:
         params = record["cell"]["params"]
-        rows = [row for row in record["rows"] if "answers" in row]
+        # swaps of layers that are the same ones are no other model
+        rows = [row for row in record["rows"] if row.get("changes", True)]
+        rows = [row for row in rows if "answers" in row or "each" in row]
         rows = [row for row in rows if (row.get("control", NONE) != NONE) == altered]
         test = [row for row in rows if row.get("split") != "validation"]
         for row in test or rows:  # where a study has both, validation is for its choices
             told = {f"cell.{name}": value for name, value in params.items()} | params | row
+            told.setdefault("task", row.get("metric"))
             if altered:
                 told["task"] = row.get("of") or row["task"].partition(":control=")[0]
             if told.keys() >= {*study.compares, *study.over}:  # older records had not all
@@ -136,7 +144,7 @@ def _points(study: Study, records: Sequence[Record], altered: bool) -> Points:
                 if study.variant is not None and told[study.variant[0]] != study.variant[1]:
                     name += f", {told[study.variant[0]]}"
                 times = points.setdefault((key, items), {}).setdefault(name, {})
-                times[tuple(told[name] for name in study.over)] = row["answers"]
+                times[tuple(told[name] for name in study.over)] = row.get("answers") or row["each"]
     return points
 
 

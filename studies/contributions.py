@@ -21,7 +21,7 @@ from .intervals import DRAWS, Array, bootstrap_columns
 from .periods import block_of, blocks, periodicity
 from .study import Cell, Record, Study, Table, option, settled
 from .subjects import Loaded, Model
-from .texts import check_texts, read_texts
+from .texts import check_texts, digits, read_texts
 
 TITLES = {
     "residual_norm": "norm of the residual stream",
@@ -83,6 +83,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
                     "value": float(mean),
                     "low": float(low[step]),
                     "high": float(high[step]),
+                    "each": digits(measured[:, step]),
                     **texts.about,
                 }
             )
@@ -199,4 +200,5 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    compares=("step",),
 )

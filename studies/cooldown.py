@@ -18,7 +18,7 @@ from ..primitives.errors import whole
 from . import charts
 from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers
 from .controls import ABOUT, NONE, apart, check_control, with_controls
-from .cooldowns import Change, Parent, check_data, continued, cooled
+from .cooldowns import Change, Parent, check_data, continued, cooled, data_of
 from .mixtures import mixtures
 from .pooled import pool
 from .questions import task_names
@@ -58,8 +58,10 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         parent = Parent.read(model)
         parent.check(options.steps)
         for change in mixtures(options.mixtures, parent.run):
-            check_data(continued(parent, change, steps=options.steps))
+            run = continued(parent, change, steps=options.steps)
+            check_data(run)
             told = {"shares": change.mixture, "sources": change.sources}
+            told |= {"data": data} if (data := data_of(run)) else {}
             for seed in range(options.seeds):
                 params = {"mixture": change.name, "seed": seed}
                 cells.append(Cell("cooldown", model.name, model.path, params, kept | told))

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..models.training import contents, runfile, snapshots
 from ..models.training.setup import source_of
+from ..models.training.shards import INDEX
 from ..primitives.errors import InputError, whole
 from .subjects import Model
 from .telling import Told
@@ -169,6 +170,16 @@ def check_data(run: runfile.Run) -> None:
     source_of(run)
 
 
+def data_of(run: runfile.Run) -> dict[str, str]:
+    """What tells the shards of a run's sources from others that were there before."""
+    indices = {name: Path(folder) / INDEX for name, folder in run.data.sources.items()}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        for name, path in indices.items()
+        if path.is_file()
+    }
+
+
 def cooled(parent: Parent, run: runfile.Run, out: Path, say: Say) -> Path:
     """Train a cooldown, or go on with it; its last checkpoint.
 
@@ -198,7 +209,8 @@ def cooled(parent: Parent, run: runfile.Run, out: Path, say: Say) -> Path:
 
 
 def _digest(parent: Parent, run: runfile.Run) -> str:
-    """What tells two cooldowns apart: the files of the parent, and the run file."""
+    """What tells two cooldowns apart: the files of the parent, the run file, the shards."""
     files = json.loads((parent.folder / snapshots.MANIFEST).read_text())["sha256"]
-    text = json.dumps([files, run.hash()], sort_keys=True)
+    shards = [data] if (data := data_of(run)) else []
+    text = json.dumps([files, run.hash(), *shards], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

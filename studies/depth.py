@@ -34,7 +34,7 @@ from .questions import task_names
 from .study import Cell, Record, Study, Table, option, settled
 from .subjects import Loaded, Model
 from .sweep import Sweep, base_schedule
-from .texts import check_texts, read_texts
+from .texts import check_texts, digits, read_texts
 
 PARTS = ("score", "overlap", "accuracy")
 LOGIT = "logit lens"
@@ -65,7 +65,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     check_texts(options.text, options.texts, options.tokens)
     whole("cuts", options.cuts, 1, options.tokens - 1)
     check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
-    check_lens(models, options, options.tokens, (options.text, options.texts))
+    check_lens(models, options, options.tokens, (options.text, options.texts), options.seed)
     kept = settled(options, "parts", "tasks")
     cells = []
     for model in models:
@@ -122,7 +122,9 @@ def _score(loaded: Loaded, path: str, options: Options) -> dict[str, Any]:
     # what a model has whose steps all matter alike
     row = {
         "metric": "depth score",
+        "step": None,
         "value": depth_score(effects),
+        "each": digits(depth_score(text[None]) for text in effects),
         "low": float(low),
         "high": float(high),
         "chance": (steps - 1) / 2,
@@ -147,20 +149,21 @@ def _overlap(
             "value": float(mean),
             "low": float(low),
             "high": float(high),
+            "each": digits(values),
             **texts.about,
         }
         for name in every[0][number]
-        for step, (mean, low, high) in enumerate(
+        for step, (mean, low, high, values) in enumerate(
             _means(torch.cat([found[number][name] for found in every]))
         )
     ] for number in range(len(lenses)))  # fmt: skip
     return {"rows": rows, "data": {"lens": kind} | ({"logit": logit[0]} if logit else {})}
 
 
-def _means(values: torch.Tensor) -> Iterator[tuple[float, float, float]]:
-    """Mean and interval of each column of ``(texts, steps + 1)``."""
+def _means(values: torch.Tensor) -> Iterator[tuple[float, float, float, list[float]]]:
+    """Mean, interval and all values of each column of ``(texts, steps + 1)``."""
     measured = values.double().numpy()
-    return zip(measured.mean(0), *bootstrap_columns(measured), strict=True)
+    return zip(measured.mean(0), *bootstrap_columns(measured), measured.T.tolist(), strict=True)
 
 
 @seeds.over_seeds("measure", "lens", "before step")

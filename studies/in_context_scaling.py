@@ -15,6 +15,7 @@ from ..primitives.errors import InputError
 from . import charts, seeds
 from .accuracy import SPLITS, accuracy_row, against, check_accuracy, right_together, scorer_of
 from .controls import ABOUT, NONE, apart, check_control, with_controls
+from .intervals import corrected
 from .questions import questions, task_names
 from .study import Cell, Record, Study, Table, option, settled
 from .subjects import Loaded, Model
@@ -70,14 +71,14 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
 
 @seeds.over_seeds("task", "shots", within=seeds.SHARE)
 def table(records: Sequence[Record]) -> Table:
-    """A row for each task and number of examples; differences are to the fewest, uncorrected."""
+    """A row for each task and number of examples; differences are to the fewest, p corrected."""
     plain, controls = apart(records)
     beside = {
         (record["cell"]["model"], row["task"], row["shots"]): row["difference"]
         for record in controls
         for row in record["rows"]
     }
-    return [
+    lines = [
         {
             "model": record["cell"]["model"],
             "task": row["task"],
@@ -96,6 +97,7 @@ def table(records: Sequence[Record]) -> Table:
         for record in plain
         for row in record["rows"]
     ]
+    return corrected(lines)
 
 
 def chart(records: Sequence[Record]) -> Any:

@@ -18,7 +18,7 @@ from ..primitives.errors import InputError, one_of, whole
 from . import charts, seeds
 from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers
 from .controls import CONTROLS, controlled
-from .intervals import holm, paired
+from .intervals import corrected, paired
 from .questions import task_names
 from .study import Cell, Record, Study, Table, Together, option, settled
 from .subjects import Loaded, Model
@@ -144,10 +144,10 @@ def choices(records: Sequence[Record]) -> list[Choice]:
                 model,
                 task,
                 block,
-                next(row for row in test if row["times"] == 0),
+                _same(test, best | {"times": 0}),
                 _same(test, best),
                 _same(control, best) if control else None,
-                next((row for row in control if row["times"] == 0), None),
+                _same(control, best | {"times": 0}) if control else None,
                 sum(row["times"] > 0 for row in validation),
             )
         )
@@ -156,23 +156,20 @@ def choices(records: Sequence[Record]) -> list[Choice]:
 
 def _same(rows: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, Any]:
     """The row of another split at the same place."""
-    if wanted["times"] == 0:
-        return next(row for row in rows if row["times"] == 0)
     place = wanted["start"], wanted["times"]
     return next(row for row in rows if (row["start"], row["times"]) == place)
 
 
 @seeds.over_seeds("task", of="gain", means=("plain", "repeated", "control plain", "control"))
 def table(records: Sequence[Record]) -> Table:
-    """What validation chose, and its gain on test; p corrected for the number of tasks (Holm)."""
+    """What validation chose, and its gain on test; p corrected for the number of choices (Holm)."""
     found = choices(records)
     tests = []
     for choice in found:
         answers = [[a == "1" for a in row["answers"]] for row in (choice.chosen, choice.plain)]
         tests.append(paired(*answers))
-    corrected = holm([test.p for test in tests])
     lines: Table = []
-    for choice, test, p in zip(found, tests, corrected, strict=True):
+    for choice, test in zip(found, tests, strict=True):
         none = choice.chosen["times"] == 0
         start, stop = choice.chosen["start"], choice.chosen["start"] + choice.block
         lines.append(
@@ -186,14 +183,14 @@ def table(records: Sequence[Record]) -> Table:
                 "gain": test.difference,
                 "low": test.low,
                 "high": test.high,
-                "p (Holm)": p,
+                "p": test.p,
                 "n": choice.plain["n"],
                 "chance": choice.plain["chance"],
                 "control plain": choice.plain_control and choice.plain_control["value"],
                 "control": choice.control and choice.control["value"],
             }
         )
-    return lines
+    return corrected(lines)
 
 
 def chart(records: Sequence[Record]) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from ..primitives.errors import InputError
 
 Array = NDArray[np.float64]
+FLIPPED = 16  # differences whose signs are all tried
 DRAWS = 2000  # of a bootstrap
 FEWEST = 8  # items: an interval from fewer says nothing
 
@@ -157,6 +160,23 @@ def sign_flip(differences: Sequence[int]) -> float:
     return min(1.0, float(chances[np.abs(sums) >= abs(sum(differences))].sum()))
 
 
+def sign_flip_mean(differences: Sequence[float]) -> float:
+    """The same of differences of any size: over all signs, or 65,536 drawn ones of many.
+
+    >>> sign_flip_mean([0.5, 0.25, 0.125, 1.0]), sign_flip_mean([0.0, 0.0])
+    (0.125, 1.0)
+    """
+    values = np.array([value for value in differences if value])
+    if len(values) <= FLIPPED:
+        signs = np.array(list(itertools.product((-1, 1), repeat=len(values))))
+    else:
+        random = np.random.Generator(np.random.Philox(0))
+        signs = random.choice((-1, 1), (2**FLIPPED, len(values)))
+        signs[0] = 1  # those that there are: p is never 0
+    sums = np.abs(signs.reshape(len(signs), -1) @ values)
+    return float((sums >= abs(values.sum()) * (1 - 1e-9)).mean())
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values corrected for their number (Holm).
 
@@ -168,4 +188,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
     for rank, i in enumerate(order):
         highest = max(highest, min(1.0, p_values[i] * (len(p_values) - rank)))
         found[i] = highest
+    return found
+
+
+def corrected(lines: Sequence[dict[str, Any]], column: str = "p") -> list[dict[str, Any]]:
+    """Lines of a table whose p-values are corrected for their number, which the column then says.
+
+    >>> corrected([{"p": 0.01}, {"p": None}, {"p": 0.04}])
+    [{'p (Holm of 2)': 0.02}, {'p (Holm of 2)': None}, {'p (Holm of 2)': 0.04}]
+    """
+    tested = [line[column] for line in lines if line[column] is not None]
+    fixed, name = iter(holm(tested)), f"{column} (Holm of {len(tested)})"
+    found = []
+    for line in lines:
+        p = None if line[column] is None else next(fixed)
+        found.append({(name if k == column else k): p if k == column else v
+                      for k, v in line.items()})  # fmt: skip
     return found

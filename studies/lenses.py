@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..primitives.errors import InputError, one_of, whole
 from .study import Cell, option
 from .subjects import Loaded, Model
 from .telling import Told
-from .texts import check_texts, count_texts, read_texts
+from .texts import check_texts, count_texts, first_texts, read_texts
 from .weights import digest
 
 
@@ -39,11 +39,16 @@ class LensOptions:
     lens_optimizer: str = option("sgd", "sgd or adam")
 
 
+WEIGHTS = "weights"  # of the model that a lens was trained on, in its file
+TEXTS = 50_000  # that a lens learns from before it reads them again
+
+
 def check_lens(
     models: Sequence[Model],
     options: LensOptions,
     tokens: int,
     measured: tuple[str | None, int] = (None, 0),
+    seed: int = 0,
 ) -> None:
     """Refuse what cannot be read with, before the slow part."""
     one_of("lens optimizer", options.lens_optimizer, OPTIMIZERS)
@@ -58,9 +63,14 @@ def check_lens(
                 f"the lens was trained on schedule {lens.schedule}, {models[0].name} has "
                 f"{models[0].schedule}"
             )
-    file, skip = measured if options.lens_text is None else (options.lens_text, 0)
+        if lens.about.get(WEIGHTS, mine := digest(models[0].path)) != mine:
+            raise InputError(f"the lens was trained on another model than {models[0].path}")
+    file = options.lens_text or measured[0]
     if options.lens_updates and file is not None:
-        check_texts(file, skip + max(8, options.lens_batch), tokens)
+        least = max(8, options.lens_batch)
+        check_texts(file, least, tokens)
+        if (left := count_texts(file, _avoided(file, measured, seed))) < least:
+            raise InputError(f"{file} has {left} texts that are not measured, {least} are needed")
 
 
 def the_lens(
@@ -79,25 +89,27 @@ def the_lens(
     Args:
         tokens: of each text it learns from, at most.
         seed: of generated texts and of what is drawn from them.
-        measured: a file of texts and how many of them are measured: it learns from those after
-            them, where ``--lens-text`` names no other file.
+        measured: a file of texts and how many of them are measured: it learns from others, of
+            that file where ``--lens-text`` names no other.
     """
     model, tokenizer = loaded(cell.path)
     if options.lens is not None:
         return _moved(Lens.load(options.lens), model)
     if not options.lens_updates:
         return None
-    file, skip = measured if options.lens_text is None else (options.lens_text, 0)
+    file = options.lens_text or measured[0]
+    avoided = _avoided(file, measured, seed)
     about = {k: v for k, v in cell.options.items() if k.startswith("lens")}
-    about |= {"tokens": tokens, "seed": seed, "weights": digest(cell.path)}
-    if options.lens_text is None and file is not None:
-        about |= {"text": cell.options["text"], "texts": skip}
+    about |= {"tokens": tokens, "seed": seed, WEIGHTS: digest(cell.path)}
+    about |= {"dtype": str(model.dtype).removeprefix("torch.")}
+    if file is not None:
+        about |= {"text": cell.options.get("text"), "texts": measured[1]}
     name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
     path = out / "lenses" / f"{cell.model}-{name}.safetensors"
     with locked(path.with_suffix(".lock"), False, f"{path} is trained", patience=math.inf):
         if not path.is_file():
             kept = path.with_suffix(".part")
-            batches = _batches(model, tokenizer, options, tokens, seed, file, skip)
+            batches = _batches(model, tokenizer, options, tokens, seed, file, avoided)
             told = Told(loaded.say, 0, options.lens_updates, "update")
             lens = fit_lens(
                 model,
@@ -109,14 +121,22 @@ def the_lens(
                 kept=kept,
                 watch=lambda update, loss: told(update + 1, {"loss": loss}),
             )
-            lens.save(path)
+            told_of = {name: about[name] for name in (WEIGHTS, "dtype")}
+            replace(lens, about=told_of).save(path)
             kept.unlink(missing_ok=True)
     return _moved(Lens.load(path), model)
 
 
+def _avoided(file: str | None, measured: tuple[str | None, int], seed: int) -> frozenset[str]:
+    """What a lens that learns from a file must not see of it."""
+    if file is None or not measured[1]:
+        return frozenset()
+    return frozenset(first_texts(*measured, seed))
+
+
 def _moved(lens: Lens, model: Any) -> Lens:
-    device = model.device
-    return Lens(lens.schedule, lens.matrices.to(device), lens.shifts.to(device))
+    moved = {name: getattr(lens, name).to(model.device) for name in ("matrices", "shifts")}
+    return replace(lens, **moved)
 
 
 def _batches(
@@ -126,15 +146,15 @@ def _batches(
     tokens: int,
     seed: int,
     file: str | None,
-    skip: int,
+    avoided: frozenset[str],
 ) -> Iterator[Tensor]:
     """Batches of texts that are not measured, cut to one length each; over and over."""
-    count = max(8, options.lens_batch * min(options.lens_updates, 64))
+    count = max(8, min(options.lens_batch * options.lens_updates, TEXTS))
     if file is None:  # of the items for training: no question is asked that it learned from
         ids = read_texts(tokenizer, None, count, tokens, seed, split="train").ids
     else:
-        count = min(count, count_texts(file) - skip)
-        ids = read_texts(tokenizer, file, count, tokens, seed, skip).ids
+        count = min(count, count_texts(file, avoided))
+        ids = read_texts(tokenizer, file, count, tokens, seed, without=avoided).ids
     size = options.lens_batch
     for update in range(options.lens_updates):
         chosen = [ids[(update * size + i) % len(ids)] for i in range(size)]

@@ -22,7 +22,7 @@ from . import charts
 from .intervals import bootstrap_columns
 from .study import Cell, Record, Study, Table, option, settled
 from .subjects import Loaded, Model
-from .texts import check_texts, read_texts
+from .texts import check_texts, digits, read_texts
 
 MEASURES = {"local": local_effects, "propagated": propagated_effects}
 WHERE = ("future", "all")
@@ -84,6 +84,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
             "value": float(targets[step - 1]),
             "low": float(target_low[step - 1]),
             "high": float(target_high[step - 1]),
+            "each": digits(per_target[:, step - 1].tolist()),
             **texts.about,
         }
         for step in range(1, steps)
@@ -102,7 +103,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
 
 
 def _rounded(values: Any) -> list[list[float]]:
-    return [[float(f"{value:.5g}") for value in row] for row in np.asarray(values)]
+    return [digits(row) for row in np.asarray(values)]
 
 
 def table(records: Sequence[Record]) -> Table:
@@ -190,4 +191,5 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    compares=("measure", "where", "step"),
 )

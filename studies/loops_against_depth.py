@@ -16,7 +16,7 @@ from ..primitives.errors import InputError, whole
 from . import charts, seeds
 from .accuracy import accuracy_row, ask, check_accuracy, right_answers
 from .controls import ABOUT, NONE, apart, check_control, with_controls
-from .intervals import paired
+from .intervals import corrected, paired
 from .study import Cell, Record, Study, Table, option, settled
 from .subjects import Loaded, Model
 from .sweep import base_schedule
@@ -99,7 +99,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
 
 @seeds.over_seeds("task", "loops", within=seeds.SHARE)
 def table(records: Sequence[Record]) -> Table:
-    """A row for each depth and number of loops; p against the fewest loops, uncorrected."""
+    """A row for each depth and number of loops; p against the fewest loops, corrected."""
     lines: Table = []
     plain, controls = apart(records)
     beside = {
@@ -111,6 +111,7 @@ def table(records: Sequence[Record]) -> Table:
         first = record["rows"][0]
         for row in record["rows"]:
             answers = [[a == "1" for a in side["answers"]] for side in (row, first)]
+            name = f"p against {first['loops']}"
             lines.append(
                 {
                     "model": record["cell"]["model"],
@@ -119,7 +120,7 @@ def table(records: Sequence[Record]) -> Table:
                     "value": row["value"],
                     "low": row["low"],
                     "high": row["high"],
-                    f"p against {first['loops']}": paired(*answers).p if row is not first else None,
+                    name: paired(*answers).p if row is not first else None,
                     **(
                         {"control gain": beside.get((record["cell"]["id"], row["loops"]))}
                         if beside
@@ -129,7 +130,7 @@ def table(records: Sequence[Record]) -> Table:
                     "chance": row["chance"],
                 }
             )
-    return lines
+    return corrected(lines, name)
 
 
 def chart(records: Sequence[Record]) -> Any:

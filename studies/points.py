@@ -96,7 +96,9 @@ def repeats(measured: Sequence[Measured]) -> list[Point]:
     for record in measured:
         cell = record["cell"]
         asked = json.dumps(cell["options"], sort_keys=True)
-        key = cell["model"], cell["path"], cell["params"]["task"], cell["params"]["block"], asked
+        # starts of another model that was at the path, or in another precision, are no choice
+        same = record["model"]["dtype"], (record.get("weights") or {}).get("sha256"), asked
+        key = cell["model"], cell["path"], cell["params"]["task"], cell["params"]["block"], *same
         groups.setdefault(key, []).append(record)
     found: list[Point] = []
     for group in groups.values():

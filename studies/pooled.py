@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Pool:
         draws: the same in each draw of items: ``(draws,)``.
     """
 
-    answers: Mapping[str, Sequence[str]]
+    answers: Mapping[str, Sequence[Sequence[Any]]]
     means: Mapping[str, float]
     draws: Mapping[str, Array]
 
@@ -57,7 +58,10 @@ class Pool:
 
     def difference(self, model: str, other: str) -> tuple[Estimate, float]:
         """The first minus the second, and the p-value of McNemar's test over all questions."""
-        sides = [[right == "1" for right in "".join(self.answers[name])] for name in (model, other)]
+        sides = [
+            [right == "1" for task in self.answers[name] for right in task]
+            for name in (model, other)
+        ]
         pairs = list(zip(*sides, strict=True))
         p = mcnemar(sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs))
         value = self.means[model] - self.means[other]
@@ -90,11 +94,12 @@ class Pool:
         return _estimate(value, part[some] / whole[some])
 
 
-def pool(answers: Mapping[str, Sequence[str]]) -> Pool:
+def pool(answers: Mapping[str, Sequence[Sequence[Any]]]) -> Pool:
     """Models together.
 
     Args:
-        answers: of each model, for each task in the same order, a text of 0 and 1 an item.
+        answers: of each model, for each task in the same order, a text of 0 and 1 an item, or a
+            number an item.
 
     Raises:
         InputError: models with other numbers of items.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..models.training.locks import locked
 from ..primitives.errors import InputError, whole
+from ..tasks.catalog import resolve
 from .beside import Job, end_with_parent, run_all
 from .cells import CLOSING, PAGE, RECORDS, TRAIN, Cell, cells
 from .estimates import REFERENCE, Estimator, missing
@@ -107,13 +108,16 @@ class Reproduction:
 
     def _begun(self, shared: bool) -> contextlib.AbstractContextManager[None]:
         """The folder, held; its plan says what decides the numbers that any cell would find."""
-        plan = {
+        plan: dict[str, Any] = {
             "format": "growloop reproduce",
             "scale": self.scale.name,
             "runs": [row.fields(self.scale.changes, 0) for row in self.scale.rows],
-            "tasks": self.scale.tasks,
-            "items": self.scale.items,
+            "asks": [[ask.study, ask.options, ask.rows, ask.before] for ask in self.scale.asks],
+            **{name: getattr(self.scale, name) for name in ("tasks", "shots", "items")},
+            **{name: getattr(self.scale, name) for name in ("block", "dtype")},
         }
+        known = {name: resolve(name) for name in self.scale.tasks}
+        plan["versions"] = {name: task.version for name, task in known.items() if task}
         text = json.dumps(plan, indent=1)
         return worked_in(self.out, PLAN, text, "reproduction", shared)
 

@@ -21,7 +21,7 @@ from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_together
 from .controls import ABOUT, alike, apart, check_control, with_controls
 from .controls import NONE as UNCONTROLLED
 from .cooldown import half_width
-from .cooldowns import Change, Parent, check_data, continued, cooled
+from .cooldowns import Change, Parent, check_data, continued, cooled, data_of
 from .mixtures import USUAL, mixtures
 from .pooled import pool
 from .questions import task_names
@@ -101,7 +101,9 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         for block in dict.fromkeys((NONE, *blocks)):
             # the control is asked about all blocks, a looped one about itself
             told["blocks"] = blocks if block == NONE else [block]
-            check_data(continued(parent, _change(told, block), steps=options.steps))
+            run = continued(parent, _change(told, block), steps=options.steps)
+            check_data(run)
+            told |= {"data": data} if (data := data_of(run)) else {}
             for seed in range(options.seeds):
                 params = {"block": block, "seed": seed}
                 cells.append(Cell("retrofit", model.name, model.path, params, kept | told))

@@ -218,7 +218,7 @@ def _folder(cell: Cell, options: Options, out: Path) -> tuple[Path, bool]:
     """Of a fine-tuning, and whether it stays.
 
     One that stays is named by what decides the model, so that other questions find it; others by
-    the cell, so that nobody else looks into them.
+    the cell too, so that nobody else looks into them. Another model at the path has other folders.
     """
     decides = {name: value for name, value in cell.options.items() if name not in SCORING}
     text = json.dumps([cell.params, decides, digest(cell.path)], sort_keys=True)
@@ -226,7 +226,7 @@ def _folder(cell: Cell, options: Options, out: Path) -> tuple[Path, bool]:
     size, seed, ties = (cell.params[name] for name in ("examples", "seed", "ties"))
     folder = out / "fine-tunings"
     kept = folder / f"kept-{cell.model}-{size}-s{seed}-{ties}-{name}"
-    return (kept, True) if options.keep or kept.is_dir() else (folder / cell.id, False)
+    return (kept, True) if options.keep or kept.is_dir() else (folder / f"{cell.id}-{name}", False)
 
 
 def _written(path: Path, rows: Sequence[dict[str, str]]) -> str | None:

@@ -305,7 +305,8 @@ def _mean(
         if len(found := values(column)) == len(seeds):
             row[column] = statistics.fmean(found)
     found = values(of)
-    return row | {"model": name, of: statistics.fmean(found)} | _interval(found, within)
+    mean = round(statistics.fmean(found), 12)  # differences that are 0 are
+    return row | {"model": name, of: mean} | _interval(found, within)
 
 
 def _average(values: Sequence[float | None]) -> float | None:

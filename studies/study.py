@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from functools import cached_property
@@ -24,6 +24,7 @@ from typing import Any
 
 from ..models.training.shards import write_whole
 from ..primitives.errors import InputError
+from ..tasks.catalog import resolve
 from . import seeds
 from .recording import described, versions
 from .subjects import Loaded, Model
@@ -178,8 +179,8 @@ def run(
         bars: whether bars on standard error show how far a cell is.
 
     Raises:
-        InputError: a record there is of another model, other weights or another precision;
-            several processes.
+        InputError: a record there is of another model, precision or version of its task; several
+            processes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
@@ -194,6 +195,12 @@ def run(
         else:
             waiting.append(cell)
     while waiting:
+        # others that share the folder may have measured some meanwhile
+        path = record_path(waiting[0], out)
+        if path.is_file():
+            cell = waiting.pop(0)
+            found[cell.id] = _checked(path, cell, dtype)
+            continue
         part = _together(study, waiting)
         del waiting[: len(part)]
         for number, cell in enumerate(part, start=len(found) + 1):
@@ -233,9 +240,22 @@ def run(
             found[cell.id] = record
             for folder in finished:
                 _remove(folder)
+    _check_precision(found.values())
     for record in found.values():
         record["data"] |= _drawn(options)
     return [found[cell.id] for cell in cells]
+
+
+def _check_precision(records: Iterable[Record]) -> None:
+    """Refuse numbers of a model in two precisions: one table cannot show both."""
+    dtypes: dict[str, str] = {}
+    for record in records:
+        name, dtype = record["cell"]["model"], record["model"]["dtype"]
+        if dtypes.setdefault(name, dtype) != dtype:
+            raise InputError(
+                f"what was measured of {name} is in {dtypes[name]} and in {dtype}: give --dtype "
+                "and another --out"
+            )
 
 
 def _remove(folder: Path) -> None:
@@ -266,15 +286,24 @@ def _together(study: Study, waiting: Sequence[Cell]) -> list[Cell]:
 
 
 def _checked(path: Path, cell: Cell, dtype: str) -> Record:
-    """The record that there is of a cell, if it is of this model and precision."""
+    """The record that there is of a cell, if it is of this model, precision and tasks."""
     record = read_record(path)
+    for row in record["rows"]:
+        task = resolve(row["task"]) if "version" in row else None
+        if task is not None and task.version != row["version"]:
+            raise InputError(
+                f"{path} is of version {row['version']} of {row['task']}, which is {task.version} "
+                "now: give another --out"
+            )
     was = record["cell"]["path"], record["model"]["dtype"]
     if was != (cell.path, dtype if dtype != "auto" else was[1]):
         raise InputError(
             f"{path} is of {was[0]} in {was[1]}, not of {cell.path} in {dtype}: give another --out"
         )
     if changed(cell.path, record.get("weights")):
-        raise InputError(f"{path} is of other weights than {cell.path} has now: give another --out")
+        raise InputError(
+            f"{path} is of another model than {cell.path} holds now: give another --out"
+        )
     record.setdefault("training", seeds.about(seeds.Training.read(cell.path)))
     return record
 

@@ -24,7 +24,7 @@ from .questions import task_names
 from .study import Cell, Record, Study, Table, option, settled
 from .subjects import Loaded, Model
 from .sweep import Sweep, base_schedule
-from .texts import check_texts, read_texts
+from .texts import check_texts, digits, read_texts
 
 PAIRS = ("adjacent", "all")
 LOSS = "loss"  # in the place of a task
@@ -122,6 +122,8 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     schedules = [base, *(base.swap(first, second, size) for first, second in places)]
     about: list[dict[str, int | None]] = [{"first": None, "second": None, "swapped": 0}]
     about += [{"first": a, "second": b, "swapped": size} for a, b in places]
+    for place, schedule in zip(about[1:], schedules[1:], strict=True):
+        place["changes"] = schedule != base
     if cell.params["task"] == LOSS:
         texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
         sweep = Sweep(model, schedules)
@@ -141,6 +143,13 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     return {"rows": rows, "data": {}}
 
 
+def _changes(record: Record, row: dict[str, Any]) -> bool:
+    """Whether other layers change places, not the same layers of two loops."""
+    layers, size = record["model"]["layers"], row["swapped"]
+    first, second = (layers[start : start + size] for start in (row["first"], row["second"]))
+    return bool(first != second)
+
+
 def loss_row(values: list[float], plain: list[float], **more: Any) -> dict[str, Any]:
     """A row of losses a text, with intervals over texts, beside the model as it is."""
     low, high = bootstrap(values)
@@ -156,16 +165,21 @@ def loss_row(values: list[float], plain: list[float], **more: Any) -> dict[str, 
         "difference_low": change_low,
         "difference_high": change_high,
         "chance": None,
+        "each": digits(values),
         **more,
     }
 
 
 @seeds.over_seeds("task", "size", "swap")
 def table(records: Sequence[Record]) -> Table:
-    """The model as it is, and the mean over all swaps, the least and the most harmful one."""
+    """The model as it is, and the mean over all swaps, the least and the most harmful one.
+
+    Swaps of a looped model that change nothing are not counted.
+    """
     lines: Table = []
     for record in records:
-        plain, *swapped = record["rows"]
+        plain, *_ = record["rows"]
+        swapped = [row for row in record["rows"][1:] if _changes(record, row)]
         worse = -1 if plain["task"] == LOSS else 1
         order = sorted(swapped, key=lambda row: worse * row["value"])
         corrected = holm([row["p"] for row in swapped]) if "p" in plain else []
@@ -176,8 +190,10 @@ def table(records: Sequence[Record]) -> Table:
             "size": record["cell"]["params"]["size"],
             "n": plain["n"],
         }
-        mean = statistics.fmean(row["value"] for row in swapped)
-        ends = (("as it is", plain), ("most harmful", order[0]), ("least harmful", order[-1]))
+        mean = statistics.fmean(row["value"] for row in swapped) if swapped else None
+        ends = [("as it is", plain)]
+        if swapped:  # else the blocks of a looped model are all the same layers
+            ends += [("most harmful", order[0]), ("least harmful", order[-1])]
         for name, row in ends:
             place = "" if row["first"] is None else f" {row['first']}-{row['second']}"
             lines.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,28 +55,22 @@ def read_texts(
     count: int,
     tokens: int,
     seed: int,
-    skip: int = 0,
     split: str = "test",
+    without: frozenset[str] = frozenset(),
 ) -> Texts:
     """The first ``count`` texts, each cut to ``tokens`` tokens.
 
     Args:
         file: JSON lines with a field text, question, prompt or context, or plain text with empty
             lines between; None for generated questions (variable assignment in code).
-        skip: leave out so many texts first, to learn from others than are measured.
         split: of generated questions.
+        without: texts that are left out, to learn from others than are measured.
 
     Raises:
         InputError: a file that cannot be read, too few texts, or one of less than four tokens.
     """
-    if file is None:
-        style = {"style": "code", "depth": DEPTH}
-        items = generate("variable_assignment", skip + count, split, seed, **style)
-        written, source = [item.prompt for item in items], f"variable_assignment_code_d{DEPTH}"
-    else:
-        written, source = _read(file), Path(file).name
-        _enough(written, skip + count, file)
-    chosen = written[skip : skip + count]
+    chosen = first_texts(file, count, seed, split, without)
+    source = f"variable_assignment_code_d{DEPTH}" if file is None else Path(file).name
     digest = hashlib.sha256("\0".join(chosen).encode()).hexdigest()
     rows = [tokenizer(text, add_special_tokens=True).input_ids[:tokens] for text in chosen]
     for text, row in zip(chosen, rows, strict=True):
@@ -84,9 +79,35 @@ def read_texts(
     return Texts(tuple(torch.tensor([row]) for row in rows), source, digest)
 
 
-def count_texts(file: str) -> int:
+def digits(values: Iterable[float]) -> list[float]:
+    """Numbers of texts as a record keeps them: five digits each.
+
+    >>> digits([0.123456789, 1234.5678])
+    [0.12346, 1234.6]
+    """
+    return [float(f"{value:.5g}") for value in values]
+
+
+def first_texts(
+    file: str | None,
+    count: int,
+    seed: int,
+    split: str = "test",
+    without: frozenset[str] = frozenset(),
+) -> list[str]:
+    """Those that :func:`read_texts` reads, as they are written."""
+    if file is None:
+        style = {"style": "code", "depth": DEPTH}
+        items = generate("variable_assignment", count, split, seed, **style)
+        return [item.prompt for item in items]
+    written = [text for text in _read(file) if text not in without]
+    _enough(written, count, file)
+    return written[:count]
+
+
+def count_texts(file: str, without: frozenset[str] = frozenset()) -> int:
     """How many texts a file has."""
-    return len(_read(file))
+    return sum(text not in without for text in _read(file))
 
 
 def _enough(texts: list[str], count: int, file: str) -> None:

@@ -16,7 +16,7 @@ from ..models.decoder import decoder_config
 from . import charts, seeds
 from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers
 from .controls import ABOUT, NONE, alike, apart, check_control, with_controls
-from .intervals import holm
+from .intervals import corrected
 from .pooled import Estimate, Pool, pool
 from .questions import task_names
 from .study import Cell, Record, Study, Table, option, settled
@@ -93,6 +93,7 @@ def costs_of(model: Any, path: str) -> dict[str, Any]:
         "family": about.family,
         "growth": [step.operator for step in about.growth],
         "training_seed": about.seed,
+        "recipe": about.recipe,
         "inference_flops": cost.inference_flops,
         "seq_len": cost.seq_len,
         "training_flops": about.training_flops,
@@ -164,7 +165,7 @@ def _asked(record: Record) -> tuple[str, ...]:
 
 
 def _standard(name: str, models: dict[str, Record], count: str) -> str | None:
-    """A standard model with as many layers of a kind, of the same seed if there is one.
+    """A standard model with as many layers of a kind, trained alike, of its seed if there is one.
 
     None for a standard model.
     """
@@ -177,6 +178,7 @@ def _standard(name: str, models: dict[str, Record], count: str) -> str | None:
         if record["data"]["family"] == "standard"
         and record["model"][count] == about[count]
         and record["data"]["shape"] == data["shape"]
+        and record["data"].get("recipe") == data.get("recipe")  # no other mixture in the cooldown
     ]
     return min(found, key=lambda pair: pair[0])[1] if found else None
 
@@ -207,9 +209,7 @@ def table(records: Sequence[Record]) -> Table:
         if (gap := _gap(line, together)) is not None:
             said = "gap closed" if gap.value is not None else "gap is within noise"
             lines.append(_line(line, together, said, "", gap))
-    compared = [row for row in lines if row["p (Holm)"] is not None]
-    for row, p in zip(compared, holm([row["p (Holm)"] for row in compared]), strict=True):
-        row["p (Holm)"] = p
+    lines = corrected(lines)
     shown = {name: None for name in BESIDE if controls}
     return [row | shown | {name: row[name] for name in shown if name in row} for row in lines]
 
@@ -229,7 +229,7 @@ def _line(
         "value": found.value,
         "low": found.low,
         "high": found.high,
-        "p (Holm)": p,
+        "p": p,
         "n": together.items,
         "chance": line.chance if mean else None,
     }

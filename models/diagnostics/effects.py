@@ -54,12 +54,16 @@ def local_effects(
     Returns:
         ``(batch, steps, steps)``: of text, source, target; 0 unless the target is later.
 
+    Raises:
+        ModelError: a model that changes its state between steps.
+
     Example::
 
         effects = local_effects(found, cuts=future_cuts(ids.shape[1]))
         heatmap = effects.amax(0)  # over texts
     """
     one_of("reduction", reduce, REDUCTIONS)
+    found.check_flow()  # else what a layer adds is not what the stream gets
     removed, measured = _windows(found, cuts)
     again, c = Replay(found), found.contributions
     # read once at the end: a GPU goes on meanwhile

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -32,11 +32,13 @@ class Lens:
         schedule: of the model it belongs to.
         matrices: ``A``, ``(steps, dim, dim)``.
         shifts: ``b``, ``(steps, dim)``.
+        about: what its file tells of it besides.
     """
 
     schedule: Schedule
     matrices: Tensor
     shifts: Tensor
+    about: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, step: int, states: Tensor) -> Tensor:
         """States as the final norm takes them; after the last step they are what they are."""
@@ -67,7 +69,7 @@ class Lens:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             tensors = {"matrices": self.matrices.contiguous(), "shifts": self.shifts.contiguous()}
-            part.write_bytes(save(tensors, {"format": FORMAT, "layers": layers}))
+            part.write_bytes(save(tensors, {**self.about, "format": FORMAT, "layers": layers}))
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
@@ -89,7 +91,9 @@ class Lens:
                 tensors = [file.get_tensor(name) for name in ("matrices", "shifts")]
         except SafetensorError as error:
             raise ModelError(f"{path} holds no tuned lens: {error}") from error
-        return cls(Schedule(tuple(json.loads(about["layers"]))), *tensors)
+        schedule = Schedule(tuple(json.loads(about["layers"])))
+        more = {name: text for name, text in about.items() if name not in ("format", "layers")}
+        return cls(schedule, tensors[0], tensors[1], more)
 
 
 def _divergence(wanted: Tensor, logits: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def write_index(folder: Path, shards: Iterable[Shard], about: dict[str, Any]) ->
 
 def write_whole(path: Path, content: bytes) -> str:
     """Write a file whole or not at all; its SHA-256."""
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # others may write the same
     try:
         with open(part, "wb") as file:
             file.write(content)

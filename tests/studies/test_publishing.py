@@ -103,6 +103,15 @@ def test_an_early_choice_of_a_block_is_told_from_that_among_all() -> None:
     assert [counted.matches(record) for record in (early[1], last[1])] == [False, True]
 
 
+def test_starts_of_other_weights_or_another_precision_are_no_choice_among_all() -> None:
+    for name, value in (("weights", {"sha256": "b"}), ("model", {"dtype": "bfloat16"})):
+        every = [repeats(start, "1110", "1111") for start in range(3)]
+        other = every[1]
+        other[name] = {**other.get(name, {}), **value}
+        found = {r.conditions["chosen"] for r in published(every)}
+        assert found == {"of 2 of 3 starts", "of 1 of 3 starts"}
+
+
 def test_each_draw_of_questions_has_a_choice_of_its_own() -> None:
     cells = [repeats(start, "1111" if start == seed else "0000", "0000", seed)
              for seed in (0, 1) for start in range(3)]  # fmt: skip

@@ -108,6 +108,28 @@ def test_a_killed_fine_tuning_goes_on_and_leaves_only_its_record(
     assert not told
 
 
+def test_a_killed_fine_tuning_does_not_go_on_from_another_model(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    """The model at the path was another one when it was killed."""
+    one, path = replace(OPTIONS, sizes=(16,), seeds=1), tmp_path / "model"
+    shutil.copytree(models["looped"], path)
+
+    def die(text: str) -> None:
+        if text.startswith("step 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measured([str(path)], one, tmp_path / "a", say=die)
+    shutil.rmtree(path)
+    shutil.copytree(models["plain"], path)
+    told: list[str] = []
+    [record] = measured([str(path)], one, tmp_path / "a", say=told.append)
+    assert not any(text.startswith("going on") for text in told)
+    [fresh] = measured([str(path)], one, tmp_path / "b")
+    assert record["rows"] == fresh["rows"]
+
+
 def test_what_is_kept_is_not_trained_again_for_other_questions(
     models: dict[str, str], tmp_path: Path
 ) -> None:

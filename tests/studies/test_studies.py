@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from growloop.cli import main
 from growloop.models import Recurrence, Schedule, checkpoints, load, loop
 from growloop.models.diagnostics import exit_logits, fitting, local_effects, trace
+from growloop.studies import depth, lenses
 from growloop.studies.accuracy import right_answers, scorer_of
 from growloop.studies.between import compared
 from growloop.studies.catalog import STUDIES, find
@@ -120,7 +122,7 @@ def test_a_chart_shows_what_is_asked_now_not_what_was_when_it_was_measured(
     [
         # tasks, then what is compared of each
         ("trade-offs", 2), ("in-context-scaling", 2), ("loops-against-depth", 2 * 2),
-        ("sample-efficiency", 2 * 2), ("inference-scaling", 3), ("swaps", 1 + 2),
+        ("sample-efficiency", 2 * 2), ("inference-scaling", 3), ("swaps", 2 * (1 + 2)),
     ],
 )  # fmt: skip
 def test_models_are_compared_on_the_same_items(
@@ -370,7 +372,8 @@ def test_texts_come_from_files_too(models: dict[str, str], tmp_path: Path) -> No
     ]
     assert found[0].fingerprint == found[1].fingerprint
     assert tokenizer.decode(found[0].ids[3][0]) == rows[3]["question"]
-    later = read_texts(tokenizer, str(tmp_path / "a.txt"), 2, 99, 0, skip=7)
+    seen = frozenset(row["question"] for row in rows[:7])
+    later = read_texts(tokenizer, str(tmp_path / "a.txt"), 2, 99, 0, without=seen)
     assert tokenizer.decode(later.ids[0][0]) == rows[7]["question"]
 
 
@@ -499,7 +502,103 @@ def test_other_weights_at_the_same_path_are_not_taken_for_those_that_were_measur
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    assert "of other weights than" in refused("study", *asked)
+    assert "of another model than" in refused("study", *asked)
+
+
+def test_another_schedule_at_the_same_path_is_another_model(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "model"
+    shutil.copytree(models["looped"], path)
+    asked = ["depth", "-m", str(path), *TEXTS, "--parts", "overlap", "--lens-updates", "2"]
+    study(*asked, "--out", str(tmp_path / "out"))
+    model, tokenizer = loop(load(models["plain"]), "1-2x3-1"), checkpoints.load_tokenizer(str(path))
+    checkpoints.save(model, tokenizer, path, overwrite=True)
+    assert "of another model than" in refused("study", *asked, "--out", str(tmp_path / "out"))
+    # its lens is another one too
+    study(*asked, "--out", str(tmp_path / "out"), "--seed", "1")
+    assert len(list((tmp_path / "out" / "lenses").glob("*.safetensors"))) == 2
+
+
+def test_a_lens_of_another_model_is_refused(models: dict[str, str], tmp_path: Path) -> None:
+    asked = ["depth", *TEXTS, "--parts", "overlap", "--out", str(tmp_path)]
+    study(*asked, "-m", models["plain"], "--lens-updates", "2")
+    [lens] = (tmp_path / "lenses").glob("*.safetensors")
+    other, model = tmp_path / "other", load(models["plain"])
+    with torch.no_grad():
+        model.model.norm.weight.mul_(1.5)
+    checkpoints.save(model, checkpoints.load_tokenizer(models["plain"]), other)
+    study(*asked, "-m", models["plain"], "--lens", str(lens))
+    message = refused("study", *asked, "-m", str(other), "--lens", str(lens))
+    assert "the lens was trained on another model than" in message
+
+
+def test_a_lens_never_learns_from_what_is_measured(
+    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"What is {i:02} plus {i * i:03}, and why is that so?" for i in range(30)]
+    (tmp_path / "a.txt").write_text("\n\n".join(texts))
+    (tmp_path / "b.txt").write_text("\n\n".join(texts[10:] + texts[:10]))
+    seen: list[list[int]] = []
+
+    def watched(model: Any, batches: Any, updates: int, **more: Any) -> Any:
+        every = list(batches)
+        seen.extend(row for batch in every for row in batch.tolist())
+        return fitting.fit_lens(model, every, updates, **more)
+
+    monkeypatch.setattr(lenses, "fit_lens", watched)
+    asked = ["depth", "-m", models["plain"], "--texts", "8", "--tokens", "99", "--parts", "overlap"]
+    asked += ["--lens-updates", "9", "--text", str(tmp_path / "a.txt"), "--out", str(tmp_path)]
+    tokenizer = checkpoints.load_tokenizer(models["plain"])
+    for more in ([], ["--lens-text", str(tmp_path / "b.txt")]):
+        seen.clear()
+        study(*asked, *more)
+        learned = {text for text in texts if tokenizer(text).input_ids in seen}
+        assert learned == set(texts[8:])
+    (tmp_path / "c.txt").write_text("\n\n".join(texts[:12]))
+    message = refused("study", *asked, "--lens-text", str(tmp_path / "c.txt"))
+    assert "has 4 texts that are not measured, 8 are needed" in message
+
+
+def test_records_of_another_version_of_a_task_are_refused(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    asked = ["trade-offs", "-m", models["plain"], *FEW, "--tasks", TASK, "--out", str(tmp_path)]
+    study(*asked)
+    [file] = (tmp_path / "records").rglob("*.json")
+    record = json.loads(file.read_text())
+    record["rows"][0]["version"] = 0
+    file.write_text(json.dumps(record))
+    assert f"is of version 0 of {TASK}, which is" in refused("study", *asked)
+
+
+def test_numbers_in_two_precisions_are_no_table(models: dict[str, str], tmp_path: Path) -> None:
+    asked = ["contributions", "-m", models["plain"], *TEXTS, "--out", str(tmp_path)]
+    study(*asked, "--dtype", "bfloat16")
+    other = ["inference-scaling", "-m", models["plain"], *SMALL["inference-scaling"]]
+    other += ["--out", str(tmp_path)]
+    study(*other, "--starts", "0", "--dtype", "bfloat16")
+    message = refused("study", *other, "--dtype", "auto")  # the rest in the model's own, float32
+    assert "is in bfloat16 and in float32: give --dtype" in message
+
+
+def test_what_others_have_measured_meanwhile_is_not_measured_again(
+    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two processes do that share a folder."""
+    asked = ["depth", "-m", models["plain"], *FEW, *TEXTS, "--tasks", TASK, "--out", str(tmp_path)]
+    measured, inner = [], depth.measure
+
+    def beside(cell: Any, *given: Any) -> Any:
+        measured.append(cell.params["part"])
+        if cell.params["part"] == "score":  # the other process is faster
+            study(*asked, "--cell", "1")
+        return inner(cell, *given)
+
+    changed = replace(depth.STUDY, measure=beside)
+    monkeypatch.setattr(depth, "STUDY", changed)
+    study(*asked)
+    assert measured == ["score", "overlap", "accuracy"]
 
 
 def test_a_killed_lens_goes_on_and_other_weights_get_their_own(
@@ -539,3 +638,51 @@ def test_help_of_a_study_has_its_own_options() -> None:
         assert "NAME is a study, or list." in study(*ask).stdout
     assert "which study? growloop study list" in refused("study")
     assert "did you mean 'swaps'" in refused("study", "swap", "--help")
+
+
+def test_diagnostics_are_compared_on_the_same_texts(models: dict[str, str], tmp_path: Path) -> None:
+    both = ["-m", models["plain"], "-m", models["looped"], "--out", str(tmp_path), *TEXTS]
+    wanted = {"depth": 1 + 3 * 5, "contributions": 7 * 4, "local-effects": 3, "swaps": 1 + 2}
+    more = {"depth": ["--parts", "score,overlap", "--cuts", "2"],
+            "swaps": ["--tasks", "loss", "--sizes", "1,2"]}  # fmt: skip
+    for name, count in wanted.items():
+        asked = [name, *both, *more.get(name, [])]
+        found = json.loads(study(*asked, "--json").stdout)
+        rows = compared(find(name), found, "plain")
+        assert len(rows) == count, name
+        for row in rows:
+            assert row["low"] <= row["difference"] <= row["high"]
+            assert 0 < row[f"p (Holm of {count})"] <= 1
+        assert "looped" in study(*asked, "--against", "plain").stdout.split("against")[1]
+        values = {
+            record["cell"]["model"]: row
+            for record in found
+            for row in record["rows"]
+            if row.get("step", row.get("first")) in (1, None)
+        }
+        assert all(len(row["each"]) == row["n"] == 8 for row in values.values())
+    [score] = [row for row in compared(find("depth"), json.loads(
+        study("depth", *both, *more["depth"], "--json").stdout), "plain")
+        if row["task"] == "depth score"]  # fmt: skip
+    each = [r["rows"][0]["each"] for r in json.loads(
+        study("depth", *both, *more["depth"], "--json").stdout)
+        if r["cell"]["params"]["part"] == "score"]  # fmt: skip
+    assert score["difference"] == pytest.approx(sum(b - a for a, b in zip(*each, strict=True)) / 8)
+
+
+def test_swaps_that_change_nothing_are_not_counted(models: dict[str, str], tmp_path: Path) -> None:
+    asked = ["swaps", "-m", models["looped"], *FEW, "--tasks", TASK, "--out", str(tmp_path)]
+    [record] = json.loads(study(*asked, "--sizes", "2", "--json").stdout)
+    same = [row for row in record["rows"] if not row.get("changes", True)]
+    assert [(row["first"], row["second"]) for row in same] == [(1, 3)]
+    rows = find("swaps").table([record])
+    assert rows[-1]["swaps"] == len(record["rows"]) - 2 == 2
+    others = [row["value"] for row in record["rows"][1:] if row["changes"]]
+    assert rows[-1]["value"] == pytest.approx(sum(others) / 2)
+    model = loop(load(models["plain"]), "4x2")
+    path = tmp_path / "twice"
+    checkpoints.save(model, checkpoints.load_tokenizer(models["plain"]), path)
+    shown = study("swaps", "-m", str(path), *FEW, "--tasks", TASK, "--sizes", "4",
+                  "--out", str(tmp_path)).stdout  # fmt: skip
+    assert "harmful" not in shown
+    assert "mean of swaps" in shown

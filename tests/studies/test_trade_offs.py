@@ -84,7 +84,7 @@ def test_a_model_is_compared_with_the_standards_of_its_layers_and_of_its_depth(
     assert looped["vs iso-FLOP"]["against"] == "standard-4"
     assert looped["vs iso-param"]["value"] == pytest.approx(0.5)
     assert looped["vs iso-FLOP"]["value"] == pytest.approx(-0.5)
-    assert looped["vs iso-param"]["p (Holm)"] < 1e-4
+    assert looped["vs iso-param"]["p (Holm of 2)"] < 1e-4
     assert looped["mean"]["n"] == 2 * ITEMS
     assert looped["mean"]["chance"] == pytest.approx(0.15)
     grown = lines(changed, "grown")
