@@ -84,7 +84,7 @@ def test_a_model_is_compared_with_the_standards_of_its_layers_and_of_its_depth(
     assert looped["vs iso-FLOP"]["against"] == "standard-4"
     assert looped["vs iso-param"]["value"] == pytest.approx(0.5)
     assert looped["vs iso-FLOP"]["value"] == pytest.approx(-0.5)
-    assert looped["vs iso-param"]["p (Holm of 2)"] < 1e-4
+    assert looped["vs iso-param"]["p (Holm of 3)"] < 1e-4
     assert looped["mean"]["n"] == 2 * ITEMS
     assert looped["mean"]["chance"] == pytest.approx(0.15)
     grown = lines(changed, "grown")
@@ -120,6 +120,17 @@ def test_models_of_another_width_or_other_questions_are_no_partners(
             record["rows"][0]["fingerprint"] = "another"
     assert list(lines(changed, "looped")) == ["mean"]
     assert lines(records[:1], "standard-2")["mean"]["n"] == ITEMS
+
+
+def test_models_of_another_mixture_in_the_cooldown_are_no_partners(
+    records: list[dict[str, Any]],
+) -> None:
+    changed = answered(records, standard_2=NONE, standard_4=ALL, looped=HALF, grown=HALF)
+    for record in changed:
+        if record["cell"]["model"] in ("grown", "standard-2"):
+            record["data"]["recipe"] = "cooldown math 60%"
+    assert list(lines(changed, "looped")) == ["mean", "vs iso-FLOP"]
+    assert list(lines(changed, "grown")) == ["mean"]
 
 
 def test_the_chart_has_a_panel_for_each_cost_that_is_known(records: list[dict[str, Any]]) -> None:
