@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
@@ -76,6 +78,9 @@ def command(
         return
     if name is None:
         raise InputError("which study? growloop study list names them")
+    if name in ACTIONS and (models or (name == "list" and ctx.args)):
+        given = "--model" if models else ctx.args[0]
+        raise InputError(f"{name} takes no {given}")
     if name == "list":
         _list(as_json)
         return
@@ -110,6 +115,8 @@ def command(
             raise InputError("--against needs the table of all cells: leave out --json and --cell")
     cells = study.plan(chosen, options)
     if planned:
+        if as_json or cell is not None:
+            raise InputError("--plan prints the cells: leave out --json and --cell")
         for number, found in enumerate(cells):
             click.echo(f"{number}\t{found.id}")
         return
@@ -117,6 +124,7 @@ def command(
         if not 0 <= cell < len(cells):
             raise InputError(f"--cell is a number from 0 to {len(cells) - 1}, not {cell}")
         cells = [cells[cell]]
+    _check_places(out, picture, leaderboard)
     line = shlex.join(["growloop", *(ctx.obj or [])])
     records = run(study, cells, options, out, line, _say, dtype, device, True)
     if picture is not None:
@@ -174,6 +182,17 @@ def _check_store(folder: str | None, cell: int | None = None) -> None:
             "publish adds them"
         )
     Store(folder).scan()
+
+
+def _check_places(*places: str | None) -> None:
+    """Refuse what cannot be written to, before the slow part."""
+    for place in filter(None, places):
+        path = Path(place).absolute()
+        there = next(folder for folder in (path, *path.parents) if folder.exists())
+        if there.is_file() and there != path:
+            raise InputError(f"{place} is below a file")
+        if not os.access(there, os.W_OK):
+            raise InputError(f"{place} cannot be written")
 
 
 def _check_against(against: str, study: Any, models: Sequence[str]) -> None:
@@ -246,7 +265,8 @@ def _show(ctx: click.Context, study: Any) -> None:
         with formatter.section(title):
             formatter.write_dl(options)
     formatter.write("\nExample:\n")
-    formatter.write(f"  growloop study {study.name} --model CHECKPOINT --picture out.html")
+    words = ["growloop study", study.name, "--model CHECKPOINT", study.example]
+    formatter.write("  " + " ".join(filter(None, [*words, "--picture out.html"])))
     click.echo(formatter.getvalue())
 
 

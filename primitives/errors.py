@@ -27,8 +27,8 @@ def unknown(kind: str, given: object, allowed: Iterable[str]) -> InputError:
     """
     names = list(allowed)
     near = get_close_matches(str(given)[:80], names, n=1, cutoff=0.5)
-    hint = f" did you mean '{near[0]}'?" if near else ""
-    return InputError(f"unknown {kind} {shown(given)}:{hint} (allowed: {', '.join(names)})")
+    hint = f": did you mean '{near[0]}'?" if near else ""
+    return InputError(f"unknown {kind} {shown(given)}{hint} (allowed: {', '.join(names)})")
 
 
 def one_of(kind: str, value: object, allowed: Iterable[str]) -> None:

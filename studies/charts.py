@@ -32,7 +32,7 @@ def colour(field: str, names: list[str], title: str | None = None) -> Any:
     """A colour for each name, always the same for the same place in the list."""
     alt = altair()
     scale = alt.Scale(domain=names, range=[COLOURS[i % len(COLOURS)] for i in range(len(names))])
-    legend = alt.Legend(symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3)
+    legend = alt.Legend(symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3, symbolSize=400)
     return alt.Color(f"{field}:N", scale=scale, title=title, sort=names, legend=legend)
 
 
@@ -125,8 +125,10 @@ def save(chart: Any, path: str | Path, dark: bool = False) -> Path:
     part = target.with_name(f".{target.stem}.part{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        sharp = {"scale_factor": 2} if part.suffix == ".png" else {}
-        finish(chart, dark).save(str(part), **sharp)
+        # a page holds all it needs: it is looked at where there is no network too
+        kinds: dict[str, dict[str, Any]] = {".png": {"scale_factor": 2}, ".html": {"inline": True}}
+        more = kinds.get(part.suffix, {})
+        finish(chart, dark).save(str(part), **more)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

@@ -172,7 +172,9 @@ def chart(records: Sequence[Record]) -> Any:
             if row["metric"] == name
         ]
         values = seeds.lines(records, values, "step")
-        base = alt.Chart(charts.rows(values), title=TITLES[name]).encode(
+        said = f"mean of {values[0]['n']} texts, bands: 95 %"
+        title = alt.Title(TITLES[name], subtitle=said)
+        base = alt.Chart(charts.rows(values), title=title).encode(
             x=charts.steps_line("step", "step (layer, in the order they run)"),
             color=charts.colour("model", names),
         )

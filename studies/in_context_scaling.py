@@ -117,7 +117,9 @@ def chart(records: Sequence[Record]) -> Any:
         values = seeds.lines(records, values, "shots", within=seeds.SHARE)
         first = some[0]["rows"][0]
         counts = sorted({value["shots"] for value in values})
-        title = alt.Title(task, subtitle=f"n = {first['n']}, chance {first['chance']:.2f}")
+        title = alt.Title(
+            task, subtitle=f"n = {first['n']}, chance {first['chance']:.2f}, bands: 95 %"
+        )
         base = alt.Chart(charts.rows(values), title=title).encode(
             x=alt.X("shots:Q", title="examples", scale=scale, axis=alt.Axis(values=counts)),
             color=charts.colour("model", models),

@@ -197,6 +197,14 @@ def chart(records: Sequence[Record]) -> Any:
     """For each model and task the grid on test as a heatmap and as curves; the choice is marked."""
     alt = charts.altair()
     panels = []
+    most = charts.around_zero(
+        [
+            row["difference"]
+            for record in records
+            for row in record["rows"]
+            if row["control"] == "none" and row["split"] == "test"
+        ]
+    )
     places = [(choice.task, choice.block) for choice in choices(records)]
     for task, block in dict.fromkeys(places):
         some = [
@@ -223,12 +231,12 @@ def chart(records: Sequence[Record]) -> Any:
         rows = seeds.lines(some, rows, "start", "times", of=numbers, within=seeds.SHARE)
         for name in seeds.names(some):
             mine = [row for row in rows if row["model"] == name]
-            pair = alt.hconcat(_heatmap(mine, name, block), _curves(mine, block))
+            pair = alt.hconcat(_heatmap(mine, name, block, most), _curves(mine, block))
             panels.append(pair.resolve_scale(color="independent", strokeDash="independent"))
     return alt.vconcat(*panels).resolve_scale(color="independent", strokeDash="independent")
 
 
-def _heatmap(rows: list[dict[str, Any]], name: str, block: int) -> Any:
+def _heatmap(rows: list[dict[str, Any]], name: str, block: int, domain: list[float]) -> Any:
     alt = charts.altair()
     values = [
         {key: row[key] for key in ("start", "times", "value", "difference", "chosen")}
@@ -239,8 +247,8 @@ def _heatmap(rows: list[dict[str, Any]], name: str, block: int) -> Any:
     plain = next(row for row in rows if row["times"] == 0)
     title = alt.Title(
         f"{name}: {plain['task']}",
-        subtitle=f"change on test, n = {plain['n']}, {plain['value']:.3f} without; "
-        "framed: chosen on validation",
+        subtitle=f"change on test, n = {plain['n']}, {plain['value']:.3f} without repeats; "
+        f"framed: chosen on validation{'' if any(v['chosen'] for v in values) else ' (none)'}",
     )
     encoding = {
         "x": charts.steps_axis("start", f"first step of the block of {block}"),
@@ -251,7 +259,7 @@ def _heatmap(rows: list[dict[str, Any]], name: str, block: int) -> Any:
         color=charts.heat(
             "difference",
             "change of accuracy",
-            charts.around_zero([value["difference"] for value in values]),
+            domain,
             signed=True,
         ),
         tooltip=["start:O", "times:O", "value:Q", "difference:Q"],

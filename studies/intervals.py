@@ -198,7 +198,8 @@ def corrected(lines: Sequence[dict[str, Any]], column: str = "p") -> list[dict[s
     [{'p (Holm of 2)': 0.02}, {'p (Holm of 2)': None}, {'p (Holm of 2)': 0.04}]
     """
     tested = [line[column] for line in lines if line[column] is not None]
-    fixed, name = iter(holm(tested)), f"{column} (Holm of {len(tested)})"
+    fixed = iter(holm(tested))
+    name = f"{column} (Holm of {len(tested)})" if tested else column
     found = []
     for line in lines:
         p = None if line[column] is None else next(fixed)

@@ -55,8 +55,10 @@ def check_lens(
     for name in ("lens_updates", "lens_batch", "lens_positions"):
         whole(name.replace("_", "-"), getattr(options, name), int(name != "lens_updates"), 10**7)
     if options.lens is not None:
-        if len(models) > 1 or options.lens_updates:
-            raise InputError("--lens is of one model, and trained already: give one --model")
+        if options.lens_updates:
+            raise InputError("--lens is trained already: leave --lens-updates out")
+        if len(models) > 1:
+            raise InputError("--lens is of one model: give one --model")
         lens = Lens.load(options.lens)
         if lens.schedule != models[0].schedule:
             raise InputError(
@@ -151,10 +153,10 @@ def _batches(
     """Batches of texts that are not measured, cut to one length each; over and over."""
     count = max(8, min(options.lens_batch * options.lens_updates, TEXTS))
     if file is None:  # of the items for training: no question is asked that it learned from
-        ids = read_texts(tokenizer, None, count, tokens, seed, split="train").ids
+        ids = read_texts(tokenizer, None, count, tokens, seed, split="train", distinct=False).ids
     else:
         count = min(count, count_texts(file, avoided))
-        ids = read_texts(tokenizer, file, count, tokens, seed, without=avoided).ids
+        ids = read_texts(tokenizer, file, count, tokens, seed, without=avoided, distinct=False).ids
     size = options.lens_batch
     for update in range(options.lens_updates):
         chosen = [ids[(update * size + i) % len(ids)] for i in range(size)]

@@ -171,5 +171,6 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    example="--block 2:4",
     compares=("loops",),
 )

@@ -269,8 +269,8 @@ def table(records: Sequence[Record]) -> Table:
             "looped": line.looped,
             "repeated": AS_TRAINED if line.times is None else _said(line),
             "seeds": len(line.before),
-            "before": statistics.fmean(line.before),
-            "after": statistics.fmean(line.after),
+            "without": statistics.fmean(line.before),
+            "with": statistics.fmean(line.after),
             "gain": line.gain,
             "±": half_width(line.gains),
             "low": line.low,
@@ -355,6 +355,7 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
+    example="--blocks 2:4",
     compares=("trained", "block", "times"),
     over=("cell.seed",),
 )

@@ -194,9 +194,9 @@ FAST = Scale(
             seconds=1,
         ),
         Ask("swaps", ONE | {"sizes": (1,)}, seconds=1),
-        Ask("depth", {"texts": 8, "tokens": 24, "cuts": 2, "items": 8, "shots": 0}, seconds=1),
-        Ask("contributions", {"texts": 8, "tokens": 24}, seconds=1),
-        Ask("local-effects", {"texts": 8, "tokens": 24, "cuts": 2}, seconds=1),
+        Ask("depth", {"texts": 8, "tokens": 64, "cuts": 2, "items": 8, "shots": 0}, seconds=1),
+        Ask("contributions", {"texts": 8, "tokens": 64}, seconds=1),
+        Ask("local-effects", {"texts": 8, "tokens": 64, "cuts": 2}, seconds=1),
         Ask(
             "loops-against-depth",
             {"depths": (0,), "loops": (1, 2), "items": 8, "shots": 0},

@@ -120,7 +120,7 @@ class Kind:
 
 
 def named(models: Sequence[Model]) -> list[Model]:
-    """Models with names that records can tell apart: equal ones get their seeds.
+    """Models with names that records can tell apart: equal ones get their seeds, or steps.
 
     Raises:
         InputError: names that stay equal; trainings that are the same.
@@ -132,10 +132,20 @@ def named(models: Sequence[Model]) -> list[Model]:
         if told is not None and count[model.name, told.kind] > 1:
             model = replace(model, name=f"{model.name}-s{told.seed}")
         found.append(model)
+    if len(twice := Counter(model.path for model in found)) < len(found):
+        raise InputError(f"{twice.most_common(1)[0][0]} is given twice")
+    names = Counter(model.name for model in found)
+    found = [_at_step(model) if names[model.name] > 1 else model for model in found]
     if len({model.name for model in found}) < len(found):
         raise InputError("two of the models have the same name: rename their folders")
     _check_kinds(found)
     return found
+
+
+def _at_step(model: Model) -> Model:
+    """Told from other checkpoints of its run."""
+    step = re.search(r"step-0*(\d+)/*$", model.path)
+    return model if step is None else replace(model, name=f"{model.name}@{step[1]}")
 
 
 def _check_kinds(models: Sequence[Model]) -> None:

@@ -117,6 +117,7 @@ class Study:
             None for a study that keeps no answers.
         variant: a field of rows and its usual value; with another one the model is another, which
             is compared too.
+        example: options that a call cannot do without.
         over: fields that tell several answers to the same items apart, which are averaged.
     """
 
@@ -133,6 +134,7 @@ class Study:
     compares: tuple[str, ...] | None = None
     over: tuple[str, ...] = ()
     variant: tuple[str, str] | None = None
+    example: str = ""
 
 
 def settled(options: Any, *without: str) -> dict[str, Any]:

@@ -239,9 +239,11 @@ def _lines(records: Sequence[Record], task: str, size: int, names: list[str]) ->
     plain = seeds.lines(records, plain, within=within)
     title = "next-token loss (nats)" if task == LOSS else "accuracy"
     what = "single layers" if size == 1 else f"blocks of {size} layers"
+    about = f"{what} swapped with the next, n = {points[0]['n']}"
+    said = "bands: 95 %, dashed: as it is" + ("" if task == LOSS else ", dotted: chance")
     base = alt.Chart(
         charts.rows(points),
-        title=alt.Title(task, subtitle=f"{what} swapped with the next, n = {points[0]['n']}"),
+        title=alt.Title(task, subtitle=[about, said]),
     ).encode(
         x=charts.steps_line("first", "first step of the swap"), color=charts.colour("model", names)
     )
@@ -294,11 +296,13 @@ def _matrix(name: str, rows: list[dict[str, Any]], size: int) -> Any:
         alt.Chart(charts.rows(values), title=title)
         .mark_rect()
         .encode(
-            x=charts.steps_axis("second", "second block"),
-            y=alt.Y("first:O", title="first block", axis=alt.Axis(labelOverlap="greedy")),
+            x=charts.steps_axis("second", "first step of the one block"),
+            y=alt.Y(
+                "first:O", title="first step of the other", axis=alt.Axis(labelOverlap="greedy")
+            ),
             color=charts.heat(
                 "difference",
-                "change",
+                "change of loss (nats)" if plain["task"] == LOSS else "change of accuracy",
                 charts.around_zero([value["difference"] for value in values]),
                 signed=True,
             ),

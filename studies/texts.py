@@ -57,6 +57,7 @@ def read_texts(
     seed: int,
     split: str = "test",
     without: frozenset[str] = frozenset(),
+    distinct: bool = True,
 ) -> Texts:
     """The first ``count`` texts, each cut to ``tokens`` tokens.
 
@@ -65,6 +66,7 @@ def read_texts(
             lines between; None for generated questions (variable assignment in code).
         split: of generated questions.
         without: texts that are left out, to learn from others than are measured.
+        distinct: refuse texts that are the same: they would count as several.
 
     Raises:
         InputError: a file that cannot be read, too few texts, or one of less than four tokens.
@@ -76,6 +78,11 @@ def read_texts(
     for text, row in zip(chosen, rows, strict=True):
         if len(row) < 4:
             raise InputError(f"a text has only {len(row)} tokens: {text[:40]!r}")
+    if distinct and (differ := len(set(map(tuple, rows)))) < len(rows):
+        raise InputError(
+            f"only {differ} of {len(rows)} texts differ in their first {tokens} tokens: give more "
+            "--tokens, or other texts"
+        )
     return Texts(tuple(torch.tensor([row]) for row in rows), source, digest)
 
 

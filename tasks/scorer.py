@@ -74,7 +74,7 @@ class CheckedLM(HFLM):  # type: ignore[misc]
             if length > self.max_length and not self.truncation:
                 raise InputError(
                     f"a question of {length:,} tokens does not fit into the model's context "
-                    f"of {self.max_length:,}: give fewer --shots"
+                    f"of {self.max_length:,}: give fewer examples"
                 )
 
 

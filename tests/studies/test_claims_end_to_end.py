@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerFast
 
 TASK = ["--tasks", "variable_assignment_code_d0"]
 FEW = ["--items", "8", "--shots", "0"]
-TEXTS = ["--texts", "8", "--tokens", "16"]
+TEXTS = ["--texts", "8", "--tokens", "150"]
 BASE = {"text": 0.94, "math": 0.06}
 SIX = ("standard-6", "loop-1-2x2-1", "lidas")  # of the same effective depth
 TUNED = ["--sizes", "16", "--ties", "tied,untied", "--seeds", "1", "--depths", "1,2"]

@@ -256,9 +256,9 @@ def test_the_gain_is_of_each_model_as_trained_and_at_every_repeat(
             row["answers"] = ("1" * right).ljust(10, "0")
     lines = {line["repeated"]: line for line in find("retrofit").table(changed)}
     trained = lines["as trained"]
-    assert (trained["before"], trained["after"]) == (0.0, pytest.approx(0.3))
-    assert (lines["none"]["before"], lines["none"]["after"]) == (0.0, pytest.approx(0.2))
-    assert lines["1:3 ×3"]["after"] == pytest.approx(0.5)
+    assert (trained["without"], trained["with"]) == (0.0, pytest.approx(0.3))
+    assert (lines["none"]["without"], lines["none"]["with"]) == (0.0, pytest.approx(0.2))
+    assert lines["1:3 ×3"]["with"] == pytest.approx(0.5)
     assert lines["1:3 ×3"]["gain"] == pytest.approx(0.2)
     assert lines["0:2 ×2"]["gain"] == 0
     assert trained["low"] > 0

@@ -135,10 +135,10 @@ def test_a_chart_has_a_line_for_each_kind(runs: dict[str, str], tmp_path: Path) 
 
 
 SMALL = {
-    "contributions": ["--texts", "8", "--tokens", "16"],
-    "swaps": ["--items", "8", "--shots", "0", "--texts", "8", "--tokens", "16", "--sizes", "1",
+    "contributions": ["--texts", "8", "--tokens", "150"],
+    "swaps": ["--items", "8", "--shots", "0", "--texts", "8", "--tokens", "150", "--sizes", "1",
               "--tasks", f"{TASK},loss"],
-    "depth": ["--items", "8", "--shots", "0", "--texts", "8", "--tokens", "16", "--cuts", "1",
+    "depth": ["--items", "8", "--shots", "0", "--texts", "8", "--tokens", "150", "--cuts", "1",
               "--tasks", TASK],
     "inference-scaling": ["--items", "8", "--shots", "0", "--tasks", TASK, "--times", "1,2",
                           "--block", "3"],

@@ -31,7 +31,7 @@ from ..tasks import tiny
 
 TASK = "variable_assignment_code_d0"
 FEW = ["--items", "8", "--shots", "1"]
-TEXTS = ["--texts", "8", "--tokens", "24"]
+TEXTS = ["--texts", "8", "--tokens", "150"]
 TUNING = ["--min-steps", "2", "--epochs", "1", "--held-out", "4", "--precision", "fp32"]
 SMALL = {
     "trade-offs": [*FEW, "--tasks", f"{TASK},copying_real_words"],
@@ -354,7 +354,7 @@ def test_the_heatmap_is_that_of_the_diagnostics(models: dict[str, str], tmp_path
     arguments = ["--where", "all", *TEXTS, "--out", str(tmp_path), "--json"]
     [record] = json.loads(study("local-effects", "-m", models["looped"], *arguments).stdout)
     model, tokenizer = load(models["looped"]), checkpoints.load_tokenizer(models["looped"])
-    texts = read_texts(tokenizer, None, 8, 24, 0)
+    texts = read_texts(tokenizer, None, 8, 150, 0)
     effects = torch.cat([local_effects(trace(model, ids)) for ids in texts.ids])
     found = torch.tensor(record["data"]["max"])
     torch.testing.assert_close(found, effects.amax(0), atol=1e-4, rtol=1e-4)
@@ -420,7 +420,7 @@ def test_pictures_are_of_any_kind(kind: str, models: dict[str, str], tmp_path: P
         ("swaps -m M --pairs some", "unknown choice of pairs 'some'"),
         ("swaps -m M --tasks hellaswag", "unknown task 'hellaswag'"),
         ("swaps -m M --tasks loss --text none.txt", "there is no text file none.txt"),
-        ("swaps -m M -m M", "two of the models have the same name"),
+        ("swaps -m M -m M", "is given twice"),
         ("swaps -m ./none", "there is no model folder"),
         ("swaps -m M --against plane", "unknown model 'plane': did you mean 'plain'?"),
         ("weight-similarity -m M --against plain", "keeps no answers to compare models by"),
@@ -679,3 +679,54 @@ def test_swaps_that_change_nothing_are_not_counted(models: dict[str, str], tmp_p
                   "--out", str(tmp_path)).stdout  # fmt: skip
     assert "harmful" not in shown
     assert "mean of swaps" in shown
+
+
+def test_texts_that_are_the_same_are_no_sample(models: dict[str, str], tmp_path: Path) -> None:
+    """Generated questions begin alike: cut there, eight of them are one."""
+    asked = ["contributions", "-m", models["plain"], "--texts", "8", "--tokens", "24"]
+    message = refused("study", *asked, "--out", str(tmp_path / "out"))
+    assert "only 1 of 8 texts differ in their first 24 tokens: give more --tokens" in message
+    assert not (tmp_path / "out" / "records").exists()
+
+
+def test_checkpoints_of_one_run_are_told_apart_by_their_steps(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    both = []
+    for step in ("step-000000020", "step-000000040"):
+        shutil.copytree(models["plain"], tmp_path / "run" / step)
+        both += ["-m", str(tmp_path / "run" / step)]
+    asked = ["weight-similarity", *both, "--apart", "1", "--out", str(tmp_path)]
+    shown = study(*asked).stdout
+    assert "run@20" in shown
+    assert "run@40" in shown
+    assert "step-000000020 is given twice" in refused("study", *asked, *both[:2])
+
+
+def test_a_page_needs_no_network(models: dict[str, str], tmp_path: Path) -> None:
+    page = tmp_path / "chart.html"
+    asked = ["weight-similarity", "-m", models["plain"], "--apart", "1", "--out", str(tmp_path)]
+    study(*asked, "--picture", str(page))
+    assert "<script src" not in page.read_text()
+    assert "vegaEmbed" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("list extra", "list takes no extra"),
+        ("list -m M", "list takes no --model"),
+        ("publish -m M --leaderboard l", "publish takes no --model"),
+        ("swaps -m M --plan --json", "leave out --json and --cell"),
+        ("swaps -m M --out taken/out", "taken/out is below a file"),
+        ("swaps -m M --picture taken/a.svg", "taken/a.svg is below a file"),
+    ],
+)
+def test_what_would_be_ignored_or_lost_is_refused(
+    arguments: str, message: str, models: dict[str, str], tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("taken").write_text("")
+    words = [models["plain"] if word == "M" else word for word in arguments.split()]
+    assert message in refused("study", *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
