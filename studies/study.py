@@ -27,7 +27,7 @@ from ..primitives.errors import InputError
 from ..tasks.catalog import resolve
 from . import seeds
 from .recording import described, versions
-from .subjects import Loaded, Model
+from .subjects import Loaded, Model, check_device
 from .weights import changed, weights
 
 Record = dict[str, Any]
@@ -188,6 +188,7 @@ def run(
         raise InputError(
             "a study runs in one process: for several GPUs give each a --cell of its own"
         )
+    check_device(device)
     loaded, found = Loaded(dtype, device, say, bars), dict[str, Record]()
     waiting: list[Cell] = []
     for cell in cells:

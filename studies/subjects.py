@@ -91,6 +91,16 @@ def read_models(paths: Sequence[str]) -> list[Model]:
     return seeds.named([Model.read(path) for path in paths])
 
 
+def check_device(device: str | None) -> None:
+    """Refuse a device that is not there, before the slow part."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"no device '{device}': {str(error).splitlines()[0]}") from error
+
+
 class Loaded:
     """The models that cells ask for; the last one stays in memory.
 
@@ -130,11 +140,7 @@ class Loaded:
             logging.disable_progress_bar()
             where = model_arguments(path)
             self.model = checkpoints.load(dtype=self.dtype, **where).eval()
-            device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-            try:
-                self.model.to(device)
-            except (RuntimeError, AssertionError) as error:
-                raise InputError(f"no device '{device}': {str(error).splitlines()[0]}") from error
+            self.model.to(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self.path, self.kept = path, {}
             vars(self).pop("tokenizer", None)
         return self.model
