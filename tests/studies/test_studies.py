@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +10,20 @@ import pytest
 import torch
 from growloop.cli import main
 from growloop.models import Recurrence, Schedule, checkpoints, load, loop
-from growloop.models.diagnostics import exit_logits, fitting, local_effects, trace
-from growloop.studies import depth, lenses
+from growloop.models.diagnostics import local_effects, trace
 from growloop.studies.accuracy import right_answers, scorer_of
-from growloop.studies.between import compared
-from growloop.studies.catalog import STUDIES, find
+from growloop.studies.catalog import STUDIES
 from growloop.studies.contributions import TITLES
 from growloop.studies.intervals import bootstrap, holm, mcnemar, paired
-from growloop.studies.publishing import published
 from growloop.studies.questions import questions, scorer
 from growloop.studies.subjects import Loaded
-from growloop.studies.sweep import Sweep, alone, packed
+from growloop.studies.sweep import Sweep, packed
 from growloop.studies.texts import read_texts
 from growloop.tasks.evaluate import evaluate
 
-from ..cli.test_commands import refused, run
+from ..cli.test_commands import refused
 from ..tasks import tiny
-
-TASK = "variable_assignment_code_d0"
-FEW = ["--items", "8", "--shots", "1"]
-TEXTS = ["--texts", "8", "--tokens", "150"]
-TUNING = ["--min-steps", "2", "--epochs", "1", "--held-out", "4", "--precision", "fp32"]
-SMALL = {
-    "trade-offs": [*FEW, "--tasks", f"{TASK},copying_real_words"],
-    "contributions": TEXTS,
-    "local-effects": [*TEXTS, "--measures", "local,propagated", "--where", "future,all"],
-    "weight-similarity": ["--apart", "1,2"],
-    "swaps": [*FEW, *TEXTS, "--tasks", f"{TASK},loss", "--sizes", "1,2"],
-    "depth": [*FEW, *TEXTS, "--tasks", TASK, "--cuts", "2", "--lens-updates", "2"],
-    "inference-scaling": [*FEW, "--tasks", TASK, "--block", "3", "--times", "1,2"],
-    "in-context-scaling": ["--items", "8", "--tasks", TASK, "--counts", "0,2"],
-    "adaptive-exit": [*FEW, "--tasks", TASK],
-    "sample-efficiency": [*FEW, *TUNING, "--sizes", "0,8", "--seeds", "2", "--depths", "0,1"],
-    "loops-against-depth": [*FEW, "--depths", "0,1", "--loops", "1,2", "--block", "1:3"],
-}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A plain and a looped checkpoint."""
-    plain = tiny.save("llama", tmp_path_factory.mktemp("models") / "plain", layers=4)
-    looped = plain.parent / "looped"
-    model = loop(load(str(plain)), "1-2x2-1")
-    checkpoints.save(model, checkpoints.load_tokenizer(str(plain)), looped)
-    return {"plain": str(plain), "looped": str(looped)}
-
-
-def study(*arguments: str) -> Any:
-    result = run("study", *arguments)
-    assert result.exit_code == 0, result.output
-    return result
+from .small import SMALL, TASK, TEXTS, study
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -115,98 +77,6 @@ def test_a_chart_shows_what_is_asked_now_not_what_was_when_it_was_measured(
     assert TITLES["mlp_cosine"] in picture
     assert TITLES["residual_norm"] not in picture
     assert len(list((tmp_path / "records").rglob("*.json"))) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [
-        # tasks, then what is compared of each
-        ("trade-offs", 2), ("in-context-scaling", 2), ("loops-against-depth", 2 * 2),
-        ("sample-efficiency", 2 * 2), ("inference-scaling", 3), ("swaps", 2 * (1 + 2)),
-    ],
-)  # fmt: skip
-def test_models_are_compared_on_the_same_items(
-    name: str, count: int, models: dict[str, str], tmp_path: Path
-) -> None:
-    options = ["--model", models["plain"], "--model", models["looped"], "--out", str(tmp_path)]
-    options += SMALL[name]
-    found = json.loads(study(name, *options, "--json").stdout)
-    study(name, *options, "--against", "plain")
-    rows = compared(find(name), found, "plain")
-    assert len(rows) == count
-    assert {(row["model"], row["against"], row["n"]) for row in rows} == {("looped", "plain", 8)}
-    assert all(row["low"] - 1e-9 <= row["difference"] <= row["high"] + 1e-9 for row in rows)
-    assert all(0 < row[f"p (Holm of {count})"] <= 1 for row in rows)
-    back = compared(find(name), found, "looped")
-    assert [row["difference"] for row in back] == pytest.approx([-r["difference"] for r in rows])
-
-
-def test_a_comparison_is_the_paired_one(models: dict[str, str], tmp_path: Path) -> None:
-    options = ["--model", models["plain"], "--model", models["looped"], "--out", str(tmp_path)]
-    options += ["--tasks", TASK, "--items", "40", "--shots", "0", "--json"]
-    found = json.loads(study("trade-offs", *options).stdout)
-    [row] = compared(find("trade-offs"), found, "plain")
-    plain, looped = ([a == "1" for a in record["rows"][0]["answers"]] for record in found)
-    wanted = paired(looped, plain)
-    values = [row[name] for name in ("difference", "low", "high", "p (Holm of 1)")]
-    assert values == pytest.approx([wanted.difference, wanted.low, wanted.high, wanted.p])
-
-
-def test_beside_a_difference_is_the_one_on_questions_without_an_answer(
-    models: dict[str, str], tmp_path: Path
-) -> None:
-    options = ["--model", models["plain"], "--model", models["looped"], "--shots", "0", "--json"]
-    options += ["--tasks", f"{TASK},copying_real_words", "--items", "30"]
-    plain = json.loads(study("trade-offs", *options, "--out", str(tmp_path / "a")).stdout)
-    options += ["--control", "cut", "--out", str(tmp_path / "b")]
-    found = json.loads(study("trade-offs", *options).stdout)
-    before, rows = (compared(find("trade-offs"), some, "plain") for some in (plain, found))
-    values = {record["cell"]["model"]: record["rows"][-1] for record in found if "of" in
-              record["rows"][-1]}  # fmt: skip
-    difference = values["looped"]["value"] - values["plain"]["value"]
-    assert [row.pop("control difference") for row in rows] == [pytest.approx(difference), None]
-    assert rows == before
-    assert len(published(found)) == len(published(plain))
-    # in the study's own table: as if the looped model were compared with a standard one
-    for record in found:
-        record["data"]["shape"] = []
-        same = record["cell"]["model"] == "plain"
-        record["data"]["family"] = "standard" if same else "looped"
-        record["model"] |= {"unique_layers": 4, "effective_depth": 6 if same else 8}
-    mean, _, versus = find("trade-offs").table(found)
-    assert mean["control difference"] is None
-    assert versus["what"] == "vs iso-param"
-    assert versus["control difference"] == pytest.approx(difference)
-    assert versus["difference, controlled tasks"] == pytest.approx(rows[0]["difference"])
-
-
-def test_examples_are_shown_to_questions_without_an_answer_too(
-    models: dict[str, str], tmp_path: Path
-) -> None:
-    options = ["-m", models["plain"], "--tasks", f"{TASK},copying_real_words", "--counts", "0,2"]
-    options += ["--items", "8", "--out", str(tmp_path), "--json"]
-    plain = json.loads(study("in-context-scaling", *options).stdout)
-    found = json.loads(study("in-context-scaling", *options, "--control", "shuffled").stdout)
-    for record, other in zip(plain, found, strict=True):
-        assert other["rows"][:2] == record["rows"]
-    rows = find("in-context-scaling").table(found)
-    beside = found[0]["rows"][2:]
-    assert [row["shots"] for row in beside] == [0, 2]
-    assert [row["control gain"] for row in rows] == [0.0, beside[1]["difference"], None, None]
-    assert beside[1]["difference"] == pytest.approx(beside[1]["value"] - beside[0]["value"])
-
-
-def test_loops_are_run_on_questions_without_an_answer_too(
-    models: dict[str, str], tmp_path: Path
-) -> None:
-    options = ["-m", models["looped"], *FEW, "--depths", "0,1", "--loops", "1,2", "--json"]
-    options += ["--control", "cut", "--out", str(tmp_path)]
-    found = json.loads(study("loops-against-depth", *options).stdout)
-    rows = find("loops-against-depth").table(found)
-    cut = [[row["value"] for row in record["rows"] if "of" in row] for record in found]
-    assert [row["control gain"] for row in rows] == [0.0, cut[0][1] - cut[0][0], 0.0,
-                                                     cut[1][1] - cut[1][0]]  # fmt: skip
-    assert len(published(found)) == len(rows) == 4
 
 
 def test_cells_can_be_run_one_by_one(models: dict[str, str], tmp_path: Path) -> None:
@@ -295,40 +165,6 @@ def test_a_sweep_runs_what_schedules_share_once(models: dict[str, str]) -> None:
     sweep = Sweep(model, [plain, plain.repeat(1, 3), plain.repeat(1, 3, 2)])
     sweep.losses(torch.arange(10)[None])
     assert sweep.layer_calls == 4 + (2 + 1) + (2 + 1)
-
-
-def test_leaving_early_is_scored_by_the_lens(models: dict[str, str]) -> None:
-    model = load(models["plain"])
-    asked = questions(scorer(model, checkpoints.load_tokenizer(models["plain"])), TASK, 1, shots=0)
-    [question] = asked.asked
-    scores = Sweep(model, [Schedule.plain(4)]).exit_scores(question)[0]
-    assert scores.shape == (5, 5)
-    for number, (sheet, option) in enumerate(zip(alone(question), question.options, strict=True)):
-        found = trace(model, torch.tensor([sheet.tokens]))
-        for step, state in enumerate((*found.inputs, found.outputs[-1])):
-            rows = exit_logits(found, step, state[0, -len(option) :]).log_softmax(-1)
-            wanted = rows.gather(1, torch.tensor(option)[:, None]).sum()
-            torch.testing.assert_close(scores[step, number], wanted, atol=1e-4, rtol=1e-4)
-
-
-def test_a_tuned_lens_is_measured_beside_the_logit_lens(
-    models: dict[str, str], tmp_path: Path
-) -> None:
-    """The logit lens reads the same numbers whether or not a lens is trained beside it."""
-    asked = ["depth", "-m", models["looped"], *FEW, *TEXTS, "--tasks", TASK, "--json"]
-    asked += ["--parts", "overlap,accuracy", "--out", str(tmp_path)]
-    plain = json.loads(study(*asked).stdout)
-    tuned = json.loads(study(*asked, "--lens-updates", "20").stdout)
-    for before, after in zip(plain, tuned, strict=True):
-        assert (before["data"]["lens"], after["data"]["lens"]) == ("logit lens", "tuned lens")
-        assert after["data"]["logit"] == before["rows"]
-        key = "answers" if "task" in after["rows"][0] else "value"
-        assert after["rows"][-1][key] == before["rows"][-1][key]  # the model itself
-        assert [row[key] for row in after["rows"]] != [row[key] for row in before["rows"]]
-    picture = tmp_path / "chart.svg"
-    study(*asked, "--lens-updates", "20", "--picture", str(picture))
-    for text in ("tuned lens", "logit lens", "leaving early: variable_assignment_code_d0"):
-        assert text in picture.read_text()
 
 
 def test_branches_of_a_sheet_do_not_see_each_other(models: dict[str, str]) -> None:
@@ -489,146 +325,6 @@ def test_the_command_is_found() -> None:
     assert "study" in main.list_commands(None)  # type: ignore[arg-type]
 
 
-def test_other_weights_at_the_same_path_are_not_taken_for_those_that_were_measured(
-    models: dict[str, str], tmp_path: Path
-) -> None:
-    path = tmp_path / "model"
-    shutil.copytree(models["plain"], path)
-    asked = ["contributions", "-m", str(path), *TEXTS, "--out", str(tmp_path / "out")]
-    before = study(*asked).stdout
-    weights = path / "model.safetensors"
-    weights.touch()  # copied again: the same content at another time
-    assert study(*asked).stdout == before
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
-    assert "of another model than" in refused("study", *asked)
-
-
-def test_another_schedule_at_the_same_path_is_another_model(
-    models: dict[str, str], tmp_path: Path
-) -> None:
-    path = tmp_path / "model"
-    shutil.copytree(models["looped"], path)
-    asked = ["depth", "-m", str(path), *TEXTS, "--parts", "overlap", "--lens-updates", "2"]
-    study(*asked, "--out", str(tmp_path / "out"))
-    model, tokenizer = loop(load(models["plain"]), "1-2x3-1"), checkpoints.load_tokenizer(str(path))
-    checkpoints.save(model, tokenizer, path, overwrite=True)
-    assert "of another model than" in refused("study", *asked, "--out", str(tmp_path / "out"))
-    # its lens is another one too
-    study(*asked, "--out", str(tmp_path / "out"), "--seed", "1")
-    assert len(list((tmp_path / "out" / "lenses").glob("*.safetensors"))) == 2
-
-
-def test_a_lens_of_another_model_is_refused(models: dict[str, str], tmp_path: Path) -> None:
-    asked = ["depth", *TEXTS, "--parts", "overlap", "--out", str(tmp_path)]
-    study(*asked, "-m", models["plain"], "--lens-updates", "2")
-    [lens] = (tmp_path / "lenses").glob("*.safetensors")
-    other, model = tmp_path / "other", load(models["plain"])
-    with torch.no_grad():
-        model.model.norm.weight.mul_(1.5)
-    checkpoints.save(model, checkpoints.load_tokenizer(models["plain"]), other)
-    study(*asked, "-m", models["plain"], "--lens", str(lens))
-    message = refused("study", *asked, "-m", str(other), "--lens", str(lens))
-    assert "the lens was trained on another model than" in message
-
-
-def test_a_lens_never_learns_from_what_is_measured(
-    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    texts = [f"What is {i:02} plus {i * i:03}, and why is that so?" for i in range(30)]
-    (tmp_path / "a.txt").write_text("\n\n".join(texts))
-    (tmp_path / "b.txt").write_text("\n\n".join(texts[10:] + texts[:10]))
-    seen: list[list[int]] = []
-
-    def watched(model: Any, batches: Any, updates: int, **more: Any) -> Any:
-        every = list(batches)
-        seen.extend(row for batch in every for row in batch.tolist())
-        return fitting.fit_lens(model, every, updates, **more)
-
-    monkeypatch.setattr(lenses, "fit_lens", watched)
-    asked = ["depth", "-m", models["plain"], "--texts", "8", "--tokens", "99", "--parts", "overlap"]
-    asked += ["--lens-updates", "9", "--text", str(tmp_path / "a.txt"), "--out", str(tmp_path)]
-    tokenizer = checkpoints.load_tokenizer(models["plain"])
-    for more in ([], ["--lens-text", str(tmp_path / "b.txt")]):
-        seen.clear()
-        study(*asked, *more)
-        learned = {text for text in texts if tokenizer(text).input_ids in seen}
-        assert learned == set(texts[8:])
-    (tmp_path / "c.txt").write_text("\n\n".join(texts[:12]))
-    message = refused("study", *asked, "--lens-text", str(tmp_path / "c.txt"))
-    assert "has 4 texts that are not measured, 8 are needed" in message
-
-
-def test_records_of_another_version_of_a_task_are_refused(
-    models: dict[str, str], tmp_path: Path
-) -> None:
-    asked = ["trade-offs", "-m", models["plain"], *FEW, "--tasks", TASK, "--out", str(tmp_path)]
-    study(*asked)
-    [file] = (tmp_path / "records").rglob("*.json")
-    record = json.loads(file.read_text())
-    record["rows"][0]["version"] = 0
-    file.write_text(json.dumps(record))
-    assert f"is of version 0 of {TASK}, which is" in refused("study", *asked)
-
-
-def test_numbers_in_two_precisions_are_no_table(models: dict[str, str], tmp_path: Path) -> None:
-    asked = ["contributions", "-m", models["plain"], *TEXTS, "--out", str(tmp_path)]
-    study(*asked, "--dtype", "bfloat16")
-    other = ["inference-scaling", "-m", models["plain"], *SMALL["inference-scaling"]]
-    other += ["--out", str(tmp_path)]
-    study(*other, "--starts", "0", "--dtype", "bfloat16")
-    message = refused("study", *other, "--dtype", "auto")  # the rest in the model's own, float32
-    assert "is in bfloat16 and in float32: give --dtype" in message
-
-
-def test_what_others_have_measured_meanwhile_is_not_measured_again(
-    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As two processes do that share a folder."""
-    asked = ["depth", "-m", models["plain"], *FEW, *TEXTS, "--tasks", TASK, "--out", str(tmp_path)]
-    measured, inner = [], depth.measure
-
-    def beside(cell: Any, *given: Any) -> Any:
-        measured.append(cell.params["part"])
-        if cell.params["part"] == "score":  # the other process is faster
-            study(*asked, "--cell", "1")
-        return inner(cell, *given)
-
-    changed = replace(depth.STUDY, measure=beside)
-    monkeypatch.setattr(depth, "STUDY", changed)
-    study(*asked)
-    assert measured == ["score", "overlap", "accuracy"]
-
-
-def test_a_killed_lens_goes_on_and_other_weights_get_their_own(
-    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The state of a training is below ``--out`` until the lens is whole."""
-    asked = ["depth", "-m", models["plain"], *FEW, *TEXTS, "--tasks", TASK, "--parts", "overlap"]
-    asked += ["--lens-updates", "6", "--json"]
-    whole = json.loads(study(*asked, "--out", str(tmp_path / "whole")).stdout)
-    monkeypatch.setattr(fitting, "EVERY", 0.0)
-    monkeypatch.setattr(fitting, "SHARE", 0)
-    traced, calls = fitting.trace, 0
-
-    def killed(*given: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 4:
-            raise KeyboardInterrupt
-        return traced(*given)
-
-    monkeypatch.setattr(fitting, "trace", killed)
-    out = tmp_path / "killed"
-    assert run("study", *asked, "--out", str(out)).exit_code != 0
-    assert [path.suffix for path in sorted((out / "lenses").iterdir())] == [".lock", ".part"]
-    again = json.loads(study(*asked, "--out", str(out)).stdout)
-    assert calls == 4 + 3  # the three updates that were done are not done again
-    assert again[0]["rows"] == whole[0]["rows"]
-    assert sorted(path.suffix for path in (out / "lenses").iterdir()) == [".lock", ".safetensors"]
-
-
 def test_help_of_a_study_has_its_own_options() -> None:
     for ask in (["swaps", "--help"], ["-h", "swaps"], ["show", "swaps"]):
         shown = study(*ask).stdout
@@ -640,67 +336,12 @@ def test_help_of_a_study_has_its_own_options() -> None:
     assert "did you mean 'swaps'" in refused("study", "swap", "--help")
 
 
-def test_diagnostics_are_compared_on_the_same_texts(models: dict[str, str], tmp_path: Path) -> None:
-    both = ["-m", models["plain"], "-m", models["looped"], "--out", str(tmp_path), *TEXTS]
-    wanted = {"depth": 1 + 3 * 5, "contributions": 7 * 4, "local-effects": 3, "swaps": 1 + 2}
-    more = {"depth": ["--parts", "score,overlap", "--cuts", "2"],
-            "swaps": ["--tasks", "loss", "--sizes", "1,2"]}  # fmt: skip
-    for name, count in wanted.items():
-        asked = [name, *both, *more.get(name, [])]
-        found = json.loads(study(*asked, "--json").stdout)
-        rows = compared(find(name), found, "plain")
-        assert len(rows) == count, name
-        for row in rows:
-            assert row["low"] - 1e-9 <= row["difference"] <= row["high"] + 1e-9
-            assert 0 < row[f"p (Holm of {count})"] <= 1
-        assert "looped" in study(*asked, "--against", "plain").stdout.split("against")[1]
-        kept = [row["each"] for record in found for row in record["rows"] if "each" in row]
-        assert kept
-        assert all(len(each) == 8 for each in kept)
-    found = json.loads(study("depth", *both, *more["depth"], "--json").stdout)
-    [score] = [row for row in compared(find("depth"), found, "plain") if "score" in row["task"]]
-    each = [r["rows"][0]["each"] for r in found if r["cell"]["params"]["part"] == "score"]
-    assert score["difference"] == pytest.approx(sum(b - a for a, b in zip(*each, strict=True)) / 8)
-
-
-def test_swaps_that_change_nothing_are_not_counted(models: dict[str, str], tmp_path: Path) -> None:
-    asked = ["swaps", "-m", models["looped"], *FEW, "--tasks", TASK, "--out", str(tmp_path)]
-    [record] = json.loads(study(*asked, "--sizes", "2", "--json").stdout)
-    same = [row for row in record["rows"] if not row.get("changes", True)]
-    assert [(row["first"], row["second"]) for row in same] == [(1, 3)]
-    rows = find("swaps").table([record])
-    assert rows[-1]["swaps"] == len(record["rows"]) - 2 == 2
-    others = [row["value"] for row in record["rows"][1:] if row["changes"]]
-    assert rows[-1]["value"] == pytest.approx(sum(others) / 2)
-    model = loop(load(models["plain"]), "4x2")
-    path = tmp_path / "twice"
-    checkpoints.save(model, checkpoints.load_tokenizer(models["plain"]), path)
-    shown = study("swaps", "-m", str(path), *FEW, "--tasks", TASK, "--sizes", "4",
-                  "--out", str(tmp_path)).stdout  # fmt: skip
-    assert "harmful" not in shown
-    assert "mean of swaps" in shown
-
-
 def test_texts_that_are_the_same_are_no_sample(models: dict[str, str], tmp_path: Path) -> None:
     """Generated questions begin alike: cut there, eight of them are one."""
     asked = ["contributions", "-m", models["plain"], "--texts", "8", "--tokens", "24"]
     message = refused("study", *asked, "--out", str(tmp_path / "out"))
     assert "only 1 of 8 texts differ in their first 24 tokens: give more --tokens" in message
     assert not (tmp_path / "out" / "records").exists()
-
-
-def test_checkpoints_of_one_run_are_told_apart_by_their_steps(
-    models: dict[str, str], tmp_path: Path
-) -> None:
-    both = []
-    for step in ("step-000000020", "step-000000040"):
-        shutil.copytree(models["plain"], tmp_path / "run" / step)
-        both += ["-m", str(tmp_path / "run" / step)]
-    asked = ["weight-similarity", *both, "--apart", "1", "--out", str(tmp_path)]
-    shown = study(*asked).stdout
-    assert "run@20" in shown
-    assert "run@40" in shown
-    assert "step-000000020 is given twice" in refused("study", *asked, *both[:2])
 
 
 def test_a_page_needs_no_network(models: dict[str, str], tmp_path: Path) -> None:
