@@ -12,12 +12,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {  # folder: folders it may import
-    "primitives": set(),
-    "models": {"primitives"},
-    "tasks": {"primitives"},
-    "leaderboard": set(),
-    "studies": {"primitives", "models", "tasks", "leaderboard"},
-    "cli": {"primitives", "models", "tasks", "leaderboard", "studies"},
+    "core": set(),
+    "primitives": {"core"},
+    "models": {"primitives", "core"},
+    "tasks": {"primitives", "core"},
+    "leaderboard": {"core"},
+    "studies": {"primitives", "models", "tasks", "leaderboard", "core"},
+    "cli": {"primitives", "models", "tasks", "leaderboard", "studies", "core"},
 }
 HEAVY = {"torch", "transformers", "datasets", "lm_eval", "pyarrow", "accelerate", "rich"}
 PRIMITIVES_MAY_IMPORT = {"numpy", "jinja2", "growloop"}
@@ -64,6 +65,13 @@ def test_primitives_need_numpy_and_jinja2_alone() -> None:
             if level == 0 and top not in sys.stdlib_module_names:
                 optional = path.name == "writing.py" and top == "pyarrow"
                 assert top in PRIMITIVES_MAY_IMPORT or optional, f"{path.name} imports {top}"
+
+
+def test_core_needs_the_standard_library_and_numpy_alone() -> None:
+    for path in modules("core"):
+        for level, module in imports(path):
+            top = module.split(".")[0]
+            assert level > 0 or top in sys.stdlib_module_names | {"numpy"}, f"{path.name}: {top}"
 
 
 def run(code: str) -> str:

@@ -1,0 +1,1 @@
+"""Ground floor: what several floors need. Standard library and numpy alone."""
