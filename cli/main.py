@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -74,6 +75,9 @@ class Growloop(click.Group):
         extra.setdefault("obj", list(sys.argv[1:] if args is None else args))
         if not extra.get("standalone_mode", True):
             return super().main(args, *more, **extra)
+        for stream in (sys.stdout, sys.stderr):  # a terminal may not know every character
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         # ended from outside: clean up as after Ctrl-C
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
