@@ -87,6 +87,12 @@ class Growloop(click.Group):
             click.echo(f"Error: {where}{error.strerror or error}", err=True)
             sys.stdout = None  # what is left in it cannot be written
             sys.exit(2)
+        except ImportError as error:
+            package = (error.name or "").split(".")[0]
+            if package in ("", "growloop"):
+                raise
+            click.echo(f"Error: {package} cannot be imported: {error}", err=True)
+            sys.exit(2)
         except ValueError as error:
             if not getattr(error, "is_for_the_user", False):
                 raise
