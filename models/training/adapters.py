@@ -72,7 +72,7 @@ def save(model: PreTrainedModel, folder: Path, base: str | None) -> None:
         for name, value in tensors(model).items()
     }
     save_file(found, folder / WEIGHTS, metadata={"format": "pt"})
-    config = copy.copy(model.peft_config[ADAPTER])  # type: ignore[index,union-attr]
+    config = copy.copy(model.peft_config[ADAPTER])
     config.base_model_name_or_path = base
     config.inference_mode = True
     config.save_pretrained(str(folder))
