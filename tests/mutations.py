@@ -72,7 +72,7 @@ CASES = (
         3,
         ("run",),
     ),
-    Case("tokenize", ("a.jsonl",), ("tokenize", "{}/a.jsonl", "--field", "prompt", "-o", "{}/t"), 8),
+    Case("tokenize", ("a.jsonl",), ("tokenize", "{}/a.jsonl", "--field=prompt", "-o", "{}/t"), 8),
     Case("records", ("records/*",), ("leaderboard", "show", "--records", "{}/records"), 40),
     Case("records-check", ("records/*",), ("leaderboard", "check", "--records", "{}/records"), 10),
     Case("claims", ("records/*",), ("claims", "--records", "{}/records"), 10),
@@ -292,7 +292,7 @@ def attempt(case: Case, origin: Path, rng: random.Random) -> str | None:
         target = rng.choice(files)
         done = damage(target, rng)
         kept = target.read_bytes()
-        before = {path for path in folder.rglob("*")}
+        before = set(folder.rglob("*"))
 
         def hang(*_: object) -> None:
             raise HangError
