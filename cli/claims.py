@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..tasks.loading import require_extra
 from .leaderboard import FOLDER, WITHOUT_PAPER, gathered
-from .options import require_leaderboard
 
 if TYPE_CHECKING:
     from ..leaderboard.claims import Claim, Finding
@@ -33,7 +33,7 @@ def command(folder: str, name: str | None, no_paper: bool, as_json: bool) -> Non
       growloop claims
       growloop claims --claim looping-at-equal-parameters
     """
-    require_leaderboard()
+    require_extra("leaderboard", "a claim")
     from ..leaderboard.claims import findings
     from ..leaderboard.errors import unknown
     from ..leaderboard.ledger import CLAIMS

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..primitives.errors import InputError, one_of
+from ..tasks.loading import require_extra
 from .checkpoints import load
 from .schedules import looping, schedule_options
 
@@ -50,6 +51,8 @@ def command(
         one_of("kind of picture", Path(picture).suffix, PICTURES)
         if config_only:
             raise InputError("--picture shows the weights: leave out --config-only")
+        require_extra("plots", "a picture")
+    require_extra("train", "a model")
     change = looping(schedule, repeat, times)
     from ..models.costs import cost
 
@@ -86,10 +89,9 @@ def command(
 
 def _empty(model: str) -> Any:
     """The model without its weights."""
-    from ..tasks.evaluate import model_arguments, require_extra
+    from ..tasks.evaluate import model_arguments
 
     where = model_arguments(model)
-    require_extra()
     from ..models import checkpoints
 
     return checkpoints.empty(checkpoints.load_config(where.pop("pretrained"), **where))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import require_leaderboard
+from ..tasks.loading import require_extra
 
 if TYPE_CHECKING:
     from ..leaderboard import Record
@@ -33,7 +33,7 @@ def command() -> None:
       growloop leaderboard show --task 'reasoning_primitives*'
       growloop leaderboard build --out site
     """
-    require_leaderboard()
+    require_extra("leaderboard", "a leaderboard")
 
 
 @command.command("add")

@@ -26,7 +26,7 @@ def command(name: str | None, out: str | None, as_json: bool) -> None:
       growloop recipe 1.7b-lidas --out 1.7b-lidas.yaml
       growloop train 1.7b-lidas.yaml --dry-run
     """
-    require_extra()
+    require_extra("train", "a recipe")
     from ..models.training.recipes import RECIPES, recipe, recipe_text
 
     if name is None:

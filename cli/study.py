@@ -84,7 +84,7 @@ def command(
     if name == "list":
         _list(as_json)
         return
-    require_extra()
+    require_extra("eval", "a study")
     from ..studies.catalog import find
 
     if name == "show":
@@ -173,9 +173,8 @@ def _check_store(folder: str | None, cell: int | None = None) -> None:
     if folder is None:
         return
     from ..leaderboard import Store
-    from .options import require_leaderboard
 
-    require_leaderboard()
+    require_extra("leaderboard", "a leaderboard")
     if cell is not None:
         raise InputError(
             "--leaderboard needs all cells, --cell measures one: when all are done, growloop study "

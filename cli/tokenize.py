@@ -44,7 +44,7 @@ def command(
     """
     from ..tasks.evaluate import require_extra
 
-    require_extra()
+    require_extra("train", "tokenizing")
     from ..models.training import documents as reading
     from ..models.training.shards import Shards
     from ..models.training.tokenization import choose_tokenizer, tokenize

@@ -39,7 +39,7 @@ def command(
       growloop train lidas.yaml --set optimizer.lr=1e-3 --out runs/lidas
       accelerate launch --num_processes 2 -m growloop.cli train lidas.yaml
     """
-    require_extra()
+    require_extra("train", "training")
     from ..models.errors import whole
     from ..models.training import runfile
 
@@ -95,6 +95,8 @@ def _check_tasks(run: Any) -> None:
     for event in run.events:
         for name in event.evaluate.tasks if event.evaluate else ():
             found.add(name)
+    if any(event.evaluate for event in run.events):
+        require_extra("eval", "a run that evaluates")
     if found.theirs:
         their_tasks(found.theirs, {})
 

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +238,7 @@ def _shared(results: dict[str, Any]) -> dict[str, Any]:
 
 def _time(date: Any) -> str | None:
     try:
-        return datetime.fromtimestamp(float(date), timezone.utc).isoformat(timespec="seconds")
+        return datetime.fromtimestamp(float(date), UTC).isoformat(timespec="seconds")
     except (TypeError, ValueError, OverflowError, OSError):
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import timezone
+from datetime import UTC
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -201,7 +201,7 @@ class Record(_Part):
 
     @field_serializer("time")
     def _in_utc(self, time: AwareDatetime | None) -> str | None:
-        return None if time is None else time.astimezone(timezone.utc).isoformat()
+        return None if time is None else time.astimezone(UTC).isoformat()
 
     def to_json(self) -> str:
         """The one line that is stored: what has its default is left out, names are sorted."""

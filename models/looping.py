@@ -238,7 +238,7 @@ def looped_class(base: Any) -> Any:
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         """The architecture's forward, under the schedule that is set."""
         given = dict(zip(names, args, strict=False)) | kwargs
-        cache = find_cache([given.get("past_key_values")])
+        cache = find_cache(list(given.values()))
         if cache is not None:
             writable(cache, self.schedule)
         runner = self.looped_layers.runner

@@ -126,6 +126,7 @@ def make_view(
     children = {name: make_view(getattr(origin, name), index, slot) for name in shape[1]}
     object.__setattr__(view, "__dict__", origin.__dict__)
     own = {"origin": origin, "slot": slot, "children": children, "step": step, "runner": runner}
+    own["index"] = index
     own["compiled"] = None
     for name, value in own.items():
         object.__setattr__(view, f"_{name}", value)
@@ -183,7 +184,7 @@ def _view_class(
         return self._runner(self._step, functools.partial(base.__call__, self), *args, **kwargs)
 
     fields: dict[str, Any] = {
-        "__slots__": ("_children", "_compiled", "_origin", "_runner", "_slot", "_step"),
+        "__slots__": ("_children", "_compiled", "_index", "_origin", "_runner", "_slot", "_step"),
         "__deepcopy__": deepcopy,
         "__module__": base.__module__,
         "_stale": property(stale),
@@ -234,7 +235,30 @@ def _rebind(function: Any, old: object, new: object) -> Any:
     if isinstance(function, functools.partial) and any(map(is_old, function.args)):
         arguments = [new if is_old(argument) else argument for argument in function.args]
         return functools.partial(function.func, *arguments, **function.keywords)
-    raise ModelError(
-        f"the forward of {type(old).__name__} was replaced by one that is not a method of it, so "
-        "it cannot run with the cache slot of each step"
-    )
+    return _at_slot(function, new)
+
+
+def _at_slot(function: Any, view: Any) -> Any:
+    """``function`` (a closure, an object: it calls the layer itself) with the view's cache slot.
+
+    What it reaches cannot be bound to the view, so the layer has the view's index while it runs.
+    """
+    origin, own = view._origin, view._index
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        places = [
+            (part.__dict__, name)
+            for part in origin.modules()
+            for name in INDEX_NAMES
+            if part.__dict__.get(name) == own and not isinstance(part.__dict__[name], bool)
+        ]
+        for fields, name in places:
+            fields[name] = view._slot
+        try:
+            return function(*args, **kwargs)
+        finally:
+            for fields, name in places:
+                fields[name] = own
+
+    return call

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -152,5 +152,5 @@ def _described(measured: Measured, schedule: str | None) -> dict[str, Any]:
 
 def written_at(path: Path) -> str:
     """When a file was written, as records say it."""
-    moment = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+    moment = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return moment.isoformat(timespec="seconds")

@@ -16,7 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -233,7 +233,7 @@ def run(
                 "leaderboard": described(of, loaded.model, values["rows"]),
                 "versions": versions(),
                 "command": command,
-                "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": seconds,
                 **values,
             }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from ..leaderboard import Record
@@ -35,7 +35,7 @@ def suite_records(
         "dtype": settings["dtype"],
         "versions": versions(),
         "command": command,
-        "time": datetime.now(timezone.utc).isoformat(),
+        "time": datetime.now(UTC).isoformat(),
     }
     if (limit := settings["limit"]) is not None:
         shared["conditions"] = {"limit": limit}

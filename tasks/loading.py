@@ -9,23 +9,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.extras import missing
 from ..primitives.errors import InputError, shown, unknown
 
 BACKENDS = ("growloop", "hf")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
-def require_extra() -> None:
-    """Refuse clearly where torch, transformers or lm-eval are not installed."""
-    try:
-        import lm_eval
-        import torch
-        import transformers
-    except ImportError as error:
-        raise InputError(
-            f"scoring a model needs {error.name}: pip install 'growloop[eval]'"
-        ) from error
-    del lm_eval, torch, transformers
+def require_extra(extra: str = "eval", what: str = "scoring a model") -> None:
+    """Refuse clearly where what a command needs is not installed.
+
+    Args:
+        extra: of the package, a key of :data:`growloop.core.extras.EXTRAS`.
+        what: needs it, in the message.
+
+    Raises:
+        InputError: naming the first module that is missing, and the extra.
+    """
+    if (name := missing(extra)) is not None:
+        raise InputError(f"{what} needs {name}: pip install 'growloop[{extra}]'")
 
 
 def model_arguments(model: str) -> dict[str, Any]:

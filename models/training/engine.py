@@ -373,7 +373,7 @@ class Engine:
         folder, model = self.out / ".evaluated", self._whole()
         if self.accelerator.is_main_process:
             shutil.rmtree(folder, ignore_errors=True)
-            contents.write_model(model, self.tokenizer, folder)
+            contents.write_model(model, self.tokenizer, folder, self.run.model.path)
         self.accelerator.wait_for_everyone()
         # harnesses seed the global generators
         with torch.random.fork_rng(range(torch.cuda.device_count())):
@@ -426,7 +426,7 @@ class Engine:
     def _fill(
         self, model: PreTrainedModel, found: list[contents.OptimizerState], folder: Path
     ) -> None:
-        contents.write_model(model, self.tokenizer, folder)
+        contents.write_model(model, self.tokenizer, folder, self.run.model.path)
         depth = len(find_decoder(self.model).unique)
         state = {
             "step": self.step,

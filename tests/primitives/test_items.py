@@ -392,3 +392,27 @@ def test_columns_hold_no_python_objects() -> None:
     content = source("variable_assignment", {"depth": 2}).batch(0, 100).content
     for column in content.slots.values():
         assert column.codes.dtype in (np.uint8, np.uint16)
+
+
+def test_recorded_parameters_make_the_task_of_a_word_file_again(tmp_path: Any) -> None:
+    file = tmp_path / "words.txt"
+    file.write_text("\n".join(f"word{i}" for i in range(40)))
+    task = make_task("copying", {"words": str(file)})
+    again = make_task("copying", task.params)
+    assert again.params == task.params
+    assert Source(again, "test").items(0, 5) == Source(task, "test").items(0, 5)
+    with pytest.raises(InputError, match="cannot be read"):
+        make_task("copying", {"words": "sha256:0000000000000000"})
+
+
+def test_words_with_joiners_are_words_and_one_word_in_two_encodings_is_one(tmp_path: Any) -> None:
+    file = tmp_path / "words.txt"
+    words = ["می\u200cخواهم", "क्\u200dष", "cafe\u0301", "caf\u00e9", "b", "c"]
+    file.write_text("\n".join(words), encoding="utf-8")
+    task: Any = make_task(
+        "copying", {"words": str(file), "sequence_length": 4, "segment_length": 1}
+    )
+    assert task.vocabulary == ("می\u200cخواهم", "क्\u200dष", "caf\u00e9", "b", "c")
+    file.write_text("\u200d\n\u200c\n", encoding="utf-8")
+    with pytest.raises(InputError, match="is not one word"):
+        make_task("copying", {"words": str(file)})
