@@ -172,21 +172,24 @@ def encoded(
     Prompt and target are tokenized together, as they are scored (:mod:`growloop.core.text_tokens`):
     after the special tokens that the tokenizer puts before a text, with spaces at the end of the
     prompt counted to the target. The target begins with the first token that the prompt alone has
-    not; the end token is the only one added after it.
+    not; where that is the first of all, the BOS token (or the end token) is read before it. The end
+    token is the only one added behind.
 
     Args:
         special: put the special tokens before each text that the tokenizer puts there.
     """
-    if tokenizer.eos_token_id is None:
+    end, begin = tokenizer.eos_token_id, getattr(tokenizer, "bos_token_id", None)
+    if end is None:
         raise ModelError("the tokenizer has no end token")
     prompts = encode(tokenizer, [prompt.rstrip() for prompt, _ in pairs], special)
     wholes = encode(tokenizer, [f"{p}{delimiter}{target}" for p, target in pairs], special)
     found = []
     for number, (prompt, whole) in enumerate(zip(prompts, wholes, strict=True), start=1):
         start = target_start(prompt, whole)
-        if not 0 < start < len(whole):
-            raise ModelError(f"example {number}: prompt or target has no token of its own")
-        found.append(Example(np.array([*whole, tokenizer.eos_token_id], np.int64), start))
+        if start == len(whole):
+            raise ModelError(f"example {number}: the target has no token of its own")
+        first = [end if begin is None else begin] if start == 0 else []
+        found.append(Example(np.array([*first, *whole, end], np.int64), len(first) + start))
     return found
 
 

@@ -29,11 +29,14 @@ Inputs = dict[str, dict[str, Identity]]
 """Input, as the run file calls it -> file -> identity."""
 
 
-def read_inputs(run: Run, known: Mapping[str, Mapping[str, Identity]] | None = None) -> Inputs:
+def read_inputs(
+    run: Run, known: Mapping[str, Mapping[str, Identity]] | None = None, lenient: bool = False
+) -> Inputs:
     """Identities of all that a run reads from files.
 
     Args:
         known: an earlier result: files of the same size and time are not read again.
+        lenient: pass over shards that are not there.
 
     Raises:
         ModelError: shards that are not what their index says.
@@ -41,6 +44,8 @@ def read_inputs(run: Run, known: Mapping[str, Mapping[str, Identity]] | None = N
     before = known or {}
     found: Inputs = {}
     for name, folder in _shard_folders(run).items():
+        if lenient and not (Path(folder) / INDEX).is_file():
+            continue
         found[name] = {INDEX: _shards_identity(Shards(folder), before.get(name, {}).get(INDEX))}
     for name, files in _files(run).items():
         found[name] = identify(files, before.get(name), content_digest)
