@@ -6,13 +6,18 @@ between a context and its continuation; here no text gets one.
 
 from __future__ import annotations
 
+import json
+import logging
+from pathlib import Path
 from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 
-from ..core.text_tokens import PROBES, encode, special_tokens
+from ..core.text_tokens import PROBES, encode, special_tokens, text_of
+
+logger = logging.getLogger("growloop")
 
 
 def adds_special_tokens(lm: Any) -> bool:
@@ -54,3 +59,27 @@ class SameTokens(HFLM):  # type: ignore[misc]
             here = slice(width - len(row), width) if padding_side == "left" else slice(len(row))
             ids[i, here], mask[i, here] = torch.tensor(row), 1
         return ids, mask
+
+
+def say_trained_otherwise(lm: Any, model: Path) -> None:
+    """Warn where a checkpoint of growloop was trained without the special tokens it is scored with.
+
+    Args:
+        model: its folder; nothing is known of other models.
+    """
+    try:
+        state = json.loads((model / "training.json").read_text(encoding="utf-8"))
+        trained = tuple(state.get("special_tokens", ()))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return
+    if lm.backend != "causal" or not adds_special_tokens(lm):
+        return
+    scored = special_tokens(lm.tokenizer).before
+    if trained != scored:
+        logger.warning(
+            "%s was trained %s, and is scored with %s before every text: --add_bos_token False "
+            "scores without",
+            model,
+            f"with {text_of(lm.tokenizer, trained)}" if trained else "without special tokens",
+            text_of(lm.tokenizer, scored) or "nothing",
+        )
