@@ -50,12 +50,7 @@ def command(
     say = functools.partial(click.echo, err=True)
     _check_tasks(run)
     if dry_run:
-        from ..models.training.checks import check
-        from ..models.training.plan import plan
-
-        check(run, folder, say, force_run_file)
-        found = plan(run)
-        click.echo(json.dumps(found, indent=2) if as_json else _plan_text(found))
+        _dry_run(run, folder, force_run_file, as_json)
         return
     from transformers.utils import logging
 
@@ -78,6 +73,23 @@ def command(
         click.echo(str(outcome.folder))
     else:
         click.echo(f"stopped after step {outcome.step}: {outcome.folder}; call again to go on")
+
+
+def _dry_run(run: Any, folder: Path, force: bool, as_json: bool) -> None:
+    """Check and print a plan; of shards that are not there yet, before that is refused."""
+    from ..models.training.checks import check
+    from ..models.training.plan import plan
+    from ..models.training.shards import NoShardsError
+
+    lacking: NoShardsError | None = None
+    try:
+        check(run, folder, functools.partial(click.echo, err=True), force)
+    except NoShardsError as error:
+        lacking = error
+    found = plan(run)
+    click.echo(json.dumps(found, indent=2) if as_json else _plan_text(found))
+    if lacking is not None:
+        raise lacking
 
 
 def _accuracy(folder: Path, wanted: Any) -> dict[str, float]:

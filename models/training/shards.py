@@ -127,6 +127,10 @@ def problems(folder: Path, shard: Shard) -> list[str]:
     return found
 
 
+class NoShardsError(ModelError):
+    """A folder in which nothing was tokenized yet."""
+
+
 class Shards:
     """A tokenized data set, memory-mapped.
 
@@ -136,7 +140,8 @@ class Shards:
     ``special`` are the ids that each document begins with; none in shards of earlier versions.
 
     Raises:
-        ModelError: no index, a damaged one, or files of another size than it says.
+        NoShardsError: no index.
+        ModelError: a damaged one, or files of another size than it says.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -144,7 +149,7 @@ class Shards:
         path = self.folder / INDEX
         if not path.is_file():
             hint = "unfinished" if list(self.folder.glob("shard-*")) else "no token shards"
-            raise ModelError(f"{folder} holds no {INDEX}: {hint} (growloop tokenize makes them)")
+            raise NoShardsError(f"{folder} holds no {INDEX}: {hint} (growloop tokenize makes them)")
         try:
             self.about = json.loads(path.read_bytes())
             self.shards = [Shard(**shard) for shard in self.about["shards"]]

@@ -147,6 +147,14 @@ def test_a_dry_run_refuses_what_the_folder_of_the_run_does_not_allow(folder: Pat
     assert refused("train", "run.yaml", "--dry-run") == found
 
 
+def test_a_dry_run_without_shards_prints_the_plan_and_what_is_missing(folder: Path) -> None:
+    result = run("train", "run.yaml", "--dry-run", "--json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["steps"] == 12
+    assert "shards holds no index.json" in result.stderr
+    assert "shards holds no index.json" in refused("train", "run.yaml")
+
+
 def test_a_preset_gets_the_vocabulary_of_its_shards(folder: Path) -> None:
     done("tokenize", "text.txt", "--out", "shards", "--tokenizer", "bpe:600")
     (folder / "run.yaml").write_text(yaml.safe_dump(RUN | {"model": {"preset": "tiny"}}))
