@@ -25,7 +25,7 @@ FORMATS = ("text", "json")
 @click.command("reproduce")
 @click.argument("scale")
 @click.option("--out", "-o", help="folder of everything  [default: reproduce-SCALE]")
-@click.option("--plan", "planned", is_flag=True, help="print the cells, and do nothing")
+@click.option("--plan", "planned", is_flag=True, help="check and print the cells, and do nothing")
 @click.option("--cell", type=int, help="do only this cell of the plan (for array jobs)")
 @click.option("--only", metavar="PATTERN", help="do only cells like this: train, *lidas*, score/*")
 @click.option("--seeds", type=int, default=3, show_default=True, help="trainings of each kind")
@@ -89,6 +89,7 @@ def command(
     if planned:
         from .plan import print_plan
 
+        found.check(wanted)
         print_plan(found, wanted, mfu, peak, form == "json", _again(ctx.obj or []))
         return
     if cell is not None and not 0 <= cell < len(found.cells):

@@ -8,13 +8,13 @@ than the context alone. Options of a question share one list of the context's to
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lm_eval.models.utils import has_bos_prefix
-
+from ..core.text_tokens import encode
 from .bars import bar
+from .text_tokens import adds_special_tokens
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
 """The texts, the tokens of the context, the tokens of the continuation."""
@@ -53,17 +53,9 @@ def _split(context: str, continuation: str) -> tuple[str, str]:
     return bare, context[len(bare) :] + continuation
 
 
-def _encode(lm: Any, texts: list[str]) -> Iterable[list[int]]:
-    """As ``lm.tok_encode`` does, text by text."""
-    if not texts:
-        return []
-    options = {"return_attention_mask": False, "return_token_type_ids": False}
-    special = {} if lm.add_bos_token is None else {"add_special_tokens": lm.add_bos_token}
-    begins = lm.tokenizer.decode(lm.prefix_token_id)
-    if any(has_bos_prefix(text, begins) for text in texts):
-        return [lm.tok_encode(text) for text in texts]
-    found: list[list[int]] = lm.tokenizer(texts, **special, **options)["input_ids"]
-    return found
+def _encode(lm: Any, texts: list[str]) -> list[list[int]]:
+    """Tokens of texts, as training makes them."""
+    return encode(lm.tokenizer, texts, adds_special_tokens(lm))
 
 
 @contextmanager

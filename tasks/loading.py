@@ -113,6 +113,7 @@ def load_model(
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
     from .scorer import CheckedLM, TrieLM
+    from .text_tokens import say_trained_otherwise
 
     if arguments["device"] == "cpu" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # or each would think itself alone
@@ -124,6 +125,7 @@ def load_model(
         raise InputError(f"cannot load model '{model}': {first_sentence(error)}") from error
     if prepare is not None:
         prepare(lm.model)
+    say_trained_otherwise(lm, Path(arguments["pretrained"]))
     return lm
 
 

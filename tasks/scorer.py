@@ -19,7 +19,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
@@ -29,6 +28,7 @@ from .encoding import Request, encode_pairs
 from .generation import SharedPrefixGeneration
 from .processes import Processes, cut
 from .scan import Scan, Scores
+from .text_tokens import SameTokens
 from .trial import TRIED, Pair, agree, in_full_precision, probes
 from .trie import build
 
@@ -39,7 +39,7 @@ BUDGET = {"cpu": 1024, "cuda": 32_768}  # tokens run at once; 4,096 elsewhere
 COMPILED = 2**23  # tokens; for fewer, compiling FlexAttention takes longer than it saves (a guess)
 
 
-class CheckedLM(HFLM):  # type: ignore[misc]
+class CheckedLM(SameTokens):
     """``hf`` of lm-eval, except that a question must fit into the model's context.
 
     ``truncation=True`` asks for lm-eval's way: dropping what comes first.
