@@ -81,6 +81,8 @@ def _print(result: SuiteResult) -> None:
         console.print(f"only the first {limit:,} questions of each task")
     for name, rows in result.partial.items():
         console.print(f"{name}: the local file holds {rows}")
+    for name, remark in result.remarks.items():
+        console.print(f"{name}: {remark}")
 
 
 def _tasks(result: SuiteResult) -> Table:

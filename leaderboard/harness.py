@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from .records import Record
 
 MAX_FILE = 256 * 2**20  # bytes
 CURVE = "@"  # a task in a curve over shots is called name@shots
+CUT = "prompts cut"  # as growloop.tasks.notes calls it
 STEP = re.compile(r"step-\d+")
 
 
@@ -72,7 +74,7 @@ def records(results: dict[str, Any], source: str | None = None) -> list[Record]:
     found = []
     for name, values in {**results["results"], **_dict(results.get("groups"))}.items():
         for metric, value, stderr in _metrics(_dict(values), bool(_ours(results, name))):
-            task = _task(results, name, metric)
+            task, note = _task(results, name, metric), _note(results, name)
             n = _get(results, "n-samples", name, "effective")
             if n is None:
                 counts = (
@@ -87,6 +89,7 @@ def records(results: dict[str, Any], source: str | None = None) -> list[Record]:
                 "stderr": stderr,
                 "n": n or None,
                 "seed": _get(results, "configs", name, "metadata", "growloop", "seed"),
+                "note": note,
             }
             try:
                 found.append(Record.from_fields({k: v for k, v in fields.items() if v is not None}))
@@ -198,7 +201,20 @@ def _prompting(results: dict[str, Any], names: list[str]) -> str | None:
             parts.append(f"{what.replace('_', ' ')} {str(sha)[:12]}")
     if results.get("fewshot_as_multiturn"):
         parts.append("shots as turns")
+    notes = [_dict(_get(results, "growloop", "notes", name)) for name in names]
+    if cut := sum(count for note in notes if isinstance(count := note.get(CUT), int)):
+        parts.append(f"{CUT}: {cut}")
+    parts += map(str, _list(_get(results, "growloop", "notes_everywhere")))
     return ", ".join(parts) or None
+
+
+def _note(results: dict[str, Any], name: str) -> str | None:
+    """What was odd about the scoring of a task; what changes the questions is in its prompting."""
+    found: Counter[str] = Counter()
+    for member in [name, *_members(results, name)]:
+        notes = _dict(_get(results, "growloop", "notes", member))
+        found.update({k: n for k, n in notes.items() if k != CUT and isinstance(n, int)})
+    return "; ".join(f"{kind}: {count} requests" for kind, count in sorted(found.items())) or None
 
 
 def _shared(results: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
 from ..leaderboard import Record
 from ..tasks.benchmarks import COLUMNS, SuiteResult
+from ..tasks.benchmarks.store import TaskResult
+from ..tasks.notes import CUT, SYSTEM
 from .recording import versions
 
 VERSION = "1"  # of the suite: other prompts, metrics or means are another version
@@ -42,7 +45,8 @@ def suite_records(
     found: list[Record] = []
 
     def add(task: dict[str, Any], value: float, stderr: float | None, n: int) -> None:
-        fields = {**shared, "task": {"version": VERSION, **task}, "value": value, "n": n}
+        known = {name: value for name, value in task.items() if value is not None}
+        fields = {**shared, "task": {"version": VERSION, **known}, "value": value, "n": n}
         fields |= {"stderr": stderr}
         found.append(Record.from_fields({k: v for k, v in fields.items() if v is not None}))
 
@@ -50,14 +54,15 @@ def suite_records(
     for column in COLUMNS:
         members = [result.tasks[m.task] for m in column.members if m.task in result.tasks]
         for task in members:
-            about = {"name": task.task, "metric": task.metric, "shots": task.shots}
-            about["fingerprint"] = task.fingerprint
+            about: dict[str, Any] = {"name": task.task, "metric": task.metric, "shots": task.shots}
+            about |= {"fingerprint": task.fingerprint, "prompting": _prompting([task])}
             add(about, task.value, task.stderr, task.n)
         cell = cells[column.key]
         if cell.value is None or len(column.members) == 1:
             continue
         about = {"name": column.group, "metric": members[0].metric, "shots": members[0].shots}
         about["fingerprint"] = _together([task.fingerprint for task in members])
+        about["prompting"] = _prompting(members)
         stderr = None if cell.stderr is None else cell.stderr / 100
         add(about, cell.value / 100, stderr, sum(task.n for task in members))
     if nll := result.holdout:
@@ -67,6 +72,14 @@ def suite_records(
         if nll.stderr is not None:
             add(about | {"metric": "nats_per_token"}, nll.nats_per_token, nll.stderr, nll.documents)
     return found
+
+
+def _prompting(tasks: list[TaskResult]) -> str | None:
+    """What of the prompts was not as the tasks ask, e.g. how many lost their beginning."""
+    counts: Counter[str] = Counter()
+    for task in tasks:
+        counts.update({kind: n for kind, n in task.notes.items() if kind in (CUT, SYSTEM)})
+    return ", ".join(f"{kind}: {number}" for kind, number in sorted(counts.items())) or None
 
 
 def _together(fingerprints: list[str]) -> str:

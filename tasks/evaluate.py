@@ -26,6 +26,7 @@ from .loading import (
     require_extra,
     split_forwarded,
 )
+from .notes import translate
 from .planning import Plan, check_sizes, no_tasks, their_tasks, unknown_task
 from .processes import first
 
@@ -167,9 +168,11 @@ def evaluate_schedules(
     built = plan.build(given.count, given.seed, drawn, given.fixed_shots, given.curve)
 
     def run() -> dict[str, Any] | None:
+        lm.notes.clear()
         shots = {"num_fewshot": None if given.curve else given.shots}
         options = {**shots, "limit": given.limit, **to_harness}
         results = harness(lm, [*built, *theirs], manager, **options)
+        lm.notes.gather(lm.world_size)
         if results is None:
             return None
         results["config"] |= {
@@ -178,6 +181,7 @@ def evaluate_schedules(
             "dtype": str(lm.model.dtype),
         }
         results["growloop"] = {"seconds": round(time.perf_counter() - started, 1)}
+        results["growloop"] |= lm.notes.to_dict()
         if schedule := getattr(lm.model, "schedule", None):  # a looped model
             results["growloop"]["schedule"] = str(schedule)
         return results
@@ -203,9 +207,10 @@ def _as_schedule(model: Any, schedule: Any) -> Any:
 
 
 def quiet() -> None:
-    """Keep the libraries' warnings from the user."""
+    """Keep the libraries' warnings from the user, but for those that change a number's meaning."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for name in ("lm_eval", "lm-eval", "transformers", "accelerate"):
+    translate()
+    for name in ("transformers", "accelerate"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

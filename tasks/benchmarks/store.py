@@ -33,6 +33,7 @@ class TaskResult:
         items: of each question its place ``id``, the hash of the document, its ``value``, and
             the answer where the model wrote one.
         schedule: of the layers, if the model was looped.
+        notes: number of requests by kind of remark (see :mod:`..notes`).
     """
 
     task: str
@@ -49,6 +50,7 @@ class TaskResult:
     seconds: float = 0.0
     others: dict[str, float] = field(default_factory=dict)
     items: list[dict[str, Any]] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
 
     @property
     def partial(self) -> bool:

@@ -77,6 +77,15 @@ class SuiteResult:
         }
 
     @property
+    def remarks(self) -> dict[str, str]:
+        """Tasks of which something was not done as they ask, and what."""
+        return {
+            name: ", ".join(f"{kind}: {number:,}" for kind, number in result.notes.items())
+            for name, result in self.tasks.items()
+            if result.notes
+        }
+
+    @property
     def schedule(self) -> str | None:
         """Of the layers, if the model was looped."""
         return next((result.schedule for result in self.tasks.values()), None)
@@ -95,6 +104,7 @@ class SuiteResult:
             "row": {cell.key: cell.value for cell in self.cells},
             "stderr": {cell.key: cell.stderr for cell in self.cells},
             "partial": self.partial,
+            "remarks": self.remarks,
             "missing": dict(self.missing),
             "tasks": tasks,
             "holdout": None if self.holdout is None else self.holdout.to_dict(),
@@ -331,7 +341,9 @@ def _score(
             include_path=str(PATH / "paper"), include_defaults=False, metadata=metadata
         )
         tasks = [benchmark.task]
+    lm.notes.clear()
     results = harness(lm, tasks, manager, limit=limit, log_samples=True, **options)
+    lm.notes.gather(lm.world_size)
     if results is None:
         return None
     values = results["results"][benchmark.task]
@@ -358,6 +370,7 @@ def _score(
             if "," in key and "_stderr" not in key and isinstance(value, (int, float))
         },
         items=[_item(sample, benchmark.metric) for sample in samples],
+        notes=lm.notes.of(benchmark.task),
     )
 
 

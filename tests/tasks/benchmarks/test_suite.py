@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -333,3 +334,42 @@ def test_a_model_does_not_differ_from_itself(finished: Path) -> None:
     found = compare(folder, folder)
     assert len(found) == 1 + len(BENCHMARKS) + 4
     assert {(d.difference, d.low, d.high) for d in found} == {(0.0, 0.0, 0.0)}
+
+
+def test_prompts_that_did_not_fit_are_counted_in_result_table_and_records(
+    checkpoint: Checkpoint, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from growloop.cli.suite import _print
+    from growloop.studies.suite_records import suite_records
+    from growloop.tasks.benchmarks.suite import _score
+    from growloop.tasks.notes import CUT
+    from growloop.tasks.scorer import TrieLM
+
+    name = "paper_gsm8k"
+    given: dict[str, Any] = {"pretrained": str(checkpoint("llama")), "device": "cpu"}
+    found = {}
+    for length in (4096, 400):
+        lm = TrieLM(**given, max_length=length)
+        found[length] = _score(lm, BENCHMARKS[name], str(data_dir), 2, {})
+    fits, cut = found[4096], found[400]
+    assert fits is not None
+    assert cut is not None
+    assert (fits.notes, cut.notes) == ({}, {CUT: 2})
+    settings = {"limit": 2, "dtype": "float32"}
+    result = summarise("m", settings, {name: cut}, None, {})
+    assert result.to_dict()["remarks"] == {name: "prompts cut: 2"}
+    assert result.to_dict()["tasks"][name]["notes"] == {CUT: 2}
+    _print(result)
+    assert f"{name}: prompts cut: 2" in capsys.readouterr().out
+    [record] = suite_records(result, {"name": "m"}, {}, "growloop eval")
+    assert record.task.prompting == "prompts cut: 2"
+    whole = summarise("m", settings, {name: fits}, None, {})
+    [other] = suite_records(whole, {"name": "m"}, {}, "growloop eval")
+    assert other.task.prompting is None
+    assert other.task.key != record.task.key
+
+
+def test_results_kept_before_there_were_remarks_are_read() -> None:
+    kept = dataclasses.asdict(made("paper_coqa", 0.5))
+    del kept["notes"]
+    assert TaskResult(**kept).notes == {}
