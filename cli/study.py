@@ -270,7 +270,8 @@ def _show(ctx: click.Context, study: Any) -> None:
     every = [each for each in ctx.command.params if isinstance(each, click.Option)]
     everywhere = [found for each in every if (found := each.get_help_record(ctx))]
     formatter = click.HelpFormatter(width=min(100, width() or 100))
-    formatter.write(f"{study.name}: {study.asks}\nPaper: {study.figure}\n")
+    formatter.write_text(f"{study.name}: {study.asks}")
+    formatter.write_text(f"Paper: {study.figure}")
     formatter.write_text(f"Cost: {study.cost}")
     for title, options in (("Options", shown), ("Options of all studies", everywhere)):
         with formatter.section(title):

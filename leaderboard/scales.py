@@ -43,8 +43,8 @@ class Panel:
         shots = "" if self.task.shots is None else f", {self.task.shots} shots"
         if self.reported:
             return (
-                f"asked the paper's own items{shots}; compare these rows with each other, not with "
-                "rows that were measured here"
+                f"asked other items{shots}; compare these rows with each other, not with rows that "
+                "were measured here"
             )
         about = "small models trained for such tasks; " if self.scale == LESSONS else ""
         return f"{about}the same items{shots}; compare these rows with each other"
