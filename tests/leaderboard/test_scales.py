@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from growloop.leaderboard import Cost, Model, Record, Task
 from growloop.leaderboard.entries import entries
+from growloop.leaderboard.export import line
 from growloop.leaderboard.paper import paper_rows
 from growloop.leaderboard.scales import panels, scale_of
 from growloop.leaderboard.spread import dots, over, over_words
@@ -52,6 +53,7 @@ def test_an_interval_says_what_it_is_over() -> None:
     seeds = [made(0.5 + m.seed / 10, model=m, task=task) for m in models if m.seed is not None]
     [entry] = entries(seeds)
     assert (over(entry), over_words(entry), len(dots(entry))) == ("seeds", "3 seeds", 3)
+    assert line(entry)["interval_over"] == "seeds"
     again = [made(0.5 + seed / 10, model="a", task=task, seed=seed) for seed in (0, 1)]
     [entry] = entries(again)
     assert (over(entry), over_words(entry)) == ("measurements", "2 measurements")
