@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import click
 from ..primitives.errors import InputError, shown
 from .options import parse_params, whole_numbers
 from .schedules import schedules_options
+from .tables import Column, number, show, value
 
 if TYPE_CHECKING:
     from ..tasks.results import Row
@@ -60,15 +60,17 @@ def _batch_size(text: str) -> int | str:
 
 
 def _print_table(title: str, rows: list[Row]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("task", no_wrap=True)
-    for name in ("n", "shots", "metric", "value", "± s.e.", "chance"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
+    columns = [
+        Column("task"),
+        number("n", fold=2),
+        number("shots", fold=1),
+        Column("metric"),
+        value("value"),
+        value("± s.e."),
+        number("chance", fold=3),
+    ]
+    lines = [
+        [
             "  " * row.level + row.task,
             "" if row.n is None else f"{row.n:,}",
             "" if row.shots is None else str(row.shots),
@@ -76,35 +78,35 @@ def _print_table(title: str, rows: list[Row]) -> None:
             f"{row.value:.4f}",
             "" if row.stderr is None else f"{row.stderr:.4f}",
             "" if row.chance is None else f"{row.chance:.4f}",
-            style="bold" if row.level == 0 and row.n is None else None,
-        )
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
+        ]
+        for row in rows
+    ]
+    show(columns, lines, title, lambda place: _group(rows[place]))
 
 
 def _print_curve(title: str, rows: list[Row], counts: list[int]) -> None:
     """Accuracy by number of examples, a task a line."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{title}: accuracy by examples", title_justify="left", box=None)
-    table.add_column("task", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    for count in counts:
-        table.add_column(str(count), justify="right", no_wrap=True)
-    table.add_column("chance", justify="right", no_wrap=True)
     by_task: dict[str, list[Row]] = {}
     for row in rows:
         by_task.setdefault(row.task, []).append(row)
-    for task, points in by_task.items():
-        first = points[0]
-        table.add_row(
+    firsts = [points[0] for points in by_task.values()]
+    columns = [Column("task"), number("n", fold=1), *(value(str(count)) for count in counts)]
+    lines = [
+        [
             "  " * first.level + task,
             "" if first.n is None else f"{first.n:,}",
             *(f"{row.value:.4f}" for row in points),
             "" if first.chance is None else f"{first.chance:.4f}",
-            style="bold" if first.level == 0 and first.n is None else None,
-        )
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
+        ]
+        for first, (task, points) in zip(firsts, by_task.items(), strict=True)
+    ]
+    title = f"{title}: accuracy by examples"
+    show([*columns, number("chance", fold=2)], lines, title, lambda place: _group(firsts[place]))
+
+
+def _group(row: Row) -> dict[str, bool]:
+    """How a row is shown: the mean of a group is bold."""
+    return {"bold": True} if row.level == 0 and row.n is None else {}
 
 
 @click.command(

@@ -9,6 +9,7 @@ import click
 
 from ..primitives.errors import InputError
 from ..tasks.evaluate import require_extra
+from .tables import Column, show
 
 
 @click.command("recipe")
@@ -32,9 +33,10 @@ def command(name: str | None, out: str | None, as_json: bool) -> None:
     if name is None:
         if out is not None:
             raise InputError("--out takes one run file: name a recipe")
-        width = max(map(len, RECIPES))
-        lines = "\n".join(f"{name:{width}}  {row}" for name, row in RECIPES.items())
-        click.echo(json.dumps(RECIPES, indent=2) if as_json else lines)
+        if as_json:
+            click.echo(json.dumps(RECIPES, indent=2))
+        else:
+            show([Column(""), Column("")], [[name, row] for name, row in RECIPES.items()])
         return
     text = json.dumps(recipe(name), indent=2) + "\n" if as_json else recipe_text(name)
     if out is None:

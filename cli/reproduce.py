@@ -14,6 +14,7 @@ import click
 from ..primitives.errors import InputError, one_of
 from ..tasks.evaluate import require_extra
 from .board import Board
+from .tables import paragraph
 
 if TYPE_CHECKING:
     from ..studies.cells import Cell
@@ -134,7 +135,7 @@ def _print(found: Reproduction, as_json: bool) -> None:
         return
     run = [f for f in measured if f.verdict != "not run at this scale"]
     for finding in run:
-        click.echo(f"{finding.verdict:12}  {finding.claim.statement}")
+        paragraph(f"{finding.verdict:12}  {finding.claim.statement}", hanging=14)
     if measured:
         click.echo(f"{len(measured) - len(run)} claims were not tested")
     if found.page is not None:

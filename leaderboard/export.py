@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .entries import Entry
+from .spread import over
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet compute a text
 
@@ -40,6 +41,7 @@ def line(entry: Entry) -> dict[str, Any]:
         "value": entry.value,
         "low": low,
         "high": high,
+        "interval_over": over(entry),
         "chance": task.chance,
         "chance_centred": entry.centred,
         "n": entry.n,
