@@ -211,6 +211,7 @@ def test_the_test_items_choose_nothing(models: dict[str, str], tmp_path: Path) -
         ("two", "--exits loop", "has 2 looped blocks"),
         ("twice", "--exits loop", "runs its block 2 times"),
         ("twice", "--loops 3 --lens-updates 5", "a lens is for the model's own steps"),
+        ("plain", "--lens-updates 5 --lens-recipe x", "unknown lens recipe 'x'"),
         ("plain", "--lens-updates 5 --lens-text none.txt", "there is no text file none.txt"),
         ("plain", "--rule theirs", "unknown rule 'theirs'"),
         ("looped", "--rule geiping", "judges the last token after each loop: give --exits loop"),
