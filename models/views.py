@@ -54,6 +54,8 @@ class LoopedLayers(nn.ModuleList):
     def set_runner(self, runner: Runner | None) -> None:
         """Let steps be run by ``runner``; None for the layers' own call."""
         self._runners = () if runner is None else (runner,)
+        if runner is not None:
+            runner.layers = (self,)
         self._views = {}
         self.set_schedule(self.schedule)
 
@@ -193,6 +195,7 @@ def _view_class(
     }
     if run:
         fields["__call__"] = call
+        fields["direct"] = lambda self, *a, **k: base.__call__(self, *a, **k)  # past the runner
     for name in indices:
         fields[name] = property(lambda self: self._slot)
     for name in viewed:

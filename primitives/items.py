@@ -31,6 +31,15 @@ CONTROLS = ("none", "cut", "shuffled")
 SAMPLE = 12  # items on which an own template is tried before it is used
 
 
+def later(default: Any) -> Any:
+    """A parameter that a task got after it had items.
+
+    It stands in an item's parameters, and so in its coordinates, only where it is not the default:
+    the items of the time before it stay what they are.
+    """
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
 @dataclass(frozen=True)
 class Content:
     """``count`` items as columns.
@@ -121,7 +130,7 @@ class Task(ABC):
             defaults = type(self)(**{name: getattr(self, name) for name in told}).params
         except InputError:  # what the stem tells needs other parameters than the defaults
             defaults = type(self)().params
-        rest = {k: v for k, v in self.params.items() if k not in told and v != defaults[k]}
+        rest = {k: v for k, v in self.params.items() if k not in told and v != defaults.get(k)}
         return ":".join([stem, *(f"{key}={value}" for key, value in rest.items())])
 
     @property
@@ -130,8 +139,12 @@ class Task(ABC):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters as JSON-able values."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        """The parameters as JSON-able values, without defaults of :func:`later` ones."""
+        return {
+            f.name: value
+            for f in dataclasses.fields(self)  # type: ignore[arg-type]
+            if (value := getattr(self, f.name)) != f.default or not f.metadata.get("later")
+        }
 
     @property
     def uncontrolled(self) -> Task:

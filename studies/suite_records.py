@@ -13,8 +13,6 @@ from ..tasks.benchmarks.store import TaskResult
 from ..tasks.notes import CUT, SYSTEM
 from .recording import versions
 
-VERSION = "1"  # of the suite: other prompts, metrics or means are another version
-
 
 def suite_records(
     result: SuiteResult, model: dict[str, Any], cost: dict[str, Any], command: str
@@ -46,28 +44,34 @@ def suite_records(
 
     def add(task: dict[str, Any], value: float, stderr: float | None, n: int) -> None:
         known = {name: value for name, value in task.items() if value is not None}
-        fields = {**shared, "task": {"version": VERSION, **known}, "value": value, "n": n}
+        fields = {**shared, "task": known, "value": value, "n": n}
         fields |= {"stderr": stderr}
         found.append(Record.from_fields({k: v for k, v in fields.items() if v is not None}))
 
     cells = {cell.key: cell for cell in result.cells}
     for column in COLUMNS:
         members = [result.tasks[m.task] for m in column.members if m.task in result.tasks]
-        for task in members:
+        for benchmark in column.members:
+            if (task := result.tasks.get(benchmark.task)) is None:
+                continue
             about: dict[str, Any] = {"name": task.task, "metric": task.metric, "shots": task.shots}
-            about |= {"fingerprint": task.fingerprint, "prompting": _prompting([task])}
+            about |= {"fingerprint": task.fingerprint, "version": str(benchmark.version)}
+            about |= {"prompting": _prompting([task])}
             add(about, task.value, task.stderr, task.n)
+            for metric in benchmark.further:
+                value = task.others[f"{metric},{benchmark.filter}"]
+                add(about | {"metric": metric}, value, None, task.n)
         cell = cells[column.key]
         if cell.value is None or len(column.members) == 1:
             continue
         about = {"name": column.group, "metric": members[0].metric, "shots": members[0].shots}
         about["fingerprint"] = _together([task.fingerprint for task in members])
-        about["prompting"] = _prompting(members)
+        about |= {"version": str(column.version), "prompting": _prompting(members)}
         stderr = None if cell.stderr is None else cell.stderr / 100
         add(about, cell.value / 100, stderr, sum(task.n for task in members))
     if nll := result.holdout:
         about = {"name": "holdout", "metric": "nats_per_byte", "fingerprint": nll.fingerprint}
-        about["higher_is_better"] = False
+        about |= {"version": "1", "higher_is_better": False}
         add(about, nll.nats_per_byte, None, nll.documents)
         if nll.stderr is not None:
             add(about | {"metric": "nats_per_token"}, nll.nats_per_token, nll.stderr, nll.documents)

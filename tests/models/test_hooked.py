@@ -188,6 +188,7 @@ def test_a_model_hooked_after_it_was_looped_takes_a_schedule_for_a_call() -> Non
         (offload, Recurrence(kv_sharing="last", damping=0.5, injection="add")),
         (offload, Recurrence(early_exit=EarlyExit("kl", 0.3))),
         (offload, Recurrence(early_exit=EarlyExit("gate", 0.05))),
+        (offload, Recurrence(early_exit=EarlyExit.geiping("kl", 0.02))),
         (offload, Recurrence(injection="concat")),
         (dispatch, Recurrence(injection="concat", early_exit=EarlyExit("entropy", 0.1))),
     ],

@@ -154,6 +154,12 @@ def test_what_is_finished_is_not_scored_again(
     mean = records["open_book_qa", "f1"]
     assert 100 * mean.value == pytest.approx(whole["row"]["open_book_f1"])
     assert mean.cost.unique_parameters
+    versions = {
+        name: {r.task.version for (n, _), r in records.items() if n == name} for name in names
+    }
+    assert versions["paper_coqa"] == versions["open_book_qa"] == {"2"}
+    assert versions["paper_drop"] == versions["holdout"] == {"1"}
+    assert {metric for name, metric in records if name == "paper_coqa"} == {"f1", "f1_lm_eval"}
 
 
 def test_a_run_that_is_stopped_goes_on_to_the_same_row(
@@ -319,6 +325,11 @@ def test_differences_are_paired_by_question(tmp_path: Path) -> None:
     assert column.members == ("paper_drop", "paper_coqa")
     assert column.difference == pytest.approx(37.5)
     assert column.high == pytest.approx(37.5 + 1.96 * math.sqrt(25**2 + 50**2) / 2)
+    old = json.loads((one / "paper_coqa.json").read_text())
+    old["result"]["others"] = {"f1,none": 0.25, "f1_lm_eval,none": 0.2}
+    (one / "paper_coqa.json").write_text(json.dumps(old))
+    with pytest.raises(InputError, match="paper_coqa: the two were scored by different versions"):
+        compare(one, other)
     result_file(other, "paper_coqa", [0.5, 1.0], ["a", "c"])
     with pytest.raises(InputError, match="paper_coqa: the two were asked different questions"):
         compare(one, other)
