@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from growloop.cli import evaluate, main, quickstart, study, suite, tables
+from growloop.cli.board import Board
+from growloop.cli.progress import Progress
 from growloop.cli.tables import Column, cells, layout, number, value, wrap
 from growloop.leaderboard import Cost, Model, Record, Store, Task
 from growloop.studies.plain_words import Standing
@@ -299,3 +301,25 @@ def _all(read: Callable[[], bytes]) -> str:
     except OSError:  # Linux: the other end is closed
         pass
     return found.decode()
+
+
+@pytest.mark.parametrize("wide", WIDTHS)
+def test_progress_never_cuts_a_number(wide: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    monkeypatch.setenv("COLUMNS", str(wide))
+    name = "sample-efficiency/loop-1-2x2-1/2"
+    with Board({name: 1.0}) as board, board.console.capture() as capture:
+        board.bars.update(board.tasks[name], completed=0.43, word="step 1,234 of 3,500")
+        Console.print(board.console, board.bars.get_renderable())
+    text = capture.get()
+    assert "…" not in text
+    assert " 43 %" in text
+    assert {"1,234", "3,500"} <= set(text.split())
+    training = Progress(1_234_567, show=False)
+    training(123_456, {"loss": 2.345, "tokens_per_second": 123_456})
+    with training.bar.console.capture() as capture:
+        training.bar.console.print(training.bar.get_renderable())
+    text = capture.get()
+    assert "…" not in text
+    assert {"2.345,", "123,456", "123456/1234567"} <= set(text.split())
