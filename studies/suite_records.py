@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..leaderboard import Record
+from ..leaderboard.harness_options import how
 from ..tasks.benchmarks import COLUMNS, SuiteResult
 from .recording import versions
 
@@ -27,12 +28,19 @@ def suite_records(
         RecordError: a value that no record can hold.
     """
     settings = result.settings
+    told = next((task.told for task in result.tasks.values() if task.told), {})
+    run = how(told)
+    changed = {name: run[name] for name in ("revision", "changes") if run[name]}
     shared: dict[str, Any] = {
         "version": 1,
-        "model": model,
+        "model": {**changed, **model},
         "cost": cost,
         "schedule": result.schedule,
-        "dtype": settings["dtype"],
+        # that ran; of results of an earlier time what was asked for
+        "dtype": run["dtype"] or (None if settings["dtype"] == "auto" else settings["dtype"]),
+        "device": run["device"],
+        "settings": run["settings"],
+        "backend": settings["backend"],
         "versions": versions(),
         "command": command,
         "time": datetime.now(timezone.utc).isoformat(),
@@ -42,7 +50,9 @@ def suite_records(
     found: list[Record] = []
 
     def add(task: dict[str, Any], value: float, stderr: float | None, n: int) -> None:
-        fields = {**shared, "task": {"version": VERSION, **task}, "value": value, "n": n}
+        prompting = _prompting(result, draws=bool(task.get("shots")))
+        task = {"version": VERSION, **task} | ({"prompting": prompting} if prompting else {})
+        fields = {**shared, "task": task, "value": value, "n": n}
         fields |= {"stderr": stderr}
         found.append(Record.from_fields({k: v for k, v in fields.items() if v is not None}))
 
@@ -67,6 +77,21 @@ def suite_records(
         if nll.stderr is not None:
             add(about | {"metric": "nats_per_token"}, nll.nats_per_token, nll.stderr, nll.documents)
     return found
+
+
+def _prompting(result: SuiteResult, draws: bool) -> str | None:
+    """What options changed of the questions.
+
+    Args:
+        draws: whether there are examples.
+    """
+    for task in result.tasks.values():
+        if task.told:
+            found: str | None = how(task.told, draws)["prompting"]
+            return found
+    options = result.settings.get("options") or {}  # of an earlier time, which did not sort them
+    parts = [f"{name} {value}" for name, value in sorted(options.items())]
+    return f"options {_together(parts)[:12]}" if parts else None
 
 
 def _together(fingerprints: list[str]) -> str:
