@@ -31,6 +31,7 @@ def answers_file(
     config = lm.model.config.to_dict()
     parts = {
         "model": _identity(lm.model, arguments, options),
+        "weights": _sums(lm.model),
         "config": {key: value for key, value in config.items() if key not in DECIDES_NOTHING},
         "schedule": str(getattr(lm.model, "schedule", None)),
         "dtype": str(lm.model.dtype),
@@ -38,6 +39,21 @@ def answers_file(
     }
     whole = json.dumps(parts, sort_keys=True, default=_plain)
     return f"{path}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+
+
+def _sums(model: Any) -> list[tuple[str, int]]:
+    """By name the sum of each weight's bits: what was changed after loading has others.
+
+    Sums of integers are exact, so they are the same on any device.
+    """
+    import torch
+
+    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    with torch.inference_mode():
+        return [
+            (name, int(weight.view(integers[weight.element_size()]).sum(dtype=torch.int64)))
+            for name, weight in model.named_parameters()
+        ]
 
 
 def _plain(value: Any) -> Any:

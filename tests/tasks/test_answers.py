@@ -61,6 +61,7 @@ def test_no_model_schedule_or_precision_is_served_the_answers_of_another(
         (model, {}),
         (other, {}),
         (model, looped),
+        (model, {"prepare": lambda m: m.lm_head.weight.data.neg_()}),
         (model, {"dtype": "bfloat16"}),
         (model, {"forwarded": {"add_bos_token": True}}),
         (model, {"forwarded": {"softmax_dtype": "float64"}}),
