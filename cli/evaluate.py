@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
 from dataclasses import asdict
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..primitives.errors import InputError, shown
+from ..primitives.errors import InputError
+from ..tasks.forwarded import forwarded, from_command_line
 from .options import parse_params, whole_numbers
 from .schedules import schedules_options
 from .tables import Column, number, show, value
@@ -19,36 +19,10 @@ if TYPE_CHECKING:
     from ..tasks.results import Row
 
 
-def _forwarded(arguments: list[str]) -> dict[str, Any]:
-    """``--name value``, ``--name=value`` and ``--flag`` as a dictionary."""
-    found: dict[str, Any] = {}
-    rest = list(arguments)
-    while rest:
-        flag = rest.pop(0)
-        if not flag.startswith("--"):
-            raise InputError(f"unexpected argument '{flag}'")
-        name, equals, value = flag[2:].partition("=")
-        if not equals:
-            value = rest.pop(0) if rest and not rest[0].startswith("--") else "True"
-        found[name.replace("-", "_")] = _value(value)
-    return found
-
-
-def _value(text: str) -> Any:
-    """A number, true, false, none or JSON where ``text`` is that and nothing else."""
-    words = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    if text[:1] in ("{", "["):
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{shown(text)} is not JSON") from error
-    for kind in (int, float):
-        with contextlib.suppress(ValueError, OverflowError):
-            if str(kind(text)) == text:  # a revision 4.10 stays a text
-                return kind(text)
-    return text
+def _forwarded(ctx: click.Context) -> dict[str, Any]:
+    """Options of lm-eval among the arguments that are none of this command's."""
+    own = [name for param in ctx.command.params for name in param.opts if name.startswith("--")]
+    return from_command_line(ctx.args, own)
 
 
 def _batch_size(text: str) -> int | str:
@@ -198,8 +172,9 @@ def command(
 ) -> None:
     """Score a language model on tasks.
 
-    Options not listed here go to lm-eval and its Hugging Face model, e.g. --apply_chat_template,
-    --revision, --trust_remote_code or --model_args attn_implementation=eager.
+    Options of lm-eval can be given too, e.g. --apply_chat_template, --system_instruction TEXT,
+    --revision, --use_cache FILE or --model_args attn_implementation=eager: docs/evaluation.md
+    lists them.
 
     \b
     Examples:
@@ -215,6 +190,8 @@ def command(
     from ..tasks.results import check_out, rows, save
 
     check_out(out)
+    given = _forwarded(ctx)
+    forwarded(given)  # refused before anything slow
     require_extra()
     from ..leaderboard import Store
     from ..leaderboard.harness import records
@@ -260,7 +237,7 @@ def command(
             batch_size=_batch_size(batch_size),
             backend=backend,
             pack=pack,
-            forwarded=_forwarded(ctx.args),
+            forwarded=given,
             as_json=as_json,
             leaderboard=leaderboard,
             name=name,
@@ -289,7 +266,7 @@ def command(
         backend=backend,
         pack=pack,
         prepare=recorder,
-        forwarded=_forwarded(ctx.args),
+        forwarded=given,
     )
     tables: list[dict[str, Any]] = []
     for results in found:

@@ -22,7 +22,7 @@ from markupsafe import Markup
 from . import drawing, export
 from .claims import Finding, findings
 from .curves import curves
-from .entries import Entry, entries, model_label, tables, task_label
+from .entries import Entry, entries, tables, task_label
 from .errors import RecordError
 from .formats import embedded, file_name, score, short_id, si
 from .ledger import CLAIMS
@@ -112,9 +112,8 @@ class _Site:
         self.files: dict[tuple[str, ...], str] = {}
         self.by_model: dict[tuple[str, ...], list[Entry]] = {}
         for entry in self.found:
-            key = (entry.first.kind, *entry.model.identity)
-            self.files[key] = file_name(model_label(entry.model), key)
-            self.by_model.setdefault(key, []).append(entry)
+            self.files[entry.key] = file_name(entry.name, entry.key)
+            self.by_model.setdefault(entry.key, []).append(entry)
         names = sorted({entry.first.study for entry in self.found if entry.first.study})
         self.studies = {name: file_name(name, ("study", name)) for name in names}
         self.ledger = findings(records, CLAIMS)
@@ -142,7 +141,7 @@ class _Site:
 
     def url(self, entry: Entry) -> str:
         """The page of the model of an entry, from the top of the site."""
-        return "models/" + self.files[(entry.first.kind, *entry.model.identity)]
+        return "models/" + self.files[entry.key]
 
     def index(self) -> str:
         """The first page."""
@@ -204,7 +203,7 @@ class _Site:
             top="../",
             model=model,
             found=found,
-            heading=model_label(model),
+            heading=found[0].name,
             schedule=drawing.of_schedule(model.schedule),
             growth=drawing.of_growth(model.growth),
             commands=list(dict.fromkeys(r.command for e in found for r in e.records if r.command)),

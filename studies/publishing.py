@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,11 +99,14 @@ def _record(point: Point, time: str | None) -> Record:
     if "training_seed" in row and (began := measured.get("training")) is not None:
         # another order of the data in the cooldown of a checkpoint is no other training
         model, seed = model | {"seed": began["seed"]}, seed + row["training_seed"] - began["seed"]
+        model.pop("digest", None)  # that of one of the orders
     schedule = row.get("schedule") or model["schedule"]
     cost = about["cost"][schedule]
     if point.untied:  # the cost of the tied model says nothing of it
         recipe = ", ".join(part for part in (model.get("recipe"), "untied") if part)
         model, cost = model | {"family": "untied", "recipe": recipe}, {}
+        if "digest" in model:
+            model["digest"] = hashlib.sha256(f"untied {model['digest']}".encode()).hexdigest()
     fields = {
         "version": 1,
         "study": None if point.plain else measured["study"],

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..leaderboard import Record
+from ..leaderboard.harness_options import how
 from ..tasks.benchmarks import COLUMNS, SuiteResult
 from ..tasks.benchmarks.store import TaskResult
 from ..tasks.notes import CUT, SYSTEM
@@ -28,12 +29,19 @@ def suite_records(
         RecordError: a value that no record can hold.
     """
     settings = result.settings
+    told = next((task.told for task in result.tasks.values() if task.told), {})
+    run = how(told)
+    changed = {name: run[name] for name in ("revision", "changes") if run[name]}
     shared: dict[str, Any] = {
         "version": 1,
-        "model": model,
+        "model": {**changed, **model},
         "cost": cost,
         "schedule": result.schedule,
-        "dtype": settings["dtype"],
+        # that ran; of results of an earlier time what was asked for
+        "dtype": run["dtype"] or (None if settings["dtype"] == "auto" else settings["dtype"]),
+        "device": run["device"],
+        "settings": run["settings"],
+        "backend": settings["backend"],
         "versions": versions(),
         "command": command,
         "time": datetime.now(UTC).isoformat(),
@@ -43,6 +51,8 @@ def suite_records(
     found: list[Record] = []
 
     def add(task: dict[str, Any], value: float, stderr: float | None, n: int) -> None:
+        if options := _options(result, draws=bool(task.get("shots"))):
+            task = task | {"prompting": ", ".join(filter(None, [options, task.get("prompting")]))}
         known = {name: value for name, value in task.items() if value is not None}
         fields = {**shared, "task": known, "value": value, "n": n}
         fields |= {"stderr": stderr}
@@ -84,6 +94,21 @@ def _prompting(tasks: list[TaskResult]) -> str | None:
     for task in tasks:
         counts.update({kind: n for kind, n in task.notes.items() if kind in (CUT, SYSTEM)})
     return ", ".join(f"{kind}: {number}" for kind, number in sorted(counts.items())) or None
+
+
+def _options(result: SuiteResult, draws: bool) -> str | None:
+    """What options changed of the questions.
+
+    Args:
+        draws: whether there are examples.
+    """
+    for task in result.tasks.values():
+        if task.told:
+            found: str | None = how(task.told, draws)["prompting"]
+            return found
+    options = result.settings.get("options") or {}  # of an earlier time, which did not sort them
+    parts = [f"{name} {value}" for name, value in sorted(options.items())]
+    return f"options {_together(parts)[:12]}" if parts else None
 
 
 def _together(fingerprints: list[str]) -> str:

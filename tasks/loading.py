@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -65,31 +64,14 @@ def _packaged(name: str) -> Path:
     return found[0]
 
 
-def split_forwarded(forwarded: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options for ``simple_evaluate`` and for the model."""
-    from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.utils import simple_parse_args_string
+def local_files(arguments: Mapping[str, Any]) -> tuple[Path, str | None] | None:
+    """Folder and GGUF file of a model on this machine; None of a hub id.
 
-    own = {"pretrained", "dtype", "device", "batch_size", "self", "kwargs", "backend"}
-    model = set(inspect.signature(HFLM.__init__).parameters) - own | {"model_args"}
-    # given otherwise, or about a request cache that knows no seed and no item count
-    ours = {"model", "tasks", "task_manager", "limit", "num_fewshot", "check_integrity"}
-    ours |= {"evaluation_tracker", "verbosity", "log_samples", "predict_only"}
-    ours |= {"cache_requests", "rewrite_requests_cache", "delete_requests_cache"}
-    harness = set(inspect.signature(simple_evaluate).parameters) - ours - model
-    to_harness: dict[str, Any] = {}
-    to_model: dict[str, Any] = {}
-    for name, value in forwarded.items():
-        if name == "model_args":
-            to_model |= simple_parse_args_string(str(value))
-        elif name in harness:
-            to_harness[name] = value
-        elif name in model:
-            to_model[name] = value
-        else:
-            raise unknown("option", f"--{name}", [f"--{n}" for n in sorted(harness | model)])
-    return to_harness, to_model
+    Args:
+        arguments: of :func:`model_arguments`.
+    """
+    folder = Path(arguments["pretrained"])
+    return (folder, arguments.get("gguf_file")) if folder.is_dir() else None
 
 
 def best_device() -> str:

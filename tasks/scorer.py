@@ -13,8 +13,8 @@ from __future__ import annotations
 import inspect
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -34,9 +34,12 @@ from .trial import TRIED, Pair, agree, beginnings, in_full_precision, longest_te
 from .trie import build
 
 Way = Callable[[Sequence[Pair], bool], list[Scores]]
+Store = Callable[[int, tuple[float, bool]], object]
+"""Is given the number of a request and its score as soon as that is known."""
 
 logger = logging.getLogger("growloop")
 BUDGET = {"cpu": 1024, "cuda": 32_768}  # tokens run at once; 4,096 elsewhere
+AT_ONCE = 32  # documents, or requests of lm-eval's own way, between one storing and the next
 COMPILED = 2**23  # tokens; for fewer, compiling FlexAttention takes longer than it saves (a guess)
 
 
@@ -163,6 +166,7 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         self._asked = 0  # tokens so far
         self._flexes: bool | None = None  # not tried yet
         self._known: dict[int, list[Scores]] = {}  # of the schedules that were not asked for yet
+        self._storing: tuple[Sequence[Pair], Store] | None = None
 
     def select(self, number: int) -> None:
         """Give the scores of this schedule from now on."""
@@ -184,8 +188,13 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
             self.schedules = before
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        step = AT_ONCE if self._stores else max(1, len(requests))
+        found: list[float] = []
         with self._batches_of(10**9):  # the windows of all texts are one trie
-            return super().loglikelihood_rolling(requests, disable_tqdm)  # type: ignore[no-any-return]
+            for start in range(0, len(requests), step):
+                some = requests[start : start + step]
+                found += super().loglikelihood_rolling(some, disable_tqdm)
+        return found
 
     def _loglikelihood_tokens(
         self,
@@ -198,11 +207,48 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         self.check(requests)
         quiet = disable_tqdm or self.processes.place > 0
         pairs = [self._fitted(context, continuation) for _, context, continuation in requests]
-        found = self._score(pairs, quiet)
-        for (texts, _, _), score in zip(requests, found, strict=True):
-            if texts is not None:  # lm-eval adds rolling windows itself
+        stored = set[int]()
+
+        def store(number: int, score: tuple[float, bool]) -> None:
+            texts = requests[number][0]
+            if texts is not None and number not in stored:  # lm-eval adds rolling windows itself
                 self.cache_hook.add_partial("loglikelihood", texts, score)
+                stored.add(number)
+
+        self._storing = (pairs, store) if self._stores else None
+        try:
+            found = self._score(pairs, quiet)
+        finally:
+            self._storing = None
+        for number, score in enumerate(found):
+            store(number, score)
         return found
+
+    @property
+    def _stores(self) -> bool:
+        """Whether answers are kept as they come.
+
+        Of several processes each would keep others, and go on with other requests than the rest.
+        """
+        return self.cache_hook.dbdict is not None and self.processes.count == 1
+
+    def _store_of(self, pairs: Sequence[Pair]) -> Store | None:
+        """What keeps the answers to these requests; None for those that only try a way."""
+        asked, store = self._storing or (None, None)
+        return store if asked is pairs and self.schedules is None else None
+
+    @contextmanager
+    def _storing_of(
+        self, pairs: Sequence[Pair], some: Sequence[Pair], members: Sequence[int]
+    ) -> Iterator[None]:
+        """Keep the answers to some of the requests under the numbers they have among all."""
+        before, store = self._storing, self._store_of(pairs)
+        if store is not None:
+            self._storing = some, lambda number, score: store(members[number], score)
+        try:
+            yield
+        finally:
+            self._storing = before
 
     def _fitted(self, context: list[int], continuation: list[int]) -> Pair:
         """What of a request is read: lm-eval cuts on the left where that was asked for."""
@@ -353,7 +399,17 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
     def _scan_now(self, pairs: Sequence[Pair], quiet: bool, flex: bool) -> list[Scores]:
         schedules = self.schedules
         trie = build(pairs)
-        scan = Scan(self.model, trie, self._run, self.softmax_dtype, self.pack, schedules, flex)
+        store = self._store_of(pairs)
+
+        def finished(numbers: Sequence[int], scores: Sequence[Scores]) -> None:
+            for number in numbers:
+                assert store is not None
+                store(number, scores[0][number])
+
+        scan = Scan(
+            self.model, trie, self._run, self.softmax_dtype, self.pack, schedules, flex,
+            finished if store else None,
+        )  # fmt: skip
         with bar("Scoring", total=len(trie), unit=" tokens", quiet=quiet) as progress:
             found = scan.run(progress.update)
         self.pack = scan.budget
@@ -377,8 +433,9 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
             )
         by_request: dict[int, tuple[tuple[float, bool], ...]] = {}
         for members in groups:
-            with as_long_as(self.model, lengths[members[0]]):
-                scores = score([pairs[i] for i in members])
+            some = [pairs[i] for i in members]
+            with as_long_as(self.model, lengths[members[0]]), self._storing_of(pairs, some, members):
+                scores = score(some)
             by_request |= dict(zip(members, zip(*scores, strict=True), strict=True))
         return [
             list(scores) for scores in zip(*(by_request[i] for i in range(len(pairs))), strict=True)
@@ -396,7 +453,14 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         """lm-eval's own way, one at a time."""
         requests: list[Request] = [(None, *pair) for pair in pairs]
         theirs = super()._loglikelihood_tokens
-        return self._under_each(lambda: theirs(requests, quiet, 1))
+        if (store := self._store_of(pairs)) is None:
+            return self._under_each(lambda: theirs(requests, quiet, 1))
+        found: Scores = []
+        for start in range(0, len(requests), AT_ONCE):
+            for score in theirs(requests[start : start + AT_ONCE], quiet, 1):
+                store(len(found), score)
+                found.append(score)
+        return [found]
 
     def _cached(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
         """Each context once, its options as a batch on copies of its keys and values."""
@@ -409,12 +473,15 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         for i, (context, _) in enumerate(pairs):
             by_context[tuple(context)].append(i)
         found: dict[int, tuple[float, bool]] = {}
+        store = self._store_of(pairs) or (lambda number, score: None)
         with bar("Scoring", total=len(pairs), unit=" options", quiet=quiet) as progress:
             # longest first: running out of memory shows at once
             for members in sorted(by_context.values(), key=lambda m: -len(pairs[m[0]][0])):
                 options = [pairs[i][1] for i in members]
                 scores = self._question(pairs[members[0]][0], options)
-                found |= dict(zip(members, scores, strict=True))
+                for number, score in zip(members, scores, strict=True):
+                    found[number] = score
+                    store(number, score)
                 progress.update(len(members))
         return [found[i] for i in range(len(pairs))]
 

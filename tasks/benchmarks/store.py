@@ -34,6 +34,8 @@ class TaskResult:
             the answer where the model wrote one.
         schedule: of the layers, if the model was looped.
         notes: number of requests by kind of remark (see :mod:`..notes`).
+        told: how it was asked and run, under the names of lm-eval's result files; empty in
+            results of the time before it.
     """
 
     task: str
@@ -48,6 +50,7 @@ class TaskResult:
     published: int | None = None
     schedule: str | None = None
     seconds: float = 0.0
+    told: dict[str, Any] = field(default_factory=dict)
     others: dict[str, float] = field(default_factory=dict)
     items: list[dict[str, Any]] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
