@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from .entries import Entry, model_label, task_label
+from .entries import Entry, task_label
 from .formats import score
 from .records import Task
 from .spread import dots, over, over_words
@@ -107,7 +107,7 @@ def curves(found: Sequence[Entry]) -> list[Curves]:
     labels: dict[str, set[str]] = {}
     for _, series, _ in split:
         for label, line in series.items():
-            labels.setdefault(model_label(line[0].entry.model), set()).add(label)
+            labels.setdefault(line[0].entry.name, set()).add(label)
     looks = {
         label: (number, place)
         for number, model in enumerate(sorted(labels))
@@ -167,7 +167,7 @@ class _Result:
 
     def on(self, keys: Sequence[str]) -> tuple[str, ...]:
         """The line it is on, if lines are split by some facts."""
-        return *self.entry.model.identity, *self.told(keys)
+        return self.entry.name, *self.told(keys)
 
 
 def _results(group: Sequence[Entry], name: str) -> list[_Result]:
@@ -195,11 +195,9 @@ def _series(group: Sequence[Entry], name: str) -> dict[str, list[_Result]]:
         lines.setdefault(result.on(split), []).append(result)
     found: dict[str, list[_Result]] = {}
     for line in lines.values():
-        model, facts = line[0].entry.model, line[0].facts
+        entry, facts = line[0].entry, line[0].facts
         told = [f"{key.replace('_', ' ')} {facts.get(key) or 'none'}" for key in split]
-        label = ", ".join([model_label(model), *told])
-        while label in found:  # models that differ in what their label does not say
-            label += f", {model.source or model.schedule or 'another'}"
+        label = ", ".join([entry.name, *told])
         found[label] = sorted(line, key=lambda result: result.x)
     return found
 
@@ -208,7 +206,7 @@ def _fewest(results: Sequence[_Result]) -> tuple[str, ...]:
     """The facts by which lines are split so that they are as few as there can be."""
     at: dict[tuple[object, ...], list[_Result]] = {}
     for result in results:
-        at.setdefault((result.entry.model.identity, result.x), []).append(result)
+        at.setdefault((result.entry.name, result.x), []).append(result)
     twice = [here for here in at.values() if len(here) > 1]
     keys = sorted({key for result in results for key in result.facts})
     differ = [k for k in keys if any(len({r.facts.get(k) for r in here}) > 1 for here in twice)]

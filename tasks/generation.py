@@ -20,7 +20,6 @@ from typing import Any
 import jinja2
 import torch
 from lm_eval.api.model import CacheHook
-from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 from torch import Tensor
 
@@ -140,9 +139,7 @@ class CheckedGeneration(SameTokens):
         truncation: bool = False,
     ) -> tuple[Tensor, Tensor]:
         if self.backend != "causal" or left_truncate_len is None:
-            return super().tok_batch_encode(  # type: ignore[no-any-return]
-                strings, padding_side, left_truncate_len, truncation
-            )
+            return super().tok_batch_encode(strings, padding_side, left_truncate_len, truncation)
         # not cut by the tokenizer: it would drop the question, which comes last
         ids, mask = super().tok_batch_encode(strings, padding_side)
         lengths = mask.sum(1).tolist()

@@ -434,7 +434,8 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         by_request: dict[int, tuple[tuple[float, bool], ...]] = {}
         for members in groups:
             some = [pairs[i] for i in members]
-            with as_long_as(self.model, lengths[members[0]]), self._storing_of(pairs, some, members):
+            one = as_long_as(self.model, lengths[members[0]])
+            with one, self._storing_of(pairs, some, members):
                 scores = score(some)
             by_request |= dict(zip(members, zip(*scores, strict=True), strict=True))
         return [
