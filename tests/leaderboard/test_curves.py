@@ -92,7 +92,7 @@ def test_models_with_one_name_stay_two_lines() -> None:
         for model in models
         for times in (0, 1)
     ]
-    assert lines_of(records) == {"checkpoint": 2, "checkpoint, runs/b": 2}
+    assert lines_of(records) == {"checkpoint [runs/a]": 2, "checkpoint [runs/b]": 2}
 
 
 def test_different_shots_are_different_charts_unless_they_are_varied() -> None:
