@@ -47,9 +47,9 @@ def beginnings(pairs: Sequence[Pair]) -> list[Pair]:
     score as it does alone.
     """
     text = longest_text(pairs)
+    half = len(text) // 2
     shortest = min(len(context) for context, _ in pairs)
-    ends = sorted({min(shortest, len(text) // 2), len(text) // 4, len(text) // 2} - {0})
-    return [(text[:end], text[end : end + AHEAD]) for end in ends]
+    return [(text[:end], text[end : end + AHEAD]) for end in sorted({min(shortest, half), half})]
 
 
 def longest_text(pairs: Sequence[Pair]) -> list[int]:

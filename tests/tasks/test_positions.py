@@ -12,6 +12,7 @@ import torch
 import transformers
 from growloop.core.positions import as_long_as, counts_places, regimes
 from growloop.models import loop
+from growloop.tasks.evaluate import evaluate
 from growloop.tasks.scorer import CheckedLM, TrieLM
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
@@ -237,3 +238,24 @@ def test_lm_evals_cache_of_logits_takes_no_request_for_another(checkpoint: Check
     lm = CheckedLM(pretrained=str(checkpoint("llama")), **GIVEN)
     found = lm._loglikelihood_tokens([(None, *pair) for pair in pairs], True)
     close(found, alone(checkpoint("llama"), pairs))
+
+
+@pytest.mark.parametrize("kind", tiny.BY_LENGTH)
+def test_a_curve_over_shots_is_that_of_lm_evals_own_backend(
+    checkpoint: Checkpoint, kind: str
+) -> None:
+    task = "variable_assignment_basic_d0"
+    options = {"device": "cpu", "dtype": "float32", "forwarded": {"max_length": 4096}}
+    both = [
+        evaluate(
+            str(checkpoint(kind)), [task], shots=[0, 1, 3], limit=3, backend=backend, **options
+        )
+        for backend in ("growloop", "hf")
+    ]
+    assert both[0] is not None
+    assert both[1] is not None
+    for name in (f"{task}@{count}" for count in (0, 1, 3)):
+        assert both[0]["results"][name]["acc,none"] == both[1]["results"][name]["acc,none"]
+        for a, b in zip(both[0]["samples"][name], both[1]["samples"][name], strict=True):
+            found, right = ([float(x) for x, _ in s["filtered_resps"]] for s in (a, b))
+            assert found == pytest.approx(right, abs=1e-4)
