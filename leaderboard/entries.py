@@ -16,6 +16,9 @@ from .drawing import steps
 from .records import SHARES, Model, Record, Task
 from .statistics import Z, centred, of_mean, wilson
 
+EFFECTS = ("depth_score", "local_effect", "propagated_effect")
+"""Tasks that a study of effects measures: ``skip_front`` is part of what was asked."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -145,7 +148,18 @@ def task_label(task: Task) -> str:
         parts.append(f"data {task.fingerprint.removeprefix('lm-eval-')[:8]}")
     if task.split and task.split != "test":
         parts.append(task.split)
-    return " · ".join([*parts, task.prompting] if task.prompting else parts)
+    told = prompting(task)
+    return " · ".join([*parts, told] if told else parts)
+
+
+def prompting(task: Task) -> str | None:
+    """What else changes the questions, with what records of effects do not say themselves.
+
+    Without a ``skip_front`` the first token of each text was taken away like any other.
+    """
+    if task.name not in EFFECTS or "skip_front" in (task.prompting or ""):
+        return task.prompting
+    return ", ".join([*([task.prompting] if task.prompting else []), "skip_front 0"])
 
 
 def entries(records: Iterable[Record]) -> list[Entry]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from .entries import Entry
+from .entries import Entry, prompting
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet compute a text
 
@@ -35,7 +35,7 @@ def line(entry: Entry) -> dict[str, Any]:
         "fingerprint": task.fingerprint,
         "shots": task.shots,
         "split": task.split,
-        "prompting": task.prompting,
+        "prompting": prompting(task),
         "metric": task.metric,
         "value": entry.value,
         "low": low,

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .reproduce import Asked
     from .scales import Row
 
+OF_EFFECTS = ("depth", "local-effects")
+"""Cells whose numbers are effects of layers."""
+
 
 class Kept:
     """The files of a plan's cells.
@@ -33,8 +36,20 @@ class Kept:
         return self.folder / f"{cell}.json"
 
     def has(self, cell: str) -> bool:
-        """Whether it was measured."""
-        return self.path(cell).is_file()
+        """Whether it was measured, as it is measured today.
+
+        Effects of layers were once measured with the first token of a text taken away too: a file
+        of such a cell is kept, and replaced when the cell is measured again.
+        """
+        path = self.path(cell)
+        if not path.is_file():
+            return False
+        if cell.partition("/")[0] not in OF_EFFECTS:
+            return True
+        from ..leaderboard.entries import EFFECTS
+
+        tasks = [record.task for record in self.records(cell) if record.task.name in EFFECTS]
+        return all("skip_front" in (task.prompting or "") for task in tasks)
 
     def keep(
         self, cell: Cell, row: Row, records: Sequence[Record], asked: Asked, seconds: float
