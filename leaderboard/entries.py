@@ -18,6 +18,7 @@ from .statistics import Z, centred, of_mean, wilson
 
 EFFECTS = ("depth_score", "local_effect", "propagated_effect")
 """Tasks that a study of effects measures: ``skip_front`` is part of what was asked."""
+SINK_TAKEN = "skip_front 0"
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,15 @@ def prompting(task: Task) -> str | None:
     """
     if task.name not in EFFECTS or "skip_front" in (task.prompting or ""):
         return task.prompting
-    return ", ".join([*([task.prompting] if task.prompting else []), "skip_front 0"])
+    return ", ".join([*([task.prompting] if task.prompting else []), SINK_TAKEN])
+
+
+def sink_taken(task: Task) -> bool:
+    """Whether effects were measured with the first token, the attention sink, taken away too.
+
+    That is a question of its own, and not the published one: no claim is about it.
+    """
+    return (prompting(task) or "").endswith(SINK_TAKEN)
 
 
 def entries(records: Iterable[Record]) -> list[Entry]:

@@ -46,10 +46,9 @@ class Kept:
             return False
         if cell.partition("/")[0] not in OF_EFFECTS:
             return True
-        from ..leaderboard.entries import EFFECTS
+        from ..leaderboard.entries import sink_taken
 
-        tasks = [record.task for record in self.records(cell) if record.task.name in EFFECTS]
-        return all("skip_front" in (task.prompting or "") for task in tasks)
+        return not any(sink_taken(record.task) for record in self.records(cell))
 
     def keep(
         self, cell: Cell, row: Row, records: Sequence[Record], asked: Asked, seconds: float
