@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from .comparable import groups_of
-from .entries import latest
+from .entries import EFFECTS, latest, sink_taken
 from .queries import Claim, Comparison, Term, Where
 from .records import Record
 from .verdicts import Effect, Verdict, measured
@@ -100,6 +100,8 @@ def _asks(comparison: Comparison, record: Record) -> bool:
     if comparison.of == "training_flops":
         return bool(record.model.training_flops)  # 0 of what was not trained yet
     patterns = [part for tasks in comparison.tasks for part in tasks.split("|")]
+    if sink_taken(record.task):
+        return False  # the effect of breaking the model at its first token
     named = any(fnmatchcase(record.task.name, pattern) for pattern in patterns)
     return named and record.task.metric in comparison.metric.split("|")
 
@@ -107,7 +109,8 @@ def _asks(comparison: Comparison, record: Record) -> bool:
 def _missing(comparison: Comparison, terms: Sequence[Term]) -> str:
     where = f"study {comparison.study}" if comparison.study else "growloop eval"
     what = "; ".join(dict.fromkeys(_words(term.where) for term in terms))
-    return f"no records of {what} from {where}"
+    effects = any(tasks.startswith(EFFECTS) for tasks in comparison.tasks)
+    return f"no records of {what} from {where}" + ", first tokens left alone" * effects
 
 
 def _words(where: Where) -> str:

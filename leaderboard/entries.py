@@ -17,6 +17,10 @@ from .identities import Identities, Key, model_label
 from .records import SHARES, Model, Record, Task
 from .statistics import Z, centred, of_mean, wilson
 
+EFFECTS = ("depth_score", "local_effect", "propagated_effect")
+"""Tasks that a study of effects measures: ``skip_front`` is part of what was asked."""
+SINK_TAKEN = "skip_front 0"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -168,7 +172,26 @@ def task_label(task: Task) -> str:
         parts.append(f"data {task.fingerprint.rpartition('-')[2][:8]}")
     if task.split and task.split != "test":
         parts.append(task.split)
-    return " · ".join([*parts, task.prompting] if task.prompting else parts)
+    told = prompting(task)
+    return " · ".join([*parts, told] if told else parts)
+
+
+def prompting(task: Task) -> str | None:
+    """What else changes the questions, with what records of effects do not say themselves.
+
+    Without a ``skip_front`` the first token of each text was taken away like any other.
+    """
+    if task.name not in EFFECTS or "skip_front" in (task.prompting or ""):
+        return task.prompting
+    return ", ".join([*([task.prompting] if task.prompting else []), SINK_TAKEN])
+
+
+def sink_taken(task: Task) -> bool:
+    """Whether effects were measured with the first token, the attention sink, taken away too.
+
+    That is a question of its own, and not the published one: no claim is about it.
+    """
+    return (prompting(task) or "").endswith(SINK_TAKEN)
 
 
 def entries(records: Iterable[Record]) -> list[Entry]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from .entries import Entry
+from .entries import Entry, prompting
 from .spread import over
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet compute a text
@@ -38,7 +38,7 @@ def line(entry: Entry) -> dict[str, Any]:
         "fingerprint": task.fingerprint,
         "shots": task.shots,
         "split": task.split,
-        "prompting": task.prompting,
+        "prompting": prompting(task),
         "metric": task.metric,
         "value": entry.value,
         "low": low,

@@ -1,9 +1,9 @@
 """Whether a model uses its late layers (paper Figure 5).
 
-Three measurements: the depth score (skip a step at earlier tokens, see how much later predictions
-change), the overlap of the five most likely tokens at each step with the final ones, and the
-accuracy of leaving before each step. Predictions before the end are read by the logit lens, or by
-a tuned lens: from a file, or trained here on ``--lens-text``.
+Three measurements: the depth score (skip a step at earlier tokens, but never at the first one, and
+see how much later predictions change), the overlap of the five most likely tokens at each step with
+the final ones, and the accuracy of leaving before each step. Predictions before the end are read by
+the logit lens, or by a tuned lens: from a file, or trained here on ``--lens-text``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ..models.diagnostics import (
+    SKIP_FRONT,
     Lens,
     depth_score,
     depth_shares,
@@ -34,7 +35,14 @@ from .questions import task_names
 from .study import Cell, Record, Study, Table, option, settled
 from .subjects import Loaded, Model
 from .sweep import Sweep, base_schedule
-from .texts import check_texts, digits, read_texts
+from .texts import (
+    SKIP_FRONT_ABOUT,
+    check_skip_front,
+    check_texts,
+    digits,
+    front_skipped,
+    read_texts,
+)
 
 PARTS = ("score", "overlap", "accuracy")
 LOGIT = "logit lens"
@@ -50,6 +58,7 @@ class Options(LensOptions):
     texts: int = option(16, "how many of them, for score and overlap")
     tokens: int = option(128, "tokens of each, at most")
     cuts: int = option(4, "places between earlier and later tokens, for the score")
+    skip_front: int = option(SKIP_FRONT, SKIP_FRONT_ABOUT, before=0)
     tasks: tuple[str, ...] = option(("variable_assignment_math_d0",), "for the accuracy")
     items: int = option(200, "questions a task")
     shots: int = option(5, "examples before a question")
@@ -64,16 +73,19 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         one_of("part", part, PARTS)
     check_texts(options.text, options.texts, options.tokens)
     whole("cuts", options.cuts, 1, options.tokens - 1)
+    check_skip_front(options.skip_front, options.tokens)
     check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
     check_lens(models, options, options.tokens, (options.text, options.texts), options.seed)
-    kept = settled(options, "parts", "tasks")
+    score = settled(options, "parts", "tasks")
+    kept = {name: value for name, value in score.items() if name != "skip_front"}
     cells = []
     for model in models:
         for part in options.parts:
             asked = task_names(options.tasks) if part == "accuracy" else ("",)
             for name in asked:
                 params = {"part": part} | ({"task": name} if name else {})
-                cells.append(Cell("depth", model.name, model.path, params, kept))
+                decides = score if part == "score" else kept
+                cells.append(Cell("depth", model.name, model.path, params, decides))
     return cells
 
 
@@ -112,7 +124,8 @@ def _score(loaded: Loaded, path: str, options: Options) -> dict[str, Any]:
     found = []
     for ids in loaded.each(texts.ids, "texts"):
         cuts = future_cuts(ids.shape[1], options.cuts)
-        found.append(prediction_effects(trace(model, ids.to(model.device)), cuts))
+        traced = trace(model, ids.to(model.device))
+        found.append(prediction_effects(traced, cuts, skip_front=options.skip_front))
     effects = torch.cat(found)  # (texts, steps)
     random = np.random.Generator(np.random.Philox(0))
     drawn = random.integers(0, len(effects), (DRAWS, len(effects)))
@@ -166,7 +179,7 @@ def _means(values: torch.Tensor) -> Iterator[tuple[float, float, float, list[flo
     return zip(measured.mean(0), *bootstrap_columns(measured), measured.T.tolist(), strict=True)
 
 
-@seeds.over_seeds("measure", "lens", "before step")
+@seeds.over_seeds("measure", "lens", "before step", "skip_front")
 def table(records: Sequence[Record]) -> Table:
     """The score, and where overlap and accuracy reach their last values."""
     lines: Table = []
@@ -190,6 +203,7 @@ def table(records: Sequence[Record]) -> Table:
                     "high": row["high"],
                     "n": row["n"],
                     "chance": row.get("chance"),
+                    "skip_front": front_skipped(record) if part == "score" else None,
                 }
             )
     return lines
@@ -221,7 +235,9 @@ def _bars(records: Sequence[Record], names: list[str]) -> Any:
     alt = charts.altair()
     values = [{"model": r["cell"]["model"], **r["rows"][0]} for r in records]
     values = seeds.lines(records, values)
-    title = alt.Title("depth score", subtitle="line: if all steps mattered alike")
+    fronts = ", ".join(str(front) for front in sorted({front_skipped(r) for r in records}))
+    about = ["line: if all steps mattered alike", f"skip_front {fronts}"]
+    title = alt.Title("depth score", subtitle=about)
     base = alt.Chart(charts.rows(values), title=title).encode(
         y=alt.Y("model:N", title=None, sort=names, axis=alt.Axis(labelLimit=160))
     )

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .reproduce import Asked
     from .scales import Row
 
+OF_EFFECTS = ("depth", "local-effects")
+"""Cells whose numbers are effects of layers."""
+
 
 class Kept:
     """The files of a plan's cells.
@@ -35,8 +38,19 @@ class Kept:
         return self.folder / f"{cell}.json"
 
     def has(self, cell: str) -> bool:
-        """Whether it was measured."""
-        return self.path(cell).is_file()
+        """Whether it was measured, as it is measured today.
+
+        Effects of layers were once measured with the first token of a text taken away too: a file
+        of such a cell is kept, and replaced when the cell is measured again.
+        """
+        path = self.path(cell)
+        if not path.is_file():
+            return False
+        if cell.partition("/")[0] not in OF_EFFECTS:
+            return True
+        from ..leaderboard.entries import sink_taken
+
+        return not any(sink_taken(record.task) for record in self.records(cell))
 
     def check(self, cell: str, checkpoint: Path, data: Mapping[str, Path]) -> None:
         """Refuse what was measured of another model or on other data than there are now.

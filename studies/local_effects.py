@@ -2,8 +2,8 @@
 
 The contribution of a source step is taken away and the relative change of what a later step adds
 is looked at: alone (local), or with everything between recomputed (propagated); at later tokens
-only (future), or at all. The heatmap is the largest over tokens and texts, as in the paper; the
-mean over texts has intervals.
+only (future), or at all. Nothing is taken away from the first token of a text. The heatmap is the
+largest over tokens and texts, as in the paper; the mean over texts has intervals.
 """
 
 from __future__ import annotations
@@ -16,13 +16,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..models.diagnostics import future_cuts, local_effects, propagated_effects, trace
+from ..models.diagnostics import SKIP_FRONT, future_cuts, local_effects, propagated_effects, trace
 from ..primitives.errors import one_of, whole
 from . import charts
 from .intervals import bootstrap_columns
 from .study import Cell, Record, Study, Table, option, settled
 from .subjects import Loaded, Model
-from .texts import check_texts, digits, read_texts
+from .texts import (
+    SKIP_FRONT_ABOUT,
+    check_skip_front,
+    check_texts,
+    digits,
+    front_skipped,
+    read_texts,
+)
 
 MEASURES = {"local": local_effects, "propagated": propagated_effects}
 WHERE = ("future", "all")
@@ -38,6 +45,7 @@ class Options:
     measures: tuple[str, ...] = option(("local",), "local, propagated")
     where: tuple[str, ...] = option(("future",), "future, all: which tokens")
     cuts: int = option(4, "places between earlier and later tokens, for future")
+    skip_front: int = option(SKIP_FRONT, SKIP_FRONT_ABOUT, before=0)
     seed: int = option(0, "of generated questions")
 
 
@@ -45,6 +53,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     """A cell for each model, measure and place."""
     check_texts(options.text, options.texts, options.tokens)
     whole("cuts", options.cuts, 1, options.tokens - 1)
+    check_skip_front(options.skip_front, options.tokens)
     for measure in options.measures:
         one_of("measure", measure, MEASURES)
     for where in options.where:
@@ -67,7 +76,8 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
         traced = trace(model, ids.to(model.device))
         future = cell.params["where"] == "future"
         cuts = future_cuts(ids.shape[1], options.cuts) if future else None
-        found.append(MEASURES[cell.params["measure"]](traced, cuts)[0])
+        effect = MEASURES[cell.params["measure"]]
+        found.append(effect(traced, cuts, skip_front=options.skip_front)[0])
     effects = torch.stack(found)  # (texts, source, target)
     steps = effects.shape[1]
     values = effects.flatten(1).double().numpy()
@@ -125,6 +135,7 @@ def table(records: Sequence[Record]) -> Table:
                     "low": row["low"],
                     "high": row["high"],
                     "texts": row["n"],
+                    "skip_front": front_skipped(record),
                 }
             )
     return lines
@@ -164,7 +175,8 @@ def _heatmap(record: Record, top: float) -> Any:
     params, model = record["cell"]["params"], record["cell"]["model"]
     size = max(180, min(420, 14 * len(record["data"]["max"])))
     about = f"{params['measure']}, {params['where']} tokens, {record['data']['n']} texts"
-    title = alt.Title(model, subtitle=[about, f"schedule {record['model']['schedule']}"])
+    how = f"schedule {record['model']['schedule']}, skip_front {front_skipped(record)}"
+    title = alt.Title(model, subtitle=[about, how])
     return (
         alt.Chart(charts.rows(_upper(record)), title=title)
         .mark_rect()

@@ -17,6 +17,7 @@ from ..models.training.finetuning import Settings
 from .contributions import PERIODICITY
 from .study import Record as Measured
 from .swaps import LOSS, middle
+from .texts import front_skipped
 from .tuned import UNTIED
 
 Z = statistics.NormalDist().inv_cdf(0.975)
@@ -268,7 +269,12 @@ def local(measured: Sequence[Measured]) -> list[Point]:
 
 
 def _texts(record: Measured, row: Mapping[str, Any], cuts: bool = True) -> str:
-    """What else decides a number measured on texts, beside the texts themselves."""
+    """What else decides a number measured on texts, beside the texts themselves.
+
+    Without ``skip_front`` it is 0: so records from before that option stay the ones they are.
+    """
     options = record["cell"]["options"]
     places = f", {options['cuts']} cuts" if cuts and "cuts" in options else ""
+    front = front_skipped(record)
+    places += f", skip_front {front}" if front else ""
     return f"{row['texts']}, at most {options['tokens']} tokens{places}"

@@ -43,15 +43,20 @@ NAMED = {"id", "model", "path", "params", "options"}
 """What a record has, and what of its cell."""
 
 
-def option(default: Any, about: str, later: bool = False, drawn: bool = False) -> Any:
+def option(
+    default: Any, about: str, later: bool = False, drawn: bool = False, before: Any = None
+) -> Any:
     """A field of a study's options, with what ``growloop study show`` says of it.
 
     Args:
         later: there are records of the time before it, which are of its default.
         drawn: it decides no number, but what the chart shows of those that there are, or what is
             kept beside them.
+        before: value that records of the time before the option were measured with, where that is
+            not its default: those are read for this value alone.
     """
-    return field(default=default, metadata={"about": about, "later": later, "drawn": drawn})
+    unsaid = (default,) if later else () if before is None else (before,)
+    return field(default=default, metadata={"about": about, "unsaid": unsaid, "drawn": drawn})
 
 
 @dataclass(frozen=True)
@@ -149,12 +154,13 @@ def settled(options: Any, *without: str) -> dict[str, Any]:
     """Options as a record keeps them, without those that are in the cell's parameters.
 
     Files are named by their content: another of the same name makes other cells. An option that
-    came later is kept where it is not the default: what was measured before stays measured.
+    came later is kept where it is not the value that was usual before: what was measured then
+    stays measured.
     """
     kept = asdict(options)
     for known in fields(options):
-        later = known.metadata["later"] and kept[known.name] == known.default
-        if later or known.metadata["drawn"] or known.name in without:
+        unsaid = kept[known.name] in known.metadata["unsaid"]
+        if unsaid or known.metadata["drawn"] or known.name in without:
             del kept[known.name]
     for name in FILES & kept.keys():
         if kept[name] is not None and (path := Path(kept[name])).is_file():

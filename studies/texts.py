@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from .intervals import check_items
 
 FIELDS = ("text", "question", "prompt", "context")
 DEPTH = 2  # of the generated questions
+SKIP_FRONT_ABOUT = "tokens at the front of a text that nothing is taken away from: the sink"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,19 @@ def check_texts(file: str | None, count: int, tokens: int) -> None:
     whole("tokens", tokens, 4, 10**6)
     if file is not None:
         _enough(_read(file), count, file)
+
+
+def check_skip_front(count: int, tokens: int) -> None:
+    """Refuse a front that leaves no token to take away and a later one to look at."""
+    whole("skip_front", count, 0, tokens - 2)
+
+
+def front_skipped(record: Mapping[str, Any]) -> int:
+    """How many tokens at the front of each text a study of effects left alone.
+
+    Records from before the option do not say it: they took the first token away as well.
+    """
+    return int(record["cell"]["options"].get("skip_front", 0))
 
 
 def read_texts(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .contributions import MEASURES, contributions
 from .effects import (
+    SKIP_FRONT,
     depth_score,
     depth_shares,
     future_cuts,
@@ -22,6 +23,7 @@ from .trace import Trace, trace
 
 __all__ = [
     "MEASURES",
+    "SKIP_FRONT",
     "Lens",
     "Replay",
     "Trace",

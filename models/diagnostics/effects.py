@@ -9,6 +9,9 @@ the target adds, ``|c_l - c'_l| / max(|c_l|, 1e-6)``:
 With *cuts* the source is taken away before token t only and effects are looked at from t on (how
 later tokens depend on it); the largest over several t counts. Without, at all tokens.
 
+The first real token of a text is never intervened on (``skip_front=1``), as in the code published
+with Csordás et al. 2025: it is the attention sink, and a model without it is broken, not shallower.
+
 All sources of a target are one batch: a pair costs one call of a layer, and what lies before a
 source is not computed again. Per text, that is ``steps (steps - 1) / 2`` calls and the traced pass.
 """
@@ -26,6 +29,7 @@ from .trace import Trace
 
 REDUCTIONS = ("max", "mean")
 ROWS = 4096  # tokens in one call of a layer, unless a single copy has more
+SKIP_FRONT = 1  # real tokens at the front of a text that are never intervened on, as published
 
 
 def future_cuts(tokens: int, count: int = 4) -> tuple[int, ...]:
@@ -41,7 +45,11 @@ def future_cuts(tokens: int, count: int = 4) -> tuple[int, ...]:
 
 @torch.no_grad()
 def local_effects(
-    found: Trace, cuts: Sequence[int] | None = None, reduce: str = "max", rows: int = ROWS
+    found: Trace,
+    cuts: Sequence[int] | None = None,
+    reduce: str = "max",
+    rows: int = ROWS,
+    skip_front: int = SKIP_FRONT,
 ) -> Tensor:
     """Effect of taking a step's contribution from the input of one later step.
 
@@ -50,12 +58,14 @@ def local_effects(
         cuts: tokens t of the future variant; None for all tokens.
         reduce: over tokens (and cuts): the paper takes the ``max``; or ``mean``.
         rows: tokens in one call of a layer.
+        skip_front: real tokens at the front of each text that keep the contribution; 0 for none.
 
     Returns:
         ``(batch, steps, steps)``: of text, source, target; 0 unless the target is later.
 
     Raises:
-        ModelError: a model that changes its state between steps.
+        ModelError: a model that changes its state between steps; a text in which no cut leaves a
+            token to take the contribution from and a later one to look at.
 
     Example::
 
@@ -64,14 +74,14 @@ def local_effects(
     """
     one_of("reduction", reduce, REDUCTIONS)
     found.check_flow()  # else what a layer adds is not what the stream gets
-    removed, measured = _windows(found, cuts)
+    removed, measured = _windows(found, cuts, skip_front)
     again, c = Replay(found), found.contributions
     # read once at the end: a GPU goes on meanwhile
     effects = torch.zeros(len(found.real), found.steps, found.steps, device=found.real.device)
     for target in range(1, found.steps):
         hidden = found.inputs[target]
         for sources in _chunks(range(target), rows // (len(removed) * found.real.numel())):
-            taken = torch.stack([c[source] for source in sources])[:, None] * removed[:, None]
+            taken = torch.stack([c[source] for source in sources])[:, None] * removed
             states = hidden - taken  # (sources, cuts, batch, tokens, dim)
             after = again(target, states.flatten(0, 2)).view_as(states)
             change = _relative(after - states, c[target])
@@ -82,17 +92,18 @@ def local_effects(
 
 @torch.no_grad()
 def propagated_effects(
-    found: Trace, cuts: Sequence[int] | None = None, reduce: str = "max", rows: int = ROWS
+    found: Trace,
+    cuts: Sequence[int] | None = None,
+    reduce: str = "max",
+    rows: int = ROWS,
+    skip_front: int = SKIP_FRONT,
 ) -> Tensor:
     """Effect of skipping a step on what every later step adds.
 
-    Arguments and result are those of :func:`local_effects`.
-
-    Raises:
-        ModelError: a model that changes its state between steps.
+    Arguments, result and errors are those of :func:`local_effects`.
     """
     one_of("reduction", reduce, REDUCTIONS)
-    removed, measured = _windows(found, cuts)
+    removed, measured = _windows(found, cuts, skip_front)
     effects = torch.zeros(len(found.real), found.steps, found.steps, device=found.real.device)
     for source, target, before, after in _skipping(found, removed, rows):
         change = _relative(after - before, found.contributions[target])
@@ -101,22 +112,28 @@ def propagated_effects(
 
 
 @torch.no_grad()
-def prediction_effects(found: Trace, cuts: Sequence[int] | None = None, rows: int = ROWS) -> Tensor:
+def prediction_effects(
+    found: Trace,
+    cuts: Sequence[int] | None = None,
+    rows: int = ROWS,
+    skip_front: int = SKIP_FRONT,
+) -> Tensor:
     """Effect of skipping a step on the predictions: ``max |softmax z - softmax z'|_2``.
 
     Args:
         found: a trace.
         cuts: skip before these tokens, look from them on; None for all tokens.
+        rows: tokens in one call of a layer.
+        skip_front: real tokens at the front of each text at which no step is skipped.
 
     Returns:
         ``(batch, steps)``.
 
     Raises:
-        ModelError: a model that changes its state between steps, or whose logits are not read off
-            its last state.
+        ModelError: as :func:`local_effects`; a model whose logits are not read off its last state.
     """
     found.check_readout()
-    removed, measured = _windows(found, cuts)
+    removed, measured = _windows(found, cuts, skip_front)
     effects = torch.zeros(len(found.real), found.steps, device=found.real.device)
     usual = found.logits.float().softmax(-1)
     last = found.steps - 1
@@ -155,22 +172,43 @@ def depth_score(effects: Tensor) -> float:
     return float((shares * torch.arange(len(shares))).sum())
 
 
-def _windows(found: Trace, cuts: Sequence[int] | None) -> tuple[Tensor, Tensor]:
-    """Where a contribution is taken away, ``(cuts, tokens, 1)``; where effects are looked at.
+def _windows(found: Trace, cuts: Sequence[int] | None, skip_front: int) -> tuple[Tensor, Tensor]:
+    """Masks of where a contribution is taken away and of where effects are looked at.
 
-    The latter is ``(cuts, batch, tokens)``, real tokens only.
+    The first is ``(cuts, batch, tokens, 1)``, the second ``(cuts, batch, tokens)``; real tokens
+    only. A cut before which nothing is taken away from a text is not looked at in that text.
     """
+    whole("skip_front", skip_front, 0)
     tokens = found.real.shape[1]
-    device = found.real.device
-    place = torch.arange(tokens, device=device)
-    if cuts is None:
-        return torch.ones(1, tokens, 1, dtype=torch.bool, device=device), found.real[None]
-    if not cuts:
-        raise ModelError("cuts needs at least one token, or None for all tokens")
-    for cut in cuts:
-        whole("a cut", cut, 1, tokens - 1)
-    start = torch.tensor(list(cuts), device=device)[:, None]
-    return (place < start)[..., None], (place >= start)[:, None] & found.real
+    # counted from the first real token: left padding moves it
+    removed = (found.real & (found.real.cumsum(1) > skip_front))[None]
+    measured = removed
+    if cuts is not None:
+        if not cuts:
+            raise ModelError("cuts needs at least one token, or None for all tokens")
+        for cut in cuts:
+            whole("a cut", cut, 1, tokens - 1)
+        start = torch.tensor(list(cuts), device=found.real.device)[:, None, None]
+        place = torch.arange(tokens, device=found.real.device)
+        removed = removed & (place < start)
+        measured = found.real & (place >= start) & removed.any(-1, keepdim=True)
+    _check_windows(measured, found.real, cuts, skip_front)
+    return removed[..., None], measured
+
+
+def _check_windows(
+    measured: Tensor, real: Tensor, cuts: Sequence[int] | None, skip_front: int
+) -> None:
+    """Refuse a text in which nothing could be measured: its effect would be 0, and is unknown."""
+    without = (~measured.any(2).any(0)).nonzero().flatten().tolist()
+    if without:
+        count = int(real[without[0]].sum())
+        where = "" if cuts is None else f" before a cut ({', '.join(map(str, cuts))})"
+        later = "" if cuts is None else " and a later one to look at"
+        raise ModelError(
+            f"text {without[0]} of the batch has {count} real tokens: with skip_front {skip_front} "
+            f"it has no token{where} to take a contribution from{later}"
+        )
 
 
 def _chunks(sources: range, size: int) -> Iterator[range]:
@@ -218,7 +256,7 @@ def _skipping(
                     states[source] = new
             if step in sources:
                 hidden = found.inputs[step].expand(shape)
-                skipped = torch.where(removed[:, None], hidden, found.outputs[step])
+                skipped = torch.where(removed, hidden, found.outputs[step])
                 if itself:
                     yield step, step, hidden, skipped
                 states[step] = skipped

@@ -39,7 +39,9 @@ def with_a_hook_a_pair(model: Any, ids: Tensor) -> Tensor:
             seen: list[Tensor] = []
 
             def edit(_: Any, args: Any, source: int = source) -> Any:
-                return (args[0] - changes[source], *args[1:])
+                hidden = args[0].clone()
+                hidden[:, 1:] -= changes[source][:, 1:]  # the first token is left alone
+                return (hidden, *args[1:])
 
             def look(_: Any, args: Any, output: Any, seen: list[Tensor] = seen) -> None:
                 seen.append(output - args[0])

@@ -55,7 +55,8 @@ def a_pass_a_layer(model: Any, ids: Tensor) -> Tensor:
         for number, layer in enumerate(model.model.layers):
 
             def skip(_: Any, args: Any, output: Tensor, cut: int = cut) -> Tensor:
-                return torch.cat([args[0][:, :cut], output[:, cut:]], dim=1)
+                # the first token is left alone
+                return torch.cat([output[:, :1], args[0][:, 1:cut], output[:, cut:]], dim=1)
 
             handle = layer.register_forward_hook(skip)
             changed = model(ids, use_cache=False).logits.softmax(-1)

@@ -9,6 +9,7 @@ from growloop.leaderboard import Growth, Model, Record, Task
 from growloop.leaderboard.claims import (
     Claim,
     Comparison,
+    Effect,
     Finding,
     Term,
     Where,
@@ -391,6 +392,29 @@ def test_the_papers_own_rows_come_to_what_its_tables_say() -> None:
     assert found["better-math-in-the-cooldown-helps", "360M"] == pytest.approx(
         [(0.357 + 0.3842 + 0.422) / 3 - fmt, fmt - (0.3004 + 0.2842 + 0.3158) / 3]
     )
+
+
+def test_no_claim_is_about_effects_of_taking_the_first_token_away() -> None:
+    told = "texts, at most 128 tokens, 4 cuts"
+    names = "late-layers-are-used", "depth score, as a share of the depth: looped less standard"
+
+    def decided(prompting: str) -> Effect:
+        task = Task(name="depth_score", metric="depth_score", prompting=prompting)
+        records = [
+            result(family, value + seed / 1000, seed, task=task, study="depth")
+            for family, value in (("looped", 0.6), ("standard", 0.4))
+            for seed in range(3)
+        ]
+        effects = finding(names[0], records).effects
+        return next(found for found in effects if found.comparison.what == names[1])
+
+    assert decided(f"{told}, skip_front 1").verdict == "supported"
+    for old in (told, f"{told}, skip_front 0"):
+        found = decided(old)
+        assert found.verdict == "not run at this scale"
+        assert found.why == (
+            "no records of looped models; standard models from study depth, first tokens left alone"
+        )
 
 
 def test_scales_are_judged_apart() -> None:

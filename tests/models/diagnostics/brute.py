@@ -80,44 +80,55 @@ def relative(changed: Tensor, usual: Tensor) -> Tensor:
     return (changed - usual).norm(dim=-1) / usual.norm(dim=-1).clamp_min(1e-6)
 
 
-def windows(length: int, cuts: Sequence[int] | None) -> list[tuple[Tensor, Tensor]]:
-    """Pairs of where a contribution is removed and where effects are looked at."""
-    place = torch.arange(length)
+def windows(real: Tensor, cuts: Sequence[int] | None, front: int) -> list[tuple[Tensor, Tensor]]:
+    """Pairs of where a contribution is removed and where effects are looked at: (texts, tokens).
+
+    Args:
+        front: real tokens at the front of each text that stay as they are.
+    """
+    place = torch.arange(real.shape[1])
+    first = [row.nonzero()[0].item() + front for row in real]
+    touched = torch.stack([place >= start for start in first]) & real
     if cuts is None:
-        return [(place >= 0, place >= 0)]
-    return [(place < cut, place >= cut) for cut in cuts]
+        return [(touched, touched)]
+    return [(touched & (place < cut), real & (place >= cut)) for cut in cuts]
 
 
-def local(model: Any, kind: str, given: dict[str, Tensor], cuts: Sequence[int] | None) -> Tensor:
+def all_real(given: dict[str, Tensor]) -> Tensor:
+    return given.get("attention_mask", torch.ones_like(given["input_ids"])).bool()
+
+
+def local(
+    model: Any, kind: str, given: dict[str, Tensor], cuts: Sequence[int] | None, front: int = 1
+) -> Tensor:
     """A forward pass for every pair (and cut)."""
     inputs, outputs, _ = stream(model, kind, given)
     c = [after - before for before, after in zip(inputs, outputs, strict=True)]
-    steps, (rows, length) = len(c), given["input_ids"].shape
-    real = given.get("attention_mask", torch.ones(rows, length)).bool()
+    steps, rows = len(c), len(given["input_ids"])
     found = torch.zeros(rows, steps, steps)
     for source in range(steps):
         for target in range(source + 1, steps):
-            for removed, looked in windows(length, cuts):
-                gone = c[source] * removed[None, :, None]
+            for removed, looked in windows(all_real(given), cuts, front):
+                gone = c[source] * removed[..., None]
                 edit = {target: lambda h, gone=gone: h - gone}
                 ins, outs, _ = stream(model, kind, given, before=edit)
                 change = relative(outs[target] - ins[target], c[target])
-                change = (change * (looked & real)).amax(1).float()
+                change = (change * looked).amax(1).float()
                 found[:, source, target] = torch.maximum(found[:, source, target], change)
     return found
 
 
 def skipping(
-    model: Any, kind: str, given: dict[str, Tensor], cuts: Sequence[int] | None
+    model: Any, kind: str, given: dict[str, Tensor], cuts: Sequence[int] | None, front: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Effects of skipping a step on later ones, and on the predictions."""
     inputs, outputs, logits = stream(model, kind, given)
     c = [after - before for before, after in zip(inputs, outputs, strict=True)]
-    steps, (rows, length) = len(c), given["input_ids"].shape
+    steps, rows = len(c), len(given["input_ids"])
     later, final = torch.zeros(rows, steps, steps), torch.zeros(rows, steps)
     for source in range(steps):
-        for removed, looked in windows(length, cuts):
-            gone = removed[None, :, None]
+        for removed, looked in windows(all_real(given), cuts, front):
+            gone = removed[..., None]
             edit = {source: lambda h, out, gone=gone: torch.where(gone, h, out)}
             ins, outs, changed = stream(model, kind, given, after=edit)
             for target in range(source + 1, steps):

@@ -39,15 +39,18 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("cuts", CUTS)
 @pytest.mark.parametrize("looped", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-def test_effects_are_those_of_a_pass_for_every_pair(kind: str, looped: bool, cuts: Any) -> None:
+@pytest.mark.parametrize(("kind", "front"), [*((k, 1) for k in KINDS), ("llama", 0), ("llama", 2)])
+def test_effects_are_those_of_a_pass_for_every_pair(
+    kind: str, looped: bool, cuts: Any, front: int
+) -> None:
     model, reference = pair(kind, looped)
     given = {"input_ids": tokens()}
     found = trace(model, given["input_ids"])
-    close(local_effects(found, cuts), brute.local(reference, kind, given, cuts))
-    later, final = brute.skipping(reference, kind, given, cuts)
-    close(propagated_effects(found, cuts), later)
-    close(prediction_effects(found, cuts), final)
+    more = {"skip_front": front}
+    close(local_effects(found, cuts, **more), brute.local(reference, kind, given, cuts, front))
+    later, final = brute.skipping(reference, kind, given, cuts, front)
+    close(propagated_effects(found, cuts, **more), later)
+    close(prediction_effects(found, cuts, **more), final)
 
 
 def test_every_size_of_batch_gives_the_same() -> None:
@@ -160,6 +163,9 @@ def test_what_cannot_be_measured_is_refused() -> None:
     for cuts, message in (((0,), "a cut"), ((9,), "a cut"), ((), "at least one token")):
         with pytest.raises(ModelError, match=message):
             local_effects(found, cuts)
+    for front in (-1, 0.5, True):
+        with pytest.raises(ModelError, match="skip_front must be a whole number of 0 or more"):
+            local_effects(found, skip_front=front)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="unknown reduction 'median'"):
         local_effects(found, reduce="median")
     loop(model, "1-2x3-1", recurrence=Recurrence(injection="add"))
