@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.statistics import Array
 from ..models import Schedule
 from ..models.config import LoopedConfig
-from .intervals import Array
 
 FLOOR = 1e-4  # of the stream: a step that adds less adds nothing
 FEWEST = 3  # pairs of steps: through two points there is always a line
