@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.strict_json import RepeatedNameError, loads
 from ..primitives.errors import InputError, shown
 from .options import parse_params, whole_numbers
 from .schedules import schedules_options
@@ -41,7 +42,9 @@ def _value(text: str) -> Any:
         return words[text.lower()]
     if text[:1] in ("{", "["):
         try:
-            return json.loads(text)
+            return loads(text)
+        except RepeatedNameError as error:
+            raise InputError(f"{shown(text)}: {error}") from error
         except (ValueError, RecursionError) as error:
             raise InputError(f"{shown(text)} is not JSON") from error
     for kind in (int, float):
