@@ -19,12 +19,12 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from ..primitives.errors import InputError, shown
 from .bars import bar
+from .checked import CheckedHF
 from .encoding import Request, encode_pairs
 from .generation import SharedPrefixGeneration
 from .processes import Processes, cut
@@ -39,7 +39,7 @@ BUDGET = {"cpu": 1024, "cuda": 32_768}  # tokens run at once; 4,096 elsewhere
 COMPILED = 2**23  # tokens; for fewer, compiling FlexAttention takes longer than it saves (a guess)
 
 
-class CheckedLM(HFLM):  # type: ignore[misc]
+class CheckedLM(CheckedHF):
     """``hf`` of lm-eval, except that a question must fit into the model's context.
 
     ``truncation=True`` asks for lm-eval's way: dropping what comes first.
@@ -54,7 +54,10 @@ class CheckedLM(HFLM):  # type: ignore[misc]
         override_bs: int | None = None,
     ) -> Scores:
         self.check(requests)
-        return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)  # type: ignore[no-any-return]
+        found: Scores = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+        if self.backend == "causal":
+            self.check_scores(found, [(context, option) for _, context, option in requests])
+        return found
 
     def check(self, requests: Sequence[Request]) -> None:
         """Refuse what cannot be scored."""
@@ -179,13 +182,21 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
     def _shared(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
         """The scores of all requests, of which this process computes its part."""
         if self.processes.count == 1 or not pairs:
-            return self._fastest(pairs, quiet)
+            return self._finite(pairs, quiet)
 
         def score(some: Sequence[int]) -> list[tuple[tuple[float, bool], ...]]:
-            return list(zip(*self._fastest([pairs[i] for i in some], quiet), strict=True))
+            return list(zip(*self._finite([pairs[i] for i in some], quiet), strict=True))
 
         by_request = self.processes.share(_key(pairs), cut(pairs, self.processes.count), score)
         return [list(scores) for scores in zip(*by_request, strict=True)]
+
+    def _finite(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
+        """The scores of some requests; refused where they are no numbers."""
+        found = self._fastest(pairs, quiet)
+        for schedule, scores in zip(self.schedules or [None], found, strict=True):
+            with nullcontext() if schedule is None else self.model.scheduled(schedule):
+                self.check_scores(scores, pairs)
+        return found
 
     def _fastest(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
         if not pairs:
@@ -232,6 +243,8 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
             with in_full_precision(self.model) if whole else nullcontext():
                 exact = whole and self.model.dtype == torch.float32
                 agrees = agree(way(asked, True), self._plain(asked, True), asked, exact)
+        except InputError:  # it computes no numbers in any way
+            raise
         except Exception as error:  # a model may refuse masks or caches in its own way
             logger.info("%s: %s", way.__name__, error)
             return False

@@ -77,7 +77,7 @@ def local_effects(
             change = _relative(after - states, c[target])
             for source, values in zip(sources, change, strict=True):
                 effects[:, source, target] = _reduced(values, measured, reduce)
-    return effects.cpu()
+    return _finite(effects)
 
 
 @torch.no_grad()
@@ -97,7 +97,7 @@ def propagated_effects(
     for source, target, before, after in _skipping(found, removed, rows):
         change = _relative(after - before, found.contributions[target])
         effects[:, source, target] = _reduced(change, measured, reduce)
-    return effects.cpu()
+    return _finite(effects)
 
 
 @torch.no_grad()
@@ -127,7 +127,7 @@ def prediction_effects(found: Trace, cuts: Sequence[int] | None = None, rows: in
             change = (found.readout(state).float().softmax(-1) - usual).norm(dim=-1)
             here = change.masked_fill(~cut, 0).amax(1)
             effects[:, source] = torch.maximum(effects[:, source], here)
-    return effects.cpu()
+    return _finite(effects)
 
 
 def depth_shares(effects: Tensor) -> Tensor:
@@ -171,6 +171,16 @@ def _windows(found: Trace, cuts: Sequence[int] | None) -> tuple[Tensor, Tensor]:
         whole("a cut", cut, 1, tokens - 1)
     start = torch.tensor(list(cuts), device=device)[:, None]
     return (place < start)[..., None], (place >= start)[:, None] & found.real
+
+
+def _finite(effects: Tensor) -> Tensor:
+    """Effects ``(batch, source, ...)`` on the CPU, refused where they are no numbers."""
+    found = effects.cpu()
+    if len(wrong := (~found.isfinite()).nonzero()):
+        _, source, *target = wrong[0].tolist()
+        of = f"of step {source}" + (f" on step {target[0]}" if target else "")
+        raise ModelError(f"the effect {of} is not finite: a layer overflows without step {source}")
+    return found
 
 
 def _chunks(sources: range, size: int) -> Iterator[range]:

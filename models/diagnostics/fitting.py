@@ -5,6 +5,7 @@ A training can keep its state in a file; killed, it goes on from there to the sa
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import time
@@ -59,7 +60,7 @@ def fit_lens(
 
     Raises:
         ModelError: too few batches; a model whose logits are not read off its last state; a kept
-            state of another training.
+            state of another training; a loss that is NaN or infinite.
 
     Example::
 
@@ -105,7 +106,14 @@ def fit_lens(
             lens.update(states.flatten(0, 1)[chosen], target, found.readout, rate * left)
             for lens, states in zip(lenses, found.inputs, strict=True)
         ]
-        watch(update, float(torch.stack(losses).mean()))
+        mean = float(torch.stack(losses).mean())
+        if not math.isfinite(mean):
+            step = int(torch.stack(losses).isfinite().logical_not().nonzero()[0])
+            raise ModelError(
+                f"the loss of the lens of step {step} is not finite in update {update}: try a "
+                "lower learning rate, or float32"
+            )
+        watch(update, mean)
         if kept is not None and time.monotonic() >= due and update + 1 < updates:
             began = time.monotonic()
             steps = [lens.state() for lens in lenses]

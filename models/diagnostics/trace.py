@@ -8,6 +8,7 @@ Letters of the diagnostics, for step ``l`` of ``steps``::
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ...core.finite import first_not_finite
 from ..decoder import Decoder, find_decoder
 from ..errors import ModelError
 from ..readout import Readout
@@ -130,7 +132,8 @@ def trace(
 
     Raises:
         ModelError: an architecture whose layers or sublayers are not found; steps that an early
-            exit left out.
+            exit left out; a last state or logits that are NaN or infinite, naming the first module
+            that puts out such.
 
     Example::
 
@@ -144,7 +147,15 @@ def trace(
         logits = model(input_ids=ids, use_cache=False, **given, **more).logits
     flat = mask is not None and mask.dim() == 2
     real = mask.bool() if flat and mask is not None else torch.ones_like(ids, dtype=torch.bool)
-    return recorder.result(logits, real, Readout(model, decoder))
+    found = recorder.result(logits, real, Readout(model, decoder))
+    last, shown = found.outputs[-1][real], logits.amax(-1)
+    shown = shown[real] if shown.shape == real.shape else shown  # all, or some (logits_to_keep)
+    if not bool(last.isfinite().all() & shown.isfinite().all()):
+        with evaluating(model):
+            again = functools.partial(model, input_ids=ids, use_cache=False, **given, **more)
+            where = first_not_finite(model, again)
+        raise ModelError(f"the model's output is not finite: {where or 'its logits hold NaN'}")
+    return found
 
 
 @contextlib.contextmanager
