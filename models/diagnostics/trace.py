@@ -147,15 +147,14 @@ def trace(
         logits = model(input_ids=ids, use_cache=False, **given, **more).logits
     flat = mask is not None and mask.dim() == 2
     real = mask.bool() if flat and mask is not None else torch.ones_like(ids, dtype=torch.bool)
-    found = recorder.result(logits, real, Readout(model, decoder))
-    last, shown = found.outputs[-1][real], logits.amax(-1)
+    last, shown = recorder.outputs[-1], logits.amax(-1)
     shown = shown[real] if shown.shape == real.shape else shown  # all, or some (logits_to_keep)
-    if not bool(last.isfinite().all() & shown.isfinite().all()):
+    if last is not None and not bool(last[real].isfinite().all() & shown.isfinite().all()):
         with evaluating(model):
             again = functools.partial(model, input_ids=ids, use_cache=False, **given, **more)
             where = first_not_finite(model, again)
         raise ModelError(f"the model's output is not finite: {where or 'its logits hold NaN'}")
-    return found
+    return recorder.result(logits, real, Readout(model, decoder))
 
 
 @contextlib.contextmanager
@@ -232,11 +231,6 @@ class _Recorder:
         if self.with_sublayers:
             self.parts[step] = explain(self.inputs[step], self.outputs[step], self.events)
             self.events = []
-            if self.parts[step] is None:
-                raise ModelError(
-                    f"{type(layer).__name__} (layer {self.schedule.layers[step]}) is not its input "
-                    "plus an attention and an MLP output: its sublayers cannot be told apart"
-                )
 
     def result(self, logits: Tensor, real: Tensor, readout: Readout) -> Trace:
         if any(state is None for state in self.outputs):
@@ -244,6 +238,12 @@ class _Recorder:
             raise ModelError(
                 f"{len(left)} of {len(self.schedule)} steps did not run, the first {left[0]}: "
                 "diagnostics need a model without early exit"
+            )
+        if self.with_sublayers and None in self.parts:
+            step = self.parts.index(None)
+            raise ModelError(
+                f"{type(self.modules[step]).__name__} (layer {self.schedule.layers[step]}) is not "
+                "its input plus an attention and an MLP output: its sublayers cannot be told apart"
             )
         parts = tuple(self.parts) if self.with_sublayers else None
         return Trace(

@@ -348,11 +348,12 @@ class Engine:
 
     def _where(self) -> str:
         """What in the model puts out the first number of the held-out loss that is none."""
+        self.model.eval()
         for batch in self.held_out if self.accelerator.num_processes == 1 else []:
-            run = functools.partial(self._losses, batch)
-            with torch.no_grad(), self._attention():
-                if (where := first_not_finite(self.model, run)) is not None:
-                    return where
+            with torch.no_grad():
+                where = first_not_finite(self.model, functools.partial(self._losses, batch))
+            if where is not None:
+                return where
         return "stopped"
 
     def _events(self) -> None:
