@@ -189,6 +189,11 @@ def _means(
     return zip(measured.mean(0), intervals, measured.T.tolist(), strict=True)
 
 
+def _range(row: dict[str, Any]) -> Interval:
+    """The range of a line of the table; of a depth score from the first to the last step."""
+    return (0.0, 2 * row["chance"]) if row["measure"] == SCORE else SHARE
+
+
 @seeds.over_seeds("measure", "lens", "before step", "skip_front", within=_range)
 def table(records: Sequence[Record]) -> Table:
     """The score, and where overlap and accuracy reach their last values."""

@@ -209,4 +209,7 @@ def _score(lm: Any, document: str, window: int) -> tuple[float, int]:
             logits = lm._model_call(ids)[0, -len(continuation) :].float()  # (tokens, vocabulary)
             targets = torch.tensor(continuation, device=logits.device)
             nats += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
+    if not math.isfinite(nats):
+        lm.check_scores([(-nats, False)], [([lm.prefix_token_id], tokens)])
+        raise InputError("the model gives a token of the held-out text no probability at all")
     return nats, len(tokens)

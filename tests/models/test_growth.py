@@ -28,9 +28,9 @@ def spelled(text: str) -> tuple[int, ...]:
     ],
 )
 def test_a_map_of_fewer_layers_than_the_model_is_refused() -> None:
-    for given in ("31", "8:24", "0-30,", Schedule.plain(31), list(range(31))):
+    for shorter in ("31", "8:24", "0-30,", Schedule.plain(31), list(range(31))):
         with pytest.raises(ModelError, match="layers of 32, and growing takes none away"):
-            growth_map(given, 32)  # type: ignore[arg-type]
+            growth_map(shorter, 32)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=r"blocks of 8 and 23 layers .* or layers 8 to 23"):
         growth_map("8-23", 32)
     assert len(growth_map("0:24,8:32", 32)) == 48
