@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -214,9 +215,10 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
 
         def store(number: int, score: tuple[float, bool]) -> None:
             texts = requests[number][0]
-            if texts is not None and number not in stored:  # lm-eval adds rolling windows itself
-                self.cache_hook.add_partial("loglikelihood", texts, score)
-                stored.add(number)
+            if texts is None or number in stored or not math.isfinite(score[0]):
+                return  # lm-eval adds rolling windows itself; what is no number is not kept
+            self.cache_hook.add_partial("loglikelihood", texts, score)
+            stored.add(number)
 
         self._storing = (pairs, store) if self._stores else None
         try:
