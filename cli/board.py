@@ -20,6 +20,8 @@ class Board:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+        from .progress import WIDE, whole, wraps
+
         self.weights = dict(parts)
         self.shares: dict[str, float] = {}
         self.few = len(parts) <= FEW
@@ -29,11 +31,11 @@ class Board:
         self.console = Console(file=self.file, highlight=False)
         self.live = self.console.is_terminal
         self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[word]}"),
+            TextColumn("{task.description}", table_column=wraps()),
+            *([BarColumn(bar_width=24)] if self.console.width >= WIDE else []),
+            TextColumn("{task.percentage:>3.0f} %", table_column=whole(5)),
+            TimeRemainingColumn(table_column=whole(7)),
+            TextColumn("{task.fields[word]}", table_column=wraps()),
             console=self.console,
             transient=True,
             disable=not self.live,

@@ -21,7 +21,7 @@ def load(model: str, dtype: str) -> tuple[Any, Any]:
 
     one_of("dtype", dtype, DTYPES)
     where = model_arguments(model)
-    require_extra()
+    require_extra("train", "a model")
     from transformers.utils import logging
 
     from ..models import checkpoints
@@ -37,7 +37,7 @@ def load(model: str, dtype: str) -> tuple[Any, Any]:
 
 def check_out(out: str, overwrite: bool) -> None:
     """Refuse a folder that cannot be written, before the model is loaded."""
-    require_extra()
+    require_extra("train", "a model")
     from ..models import checkpoints
 
     checkpoints.check_out(out, overwrite)

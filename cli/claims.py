@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..tasks.loading import require_extra
 from .leaderboard import FOLDER, WITHOUT_PAPER, gathered
-from .options import require_leaderboard
+from .tables import paragraph
 
 if TYPE_CHECKING:
     from ..leaderboard.claims import Claim, Finding
@@ -33,7 +33,7 @@ def command(folder: str, name: str | None, no_paper: bool, as_json: bool) -> Non
       growloop claims
       growloop claims --claim looping-at-equal-parameters
     """
-    require_leaderboard()
+    require_extra("leaderboard", "a claim")
     from ..leaderboard.claims import findings
     from ..leaderboard.errors import unknown
     from ..leaderboard.ledger import CLAIMS
@@ -78,29 +78,25 @@ def _flat(finding: Finding) -> dict[str, Any]:
 
 
 def _print(claim: Claim, found: list[Finding], details: bool) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
-    console.print(f"[bold]{escape(claim.id)}[/bold]  {escape(claim.statement)}")
+    paragraph(f"{claim.id}  {claim.statement}", hanging=2, bold=True)
     run = [finding for finding in found if finding.verdict != "not run at this scale"]
     for finding in run:
         measured = finding.kind == "measured"
         verdict = finding.verdict if measured else "the paper's rows"
-        style = STYLES.get(finding.verdict, "dim") if measured else "dim"
-        console.print(f"  {escape(finding.scale)}: [{style}]{verdict}[/{style}]")
+        paragraph(f"{finding.scale}: {verdict}", 2, 2, fg=STYLES.get(verdict, "bright_black"))
         for effect in finding.effects:
             value = "–" if effect.value is None else f"{effect.value:+.3f}"
             if effect.low is not None and effect.high is not None:
                 value += f" [{effect.low:+.3f}, {effect.high:+.3f}]"
+            value = value.replace(" ", "\xa0")  # an effect and its interval stay in one line
             line = f"{effect.comparison.what}: {value}"
             if details or measured:
                 line += f"; {effect.why}"
-            console.print("    " + escape(line))
+            paragraph(line, 4, 2)
     missing = [f for f in found if f.verdict == "not run at this scale" and f.kind == "measured"]
     if missing or not run:
-        scales = ", ".join(escape(finding.scale) for finding in missing) or "any scale"
-        console.print(f"  [dim]not run at this scale: {scales}[/dim]")
+        scales = ", ".join(finding.scale for finding in missing) or "any scale"
+        paragraph(f"not run at this scale: {scales}", 2, 2, dim=True)
         for reason in dict.fromkeys(e.why for f in missing for e in f.effects) if details else ():
-            console.print(f"    [dim]{escape(reason)}[/dim]")
-    console.print()
+            paragraph(reason, 4, 2, dim=True)
+    click.echo()

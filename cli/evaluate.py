@@ -2,53 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..primitives.errors import InputError, shown
+from ..primitives.errors import InputError
+from ..tasks.forwarded import forwarded, from_command_line
 from .options import parse_params, whole_numbers
 from .schedules import schedules_options
+from .tables import Column, number, show, value
 
 if TYPE_CHECKING:
     from ..tasks.results import Row
 
 
-def _forwarded(arguments: list[str]) -> dict[str, Any]:
-    """``--name value``, ``--name=value`` and ``--flag`` as a dictionary."""
-    found: dict[str, Any] = {}
-    rest = list(arguments)
-    while rest:
-        flag = rest.pop(0)
-        if not flag.startswith("--"):
-            raise InputError(f"unexpected argument '{flag}'")
-        name, equals, value = flag[2:].partition("=")
-        if not equals:
-            value = rest.pop(0) if rest and not rest[0].startswith("--") else "True"
-        found[name.replace("-", "_")] = _value(value)
-    return found
-
-
-def _value(text: str) -> Any:
-    """A number, true, false, none or JSON where ``text`` is that and nothing else."""
-    words = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    if text[:1] in ("{", "["):
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{shown(text)} is not JSON") from error
-    for kind in (int, float):
-        with contextlib.suppress(ValueError, OverflowError):
-            if str(kind(text)) == text:  # a revision 4.10 stays a text
-                return kind(text)
-    return text
+def _forwarded(ctx: click.Context) -> dict[str, Any]:
+    """Options of lm-eval among the arguments that are none of this command's."""
+    own = [name for param in ctx.command.params for name in param.opts if name.startswith("--")]
+    return from_command_line(ctx.args, own)
 
 
 def _batch_size(text: str) -> int | str:
@@ -60,15 +34,17 @@ def _batch_size(text: str) -> int | str:
 
 
 def _print_table(title: str, rows: list[Row]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("task", no_wrap=True)
-    for name in ("n", "shots", "metric", "value", "± s.e.", "chance"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
+    columns = [
+        Column("task"),
+        number("n", fold=2),
+        number("shots", fold=1),
+        Column("metric"),
+        value("value"),
+        value("± s.e."),
+        number("chance", fold=3),
+    ]
+    lines = [
+        [
             "  " * row.level + row.task,
             "" if row.n is None else f"{row.n:,}",
             "" if row.shots is None else str(row.shots),
@@ -76,35 +52,35 @@ def _print_table(title: str, rows: list[Row]) -> None:
             f"{row.value:.4f}",
             "" if row.stderr is None else f"{row.stderr:.4f}",
             "" if row.chance is None else f"{row.chance:.4f}",
-            style="bold" if row.level == 0 and row.n is None else None,
-        )
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
+        ]
+        for row in rows
+    ]
+    show(columns, lines, title, lambda place: _group(rows[place]))
 
 
 def _print_curve(title: str, rows: list[Row], counts: list[int]) -> None:
     """Accuracy by number of examples, a task a line."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{title}: accuracy by examples", title_justify="left", box=None)
-    table.add_column("task", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    for count in counts:
-        table.add_column(str(count), justify="right", no_wrap=True)
-    table.add_column("chance", justify="right", no_wrap=True)
     by_task: dict[str, list[Row]] = {}
     for row in rows:
         by_task.setdefault(row.task, []).append(row)
-    for task, points in by_task.items():
-        first = points[0]
-        table.add_row(
+    firsts = [points[0] for points in by_task.values()]
+    columns = [Column("task"), number("n", fold=1), *(value(str(count)) for count in counts)]
+    lines = [
+        [
             "  " * first.level + task,
             "" if first.n is None else f"{first.n:,}",
             *(f"{row.value:.4f}" for row in points),
             "" if first.chance is None else f"{first.chance:.4f}",
-            style="bold" if first.level == 0 and first.n is None else None,
-        )
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
+        ]
+        for first, (task, points) in zip(firsts, by_task.items(), strict=True)
+    ]
+    title = f"{title}: accuracy by examples"
+    show([*columns, number("chance", fold=2)], lines, title, lambda place: _group(firsts[place]))
+
+
+def _group(row: Row) -> dict[str, bool]:
+    """How a row is shown: the mean of a group is bold."""
+    return {"bold": True} if row.level == 0 and row.n is None else {}
 
 
 @click.command(
@@ -196,8 +172,9 @@ def command(
 ) -> None:
     """Score a language model on tasks.
 
-    Options not listed here go to lm-eval and its Hugging Face model, e.g. --apply_chat_template,
-    --revision, --trust_remote_code or --model_args attn_implementation=eager.
+    Options of lm-eval can be given too, e.g. --apply_chat_template, --system_instruction TEXT,
+    --revision, --use_cache FILE or --model_args attn_implementation=eager: docs/evaluation.md
+    lists them.
 
     \b
     Examples:
@@ -213,6 +190,8 @@ def command(
     from ..tasks.results import check_out, rows, save
 
     check_out(out)
+    given = _forwarded(ctx)
+    forwarded(given)  # refused before anything slow
     require_extra()
     from ..leaderboard import Store
     from ..leaderboard.harness import records
@@ -258,7 +237,7 @@ def command(
             batch_size=_batch_size(batch_size),
             backend=backend,
             pack=pack,
-            forwarded=_forwarded(ctx.args),
+            forwarded=given,
             as_json=as_json,
             leaderboard=leaderboard,
             name=name,
@@ -287,7 +266,7 @@ def command(
         backend=backend,
         pack=pack,
         prepare=recorder,
-        forwarded=_forwarded(ctx.args),
+        forwarded=given,
     )
     tables: list[dict[str, Any]] = []
     for results in found:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..primitives.errors import InputError, one_of
+from ..tasks.loading import require_extra
 from .checkpoints import load
 from .schedules import looping, schedule_options
+from .tables import Column, paragraph, show, width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +52,8 @@ def command(
         one_of("kind of picture", Path(picture).suffix, PICTURES)
         if config_only:
             raise InputError("--picture shows the weights: leave out --config-only")
+        require_extra("plots", "a picture")
+    require_extra("train", "a model")
     change = looping(schedule, repeat, times)
     from ..models.costs import cost
 
@@ -86,10 +90,9 @@ def command(
 
 def _empty(model: str) -> Any:
     """The model without its weights."""
-    from ..tasks.evaluate import model_arguments, require_extra
+    from ..tasks.evaluate import model_arguments
 
     where = model_arguments(model)
-    require_extra()
     from ..models import checkpoints
 
     return checkpoints.empty(checkpoints.load_config(where.pop("pretrained"), **where))
@@ -128,12 +131,7 @@ def _facts(model: Any, cost: Any) -> dict[str, Any]:
 
 
 def _print(model: str, facts: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=model, title_justify="left", box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column()
+    rows = []
     for name, value in facts.items():
         if name == "growth_history":
             value = ", ".join(f"{s['operator']} {s['from']}→{s['to']} ({s['sources']})"
@@ -142,8 +140,8 @@ def _print(model: str, facts: dict[str, Any]) -> None:
             value = f"{value:.4g}"
         elif isinstance(value, int):
             value = f"{value:,}"
-        table.add_row(name.replace("_", " "), str(value))
-    Console(highlight=False).print(table)
+        rows.append([name.replace("_", " "), str(value)])
+    show([Column(""), Column("")], rows, model)
 
 
 def _heatmap(similarity: Tensor) -> None:
@@ -151,12 +149,18 @@ def _heatmap(similarity: Tensor) -> None:
     count = len(similarity)
     apart = similarity.clone().fill_diagonal_(0).clamp_min(0)
     top = max(float(apart.max()), 0.1)  # noise shall look like noise
-    click.echo(f"\ncosine similarity of weights, layer by layer: ' ' 0 to '█' {top:.2f}")
-    numbers = "".join(f"{i:<10}" for i in range(0, count, 5))
+    click.echo()
+    paragraph(f"cosine similarity of weights, layer by layer: ' ' 0 to '█' {top:.2f}")
+    room = (width() or 4 + 2 * count) - 4
+    wide = 2 if room >= 2 * count else 1  # characters a pair
+    if room < count:
+        paragraph(f"({count} layers need {count + 4} columns; --picture or --json shows them)")
+        return
+    numbers = "".join(f"{i:<{5 * wide}}" for i in range(0, count, 5))
     click.echo(f"    {numbers.rstrip()}")
     for i, row in enumerate(apart.tolist()):
         shades = (SHADES[round(value / top * (len(SHADES) - 1))] for value in row)
-        cells = "".join("╲╲" if i == j else shade * 2 for j, shade in enumerate(shades))
+        cells = "".join(("╲" if i == j else shade) * wide for j, shade in enumerate(shades))
         click.echo(f"{i:3} {cells.rstrip()}")
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import require_leaderboard
+from ..tasks.loading import require_extra
+from .tables import Column, number, paragraph, value
+from .tables import show as show_table
 
 if TYPE_CHECKING:
     from ..leaderboard import Record
-    from ..leaderboard.entries import Entry
-    from ..leaderboard.records import Task
+    from ..leaderboard.scales import Panel
 
 FOLDER = click.argument("folder", default="records", metavar="[FOLDER]")
 WITHOUT_PAPER = click.option("--no-paper", is_flag=True, help="leave out the paper's rows")
@@ -33,7 +34,7 @@ def command() -> None:
       growloop leaderboard show --task 'reasoning_primitives*'
       growloop leaderboard build --out site
     """
-    require_leaderboard()
+    require_extra("leaderboard", "a leaderboard")
 
 
 @command.command("add")
@@ -120,9 +121,11 @@ def show(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Print the results, those that are comparable in one table.
+    """Print the results, those that may be ranked in one table.
 
-    A table holds what was asked alike: task, version, data, shots, split, prompting.
+    A table holds what was asked alike (task, version, data, shots, split, prompting) of models of
+    one size; what the paper reports has tables of its own. A narrow terminal folds columns, and
+    says which.
 
     \b
     Examples:
@@ -135,18 +138,18 @@ def show(
     from ..leaderboard import entries as lines
     from ..leaderboard import export
     from ..leaderboard.errors import unknown
+    from ..leaderboard.scales import panels
 
     found = lines.entries(gathered(folder, no_paper))
     studies = sorted({entry.first.study for entry in found if entry.first.study})
     if study not in (None, "all", *studies):
         raise unknown("study", study, ["all", *studies])
-    found = [
+    asked = [
         entry
         for entry in found
-        if study in ("all", entry.first.study)
-        and fnmatchcase(entry.task.name, task)
-        and fnmatchcase(entry.model.name, model)
+        if fnmatchcase(entry.task.name, task) and fnmatchcase(entry.model.name, model)
     ]
+    found = [entry for entry in asked if study in ("all", entry.first.study)]
     if as_json:
         click.echo(export.as_json(found), nl=False)
     elif as_csv:
@@ -159,8 +162,14 @@ def show(
     elif not found:
         click.echo("no results: growloop eval --model MODEL --leaderboard records adds some")
     else:
-        for asked, group in lines.tables(found):
-            _print(asked, group, studies=study == "all")
+        for panel in panels(found):
+            _print(panel, studies=study == "all")
+        if study is None and (rest := [entry for entry in asked if entry.first.study]):
+            names = sorted({str(entry.first.study) for entry in rest})
+            paragraph(
+                f"{len(rest):,} results of studies are not shown: --study all, or one of "
+                f"{', '.join(names)}"
+            )
 
 
 @command.command("build")
@@ -227,51 +236,57 @@ def gathered(folder: str, no_paper: bool) -> list[Record]:
     return [*contents.records, *(() if no_paper else paper_rows())]
 
 
-def _print(asked: Task, group: list[Entry], studies: bool) -> None:
-    """A table of comparable results.
+def _print(panel: Panel, studies: bool) -> None:
+    """A table of results that may be ranked.
 
     Args:
         studies: whether they are of several, which each line names then.
     """
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from ..leaderboard.entries import task_label
     from ..leaderboard.formats import si
+    from ..leaderboard.spread import over_words
 
+    asked = panel.task
     chance = "" if asked.chance is None else f", chance {asked.chance:.2f}"
     better = "" if asked.higher_is_better else ", lower is better"
-    title = escape(f"{task_label(asked)}{chance}{better}")
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("model")
-    if studies:
-        table.add_column("study", no_wrap=True)
-    for name in ("kind", "layers", "parameters", "FLOPs/token", "n", "seeds"):
-        table.add_column(name, justify="left" if name == "kind" else "right", no_wrap=True)
-    for name in ("score", "95 % interval", "above chance"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for entry in group:
+    columns = [
+        Column("model"),
+        *([Column("study")] if studies else []),
+        Column("kind", fold=1),
+        number("layers", fold=5),
+        number("parameters", fold=6),
+        number("FLOPs/token", fold=7),
+        number("n", fold=2),
+        number("seeds", fold=3),
+        value("score"),
+        value("95 % interval"),
+        value("over"),
+        number("above chance", fold=4),
+    ]
+    rows = []
+    for entry in panel.entries:
         model, record = entry.model, entry.first
         loops = {} if record.loops is None else {"loops": record.loops}
         told = (record.conditions | loops).items()
         what = "".join(
             f", {name}" if value is True else f", {name} {value}" for name, value in told
         )
-        paper = " [dim](reported)[/dim]" if record.kind == "reported" else ""
-        table.add_row(
-            escape(entry.label + what) + paper,
-            *([escape(record.study or "–")] if studies else []),
-            model.family,
-            f"{model.unique_layers or '–'}/{entry.layers_run or '–'}",
-            si(record.cost.unique_parameters, "B"),
-            si(record.cost.inference_flops),
-            "–" if entry.n is None else f"{entry.n:,}",
-            str(entry.seeds),
-            f"{entry.value:.3f}",
-            "–" if entry.interval is None else "{:.3f} – {:.3f}".format(*entry.interval),
-            "–" if entry.centred is None else f"{entry.centred:+.3f}",
+        rows.append(
+            [
+                entry.label + what + (" (reported)" if record.kind == "reported" else ""),
+                *([record.study or "–"] if studies else []),
+                model.family,
+                f"{model.unique_layers or '–'}/{entry.layers_run or '–'}",
+                si(record.cost.unique_parameters, "B"),
+                si(record.cost.inference_flops),
+                "–" if entry.n is None else f"{entry.n:,}",
+                str(entry.seeds),
+                f"{entry.value:.3f}",
+                "–" if entry.interval is None else "{:.3f} – {:.3f}".format(*entry.interval),
+                over_words(entry) or "–",
+                "–" if entry.centred is None else f"{entry.centred:+.3f}",
+            ]
         )
-    console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
-    console.print(table)
-    console.print()
+    show_table(columns, rows, f"{task_label(asked)}{chance}{better}; {panel.title}")
+    paragraph(f"({panel.comparable})")
+    click.echo()

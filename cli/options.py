@@ -37,15 +37,3 @@ def whole_numbers(text: str, option: str) -> list[int]:
     if len(set(found)) < len(found):
         raise InputError(f"{option} names a number twice: {text}")
     return sorted(found)
-
-
-def require_leaderboard() -> None:
-    """Refuse clearly where what records need is not installed."""
-    try:
-        import pydantic
-        import rich
-    except ImportError as error:
-        raise InputError(
-            f"records need {error.name}: pip install 'growloop[leaderboard]'"
-        ) from error
-    del pydantic, rich

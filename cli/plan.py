@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .tables import Column, number, paragraph, show, value
+
 if TYPE_CHECKING:
     from ..studies.cells import Cell
     from ..studies.reproduce import Reproduction
@@ -36,21 +38,33 @@ def print_plan(
         click.echo(json.dumps(content, indent=2))
         return
     unit = content["hours_are"]
-    wide = max(len(cell["id"]) for cell in content["cells"])
-    click.echo(f"cell  {'id':{wide}}   steps   tokens    FLOPs  hours  what it does")
-    for cell in content["cells"]:
-        numbers = (
-            f"{cell['steps'] or '':>7} {_short(cell['tokens'])} {_short(cell['flops'])} "
-            f"{cell['hours']:6.2f}"
-        )
-        done = "done: " if cell["done"] else ""
-        click.echo(f"{cell['number']:>4}  {cell['id']:{wide}} {numbers}  {done}{cell['does']}")
-        if cell["command"]:
-            click.echo(f"      {cell['command']}")
+    columns = [
+        number("cell"),
+        Column("id"),
+        number("steps", fold=1),
+        number("tokens", fold=3),
+        number("FLOPs", fold=2),
+        value("hours"),
+        Column("what it does"),
+    ]
+    rows = [
+        [
+            str(cell["number"]),
+            cell["id"],
+            str(cell["steps"] or ""),
+            _short(cell["tokens"]),
+            _short(cell["flops"]),
+            f"{cell['hours']:.2f}",
+            ("done: " if cell["done"] else "") + cell["does"],
+        ]
+        for cell in content["cells"]
+    ]
+    below = [cell["command"] or "" for cell in content["cells"]]
+    show(columns, rows, below=below, hint="a wider terminal or --format json shows all")
     for need in content["data"]:
-        click.echo(f"data: {need['name']} in {need['path']}: {need['found']}")
+        paragraph(f"data: {need['name']} in {need['path']}: {need['found']}", hanging=2)
     total = content["total"]
-    click.echo(
+    paragraph(
         f"{total['cells']} cells, {total['tokens']:.3g} tokens and {total['flops']:.3g} FLOPs of "
         f"training, {total['hours']:,.1f} {unit}; {total['hours_left']:,.1f} are left"
     )
@@ -124,5 +138,5 @@ def _arrays(wanted: Sequence[Cell], again: str) -> Iterator[str]:
         after = "--dependency=afterok:$id "
 
 
-def _short(value: float) -> str:
-    return f"{value:8.2e}" if value else " " * 8
+def _short(amount: float) -> str:
+    return f"{amount:.2e}" if amount else ""

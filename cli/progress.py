@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+WIDE = 100  # columns of a terminal from which there is room for a bar
+
+
+def whole(cells: int) -> Any:
+    """A column of numbers, which a narrow terminal does not cut."""
+    from rich.table import Column
+
+    return Column(min_width=cells, no_wrap=True, justify="right")
+
+
+def wraps() -> Any:
+    """A column of text, which a narrow terminal wraps."""
+    from rich.table import Column
+
+    return Column(overflow="fold")
+
 
 class Progress:
     """Loss, speed, and the time that is left; call it with each logged step.
@@ -27,12 +43,13 @@ class Progress:
             TimeRemainingColumn,
         )
 
+        console = Console(stderr=True)
         self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
+            TextColumn("{task.description}", table_column=wraps()),
+            *([BarColumn()] if console.width >= WIDE else []),
+            MofNCompleteColumn(table_column=whole(2 * len(str(steps or 0)) + 1)),
+            TimeRemainingColumn(table_column=whole(7)),
+            console=console,
             disable=not show,
             transient=True,
         )

@@ -12,6 +12,7 @@ import click
 
 from ..tasks.evaluate import require_extra
 from .board import Board
+from .tables import Column, number, show, value
 
 if TYPE_CHECKING:
     from ..studies.plain_words import Standing
@@ -63,21 +64,23 @@ def command(ctx: click.Context, out: str, fast: bool, as_json: bool) -> None:
 
 
 def _print(standings: tuple[Standing, ...]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for name in ("layers", "parameters", "training FLOPs", *standings[0].columns):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("mean ± s.e.", justify="right", no_wrap=True)
-    for line in standings:
-        table.add_row(
+    columns = [
+        Column("model"),
+        number("layers", fold=3),
+        number("parameters", fold=2),
+        number("training FLOPs", fold=4),
+        *(number(name, fold=1) for name in standings[0].columns),
+        value("mean ± s.e."),
+    ]
+    rows = [
+        [
             line.kind,
             "{}, {} run".format(*line.layers),
             f"{line.parameters:,}",
             f"{line.training_flops:.2e}",
-            *(f"{value:.3f}" for value in line.columns.values()),
+            *(f"{score:.3f}" for score in line.columns.values()),
             f"{line.score:.3f} ± {line.stderr:.3f}",
-        )
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
+        ]
+        for line in standings
+    ]
+    show(columns, rows)

@@ -9,6 +9,7 @@ import click
 
 from ..primitives.errors import InputError
 from ..tasks.evaluate import require_extra
+from .tables import Column, show
 
 
 @click.command("recipe")
@@ -26,15 +27,16 @@ def command(name: str | None, out: str | None, as_json: bool) -> None:
       growloop recipe 1.7b-lidas --out 1.7b-lidas.yaml
       growloop train 1.7b-lidas.yaml --dry-run
     """
-    require_extra()
+    require_extra("train", "a recipe")
     from ..models.training.recipes import RECIPES, recipe, recipe_text
 
     if name is None:
         if out is not None:
             raise InputError("--out takes one run file: name a recipe")
-        width = max(map(len, RECIPES))
-        lines = "\n".join(f"{name:{width}}  {row}" for name, row in RECIPES.items())
-        click.echo(json.dumps(RECIPES, indent=2) if as_json else lines)
+        if as_json:
+            click.echo(json.dumps(RECIPES, indent=2))
+        else:
+            show([Column(""), Column("")], [[name, row] for name, row in RECIPES.items()])
         return
     text = json.dumps(recipe(name), indent=2) + "\n" if as_json else recipe_text(name)
     if out is None:

@@ -14,6 +14,7 @@ import click
 from ..primitives.errors import InputError, one_of
 from ..tasks.evaluate import require_extra
 from .board import Board
+from .tables import paragraph
 
 if TYPE_CHECKING:
     from ..studies.cells import Cell
@@ -25,7 +26,7 @@ FORMATS = ("text", "json")
 @click.command("reproduce")
 @click.argument("scale")
 @click.option("--out", "-o", help="folder of everything  [default: reproduce-SCALE]")
-@click.option("--plan", "planned", is_flag=True, help="print the cells, and do nothing")
+@click.option("--plan", "planned", is_flag=True, help="check and print the cells, and do nothing")
 @click.option("--cell", type=int, help="do only this cell of the plan (for array jobs)")
 @click.option("--only", metavar="PATTERN", help="do only cells like this: train, *lidas*, score/*")
 @click.option("--seeds", type=int, default=3, show_default=True, help="trainings of each kind")
@@ -89,6 +90,7 @@ def command(
     if planned:
         from .plan import print_plan
 
+        found.check(wanted)
         print_plan(found, wanted, mfu, peak, form == "json", _again(ctx.obj or []))
         return
     if cell is not None and not 0 <= cell < len(found.cells):
@@ -133,7 +135,7 @@ def _print(found: Reproduction, as_json: bool) -> None:
         return
     run = [f for f in measured if f.verdict != "not run at this scale"]
     for finding in run:
-        click.echo(f"{finding.verdict:12}  {finding.claim.statement}")
+        paragraph(f"{finding.verdict:12}  {finding.claim.statement}", hanging=14)
     if measured:
         click.echo(f"{len(measured) - len(run)} claims were not tested")
     if found.page is not None:

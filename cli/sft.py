@@ -66,11 +66,10 @@ def command(
       growloop sft -m ./looped --untie --data train.jsonl --seeds 3 --out hybrids
     """
     whole("seeds", seeds, 1, 10_000)
-    require_extra()
+    require_extra("train", "fine-tuning")
     from transformers.utils import logging
 
     from ..models.training.finetuning import Settings
-    from ..studies.subjects import as_folder
 
     logging.disable_progress_bar()
     settings = Settings(
@@ -87,7 +86,7 @@ def command(
         precision=precision,
         micro_batch_size=rows,
     )
-    found = _tune(as_folder(model, out), data, validation, settings, Path(out), seeds)
+    found = _tune(model, data, validation, settings, Path(out), seeds)
     click.echo(json.dumps(found) if as_json else "\n".join(found))
 
 
@@ -95,14 +94,28 @@ def _tune(
     model: str, data: str, validation: str | None, settings: Any, out: Path, seeds: int
 ) -> list[str]:
     """Fine-tune on a file; the best checkpoint of each seed."""
+    from ..models.training.checks import check, check_writable
+    from ..models.training.examples import read_examples
     from ..models.training.finetuning import finetune, run_of
+    from ..studies.subjects import as_folder
     from .progress import Progress
 
+    check_writable(out)
+    run_of(model, data, validation, settings)  # refuses settings and data
+    if validation is not None:
+        read_examples(validation)
+    folder = as_folder(model, out)
+    runs = {
+        out / f"seed-{seed}": run_of(folder, data, validation, settings, seed)
+        for seed in range(seeds)
+    }
+    for number, (place, run) in enumerate(runs.items()):
+        if number == 0 or place.exists():  # new ones differ in their seed alone
+            check(run, place)
     found = []
-    for seed in range(seeds):
-        run = run_of(model, data, validation, settings, seed)
+    for seed, (place, run) in enumerate(runs.items()):
         with Progress(run.steps, f"seed {seed}") as progress:
-            found.append(str(finetune(run, out / f"seed-{seed}", _say, progress)))
+            found.append(str(finetune(run, place, _say, progress)))
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,8 +14,21 @@ import click
 
 from ..primitives.errors import InputError, unknown
 from ..tasks.evaluate import DTYPES, require_extra
+from .tables import Column, show, width
 
 ACTIONS = "list", "show", "publish"
+VALUES = {
+    "value", "mean", "low", "high", "±", "gain", "gain ±", "difference", "plain", "repeated",
+    "without", "with", "accuracy", "mean effect of earlier steps", "untied less tied",
+}  # fmt: skip
+"""Columns of values and their errors: always shown."""
+DETAILS = {
+    "chance": 9, "n": 8, "texts": 8, "pairs": 8, "of": 8, "a look": 7, "chosen of": 7,
+    "training": 7, "FLOPs": 7, "unique": 7, "schedule": 6, "swaps": 6, "decoding": 6, "saved": 5,
+    "layer": 5, "loop": 5, "all steps": 4, "seeds": 4, "differ (Holm)": 3, "FLOPs saved": 3,
+    "standard deviation": 3, "control": 2, "gain,": 2, "difference,": 2, "p": 1,
+}  # fmt: skip
+"""Columns that a narrow terminal folds, by name or first word: the highest first."""
 
 
 @click.command(
@@ -84,7 +96,7 @@ def command(
     if name == "list":
         _list(as_json)
         return
-    require_extra()
+    require_extra("eval", "a study")
     from ..studies.catalog import find
 
     if name == "show":
@@ -173,9 +185,8 @@ def _check_store(folder: str | None, cell: int | None = None) -> None:
     if folder is None:
         return
     from ..leaderboard import Store
-    from .options import require_leaderboard
 
-    require_leaderboard()
+    require_extra("leaderboard", "a leaderboard")
     if cell is not None:
         raise InputError(
             "--leaderboard needs all cells, --cell measures one: when all are done, growloop study "
@@ -240,12 +251,11 @@ def _list(as_json: bool) -> None:
     from ..studies.catalog import STUDIES
 
     if as_json:
-        rows = [{"study": k, "asks": a, "paper": p} for k, (a, p) in STUDIES.items()]
-        click.echo(json.dumps(rows, indent=2))
+        listed = [{"study": k, "asks": a, "paper": p} for k, (a, p) in STUDIES.items()]
+        click.echo(json.dumps(listed, indent=2))
         return
-    width = max(map(len, STUDIES))
-    for name, (asks, figure) in STUDIES.items():
-        click.echo(f"{name:{width}}  {asks} ({figure})")
+    rows = [[name, f"{asks} ({figure})"] for name, (asks, figure) in STUDIES.items()]
+    show([Column(""), Column("")], rows)
 
 
 def _show(ctx: click.Context, study: Any) -> None:
@@ -258,8 +268,9 @@ def _show(ctx: click.Context, study: Any) -> None:
         shown.append((f"--{option.name.replace('_', '-')}", option.metadata["about"] + more))
     every = [each for each in ctx.command.params if isinstance(each, click.Option)]
     everywhere = [found for each in every if (found := each.get_help_record(ctx))]
-    formatter = click.HelpFormatter(width=100)
-    formatter.write(f"{study.name}: {study.asks}\nPaper: {study.figure}\n")
+    formatter = click.HelpFormatter(width=min(100, width() or 100))
+    formatter.write_text(f"{study.name}: {study.asks}")
+    formatter.write_text(f"Paper: {study.figure}")
     formatter.write_text(f"Cost: {study.cost}")
     for title, options in (("Options", shown), ("Options of all studies", everywhere)):
         with formatter.section(title):
@@ -271,18 +282,19 @@ def _show(ctx: click.Context, study: Any) -> None:
 
 
 def _print(lines: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     if not lines:
         return
-    table = Table(box=None, pad_edge=False)
-    for column in lines[0]:
-        numbers = all(isinstance(line[column], (int, float, type(None))) for line in lines)
-        table.add_column(column, justify="right" if numbers else "left", no_wrap=True)
-    for line in lines:
-        table.add_row(*(_cell(value) for value in line.values()))
-    Console(width=None if sys.stdout.isatty() else 400, highlight=False).print(table)
+    columns = [_column(name, [line[name] for line in lines]) for name in lines[0]]
+    show(columns, [[_cell(value) for value in line.values()] for line in lines])
+
+
+def _column(name: str, values: Sequence[Any]) -> Column:
+    """What a column of a study is: a name or setting, a value or error, or a detail."""
+    numbers = all(isinstance(value, (int, float, type(None))) for value in values)
+    if name in VALUES and (numbers or name != "repeated"):  # of retrofit that is a text
+        return Column(name, number=True, value=True)
+    fold = DETAILS.get(name, DETAILS.get(name.split()[0], 0))
+    return Column(name, number=numbers, fold=fold)
 
 
 def _cell(value: Any) -> str:

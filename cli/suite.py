@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from ..primitives.errors import InputError
+from .tables import Column, number, paragraph, show, value
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from ..tasks.benchmarks import SuiteResult
 
 
@@ -68,66 +66,60 @@ def run(
 
 
 def _print(result: SuiteResult) -> None:
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 140
-    console = Console(width=width, highlight=False)
-    console.print(_tasks(result))
-    console.print()
-    console.print(_row(result))
+    _tasks(result)
+    click.echo()
+    _row(result)
     if not result.complete:
-        console.print("incomplete: a column with a missing task has no mean")
+        paragraph("incomplete: a column with a missing task has no mean")
     if limit := result.settings["limit"]:
-        console.print(f"only the first {limit:,} questions of each task")
+        paragraph(f"only the first {limit:,} questions of each task")
     for name, rows in result.partial.items():
-        console.print(f"{name}: the local file holds {rows}")
+        paragraph(f"{name}: the local file holds {rows}")
+    for name, remark in result.remarks.items():
+        paragraph(f"{name}: {remark}")
 
 
-def _tasks(result: SuiteResult) -> Table:
-    from rich.table import Table
-
+def _tasks(result: SuiteResult) -> None:
     from ..tasks.benchmarks import COLUMNS
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("task", no_wrap=True)
-    for name in ("n", "shots", "metric", "value %", "± s.e."):
-        table.add_column(name, justify="right", no_wrap=True)
+    rows: list[list[str]] = []
     if nll := result.holdout:
-        table.add_row(
-            "holdout", f"{nll.documents:,}", "", "nats/token", f"{nll.nats_per_token:.4f}"
+        rows.append(
+            ["holdout", f"{nll.documents:,}", "", "nats/token", f"{nll.nats_per_token:.4f}", ""]
         )
         for unit, amount in (
             ("bits/token", nll.bits_per_token),
             ("nats/byte", nll.nats_per_byte),
             ("bits/byte", nll.bits_per_byte),
         ):
-            table.add_row("", "", "", unit, f"{amount:.4f}")
+            rows.append(["", "", "", unit, f"{amount:.4f}", ""])
     for column in COLUMNS:
         if len(column.members) > 1:
-            table.add_row(column.group, style="bold")
+            rows.append([column.group, *[""] * 5])
         for member in column.members:
             name = ("  " if len(column.members) > 1 else "") + member.task
             task = result.tasks.get(member.task)
             if task is None:
-                table.add_row(name, "–", str(member.shots), member.metric, "–", "")
+                rows.append([name, "–", str(member.shots), member.metric, "–", ""])
                 continue
             error = "" if task.stderr is None else f"{100 * task.stderr:.2f}"
-            value = f"{100 * task.value:.2f}"
-            table.add_row(name, f"{task.n:,}", str(task.shots), task.metric, value, error)
-    return table
+            shown = f"{100 * task.value:.2f}"
+            rows.append([name, f"{task.n:,}", str(task.shots), task.metric, shown, error])
+    columns = [
+        Column("task"),
+        number("n", fold=2),
+        number("shots", fold=1),
+        Column("metric"),
+        value("value %"),
+        value("± s.e."),
+    ]
+    show(columns, rows, style=lambda place: {"bold": True} if not any(rows[place][1:]) else {})
 
 
-def _row(result: SuiteResult) -> Table:
-    from rich.table import Table
-
+def _row(result: SuiteResult) -> None:
     title = result.model + (f", schedule {result.schedule}" if result.schedule else "")
     title += "" if result.complete else " (incomplete)"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    values, errors = [], []
-    for cell in result.cells:
-        table.add_column(cell.title, justify="right")
-        values.append("–" if cell.value is None else f"{cell.value:.2f}")
-        errors.append("" if cell.stderr is None else f"± {cell.stderr:.2f}")
-    table.add_row(*values, style="bold")
-    table.add_row(*errors)
-    return table
+    values = ["–" if cell.value is None else f"{cell.value:.2f}" for cell in result.cells]
+    errors = ["" if cell.stderr is None else f"± {cell.stderr:.2f}" for cell in result.cells]
+    columns = [value(cell.title) for cell in result.cells]
+    show(columns, [values, errors], title, lambda place: {} if place else {"bold": True})

@@ -11,6 +11,8 @@ from ..primitives.errors import InputError, about, unknown
 from ..tasks.benchmarks import COLUMNS
 from ..tasks.catalog import GROUPS, PATH, SHOTS, check_params, entries, resolve
 from .options import parse_params
+from .tables import Column, number, paragraph, value
+from .tables import show as table
 
 
 @click.group("tasks", invoke_without_command=True)
@@ -35,25 +37,40 @@ def command(ctx: click.Context, path: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(entry) for entry in listed], indent=2))
         return
-    width = max(len(entry.name) for entry in listed)
-    click.echo(f"{'task':{width}}  chance   capacity  v  fingerprint   what it asks")
-    for entry in listed:
-        click.echo(
-            f"{entry.name:{width}}  {entry.chance:6.3f}  {about(entry.capacity):>9}  "
-            f"{entry.version}  {entry.fingerprint[:12]}  {entry.summary}"
-        )
+    columns = [
+        Column("task"),
+        value("chance"),
+        number("capacity", fold=2),
+        number("v", fold=1),
+        number("fingerprint", fold=3),
+        Column("what it asks"),
+    ]
+    rows = [
+        [
+            entry.name,
+            f"{entry.chance:.3f}",
+            about(entry.capacity),
+            str(entry.version),
+            entry.fingerprint[:12],
+            entry.summary,
+        ]
+        for entry in listed
+    ]
+    table(columns, rows)
     click.echo("\nGroups (plain mean of their tasks):")
     for name, members in GROUPS.items():
-        click.echo(f"  {name}: {', '.join(members)}")
+        paragraph(f"{name}: {', '.join(members)}", 2, 2)
     click.echo("\nColumns of the paper's tables (growloop eval --suite paper):")
     for column in COLUMNS:
         if any(member.dataset for member in column.members):
-            click.echo(f"  {column.group}: {', '.join(m.task for m in column.members)}")
-    click.echo(
-        "\nFingerprint: SHA-256 of the first 10,000 test items (seed 0), here its beginning."
-        "\nCapacity: different items of the test split. Parameters follow a name after colons,"
-        "\ne.g. variable_assignment:style=code:depth=5."
-    )
+            paragraph(f"{column.group}: {', '.join(m.task for m in column.members)}", 2, 2)
+    click.echo()
+    for text in (
+        "Fingerprint: SHA-256 of the first 10,000 test items (seed 0), here its beginning.",
+        "Capacity: different items of the test split. Parameters follow a name after colons, e.g. "
+        "variable_assignment:style=code:depth=5.",
+    ):
+        paragraph(text)
 
 
 @command.command("show")

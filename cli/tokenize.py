@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from ..primitives.errors import InputError
@@ -35,7 +37,8 @@ def command(
     """Write the tokens of SOURCE as memory-mapped shards.
 
     SOURCE is a text, JSONL or Parquet file, a folder of them, a folder written by datasets, or a
-    data set on the hub (streamed; name:config). An interrupted job goes on where it stopped.
+    data set on the hub (streamed; name:config). An interrupted job goes on where it stopped; one
+    whose files, column or tokenizer have changed since is refused.
 
     \b
     Examples:
@@ -44,7 +47,7 @@ def command(
     """
     from ..tasks.evaluate import require_extra
 
-    require_extra()
+    require_extra("train", "tokenizing")
     from ..models.training import documents as reading
     from ..models.training.shards import Shards
     from ..models.training.tokenization import choose_tokenizer, tokenize
@@ -55,7 +58,12 @@ def command(
             raise InputError("; ".join(wrong))
         click.echo(f"{out}: all right")
         return
-    chosen = choose_tokenizer(tokenizer, lambda: reading.documents(source, field, split), out)
+    read = reading.read_by(source, field, split)
+
+    def texts() -> Iterator[str]:
+        return reading.documents(source, field, split, read.get("revision"))
+
+    chosen = choose_tokenizer(tokenizer, texts, out)
     done = 0
 
     def progress(shard: object) -> None:
@@ -63,7 +71,10 @@ def command(
         done += shard.tokens  # type: ignore[attr-defined]
         click.echo(f"\r{done:,} tokens", nl=False, err=True)
 
-    texts = reading.documents(source, field, split)
-    found = tokenize(texts, chosen, out, source, end, documents, progress)
+    found = tokenize(texts(), chosen, out, source, end, documents, progress, read, _say)
     click.echo(err=True)
     click.echo(f"{out}: {len(found):,} tokens, {found.about['documents']:,} documents")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

@@ -17,7 +17,7 @@ from ..tasks.evaluate import require_extra
 @click.option("--out", "-o", help="folder of the run  [default: runs/NAME]")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="change a field")
 @click.option("--until", type=int, help="stop after so many steps, to go on later")
-@click.option("--dry-run", is_flag=True, help="print stages, tokens, FLOPs and memory; train not")
+@click.option("--dry-run", is_flag=True, help="check all, print stages, tokens, FLOPs and memory")
 @click.option("--force-run-file", is_flag=True, help="go on although the run file has changed")
 @click.option("--json", "as_json", is_flag=True, help="print the plan or the outcome as JSON")
 def command(
@@ -39,28 +39,25 @@ def command(
       growloop train lidas.yaml --set optimizer.lr=1e-3 --out runs/lidas
       accelerate launch --num_processes 2 -m growloop.cli train lidas.yaml
     """
-    require_extra()
+    require_extra("train", "training")
     from ..models.errors import whole
     from ..models.training import runfile
 
     if until is not None:
         whole("--until", until, 1)
     run = runfile.load(run_file, overrides)
-    if dry_run:
-        from ..models.training.plan import plan
-
-        found = plan(run)
-        click.echo(json.dumps(found, indent=2) if as_json else _plan_text(found))
-        return
+    folder = Path(out) if out else Path("runs") / run.name
+    say = functools.partial(click.echo, err=True)
     _check_tasks(run)
+    if dry_run:
+        _dry_run(run, folder, force_run_file, as_json)
+        return
     from transformers.utils import logging
 
     from ..models.training.engine import Engine
     from .progress import Progress
 
     logging.disable_progress_bar()
-    folder = Path(out) if out else Path("runs") / run.name
-    say = functools.partial(click.echo, err=True)
     engine = Engine(run, folder, say, force_run_file, _accuracy)
     main = engine.accelerator.is_main_process
     with Progress(run.steps, done=engine.step, show=main) as progress:
@@ -78,6 +75,23 @@ def command(
         click.echo(f"stopped after step {outcome.step}: {outcome.folder}; call again to go on")
 
 
+def _dry_run(run: Any, folder: Path, force: bool, as_json: bool) -> None:
+    """Check and print a plan; of shards that are not there yet, before that is refused."""
+    from ..models.training.checks import check
+    from ..models.training.plan import plan
+    from ..models.training.shards import NoShardsError
+
+    lacking: NoShardsError | None = None
+    try:
+        check(run, folder, functools.partial(click.echo, err=True), force)
+    except NoShardsError as error:
+        lacking = error
+    found = plan(run)
+    click.echo(json.dumps(found, indent=2) if as_json else _plan_text(found))
+    if lacking is not None:
+        raise lacking
+
+
 def _accuracy(folder: Path, wanted: Any) -> dict[str, float]:
     """Scores a checkpoint; what a run's events ask for."""
     from ..tasks.evaluate import evaluate
@@ -88,15 +102,22 @@ def _accuracy(folder: Path, wanted: Any) -> dict[str, float]:
 
 
 def _check_tasks(run: Any) -> None:
-    """Refuse tasks that do not exist before the run: it comes to them late."""
-    from ..tasks.planning import Plan, their_tasks
+    """Refuse tasks that cannot be scored before the run: it comes to them late."""
+    from ..tasks.catalog import ITEMS, SHOTS
+    from ..tasks.planning import Plan, check_sizes, their_tasks
 
-    found = Plan({})
     for event in run.events:
-        for name in event.evaluate.tasks if event.evaluate else ():
+        if (wanted := event.evaluate) is None:
+            continue
+        require_extra("eval", "a run that evaluates")
+        found = Plan({})
+        for name in wanted.tasks:
             found.add(name)
-    if found.theirs:
-        their_tasks(found.theirs, {})
+        found.check()
+        shots = SHOTS if wanted.shots is None else wanted.shots
+        check_sizes(list(found.ours.values()), ITEMS, 0, shots)
+        if found.theirs:
+            their_tasks(found.theirs, {})
 
 
 def _plan_text(found: dict[str, Any]) -> str:

@@ -18,7 +18,8 @@ from ..primitives import Template, verify
 def command(files: tuple[str, ...], template: str | None, words: str | None, as_json: bool) -> None:
     """Check data sets: make every item again, solve it, look for repeats and leaks.
 
-    Several files together must not share an item. Exit code 2 if anything is wrong.
+    FILE: JSON lines (.gz too, - is standard input), Parquet, or a data set folder. Several files
+    together must not share an item. Exit code 2 if anything is wrong.
 
     \b
     Example:

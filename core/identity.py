@@ -7,19 +7,33 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 22
+Identity = dict[str, Any]
+"""``{"bytes": int, "mtime_ns": int, "sha256": str}``, as JSON can hold it."""
 
 
-def identify(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """Identity of each file, as JSON can hold it.
+def sha256(path: Path) -> str:
+    """Digest of a file's content; computed again only when its size or time changed."""
+    state = path.stat()
+    return _sha256(path.resolve(), state.st_size, state.st_mtime_ns)
+
+
+def identify(
+    files: Mapping[str, Path],
+    known: Mapping[str, Mapping[str, Any]] | None = None,
+    digest: Callable[[Path], str] = sha256,
+) -> dict[str, Identity]:
+    """Identity of each file.
 
     Args:
         files: name -> path. The name is what messages and records call the file; the path may be
             another one the next time (another working directory).
+        known: an earlier result; files of the same size and time are not read again.
+        digest: of a file's content, for files of which not every byte counts.
 
     Returns:
         name -> ``{"bytes": int, "mtime_ns": int, "sha256": str}``.
@@ -32,40 +46,77 @@ def identify(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         was = identify({"train.jsonl": Path("data/train.jsonl")})
         changed_files({"train.jsonl": Path("data/train.jsonl")}, was)  # []
     """
-    return {name: _identity(path) for name, path in files.items()}
+    before = known or {}
+    return {name: _identity(path, before.get(name), digest) for name, path in files.items()}
 
 
 def changed_files(
-    files: Mapping[str, Path], recorded: Mapping[str, Mapping[str, Any]]
+    files: Mapping[str, Path],
+    recorded: Mapping[str, Mapping[str, Any]],
+    digest: Callable[[Path], str] = sha256,
 ) -> list[str]:
     """Names of the files whose content is not the recorded one; also those gone or new.
 
     Args:
         files: name -> path, as for :func:`identify`.
-        recorded: a result of :func:`identify`.
+        recorded: a result of :func:`identify`, with the same ``digest``.
     """
-    names = sorted(files.keys() | recorded.keys())
-    return [name for name in names if not _same(files.get(name), recorded.get(name))]
+    there = {name: path for name, path in files.items() if path.is_file()}
+    return differing(identify(there, recorded, digest), recorded)
 
 
-def sha256(path: Path) -> str:
-    """Digest of a file's content; computed again only when its size or time changed."""
+def differing(
+    found: Mapping[str, Mapping[str, Any]], recorded: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Names under which two results of :func:`identify` have other contents, or one has none."""
+
+    def content(identities: Mapping[str, Mapping[str, Any]], name: str) -> Any:
+        return identities.get(name, {}).get("sha256")
+
+    names = sorted(found.keys() | recorded.keys())
+    return [name for name in names if content(found, name) != content(recorded, name)]
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Names as a message has them.
+
+    >>> listed(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def files_of_task(task: str) -> dict[str, Path]:
+    """Files in the name of a task, as typed -> path: a word list, the YAML file of a task.
+
+    >>> files_of_task("copying:words=no_such_file.txt:segment_length=4")
+    {}
+    """
+    named = [value for _, equals, value in (p.partition("=") for p in task.split(":")) if equals]
+    named += [task] if task.endswith((".yaml", ".yml")) else []
+    return {name: Path(name) for name in named if Path(name).is_file()}
+
+
+def task_by_content(task: str) -> str:
+    """The name of a task with its files named by content: ``copying:words=w.txt@0f3a…``.
+
+    >>> task_by_content("copying:words=real")
+    'copying:words=real'
+    """
+    for typed, path in files_of_task(task).items():
+        task = task.replace(typed, f"{path.name}@{sha256(path)[:12]}")
+    return task
+
+
+def _identity(
+    path: Path, known: Mapping[str, Any] | None, digest: Callable[[Path], str]
+) -> Identity:
     state = path.stat()
-    return _sha256(path.resolve(), state.st_size, state.st_mtime_ns)
-
-
-def _identity(path: Path) -> dict[str, Any]:
-    state = path.stat()
-    return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256(path)}
-
-
-def _same(path: Path | None, recorded: Mapping[str, Any] | None) -> bool:
-    if path is None or recorded is None or not path.is_file():
-        return False
-    state = path.stat()
-    if state.st_size != recorded["bytes"]:
-        return False
-    return bool(state.st_mtime_ns == recorded["mtime_ns"] or sha256(path) == recorded["sha256"])
+    found = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
+    if known is not None and all(known.get(name) == value for name, value in found.items()):
+        return dict(known)
+    return found | {"sha256": digest(path)}
 
 
 @functools.cache

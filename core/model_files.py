@@ -7,6 +7,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from .identity import sha256
+
 CONFIG = "config.json"
 WEIGHTS = ("model*.safetensors", "*.safetensors"), ("*.bin",)
 OTHERS = ("tokenizer*.json", "*.model", "vocab.*", "merges.txt", "added_tokens.json", CONFIG)
@@ -29,6 +31,13 @@ def file_states(folder: Path, gguf_file: str | None = None) -> FileStates:
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
+def content_digest(path: Path) -> str:
+    """SHA-256 of one of a model's files; of the config, of the fields that decide a number."""
+    if path.name == CONFIG:
+        return hashlib.sha256(_decisive(path)).hexdigest()
+    return sha256(path)
+
+
 def model_digest(folder: Path, gguf_file: str | None = None) -> str:
     """SHA-256 of a model's content: equal for a copy of the folder, wherever it lies.
 
@@ -42,14 +51,18 @@ def _matching(folder: Path, kinds: tuple[str, ...]) -> set[Path]:
     return {file for kind in kinds for file in folder.glob(kind)}
 
 
+def _decisive(config: Path) -> bytes:
+    fields = json.loads(config.read_bytes())
+    decisive = {name: value for name, value in fields.items() if name not in DECIDES_NOTHING}
+    return json.dumps(decisive, sort_keys=True).encode()
+
+
 @functools.cache
 def _digest(folder: Path, files: FileStates) -> str:
     every = hashlib.sha256()
     for name, _, _ in files:
         if name == CONFIG:
-            config = json.loads((folder / name).read_bytes())
-            decisive = {k: v for k, v in config.items() if k not in DECIDES_NOTHING}
-            every.update(json.dumps(decisive, sort_keys=True).encode())
+            every.update(_decisive(folder / name))
             continue
         with open(folder / name, "rb") as file:
             while part := file.read(1 << 22):

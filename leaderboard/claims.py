@@ -88,7 +88,9 @@ def effect(comparison: Comparison, records: Sequence[Record]) -> Effect:
         if groups:
             return measured(comparison, groups)
     reason = "there are records of all sides, but none comparable: they differ in task, version, "
-    reason += "data, shots, split, seeds" + "".join(f", {name}" for name in comparison.match)
+    reason += "data, shots, split, prompting, precision, seeds" + "".join(
+        f", {name}" for name in comparison.match
+    )
     return Effect(comparison, "not run at this scale", reason)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .drawing import steps
+from .identities import Identities, Key, model_label
 from .records import SHARES, Model, Record, Task
 from .statistics import Z, centred, of_mean, wilson
 
@@ -23,14 +24,24 @@ SINK_TAKEN = "skip_front 0"
 
 @dataclass(frozen=True)
 class Entry:
-    """The records of one line: alike in all but their seeds."""
+    """The records of one line: alike in all but their seeds.
+
+    Args:
+        about: the model of each record, as the best of all records of the same content says.
+        key: of the model: equal for entries of one.
+        apart: what is appended to the label of the model, and of the entry, where others have the
+            same.
+    """
 
     records: tuple[Record, ...]
+    about: tuple[Model, ...] = ()
+    key: Key = ()
+    apart: tuple[str, str] = ("", "")
 
     @property
     def model(self) -> Model:
         """The model, that of the first seed."""
-        return self.records[0].model
+        return (self.about or (self.records[0].model,))[0]
 
     @property
     def task(self) -> Task:
@@ -43,10 +54,14 @@ class Entry:
         return self.records[0]
 
     @property
+    def name(self) -> str:
+        """What the model is called where several stand together."""
+        return model_label(self.model) + self.apart[0]
+
+    @property
     def label(self) -> str:
         """The model, and what was done to it."""
-        ran = self.first.schedule
-        return model_label(self.model) + (f", run as {ran}" if ran else "")
+        return self.name + _ran(self.first) + self.apart[1]
 
     @property
     def layers_run(self) -> int | None:
@@ -60,8 +75,9 @@ class Entry:
     def repetitions(self) -> tuple[float, ...]:
         """Independent values: the mean of each training; of a single one each measurement."""
         trainings: dict[int | None, list[float]] = {}
-        for record in self.records:
-            trainings.setdefault(record.model.seed, []).append(record.value)
+        about = self.about or [record.model for record in self.records]
+        for model, record in zip(about, self.records, strict=True):
+            trainings.setdefault(model.seed, []).append(record.value)
         if len(trainings) == 1:
             return tuple(record.value for record in self.records)
         return tuple(map(statistics.fmean, trainings.values()))
@@ -119,21 +135,28 @@ def _is_binomial(record: Record) -> bool:
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
-    """One record a cell: that of most items, of these the newest."""
-    found: dict[tuple[str, ...], Record] = {}
+    """One record a cell: one with a standard error, of these that of most items, then the newest.
+
+    So a number of items that nothing bears out hides no other record.
+    """
+    every = list(records)
+    return _latest(every, Identities(every))
+
+
+def _latest(records: Sequence[Record], models: Identities) -> list[Record]:
+    found: dict[tuple[object, ...], Record] = {}
     for record in sorted(records, key=_rank):
-        found[record.cell] = record
+        found[models.cell(record)] = record
     return list(found.values())
 
 
-def _rank(record: Record) -> tuple[int, float, str]:
-    return record.n or 0, record.time.timestamp() if record.time else 0.0, record.id
+def _rank(record: Record) -> tuple[bool, int, float, str]:
+    time = record.time.timestamp() if record.time else 0.0
+    return record.stderr is not None, record.n or 0, time, record.id
 
 
-def model_label(model: Model) -> str:
-    """What a model is called where several stand together."""
-    size = f" {model.size}" if model.size and model.size not in model.name else ""
-    return f"{model.name}{size}" + (f" ({model.recipe})" if model.recipe else "")
+def _ran(record: Record) -> str:
+    return f", run as {record.schedule}" if record.schedule else ""
 
 
 def task_label(task: Task) -> str:
@@ -146,7 +169,7 @@ def task_label(task: Task) -> str:
     if task.version is not None:
         parts.append("as in the paper" if task.version == "paper" else f"version {task.version}")
     if task.fingerprint:
-        parts.append(f"data {task.fingerprint.removeprefix('lm-eval-')[:8]}")
+        parts.append(f"data {task.fingerprint.rpartition('-')[2][:8]}")
     if task.split and task.split != "test":
         parts.append(task.split)
     told = prompting(task)
@@ -173,25 +196,43 @@ def sink_taken(task: Task) -> bool:
 
 def entries(records: Iterable[Record]) -> list[Entry]:
     """All lines, in the order of task, then value (the best first)."""
-    groups: dict[tuple[object, ...], list[Record]] = {}
-    for record in latest(records):
-        key = (
-            record.kind,
-            record.model.identity,
-            record.task.key,
-            record.schedule,
-            record.loops,
-            record.study,
-            tuple(sorted((name, repr(value)) for name, value in record.conditions.items())),
-            record.dtype,
-        )
-        groups.setdefault(key, []).append(record)
-    found = [Entry(tuple(sorted(group, key=_seeds))) for group in groups.values()]
+    every = list(records)
+    models = Identities(every)
+    lines: dict[tuple[object, ...], dict[tuple[str, str], list[Record]]] = {}
+    for record in _latest(every, models):
+        line = lines.setdefault(_line(record, models), {})
+        line.setdefault(record.arithmetic, []).append(record)
+    found = []
+    for line in lines.values():
+        for group in line.values():
+            group = sorted(group, key=lambda record: _seeds(models.model(record), record))
+            first, about = group[0], tuple(map(models.model, group))
+            apart = models.apart(first), _arithmetic(first, several=len(line) > 1)
+            found.append(Entry(tuple(group), about, models.key(first), apart))
     return sorted(found, key=_order)
 
 
-def _seeds(record: Record) -> tuple[int, int]:
-    return record.model.seed or 0, record.seed or 0
+def _line(record: Record, models: Identities) -> tuple[object, ...]:
+    """What the records of a line have in common, except precision and settings."""
+    return (
+        models.key(record),
+        record.task.key,
+        record.schedule,
+        record.loops,
+        record.study,
+        tuple(sorted((name, repr(value)) for name, value in record.conditions.items())),
+    )
+
+
+def _arithmetic(record: Record, several: bool) -> str:
+    """How it was computed: unusual settings, and the precision where there are several."""
+    told = [str(record.dtype)] if several else []
+    told += [f"{name} {value}" for name, value in sorted(record.settings.items())]
+    return "".join(f", {text}" for text in told)
+
+
+def _seeds(model: Model, record: Record) -> tuple[int, int]:
+    return model.seed or 0, record.seed or 0
 
 
 def _order(entry: Entry) -> tuple[object, ...]:

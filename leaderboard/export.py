@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .entries import Entry, prompting
+from .spread import over
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet compute a text
 
@@ -19,6 +20,8 @@ def line(entry: Entry) -> dict[str, Any]:
     low, high = entry.interval or (None, None)
     return {
         "model": model.name,
+        "label": entry.label,
+        "digest": model.digest,
         "size": model.size,
         "family": model.family,
         "recipe": model.recipe,
@@ -40,6 +43,7 @@ def line(entry: Entry) -> dict[str, Any]:
         "value": entry.value,
         "low": low,
         "high": high,
+        "interval_over": over(entry),
         "chance": task.chance,
         "chance_centred": entry.centred,
         "n": entry.n,
@@ -48,6 +52,7 @@ def line(entry: Entry) -> dict[str, Any]:
         "study": record.study,
         "conditions": json.dumps(record.conditions) if record.conditions else None,
         "dtype": record.dtype,
+        "settings": json.dumps(record.settings) if record.settings else None,
         "source": record.source,
         "records": " ".join(r.id[:16] for r in entry.records),
     }

@@ -13,8 +13,12 @@ from markupsafe import Markup
 def file_name(text: str, key: Sequence[str]) -> str:
     """A name for a page that is one on every system, whatever ``text`` says."""
     plain = re.sub(r"[^a-z0-9]+", "-", text.lower()[:200]).strip("-")[:48].strip("-")
-    digest = hashlib.sha256(json.dumps(list(key)).encode()).hexdigest()[:8]
-    return f"{plain or 'model'}-{digest}.html"
+    return f"{plain or 'model'}-{short_id(key)}.html"
+
+
+def short_id(key: Sequence[str]) -> str:
+    """A name for what a key stands for, the same in every build."""
+    return hashlib.sha256(json.dumps(list(key)).encode()).hexdigest()[:8]
 
 
 def embedded(data: object) -> Markup:

@@ -10,16 +10,27 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from .errors import RecordError, shown
+from .harness_options import NAMES, asked, how, model_args, sha
 from .records import Record
 
 MAX_FILE = 256 * 2**20  # bytes
-CURVE = "@"  # a task in a curve over shots is called name@shots
+CURVE = re.compile(r"(.+)@\d+")  # a task of ours in a curve over shots is called name@shots
+CUT = "prompts cut"  # as growloop.tasks.notes calls it
+ADDRESS = re.compile(" at 0x[0-9a-f]+")
+DEFINES = (
+    "dataset_path", "dataset_name", "dataset_kwargs", "training_split", "validation_split",
+    "test_split", "fewshot_split", "process_docs", "doc_to_text", "doc_to_target", "doc_to_choice",
+    "process_results", "description", "target_delimiter", "fewshot_delimiter", "fewshot_config",
+    "output_type", "generation_kwargs", "repeats", "filter_list", "should_decontaminate",
+)  # fmt: skip
+"""Fields of a task's configuration that decide what is asked and what counts as right."""
 STEP = re.compile(r"step-\d+")
 
 
@@ -72,7 +83,7 @@ def records(results: dict[str, Any], source: str | None = None) -> list[Record]:
     found = []
     for name, values in {**results["results"], **_dict(results.get("groups"))}.items():
         for metric, value, stderr in _metrics(_dict(values), bool(_ours(results, name))):
-            task = _task(results, name, metric)
+            task, note = _task(results, name, metric), _note(results, name)
             n = _get(results, "n-samples", name, "effective")
             if n is None:
                 counts = (
@@ -87,6 +98,7 @@ def records(results: dict[str, Any], source: str | None = None) -> list[Record]:
                 "stderr": stderr,
                 "n": n or None,
                 "seed": _get(results, "configs", name, "metadata", "growloop", "seed"),
+                "note": note,
             }
             try:
                 found.append(Record.from_fields({k: v for k, v in fields.items() if v is not None}))
@@ -128,13 +140,13 @@ def _task(results: dict[str, Any], name: str, metric: str) -> dict[str, Any]:
     better = _get(results, "higher_is_better", name, plain)
     version = ours.get("version", _get(results, "versions", name))
     task = {
-        "name": name.partition(CURVE)[0],
+        "name": _plain_name(results, name),
         "metric": metric,
         "version": None if version is None else str(version),
         "fingerprint": _fingerprint(results, name),
         "shots": _get(results, "n-shot", name),
         "split": ours.get("split") or config.get("test_split") or config.get("validation_split"),
-        "prompting": _prompting(results, [name, *members]),
+        "prompting": _prompting(results, name, members),
         "chance": _chance(results, name) if plain == "acc" else None,
         "higher_is_better": better if isinstance(better, bool) else True,
     }
@@ -152,15 +164,33 @@ def _common(values: list[Any]) -> Any:
 
 
 def _fingerprint(results: dict[str, Any], name: str) -> str | None:
-    """Of the items (ours), of the questions as asked (lm-eval's), or of those of all members."""
+    """Of the items (ours), of the questions as asked (lm-eval's), or of those of all members.
+
+    Results without hashes of the questions (of lm-eval without samples) have one of the task's
+    configuration, so that tasks of one name are not taken for the same.
+    """
     if members := _members(results, name):
         parts = [_fingerprint(results, member) for member in sorted(members)]
         if None in parts:
             return None
         return hashlib.sha256("\n".join(map(str, parts)).encode("utf-8", "replace")).hexdigest()
     found = _ours(results, name).get("fingerprint")
-    asked = _get(results, "task_hashes", name)
-    return found or (f"lm-eval-{asked}" if asked else None)
+    if found:
+        return found  # type: ignore[no-any-return]
+    if asked := _get(results, "task_hashes", name):
+        return f"lm-eval-{asked}"
+    config = _dict(_get(results, "configs", name))
+    defined = {field: config[field] for field in DEFINES if config.get(field) is not None}
+    if not defined:
+        return None
+    return f"config-{sha(ADDRESS.sub('', json.dumps(defined, sort_keys=True, default=str)))}"
+
+
+def _plain_name(results: dict[str, Any], name: str) -> str:
+    """The name of a task without the number of examples that it has in a curve of ours."""
+    found = CURVE.fullmatch(name)
+    some = _members(results, name) or [name]
+    return found[1] if found and all(_ours(results, one) for one in some) else name
 
 
 def _chance(results: dict[str, Any], name: str) -> float | None:
@@ -187,48 +217,58 @@ def _members(results: dict[str, Any], name: str) -> list[str]:
     return list(found)
 
 
-def _prompting(results: dict[str, Any], names: list[str]) -> str | None:
+def _prompting(results: dict[str, Any], name: str, members: list[str]) -> str | None:
+    """What else changes the questions, or what of the answers counts."""
+    names = [name, *members]
+    shots = [_get(results, "n-shot", one) for one in members or [name]]
     parts = []
-    if any(_ours(results, name).get("fixed_shots") for name in names):
+    if any(_ours(results, one).get("fixed_shots") for one in names):
         parts.append("fixed shots")
-    elif any(CURVE in name for name in names):
+    elif _plain_name(results, name) != name:
         parts.append("nested shots")
-    for what in ("chat_template", "system_instruction"):
-        if sha := results.get(f"{what}_sha"):
-            parts.append(f"{what.replace('_', ' ')} {str(sha)[:12]}")
-    if results.get("fewshot_as_multiturn"):
-        parts.append("shots as turns")
+    parts += asked(results, draws=any(shot != 0 for shot in shots))
+    notes = [_dict(_get(results, "growloop", "notes", one)) for one in names]
+    if cut := sum(count for note in notes if isinstance(count := note.get(CUT), int)):
+        parts.append(f"{CUT}: {cut}")
+    parts += map(str, _list(_get(results, "growloop", "notes_everywhere")))
     return ", ".join(parts) or None
+
+
+def _note(results: dict[str, Any], name: str) -> str | None:
+    """What was odd about the scoring of a task; what changes the questions is in its prompting."""
+    found: Counter[str] = Counter()
+    for member in [name, *_members(results, name)]:
+        notes = _dict(_get(results, "growloop", "notes", member))
+        found.update({k: n for k, n in notes.items() if k != CUT and isinstance(n, int)})
+    return "; ".join(f"{kind}: {count} requests" for kind, count in sorted(found.items())) or None
 
 
 def _shared(results: dict[str, Any]) -> dict[str, Any]:
     """What all records of the results have in common."""
     own = _dict(results.get("growloop"))
     config = _dict(results.get("config"))
-    arguments = config.get("model_args")
-    if isinstance(arguments, str):
-        arguments = dict(pair.partition("=")[::2] for pair in arguments.split(","))
-    arguments = _dict(arguments)
+    found = how(results)
     model = own.get("model")
     if not isinstance(model, dict):
-        model = {"name": model_name(str(arguments.get("pretrained") or results.get("model_name")))}
+        model = {"name": _name(results, model_args(config))}
+    about = {name: found[name] for name in ("revision", "changes") if found[name]}
+    if model.get("digest"):
+        about.pop("revision", None)  # a folder has none
+    model = {**about, **model}
     cost = own.get("cost")
     if not isinstance(cost, dict):
         count = config.get("model_num_parameters")
         cost = {"unique_parameters": count} if isinstance(count, int) and count >= 0 else {}
     versions = dict(_dict(own.get("versions")))
     for package in ("transformers", "lm_eval"):
-        if isinstance(found := results.get(f"{package}_version"), str):
-            versions.setdefault(package.replace("_", "-"), found)
-    dtype = config.get("dtype") or config.get("model_dtype")
-    device = config.get("device") or arguments.get("device")
+        if isinstance(version := results.get(f"{package}_version"), str):
+            versions.setdefault(package.replace("_", "-"), version)
     schedule = own.get("schedule")
     fields = {
         "model": model,
         "cost": cost,
         "schedule": None if schedule == model.get("schedule") else schedule,
-        "dtype": str(dtype).removeprefix("torch.") if dtype else None,
-        "device": str(device) if device else None,
+        **{name: found[name] for name in ("dtype", "device", "settings", "backend")},
         "versions": versions,
         "command": own.get("command"),
         "time": _time(results.get("date")),
@@ -236,9 +276,22 @@ def _shared(results: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
+def _name(results: dict[str, Any], arguments: dict[str, Any]) -> str:
+    """What the model is called.
+
+    Raises:
+        RecordError: the results do not say it.
+    """
+    given = [*(arguments.get(name) for name in NAMES), results.get("model_name")]
+    names = [name for name in given if isinstance(name, str) and name.strip()]
+    if not names:
+        raise RecordError("the results do not name their model: give it with --name")
+    return model_name(names[0])
+
+
 def _time(date: Any) -> str | None:
     try:
-        return datetime.fromtimestamp(float(date), timezone.utc).isoformat(timespec="seconds")
+        return datetime.fromtimestamp(float(date), UTC).isoformat(timespec="seconds")
     except (TypeError, ValueError, OverflowError, OSError):
         return None
 
@@ -260,7 +313,9 @@ def model_name(given: str) -> str:
         parts = parts[-2:-1]
     if len(parts) != 2 or parts[0] in ("", ".", "..", "~"):
         parts = parts[-1:]
-    return "/".join(re.sub(r"[^\w.+-]", "_", part).strip("._") or "model" for part in parts)[:200]
+    return "/".join(re.sub(r"[^\w.,=@+-]", "_", part).strip("._") or "model" for part in parts)[
+        :200
+    ]
 
 
 def _ours(results: dict[str, Any], name: str) -> dict[str, Any]:

@@ -22,11 +22,13 @@ from markupsafe import Markup
 from . import drawing, export
 from .claims import Finding, findings
 from .curves import curves
-from .entries import Entry, entries, model_label, tables, task_label
+from .entries import Entry, entries, tables, task_label
 from .errors import RecordError
-from .formats import embedded, file_name, score, si
+from .formats import embedded, file_name, score, short_id, si
 from .ledger import CLAIMS
-from .records import Model, Record
+from .records import Model, Record, Task
+from .scales import Panel, panels
+from .spread import dots, over_words
 
 MARK = ".growloop-site"  # only a folder with this is replaced
 FAMILIES = {
@@ -110,9 +112,8 @@ class _Site:
         self.files: dict[tuple[str, ...], str] = {}
         self.by_model: dict[tuple[str, ...], list[Entry]] = {}
         for entry in self.found:
-            key = (entry.first.kind, *entry.model.identity)
-            self.files[key] = file_name(model_label(entry.model), key)
-            self.by_model.setdefault(key, []).append(entry)
+            self.files[entry.key] = file_name(entry.name, entry.key)
+            self.by_model.setdefault(entry.key, []).append(entry)
         names = sorted({entry.first.study for entry in self.found if entry.first.study})
         self.studies = {name: file_name(name, ("study", name)) for name in names}
         self.ledger = findings(records, CLAIMS)
@@ -128,6 +129,8 @@ class _Site:
             "families": FAMILIES,
             "url": self.url,
             "site_task": task_label,
+            "task_id": lambda task: short_id(task.key),
+            "over_words": over_words,
             "version": _version(),
         }
         environment.filters |= {"si": si, "score": score, "embedded": embedded}
@@ -138,44 +141,20 @@ class _Site:
 
     def url(self, entry: Entry) -> str:
         """The page of the model of an entry, from the top of the site."""
-        return "models/" + self.files[(entry.first.kind, *entry.model.identity)]
+        return "models/" + self.files[entry.key]
 
     def index(self) -> str:
         """The first page."""
         shown = [entry for entry in self.found if entry.first.study is None]
-        groups = [(task, group) for task, group in tables(shown)]
-        order = sorted(range(len(groups)), key=lambda i: _interest(groups[i][1]), reverse=True)
+        places = list(enumerate(panels(shown)))
+        groups = sorted(tables(shown), key=lambda found: _interest(found[1]), reverse=True)
         data = {
-            "tasks": [
-                {
-                    "label": task_label(task),
-                    "name": f"{task.name} {task.metric}",
-                    "metric": task.metric,
-                    "better": 1 if task.higher_is_better else -1,
-                    "chance": task.chance,
-                    "paper": all(entry.first.kind == "reported" for entry in group),
-                }
-                for task, group in groups
-            ],
-            "points": [
-                {
-                    "id": f"r{place}-{number}",
-                    "task": place,
-                    "label": entry.label,
-                    "url": self.url(entry),
-                    "family": entry.model.family,
-                    "kind": entry.first.kind,
-                    "value": entry.value,
-                    "interval": entry.interval,
-                    "x": [
-                        entry.first.cost.unique_parameters,
-                        entry.first.cost.inference_flops,
-                        entry.model.training_flops,
-                    ],
-                }
-                for place, (_, group) in enumerate(groups)
-                for number, entry in enumerate(group)
-            ],
+            "tasks": {short_id(task.key): _task(task, group) for task, group in groups},
+            "points": {
+                f"r{place}-{number}": self._point(panel, entry)
+                for place, panel in places
+                for number, entry in enumerate(panel.entries)
+            },
         }
         verdicts = [f for f in self.ledger if f.kind == "measured"]
         counts = {
@@ -186,7 +165,10 @@ class _Site:
         return self._page(
             "index.html.j2",
             groups=groups,
-            order=order,
+            measured_tasks=[found for found in groups if not _reported(found[1])],
+            reported_tasks=[found for found in groups if _reported(found[1])],
+            here=[(place, panel) for place, panel in places if not panel.reported],
+            elsewhere=[(place, panel) for place, panel in places if panel.reported],
             data=data,
             counts=counts,
             sizes=sorted({entry.model.size for entry in shown if entry.model.size}),
@@ -194,6 +176,23 @@ class _Site:
             measured=len(models),
             reported=len(self.files) - len(models),
         )
+
+    def _point(self, panel: Panel, entry: Entry) -> dict[str, Any]:
+        """An entry as the charts of the first page need it."""
+        cost = entry.first.cost
+        return {
+            "task": short_id(panel.task.key),
+            "scale": panel.scale,
+            "label": entry.label,
+            "url": self.url(entry),
+            "family": entry.model.family,
+            "kind": entry.first.kind,
+            "value": entry.value,
+            "interval": entry.interval,
+            "over": over_words(entry),
+            "dots": dots(entry),
+            "x": [cost.unique_parameters, cost.inference_flops, entry.model.training_flops],
+        }
 
     def model(self, key: tuple[str, ...]) -> str:
         """The page of a model."""
@@ -204,7 +203,7 @@ class _Site:
             top="../",
             model=model,
             found=found,
-            heading=model_label(model),
+            heading=found[0].name,
             schedule=drawing.of_schedule(model.schedule),
             growth=drawing.of_growth(model.growth),
             commands=list(dict.fromkeys(r.command for e in found for r in e.records if r.command)),
@@ -247,6 +246,22 @@ class _Site:
             script=Markup(self.script),
             **values,
         )
+
+
+def _task(task: Task, group: Sequence[Entry]) -> dict[str, Any]:
+    """A task as the charts of the first page need it."""
+    return {
+        "label": task_label(task),
+        "name": f"{task.name} {task.metric}",
+        "better": 1 if task.higher_is_better else -1,
+        "chance": task.chance,
+        "reported": _reported(group),
+    }
+
+
+def _reported(group: Sequence[Entry]) -> bool:
+    """Whether none of them was measured here."""
+    return all(entry.first.kind == "reported" for entry in group)
 
 
 def _interest(group: Sequence[Entry]) -> tuple[bool, bool, int, int]:

@@ -8,8 +8,9 @@ JSON (:attr:`Record.id`) names it for ever.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from datetime import timezone
+from datetime import UTC
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from pydantic import (
     Field,
     ValidationError,
     field_serializer,
+    field_validator,
     model_validator,
 )
 
@@ -35,7 +37,12 @@ Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True, ge=-(10**18), le=10**18)]
 Condition = Annotated[bool, Field(strict=True)] | Whole | Number | Line
 
+Digest = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{64}$")]
+Items = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+Parts = Annotated[tuple[Line, ...], Field(max_length=5)]
+
 SHARES = ("acc", "acc_norm")  # metrics that lie between 0 and 1
+MOST = 30  # times the standard error that as many right and wrong answers have: more is no mean
 
 
 class _Part(BaseModel):
@@ -74,6 +81,14 @@ class Model(_Part):
         recipe: what else sets it apart: first the mixture of its cooldown, if it has one of its
             own, then after a comma anything else.
         source: where it is from: a hub id, a paper, a run.
+        digest: SHA-256 of its content (weights, config, tokenizer), of a model in files. Records
+            of one digest are of one model, whatever it is called.
+        training: digest of what decided its weights except the seed, of ``growloop train``.
+        step: of its training.
+        revision: commit of a hub model.
+        changes: what was done to the weights or the tokenizer when it was loaded: an adapter,
+            quantization.
+        folder: last parts of the path it was loaded from, to tell models of one name apart.
     """
 
     name: Name
@@ -90,6 +105,12 @@ class Model(_Part):
     training_tokens: Count | None = None
     recipe: Line | None = None
     source: Line | None = None
+    digest: Digest | None = None
+    training: Name | None = None
+    step: Count | None = None
+    revision: Line | None = None
+    changes: Line | None = None
+    folder: Parts = ()
 
     @property
     def mixture(self) -> str:
@@ -97,11 +118,28 @@ class Model(_Part):
         return (self.recipe or "").partition(",")[0]
 
     @property
-    def identity(self) -> tuple[str, ...]:
-        """What makes two models the same one, their seeds apart."""
+    def content(self) -> tuple[str, ...] | None:
+        """What the model is: equal of the same weights alone; None where it is not known."""
+        if self.digest is not None:
+            return self.digest, self.changes or ""
+        if self.revision is not None:
+            return self.source or self.name, self.revision, self.changes or ""
+        return None
+
+    @property
+    def described(self) -> tuple[str, ...]:
+        """What tells models apart whose content is not known, their seeds apart.
+
+        Which records are of one model is said by :class:`.identities.Identities`.
+        """
         operators = ",".join(step.operator for step in self.growth)
         parts = (self.name, self.family, self.size, self.schedule, self.recipe, self.source)
-        return (*("" if part is None else part for part in parts), operators)
+        return (*("" if part is None else part for part in parts), operators, self.changes or "")
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The same, and how its weights were trained."""
+        return (*self.described, self.training or "")
 
 
 class Task(_Part):
@@ -162,6 +200,10 @@ class Record(_Part):
         seed: of the data, or of what was trained for this measurement.
         study: that measured it; None for ``growloop eval``.
         conditions: what the study varied, by name, e.g. ``{"block": "8:12", "examples": 64}``.
+        dtype: that the model ran in.
+        settings: options that change how numbers are computed, where they are not the usual ones,
+            e.g. ``{"softmax_dtype": "float32"}``.
+        backend: that scored it.
         time: when it was measured.
         source: file or table it was read from.
 
@@ -176,7 +218,7 @@ class Record(_Part):
     task: Task
     value: Number
     stderr: Size | None = None
-    n: Annotated[int, Field(strict=True, ge=1, le=10**15)] | None = None
+    n: Items | None = None
     cost: Cost = Cost()
     schedule: Notation | None = None
     loops: Count | None = None
@@ -184,6 +226,8 @@ class Record(_Part):
     study: Name | None = None
     conditions: Annotated[dict[Name, Condition], Field(max_length=50)] = Field(default_factory=dict)
     dtype: Name | None = None
+    settings: Annotated[dict[Name, Condition], Field(max_length=50)] = Field(default_factory=dict)
+    backend: Name | None = None
     device: Name | None = None
     versions: Annotated[dict[Name, Line], Field(max_length=50)] = Field(default_factory=dict)
     command: Text | None = None
@@ -197,11 +241,26 @@ class Record(_Part):
             raise ValueError(
                 f"value: {self.value} is no {self.task.metric}, which is from 0 to 1 (not percent)"
             )
+        if self.task.metric in SHARES and self.stderr is not None and self.n is not None:
+            spread = self.value * (1 - self.value)
+            usual = math.sqrt(spread / max(1, self.n - 1))
+            if self.stderr > 1 or (spread > 0 and self.stderr > MOST * usual):
+                raise ValueError(
+                    f"stderr: {self.stderr:g} does not fit {self.n:,} items (n), whose mean "
+                    f"{self.value:g} is known to about {usual:.1g}"
+                )
         return self
+
+    @field_validator("time")
+    @classmethod
+    def _of_our_days(cls, time: AwareDatetime | None) -> AwareDatetime | None:
+        if time is not None and not 1970 <= time.year < 9999:
+            raise ValueError("a time from 1970 on is needed")
+        return time
 
     @field_serializer("time")
     def _in_utc(self, time: AwareDatetime | None) -> str | None:
-        return None if time is None else time.astimezone(timezone.utc).isoformat()
+        return None if time is None else time.astimezone(UTC).isoformat()
 
     def to_json(self) -> str:
         """The one line that is stored: what has its default is left out, names are sorted."""
@@ -218,13 +277,26 @@ class Record(_Part):
         """What was measured on what: the same again is a repetition, not a further sample."""
         return (
             self.kind,
-            *self.model.identity,
+            *(self.model.content or self.model.described),
             *self.task.key,
-            *(str(part) for part in (self.model.seed, self.seed)),
+            str(self.model.seed),
+            *self.asked,
+        )
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """How it was measured, beside model and task."""
+        return (
+            str(self.seed),
             *(str(part) for part in (self.schedule, self.loops, self.study)),
             json.dumps(self.conditions, sort_keys=True),
-            str(self.dtype),
+            *self.arithmetic,
         )
+
+    @property
+    def arithmetic(self) -> tuple[str, str]:
+        """Precision and settings, under which the same weights give slightly other numbers."""
+        return str(self.dtype), json.dumps(self.settings, sort_keys=True) if self.settings else ""
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Record:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 from .errors import RecordError
 
@@ -12,15 +14,16 @@ HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    def do_GET(self) -> None:
-        """Answer, but not to a name that someone else made lead here."""
+    def send_head(self) -> Any:
+        """Answer (GET and HEAD), but not to a name that someone else made lead here."""
         host = self.headers.get("Host", "").rsplit(":", 1)[0]
         if host not in HOSTS:
             self.send_error(403, "this is shown on this machine only")
-            return
-        super().do_GET()
-
-    do_HEAD = do_GET  # noqa: N815
+            return None
+        if "\0" in unquote(self.path):
+            self.send_error(404, "no such page")
+            return None
+        return super().send_head()
 
     def log_message(self, format: str, *values: object) -> None:
         """Say nothing of each request."""

@@ -10,7 +10,8 @@ With every step in a slot of its own nothing is to do here: Hugging Face's cache
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -100,6 +101,20 @@ class Slots:
         cache.update(keys, values, slot)
         if missing := tokens - keys.shape[2]:  # a window keeps fewer than came in
             cache.layers[slot].cumulative_length += missing
+
+    @contextlib.contextmanager
+    def trial(self, cache: Any, steps: Sequence[int]) -> Iterator[None]:
+        """Let these steps run and write their slots; afterwards the slots are as before."""
+        numbers = {self.slots[step] for step in steps}
+        held = {i: _held(cache.layers[i]) for i in numbers if i < len(cache.layers)}
+        try:
+            for number in numbers & set(self.before) & set(held):  # an earlier loop wrote there
+                _put_back(cache.layers[number], self.before[number])
+            yield
+        finally:
+            for number in numbers:
+                if number < len(cache.layers):
+                    _put_back(cache.layers[number], held.get(number, (False, None, None, None)))
 
 
 def _held(slot: Any) -> tuple[Any, ...]:

@@ -75,6 +75,7 @@ def loop(
         recurrence = getattr(model, "recurrence", None) or Recurrence()
     if recurrence.random_loops is not None:
         wanted.with_loops(1)  # refuses a schedule without a looped block
+    recurrence.check_fits(wanted)
     _install(model, decoder, wanted, recurrence)
     return model
 
@@ -196,6 +197,7 @@ class LoopedModel:
     @schedule.setter
     def schedule(self, schedule: Schedule | str) -> None:
         schedule = as_schedule(schedule)
+        self.recurrence.check_fits(schedule)
         if schedule.needs <= len(self.looped_layers._modules):
             self.config.set_schedule(schedule)  # first: it may refuse
         self.looped_layers.set_schedule(schedule)
@@ -238,7 +240,7 @@ def looped_class(base: Any) -> Any:
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         """The architecture's forward, under the schedule that is set."""
         given = dict(zip(names, args, strict=False)) | kwargs
-        cache = find_cache([given.get("past_key_values")])
+        cache = find_cache(list(given.values()))
         if cache is not None:
             writable(cache, self.schedule)
         runner = self.looped_layers.runner

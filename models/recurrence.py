@@ -11,7 +11,7 @@ All of it happens between the steps, around Hugging Face's own layers: ``Recurre
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from .caching import Slots, find_cache, slots_of
+from .decoder import decoder_config
 from .errors import ModelError, one_of, shown, whole
 from .exits import EarlyExit, Judge
+from .readout import Readout
 from .schedule import Schedule
 
 INJECTIONS = ("none", "add", "concat")
@@ -99,6 +101,20 @@ class Recurrence:
                 fields = ", ".join(kind.__dataclass_fields__)
                 raise ModelError(f"{name} takes fields ({fields}), not {shown(given)}")
 
+    def check_fits(self, schedule: Schedule) -> None:
+        """Refuse a schedule that this cannot be done with.
+
+        Raises:
+            ModelError: naming the schedule.
+        """
+        if self.early_exit is None or not self.early_exit.through_coda:
+            return
+        if (blocks := sum(section.times > 1 for section in schedule.sections)) > 1:
+            raise ModelError(
+                f"schedule {schedule} has {blocks} looped blocks: an exit that looks through the "
+                "layers after its block (through_coda) needs one"
+            )
+
     @property
     def slots(self) -> int | None:
         """Cache slots a layer; None for one a step."""
@@ -124,6 +140,10 @@ class Recurrence:
             raise ModelError(f"the recurrence in the config cannot be read: {error}") from error
 
 
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+"""What a layer gets beside the state."""
+
+
 class Place(NamedTuple):
     """Where a step is in its looped block."""
 
@@ -142,15 +162,13 @@ class Runner(nn.Module):
         readout: from hidden states to logits; for the criteria that compare distributions.
 
     Attributes:
-        executed: layers that ran in the last forward pass.
+        executed: layers that ran in the last forward pass, with those that an exit looked through.
         loops: loops each sequence took in the last looped block, ``(batch,)``.
         total_executed, total_planned: layers that ran, and that the schedule would have run, in
             all forward passes since they were last set to 0. Compiled code counts nothing.
     """
 
-    def __init__(
-        self, recurrence: Recurrence, width: int, readout: Callable[[Tensor], Tensor]
-    ) -> None:
+    def __init__(self, recurrence: Recurrence, width: int, readout: Readout) -> None:
         super().__init__()
         self.recurrence, self.readout = recurrence, readout
         self.adapter = self.gate = None
@@ -165,6 +183,7 @@ class Runner(nn.Module):
         self.executed = self.total_executed = self.total_planned = 0
         self.loops: Tensor | None = None
         self.real: Tensor | None = None  # which tokens are not padding, (batch, tokens)
+        self.layers: Any = ()  # the list of layers; in a tuple: it is not a submodule of this
         self.training_step = 0
         self.group: Any = None  # processes that must leave a block together
         self._forget()
@@ -182,6 +201,7 @@ class Runner(nn.Module):
         self.state: Any = None  # the state at the start of this loop
         self.slots: Any = None
         self.judge: Judge | None = None
+        self.arguments: dict[Any, Arguments] = {}  # of a kind of layer: what its forward gets
         self.tuple: Any = None  # what the last layer returned beside the state
 
     def plan(self, schedule: Schedule) -> list[int]:
@@ -206,6 +226,8 @@ class Runner(nn.Module):
             hidden, rest = kwargs.pop("hidden_states"), ()
         place, layer = self.places[step], self.schedule.layers[step]
         cache = find_cache([*rest, *kwargs.values()])
+        if self._looks_through:
+            self._remember(step, place, (rest, kwargs))
         if place is not None and place.starts:
             if place.loop == 0:
                 self._enter(hidden, call.args[0])
@@ -253,6 +275,8 @@ class Runner(nn.Module):
         if not torch.compiler.is_compiling():
             self.executed = 0
             self.total_planned += len(self.schedule)
+        self.judge = None  # of a forward pass that failed, as the arguments are
+        self.arguments = {}
         self.gone: Tensor | None = None
         self.left = 0  # how many sequences that is
         self.over = False
@@ -261,6 +285,48 @@ class Runner(nn.Module):
     @property
     def _may_exit(self) -> bool:
         return self.recurrence.early_exit is not None and not self.training
+
+    @property
+    def _looks_through(self) -> bool:
+        rule = self.recurrence.early_exit
+        return rule is not None and rule.through_coda and not self.training
+
+    def _kind(self, step: int) -> Any:
+        """The kind of layer of a step: Hugging Face's forward gives all of a kind the same."""
+        kinds = getattr(decoder_config(self.readout.model.config), "layer_types", None)
+        return None if kinds is None else kinds[step]
+
+    def _remember(self, step: int, place: Place | None, given: Arguments) -> None:
+        """Keep what a step is given; refuse a step after the block that gets something else."""
+        known = self.arguments.setdefault(self._kind(step), given)
+        if self.judge is not None and place is None and not _alike(known, given):
+            raise ModelError(
+                f"step {step} gets other arguments than the steps before it: an exit cannot look "
+                "through it (through_coda)"
+            )
+
+    def _coda(self, hidden: Tensor) -> Tensor:
+        """What the layers after the block make of its state; nothing is kept of it."""
+        end = max(step for step, place in enumerate(self.places) if place is not None) + 1
+        steps = range(end, len(self.places))
+        given = []
+        for step in steps:
+            if (found := self.arguments.get(self._kind(step))) is None:
+                raise ModelError(
+                    f"no layer of the kind of step {step} ({self._kind(step)}) has run before: an "
+                    "exit cannot look through it (through_coda)"
+                )
+            given.append(found)
+        [layers] = self.layers
+        cache = find_cache([*given[0][0], *given[0][1].values()]) if given else None
+        with nullcontext() if cache is None else self.slots.trial(cache, steps):
+            for step, (rest, kwargs) in zip(steps, given, strict=True):
+                output = layers.steps[step].direct(hidden, *rest, **kwargs)
+                hidden = output[0] if isinstance(output, tuple) else output
+        if not torch.compiler.is_compiling():
+            self.executed += len(steps)
+            self.total_executed += len(steps)
+        return hidden
 
     def _enter(self, hidden: Tensor, layer: nn.Module) -> None:
         """A looped block begins."""
@@ -271,7 +337,10 @@ class Runner(nn.Module):
         if self._may_exit:
             assert self.recurrence.early_exit is not None
             real = None if self.real is None else self.real[:, -hidden.shape[1] :]
-            self.judge = Judge(self.recurrence.early_exit, self.readout, self.gate, real)
+            coda = self._coda if self._looks_through else None
+            self.judge = Judge(
+                self.recurrence.early_exit, self.readout, self.gate, real, hidden, coda
+            )
             self.loops = torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
             self.group = _shard_group(layer)
 
@@ -318,6 +387,21 @@ class Runner(nn.Module):
         if step == len(self.schedule) - 1:  # hold no graph and no cache longer than needed
             self._forget()
         return output
+
+
+def _alike(one: Arguments, other: Arguments) -> bool:
+    """Whether two layers get the same beside the state."""
+    pairs = [*zip(one[0], other[0], strict=False)]
+    pairs += [(value, other[1].get(name)) for name, value in one[1].items()]
+    if len(one[0]) != len(other[0]) or one[1].keys() != other[1].keys():
+        return False
+    return all(a is b or (not isinstance(a, Tensor) and _equal(a, b)) for a, b in pairs)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
+        return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+    return isinstance(one, (int, float, str, bool)) and one == other
 
 
 def _shard_group(layer: nn.Module) -> Any:

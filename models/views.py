@@ -54,6 +54,8 @@ class LoopedLayers(nn.ModuleList):
     def set_runner(self, runner: Runner | None) -> None:
         """Let steps be run by ``runner``; None for the layers' own call."""
         self._runners = () if runner is None else (runner,)
+        if runner is not None:
+            runner.layers = (self,)
         self._views = {}
         self.set_schedule(self.schedule)
 
@@ -126,6 +128,7 @@ def make_view(
     children = {name: make_view(getattr(origin, name), index, slot) for name in shape[1]}
     object.__setattr__(view, "__dict__", origin.__dict__)
     own = {"origin": origin, "slot": slot, "children": children, "step": step, "runner": runner}
+    own["index"] = index
     own["compiled"] = None
     for name, value in own.items():
         object.__setattr__(view, f"_{name}", value)
@@ -183,7 +186,7 @@ def _view_class(
         return self._runner(self._step, functools.partial(base.__call__, self), *args, **kwargs)
 
     fields: dict[str, Any] = {
-        "__slots__": ("_children", "_compiled", "_origin", "_runner", "_slot", "_step"),
+        "__slots__": ("_children", "_compiled", "_index", "_origin", "_runner", "_slot", "_step"),
         "__deepcopy__": deepcopy,
         "__module__": base.__module__,
         "_stale": property(stale),
@@ -192,6 +195,7 @@ def _view_class(
     }
     if run:
         fields["__call__"] = call
+        fields["direct"] = lambda self, *a, **k: base.__call__(self, *a, **k)  # past the runner
     for name in indices:
         fields[name] = property(lambda self: self._slot)
     for name in viewed:
@@ -234,7 +238,30 @@ def _rebind(function: Any, old: object, new: object) -> Any:
     if isinstance(function, functools.partial) and any(map(is_old, function.args)):
         arguments = [new if is_old(argument) else argument for argument in function.args]
         return functools.partial(function.func, *arguments, **function.keywords)
-    raise ModelError(
-        f"the forward of {type(old).__name__} was replaced by one that is not a method of it, so "
-        "it cannot run with the cache slot of each step"
-    )
+    return _at_slot(function, new)
+
+
+def _at_slot(function: Any, view: Any) -> Any:
+    """``function`` (a closure, an object: it calls the layer itself) with the view's cache slot.
+
+    What it reaches cannot be bound to the view, so the layer has the view's index while it runs.
+    """
+    origin, own = view._origin, view._index
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        places = [
+            (part.__dict__, name)
+            for part in origin.modules()
+            for name in INDEX_NAMES
+            if part.__dict__.get(name) == own and not isinstance(part.__dict__[name], bool)
+        ]
+        for fields, name in places:
+            fields[name] = view._slot
+        try:
+            return function(*args, **kwargs)
+        finally:
+            for fields, name in places:
+                fields[name] = own
+
+    return call

@@ -18,6 +18,7 @@ from math import perm
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any, ClassVar
+from unicodedata import normalize
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from .text import Column, Table
 
 WORDS_FILE = Path(__file__).parent / "words" / "english.txt"
 MAX_LENGTH = 1000
+JOINERS = dict.fromkeys((0x200C, 0x200D))  # in words of Persian or Hindi: no letters of their own
+_LISTS: dict[str, tuple[str, ...]] = {}
+"""Word lists read so far, by digest: recorded parameters make their task again in one process."""
 
 
 @cache
@@ -47,12 +51,17 @@ def _listed_words(path: str, length: int | None) -> tuple[str, ...]:
             f"words must be random, real or a file, and {shown(path)} cannot be read: "
             f"{reason}{hint}"
         ) from error
-    words = [line.strip() for line in text.splitlines()]
+    words = [normalize("NFC", line.strip()) for line in text.splitlines()]
     words = [word for word in words if word and not word.startswith("#")]
     for word in words:
-        if len(word.split()) != 1 or not word.isprintable() or len(word) > 100:
+        visible = word.translate(JOINERS)
+        if not visible or len(word.split()) != 1 or not visible.isprintable() or len(word) > 100:
             raise InputError(f"word list {shown(path)}: {shown(word)} is not one word")
     return tuple(dict.fromkeys(word for word in words if length in (None, len(word))))
+
+
+def _digest(words: tuple[str, ...]) -> str:
+    return f"sha256:{hashlib.sha256(chr(10).join(words).encode()).hexdigest()[:16]}"
 
 
 @cache
@@ -114,8 +123,11 @@ class Copying(Task):
             vocabulary = _random_words(length)
         elif self.words == "real":
             vocabulary = _english(self.word_length)
+        elif self.words in _LISTS:
+            vocabulary = _LISTS[self.words]
         else:
             vocabulary = _listed_words(self.words, self.word_length)
+            _LISTS[_digest(vocabulary)] = vocabulary
         if len(vocabulary) < self.sequence_length:
             raise InputError(
                 f"sequence_length {self.sequence_length} needs as many different words, but "
@@ -144,8 +156,7 @@ class Copying(Task):
         """The parameters; a word file counts by its words, not by its place."""
         params = {k: v for k, v in super().params.items() if k != "vocabulary"}
         if self.words not in ("random", "real"):
-            digest = hashlib.sha256("\n".join(self.vocabulary).encode()).hexdigest()[:16]
-            params["words"] = f"sha256:{digest}"
+            params["words"] = _digest(self.vocabulary)
         return params
 
     @cached_property

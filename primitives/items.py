@@ -31,6 +31,15 @@ CONTROLS = ("none", "cut", "shuffled")
 SAMPLE = 12  # items on which an own template is tried before it is used
 
 
+def later(default: Any) -> Any:
+    """A parameter that a task got after it had items.
+
+    It stands in an item's parameters, and so in its coordinates, only where it is not the default:
+    the items of the time before it stay what they are.
+    """
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
 @dataclass(frozen=True)
 class Content:
     """``count`` items as columns.
@@ -121,7 +130,7 @@ class Task(ABC):
             defaults = type(self)(**{name: getattr(self, name) for name in told}).params
         except InputError:  # what the stem tells needs other parameters than the defaults
             defaults = type(self)().params
-        rest = {k: v for k, v in self.params.items() if k not in told and v != defaults[k]}
+        rest = {k: v for k, v in self.params.items() if k not in told and v != defaults.get(k)}
         return ":".join([stem, *(f"{key}={value}" for key, value in rest.items())])
 
     @property
@@ -130,8 +139,12 @@ class Task(ABC):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters as JSON-able values."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        """The parameters as JSON-able values, without defaults of :func:`later` ones."""
+        return {
+            f.name: value
+            for f in dataclasses.fields(self)  # type: ignore[arg-type]
+            if (value := getattr(self, f.name)) != f.default or not f.metadata.get("later")
+        }
 
     @property
     def uncontrolled(self) -> Task:
@@ -201,6 +214,11 @@ def make_task(name: str, params: Mapping[str, object] | None = None) -> Task:
     return kind(**given)
 
 
+def params_text(params: Mapping[str, Any]) -> str:
+    """Parameters as files hold them: JSON text, since they differ from task to task."""
+    return json.dumps(params, ensure_ascii=False)
+
+
 @dataclass(frozen=True)
 class Item:
     """One question. ``answer`` is the index of the right one of ``choices``; ``target`` is it."""
@@ -219,11 +237,20 @@ class Item:
     original_answer: int | None = None
 
     def record(self) -> dict[str, Any]:
-        """The item as it stands in a JSONL line."""
+        """The item as fingerprints count it: ``original_answer`` only under a control."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         if self.original_answer is None:
             del fields["original_answer"]
         return fields
+
+    def row(self) -> dict[str, Any]:
+        """The item as files hold it: the same columns, of the same types, for every task.
+
+        ``params`` is JSON text, and ``original_answer`` is ``answer`` where no control changed it.
+        """
+        original = self.answer if self.original_answer is None else self.original_answer
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return fields | {"params": params_text(self.params), "original_answer": original}
 
 
 @dataclass(frozen=True)
@@ -360,6 +387,10 @@ class Source:
         return self.batch(index, index + 1).items()[0]
 
 
+def _literal(**fields: object) -> bytes:
+    return json.dumps(fields, ensure_ascii=False)[1:-1].encode()
+
+
 @dataclass(frozen=True)
 class Batch:
     """A run of a source's items as columns, ready to be written as texts."""
@@ -413,20 +444,40 @@ class Batch:
         return [list(row) for row in zip(*(c.strings() for c in self._choices()), strict=True)]
 
     def lines(self) -> bytes:
-        """The items as JSON lines: :meth:`Item.record` of each."""
+        """The items as JSON lines: :meth:`Item.record` of each. Fingerprints are of these."""
+        return self._lines(self.source.params, self.content.original)
+
+    def rows(self) -> bytes:
+        """The items as files hold them: :meth:`Item.row` of each, as JSON lines."""
+        original = self.content.original
+        return self._lines(
+            params_text(self.source.params), self.content.answer if original is None else original
+        )
+
+    @staticmethod
+    def counted(source: Source, rows: bytes) -> bytes:
+        """What fingerprints count of :meth:`rows`: the bytes of :meth:`lines`.
+
+        Cheaper than writing both: quotes inside JSON strings are escaped, so what is replaced
+        stands nowhere else.
+        """
+        flat, params = (_literal(params=p) for p in (params_text(source.params), source.params))
+        lines = rows.replace(flat, params)
+        if source.task.params["control"] == "none":
+            return re.sub(rb', "original_answer": \d+}\n', b"}\n", lines)
+        return lines
+
+    def _lines(self, params: object, original: NDArray[Any] | None) -> bytes:
         source, task = self.source, self.source.task
         columns: dict[str, Column] = dict(self.slots)
         columns["#index"] = Decimals(self.indices)
         columns["#target"] = self._target()
         columns["#answer"] = Decimals(self.content.answer)
 
-        def literal(**fields: object) -> bytes:
-            return json.dumps(fields, ensure_ascii=False)[1:-1].encode()
-
         head = {"task": task.name, "version": task.version, "split": source.split}
         pieces: list[Piece] = [b'{"id": "' + escape(source.prefix).encode(), Slot("#index")]
-        pieces += [b'", ' + literal(**head, seed=source.seed) + b', "index": ', Slot("#index")]
-        pieces += [b", " + literal(params=source.params) + b', "prompt": "']
+        pieces += [b'", ' + _literal(**head, seed=source.seed) + b', "index": ', Slot("#index")]
+        pieces += [b", " + _literal(params=params) + b', "prompt": "']
         for piece in self.pieces:
             if isinstance(piece, bytes):
                 pieces.append(escape(piece.decode()).encode())
@@ -437,8 +488,8 @@ class Batch:
             columns[f"#choice{i}"] = column
             pieces += [b'"' if i == 0 else b', "', Slot(f"#choice{i}", escape=True), b'"']
         pieces += [b'], "answer": ', Slot("#answer")]
-        if self.content.original is not None:
-            columns["#original"] = Decimals(self.content.original)
+        if original is not None:
+            columns["#original"] = Decimals(original)
             pieces += [b', "original_answer": ', Slot("#original")]
         return squeeze(fill([*pieces, b"}\n"], columns, len(self)))
 

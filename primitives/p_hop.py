@@ -7,7 +7,10 @@ answer is the token reached (Sanford et al. 2024; arXiv 2502.17416: alphabet 4, 
 
     b d a c b a d b   2 hops: b (end) -> a (after the last b before) -> c    answer c
 
-Our sequences repeat no token at once by default: a hop onto a repeated token would stay there.
+Sequences are drawn in two ways. ``uniform``, the default: any sequence that repeats no token at
+once (a hop onto a repeated token would stay there). Hops are short then, ``alphabet - 1`` tokens
+on average, and never reach most of the sequence. ``planted``, as in arXiv 2502.17416: the hops are
+drawn first and spread over the whole sequence (:mod:`.planted_hops`).
 """
 
 from __future__ import annotations
@@ -23,9 +26,11 @@ from numpy.typing import NDArray
 
 from .bits import Array, Partition
 from .errors import InputError, flag, one_of, whole
-from .items import Content, Task, register
+from .items import Content, Task, later, register
+from .planted_hops import PlantedHops
 from .text import Column, Table
 
+SAMPLINGS = ("uniform", "planted")
 _LETTERS = Table(ascii_lowercase)
 
 
@@ -38,7 +43,9 @@ class PHop(Task):
         hops: how often to jump.
         length: tokens in the sequence.
         alphabet: different tokens, and so options.
-        adjacent_repeats: let a token follow itself.
+        adjacent_repeats: let a token follow itself; in uniform sampling.
+        sampling: uniform, any sequence; planted, hops spread over the whole sequence as in arXiv
+            2502.17416.
         control: ``shuffled`` renames every token, and with them the right answer. There is no
             ``cut``: a hop that finds nothing is defined.
 
@@ -52,6 +59,7 @@ class PHop(Task):
     alphabet: int = 4
     adjacent_repeats: bool = False
     control: str = "none"
+    sampling: str = later("uniform")
 
     name: ClassVar[str] = "p_hop"
     version: ClassVar[int] = 1
@@ -65,16 +73,43 @@ class PHop(Task):
         whole("length", self.length, 4, 10_000)
         whole("alphabet", self.alphabet, 3, len(ascii_lowercase))
         flag("adjacent_repeats", self.adjacent_repeats)
-        reach = self.hops * (self.alphabet + 1) * 3 // 2  # a hop spans alphabet + 1 on average
+        one_of("sampling", self.sampling, SAMPLINGS)
+        if self.sampling == "planted":
+            self._check_planted()
+            return
+        reach = (
+            self.hops * (self.alphabet + 1) * 3 // 2
+        )  # a hop spans alphabet - 1 on average, some more
         if reach > self.length:
             raise InputError(
                 f"{self.hops} hops over an alphabet of {self.alphabet} need about {reach} tokens, "
                 f"more than length {self.length}: most would end at the first token"
             )
 
+    def _check_planted(self) -> None:
+        if self.adjacent_repeats:
+            raise InputError(
+                "planted fillers may always repeat, and the letters of the hops never do: leave "
+                "adjacent_repeats out"
+            )
+        if 2 * self.hops + 1 > self.length:
+            raise InputError(
+                f"{self.hops} planted hops need {2 * self.hops + 1} tokens, more than length "
+                f"{self.length}"
+            )
+        _ = self.partition.tail  # refuses a space too small to divide
+
     @property
     def stem(self) -> tuple[str, tuple[str, ...]]:
+        if self.sampling == "planted":
+            return f"p_hop_{self.hops}_planted", ("hops", "sampling")
         return f"p_hop_{self.hops}", ("hops",)
+
+    @property
+    def _planted(self) -> PlantedHops | None:
+        if self.sampling == "uniform":
+            return None
+        return PlantedHops(self.hops, self.length, self.alphabet)
 
     @property
     def template(self) -> str:
@@ -86,22 +121,31 @@ class PHop(Task):
 
     @cached_property
     def partition(self) -> Partition:
-        later = self.alphabet - (not self.adjacent_repeats)
-        return Partition((self.alphabet, *[later] * (self.length - 1)))
+        if (planted := self._planted) is not None:
+            return planted.partition
+        others = self.alphabet - (not self.adjacent_repeats)
+        return Partition((self.alphabet, *[others] * (self.length - 1)))
 
     @property
     def combinations(self) -> int:
-        later = self.alphabet - (not self.adjacent_repeats)
-        return int(self.alphabet * later ** (self.length - 1))
+        if (planted := self._planted) is not None:
+            return planted.combinations
+        others = self.alphabet - (not self.adjacent_repeats)
+        return int(self.alphabet * others ** (self.length - 1))
 
     def ranges(self, split: str) -> list[int]:
+        if (planted := self._planted) is not None:
+            return planted.ranges(split)
         return self.partition.draw_ranges(split)
 
     def content(self, draws: Array, split: str) -> Content:
-        tokens = self.partition.ranks(draws, [], split).astype(np.uint8)
-        if not self.adjacent_repeats:  # a later rank counts the tokens other than the one before
-            for i in range(1, self.length):
-                tokens[i] += tokens[i] >= tokens[i - 1]
+        if (planted := self._planted) is not None:
+            tokens = planted.tokens(draws, split)
+        else:
+            tokens = self.partition.ranks(draws, [], split).astype(np.uint8)
+            if not self.adjacent_repeats:  # a later rank counts the tokens but the one before
+                for i in range(1, self.length):
+                    tokens[i] += tokens[i] >= tokens[i - 1]
         original = self._follow(tokens)
         if self.control == "shuffled":
             tokens = (tokens + np.uint8(1)) % np.uint8(self.alphabet)
@@ -114,6 +158,11 @@ class PHop(Task):
 
     def _follow(self, tokens: NDArray[np.uint8]) -> NDArray[np.intp]:
         """The token reached, ``(count,)``."""
+        reached: NDArray[np.intp] = np.take_along_axis(tokens, self._hops(tokens)[-1:], axis=0)[0]
+        return reached.astype(np.intp)
+
+    def _hops(self, tokens: NDArray[np.uint8]) -> NDArray[np.intp]:
+        """The place that each hop lands on, ``(hops, count)``."""
         column = np.arange(tokens.shape[1])
         behind = np.zeros((self.alphabet, len(column)), np.uint16)  # place after the last such
         hop = np.zeros(tokens.shape, np.uint16)
@@ -121,10 +170,11 @@ class PHop(Task):
             if i:
                 behind[tokens[i - 1], column] = i
             hop[i] = behind[tokens[i], column]
-        place = np.full(len(column), self.length - 1, np.intp)
-        for _ in range(self.hops):
-            place = hop[place, column].astype(np.intp)
-        return tokens[place, column].astype(np.intp)
+        places = np.empty((self.hops, len(column)), np.intp)
+        place: Any = self.length - 1
+        for k in range(self.hops):
+            place = places[k] = hop[place, column]
+        return places
 
     def context(self, slot: Callable[[str], str]) -> dict[str, Any]:
         tokens = [slot(f"token {i}") for i in range(self.length)]
@@ -135,6 +185,9 @@ class PHop(Task):
             [ascii_lowercase.index(token) for token in prompt.split("\n")[1].split(" ")[:-1]]
             for prompt in prompts
         ]
+        if (planted := self._planted) is not None:
+            placed = np.ascontiguousarray(np.array(rows, np.uint8).T)
+            return planted.splits_of(placed, self._hops(placed))
         tokens = np.array(rows, np.uint32).T
         ranks = tokens.copy()
         if not self.adjacent_repeats:

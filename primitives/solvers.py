@@ -95,24 +95,31 @@ def _symbolic_igsm(prompt: str) -> str | None:
     modulus = int(found[1])
     if not modulus:
         return None
-    sums = {}
+    lines = {}
     for line in found[2].removesuffix(".").split(". "):
         name, _, right = line.partition(" := ")
-        sums[name] = right.split(" + ")
+        times = re.fullmatch(r"(\d+) \* (?:\((.*)\)|(.*))", right)
+        whole = (times[2] or times[3]) if times else right
+        terms = re.findall(r"(?:^|([+-]) )([^ ]+)", whole)
+        lines[name] = (int(times[1]) if times else 1, terms)
     known: dict[str, int] = {}
     waiting = [found[3]]
-    for _ in range(2 * len(sums) ** 2 + 2):  # each symbol waits at most for all others
+    for _ in range(2 * len(lines) ** 2 + 2):  # each symbol waits at most for all others
         if not waiting:
             return str(known[found[3]])
         name = waiting[-1]
-        if name not in sums:
+        if name not in lines:
             return None
-        missing = [t for t in sums[name] if not t.isdigit() and t not in known]
+        factor, terms = lines[name]
+        missing = [term for _, term in terms if not term.isdigit() and term not in known]
         if missing:
             waiting.append(missing[0])
             continue
-        values = [int(t) if t.isdigit() else known[t] for t in sums[name]]
-        known[waiting.pop()] = sum(values) % modulus
+        total = 0
+        for sign, term in terms:
+            value = int(term) if term.isdigit() else known[term]
+            total += -value if sign == "-" else value
+        known[waiting.pop()] = factor * total % modulus
     return None  # a circle
 
 

@@ -29,8 +29,11 @@ STANDARD: dict[str, tuple[str, dict[str, Any]]] = {
     },
     "p_hop_16": ("p_hop", {"hops": 16}),
     "p_hop_32": ("p_hop", {"hops": 32}),
+    "p_hop_16_planted": ("p_hop", {"hops": 16, "sampling": "planted"}),
+    "p_hop_32_planted": ("p_hop", {"hops": 32, "sampling": "planted"}),
     **{f"addition_{n}": ("addition", {"operands": n}) for n in (2, 4, 8, 16, 32)},
     "symbolic_igsm": ("symbolic_igsm", {}),
+    "symbolic_igsm_graph": ("symbolic_igsm", {"sampling": "graph", "order": "shuffled"}),
     "preschool_math": ("preschool_math", {}),
 }
 

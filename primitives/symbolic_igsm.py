@@ -1,10 +1,13 @@
 """Symbolic i-GSM: evaluate a graph of sums modulo a prime.
 
-``width`` constants, then ``depth`` layers of ``width`` sums of earlier symbols, each using at
-least one of the layer before it; the query is in the last layer (after Ye et al. 2024 and
-arXiv 2502.17416: modulo 7, depth 4; width and number of terms are ours)::
+Problems are drawn in two ways. ``layered``, the default and ours: ``width`` constants, then
+``depth`` layers of ``width`` sums of earlier symbols, each using at least one of the layer before
+it; the query is in the last layer::
 
     E#I := 4. E#J := E#I. K#N := E#J + E#I. K#N?      8 mod 7 = 1
+
+``graph``, as arXiv 2502.17416 describes its problems: a random graph of dependence, with
+differences, factors and constants anywhere (:mod:`.igsm_graph`).
 """
 
 from __future__ import annotations
@@ -23,15 +26,21 @@ from numpy.typing import NDArray
 
 from .bits import Array, Partition, deal, distinct, falling, parts, unused
 from .errors import InputError, one_of, whole
-from .items import CONTROLS, Content, Task, register
+from .igsm_graph import TIMES, Problems, RandomGraph, causal_keys
+from .items import CONTROLS, Content, Task, later, register
 from .text import Column, Table
 
 ORDERS = ("layered", "causal", "shuffled")
+SAMPLINGS = ("layered", "graph")
 NAMES = [f"{a}#{b}" for a, b in product(ascii_uppercase, repeat=2)]
 MANY = 64  # names; beyond, a shuffle is faster than picking one by one
 
 _NAME_TABLE = Table(NAMES)
 _MORE_TABLE = Table(["", *(f" + {name}" for name in NAMES)])
+_TERM_TABLES = (
+    Table(["", *NAMES]),
+    Table(["", *(f" + {name}" for name in NAMES), *(f" - {name}" for name in NAMES)]),
+)
 
 
 @cache
@@ -46,14 +55,17 @@ class SymbolicIGSM(Task):
     """Parameters of symbolic i-GSM.
 
     Args:
-        depth: layers of sums above the constants.
-        width: symbols in a layer.
+        depth: layers of sums above the constants; in a graph, levels of the hierarchy.
+        width: symbols in a layer; in a graph, entities in a level.
         max_terms: most terms of a sum.
         modulus: results are taken modulo this, and are the options.
         order: ``layered`` line by layer; ``causal`` mixed, every symbol before its use;
             ``shuffled`` freely mixed.
         control: ``cut`` gives the constants to other symbols, which nothing refers to;
-            ``shuffled`` passes each constant to the next symbol.
+            ``shuffled`` passes each constant to the next symbol. Not of a graph.
+        sampling: layered, sums of sums; graph, a random graph with differences and factors, as in
+            arXiv 2502.17416, which needs order shuffled or causal.
+        edges: in a graph, how many quantities there are, a line each.
 
     >>> from growloop.primitives import generate
     >>> generate("symbolic_igsm", count=1)[0].prompt.endswith("?")
@@ -66,6 +78,8 @@ class SymbolicIGSM(Task):
     modulus: int = 7
     order: str = "layered"
     control: str = "none"
+    sampling: str = later("layered")
+    edges: int = later(16)
 
     name: ClassVar[str] = "symbolic_igsm"
     version: ClassVar[int] = 1
@@ -78,6 +92,12 @@ class SymbolicIGSM(Task):
         whole("width", self.width, 2, 64)
         whole("max_terms", self.max_terms, 1, 8)
         whole("modulus", self.modulus, 2, 100)
+        one_of("sampling", self.sampling, SAMPLINGS)
+        if self.sampling == "graph":
+            self._check_graph()
+            return
+        if self.edges != 16:
+            raise InputError("edges are of a graph: give sampling graph, or leave edges out")
         if self.symbols + self.width > len(NAMES):  # some are left over for the control
             raise InputError(
                 f"depth {self.depth} and width {self.width} need {self.symbols + self.width} "
@@ -85,12 +105,39 @@ class SymbolicIGSM(Task):
             )
         _ = self.partition.tail  # refuses a space too small to divide
 
+    def _check_graph(self) -> None:
+        if self.order == "layered":
+            raise InputError(
+                "a graph has no layers to write line by line: give order shuffled (as in arXiv "
+                "2502.17416) or causal"
+            )
+        if self.control != "none":
+            raise InputError("a graph has no controls: leave control out, or give sampling layered")
+        whole("depth", self.depth, 2, len(ascii_uppercase))
+        if self.depth * self.width > len(ascii_uppercase):
+            raise InputError(
+                f"depth {self.depth} and width {self.width} need {self.depth * self.width} "
+                f"letters, but there are {len(ascii_uppercase)}"
+            )
+        least = (self.depth - 1) * self.width
+        whole("edges", self.edges, least, least * self.width)
+        _ = self.partition.tail  # refuses a space too small to divide
+
+    @property
+    def _graph(self) -> RandomGraph | None:
+        if self.sampling == "layered":
+            return None
+        return RandomGraph(self.depth, self.width, self.edges, self.max_terms, self.modulus)
+
     @property
     def symbols(self) -> int:
         return self.width * (self.depth + 1)
 
     @property
     def stem(self) -> tuple[str, tuple[str, ...]]:
+        if self.sampling == "graph":
+            ending = "" if self.order == "shuffled" else "_causal"
+            return f"{self.name}_graph{ending}", ("sampling", "order")
         return self.name, ()
 
     @property
@@ -103,6 +150,8 @@ class SymbolicIGSM(Task):
 
     @cached_property
     def partition(self) -> Partition:
+        if (graph := self._graph) is not None:
+            return graph.partition
         return Partition((self.modulus,) * self.width)
 
     def _terms(self, layer: int) -> int:
@@ -111,6 +160,8 @@ class SymbolicIGSM(Task):
 
     @property
     def combinations(self) -> int:
+        if (graph := self._graph) is not None:
+            return graph.combinations(self.order == "causal")
         width, total = self.width, self.modulus**self.width * self.width
         total *= comb(len(NAMES), width) * perm(len(NAMES) - width, self.symbols - width)
         for layer in range(1, self.depth + 1):
@@ -136,16 +187,20 @@ class SymbolicIGSM(Task):
         }
 
     def ranges(self, split: str) -> list[int]:
+        if (graph := self._graph) is not None:
+            return graph.ranges(split)
         return [size for sizes in self._sizes(split).values() for size in sizes]
 
     def content(self, draws: Array, split: str) -> Content:
+        if (graph := self._graph) is not None:
+            return self._graph_content(*graph.problems(draws, split))
         width, count = self.width, draws.shape[1]
         column = np.arange(count)
         drawn = parts(draws, self._sizes(split))
         names = (distinct if self.symbols <= MANY else deal)(drawn["names"], len(NAMES)).copy()
         names[:width] = np.sort(names[:width], axis=0)  # the canonical order of the constants
         constants = self.partition.ranks(drawn["values"], [*names[:width]], split)
-        terms, amounts = self._graph(drawn["terms"], count)
+        terms, amounts = self._sums(drawn["terms"], count)
         query = drawn["query"][0].astype(np.intp) + self.symbols - width
 
         def result(constants: Array) -> NDArray[np.intp]:
@@ -189,7 +244,35 @@ class SymbolicIGSM(Task):
         controlled = self.control != "none"
         return Content(slots, table, choices, answer, original if controlled else None)
 
-    def _graph(self, draws: Array, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def _graph_content(self, made: Problems, keys: Array) -> Content:
+        count = keys.shape[1]
+        if self.order == "causal":
+            keys = causal_keys(keys, made.terms, made.amounts)
+        places = keys.argsort(axis=0, kind="stable")
+        numbers = [*map(str, range(self.modulus))]
+        heads = ["", *numbers]
+        for form in ("{} + ", "{} * ", "{} * ("):
+            heads += [form.format(number) for number in numbers]
+        many = (made.heads == TIMES) & (made.amounts > 1)
+        group = np.where(many, TIMES + 1, made.heads)  # NOTHING first, then a run a kind
+        head = np.where(group == 0, 0, 1 + (group - 1) * self.modulus + made.numbers)
+        names = made.parents * len(ascii_uppercase) + made.children
+        rows = [("name", names, _NAME_TABLE), ("head", head, Table(heads))]
+        for k in range(self.max_terms):
+            used = np.take_along_axis(names, made.terms[:, k], axis=0) + 1
+            used += np.where(made.minus, len(NAMES), 0) if k == 1 else 0
+            rows.append((f"term {k}", np.where(k < made.amounts, used, 0), _TERM_TABLES[k > 0]))
+        rows.append(("tail", many.astype(np.intp), Table(["", ")"])))
+        slots: dict[str, Column] = {}
+        for what, codes, table in rows:
+            ordered = np.take_along_axis(codes.astype(np.uint16), places, axis=0)
+            slots |= {f"{what} of {i}": Column(row, table) for i, row in enumerate(ordered)}
+        slots["query"] = Column(names[-1].astype(np.uint16), _NAME_TABLE)
+        slots["modulus"] = Column(np.zeros(count, np.uint8), Table([str(self.modulus)]))
+        choices = np.repeat(np.arange(self.modulus, dtype=np.uint8)[:, None], count, axis=1)
+        return Content(slots, Table(numbers), choices, made.value(self.modulus))
+
+    def _sums(self, draws: Array, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Terms ``(symbols, max_terms, count)`` and how many of them count ``(symbols, count)``."""
         terms = np.zeros((self.symbols, self.max_terms, count), np.intp)
         amounts = np.zeros((self.symbols, count), np.intp)
@@ -212,24 +295,24 @@ class SymbolicIGSM(Task):
         if self.order == "layered":
             layers = np.arange(self.symbols, dtype=np.uint64) // np.uint64(self.width)
             return keys + (layers << np.uint64(32))[:, None]
-        if self.order == "causal":
-            column = np.arange(keys.shape[1])
-            for i in range(self.width, self.symbols):
-                above = np.zeros(len(column), np.uint64)
-                for k in range(self.max_terms):
-                    used = keys[terms[i, k], column]
-                    above = np.maximum(above, np.where(k < amounts[i], used, np.uint64(0)))
-                keys[i] = above + ((keys[i] * (np.uint64(2**32) - above)) >> np.uint64(32))
-        return keys
+        return causal_keys(keys, terms, amounts) if self.order == "causal" else keys
 
     def context(self, slot: Callable[[str], str]) -> dict[str, Any]:
         lines = []
+        if self.sampling == "graph":
+            pieces = ["head", *(f"term {k}" for k in range(self.max_terms)), "tail"]
+            for i in range(self.edges):
+                value = "".join(slot(f"{piece} of {i}") for piece in pieces)
+                lines.append({"name": slot(f"name of {i}"), "value": value})
+            return {"lines": lines, "query": slot("query"), "modulus": slot("modulus")}
         for i in range(self.symbols):
             value = "".join(slot(f"term {i} {k}") for k in range(self.max_terms))
             lines.append({"name": slot(f"name {i}"), "value": value})
         return {"lines": lines, "query": slot("query"), "modulus": slot("modulus")}
 
     def splits_of(self, prompts: list[str]) -> list[str]:
+        if (graph := self._graph) is not None:
+            return graph.splits_of(prompts)
         index = {name: i for i, name in enumerate(NAMES)}
         names, values = [], []
         for prompt in prompts:

@@ -7,17 +7,20 @@ independent solver from the prompt alone; its choices, its uniqueness and its sp
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 import re
+import sys
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from .errors import InputError, unknown
+from .errors import InputError, shown, unknown
 from .items import MAX_INDEX, TASKS, Item, Source, make_task
 from .solvers import solve
 from .templating import Template
@@ -35,8 +38,12 @@ FIELDS: dict[str, type] = {
     "target": str,
     "choices": list,
     "answer": int,
+    "original_answer": int,
 }
 RUN = 1024  # lines made again at a time
+LONGEST = 2**26  # bytes of a line
+STDIN = "-"
+SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
 
 @dataclass
@@ -44,7 +51,7 @@ class Verdict:
     """The findings about one or more files.
 
     ``bad`` holds the first problems as ``(place, reason)``, ``problems`` counts all of them, and
-    ``fingerprints`` gives the SHA-256 of the items of each file as JSON lines.
+    ``fingerprints`` gives the SHA-256 of the items of each file, whatever its format.
     """
 
     lines: int = 0
@@ -65,30 +72,55 @@ class Verdict:
 
 def _files(path: Path) -> list[Path]:
     """The data files of a path: itself, or those of a data set folder."""
+    if str(path) == STDIN:
+        return [path]
     if not path.exists():
         raise InputError(f"there is no file {path}")
     if not path.is_dir():
         return [path]
-    found = sorted(p for p in path.rglob("*") if p.suffix in (".jsonl", ".parquet"))
+    found = sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES))
     if not found:
-        raise InputError(f"{path} holds no .jsonl or .parquet file")
+        raise InputError(f"{path} holds no .jsonl, .jsonl.gz or .parquet file")
     return found
 
 
-def _is_parquet(path: Path) -> bool:
+def _begins(path: Path, magic: bytes) -> bool:
     if not path.is_file():
         return False  # a pipe: what is read of it is gone
     with open(path, "rb") as file:
-        return file.read(4) == b"PAR1" or path.suffix == ".parquet"
+        return file.read(len(magic)) == magic
 
 
-def _jsonl(path: Path) -> Iterator[tuple[bytes, Any]]:
-    with open(path, "rb") as file:
-        for line in file:
-            try:
-                yield line, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield line, error
+def _rows(path: Path) -> Iterator[tuple[bytes, Any]]:
+    """Each line of a data file and its row, or the error it is."""
+    if path.suffix == ".parquet" or _begins(path, b"PAR1"):
+        yield from _parquet(path)
+    elif str(path) == STDIN:
+        yield from _jsonl(sys.stdin.buffer)
+    elif path.suffix == ".gz" or _begins(path, b"\x1f\x8b"):
+        try:
+            with gzip.open(path, "rb") as file:
+                yield from _jsonl(file)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise InputError(f"{path} is not a whole gzip file: {error}") from error
+    else:
+        with open(path, "rb") as file:
+            yield from _jsonl(file)
+
+
+def _jsonl(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[bytes, Any]]:
+    blank = []  # lines that count only if another follows
+    while line := file.readline(LONGEST):
+        if not line.strip():
+            blank.append(line)
+            continue
+        for empty in blank:
+            yield empty, ValueError("an empty line")
+        blank.clear()
+        try:
+            yield line, json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield line, error
 
 
 def _parquet(path: Path) -> Iterator[tuple[bytes, Any]]:
@@ -98,18 +130,34 @@ def _parquet(path: Path) -> Iterator[tuple[bytes, Any]]:
     try:
         for batch in pa.parquet.ParquetFile(path).iter_batches(RUN):
             for row in batch.to_pylist():
-                with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError):
-                    row["params"] = json.loads(row["params"])
                 yield b"\n", row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is not a whole Parquet file: {reason}") from error
 
 
+def _completed(row: object) -> object:
+    """A row as checks read it: ``params`` as an object, and always an ``original_answer``.
+
+    Files written before all had the same columns hold an object in JSON lines, and no
+    ``original_answer`` where no control changed the answer.
+    """
+    if not isinstance(row, dict):
+        return row
+    with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError):
+        row = row | {"params": json.loads(row["params"])}
+    params = row.get("params")
+    if isinstance(params, dict) and params.get("control") == "none" and "answer" in row:
+        row.setdefault("original_answer", row["answer"])
+    return row
+
+
 def _canonical(row: object) -> bytes | None:
-    """A line as it was written, however its JSON is spaced now."""
+    """A completed row as fingerprints count it, however its JSON is spaced now."""
     if not isinstance(row, dict):
         return None
+    if isinstance(params := row.get("params"), dict) and params.get("control") == "none":
+        row = {name: value for name, value in row.items() if name != "original_answer"}
     try:
         return json.dumps(row, ensure_ascii=False).encode() + b"\n"
     except (TypeError, ValueError, RecursionError):  # bytes in Parquet, lone surrogates
@@ -159,6 +207,8 @@ def _shape(row: object) -> str | None:
         return "not a whole JSON object"
     if not isinstance(row, dict):
         return "not a JSON object"
+    if extra := sorted(row.keys() - FIELDS.keys()):
+        return f"field {shown(extra[0])} is none of an item's: leave it out"
     for name, kind in FIELDS.items():
         if name not in row:
             return f"field '{name}' is missing"
@@ -227,7 +277,8 @@ def verify(
     """Check data files; several together must not share an item.
 
     Args:
-        paths: JSONL or Parquet files, or data set folders.
+        paths: JSONL (also ``.gz``, or ``-`` for standard input) or Parquet files, or data set
+            folders.
         template, words: the own template and word file they were made with, if any.
         most: how many problems to keep.
 
@@ -260,7 +311,8 @@ def _check_file(
     digest = hashlib.sha256()
     count, hashes = 0, []
     order = _Order()
-    for run in _runs(_parquet(file) if _is_parquet(file) else _jsonl(file)):
+    for run in _runs(_rows(file)):
+        run = [(number, line, _completed(row)) for number, line, row in run]
         for _, line, row in run:
             digest.update(_canonical(row) or line)
         hashes.append(_check_run(str(file), run, remaker, verdict, order))
@@ -303,7 +355,7 @@ def _check_card(folder: Path, verdict: Verdict) -> None:
         file = folder / "data" / f"{split}.jsonl"
         if not file.is_file():
             verdict.report(str(file), "is missing, though the card lists it")
-        elif verdict.fingerprints[str(file)] != fingerprint:
+        elif verdict.fingerprints.get(str(file)) != fingerprint:
             verdict.report(str(file), "is not the file the card lists")
 
 
@@ -370,10 +422,11 @@ def _check_items(
     for number, _, row in lines:
         place, index = f"{file}, line {number}", row["index"]
         item = remade.get(index)
-        if item is None or json.dumps(row, sort_keys=True) != json.dumps(
-            item.record(), sort_keys=True
+        expected = item and item.row() | {"params": item.params}
+        if expected is None or json.dumps(row, sort_keys=True) != json.dumps(
+            expected, sort_keys=True
         ):
-            differing = [n for n, v in item.record().items() if row.get(n) != v] if item else []
+            differing = [n for n, v in (expected or {}).items() if row.get(n) != v]
             what = f"field '{differing[0]}'" if differing else "it"
             verdict.report(place, f"not the item of its coordinates: {what} differs")
             continue

@@ -4,6 +4,7 @@ All exits of a question are answered in one pass, and what the criteria of ``Ear
 recorded beside them: every criterion and threshold is then judged on the same answers, against
 leaving at a fixed exit. A question leaves as a whole, all its tokens at the same exit, so that what
 is counted as saved would not have run. Thresholds are chosen on validation, reported on test.
+``--rule geiping`` judges as Geiping et al. do (see ``EarlyExit.geiping``).
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models import Schedule, cost
-from ..models.diagnostics import Lens, exit_logits
-from ..models.exits import change, reading
+from ..models import EarlyExit, Schedule, cost
+from ..models.diagnostics import Lens, Trace, exit_logits
+from ..models.exits import at_start, change, reading
 from ..primitives.errors import InputError, one_of, whole
 from . import seeds
 from .accuracy import SPLITS, accuracy_row, ask, check_accuracy
@@ -35,6 +36,7 @@ from .sweep import Sweep, base_schedule, option_scores
 
 EXITS = ("step", "loop")
 JUDGED = ("answer", "all")
+RULES = ("ours", "geiping")
 LENS_TOKENS = 128  # of a text that a lens learns from
 
 
@@ -46,6 +48,11 @@ class Options(LensOptions):
     exits: str = option("step", "after each step, or after each loop of the looped block")
     loops: int = option(0, "how often looped blocks run in all; 0: as the model has it")
     judged: str = option("answer", "what must have settled: the token before the answer, or all")
+    rule: str = option(
+        "ours",
+        "how criteria judge: ours, or geiping, with --exits loop (see EarlyExit)",
+        later=True,
+    )
     items: int = option(200, "questions a task, of each split")
     shots: int = option(5, "examples before a question")
     fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
@@ -59,10 +66,17 @@ class Ways:
     Args:
         exits: what runs in all if it is left there; the last is all of it.
         looks: what has run when the criterion looks, one for each exit.
+        before: what runs before the looped block, if there is one.
     """
 
     exits: tuple[Schedule, ...]
     looks: tuple[Schedule, ...]
+    before: tuple[int, ...] = ()
+
+    @property
+    def coda(self) -> tuple[int, ...]:
+        """What runs after a look at an exit."""
+        return self.exits[0].layers[len(self.looks[0]) :]
 
 
 def ways(base: Schedule, options: Options) -> Ways:
@@ -92,13 +106,20 @@ def ways(base: Schedule, options: Options) -> Ways:
     counts = range(1, times + 1)
     after = full.layers[start + size * times :]
     exits = tuple(Schedule(full.layers[: start + size * count] + after) for count in counts)
-    return Ways(exits, tuple(prefixes[start + size * count - 1] for count in counts))
+    looks = tuple(prefixes[start + size * count - 1] for count in counts)
+    return Ways(exits, looks, full.layers[:start])
 
 
 def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     """A cell for each model and task."""
     one_of("kind of exits", options.exits, EXITS)
     one_of("choice of judged tokens", options.judged, JUDGED)
+    one_of("rule", options.rule, RULES)
+    if options.rule == "geiping" and (options.exits != "loop" or options.judged != "answer"):
+        raise InputError(
+            "--rule geiping judges the last token after each loop: give --exits loop and leave "
+            "--judged out"
+        )
     whole("loops", options.loops, 0, 1000)
     for split in SPLITS:
         check_accuracy(options.tasks, options.items, options.shots, options.seed, split)
@@ -107,7 +128,11 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     if reads and (options.exits == "loop" or options.loops):
         raise InputError("a lens is for the model's own steps: leave --loops and --exits loop out")
     for model in models:
-        ways(model.schedule, options)
+        if not ways(model.schedule, options).before and options.rule == "geiping":
+            raise InputError(
+                f"schedule {model.schedule} begins with its looped block: --rule geiping compares "
+                "the first loop with what enters the block, and needs layers before it"
+            )
     kept = settled(options, "tasks", "exits")
     return [
         Cell(
@@ -124,7 +149,8 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     found = ways(base_schedule(model), options)
     lens = the_lens(cell, loaded, options, out, LENS_TOKENS, options.seed)
     looks = found.looks if options.exits == "loop" else ()
-    sweep = Sweep(model, [*found.exits, *looks])
+    start = (Schedule(found.before),) if options.rule == "geiping" else ()
+    sweep = Sweep(model, [*found.exits, *looks, *start])
     rows: list[dict[str, Any]] = []
     scores, asked = {}, []
     for split in SPLITS:
@@ -153,17 +179,24 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
 def _question(
     sweep: Sweep, question: Question, exits: int, options: Options, lens: Lens | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Whether each exit answers it, ``(exits,)``; what each criterion sees, ``(exits - 1,)``."""
+    """Whether each exit answers it, ``(exits,)``; what each criterion sees at each exit.
+
+    Under the rule ``ours`` nothing is seen at the first exit: ``(exits - 1,)``.
+    """
     found = torch.zeros(exits, len(question.options))
     length = len(question.context)
     judged = slice(length - 1 if options.judged == "answer" else 0, length)
     states: dict[int, Tensor] = {}
+    ends: dict[int, Tensor] = {}  # of every schedule, on the context
     for sheet, base, number, state in sweep.ends(question):
         step = len(sweep.schedules[number])
         if number < exits:
             found[number] += option_scores(base, sheet, question, state, step, lens)
         if options.exits == "step" or number >= exits:
             states.setdefault(number % exits, state[judged])
+        ends.setdefault(number, state[:length])
+    if options.rule == "geiping":
+        return found.argmax(1) == question.answer, _published(base, ends, exits)
     logits = [
         exit_logits(base, len(sweep.schedules[number]), states[number], lens)
         for number in range(exits)
@@ -177,6 +210,37 @@ def _question(
         changes = torch.stack([change(name, *pair) for pair in itertools.pairwise(seen)])
         scores[name] = (_runs(changes).amin(1) if name == "argmax" else changes.amax(1)).cpu()
     return found.argmax(1) == question.answer, scores
+
+
+def _published(base: Trace, ends: dict[int, Tensor], exits: int) -> dict[str, Tensor]:
+    """What Geiping et al.'s criteria see after each loop: criterion to ``(exits,)``.
+
+    Args:
+        ends: states on the context ``(tokens, dim)``: what leaves the model at each exit, then the
+            state after each loop, then what enters the block.
+    """
+    entering = ends[2 * exits]
+    found = {}
+    for name in CRITERIA:
+        rule = EarlyExit.geiping(name)
+        places = range(exits) if rule.through_coda else range(exits, 2 * exits)
+        judged = slice(-1, None) if rule.judged == "last" else slice(None)
+        seen = [reading(name, ends[place][judged], base.readout) for place in places]
+        seen.insert(0, at_start(name, entering[judged], seen[0]))
+        changes = torch.stack(
+            [change(name, *pair, rule.direction) for pair in itertools.pairwise(seen)]
+        )
+        found[name] = (_repeats(changes) if name == "argmax" else changes).mean(1).cpu()
+    return found
+
+
+def _repeats(changed: Tensor) -> Tensor:
+    """How often in a row each token has stayed the same, ``(looks, tokens)`` as ``changed``."""
+    count, found = torch.zeros_like(changed[0]), []
+    for row in changed:
+        count = torch.where(row == 0, count + 1, torch.zeros_like(count))
+        found.append(count)
+    return torch.stack(found)
 
 
 def _runs(changed: Tensor) -> Tensor:
@@ -220,6 +284,7 @@ def _prices(
         read=statistics.fmean(1 + value for value in more),
         judged=1.0 if options.judged == "answer" else statistics.fmean(contexts),
         reused=options.exits == "step",
+        coda=flops(found.coda + first) - flops(first) if options.rule == "geiping" else 0.0,
     )
 
 

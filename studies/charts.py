@@ -11,6 +11,7 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6
 """Okabe and Ito's, the ones that show on white and on black."""
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3], [10, 2], [4, 4]]
 KINDS = (".html", ".svg", ".png", ".pdf", ".json")
+INK = "ink"  # a style: drawn like text, dark on light or light on dark
 FONT = "Helvetica, Arial, DejaVu Sans, sans-serif"
 
 
@@ -88,8 +89,10 @@ def finish(chart: Any, dark: bool = False) -> Any:
     """The common look."""
     ink, paper, line = ("#e6e6e6", "#16181d", "#3a3f4a") if dark else ("#222", "white", "#dddddd")
     return (
-        chart.configure(background=paper, font=FONT)
+        chart.configure(background=paper, font=FONT, style={INK: {"stroke": ink}})
         .configure_view(stroke=None)
+        .configure_rule(color=ink)
+        .configure_text(color=ink)
         .configure_axis(
             labelColor=ink,
             titleColor=ink,

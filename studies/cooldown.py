@@ -59,7 +59,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         parent.check(options.steps)
         for change in mixtures(options.mixtures, parent.run):
             run = continued(parent, change, steps=options.steps)
-            check_data(run)
+            check_data(parent, run)
             told = {"shares": change.mixture, "sources": change.sources}
             told |= {"data": data} if (data := data_of(run)) else {}
             for seed in range(options.seeds):

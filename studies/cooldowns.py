@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.training import contents, runfile, snapshots
+from ..models.training.inputs import read_inputs, refuse_changed
 from ..models.training.setup import source_of
 from ..models.training.shards import INDEX
 from ..primitives.errors import InputError, whole
@@ -165,8 +166,16 @@ def _kept(event: runfile.Event, parent: Parent, change: Change, end: int) -> dic
     return kept if does and event.step < end else {}
 
 
-def check_data(run: runfile.Run) -> None:
-    """Refuse data that is not there, or a mixture of it that is none, before the slow part."""
+def check_data(parent: Parent, run: runfile.Run) -> None:
+    """Refuse data that cannot be trained on, before the slow part.
+
+    Raises:
+        ModelError: data that is not there, is not what its index says, or is other data than the
+            parent read under the same name; a mixture that is none.
+    """
+    recorded = contents.read_state(parent.folder).get("inputs", {})
+    fields, where = parent.run.model_dump(mode="json"), str(parent.folder)
+    refuse_changed(run, fields, recorded, read_inputs(run, recorded), True, where)
     source_of(run)
 
 

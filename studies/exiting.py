@@ -3,7 +3,8 @@
 Every exit's answer and scores were recorded once; here a criterion with a threshold says where each
 question leaves. Counted is what runs then: the steps up to there, and what looking costs. A look
 reads a prediction through the norm and head (``latent`` compares states and reads none), at every
-exit passed, so that looking often can cost more than the steps it saves.
+exit passed, so that looking often can cost more than the steps it saves. Under the rule of Geiping
+et al. a look first runs the layers after the block.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Prices:
         read: places where a question's answer is read.
         judged: places that a look reads.
         reused: whether the last look is the prediction.
+        coda: of the layers that a look runs, a token; 0 where it runs none.
     """
 
     layers: list[float]
@@ -48,6 +50,7 @@ class Prices:
     read: float
     judged: float
     reused: bool
+    coda: float = 0.0
 
     def looks(self, leaves: NDArray[np.int64], criterion: str) -> NDArray[np.int64]:
         """How often each question was looked at."""
@@ -63,8 +66,8 @@ class Prices:
 
     def question(self, leaves: NDArray[np.int64], criterion: str) -> Floats:
         """A whole question, scored once: its tokens run together."""
-        reads = 0 if criterion == "latent" else self.judged
-        looked = self.looks(leaves, criterion) * reads * self.head
+        a_look = self.judged * self.head + self.tokens * self.coda
+        looked = self.looks(leaves, criterion) * (0.0 if criterion == "latent" else a_look)
         return self.tokens * self._at(leaves) + looked + self.read * self._read(leaves)
 
     def token(self, leaves: NDArray[np.int64], criterion: str) -> Floats:
@@ -73,13 +76,13 @@ class Prices:
         early = leaves < len(self.layers) - 1
         # the look that lets it go has read its prediction already
         reads = np.where(early & (looks > 0) & self.reused, 0.0, self._read(leaves))
-        return self._at(leaves) + looks * self.head + reads
+        return self._at(leaves) + looks * (self.head + self.coda) + reads
 
     def look_in_steps(self, criterion: str, steps: int) -> float:
         """What a look at a token costs, in layers of the model."""
         if criterion in (FIXED, "latent"):
             return 0.0
-        return self.head / (self.layers[-1] / steps)
+        return (self.head + self.coda) / (self.layers[-1] / steps)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class Exits:
 
     Args:
         right: ``(exits, items)``, bool.
-        scores: criterion to ``(exits, items)``.
+        scores: criterion to ``(exits, items)``; nothing settles where it is infinite, or where
+            ``argmax`` has 1 at the first exit.
         steps: executed up to each exit, ``(exits,)``.
         prices: of running and looking.
     """
@@ -105,8 +109,11 @@ class Exits:
         answers = [[answer == "1" for answer in row["answers"]] for row in rows]
         scores = {}
         for name, listed in record["data"]["scores"][split].items():
-            first = np.full((1, len(answers[0])), 1.0 if name == "argmax" else np.inf)
-            scores[name] = np.concatenate([first, np.asarray(listed, dtype=np.float64)])
+            seen = np.asarray(listed, dtype=np.float64)
+            if len(seen) < len(rows):  # the first look is compared with nothing
+                first = np.full((1, len(answers[0])), 1.0 if name == "argmax" else np.inf)
+                seen = np.concatenate([first, seen])
+            scores[name] = seen
         steps = np.asarray([row["steps"] for row in rows], dtype=np.int64)
         return cls(np.asarray(answers), scores, steps, Prices(**record["data"]["prices"]))
 
@@ -140,7 +147,8 @@ class Exits:
             return [float(step) for step in reversed(self.steps)]
         if criterion == "argmax":
             return [float(count) for count in range(len(self.steps), 0, -1)]
-        seen = self.scores[criterion][1:-1]  # two exits or more come before the last
+        seen = self.scores[criterion][:-1]
+        seen = seen[np.isfinite(seen)]  # two exits or more come before the last
         tried = np.unique(np.quantile(seen, np.linspace(0, 1, 400)))
         found = [0.0, *np.nextafter(tried, np.inf).tolist()]  # leaves where the change is below
         by_steps = [float(self.steps[self.leaves(criterion, value)].mean()) for value in found]

@@ -31,11 +31,11 @@ def worked_in(out: Path, file: str, text: str, kind: str, shared: bool = False) 
     plan = out / file
     with contextlib.ExitStack() as stack:
         try:
-            _refuse_other(out, plan, text, kind)
+            refuse_other(out, plan, text, kind)
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(out / LOCK, shared, f"{out} is in use"))
             with locked(out / BEGIN, False, f"{out} is begun", PATIENCE):
-                _refuse_other(out, plan, text, kind)  # begun meanwhile
+                refuse_other(out, plan, text, kind)  # begun meanwhile
                 if not plan.is_file():
                     write_whole(plan, text.encode())
         except (OSError, UnicodeDecodeError) as error:
@@ -44,7 +44,16 @@ def worked_in(out: Path, file: str, text: str, kind: str, shared: bool = False) 
         yield
 
 
-def _refuse_other(out: Path, plan: Path, text: str, kind: str) -> None:
+def refuse_other(out: Path, plan: Path, text: str, kind: str) -> None:
+    """Refuse a folder of something else.
+
+    Args:
+        plan: file in it that holds ``text``.
+        kind: of what is begun, in messages.
+
+    Raises:
+        InputError: it holds other files, or a plan of another text.
+    """
     if out.is_dir() and not plan.is_file() and _holds_something(out):
         raise InputError(f"{out} holds something else: give another --out")
     if plan.is_file() and plan.read_text(encoding="utf-8") != text:

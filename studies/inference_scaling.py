@@ -265,7 +265,7 @@ def _heatmap(rows: list[dict[str, Any]], name: str, block: int, domain: list[flo
         tooltip=["start:O", "times:O", "value:Q", "difference:Q"],
     )
     frame = base.transform_filter("datum.chosen > 0").mark_rect(
-        fill=None, stroke="#000", strokeWidth=2.5
+        fill=None, style=charts.INK, strokeWidth=2.5
     )
     height = 38 * len({value["times"] for value in values})
     return (squares + frame).properties(width=max(150, 19 * count), height=max(60, height))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.identity import changed_files, identify, listed
 from ..models.training.shards import write_whole
 from ..primitives.errors import InputError
+from .weights import changed, weights
 
 if TYPE_CHECKING:
     from ..leaderboard import Record
@@ -50,13 +52,47 @@ class Kept:
 
         return not any(sink_taken(record.task) for record in self.records(cell))
 
+    def check(self, cell: str, checkpoint: Path, data: Mapping[str, Path]) -> None:
+        """Refuse what was measured of another model or on other data than there are now.
+
+        Args:
+            checkpoint: of the cell's model; one that is gone is not looked at, nor is such data.
+            data: files that the cell reads, by name.
+
+        Raises:
+            InputError: naming what changed.
+        """
+        path = self.path(cell)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            return  # refused where its records are read
+        if checkpoint.is_dir() and changed(str(checkpoint), content.get("weights")):
+            raise InputError(
+                f"{path} is of another model than {checkpoint} holds now: move it away to measure "
+                "this one, or give another --out"
+            )
+        if data and (recorded := content.get("data")) and (files := changed_files(data, recorded)):
+            raise InputError(
+                f"{listed(files)} changed since {path} was measured: restore that, move {path} "
+                "away to measure again, or give another --out"
+            )
+
     def keep(
-        self, cell: Cell, row: Row, records: Sequence[Record], asked: Asked, seconds: float
+        self,
+        cell: Cell,
+        row: Row,
+        records: Sequence[Record],
+        asked: Asked,
+        seconds: float,
+        checkpoint: Path,
+        data: Mapping[str, Path],
     ) -> None:
         """Write what was found of a row.
 
         Args:
             asked: its device and command go where a record has none.
+            checkpoint, data: that it was measured on, as for :meth:`check`.
         """
         import torch
 
@@ -76,6 +112,8 @@ class Kept:
             "device": device,
             "machine": torch.cuda.get_device_name(device) if gpu else platform.machine(),
             "seconds": seconds,
+            "weights": weights(str(checkpoint)),
+            "data": identify(data),
             "records": found,
         }
         path = self.path(cell.id)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..models.diagnostics import Lens, fit_lens
-from ..models.diagnostics.fitting import OPTIMIZERS
+from ..models.diagnostics.fitting import OPTIMIZERS, RECIPES
 from ..models.training.locks import locked
 from ..primitives.errors import InputError, one_of, whole
 from .study import Cell, option
@@ -37,6 +37,9 @@ class LensOptions:
     lens_batch: int = option(4, "texts an update")
     lens_positions: int = option(256, "tokens of a batch it learns from")
     lens_optimizer: str = option("sgd", "sgd or adam")
+    lens_recipe: str = option(
+        "ours", "ours, or tuned-lens: weight decay and clipping of that package", later=True
+    )
 
 
 WEIGHTS = "weights"  # of the model that a lens was trained on, in its file
@@ -52,6 +55,7 @@ def check_lens(
 ) -> None:
     """Refuse what cannot be read with, before the slow part."""
     one_of("lens optimizer", options.lens_optimizer, OPTIMIZERS)
+    one_of("lens recipe", options.lens_recipe, RECIPES)
     for name in ("lens_updates", "lens_batch", "lens_positions"):
         whole(name.replace("_", "-"), getattr(options, name), int(name != "lens_updates"), 10**7)
     if options.lens is not None:
@@ -118,6 +122,7 @@ def the_lens(
                 batches,
                 options.lens_updates,
                 optimizer=options.lens_optimizer,
+                recipe=options.lens_recipe,
                 positions=options.lens_positions,
                 seed=seed,
                 kept=kept,

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models.training.shards import write_whole
+from ..primitives.errors import InputError
+from .weights import changed, weights
 
 if TYPE_CHECKING:
     from ..leaderboard import Record
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from .subjects import Model
 
 Say = Callable[[str], object]
+WEIGHTS = "weights"  # identity of the model, in a file of results
 
 
 def scored(
@@ -35,10 +38,15 @@ def scored(
 
     Args:
         limit: questions a task.
+
+    Raises:
+        InputError: the results there are of another model than the checkpoint is now.
     """
     from ..leaderboard.harness import read
 
-    if not file.is_file():
+    if file.is_file():
+        _check_model(file, str(checkpoint))
+    else:
         from ..tasks.evaluate import evaluate
         from .recording import Recorder
 
@@ -54,11 +62,24 @@ def scored(
         )
         assert results is not None
         recorder.note(results)
-        results["growloop"]["command"] = command
+        results["growloop"] |= {"command": command, WEIGHTS: weights(str(checkpoint))}
         results.pop("samples", None)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(results, indent=1, default=str).encode())
     return read(file)
+
+
+def _check_model(file: Path, checkpoint: str) -> None:
+    """Refuse results of another model; those of earlier versions do not say which it was."""
+    try:
+        was = json.loads(file.read_text(encoding="utf-8"))["growloop"].get(WEIGHTS)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return  # refused where it is read
+    if changed(checkpoint, was):
+        raise InputError(
+            f"{file} is of another model than {checkpoint} holds now: move it away to score this "
+            "one, or give another --out"
+        )
 
 
 def studied(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,14 @@ def _record(point: Point, time: str | None) -> Record:
     if "training_seed" in row and (began := measured.get("training")) is not None:
         # another order of the data in the cooldown of a checkpoint is no other training
         model, seed = model | {"seed": began["seed"]}, seed + row["training_seed"] - began["seed"]
+        model.pop("digest", None)  # that of one of the orders
     schedule = row.get("schedule") or model["schedule"]
     cost = about["cost"][schedule]
     if point.untied:  # the cost of the tied model says nothing of it
         recipe = ", ".join(part for part in (model.get("recipe"), "untied") if part)
         model, cost = model | {"family": "untied", "recipe": recipe}, {}
+        if "digest" in model:
+            model["digest"] = hashlib.sha256(f"untied {model['digest']}".encode()).hexdigest()
     fields = {
         "version": 1,
         "study": None if point.plain else measured["study"],
@@ -152,5 +156,5 @@ def _described(measured: Measured, schedule: str | None) -> dict[str, Any]:
 
 def written_at(path: Path) -> str:
     """When a file was written, as records say it."""
-    moment = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+    moment = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return moment.isoformat(timespec="seconds")

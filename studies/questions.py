@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
@@ -112,7 +113,6 @@ def questions(
     """
     from lm_eval.api.task import ConfigurableTask
 
-    from ..tasks.encoding import encode_pairs
     from ..tasks.shots import NestedSampler, NestedTask
 
     task = resolve(name)
@@ -133,10 +133,12 @@ def questions(
     by_item: dict[int, list[Any]] = defaultdict(list)
     for request in built.instances:
         by_item[request.doc_id].append(request)
+    in_order = [sorted(by_item[item], key=lambda request: request.idx) for item in sorted(by_item)]
+    texts = [request.args for requests in in_order for request in requests]
+    encoded = iter(scorer.encoded(texts, tasks=[task.label] * len(texts)))
     asked = []
-    for item in sorted(by_item):
-        requests = sorted(by_item[item], key=lambda request: request.idx)
-        pairs = encode_pairs(scorer, [request.args for request in requests], quiet=True)
+    for requests in in_order:
+        pairs = list(itertools.islice(encoded, len(requests)))
         scorer.check(pairs)
         options = [option for _, _, option in pairs]
         asked.append(Question(pairs[0][1], options, int(requests[0].doc["answer"])))

@@ -15,10 +15,14 @@ from ..leaderboard.harness import model_name
 from ..models import ModelError, Schedule, cost
 from ..models.config import LoopedConfig
 from ..models.decoder import decoder_config
+from ..primitives.errors import InputError
 from .lineage import family_of, name_of, recipe_of, runs_of, size_of, training_of
+from .seeds import Training
+from .weights import weights
 
 PACKAGES = ("growloop", "torch", "transformers", "lm-eval")
 SEQ_LEN = 2048
+PARTS = 3  # of the path of a model, kept to tell models of one name apart
 
 
 def versions() -> dict[str, str]:
@@ -45,7 +49,6 @@ def model_of(model: Any, path: str, name: str | None = None) -> Model:
     history = getattr(config, "growth_history", None) or ()
     training, runs = training_of(path), runs_of(path)
     run = runs[0] if runs else {}
-    local = Path(path).exists()
     from_scratch = bool(run) and (run.get("model") or {}).get("path") is None
     return Model(
         name=name or model_name(name_of(runs) or _whole(path)),
@@ -68,8 +71,28 @@ def model_of(model: Any, path: str, name: str | None = None) -> Model:
         training_flops=training.get("flops") if from_scratch else None,
         training_tokens=training.get("tokens") if from_scratch else None,
         recipe=recipe_of(runs),
-        source=f"growloop train {run['name']}" if run else None if local else path,
+        **_content(config, path),
+        source=f"growloop train {run['name']}" if run else None if Path(path).exists() else path,
+        step=training.get("step"),
+        training=trained.recipe if (trained := Training.read(path)) else None,
     )
+
+
+def _content(config: Any, path: str) -> dict[str, Any]:
+    """Which weights these are: a digest of files and where they were; of the hub the commit."""
+    try:
+        known = weights(path)
+    except InputError:  # a folder without a model, whose config came from elsewhere
+        return {}
+    if known is None:
+        return {"revision": getattr(config, "_commit_hash", None)}
+    parts = () if path.startswith("package:") else Path(path).resolve().parts[1:][-PARTS:]
+    return {"digest": known["sha256"], "folder": tuple(part for part in parts if _sayable(part))}
+
+
+def _sayable(part: str) -> bool:
+    """Whether a record can hold a part of a path."""
+    return part.isprintable() and part == part.strip() and 0 < len(part) <= 200
 
 
 def cost_of(model: Any, schedule: str | None = None) -> tuple[str, Cost]:
@@ -174,7 +197,10 @@ class Recorder:
         try:
             found = model_of(model, self.path, self.name)
         except ModelError:
-            found = Model(name=self.name or model_name(_whole(self.path)))
+            found = Model(
+                name=self.name or model_name(_whole(self.path)),
+                **_content(model.config, self.path),
+            )
         return _json(found)
 
     def note(self, results: dict[str, Any]) -> None:

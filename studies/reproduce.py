@@ -16,13 +16,14 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..models.training.checks import check_writable
 from ..models.training.locks import locked
 from ..primitives.errors import InputError, whole
 from ..tasks.catalog import resolve
 from .beside import Job, end_with_parent, run_all
-from .cells import CLOSING, PAGE, RECORDS, TRAIN, Cell, cells
+from .cells import CLOSING, PAGE, RECORDS, SCORE, TRAIN, Cell, cells
 from .estimates import REFERENCE, Estimator, missing
-from .folders import worked_in
+from .folders import refuse_other, worked_in
 from .kept import Kept, newest
 from .measuring import show
 from .scales import Row, scale
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ..leaderboard.claims import Finding
 
 PLAN, LOGS = "reproduce.json", "logs"
+KIND = "reproduction"  # in messages
 Watch = Callable[[str, float, str], object]
 """Told of a cell, the share of it that is done, and a word about it."""
 
@@ -104,10 +106,50 @@ class Reproduction:
         """Whether a cell has left its file; what closes a plan is made anew each time."""
         if cell.kind in CLOSING:
             return False
-        return self.training(cell).done if cell.kind == TRAIN else self.kept.has(cell.id)
+        if cell.kind == TRAIN:
+            return self.training(cell).done
+        if not self.kept.has(cell.id):
+            return False
+        self.kept.check(cell.id, self._checkpoint(cell), self._data(cell))
+        return True
+
+    def _checkpoint(self, cell: Cell) -> Path:
+        """That a cell measures."""
+        training = self.training(cell)
+        return training.branch if self.scale.ask(cell.kind).before else training.checkpoint
+
+    def _data(self, cell: Cell) -> dict[str, Path]:
+        """Files that a cell measures on, by name."""
+        folder = Path(self.asked.data_dir)
+        if cell.kind != SCORE or self.scale.tasks:
+            return {}
+        return {
+            file.relative_to(folder).as_posix(): file
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        }
+
+    def check(self, wanted: Sequence[Cell]) -> None:
+        """Refuse what :meth:`run` would refuse before it trains; data may still be missing.
+
+        Raises:
+            InputError: the folder is of something else, or cannot be written.
+            ModelError: a training that cannot be done.
+        """
+        refuse_other(self.out, self.out / PLAN, self._plan_text(), KIND)
+        check_writable(self.out)
+        for cell in wanted:
+            if self.done(cell) or cell.kind != TRAIN:
+                continue
+            if missing(self.estimate.needs(cell)) is None:
+                self.training(cell).check()
 
     def _begun(self, shared: bool) -> contextlib.AbstractContextManager[None]:
-        """The folder, held; its plan says what decides the numbers that any cell would find."""
+        """The folder, held."""
+        return worked_in(self.out, PLAN, self._plan_text(), KIND, shared)
+
+    def _plan_text(self) -> str:
+        """What decides the numbers that any cell would find."""
         plan: dict[str, Any] = {
             "format": "growloop reproduce",
             "scale": self.scale.name,
@@ -118,8 +160,7 @@ class Reproduction:
         }
         known = {name: resolve(name) for name in self.scale.tasks}
         plan["versions"] = {name: task.version for name, task in known.items() if task}
-        text = json.dumps(plan, indent=1)
-        return worked_in(self.out, PLAN, text, "reproduction", shared)
+        return json.dumps(plan, indent=1)
 
     def run(self, wanted: Sequence[Cell], jobs: int, watch: Watch) -> None:
         """Do cells in order, several at a time.
@@ -210,6 +251,8 @@ class Reproduction:
                 )
         if (lost := missing(self.estimate.needs(cell))) is not None:
             raise InputError(f"cell {cell.number} ({cell.id}): {lost.advice}")
+        if cell.kind == TRAIN:
+            self.training(cell).check()
 
     def _there(self, cell: Cell, other: Cell) -> bool:
         """A training that goes on from another needs the checkpoint before its cooldown alone."""
@@ -226,12 +269,11 @@ class Reproduction:
 
         started = time.perf_counter()
         watch(0.0, "")
-        training, ask = self.training(cell), self.scale.ask(cell.kind)
-        checkpoint = training.branch if ask.before else training.checkpoint
+        ask, checkpoint, data = self.scale.ask(cell.kind), self._checkpoint(cell), self._data(cell)
         given: dict[str, Any] = {"asked": self.asked, "watch": watch}
         records = measure(cell, ask, self.scale, checkpoint, self.out, **given)
         row, seconds = self._row(cell), time.perf_counter() - started
-        self.kept.keep(cell, row, records, self.asked, round(seconds, 1))
+        self.kept.keep(cell, row, records, self.asked, round(seconds, 1), checkpoint, data)
         watch(1.0, "")
 
     def _close(self, todo: Sequence[Cell], watch: Watch) -> None:

@@ -102,7 +102,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
             # the control is asked about all blocks, a looped one about itself
             told["blocks"] = blocks if block == NONE else [block]
             run = continued(parent, _change(told, block), steps=options.steps)
-            check_data(run)
+            check_data(parent, run)
             told |= {"data": data} if (data := data_of(run)) else {}
             for seed in range(options.seeds):
                 params = {"block": block, "seed": seed}

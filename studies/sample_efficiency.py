@@ -230,12 +230,22 @@ def _folder(cell: Cell, options: Options, out: Path) -> tuple[Path, bool]:
 
 
 def _written(path: Path, rows: Sequence[dict[str, str]]) -> str | None:
-    """A file of examples; None for none."""
+    """A file of examples; None for none.
+
+    Raises:
+        InputError: the file is there, with other examples.
+    """
     if not rows:
         return None
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        write_whole(path, content)
+    elif path.read_bytes() != content:
+        raise InputError(
+            f"{path} does not hold the examples of its fine-tuning: move {path.parent} away to "
+            "begin anew"
+        )
     return str(path)
 
 

@@ -16,19 +16,20 @@ import shutil
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..core.identity import task_by_content
 from ..models.training.shards import write_whole
 from ..primitives.errors import InputError
 from ..tasks.catalog import resolve
 from . import seeds
 from .recording import described, versions
 from .subjects import Loaded, Model, check_device
-from .weights import changed, weights
+from .weights import changed, is_known, weights
 
 Record = dict[str, Any]
 Table = list[dict[str, Any]]
@@ -78,8 +79,15 @@ class Cell:
 
     @cached_property
     def id(self) -> str:
-        """Stable name: the same question has the same in any run."""
-        asked = {"study": self.study, "params": self.params, "options": self.options}
+        """Stable name: the same question has the same in any run.
+
+        Files in the names of tasks (word lists) count by their content.
+        """
+        asked = {
+            "study": self.study,
+            "params": _by_content(self.params),
+            "options": _by_content(self.options),
+        }
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         said = "-".join(re.sub(r"[^\w.=-]", "_", str(value)) for value in self.params.values())
         return "-".join(part for part in (self.model, said[:80], digest[:8]) if part)
@@ -162,6 +170,15 @@ def settled(options: Any, *without: str) -> dict[str, Any]:
     return found
 
 
+def _by_content(value: Any) -> Any:
+    """Parameters or options with the files in them named by content."""
+    if isinstance(value, dict):
+        return {name: _by_content(inside) for name, inside in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_by_content(inside) for inside in value]
+    return task_by_content(value) if isinstance(value, str) else value
+
+
 def record_path(cell: Cell, out: str | Path) -> Path:
     """Where a cell's record is."""
     return Path(out) / "records" / cell.study / f"{cell.id}.json"
@@ -239,7 +256,7 @@ def run(
                 "leaderboard": described(of, loaded.model, values["rows"]),
                 "versions": versions(),
                 "command": command,
-                "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": seconds,
                 **values,
             }
@@ -305,7 +322,9 @@ def _checked(path: Path, cell: Cell, dtype: str) -> Record:
                 "now: give another --out"
             )
     was = record["cell"]["path"], record["model"]["dtype"]
-    if was != (cell.path, dtype if dtype != "auto" else was[1]):
+    known = record.get("weights") is not None and is_known(cell.path)
+    place = was[0] if known else cell.path  # a model that is known by its content may have moved
+    if was != (place, dtype if dtype != "auto" else was[1]):
         raise InputError(
             f"{path} is of {was[0]} in {was[1]}, not of {cell.path} in {dtype}: give another --out"
         )

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.positions import counts_places, regimes
 from ..models import Schedule
 from ..models.decoder import decoder_config, find_decoder
 from ..models.diagnostics import Lens, Replay, Trace, exit_logits, trace
@@ -189,6 +190,8 @@ class Sweep:
             base.check_flow()
             base.check_readout()
             wanted += option_scores(base, sheet, question, base.outputs[-1][0])
+        if regimes(self.model) is not None or counts_places(self.model):
+            return False  # positions on a sheet are not those of its options alone
         sheet = packed(question)
         if len(sheet.tokens) > (self._window or len(sheet.tokens)):
             return False

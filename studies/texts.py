@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.text_tokens import encode
 from ..primitives import generate
 from ..primitives.errors import InputError, whole
 from .intervals import check_items
@@ -88,7 +89,7 @@ def read_texts(
     chosen = first_texts(file, count, seed, split, without)
     source = f"variable_assignment_code_d{DEPTH}" if file is None else Path(file).name
     digest = hashlib.sha256("\0".join(chosen).encode()).hexdigest()
-    rows = [tokenizer(text, add_special_tokens=True).input_ids[:tokens] for text in chosen]
+    rows = [row[:tokens] for row in encode(tokenizer, chosen)]
     for text, row in zip(chosen, rows, strict=True):
         if len(row) < 4:
             raise InputError(f"a text has only {len(row)} tokens: {text[:40]!r}")

@@ -61,10 +61,33 @@ class Training:
 
     @property
     def done(self) -> bool:
-        """Whether that is there, and whole."""
-        from ..models.training.snapshots import problem
+        """Whether that is there, and whole.
 
-        return problem(self.checkpoint) is None
+        Raises:
+            ModelError: its inputs are other files now; those that are gone are not looked at.
+        """
+        from ..models.training import contents, inputs, runfile, snapshots
+
+        if snapshots.problem(self.checkpoint) is not None:
+            return False
+        state, run = contents.read_state(self.checkpoint), runfile.parse(self.fields, self.name)
+        if (recorded := state.get("inputs")) is not None:
+            found = inputs.read_inputs(run, recorded, lenient=True)
+            began, where = state["run"], str(self.checkpoint)
+            inputs.refuse_changed(run, began, recorded, found, False, where)
+        return True
+
+    def check(self) -> None:
+        """Refuse what the training would refuse before its first step.
+
+        Raises:
+            ModelError: saying what cannot be trained.
+        """
+        from ..models.training import checks, runfile
+
+        base = self.base if self.base is not None and self.base.is_dir() else None
+        run = runfile.parse(self.fields, self.name)
+        checks.check(run, self.folder, force=self.base is not None, parent=base)
 
     @property
     def command(self) -> tuple[str, ...]:

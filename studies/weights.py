@@ -34,6 +34,11 @@ def changed(model: str, was: dict[str, Any] | None) -> bool:
     return not same and model_digest(*place) != was["sha256"]
 
 
+def is_known(model: str) -> bool:
+    """Whether a model is known by its content: not a hub id."""
+    return _place(model) is not None
+
+
 def digest(model: str) -> str:
     """Digest of the model at a path; of a hub id, the id."""
     place = _place(model)

@@ -1,50 +1,109 @@
 """Turns lm-eval's requests into tokens, many texts at a time.
 
-The same tokens as ``TemplateLM.loglikelihood`` makes one text after the other: a context ends
-before its trailing spaces, and a continuation is what context and continuation together have more
-than the context alone. Options of a question share one list of the context's tokens.
+As ``TemplateLM.loglikelihood`` does one text after the other, a context ends before its trailing
+spaces, and a continuation is what context and continuation together have more than the context
+alone. Options of a question share one list of the context's tokens.
+
+Where a token reaches from the context into the continuation (a vocabulary with ``": 1"``), the
+tokens of both together do not begin with those of the context. lm-eval cuts at the number of the
+context's tokens all the same, and scores a text that nobody wrote: ``:`` then ``3`` for the options
+13 and 23. Here such texts are cut after the last token that the context has in common with all its
+options, so that their scores are log p(whole text | common tokens) of one and the same beginning.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from lm_eval.models.utils import has_bos_prefix
-
+from ..core import text_tokens
 from .bars import bar
+from .text_tokens import adds_special_tokens
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
 """The texts, the tokens of the context, the tokens of the continuation."""
 CHUNK = 1024  # texts tokenized at once: their tokens are held only as long
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Requests as tokens.
+
+    Args:
+        requests: in the order given.
+        merged: indices of those with a token that reaches over the boundary.
+        alike: indices of those whose text differs from an earlier one's by nothing that is a token.
+    """
+
+    requests: list[Request]
+    merged: list[int]
+    alike: list[int]
+
+
 def encode_pairs(lm: Any, pairs: Sequence[tuple[str, str]], quiet: bool = False) -> list[Request]:
-    """The tokens of non-empty contexts and their continuations.
+    """The requests of :func:`encode`."""
+    return encode(lm, pairs, quiet).requests
+
+
+def encode(
+    lm: Any, pairs: Sequence[tuple[str, str]], quiet: bool = False, repair: bool = True
+) -> Encoded:
+    """The tokens of contexts and their continuations.
 
     Args:
         lm: the ``HFLM`` whose tokenizer and settings count.
         pairs: texts of context and continuation.
+        repair: cut after the last common token; False for lm-eval's cut.
     """
     same: dict[int, int] = {}  # one object a token, instead of one each time it occurs
     contexts: dict[str, list[int]] = {}
-    found: list[Request] = []
+    cuts: dict[str, int] = {}  # of contexts with a token that reaches over their end
+    seen: dict[tuple[str, int], str] = {}
+    found: list[tuple[tuple[str, str], str, int, list[int]]] = []
+    merged, alike = [], []
     progress = bar("Tokenizing", total=len(pairs), unit=" requests", quiet=quiet)
     with _parallel():
         for start in range(0, len(pairs), CHUNK):
             part = [(texts, *_split(*texts)) for texts in pairs[start : start + CHUNK]]
             new = dict.fromkeys(context for _, context, _ in part if context not in contexts)
             for context, tokens in zip(new, _encode(lm, list(new)), strict=True):
-                contexts[context] = [same.setdefault(token, token) for token in tokens]
+                contexts[context] = [same.setdefault(t, t) for t in tokens]
             wholes = _encode(lm, [context + rest for _, context, rest in part])
-            for (texts, context, _), whole in zip(part, wholes, strict=True):
+            for (texts, context, rest), whole in zip(part, wholes, strict=True):
                 before = contexts[context]
-                found.append((texts, before, list(whole[len(before) :])))
+                common = len(before)
+                if whole[:common] != before:
+                    merged.append(len(found))
+                    if repair:
+                        common = _common(whole, before)
+                        cuts[context] = min(common, cuts.get(context, common))
+                if seen.setdefault((context, hash(tuple(whole[common:]))), rest) != rest:
+                    alike.append(len(found))
+                found.append((texts, context, common, whole[common:]))
             progress.update(len(part))
     progress.close()
-    return found
+    starts = {context: contexts[context][:cut] for context, cut in cuts.items()}
+    for context, start_tokens in starts.items():
+        if not start_tokens:  # nothing in common: read after the token that empty contexts get
+            starts[context] = [lm.prefix_token_id]
+    requests: list[Request] = []
+    for texts, context, common, rest_tokens in found:
+        if context in cuts and rest_tokens:
+            rest_tokens = contexts[context][cuts[context] : common] + rest_tokens
+        requests.append((texts, starts.get(context, contexts[context]), rest_tokens))
+    return Encoded(requests, merged, alike)
+
+
+def encode_alone(lm: Any, continuation: str) -> Request:
+    """The tokens of a continuation without a context, as lm-eval makes them."""
+    tokens = lm.tok_encode(continuation, add_special_tokens=False)
+    prefix = lm.prefix_token_id
+    if tokens[:1] == [prefix]:
+        return ("", continuation), tokens[:1], tokens[1:]
+    return ("", continuation), [prefix], tokens
 
 
 def _split(context: str, continuation: str) -> tuple[str, str]:
@@ -53,17 +112,15 @@ def _split(context: str, continuation: str) -> tuple[str, str]:
     return bare, context[len(bare) :] + continuation
 
 
-def _encode(lm: Any, texts: list[str]) -> Iterable[list[int]]:
-    """As ``lm.tok_encode`` does, text by text."""
-    if not texts:
-        return []
-    options = {"return_attention_mask": False, "return_token_type_ids": False}
-    special = {} if lm.add_bos_token is None else {"add_special_tokens": lm.add_bos_token}
-    begins = lm.tokenizer.decode(lm.prefix_token_id)
-    if any(has_bos_prefix(text, begins) for text in texts):
-        return [lm.tok_encode(text) for text in texts]
-    found: list[list[int]] = lm.tokenizer(texts, **special, **options)["input_ids"]
-    return found
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two texts begin with in common."""
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def _encode(lm: Any, texts: list[str]) -> list[list[int]]:
+    """Tokens of texts, as training makes them: without what a tokenizer puts behind every text."""
+    return text_tokens.encode(lm.tokenizer, texts, adds_special_tokens(lm))
 
 
 @contextmanager

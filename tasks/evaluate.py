@@ -1,11 +1,12 @@
 """Scores a model on tasks through lm-eval: what ``growloop eval`` does.
 
 Our tasks are built here, with any parameters; everything else is lm-eval's. Options that are
-not ours go to ``lm_eval.simple_evaluate`` or to its Hugging Face model, whichever has them.
+not ours are those of the table in :mod:`..core.lm_eval_options`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import subprocess
@@ -15,17 +16,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..primitives.errors import InputError, unknown, whole
+from .answers import answers_file
 from .catalog import ITEMS, SHOTS, check_params
+from .forwarded import forwarded
 from .loading import (
     DTYPES,
     best_device,
     check_device,
     first_sentence,
     load_model,
+    local_files,
     model_arguments,
     require_extra,
-    split_forwarded,
 )
+from .notes import translate
 from .planning import Plan, check_sizes, no_tasks, their_tasks, unknown_task
 from .processes import first
 
@@ -42,7 +46,6 @@ __all__ = [
     "model_arguments",
     "quiet",
     "require_extra",
-    "split_forwarded",
     "unknown_task",
 ]
 
@@ -65,7 +68,7 @@ class Settings:
             both give the same numbers.
         pack: tokens run at once by ``growloop``; by default what suits the device.
         prepare: changes the loaded Hugging Face model in place, e.g. loops its layers.
-        forwarded: further options of ``lm_eval.simple_evaluate`` or of its ``hf`` model.
+        forwarded: options of lm-eval by name, those of the table in docs/evaluation.md.
 
     Raises:
         InputError: a value that is not allowed.
@@ -153,23 +156,33 @@ def evaluate_schedules(
     drawn = SHOTS if given.most is None else given.most
     check_sizes(list(plan.ours.values()), given.count, given.seed, drawn)
     arguments = model_arguments(model)
-    require_extra()
-    quiet()
-    to_harness, to_model = split_forwarded(given.forwarded or {})
+    options = forwarded(given.forwarded or {}, local_files(arguments) is not None)
+    to_harness = dict(options.harness)
     if schedules is not None and to_harness.get("use_cache"):
         raise InputError("--use_cache knows no schedules: score one at a time, each with its own")
-    metadata = to_harness.pop("metadata", None) or {}
+    metadata = to_harness.pop("metadata", {})
+    if metadata and not plan.theirs:
+        raise InputError("--metadata is for lm-eval's own tasks: give ours --param")
+    if given.limit is not None and "samples" in to_harness:
+        raise InputError("--samples says which questions, --limit how many: give one of them")
+    require_extra()
+    quiet()
     manager, theirs = their_tasks(plan.theirs, metadata) if plan.theirs else (no_tasks(), [])
-    arguments |= {"dtype": given.dtype, "batch_size": given.batch_size, **to_model}
+    arguments |= {"dtype": given.dtype, "batch_size": given.batch_size, **options.model}
     arguments["device"] = given.device or best_device()
     started = time.perf_counter()
+    decisive = options.decisive()
     lm = load_model(model, given.backend, arguments, given.prepare, given.pack)
+    if "use_cache" in to_harness:
+        to_harness["use_cache"] = answers_file(to_harness["use_cache"], lm, arguments, decisive)
     built = plan.build(given.count, given.seed, drawn, given.fixed_shots, given.curve)
 
     def run() -> dict[str, Any] | None:
+        lm.notes.clear()
         shots = {"num_fewshot": None if given.curve else given.shots}
-        options = {**shots, "limit": given.limit, **to_harness}
-        results = harness(lm, [*built, *theirs], manager, **options)
+        asked = {**shots, "limit": given.limit, **to_harness}
+        results = harness(lm, [*built, *theirs], manager, **asked)
+        lm.notes.gather(lm.world_size)
         if results is None:
             return None
         results["config"] |= {
@@ -177,7 +190,15 @@ def evaluate_schedules(
             "model_args": {**arguments},
             "dtype": str(lm.model.dtype),
         }
-        results["growloop"] = {"seconds": round(time.perf_counter() - started, 1)}
+        note_prompting(results, lm, to_harness)
+        results["growloop"] = {
+            "seconds": round(time.perf_counter() - started, 1),
+            "backend": given.backend,
+            "options": decisive,
+        }
+        if given.backend == "hf" and lm.world_size > 1:
+            results["growloop"]["processes"] = lm.world_size  # which draw other examples
+        results["growloop"] |= lm.notes.to_dict()
         if schedule := getattr(lm.model, "schedule", None):  # a looped model
             results["growloop"]["schedule"] = str(schedule)
         return results
@@ -202,10 +223,28 @@ def _as_schedule(model: Any, schedule: Any) -> Any:
     return schedule if isinstance(schedule, kind) else kind(tuple(schedule))
 
 
+def note_prompting(results: dict[str, Any], lm: Any, options: Mapping[str, Any]) -> None:
+    """Note in lm-eval's results which chat template and instruction were used, as it does itself.
+
+    Args:
+        options: of the harness.
+    """
+    chat = options.get("apply_chat_template", False)
+    texts = {
+        "system_instruction": options.get("system_instruction"),
+        "chat_template": lm.chat_template(chat) if chat else None,
+    }
+    for name, text in texts.items():
+        results[name] = text
+        results[f"{name}_sha"] = hashlib.sha256(text.encode()).hexdigest() if text else None
+    results["fewshot_as_multiturn"] = bool(chat) and options.get("fewshot_as_multiturn", True)
+
+
 def quiet() -> None:
-    """Keep the libraries' warnings from the user."""
+    """Keep the libraries' warnings from the user, but for those that change a number's meaning."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for name in ("lm_eval", "lm-eval", "transformers", "accelerate"):
+    translate()
+    for name in ("transformers", "accelerate"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.extras import missing
 from ..primitives.errors import InputError, shown, unknown
 
 BACKENDS = ("growloop", "hf")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
-def require_extra() -> None:
-    """Refuse clearly where torch, transformers or lm-eval are not installed."""
-    try:
-        import lm_eval
-        import torch
-        import transformers
-    except ImportError as error:
-        raise InputError(
-            f"scoring a model needs {error.name}: pip install 'growloop[eval]'"
-        ) from error
-    del lm_eval, torch, transformers
+def require_extra(extra: str = "eval", what: str = "scoring a model") -> None:
+    """Refuse clearly where what a command needs is not installed.
+
+    Args:
+        extra: of the package, a key of :data:`growloop.core.extras.EXTRAS`.
+        what: needs it, in the message.
+
+    Raises:
+        InputError: naming the first module that is missing, and the extra.
+    """
+    if (name := missing(extra)) is not None:
+        raise InputError(f"{what} needs {name}: pip install 'growloop[{extra}]'")
 
 
 def model_arguments(model: str) -> dict[str, Any]:
@@ -63,31 +64,14 @@ def _packaged(name: str) -> Path:
     return found[0]
 
 
-def split_forwarded(forwarded: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options for ``simple_evaluate`` and for the model."""
-    from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.utils import simple_parse_args_string
+def local_files(arguments: Mapping[str, Any]) -> tuple[Path, str | None] | None:
+    """Folder and GGUF file of a model on this machine; None of a hub id.
 
-    own = {"pretrained", "dtype", "device", "batch_size", "self", "kwargs", "backend"}
-    model = set(inspect.signature(HFLM.__init__).parameters) - own | {"model_args"}
-    # given otherwise, or about a request cache that knows no seed and no item count
-    ours = {"model", "tasks", "task_manager", "limit", "num_fewshot", "check_integrity"}
-    ours |= {"evaluation_tracker", "verbosity", "log_samples", "predict_only"}
-    ours |= {"cache_requests", "rewrite_requests_cache", "delete_requests_cache"}
-    harness = set(inspect.signature(simple_evaluate).parameters) - ours - model
-    to_harness: dict[str, Any] = {}
-    to_model: dict[str, Any] = {}
-    for name, value in forwarded.items():
-        if name == "model_args":
-            to_model |= simple_parse_args_string(str(value))
-        elif name in harness:
-            to_harness[name] = value
-        elif name in model:
-            to_model[name] = value
-        else:
-            raise unknown("option", f"--{name}", [f"--{n}" for n in sorted(harness | model)])
-    return to_harness, to_model
+    Args:
+        arguments: of :func:`model_arguments`.
+    """
+    folder = Path(arguments["pretrained"])
+    return (folder, arguments.get("gguf_file")) if folder.is_dir() else None
 
 
 def best_device() -> str:
@@ -111,6 +95,7 @@ def load_model(
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
     from .scorer import CheckedLM, TrieLM
+    from .text_tokens import say_trained_otherwise
 
     if arguments["device"] == "cpu" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # or each would think itself alone
@@ -122,6 +107,7 @@ def load_model(
         raise InputError(f"cannot load model '{model}': {first_sentence(error)}") from error
     if prepare is not None:
         prepare(lm.model)
+    say_trained_otherwise(lm, Path(arguments["pretrained"]))
     return lm
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,7 +49,11 @@ class Plan:
         grouped = [member for members in self.groups.values() for member in members]
         if len(set(grouped)) < len(grouped):
             raise InputError("two of the groups share a task: score them one after the other")
-        known = {name for task in self.ours.values() for name in task.params}
+        known = {
+            field.name
+            for task in self.ours.values()
+            for field in dataclasses.fields(task)  # type: ignore[arg-type]
+        }
         for name in self.params:
             if name not in known:
                 raise InputError(f"none of the chosen tasks has a parameter {shown(name)}")

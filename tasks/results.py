@@ -59,6 +59,12 @@ def _ours(results: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
+def _plain_name(results: Mapping[str, Any], name: str) -> str:
+    """The name without the number of examples that a task of ours has in a curve."""
+    members = results.get("group_subtasks", {}).get(name) or [name]
+    return name.partition(AT)[0] if all(_ours(results, one) for one in members) else name
+
+
 def _rows_of(results: Mapping[str, Any], name: str, level: int) -> list[Row]:
     values = results["results"][name]
     ours = _ours(results, name)
@@ -73,7 +79,7 @@ def _rows_of(results: Mapping[str, Any], name: str, level: int) -> list[Row]:
         samples = results.get("n-samples", {}).get(name, {})
         found.append(
             Row(
-                task=name.partition(AT)[0],
+                task=_plain_name(results, name),
                 level=level,
                 n=samples.get("effective"),
                 shots=results.get("n-shot", {}).get(name),
@@ -117,10 +123,10 @@ def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> 
         name = Path(model).resolve().name if Path(model).exists() else model.replace(":", "-")
         tracker.general_config_tracker.log_experiment_args(
             model_source="growloop",
-            model_args=f"pretrained={name}",
-            system_instruction=None,
-            chat_template=None,
-            fewshot_as_multiturn=False,
+            model_args={"pretrained": name},  # as a text it would end at a comma
+            system_instruction=results.get("system_instruction"),
+            chat_template=results.get("chat_template"),
+            fewshot_as_multiturn=bool(results.get("fewshot_as_multiturn")),
         )
         tracker.save_results_aggregated(results=results, samples=samples)
         for task, members in samples.items():

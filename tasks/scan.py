@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,12 +29,15 @@ from .trie import Ints, Trie
 logger = logging.getLogger("growloop")
 SMALLEST = 16  # tokens; memory that does not suffice for so many will for none
 LOGITS = 2**27  # numbers; of one pack
+EVERY = 10.0  # seconds after which finished requests are handed out
 
 Scores = list[tuple[float, bool]]
 """Of each request the summed log-probability, and whether it is what the model would say."""
 Call = Callable[..., Any]
 Found = tuple[int, slice, Tensor, Tensor]
 """Of a route and some tokens to predict: their log-probabilities, and whether they are greedy."""
+Finished = Callable[[Sequence[int], Sequence[Scores]], object]
+"""Is given numbers of finished requests and, for each route, the scores of all requests."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class Scan:
         budget: tokens run at once; halved where memory does not suffice.
         schedules: of a looped model, all of which are scored; None for the model as it is.
         flex: attend by FlexAttention.
+        finished: called now and then with the requests that are finished since, so that they can
+            be stored before all are; reading them makes a GPU wait.
     """
 
     def __init__(
@@ -93,8 +99,10 @@ class Scan:
         budget: int,
         schedules: Sequence[Sequence[int]] | None = None,
         flex: bool = False,
+        finished: Finished | None = None,
     ) -> None:
         self.flex = flex
+        self.finished = finished
         self.model, self.trie, self.call, self.dtype = model, trie, call, dtype
         self.budget = budget
         self.device: torch.device = model.device
@@ -102,9 +110,10 @@ class Scan:
         self.keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.rows = max(1, LOGITS // int(model.config.get_text_config(decoder=True).vocab_size))
         shape = len(self.routes), len(trie.places)
-        self.log_probs = np.empty(shape)
-        self.greedy = np.empty(shape, dtype=bool)
+        self.log_probs = np.zeros(shape)
+        self.greedy = np.zeros(shape, dtype=bool)
         self.found: list[Found] = []
+        self.handed_out = 0  # nodes
 
     @torch.inference_mode()
     def run(self, progress: Callable[[int], object] = lambda nodes: None) -> list[Scores]:
@@ -114,6 +123,7 @@ class Scan:
             progress: told how many nodes were run, pack by pack.
         """
         start, path, past = 0, np.empty(0, dtype=np.int64), dict[int, KeyValues]()
+        handed_out = time.monotonic()
         packed = packed_weights(self.model, len(self.trie), self.budget)
         with packed, tree_attention(self.model) as eager:
             while start < len(self.trie):
@@ -131,11 +141,27 @@ class Scan:
                 path, past = pack.next_path, pack.kept
                 progress(stop - start)
                 start = stop
+                if self.finished is not None and time.monotonic() - handed_out >= EVERY:
+                    self._hand_out(self.finished, stop)
+                    handed_out = time.monotonic()
+        return self._read()
+
+    def _read(self) -> list[Scores]:
+        """The scores of all requests for each route; of unfinished ones so far."""
         for number, wanted, log_probs, greedy in self.found:
             self.log_probs[number, wanted] = log_probs.cpu()
             self.greedy[number, wanted] = greedy.cpu()
+        self.found.clear()
         pairs = zip(self.log_probs, self.greedy, strict=True)
         return [self.trie.sums(log_probs, greedy) for log_probs, greedy in pairs]
+
+    def _hand_out(self, finished: Finished, stop: int) -> None:
+        """Give out the requests that are predicted from nodes before ``stop`` and were not yet."""
+        last = self.trie.last
+        done = np.flatnonzero((last >= self.handed_out) & (last < stop))
+        self.handed_out = stop
+        if len(done):
+            finished(done.tolist(), self._read())
 
     def _stop(self, start: int) -> int:
         """Where a pack that begins at ``start`` ends."""

@@ -19,26 +19,47 @@ Pair = tuple[list[int], list[int]]
 """The tokens of a context and of a continuation; neither is empty."""
 
 TRIED = 64  # tokens of the context that are read
+AHEAD = 8  # tokens predicted after the beginning of a text
 EXACT = 1e-3  # nats a token, at most, in float32
 ROUGH = 0.3  # nats a token, on average, in half precision
 HALF = (torch.bfloat16, torch.float16)
 
 
 def probes(pairs: Sequence[Pair], longest: int) -> list[Pair]:
-    """Branches made of the tokens of a request, and two real requests.
+    """Branches made of the tokens of a request; the shortest request and the longest.
 
     Args:
         pairs: tokens of contexts and continuations.
         longest: tokens that the model can read.
     """
-    context = pairs[0][0]
-    a, b, c, d = (context * 4)[-4:]
+    text = [*pairs[0][0], *pairs[0][1]]  # a context may be one token
+    a, b, c, d = (text * 4)[-4:]
     options = [[a, b], [a, c], [d, a, b], [d, a, c], [d, c, b], [b], [c, c, c, c]]
-    tried = context[: max(1, min(longest, TRIED + 8) - 8)]
+    tried = text[: max(1, min(longest, TRIED + 8, len(text)) - 8)]
     other = [*tried[: len(tried) // 2], d, c, *tried[len(tried) // 2 + 2 :]]
     found = [(tried, option) for option in options]
     found += [(other, option) for option in ([a, b], [c])]
-    return found + [pair for pair in pairs[:8] if pair[0] is context][:2]
+    return [*found, min(pairs, key=_length), max(pairs, key=_length)]
+
+
+def beginnings(pairs: Sequence[Pair]) -> list[Pair]:
+    """Beginnings of the longest request as requests of their own: what a long text begins with must
+    score as it does alone.
+    """
+    text = longest_text(pairs)
+    half = len(text) // 2
+    shortest = min(len(context) for context, _ in pairs)
+    return [(text[:end], text[end : end + AHEAD]) for end in sorted({min(shortest, half), half})]
+
+
+def longest_text(pairs: Sequence[Pair]) -> list[int]:
+    """The tokens of the longest request."""
+    context, continuation = max(pairs, key=_length)
+    return [*context, *continuation]
+
+
+def _length(pair: Pair) -> int:
+    return len(pair[0]) + len(pair[1])
 
 
 def agree(

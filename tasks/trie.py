@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,13 @@ class Trie:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @cached_property
+    def last(self) -> Ints:
+        """The last node that each request is predicted from."""
+        found = np.zeros(self.requests, dtype=np.int64)
+        np.maximum.at(found, self.owners, self.places)
+        return found
 
     def wanted(self, start: int, stop: int) -> slice:
         """The tokens to predict from the nodes ``start .. stop-1``: a slice of ``places``."""

@@ -1,10 +1,14 @@
 """Training of a tuned lens (Belrose 2023): ``KL(final ‖ lens)``, a lens for the input of each step.
 
+The recipe ``ours`` is that of their package tuned-lens without weight decay, each step's gradients
+clipped on their own; ``tuned-lens`` is the package's.
+
 A training can keep its state in a file; killed, it goes on from there to the same weights.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import time
@@ -24,6 +28,9 @@ from .trace import trace
 
 OPTIMIZERS = {"sgd": 0.1, "adam": 1e-3}
 """Optimizer: its usual learning rate. SGD is Nesterov's, momentum 0.9."""
+RECIPES = ("ours", "tuned-lens")
+DECAY = 1e-3  # of the weights, in tuned-lens
+CLIP = 1.0  # norm of the gradients
 EVERY = 60.0  # seconds from one time the state is kept to the next, at least
 SHARE = 20  # of the time is spent on training for one on keeping
 
@@ -35,6 +42,7 @@ def fit_lens(
     *,
     optimizer: str = "sgd",
     lr: float | None = None,
+    recipe: str = "ours",
     positions: int | None = None,
     seed: int = 0,
     kept: str | Path | None = None,
@@ -42,8 +50,7 @@ def fit_lens(
 ) -> Lens:
     """Train a lens: ``KL(final ‖ lens)`` on the given texts. The model stays as it is.
 
-    The learning rate falls linearly to 0, gradients are clipped to norm 1, each step's on their
-    own: the lens of a step does not depend on which others are trained beside it.
+    The learning rate falls linearly to 0, gradients are clipped to norm 1.
 
     Args:
         model: any decoder.
@@ -51,6 +58,9 @@ def fit_lens(
         updates: of the weights.
         optimizer: ``sgd`` (Nesterov) or ``adam``.
         lr: peak learning rate, by default 0.1 or 1e-3.
+        recipe: ``ours`` clips each step's gradients on their own, so the lens of a step does not
+            depend on which others are trained beside it; ``tuned-lens``, as that package 0.2.0,
+            clips them together, decays the weights (1e-3) and uses Adam as AMSGrad.
         positions: learn from so many tokens of a batch, drawn anew each time; None for all.
         seed: of that draw.
         kept: file that the state is kept in about every minute. If it is there, the training goes
@@ -67,6 +77,7 @@ def fit_lens(
         lens.save("lens.safetensors")
     """
     one_of("optimizer", optimizer, OPTIMIZERS)
+    one_of("recipe", recipe, RECIPES)
     whole("updates", updates, 1)
     if positions is not None:
         whole("positions", positions, 1)
@@ -74,7 +85,7 @@ def fit_lens(
     if not 0 < rate < float("inf"):
         raise ModelError(f"a learning rate is above 0, not {rate}")
     asked = {"updates": updates, "optimizer": optimizer, "lr": rate} | {
-        "positions": positions, "seed": seed,
+        "positions": positions, "seed": seed, "recipe": recipe,
     }  # fmt: skip
     state = _read(kept, asked) if kept is not None and Path(kept).is_file() else None
     random = torch.Generator().manual_seed(seed)
@@ -93,7 +104,7 @@ def fit_lens(
         found = trace(model, ids)
         if not lenses:
             found.check_readout()
-            lenses = [_Trained(found.inputs[0], optimizer, rate) for _ in found.inputs]
+            lenses = [_Trained(found.inputs[0], optimizer, rate, recipe) for _ in found.inputs]
             if state is not None:
                 _restore(lenses, state, kept)
         chosen = torch.randperm(ids.numel(), generator=random)[: positions or ids.numel()]
@@ -102,9 +113,14 @@ def fit_lens(
         target = _Target(wanted)
         left = (updates - update) / updates
         losses = [
-            lens.update(states.flatten(0, 1)[chosen], target, found.readout, rate * left)
+            lens.learn(states.flatten(0, 1)[chosen], target, found.readout)
             for lens, states in zip(lenses, found.inputs, strict=True)
         ]
+        every = [lens.weights for lens in lenses]
+        for weights in every if recipe == "ours" else [list(itertools.chain(*every))]:
+            torch.nn.utils.clip_grad_norm_(weights, CLIP)
+        for lens in lenses:
+            lens.step(rate * left)
         watch(update, float(torch.stack(losses).mean()))
         if kept is not None and time.monotonic() >= due and update + 1 < updates:
             began = time.monotonic()
@@ -135,19 +151,21 @@ class _Target:
 class _Trained:
     """The lens of one step while it learns."""
 
-    def __init__(self, like: Tensor, optimizer: str, lr: float) -> None:
+    def __init__(self, like: Tensor, optimizer: str, lr: float, recipe: str) -> None:
         width, device = like.shape[-1], like.device
         self.matrix = torch.zeros(width, width, device=device, requires_grad=True)
         self.shift = torch.zeros(width, device=device, requires_grad=True)
         self.weights = [self.matrix, self.shift]
+        theirs = recipe == "tuned-lens"
+        given: dict[str, Any] = {"lr": lr, "weight_decay": DECAY if theirs else 0.0}
         self.optimizer: Any
         if optimizer == "sgd":
-            self.optimizer = torch.optim.SGD(self.weights, lr=lr, momentum=0.9, nesterov=True)
+            self.optimizer = torch.optim.SGD(self.weights, momentum=0.9, nesterov=True, **given)
         else:
-            self.optimizer = torch.optim.Adam(self.weights, lr=lr)
+            self.optimizer = torch.optim.Adam(self.weights, amsgrad=theirs, **given)
 
-    def update(self, states: Tensor, target: _Target, readout: Readout, lr: float) -> Tensor:
-        """One step on states ``(tokens, dim)``; the loss before it."""
+    def learn(self, states: Tensor, target: _Target, readout: Readout) -> Tensor:
+        """The loss on states ``(tokens, dim)``; leaves its gradients in the weights."""
         here = states.float()
         with torch.enable_grad():
             moved = here + here @ self.matrix.T + self.shift
@@ -155,10 +173,12 @@ class _Trained:
         gradients = torch.autograd.grad(loss, self.weights)  # the model's own are not touched
         for weight, gradient in zip(self.weights, gradients, strict=True):
             weight.grad = gradient
-        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        return loss.detach()
+
+    def step(self, lr: float) -> None:
+        """Move along the gradients."""
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.step()
-        return loss.detach()
 
     def state(self) -> dict[str, Any]:
         """All that decides how it goes on."""
@@ -188,7 +208,7 @@ def _read(path: str | Path, asked: dict[str, Any]) -> dict[str, Any]:
     """A kept state, if it is one of the training that is asked for."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        was = state["asked"]
+        was = {"recipe": "ours"} | state["asked"]  # there was no other
     except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise ModelError(f"{path} holds no state of a lens: remove it") from error
     for name, value in asked.items():

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ...core.positions import forget, regimes
 from ..decoder import Decoder, find_decoder
 from ..errors import ModelError
 from ..readout import Readout
@@ -130,7 +131,7 @@ def trace(
 
     Raises:
         ModelError: an architecture whose layers or sublayers are not found; steps that an early
-            exit left out.
+            exit left out; padded texts of lengths that the model reads by different positions.
 
     Example::
 
@@ -138,6 +139,7 @@ def trace(
         found.coordinates[5], found.inputs[5].norm(dim=-1)
     """
     decoder = find_decoder(model)
+    _check_lengths(model, ids, mask)
     recorder = _Recorder(decoder, sublayers)
     given = {} if mask is None else {"attention_mask": mask}
     with evaluating(model), recorder.watching():
@@ -145,6 +147,23 @@ def trace(
     flat = mask is not None and mask.dim() == 2
     real = mask.bool() if flat and mask is not None else torch.ones_like(ids, dtype=torch.bool)
     return recorder.result(logits, real, Readout(model, decoder))
+
+
+def _check_lengths(model: nn.Module, ids: Tensor, mask: Tensor | None) -> None:
+    """Refuse a batch whose texts would get the positions of the longest of them."""
+    known = regimes(model)
+    if known is None:
+        return
+    forget(model)  # the texts before change nothing
+    if mask is None or mask.dim() != 2:
+        return
+    width = known.of(ids.shape[1])
+    for length in mask.sum(1).tolist():
+        if known.of(length) != width:
+            raise ModelError(
+                "positions of this model depend on the length of a text: texts of "
+                f"{length:,} and {ids.shape[1]:,} tokens cannot be one batch"
+            )
 
 
 @contextlib.contextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -12,7 +15,10 @@ from ..decoder import find_decoder
 from ..errors import ModelError
 from .runfile import Lora
 
+ADAPTER = "default"  # PEFT's name of the adapter
 MARK = "lora_"
+PEFT_PREFIX = "base_model.model."  # of the weights in a file of PEFT
+WEIGHTS = "adapter_model.safetensors"
 BASE = ".base_layer"
 
 
@@ -51,6 +57,34 @@ def attach(model: PreTrainedModel, settings: Lora, seed: int) -> None:
 def tensors(model: nn.Module) -> dict[str, Tensor]:
     """The weights of the adapters by name; none where there are no adapters."""
     return {name: value for name, value in model.state_dict().items() if MARK in name}
+
+
+def save(model: PreTrainedModel, folder: Path, base: str | None) -> None:
+    """Write the adapters as PEFT does: weights and ``adapter_config.json``.
+
+    Args:
+        folder: made if need be. ``peft.PeftModel.from_pretrained(base_model, folder)`` reads it.
+        base: hub id or folder of the model they were trained on, for the config.
+    """
+    folder.mkdir(exist_ok=True)
+    found = {
+        PEFT_PREFIX + name.replace(f".{ADAPTER}.", "."): value.contiguous()
+        for name, value in tensors(model).items()
+    }
+    save_file(found, folder / WEIGHTS, metadata={"format": "pt"})
+    config = copy.copy(model.peft_config[ADAPTER])
+    config.base_model_name_or_path = base
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+
+
+def load(folder: Path) -> dict[str, Tensor]:
+    """Weights written by :func:`save`, under the names of :func:`tensors`."""
+    found = {}
+    for name, value in load_file(folder / WEIGHTS).items():
+        stem, _, last = name.removeprefix(PEFT_PREFIX).rpartition(".")
+        found[f"{stem}.{ADAPTER}.{last}"] = value
+    return found
 
 
 def restore(model: nn.Module, saved: dict[str, Tensor]) -> None:

@@ -58,13 +58,14 @@ class Source(Protocol):
 
     ``kinds`` names what rows can be, ``state`` is what a checkpoint must keep, ``tokenizer`` the
     tokenizer file that a checkpoint gets, ``vocabulary`` how many tokens there are,
-    ``end`` the token that ends a document.
+    ``end`` the token that ends a document, ``special`` those that every text begins with.
     """
 
     kinds: tuple[str, ...]
     state: dict[str, Any]
     vocabulary: int
     end: int | None
+    special: tuple[int, ...]
 
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
         """The batch of a step; the processes take equal parts of the same rows."""

@@ -25,20 +25,30 @@ from . import adapters, optimizers
 from .runfile import Run
 from .setup import first_model
 
-ADAPTERS = "adapters.safetensors"
+ADAPTER = "adapter"
+"""Folder of the adapter in PEFT's format."""
 STATE = "training.json"
+OPTIMIZERS = "optimizers"
+"""Folder of the moments: engines that read every ``*.safetensors`` of a model do not see them."""
 
 OptimizerState = tuple[dict[str, Tensor], dict[str, Any]]
 """Its tensors by name, and the rest."""
 
 
 def write_model(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, folder: Path
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    folder: Path,
+    base: str | None = None,
 ) -> None:
-    """The model as an ordinary Hugging Face folder; adapters are merged, and kept beside it."""
+    """Write the model as an ordinary Hugging Face folder, adapters merged and also in one of PEFT.
+
+    Args:
+        base: the model that adapters were trained on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    if adapted := adapters.tensors(model):
-        save_file(adapted, folder / ADAPTERS)
+    if adapters.tensors(model):
+        adapters.save(model, folder / ADAPTER, base)
         model.save_pretrained(folder, state_dict=adapters.merged(model))
     else:
         model.save_pretrained(folder)
@@ -51,7 +61,9 @@ def read_model(run: Run, folder: Path) -> PreTrainedModel:
     if run.model.lora is None:
         return checkpoints.load(str(folder), dtype=torch.float32)
     model = first_model(run)
-    adapters.restore(model, load_file(folder / ADAPTERS))
+    old = folder / "adapters.safetensors"  # of earlier checkpoints
+    saved = load_file(old) if old.is_file() else adapters.load(folder / ADAPTER)
+    adapters.restore(model, saved)
     return model
 
 
@@ -60,7 +72,8 @@ def write_state(folder: Path, found: list[OptimizerState], state: dict[str, Any]
     rests = []
     for i, (tensors, rest) in enumerate(found):
         whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(whole, folder / f"optimizer-{i}.safetensors")
+        (folder / OPTIMIZERS).mkdir(exist_ok=True)
+        save_file(whole, _moments(folder, i))
         rests.append(rest)
     content = {**state, "optimizers": rests, "random": _text(torch.get_rng_state())}
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -88,11 +101,16 @@ def restore(
             f"{folder} was trained with another optimizer: its moments cannot go on in this one"
         )
     for i, optimizer in enumerate(made):
-        tensors = load_file(folder / f"optimizer-{i}.safetensors")
+        old = folder / f"optimizer-{i}.safetensors"  # of earlier checkpoints
+        tensors = load_file(old if old.is_file() else _moments(folder, i))
         optimizers.restore(optimizer, model, tensors, state["optimizers"][i])
     torch.set_rng_state(_state(state["random"]))
     if "random_cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(_state(state["random_cuda"]))
+
+
+def _moments(folder: Path, number: int) -> Path:
+    return folder / OPTIMIZERS / f"{number}.safetensors"
 
 
 def _text(random: Tensor) -> str:

@@ -63,6 +63,7 @@ class Curriculum:
                 raise ModelError(f"the shares of lessons sum to 1: {dict(lessons)} do not")
         self.vocabulary = len(vocabulary())
         self.end: int | None = vocabulary()[END]
+        self.special: tuple[int, ...] = ()
         self.state: dict[str, Any] = {"stage": 0, "begun": [0], "loss": None}
 
     @property
@@ -92,11 +93,7 @@ class Curriculum:
         rows = [self.lessons[k](self.seed, g) for k, g in zip(kinds, groups, strict=True)]
         order = np.argsort([tokens.shape[1] for tokens, _ in rows], kind="stable")
         length = rows[order[-1]][0].shape[1]
-        if length > self.seq_len:
-            raise ModelError(
-                f"lesson {self.kinds[kinds[order[-1]]]} has rows of {length} tokens: seq_len "
-                f"{self.seq_len} is too small"
-            )
+        self._check_length(int(kinds[order[-1]]), length)
         tokens = np.zeros((self.batch_size, length), np.int64)
         targets = np.full_like(tokens, IGNORED)
         for place, group in enumerate(order):
@@ -110,6 +107,22 @@ class Curriculum:
             int((targets != IGNORED).sum()),
             kinds=np.repeat(kinds[order], GROUP)[mine],
         )
+
+    def check(self) -> None:
+        """Refuse lessons whose first rows are longer than a row may be.
+
+        Raises:
+            ModelError: naming the lesson.
+        """
+        for kind, lesson_of in enumerate(self.lessons):
+            self._check_length(kind, lesson_of(self.seed, 0)[0].shape[1])
+
+    def _check_length(self, kind: int, length: int) -> None:
+        if length > self.seq_len:
+            raise ModelError(
+                f"lesson {self.kinds[kind]} has rows of {length} tokens: seq_len {self.seq_len} is "
+                "too small"
+            )
 
     def learned(self, step: int, losses: dict[str, float]) -> str | None:
         """Keep the running loss of the main lesson; go on to the next stage when it is low."""

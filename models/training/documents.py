@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...core.identity import identify
 from ..errors import ModelError, shown
 
 TEXT = {".txt", ".md", ".text"}
 LINES = {".jsonl", ".ndjson"}
+READABLE = TEXT | LINES | {".parquet"}
 
 
-def documents(source: str, field: str = "text", split: str = "train") -> Iterator[str]:
+def documents(
+    source: str, field: str = "text", split: str = "train", revision: str | None = None
+) -> Iterator[str]:
     """The documents of a source, one after the other, in an order that never changes.
 
     Args:
@@ -23,15 +27,38 @@ def documents(source: str, field: str = "text", split: str = "train") -> Iterato
         field: the column with the text. Rows with ``prompt`` and ``target`` instead (generated
             items) become ``prompt target``.
         split: of a ``datasets`` folder or a data set on the hub.
+        revision: commit of a data set on the hub; by default the newest.
 
     Raises:
         ModelError: nothing there, or no such field.
     """
-    for rows, where in _readers(source, split):
+    for rows, where in _readers(source, split, revision):
         if isinstance(rows, str):
             yield rows
         else:
             yield from _rows_as_text(rows, field, where)
+
+
+def read_by(source: str, field: str, split: str) -> dict[str, Any]:
+    """What decides the documents of a source: column, split and the contents of its files.
+
+    Returns:
+        ``field``, ``split``, and ``files`` (:func:`growloop.core.identity.identify`, by name) or,
+        of a data set on the hub, ``revision``: its commit, None if the hub does not say.
+    """
+    if files := source_files(source):
+        return {"field": field, "split": split, "files": identify(files)}
+    return {"field": field, "split": split, "revision": _revision(source)}
+
+
+def source_files(source: str) -> dict[str, Path]:
+    """Files that :func:`documents` reads, by their names in the source; none of the hub."""
+    path = Path(source)
+    if path.is_file():
+        return {path.name: path}
+    whole = _is_datasets_folder(path)
+    files = (p for p in path.rglob("*") if p.is_file() and (whole or p.suffix in READABLE))
+    return {file.relative_to(path).as_posix(): file for file in sorted(files)}
 
 
 def rows_of(source: str, split: str = "train") -> Iterator[Any]:
@@ -46,24 +73,26 @@ def rows_of(source: str, split: str = "train") -> Iterator[Any]:
         yield from rows
 
 
-def _readers(source: str, split: str) -> Iterator[tuple[Iterator[Any] | str, str]]:
+def _readers(
+    source: str, split: str, revision: str | None = None
+) -> Iterator[tuple[Iterator[Any] | str, str]]:
     """The parts of a source, each rows or one text, and where it is."""
     path = Path(source)
     if path.is_dir():
-        if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
+        if _is_datasets_folder(path):
             yield _from_disk(path, split), source
             return
-        files = sorted(p for p in path.rglob("*") if p.suffix in TEXT | LINES | {".parquet"})
+        files = sorted(p for p in path.rglob("*") if p.suffix in READABLE)
         if not files:
             raise ModelError(f"{source} holds no .txt, .md, .jsonl or .parquet file")
         for file in files:
             yield _of_file(file), str(file)
     elif path.is_file():
         yield _of_file(path), source
-    elif source.startswith((".", "/", "~")) or path.suffix in TEXT | LINES | {".parquet"}:
+    elif source.startswith((".", "/", "~")) or path.suffix in READABLE:
         raise ModelError(f"there is no file or folder {source}")
     else:
-        yield _from_hub(source, split), source
+        yield _from_hub(source, split, revision), source
 
 
 def _of_file(path: Path) -> Iterator[Any] | str:
@@ -118,12 +147,27 @@ def _from_disk(path: Path, split: str) -> Iterator[Any]:
     yield from found
 
 
-def _from_hub(name: str, split: str) -> Iterator[Any]:
+def _is_datasets_folder(path: Path) -> bool:
+    return (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def _revision(name: str) -> str | None:
+    """The commit of a data set on the hub; None if the hub does not say."""
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().dataset_info(name.partition(":")[0]).sha
+    except Exception:  # the hub fails in every way there is
+        return None
+
+
+def _from_hub(name: str, split: str, revision: str | None) -> Iterator[Any]:
     import datasets
 
     name, _, config = name.partition(":")
+    options = {"split": split, "revision": revision, "streaming": True}
     try:
-        yield from datasets.load_dataset(name, config or None, split=split, streaming=True)
+        yield from datasets.load_dataset(name, config or None, **options)
     except Exception as error:  # the hub fails in every way there is
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(f"cannot read the data set '{name}': {first}") from error

@@ -28,22 +28,21 @@ from ..recurrence import Recurrence
 from ..schedule import Schedule
 from . import changes, contents, optimizers, sharding, snapshots
 from .batches import Batch
+from .checks import Last, check
 from .examples import Examples
 from .guards import enough_memory, interruptible
 from .locks import LOCK, locked
 from .memory import keep_freed_memory
 from .metrics import Metrics, flat, matrix_peak, trackers
 from .objective import block_cosine, by_kind, losses
-from .plan import rehearse, whole_growth
-from .runfile import Evaluation, Run, parse
+from .runfile import Evaluation, Run
 from .setup import (
-    check_fits,
     final_depth,
     first_model,
     held_out,
     keeps_apart,
     saved_tokenizer,
-    source_of,
+    vocabulary_of,
 )
 
 SHORT = 128  # tokens
@@ -102,14 +101,12 @@ class Engine:
         self.run, self.out, self.say = run, Path(out), say
         self.accelerator = Accelerator(log_with=trackers(run.trackers), project_dir=str(out))
         processes = self.accelerator.num_processes
-        if run.data.batch_size % processes:
-            raise ModelError(
-                f"a batch of {run.data.batch_size} does not divide among {processes} processes"
-            )
-        share = run.data.batch_size // processes
+        branch = None if parent is None else Path(parent)
+        start = check(run, self.out, say, force, branch, processes)
+        self.source, self.inputs, self.growth = start.source, start.inputs, start.growth
         # rows of examples are full: one at a time needs no padding
+        share = run.data.batch_size // processes
         self.micro = run.micro_batch_size or (1 if run.data.examples else share)
-        self.source = source_of(run)
         self.empty: PreTrainedModel | None = None  # the model without weights, while it is sharded
         self.best: dict[str, Any] = {"step": None, "loss": None, "since": 0}
         self.tokenizer = saved_tokenizer(self.source)
@@ -117,17 +114,10 @@ class Engine:
         self.step = self.tokens = 0
         self.flops = 0.0
         self.losses: dict[str, float] = {}  # of the last step, by kind of row
-        found = snapshots.newest(self.out, self.say)
-        if found is None:
-            if any(self.out.glob("step-*")):
-                raise ModelError(f"no checkpoint in {out} is whole: move it away to start anew")
-            if parent is None:
-                self._begin()
-            else:
-                self._branch_off(Path(parent))
+        if start.last is None:
+            self._begin()
         else:
-            self._resume(found[1], force)
-        rehearse(run, self.model.config, self.growth, self.step)
+            self._resume(start.last)
         if isinstance(self.source, Examples) and self.source.pack:
             self.source.pack = keeps_apart(self.model, self.source)
             if not self.source.pack:
@@ -136,33 +126,20 @@ class Engine:
         self._prepare()
 
     def _begin(self) -> None:
-        self.model = first_model(self.run)
-        full = len(find_decoder(self.model).unique)
-        self.growth = whole_growth(self.run, final_depth(self.run, full))
-        check_fits(self.run, self.model, self.source)
+        self.model = first_model(self.run, vocabulary_of(self.run, self.source))
         self.optimizers = optimizers.make(self.model, self.run.optimizer)
         torch.manual_seed(self.run.seed)
 
-    def _branch_off(self, parent: Path) -> None:
-        """Go on from a checkpoint of another run, whose best one is not ours."""
-        if wrong := snapshots.problem(parent):
-            raise ModelError(f"the checkpoint {parent} is damaged: {wrong}")
-        best = self.best
-        self._resume(parent, force=True)
-        self.best = best
-
-    def _resume(self, folder: Path, force: bool) -> None:
-        state = contents.read_state(folder)
-        if not force:
-            recorded = parse(state["run"], str(folder)).model_dump(mode="json")
-            snapshots.refuse_other_run(recorded, self.run.model_dump(mode="json"))
+    def _resume(self, last: Last) -> None:
+        """Go on from a checkpoint; the best one of another run is not ours."""
+        folder, state = last.folder, last.state
         self.model = contents.read_model(self.run, folder)
-        self.growth = dict(self.run.growth_steps(state["full_depth"]))
-        check_fits(self.run, self.model, self.source)
         self.step, self.tokens, self.flops = state["step"], state["tokens"], state["flops"]
         self.optimizers = optimizers.make(self.model, self.run.optimizer)
         contents.restore(folder, state, self.model, self.optimizers)
-        self.source.state, self.best = self.source.state | state["source"], state["best"]
+        self.source.state |= state["source"]
+        if last.own:
+            self.best = state["best"]
         self.say(f"going on after step {self.step} ({folder.name})")
 
     def _prepare(self) -> None:
@@ -373,7 +350,7 @@ class Engine:
         folder, model = self.out / ".evaluated", self._whole()
         if self.accelerator.is_main_process:
             shutil.rmtree(folder, ignore_errors=True)
-            contents.write_model(model, self.tokenizer, folder)
+            contents.write_model(model, self.tokenizer, folder, self.run.model.path)
         self.accelerator.wait_for_everyone()
         # harnesses seed the global generators
         with torch.random.fork_rng(range(torch.cuda.device_count())):
@@ -426,7 +403,7 @@ class Engine:
     def _fill(
         self, model: PreTrainedModel, found: list[contents.OptimizerState], folder: Path
     ) -> None:
-        contents.write_model(model, self.tokenizer, folder)
+        contents.write_model(model, self.tokenizer, folder, self.run.model.path)
         depth = len(find_decoder(self.model).unique)
         state = {
             "step": self.step,
@@ -436,6 +413,8 @@ class Engine:
             "run": self.run.model_dump(mode="json"),
             "source": self.source.state,
             "best": self.best,
+            "inputs": self.inputs,
+            "special_tokens": list(self.source.special),
         }
         contents.write_state(folder, found, state)
 

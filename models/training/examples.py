@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.text_tokens import encode, special_tokens, target_start
 from ..errors import ModelError
 from .batches import IGNORED, Batch, part
 from .documents import rows_of
@@ -59,6 +60,8 @@ class Examples:
         seed: of the order.
         pack: several examples a row; else each has its own.
         delimiter: between prompt and target.
+        special: put the special tokens before each example that the tokenizer puts before a text;
+            not in a run that began without them.
 
     Raises:
         ModelError: an example that is too long, or has no token.
@@ -75,12 +78,14 @@ class Examples:
         seed: int = 0,
         pack: bool = True,
         delimiter: str = " ",
+        special: bool = True,
     ) -> None:
         self.saved, self.seed, self.pack = tokenizer, seed, pack
         self.batch_size, self.seq_len = batch_size, seq_len
         self.state: dict[str, Any] = {}
         self.vocabulary, self.end = len(tokenizer), tokenizer.eos_token_id
-        self.examples = encoded(pairs, tokenizer, delimiter)
+        self.special = special_tokens(tokenizer).before if special else ()
+        self.examples = encoded(pairs, tokenizer, delimiter, special)
         longest = max(range(len(pairs)), key=lambda i: len(self.examples[i].tokens))
         if (length := len(self.examples[longest].tokens) - 1) > seq_len:
             raise ModelError(
@@ -159,24 +164,32 @@ class Examples:
         return self.saved
 
 
-def encoded(pairs: Sequence[tuple[str, str]], tokenizer: Any, delimiter: str) -> list[Example]:
+def encoded(
+    pairs: Sequence[tuple[str, str]], tokenizer: Any, delimiter: str, special: bool = True
+) -> list[Example]:
     """Tokens of ``prompt + delimiter + target`` and the end, and where the target begins.
 
-    Prompt and whole are tokenized as lm-eval does it (without special tokens, spaces at the end of
-    a prompt counted to the target), so that training and evaluation see the same tokens.
+    Prompt and target are tokenized together, as they are scored (:mod:`growloop.core.text_tokens`):
+    after the special tokens that the tokenizer puts before a text, with spaces at the end of the
+    prompt counted to the target. The target begins with the first token that the prompt alone has
+    not; where that is the first of all, the BOS token (or the end token) is read before it. The end
+    token is the only one added behind.
+
+    Args:
+        special: put the special tokens before each text that the tokenizer puts there.
     """
-    if tokenizer.eos_token_id is None:
+    end, begin = tokenizer.eos_token_id, getattr(tokenizer, "bos_token_id", None)
+    if end is None:
         raise ModelError("the tokenizer has no end token")
-    before = [prompt.rstrip() for prompt, _ in pairs]
-    prompts = tokenizer(before, add_special_tokens=False)["input_ids"]
-    texts = [prompt + delimiter + target for prompt, target in pairs]
-    wholes = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    prompts = encode(tokenizer, [prompt.rstrip() for prompt, _ in pairs], special)
+    wholes = encode(tokenizer, [f"{p}{delimiter}{target}" for p, target in pairs], special)
     found = []
     for number, (prompt, whole) in enumerate(zip(prompts, wholes, strict=True), start=1):
-        if not 0 < len(prompt) < len(whole):
-            raise ModelError(f"example {number}: prompt or target has no token")
-        tokens = np.array([*whole, tokenizer.eos_token_id], np.int64)
-        found.append(Example(tokens, len(prompt)))
+        start = target_start(prompt, whole)
+        if start == len(whole):
+            raise ModelError(f"example {number}: the target has no token of its own")
+        first = [end if begin is None else begin] if start == 0 else []
+        found.append(Example(np.array([*first, *whole, end], np.int64), len(first) + start))
     return found
 
 

@@ -85,6 +85,14 @@ class Mixture:
         vocabularies = {(s.vocabulary, s.tokenizer) for s in self.sources.values()}
         if len(vocabularies) > 1:
             raise ModelError("the sources of a mixture were made with different tokenizers")
+        begins = {name: source.special for name, source in self.sources.items()}
+        self.special = begins[self.names[0]]
+        for name, special in begins.items():
+            if special != self.special:
+                raise ModelError(
+                    f"documents of {name} begin with special tokens {list(special)}, those of "
+                    f"{self.names[0]} with {list(self.special)}: tokenize one of them again"
+                )
 
     kinds: tuple[str, ...] = ()
 

@@ -6,6 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,15 +24,19 @@ from .metrics import matrix_peak
 from .objective import block_cosine
 from .runfile import Run
 from .setup import final_depth, first_model, source_of
+from .shards import INDEX, Shards
 
 UTILISATION = 0.4
 SAMPLE = 8  # steps looked at for the number of tokens
 
 
 def plan(run: Run) -> dict[str, Any]:
-    """Stages, tokens, FLOPs, memory and time of a run. No weight is allocated."""
+    """Stages, tokens, FLOPs, memory and time of a run. No weight is allocated.
+
+    Shards that are not there yet are taken to have the tokens of the preset.
+    """
     with torch.device("meta"):
-        model = first_model(run)
+        model = first_model(run, _vocabulary(run))
     depth = final_depth(run, len(find_decoder(model).unique))
     growth = whole_growth(run, depth)
     edges = sorted({0, run.steps, *growth, *(event.step for event in run.events)})
@@ -69,6 +74,12 @@ def plan(run: Run) -> dict[str, Any]:
         "memory_bytes": _memory(model, run),
         "seconds": flops / (matrix_peak(device, dtype) * UTILISATION),
     }
+
+
+def _vocabulary(run: Run) -> int | None:
+    """How many tokens the shards of a run have; None if it reads none, or they are not there."""
+    there = [folder for folder in run.data.sources.values() if (Path(folder) / INDEX).is_file()]
+    return Shards(there[0]).vocabulary if there else None
 
 
 def whole_growth(run: Run, depth: int) -> dict[int, GrowthMap]:

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .. import checkpoints
+from ..decoder import decoder_config
 from ..errors import ModelError
 from ..growing import untie
 from ..looping import loop
@@ -25,8 +26,12 @@ from .shards import Shards
 WINDOWS = 64  # sequences of the validation shards that are looked at
 
 
-def first_model(run: Run) -> PreTrainedModel:
-    """The model before the first step; without weights under ``torch.device("meta")``."""
+def first_model(run: Run, vocabulary: int | None = None) -> PreTrainedModel:
+    """The model before the first step; without weights under ``torch.device("meta")``.
+
+    Args:
+        vocabulary: tokens of a preset whose run file does not say how many it has.
+    """
     recurrence = Recurrence.from_dict(run.model.recurrence)
     if run.model.path is not None:
         if torch.get_default_device().type == "meta":
@@ -38,6 +43,8 @@ def first_model(run: Run) -> PreTrainedModel:
     else:
         assert run.model.preset is not None
         options = dict(run.model.options)
+        if vocabulary is not None:
+            options.setdefault("vocab_size", vocabulary)
         if run.growth is not None:
             options["num_hidden_layers"] = run.growth.block_size
             model = build(run.model.preset, seed=run.seed, **options)
@@ -60,8 +67,17 @@ def final_depth(run: Run, depth: int) -> int:
     return found
 
 
-def source_of(run: Run) -> Source:
-    """Where the batches of a run come from."""
+def vocabulary_of(run: Run, source: Source) -> int | None:
+    """How many tokens a preset gets: those of the shards; lessons have a preset of their own."""
+    return source.vocabulary if run.data.sources else None
+
+
+def source_of(run: Run, special: bool = True) -> Source:
+    """Where the batches of a run come from.
+
+    Args:
+        special: whether examples get the special tokens that the tokenizer puts before a text.
+    """
     data = run.data
     phases = [Phase(e.step, e.mixture) for e in run.events if e.mixture is not None]
     phases.sort(key=lambda phase: phase.start)
@@ -73,7 +89,7 @@ def source_of(run: Run) -> Source:
         if tokenizer is None:
             checkpoints.load_config(run.model.path)  # refuses what is no checkpoint at all
             raise ModelError(f"{run.model.path} has no tokenizer, which examples need")
-        return _examples(run, data.examples, tokenizer)
+        return _examples(run, data.examples, tokenizer, special)
     sources = {name: Shards(folder) for name, folder in data.sources.items()}
     if not phases or phases[0].start > 0:
         phases.insert(0, Phase(0, data.shares()))
@@ -86,22 +102,28 @@ def held_out(run: Run, source: Source) -> list[Batch]:
     if path is None:
         return []
     if isinstance(source, Examples):
-        examples = _examples(run, path, source.saved)
+        examples = _examples(run, path, source.saved, bool(source.special))
         examples.pack = source.pack
         return examples.all().parts(run.micro_batch_size or 1)
     shards, length = Shards(path), run.data.seq_len
     assert isinstance(source, Mixture)
     if shards.tokenizer != next(iter(source.sources.values())).tokenizer:
         raise ModelError(f"the validation shards {path} were made with another tokenizer")
+    if shards.special != source.special:
+        raise ModelError(
+            f"documents of the validation shards {path} begin with special tokens "
+            f"{list(shards.special)}, those of the sources with {list(source.special)}: tokenize "
+            "one of them again"
+        )
     count = max(1, min(WINDOWS, (len(shards) - 1) // length))
     rows = [shards.window(i * length, length + 1)[None] for i in range(count)]
     return [Batch(row[:, :-1], row[:, 1:], length) for row in rows]
 
 
-def _examples(run: Run, path: str, tokenizer: Any) -> Examples:
-    data = run.data
-    pairs = read_examples(path)
-    return Examples(pairs, tokenizer, data.batch_size, data.seq_len, run.seed, data.pack)
+def _examples(run: Run, path: str, tokenizer: Any, special: bool) -> Examples:
+    data, pairs = run.data, read_examples(path)
+    given = (data.batch_size, data.seq_len, run.seed, data.pack)
+    return Examples(pairs, tokenizer, *given, special=special)
 
 
 @torch.no_grad()
@@ -127,7 +149,8 @@ def saved_tokenizer(source: Source) -> Any:
     if found is None or isinstance(found, PreTrainedTokenizerBase):
         return found
     end = found.id_to_token(source.end)
-    names = {"eos_token": end, "bos_token": end, "pad_token": end}
+    begin = found.id_to_token(source.special[-1]) if source.special else end
+    names = {"eos_token": end, "bos_token": begin, "pad_token": end}
     return PreTrainedTokenizerFast(tokenizer_object=found, **names)
 
 
@@ -145,7 +168,23 @@ def check_fits(run: Run, model: PreTrainedModel, source: Source) -> None:
             )
     size = model.get_input_embeddings().weight.shape[0]
     if source.vocabulary > size:
+        leave = ": leave model.options.vocab_size out" if run.model.preset else ""
         raise ModelError(
             f"the data has a vocabulary of {source.vocabulary:,}, the model one of {size:,}: they "
-            "were not made for each other"
+            f"were not made for each other{leave if run.data.sources else ''}"
+        )
+
+
+def check_positions(run: Run, model: PreTrainedModel) -> None:
+    """Refuse sequences that are longer than the model has positions.
+
+    Raises:
+        ModelError: saying what to change.
+    """
+    positions = getattr(decoder_config(model.config), "max_position_embeddings", None)
+    if positions is not None and run.data.seq_len > positions:
+        more = "set model.options.max_position_embeddings, or " if run.model.preset else ""
+        raise ModelError(
+            f"seq_len {run.data.seq_len:,} is more than the model's {positions:,} positions: {more}"
+            "lower it"
         )

@@ -82,7 +82,8 @@ def write_index(folder: Path, shards: Iterable[Shard], about: dict[str, Any]) ->
     """Finish a data set.
 
     Args:
-        about: ``vocabulary``, ``tokenizer`` (a hash), ``source``, whatever else is worth knowing.
+        about: ``vocabulary``, ``tokenizer`` (a hash), ``source``, ``special_tokens`` (ids that each
+            document begins with), whatever else is worth knowing.
     """
     found = [asdict(shard) for shard in shards]
     index = {
@@ -126,14 +127,21 @@ def problems(folder: Path, shard: Shard) -> list[str]:
     return found
 
 
+class NoShardsError(ModelError):
+    """A folder in which nothing was tokenized yet."""
+
+
 class Shards:
     """A tokenized data set, memory-mapped.
 
     Args:
         folder: as written by ``growloop tokenize``.
 
+    ``special`` are the ids that each document begins with; none in shards of earlier versions.
+
     Raises:
-        ModelError: no index, a damaged one, or files of another size than it says.
+        NoShardsError: no index.
+        ModelError: a damaged one, or files of another size than it says.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -141,7 +149,7 @@ class Shards:
         path = self.folder / INDEX
         if not path.is_file():
             hint = "unfinished" if list(self.folder.glob("shard-*")) else "no token shards"
-            raise ModelError(f"{folder} holds no {INDEX}: {hint} (growloop tokenize makes them)")
+            raise NoShardsError(f"{folder} holds no {INDEX}: {hint} (growloop tokenize makes them)")
         try:
             self.about = json.loads(path.read_bytes())
             self.shards = [Shard(**shard) for shard in self.about["shards"]]
@@ -149,6 +157,7 @@ class Shards:
             self.tokenizer = str(self.about["tokenizer"])
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path} cannot be read: it is damaged or no index") from error
+        self.special = tuple(self.about.get("special_tokens", ()))
         if self.about.get("version") != VERSION:
             raise ModelError(f"{path} has version {self.about.get('version')}, not {VERSION}")
         kind = token_type(self.vocabulary)
@@ -159,6 +168,19 @@ class Shards:
         self.starts = np.cumsum([0, *(shard.tokens for shard in self.shards)])
         if not len(self):
             raise ModelError(f"{folder} holds no tokens")
+
+    @property
+    def digest(self) -> str:
+        """What tells these tokens from others: of the index, without where the text came from."""
+        kept = ("vocabulary", "tokenizer", "end", "special_tokens", "shards")
+        fields = {name: self.about[name] for name in kept if name in self.about}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def checksums(self) -> dict[Path, str]:
+        """Files of tokens, and the tokenizer if there is one, with what the index says of them."""
+        found = {self.folder / f"{shard.name}.bin": shard.sha256 for shard in self.shards}
+        return dict.fromkeys(self.folder.glob("tokenizer.json"), self.tokenizer) | found
 
     def __len__(self) -> int:
         """Tokens in all."""

@@ -1,7 +1,7 @@
 """Checkpoints of a run: whole or not at all, checksummed, the newest good one is found.
 
 A checkpoint is an ordinary Hugging Face folder (so it can be evaluated as it is) with the state of
-training beside the model: ``optimizer.safetensors`` (per parameter name), ``training.json``, and
+training beside the model: ``optimizers/`` (per parameter name), ``training.json``, and
 ``manifest.json``, a checksum of every file. It is written under another name and renamed.
 """
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from ...core.identity import differing, listed
+from ...core.text_tokens import encode, special_tokens
 from ..errors import ModelError, whole
 from .shards import INDEX, Shard, Shards, finished_shard, write_index, write_shard, write_whole
 from .symbols import symbol_tokenizer
@@ -31,15 +33,19 @@ def load_tokenizer(name: str) -> Any:
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
         if file.is_file():
-            return Tokenizer.from_file(str(file))
-        if path.exists() or name.startswith((".", "/", "~")):
+            found = Tokenizer.from_file(str(file))
+        elif path.exists() or name.startswith((".", "/", "~")):
             raise ModelError(f"{name} holds no tokenizer.json")
-        return Tokenizer.from_pretrained(name)
+        else:
+            found = Tokenizer.from_pretrained(name)
     except ModelError:
         raise
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(f"cannot read the tokenizer '{name}': {first}") from error
+    found.no_truncation()  # a file may say so, for another use
+    found.no_padding()
+    return found
 
 
 def choose_tokenizer(name: str, documents: Callable[[], Iterable[str]], out: str | Path) -> Any:
@@ -92,10 +98,24 @@ def train_bpe(documents: Iterable[str], vocabulary: int) -> Any:
 
 def tokenizer_hash(tokenizer: Any) -> str:
     """What tells two tokenizers apart: a hash of all that decides their tokens."""
-    fields = json.loads(tokenizer.to_str())
+    return _fields_hash(tokenizer.to_str())
+
+
+def tokenizer_file_hash(path: Path) -> str:
+    """The same of a ``tokenizer.json``, whatever version of the library wrote it."""
+    return _fields_hash(path.read_bytes())
+
+
+def _fields_hash(text: str | bytes) -> str:
+    fields = json.loads(text)
     for presentation in ("truncation", "padding"):
         fields.pop(presentation, None)
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def vocabulary_size(tokenizer: Any) -> int:
+    """One more than the largest id: ids of a tokenizer may have gaps."""
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
 def end_token(tokenizer: Any, given: str | None = None) -> int:
@@ -120,11 +140,15 @@ def tokenize(
     end: str | None = None,
     shard_documents: int = DOCUMENTS,
     progress: Callable[[Shard], object] = lambda shard: None,
+    read: Mapping[str, Any] | None = None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> Shards:
     """Write the tokens of documents, each followed by the end token, as shards.
 
-    Interrupted, it goes on with the first shard that is not whole when called again with the same
-    source and tokenizer. The tokenizer itself runs on all cores.
+    A document begins with the special tokens that the tokenizer puts before a text, as it does
+    where it is scored (:mod:`growloop.core.text_tokens`). Interrupted, the job goes on with the
+    first shard that is not whole when called again with the same source and tokenizer. The
+    tokenizer itself runs on all cores.
 
     Args:
         documents: in an order that does not change.
@@ -134,6 +158,8 @@ def tokenize(
         end: text of the end token; by default the usual ones are tried.
         shard_documents: documents a shard.
         progress: called with each shard that is done.
+        read: what decides the documents (:func:`.documents.read_by`).
+        say: told what is worth a line.
 
     Raises:
         ModelError: no documents, another job in the folder, no end token.
@@ -146,46 +172,68 @@ def tokenize(
     job = {
         "source": source,
         "tokenizer": tokenizer_hash(tokenizer),
-        "vocabulary": tokenizer.get_vocab_size(),
+        "vocabulary": vocabulary_size(tokenizer),
         "end": last,
         "shard_documents": shard_documents,
+        "special_tokens": list(special_tokens(tokenizer).before),
+        **(read or {}),
     }
     texts = iter(documents)
     first = next(texts, None)  # what cannot be read fails before anything is written
     if first is None:
         raise ModelError(f"{source} holds no documents")
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, job)
+    job = _claim(folder, job, say)
     write_whole(folder / TOKENIZER, tokenizer.to_str(pretty=True).encode())
     shards: list[Shard] = []
     for number, part in enumerate(_parts(chain([first], texts), shard_documents)):
         shard = finished_shard(folder, number)
         if shard is None or shard.documents != len(part):
-            encoded = tokenizer.encode_batch_fast(part, add_special_tokens=False)
-            tokens = [[*encoding.ids, last] for encoding in encoded]
-            shard = write_shard(folder, number, tokens, job["vocabulary"])
+            encoded = encode(tokenizer, part, special=bool(job["special_tokens"]))
+            shard = write_shard(
+                folder, number, [[*ids, last] for ids in encoded], job["vocabulary"]
+            )
         shards.append(shard)
         progress(shard)
+    if files := job.pop("files", None):
+        sums = sorted((name, identity["sha256"]) for name, identity in files.items())
+        job["content"] = hashlib.sha256(json.dumps(sums).encode()).hexdigest()
     write_index(folder, shards, job)
     (folder / JOB).unlink()
     return Shards(folder)
 
 
-def _claim(folder: Path, job: dict[str, Any]) -> None:
-    """Refuse a folder in which another job was begun."""
+def _claim(folder: Path, job: dict[str, Any], say: Callable[[str], object]) -> dict[str, Any]:
+    """The job of a folder: the one begun there, if it is the same.
+
+    Raises:
+        ModelError: another one was begun there, or a file that it reads has changed.
+    """
     path = folder / JOB
-    if path.is_file():
-        begun = json.loads(path.read_bytes())
-        for name, value in job.items():
-            if begun.get(name) != value:
-                raise ModelError(
-                    f"{folder} holds another unfinished job: its {name} is {begun.get(name)}, "
-                    f"not {value}"
-                )
-    elif any(folder.iterdir()):
-        raise ModelError(f"{folder} holds something already: give another folder")
-    else:
+    if not path.is_file():
+        if any(folder.iterdir()):
+            raise ModelError(f"{folder} holds something already: give another folder")
         write_whole(path, json.dumps(job).encode())
+        return job
+    begun: dict[str, Any] = json.loads(path.read_bytes())
+    if not begun.keys() >= job.keys():
+        say(f"the job in {folder} does not say what it read: that is taken to be the same")
+    begun = {"special_tokens": []} | begun  # jobs of the time before wrote none
+    files, were = job.get("files", {}), begun.get("files", {})
+    changed = differing(files, were) if files and were else []
+    if changed and job["source"] == begun["source"]:
+        raise ModelError(
+            f"{listed(changed)} of {job['source']} changed since the job in {folder} was begun: "
+            "restore that, or give another folder"
+        )
+    passed = {"files", "special_tokens", *(() if changed or not (files and were) else ("source",))}
+    for name in begun.keys() & job.keys() - passed:
+        if begun[name] != job[name]:
+            raise ModelError(
+                f"{folder} holds another unfinished job: its {name} is {begun[name]}, "
+                f"not {job[name]}"
+            )
+    return job | {"special_tokens": begun["special_tokens"]}
 
 
 def _parts(documents: Iterable[str], count: int) -> Iterator[list[str]]:

@@ -18,6 +18,8 @@ class Benchmark:
         metric: what the paper reports.
         filter: of lm-eval, under which the metric stands in the results.
         shots: examples in the prompt.
+        version: of its prompt and metric; scores of different versions are not comparable.
+        further: metrics that are recorded beside ``metric``.
     """
 
     task: str
@@ -26,6 +28,8 @@ class Benchmark:
     metric: str
     shots: int
     filter: str = "none"
+    version: int = 1
+    further: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class Column:
     group: str
     members: tuple[Benchmark, ...]
 
+    @property
+    def version(self) -> int:
+        """The highest version of its tasks."""
+        return max(member.version for member in self.members)
+
 
 def _asked(
     name: str,
@@ -50,8 +59,13 @@ def _asked(
     metric: str,
     dataset: str | None = None,
     shots: int = 0,
+    version: int = 1,
+    further: tuple[str, ...] = (),
 ) -> Benchmark:
-    return Benchmark(f"paper_{name}", dataset or name, (split,), metric, shots)
+    task = f"paper_{name}"
+    return Benchmark(
+        task, dataset or name, (split,), metric, shots, version=version, further=further
+    )
 
 
 NLL = "holdout_nll"
@@ -65,7 +79,8 @@ COLUMNS: tuple[Column, ...] = (
             _asked("squadv2", "validation", "f1"),
             _asked("drop", "validation", "f1"),
             _asked("quac", "validation", "f1"),
-            _asked("coqa", "validation", "f1"),
+            # version 1 of CoQA had lm-eval's F1 under the name f1
+            _asked("coqa", "validation", "f1", version=2, further=("f1_lm_eval",)),
         ),
     ),
     Column(
@@ -73,10 +88,11 @@ COLUMNS: tuple[Column, ...] = (
         "Closed-book F1",
         "closed_book_qa",
         (
-            _asked("triviaqa", "validation", "f1"),
+            # version 1 of these three gave F1 1 for saying nothing where an answer is "The The"
+            _asked("triviaqa", "validation", "f1", version=2),
             _asked("tydiqa_nocontext", "validation", "f1", "tydiqa"),
-            _asked("nq_open", "validation", "f1"),
-            _asked("webqs", "test", "f1"),
+            _asked("nq_open", "validation", "f1", version=2),
+            _asked("webqs", "test", "f1", version=2),
         ),
     ),
     Column("lambada_acc", "LAMBADA acc", "paper_lambada", (_asked("lambada", "test", "acc"),)),

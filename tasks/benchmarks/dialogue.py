@@ -3,6 +3,9 @@
 Both are asked with the right answers to the questions before. With several references, a
 prediction is compared with all but one of them, each left out in turn: that is how the data
 sets' scripts make a person's score, who is one of the references, comparable.
+
+CoQA's own script leaves out one *person* at a time, so an answer that several people gave stays.
+lm-eval leaves out one *different answer* at a time, which scores the same predictions lower.
 """
 
 from __future__ import annotations
@@ -31,14 +34,19 @@ def coqa_text(doc: dict[str, Any]) -> str:
     return f"{doc['story']}\n\n{turns}"
 
 
+def coqa_answers(doc: dict[str, Any]) -> list[str]:
+    """Every person's answer to the last question; the first is that of the conversation."""
+    turn = len(doc["questions"]["input_text"]) - 1
+    people = [doc["answers"], *(doc.get("additional_answers") or {}).values()]
+    return [person["input_text"][turn] for person in people]
+
+
 def coqa_references(doc: dict[str, Any]) -> list[str]:
-    """The different answers to the last question; the first is that of the conversation."""
-    found = [doc["answers"]["input_text"][-1]]
-    for more in (doc.get("additional_answers") or {}).values():
-        answer = more["input_text"][len(doc["questions"]["input_text"]) - 1]
-        if answer.lower() not in {text.lower() for text in found}:
-            found.append(answer)
-    return found
+    """The different answers to the last question, upper and lower case being the same (lm-eval)."""
+    found: dict[str, str] = {}
+    for answer in coqa_answers(doc):
+        found.setdefault(answer.lower(), answer)
+    return list(found.values())
 
 
 def left_out_in_turn(references: list[str]) -> list[list[str]]:
@@ -53,13 +61,25 @@ def left_out_in_turn(references: list[str]) -> list[list[str]]:
 
 
 def score_coqa(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """F1 and exact match of the answer's first line."""
+    """F1 and exact match of the answer's first line, by CoQA's own script and by lm-eval's.
+
+    Returns:
+        ``f1`` and ``em`` as CoQA's script computes them, from every person's answer;
+        ``f1_lm_eval`` and ``em_lm_eval`` as lm-eval does, from the different answers.
+
+    >>> story = {"questions": {"input_text": ["When?"]}, "answers": {"input_text": ["yes"]}}
+    >>> people = {str(i): {"input_text": ["after lunch"]} for i in range(3)}
+    >>> scores = score_coqa(story | {"additional_answers": people}, ["after lunch"])
+    >>> scores["f1"], scores["f1_lm_eval"]
+    (1.0, 0.5)
+    """
     prediction = results[0].strip().split("\n")[0]
-    sets = left_out_in_turn(coqa_references(doc))
-    return {
-        "f1": sum(best_f1(prediction, some) for some in sets) / len(sets),
-        "em": sum(exact(prediction, some) for some in sets) / len(sets),
-    }
+    scores = {}
+    for suffix, references in (("", coqa_answers(doc)), ("_lm_eval", coqa_references(doc))):
+        sets = left_out_in_turn(references)
+        scores[f"f1{suffix}"] = sum(best_f1(prediction, some) for some in sets) / len(sets)
+        scores[f"em{suffix}"] = sum(exact(prediction, some) for some in sets) / len(sets)
+    return scores
 
 
 def quac_references(texts: list[str]) -> list[str]:

@@ -87,6 +87,10 @@ def _task(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Differ
     items = [sorted(r["items"], key=lambda item: (item["hash"], item["id"])) for r in (one, other)]
     if [item["hash"] for item in items[0]] != [item["hash"] for item in items[1]]:
         raise InputError(f"{name}: the two were asked different questions")
+    metrics = [sorted(result.get("others", {})) for result in (one, other)]
+    if metrics[0] != metrics[1]:  # an older version of the task, with another definition of one
+        only = ", ".join(sorted(set(metrics[0]) ^ set(metrics[1])))
+        raise InputError(f"{name}: the two were scored by different versions ({only} in one only)")
     values = [[item["value"] for item in some] for some in items]
     differences = [b - a for a, b in zip(*values, strict=True)]
     mean, stderr = _mean(differences)

@@ -33,6 +33,9 @@ class TaskResult:
         items: of each question its place ``id``, the hash of the document, its ``value``, and
             the answer where the model wrote one.
         schedule: of the layers, if the model was looped.
+        notes: number of requests by kind of remark (see :mod:`..notes`).
+        told: how it was asked and run, under the names of lm-eval's result files; empty in
+            results of the time before it.
     """
 
     task: str
@@ -47,8 +50,10 @@ class TaskResult:
     published: int | None = None
     schedule: str | None = None
     seconds: float = 0.0
+    told: dict[str, Any] = field(default_factory=dict)
     others: dict[str, float] = field(default_factory=dict)
     items: list[dict[str, Any]] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
 
     @property
     def partial(self) -> bool:

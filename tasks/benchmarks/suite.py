@@ -25,6 +25,8 @@ from .store import Store, TaskResult, contents_of, digest
 
 SUITES = ("paper",)
 SEED = 0  # of the primitives' items
+PROMPTING = ("chat_template_sha", "system_instruction_sha", "fewshot_as_multiturn")
+SEEDS = ("gen_kwargs", "fewshot_seed", "random_seed", "numpy_seed", "torch_seed")
 Say = Callable[[str], None]
 
 
@@ -77,6 +79,15 @@ class SuiteResult:
         }
 
     @property
+    def remarks(self) -> dict[str, str]:
+        """Tasks of which something was not done as they ask, and what."""
+        return {
+            name: ", ".join(f"{kind}: {number:,}" for kind, number in result.notes.items())
+            for name, result in self.tasks.items()
+            if result.notes
+        }
+
+    @property
     def schedule(self) -> str | None:
         """Of the layers, if the model was looped."""
         return next((result.schedule for result in self.tasks.values()), None)
@@ -95,6 +106,7 @@ class SuiteResult:
             "row": {cell.key: cell.value for cell in self.cells},
             "stderr": {cell.key: cell.stderr for cell in self.cells},
             "partial": self.partial,
+            "remarks": self.remarks,
             "missing": dict(self.missing),
             "tasks": tasks,
             "holdout": None if self.holdout is None else self.holdout.to_dict(),
@@ -165,7 +177,9 @@ def run_suite(
     Raises:
         InputError: with what cannot be done and why; a wrong data file with its line.
     """
-    from ..loading import DTYPES, model_arguments, require_extra, split_forwarded
+    from ..answers import answers_file
+    from ..forwarded import forwarded as checked
+    from ..loading import DTYPES, local_files, model_arguments, require_extra
 
     if suite not in SUITES:
         raise unknown("suite", suite, SUITES)
@@ -176,15 +190,19 @@ def run_suite(
     data, missing = _data(data_dir)
     text = _holdout(data_dir, holdout, limit, missing)
     arguments = model_arguments(model)
+    options = checked(forwarded or {}, local_files(arguments) is not None)
+    if "samples" in options.harness:
+        raise InputError("--suite says itself what is asked: leave --samples out")
     require_extra()
-    to_harness, to_model = split_forwarded(forwarded or {})
+    to_harness, to_model, decisive = dict(options.harness), options.model, options.decisive()
+    given = {**to_harness, **to_model, **decisive}
     settings = {
         "model": _identity(arguments, to_model),
         "variant": dict(variant or {}),
         "limit": limit,
         "dtype": dtype,
         "backend": backend,
-        "options": {key: repr(value) for key, value in {**to_harness, **to_model}.items()},
+        "options": {key: repr(value) for key, value in given.items() if key != "use_cache"},
         "lm_eval": version("lm-eval"),
     }
     store = Store(out, model, settings)
@@ -195,6 +213,9 @@ def run_suite(
     if todo or (text and nll is None):
         arguments |= {"batch_size": batch_size, **to_model}
         lm = _open(model, backend, arguments, device, dtype, pack, prepare)
+        if "use_cache" in to_harness:
+            to_harness["use_cache"] = answers_file(to_harness["use_cache"], lm, arguments, decisive)
+        told = {"growloop": {"options": decisive, "backend": backend}}
         if text and nll is None:
             say(f"{NLL}: {len(text.documents):,} documents")
             nll = likelihood(lm, text)
@@ -203,7 +224,7 @@ def run_suite(
         for name in todo:
             say(name)
             try:
-                found = _score(lm, BENCHMARKS[name], data_dir, limit, dict(to_harness))
+                found = _score(lm, BENCHMARKS[name], data_dir, limit, dict(to_harness), told)
             except InputError as error:  # e.g. too long for the model: the others may do
                 missing[name] = f"{name} cannot be scored: {error}"
                 continue
@@ -311,12 +332,17 @@ def _open(
 
 
 def _score(
-    lm: Any, benchmark: Benchmark, data_dir: str | None, limit: int | None, options: dict[str, Any]
+    lm: Any,
+    benchmark: Benchmark,
+    data_dir: str | None,
+    limit: int | None,
+    options: dict[str, Any],
+    told: Mapping[str, Any],
 ) -> TaskResult | None:
     """One task through lm-eval; None on all processes but the first."""
     from lm_eval.tasks import TaskManager
 
-    from ..evaluate import harness
+    from ..evaluate import harness, note_prompting
     from ..planning import Plan
 
     started = time.perf_counter()
@@ -331,9 +357,15 @@ def _score(
             include_path=str(PATH / "paper"), include_defaults=False, metadata=metadata
         )
         tasks = [benchmark.task]
+    lm.notes.clear()
     results = harness(lm, tasks, manager, limit=limit, log_samples=True, **options)
+    lm.notes.gather(lm.world_size)
     if results is None:
         return None
+    note_prompting(results, lm, options)
+    how = {name: results[name] for name in PROMPTING}
+    config = {name: results["config"].get(name) for name in SEEDS}
+    config |= {"dtype": str(lm.model.dtype), "device": str(lm.device)}
     values = results["results"][benchmark.task]
     about = results["configs"][benchmark.task]["metadata"]["growloop"]
     stderr = values.get(f"{benchmark.metric}_stderr,{benchmark.filter}")
@@ -352,12 +384,14 @@ def _score(
         published=about.get("published"),
         schedule=None if schedule is None else str(schedule),
         seconds=round(time.perf_counter() - started, 1),
+        told={**told, **how, "config": config},
         others={
             key: float(value)
             for key, value in values.items()
             if "," in key and "_stderr" not in key and isinstance(value, (int, float))
         },
         items=[_item(sample, benchmark.metric) for sample in samples],
+        notes=lm.notes.of(benchmark.task),
     )
 
 

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import shlex
+import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,7 @@ def test_result_files_are_added_once(tmp_path: Path) -> None:
 
 def test_of_several_files_all_are_added_or_none(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(STOCK))
-    (tmp_path / "b.json").write_text('{"results": {"x": {"acc,none": 7}}}')
+    (tmp_path / "b.json").write_text('{"model_name": "m", "results": {"x": {"acc,none": 7}}}')
     found = run("leaderboard add a.json b.json")
     assert found.exit_code == 2
     assert "b.json: task 'x', acc: value: 7.0 is no acc" in found.stderr
@@ -194,3 +196,86 @@ def test_an_evaluation_adds_its_records(tmp_path: Path) -> None:
     bad = run(f"{line} --leaderboard there --name a/../b")
     assert bad.exit_code == 2
     assert "must be a name, not a path" in bad.stderr
+
+
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
+SCORE = "-t copying_random_words --limit 3 --shots 1 --device cpu --leaderboard records --out out"
+
+
+def with_template(folder: Path) -> Path:
+    """A checkpoint whose tokenizer has a chat template."""
+    from transformers import AutoTokenizer
+
+    tiny.save("llama", folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_chat_and_a_plain_run_are_two_results_that_say_what_they_are(tmp_path: Path) -> None:
+    model = with_template(tmp_path / "chatty")
+    chat = "--apply_chat_template --system_instruction 'Be brief.' --softmax_dtype float64"
+    ran(f"eval -m {model} {SCORE} {chat}")
+    ran(f"eval -m {model} {SCORE} --dtype bfloat16")
+    told, plain = sorted(
+        Store("records").read(), key=lambda r: r.task.prompting or "", reverse=True
+    )
+    template, instruction = (sha256(t.encode()).hexdigest() for t in (TEMPLATE, "Be brief."))
+    assert told.task.prompting == (
+        f"chat template {template[:12]}, system instruction {instruction[:12]}, shots as turns"
+    )
+    assert told.settings == {"softmax_dtype": "float64"}
+    assert (told.dtype, told.backend) == ("float32", "growloop")
+    assert (plain.task.prompting, plain.settings, plain.dtype) == (None, {}, "bfloat16")
+    assert told.model.digest == plain.model.digest
+    assert told.model.digest
+    assert told.task.key != plain.task.key
+    assert len(json.loads(ran("leaderboard show --no-paper --json"))) == 2
+    files = [json.loads(path.read_text()) for path in Path("out").rglob("results_*.json")]
+    (file,) = (f for f in files if f["chat_template"])
+    assert (file["chat_template"], file["chat_template_sha"]) == (TEMPLATE, template)
+    assert (file["system_instruction"], file["fewshot_as_multiturn"]) == ("Be brief.", True)
+    assert file["growloop"]["options"] == {
+        "apply_chat_template": True,
+        "system_instruction": "Be brief.",
+        "softmax_dtype": "float64",
+    }
+    names = " ".join(str(path) for path in Path("out").rglob("results_*.json"))
+    assert ran(f"leaderboard add {names}").startswith("0 records added to records, 2 were")
+
+
+def test_folders_of_one_name_and_their_copies_are_told_apart_by_content(tmp_path: Path) -> None:
+    for parent, context in (("a", 1024), ("b", 2048)):
+        tiny.save("llama", tmp_path / parent / "checkpoint-100,lr=1", context)
+    shutil.copytree(tmp_path / "a", tmp_path / "copied" / "a")
+    for parent in ("a", "b", "copied/a"):
+        ran(f"eval -m {tmp_path / parent / 'checkpoint-100,lr=1'} {SCORE}")
+    lines = json.loads(ran("leaderboard show --no-paper --json"))
+    assert len(lines) == 2
+    assert {line["label"] for line in lines} == {
+        "checkpoint-100,lr=1 [a]",
+        "checkpoint-100,lr=1 [b]",
+    }
+    assert {path.name for path in Path("out").iterdir()} == {"checkpoint-100,lr=1"}
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("--model_args pretrained=B", "--model_args may not hold pretrained: give --model instead"),
+        ("--model_args dtype=float16", "may not hold dtype: give --dtype instead"),
+        ("--time 2", "unknown option --time: did you mean --times?"),
+        ("--apply_chat_tmplate", "did you mean --apply_chat_template?"),
+        ("--revision v2", "--revision is for models of the hub"),
+    ],
+)
+def test_options_that_would_score_something_else_are_refused(
+    tmp_path: Path, options: str, reason: str
+) -> None:
+    model = tiny.save("llama", tmp_path / "tiny")
+    found = run(f"eval -m {model} {SCORE} {options}")
+    assert found.exit_code == 2
+    assert reason in found.stderr
+    assert not Path("records").exists()
+    assert not Path("out").exists()

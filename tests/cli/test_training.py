@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from growloop.models import load
 
 from .test_commands import refused, run
 
@@ -99,10 +102,97 @@ def test_a_plan_can_be_read_by_machines_and_fields_overridden(folder: Path) -> N
         ("train run.yaml --set data.sources.a=none", "no token shards"),
         ("train run.yaml --set growth.block_size=3", "does not reach 4 layers from 3"),
         ("train run.yaml --set model.options.vocab_size=99", "were not made for each other"),
+        ("train run.yaml --set data.seq_len=4096", "more than the model's 2,048 positions"),
+        ("train run.yaml --set data.mixture.a=0.5", "sum to 1, not 0.5"),
+        ("train run.yaml --set data.validation=none", "no token shards"),
+        ("train run.yaml --set trackers=[wandbb]", "did you mean 'wandb'"),
+        ("train run.yaml --out text.txt", "cannot write to text.txt: "),
+        ("train run.yaml --out text.txt/runs", "is a file"),
+        ("train path.yaml", "cannot read 'none'"),
+        ("train event.yaml", "step 6: "),
+        ("train tasks.yaml", "did you mean"),
+        ("train words.yaml", "none.txt"),
     ],
 )
 def test_bad_input_is_one_sentence(folder: Path, arguments: str, message: str) -> None:
     done("tokenize", "text.txt", "--out", "shards")
+    others = {
+        "path": {"model": {"path": "none"}, "growth": None},
+        "event": {"events": [{"step": 6, "repeat": [3, 9]}]},
+        "tasks": {"events": [{"step": 6, "evaluate": {"tasks": ["copying_real_word"]}}]},
+        "words": {"events": [{"step": 6, "evaluate": {"tasks": ["copying:words=none.txt"]}}]},
+    }
+    for name, changes in others.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(RUN | changes))
     before = sorted(path.name for path in folder.iterdir())
-    assert message in refused(*arguments.split())
+    found = refused(*arguments.split())
+    assert message in found
     assert sorted(path.name for path in folder.iterdir()) == before
+    if arguments.startswith("train") and "--until" not in arguments:
+        assert refused(*arguments.split(), "--dry-run") == found
+
+
+def test_a_dry_run_refuses_what_the_folder_of_the_run_does_not_allow(folder: Path) -> None:
+    done("tokenize", "text.txt", "--out", "shards")
+    done("train", "run.yaml", "--until", "2")
+    other = ["train", "run.yaml", "--set", "seed=3"]
+    assert "seed: 3 was 0" in refused(*other)
+    assert refused(*other, "--dry-run") == refused(*other)
+    done(*other, "--dry-run", "--force-run-file")
+    (folder / "text.txt").write_text("a = 1\n" * 900)
+    shutil.rmtree(folder / "shards")
+    done("tokenize", "text.txt", "--out", "shards")
+    found = refused("train", "run.yaml")
+    assert "shards/index.json (data.sources.a) changed since runs/tiny/step-000000002" in found
+    assert refused("train", "run.yaml", "--dry-run") == found
+
+
+def test_a_dry_run_without_shards_prints_the_plan_and_what_is_missing(folder: Path) -> None:
+    result = run("train", "run.yaml", "--dry-run", "--json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["steps"] == 12
+    assert "shards holds no index.json" in result.stderr
+    assert "shards holds no index.json" in refused("train", "run.yaml")
+
+
+def test_a_preset_gets_the_vocabulary_of_its_shards(folder: Path) -> None:
+    done("tokenize", "text.txt", "--out", "shards", "--tokenizer", "bpe:600")
+    (folder / "run.yaml").write_text(yaml.safe_dump(RUN | {"model": {"preset": "tiny"}}))
+    vocabulary = json.loads((folder / "shards" / "index.json").read_text())["vocabulary"]
+    plan = json.loads(done("train", "run.yaml", "--dry-run", "--json"))
+    last = done("train", "run.yaml").strip()
+    config = json.loads((folder / last / "config.json").read_text())
+    assert config["vocab_size"] == vocabulary != 512
+    found = load(last)
+    assert plan["stages"][-1]["unique_parameters"] == sum(p.numel() for p in found.parameters())
+    assert "were not made for each other" in refused(
+        "train", "run.yaml", "--out", "other", "--set", f"model.options.vocab_size={vocabulary - 1}"
+    )
+    done(
+        "train", "run.yaml", "--dry-run", "--out", "padded",
+        "--set", f"model.options.vocab_size={vocabulary + 7}",
+    )  # fmt: skip
+
+
+def test_tokenize_goes_on_with_what_it_began_with(folder: Path) -> None:
+    rows = [{"text": f"text {i}", "other": f"more {i}"} for i in range(4)]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done("tokenize", "rows.jsonl", "--out", "whole", "--documents", "2")
+    shutil.copytree("whole", "out")
+    about = json.loads((folder / "out" / "index.json").read_text())
+    names = {"source", "tokenizer", "vocabulary", "end", "shard_documents", "special_tokens",
+             "field", "split"}  # fmt: skip
+    state = (folder / "rows.jsonl").stat()
+    digest = hashlib.sha256((folder / "rows.jsonl").read_bytes()).hexdigest()
+    identity = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": digest}
+    begun = {name: about[name] for name in names} | {"files": {"rows.jsonl": identity}}
+    (folder / "out" / "job.json").write_text(json.dumps(begun))
+    for name in ("index.json", "shard-00001.json"):
+        (folder / "out" / name).unlink()
+    assert "its field is text, not other" in refused(
+        "tokenize", "rows.jsonl", "--out", "out", "--documents", "2", "--field", "other"
+    )
+    done("tokenize", str(folder / "rows.jsonl"), "--out", "out", "--documents", "2")
+    names = {"shard-00000.bin", "shard-00001.bin", "shard-00001.ends.bin"}
+    for name in names:
+        assert (folder / "out" / name).read_bytes() == (folder / "whole" / name).read_bytes()

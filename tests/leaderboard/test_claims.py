@@ -434,3 +434,49 @@ def test_scales_are_judged_apart() -> None:
     ]
     found = {f.scale: f.verdict for f in findings(large + small, [claim])}
     assert found == {"1B": "contradicted", "30M": "supported"}
+
+
+def items(**more: Any) -> Comparison:
+    return looped_less_standard(unit="items", **more)
+
+
+def test_a_model_in_two_precisions_is_no_further_sample() -> None:
+    once = [result("looped", 0.5, dtype="float32"), result("standard", 0.4, dtype="float32")]
+    again = [result("looped", 0.51, dtype="bfloat16"), result("standard", 0.4, dtype="bfloat16")]
+    single, both = effect(items(), once), effect(items(), [*once, *again])
+    assert (both.value, both.low, both.high) == (single.value, single.low, single.high)
+    assert set(both.records) == {record.id for record in once}  # the more precise ones
+
+
+def test_precisions_are_not_compared_with_each_other() -> None:
+    mixed = [result("looped", 0.5, dtype="float32"), result("standard", 0.4, dtype="bfloat16")]
+    found = effect(items(), mixed)
+    assert found.verdict == "not run at this scale"
+    assert "precision" in found.why
+    settings = [result("looped", 0.5, settings={"softmax_dtype": "float64"})]
+    assert effect(items(), [*settings, result("standard", 0.4)]).verdict == found.verdict
+
+
+def test_the_precision_that_most_trainings_have_is_compared() -> None:
+    records = [
+        result(family, value, seed, dtype=dtype)
+        for family, value in (("looped", 0.5), ("standard", 0.4))
+        for seed, dtypes in enumerate((("float32", "bfloat16"), ("bfloat16",), ("bfloat16",)))
+        for dtype in dtypes
+    ]
+    found = effect(looped_less_standard(), records)
+    assert found.trainings == 3
+    assert set(found.records) == {r.id for r in records if r.dtype == "bfloat16"}
+
+
+def test_two_checkpoints_of_one_run_are_two_models_in_a_verdict() -> None:
+    records = [
+        result(family, value + step / 1e4, about={"step": step, "digest": f"{step:064d}"})
+        for step in (100, 200)
+        for family, value in (("looped", 0.5), ("standard", 0.4))
+    ]
+    records = [
+        r.model_copy(update={"model": r.model.model_copy(update={"digest": f"{i:064d}"})})
+        for i, r in enumerate(records)
+    ]
+    assert len(effect(items(), records).records) == 4

@@ -45,6 +45,12 @@ def test_of_repetitions_the_one_of_most_items_counts_then_the_newest() -> None:
     assert [entry.value for entry in found] == [0.3]
 
 
+def test_a_number_of_items_that_nothing_bears_out_hides_nothing() -> None:
+    real = made(0.5, n=1000, stderr=0.0158)
+    (entry,) = entries([real, made(0.9, n=10**9)])  # without a standard error
+    assert (entry.value, entry.n) == (0.5, 1000)
+
+
 def test_seeds_are_averaged_with_an_interval_over_them() -> None:
     values = [0.4, 0.5, 0.6]
     (entry,) = entries(

@@ -118,10 +118,99 @@ def test_results_of_growloop_tell_model_schedule_and_data() -> None:
         ("..", "model"),
         ("", "model"),
         ("a" * 500, "a" * 200),
+        ("/x/run,lr=3e-4", "run,lr=3e-4"),
     ],
 )
 def test_models_are_named_after_the_end_of_their_path(given: str, name: str) -> None:
     assert model_name(given) == name
+
+
+def test_a_model_that_is_not_named_is_refused_and_not_called_none() -> None:
+    nameless = {**copy.deepcopy(STOCK), "config": {}}
+    with pytest.raises(RecordError, match="do not name their model: give it with --name"):
+        records(nameless)
+    assert {r.model.name for r in records({**nameless, "model_name": "a/b"})} == {"a/b"}
+    arguments = {"model_args": "model=gpt-x,api_key=sk-1,num_concurrent=4"}
+    (one, *_) = records({**nameless, "config": arguments})
+    assert one.model.name == "gpt-x"
+    assert one.settings == {"num_concurrent": 4}
+    assert "sk-1" not in one.to_json()
+
+
+def test_names_with_an_at_sign_stay_apart() -> None:
+    values = {"foo@en": {"acc,none": 0.9}, "foo@de": {"acc,none": 0.1}, "foo@2": {"acc,none": 0.5}}
+    results = {"model_name": "m", "results": values}
+    found = {record.task.name: record.value for record in records(results)}
+    assert found == {"foo@en": 0.9, "foo@de": 0.1, "foo@2": 0.5}
+    ours = copy.deepcopy(OURS)
+    ours["results"]["copying_real_words@2"] = {"acc,none": 0.6}
+    ours["configs"]["copying_real_words@2"] = ours["configs"]["copying_real_words"]
+    names = [r.task.name for r in records(ours)]
+    assert names.count("copying_real_words") == 2  # a curve over examples
+
+
+def test_without_hashes_of_questions_a_task_is_known_by_its_configuration() -> None:
+    def task(**config: Any) -> Any:
+        results = {"model_name": "m", "results": {"foo": {"acc,none": 0.5}}}
+        (found,) = records({**results, "configs": {"foo": {"dataset_path": "d", **config}}})
+        return found.task
+
+    english, german = task(dataset_name="en"), task(dataset_name="de")
+    assert english.key != german.key
+    assert english.fingerprint.startswith("config-")
+    assert english.key == task(dataset_name="en", metadata={"pretrained": "other"}).key
+    code = [task(doc_to_text=f"<function f at 0x7f{digit}>").key for digit in "ab"]
+    assert code[0] == code[1]
+
+
+@pytest.mark.parametrize(
+    ("config", "prompting"),
+    [
+        ("add_bos_token=True", "add bos token true"),
+        ("add_bos_token=False,truncation=False", "add bos token false"),
+        ("max_length=512,truncation=true", "max length 512, truncation true"),
+        ("think_end_token=</think>,enable_thinking=True", "enable thinking true, think end token"),
+        ({"gen_kwargs": {"temperature": 0.5}}, 'gen kwargs {"temperature": 0.5}'),
+        ({"gen_kwargs": "temperature=" + "0" * 99}, "gen kwargs sha256 "),
+        ({"fewshot_seed": 7}, "fewshot random seed 7"),
+        ({"random_seed": 3, "fewshot_seed": 1234}, "random seed 3"),
+    ],
+)
+def test_options_that_change_the_questions_make_another_task(config: Any, prompting: str) -> None:
+    if isinstance(config, str):
+        config = {"model_args": f"pretrained=m,{config}"}
+    results = {"results": {"foo": {"acc,none": 0.5}}, "n-shot": {"foo": 5}}
+    plain, other = (
+        records({**results, "config": {"model_args": "pretrained=m", **more}})[0]
+        for more in ({}, config)
+    )
+    assert plain.task.prompting is None
+    assert prompting in (other.task.prompting or "")
+    assert plain.task.key != other.task.key
+    zero = {**results, "n-shot": {"foo": 0}, "config": {"model_args": "pretrained=m", **config}}
+    if "fewshot" in prompting:  # there is nothing to draw
+        assert records(zero)[0].task.prompting is None
+
+
+def test_options_that_change_the_arithmetic_or_the_weights_are_told() -> None:
+    arguments = "pretrained=o/m,dtype=bfloat16,softmax_dtype=float32,peft=o/lora,load_in_4bit=True"
+    config = {"model_args": f"{arguments},revision=v2,parallelize=True", "model": "hf"}
+    (found,) = records({"results": {"foo": {"acc,none": 0.5}}, "config": config})
+    assert found.settings == {"softmax_dtype": "float32"}
+    assert found.model.changes == "peft o/lora, load_in_4bit"
+    assert (found.model.revision, found.backend) == ("v2", "hf")
+    assert found.task.prompting is None
+    (main,) = records({"results": {"foo": {"acc,none": 0.5}}, "config": {"model_args": "path=o/m"}})
+    assert main.model.name == "o/m"
+    assert main.cell != found.cell
+
+
+def test_a_chat_without_a_template_is_none() -> None:
+    results = {"model_name": "m", "results": {"foo": {"acc,none": 0.5}}}
+    (plain,) = records({**results, "fewshot_as_multiturn": True})
+    assert plain.task.prompting is None
+    (chat,) = records({**results, "fewshot_as_multiturn": True, "chat_template_sha": "ab" * 32})
+    assert chat.task.prompting == "chat template abababababab, shots as turns"
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,8 @@ def test_whatever_a_record_says_is_only_ever_text(text: str, tmp_path: Path) -> 
     texts = "".join(Page(site).texts)
     assert poisoned(text)[0].model.name in texts  # as it is: neither cut nor evaluated
     page = Page(site)
-    assert json.loads(page.data)["points"][0]["label"].startswith(poisoned(text)[0].model.name)
+    points = json.loads(page.data)["points"].values()
+    assert next(iter(points))["label"].startswith(poisoned(text)[0].model.name)
 
 
 def _pages(index: Path) -> list[Path]:
@@ -206,17 +207,19 @@ def test_the_server_shows_the_site_on_this_machine_only(tmp_path: Path) -> None:
         thread.start()
         try:
 
-            def status(path: str, **headers: str) -> int:
+            def status(path: str, method: str = "GET", **headers: str) -> int:
                 connection = http.client.HTTPConnection("127.0.0.1", running.server_port)
-                connection.request("GET", path, headers=headers)
+                connection.request(method, path, headers=headers)
                 found = connection.getresponse()
-                found.read()
+                assert bool(found.read()) is (method == "GET")
                 connection.close()
                 return found.status
 
             assert status("/") == status("/claims.html") == 200
             assert status("/../secret") == status("/%2e%2e/secret") == status("/models/") == 404
             assert status("/", Host="rebound.example:80") == 403
+            assert status("/", "HEAD") == 200
+            assert status("/%00", "HEAD") == status("/%00") == 404
             with pytest.raises(RecordError, match="cannot listen on port"):
                 server(tmp_path, running.server_port)
         finally:

@@ -28,6 +28,11 @@ FULL = Record(
         training_tokens=200_000_000_000,
         recipe="NMT 20%",
         source="a run",
+        digest="0f" * 32,
+        training="0123456789ab",
+        step=3500,
+        changes="peft adapters",
+        folder=("runs", "lidas", "step-000003500"),
     ),
     task=Task(name="copying", version="1", fingerprint="ab", shots=5, split="test", chance=0.1),
     value=0.1 + 0.2,
@@ -40,6 +45,8 @@ FULL = Record(
     study="inference-scaling",
     conditions={"block": "8:12", "times": 1, "share": 0.5, "tied": False},
     dtype="float32",
+    settings={"softmax_dtype": "float64", "tied": False, "parts": 2},
+    backend="growloop",
     device="cpu",
     versions={"torch": "2.13.0"},
     command="growloop eval \\\n -m x",
@@ -136,6 +143,11 @@ def test_what_is_no_record_is_refused_in_one_short_sentence(text: bytes) -> None
         ({"task": {}}, "task.name: it is missing"),
         ({"n": 0}, "n: "),
         ({"n": 1.0}, "n: "),
+        ({"n": 10**9 + 1}, "n: .*less than or equal to 1000000000"),
+        ({"n": 10**9, "stderr": 0.01}, "stderr: 0.01 does not fit 1,000,000,000 items"),
+        ({"stderr": 2.0}, "stderr: 2 does not fit 100 items"),
+        ({"time": "0001-01-01T00:00:00+05:00"}, "time: a time from 1970 on"),
+        ({"model": {"name": "a", "digest": "abc"}}, r"model\.digest: "),
         ({"schedule": "4x<b>"}, "schedule: "),
         ({"time": "2026-11-22T08:00:00"}, "time: .*timezone"),
         ({"conditions": {"../x": 1}}, "conditions.*a name, not a path"),
@@ -147,6 +159,18 @@ def test_what_is_no_record_is_refused_in_one_short_sentence(text: bytes) -> None
 def test_a_wrong_field_is_named(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(RecordError, match=reason):
         Record.from_fields({**json.loads(made().to_json()), **fields})
+
+
+def test_a_small_standard_error_of_a_mean_of_tasks_fits() -> None:
+    for stderr in (0.0, 0.001, 0.05, 0.4):
+        assert made(0.5, stderr=stderr).stderr == stderr
+
+
+def test_records_of_before_say_nothing_of_their_weights_and_keep_their_names() -> None:
+    old = '{"model":{"name":"a"},"task":{"name":"t"},"value":0.5,"version":1}'
+    found = Record.from_json(old)
+    assert (found.model.digest, found.settings, found.backend) == (None, {}, None)
+    assert found.to_json() == old
 
 
 def test_records_of_a_later_version_are_refused_with_the_remedy() -> None:

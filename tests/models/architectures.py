@@ -719,6 +719,47 @@ def plain(kind: str) -> Any:
     return copy.deepcopy(_template(kind))
 
 
+SCALED = ("llama", "phi3", "phi", "gpt_neox", "phimoe", "minicpm3", "glm4", "gemma3, text")
+"""Those that are tried with positions that depend on the length of a text."""
+SWITCH = 12  # tokens; longer texts are read by other positions
+
+
+def scaled(kind: str, rope_type: str) -> Any:
+    """A small model of an architecture, its positions scaled by length."""
+    described = config(kind)
+    text = described.get_text_config(decoder=True)
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+
+    def with_scaling(plain: dict[str, Any]) -> dict[str, Any]:
+        share = max(0.5, plain.get("partial_rotary_factor", 1.0))
+        pairs = int(head * share) // 2
+        return {
+            **plain,
+            "partial_rotary_factor": share,
+            "rope_type": rope_type,
+            "factor": 4.0,
+            "original_max_position_embeddings": SWITCH,
+            "short_factor": [1.0] * pairs,
+            "long_factor": [3.0] * pairs,
+            "short_mscale": 1.0,
+            "long_mscale": 1.3,
+        }
+
+    text.max_position_embeddings = text.original_max_position_embeddings = SWITCH
+    plain = text.rope_parameters
+    if "rope_theta" in plain:
+        text.rope_parameters = with_scaling(plain)
+    else:  # by kind of layer
+        text.rope_parameters = {name: with_scaling(own) for name, own in plain.items()}
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(described).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.normal_(std=0.2)
+    return model
+
+
 def layer_of(kind: str, name: str) -> tuple[int, str] | None:
     """The layer that a weight belongs to, and its name in there."""
     before, mark, after = name.partition(architecture(kind).path + ".")

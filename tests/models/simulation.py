@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import pytest
 import torch
@@ -16,6 +17,14 @@ from transformers import (
 CACHES = pytest.mark.parametrize("cache", ["dynamic", "static"])
 
 
+class Rule(Protocol):
+    """A published exit rule: told the state that enters a block, then state and logits a loop."""
+
+    def init(self, state: Tensor) -> None: ...
+
+    def check(self, state: Tensor, logits: Tensor) -> bool: ...
+
+
 def simulated(
     model: PreTrainedModel,
     ids: Tensor,
@@ -25,13 +34,15 @@ def simulated(
     block: tuple[int, int, int] | None = None,
     settled: Callable[[Tensor, Tensor | None], bool] = lambda after, before: False,
     window: int | None = None,
+    rule: Rule | None = None,
 ) -> tuple[Tensor, int]:
     """Greedy generation for one sequence, with nothing but a plain model's layers.
 
     A slot is a (layer, loop modulo slots). Within a forward each loop attends to what its slot
     held before the forward and to its own entries; the last loop to use a slot leaves its entries
     in it. Once ``settled``, the rest of the ``block`` (start, size, times) is left out and its
-    slots get the entries of the layer's last loop.
+    slots get the entries of the layer's last loop. A ``rule`` judges instead of ``settled``, with
+    the logits that the layers after the block would give now.
 
     Returns:
         Logits ``(1, new, vocabulary)``, and how many layers ran.
@@ -57,6 +68,8 @@ def simulated(
             inside = start <= step < start + size * times
             if not inside or (step - start) == 0:
                 gone, before = False, None
+            if inside and step == start and rule is not None:
+                rule.init(h)
             old = past.get(slot)
             if gone:
                 entries = newest[layer]
@@ -77,6 +90,21 @@ def simulated(
             newest[layer] = tuple(part[:, :, -count:] for part in fresh[slot])
             if inside and (step - start) % size == size - 1:
                 gone, before = settled(h, before), h
+                if rule is not None:
+                    seen_now = h
+                    for later in layers[start + size * times :]:  # each a layer of its own
+                        cache = DynamicCache()
+                        if (later, 0) in past:
+                            cache.update(*past[later, 0], later)
+                        seen_now = inner.layers[later](
+                            seen_now,
+                            attention_mask=mask,
+                            position_ids=places,
+                            position_embeddings=rope,
+                            past_key_values=cache,
+                        )
+                        ran += 1
+                    gone = rule.check(h, model.lm_head(inner.norm(seen_now)))
         past = fresh
         logits.append(model.lm_head(inner.norm(h))[:, -1])
         ids = logits[-1].argmax(-1, keepdim=True)

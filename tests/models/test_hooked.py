@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,52 @@ def test_a_hook_added_through_a_step_reaches_all_steps_of_its_layer(part: str) -
     same(greedy(model, ids), greedy(reference, ids))
 
 
+def wrap_in_closures(model: PreTrainedModel) -> None:
+    """As a tracer does: functions that know the modules they are put around."""
+    for module in [part for layer in unique(model) for part in (layer, *layer.children())]:
+        inner = module.forward
+
+        def forward(*args: Any, inner: Any = inner, **kwargs: Any) -> Any:
+            return inner(*args, **kwargs)
+
+        module.forward = forward
+
+
+def wrap_in_objects(model: PreTrainedModel) -> None:
+    """As nnsight does: an object that finds its module by a weak reference."""
+
+    class Controller:
+        def __init__(self, module: nn.Module) -> None:
+            self.module = weakref.ref(module)
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            module = self.module()
+            assert module is not None
+            return type(module).forward(module, *args, **kwargs)
+
+    for module in [part for layer in unique(model) for part in (layer, *layer.children())]:
+        module.__dict__["forward"] = Controller(module)
+
+
+@pytest.mark.parametrize("wrap", [wrap_in_closures, wrap_in_objects])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_forward_put_around_a_layer_runs_with_the_cache_slot_of_each_step(
+    wrap: Callable[[PreTrainedModel], None], when: str
+) -> None:
+    model, ids = plain(), tokens()
+    reference = unrolled(model, TWICE)
+    if when == "before":
+        wrap(model)
+    loop(model, "1-1x2-1")
+    if when == "after":
+        model(ids)
+        wrap(model)
+    same(model(ids).logits, reference(ids).logits)
+    same(greedy(model, ids), greedy(reference, ids))
+    assert [slot.get_seq_length() for slot in model(ids).past_key_values.layers] == [7] * 4
+    assert [layer.self_attn.layer_idx for layer in unique(model)] == [0, 1, 2]
+
+
 @pytest.mark.parametrize("attach", [offload, dispatch])
 def test_a_model_hooked_before_it_was_looped_takes_a_schedule_for_a_call(
     attach: Callable[[PreTrainedModel], None],
@@ -141,6 +188,7 @@ def test_a_model_hooked_after_it_was_looped_takes_a_schedule_for_a_call() -> Non
         (offload, Recurrence(kv_sharing="last", damping=0.5, injection="add")),
         (offload, Recurrence(early_exit=EarlyExit("kl", 0.3))),
         (offload, Recurrence(early_exit=EarlyExit("gate", 0.05))),
+        (offload, Recurrence(early_exit=EarlyExit.geiping("kl", 0.02))),
         (offload, Recurrence(injection="concat")),
         (dispatch, Recurrence(injection="concat", early_exit=EarlyExit("entropy", 0.1))),
     ],

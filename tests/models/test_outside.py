@@ -163,8 +163,9 @@ def test_a_copy_is_independent() -> None:
     [
         Recurrence(),
         Recurrence("concat", damping=0.5, early_exit=EarlyExit("kl")),
+        Recurrence(early_exit=EarlyExit.geiping("kl")),
     ],
-    ids=["none", "concat"],
+    ids=["none", "concat", "coda"],
 )
 def test_a_looped_model_can_be_pickled(recurrence: Recurrence) -> None:
     model, ids = loop(plain(), "1-1x2-1", recurrence=recurrence), tokens()

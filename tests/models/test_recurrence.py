@@ -245,8 +245,9 @@ def assert_nothing_is_kept(model: PreTrainedModel, ids: Tensor) -> None:
         Recurrence("add", backward_loops=2, damping=0.5, kv_sharing="last"),
         Recurrence("concat", early_exit=EarlyExit("kl", 0.5)),
         Recurrence(random_loops=RandomLoops(2), early_exit=EarlyExit("latent", 1e9)),
+        Recurrence(early_exit=EarlyExit.geiping("kl", 1e9)),
     ],
-    ids=["none", "add", "concat", "random"],
+    ids=["none", "add", "concat", "random", "coda"],
 )
 def test_no_graph_and_no_cache_is_kept(recurrence: Recurrence, training: bool) -> None:
     assert_nothing_is_kept(loop(plain(), BLOCK, recurrence=recurrence).train(training), tokens(1))

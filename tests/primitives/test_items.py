@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import pickle
 import re
@@ -26,6 +28,7 @@ from growloop.primitives import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+GRAPH = {"sampling": "graph", "order": "shuffled"}
 CASES: list[tuple[str, dict[str, Any]]] = [
     *STANDARD.values(),
     ("variable_assignment", {"depth": 4}),
@@ -42,8 +45,35 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("copying", {"sequence_length": 2, "segment_length": 1, "word_length": 1}),
     ("copying", {"words": "real", "word_length": 5}),
     ("p_hop", {"hops": 3, "length": 60, "alphabet": 9, "adjacent_repeats": True}),
+    ("p_hop", {"hops": 2, "length": 5, "sampling": "planted"}),
+    ("p_hop", {"hops": 3, "length": 40, "alphabet": 9, "sampling": "planted"}),
     ("addition", {"operands": 2, "digits": 1}),
     ("symbolic_igsm", {"order": "causal"}),
+    ("symbolic_igsm", {"sampling": "graph", "order": "causal"}),
+    ("symbolic_igsm", {"sampling": "graph", "order": "shuffled", "edges": 30, "modulus": 23}),
+    (
+        "symbolic_igsm",
+        {
+            "sampling": "graph",
+            "order": "shuffled",
+            "depth": 2,
+            "width": 6,
+            "edges": 6,
+            "max_terms": 1,
+        },
+    ),
+    (
+        "symbolic_igsm",
+        {
+            "sampling": "graph",
+            "order": "causal",
+            "depth": 13,
+            "width": 2,
+            "edges": 24,
+            "max_terms": 8,
+            "modulus": 11,
+        },
+    ),
     ("symbolic_igsm", {"order": "shuffled", "depth": 2, "width": 3, "max_terms": 1}),
     ("symbolic_igsm", {"depth": 30, "width": 2, "modulus": 11}),
     ("preschool_math", {"terms": 5, "low": -3, "high": 30}),
@@ -59,7 +89,10 @@ CONTROLLED = [
     (name, {**params, "control": control})
     for name, params in CASES
     for control in ("cut", "shuffled")
-    if name in ("variable_assignment", "symbolic_igsm", "preschool_math")
+    if (
+        name in ("variable_assignment", "symbolic_igsm", "preschool_math")
+        and params.get("sampling") != "graph"
+    )
     or (name == "p_hop" and control == "shuffled")
     if not (control == "cut" and (params.get("distinct_values") is False or spent(params)))
 ]
@@ -232,6 +265,105 @@ def test_answers_stand_at_every_place_equally_often(name: str) -> None:
     assert chi < 40  # at most 9 degrees of freedom
 
 
+@pytest.mark.parametrize("hops", [16, 32])
+def test_planted_hops_are_all_there_and_spread_over_the_sequence(hops: int) -> None:
+    """Followed by the definition of arXiv 2502.17416, written out."""
+    reached = {"planted": [], "uniform": []}  # type: ignore[var-annotated]
+    for sampling, ends in reached.items():
+        for item in source("p_hop", {"hops": hops, "sampling": sampling}).items(0, 100):
+            v = ["", *item.prompt.split("\n")[1].split(" ")[:-1]]  # counted from 1
+            place = len(v) - 1
+            for _ in range(hops):
+                place = max([0, *(j for j in range(2, place + 1) if v[j - 1] == v[place])])
+            assert place > 0 or sampling == "uniform"  # a planted hop is always there
+            ends.append(place)
+            assert sampling == "uniform" or v[place] == item.target
+    # pairs stand anywhere: the last one is on average after a (hops + 1)th of the others
+    mean = sum(reached["planted"]) / 100
+    assert mean == pytest.approx((255 - hops) / (hops + 1) + 2, abs=2.5)
+    assert sum(reached["uniform"]) / 100 > (170 if hops == 16 else 85)
+
+
+def test_planted_fillers_are_any_letter_that_moves_no_hop() -> None:
+    """All sequences of a small task occur, and none that has a hop missing or two that overlap."""
+    task = make_task("p_hop", {"hops": 3, "length": 8, "alphabet": 3, "sampling": "planted"})
+    drawn = {
+        tuple(item.prompt.split("\n")[1].split(" ")[:-1])
+        for split in SPLITS
+        for item in Source(task, split, 0).items(0, 8000)
+    }
+    every = set()
+    for v in itertools.product("abc", repeat=8):
+        place, places = 7, []
+        for _ in range(3):
+            before = [j for j in range(1, place + 1) if v[j - 1] == v[place]]
+            place = before[-1] if before else -1
+            places.append(place)
+            if not before:
+                break
+        # pairs (place - 1, place) that do not overlap each other or the last token
+        apart = all(b < a - 1 for a, b in itertools.pairwise(places))
+        if places[-1] > 0 and places[0] < 7 and apart:
+            every.add(v)
+    assert drawn == every
+
+
+def test_a_graph_is_what_the_paper_describes() -> None:
+    """Edges between levels, one into each entity, in a graph without circles, asked at its end."""
+    forms, needed, order = Counter(), 0, 0  # type: ignore[var-annotated]
+    items = source("symbolic_igsm", GRAPH).items(0, 400)
+    for item in items:
+        *lines, query = item.prompt.split("\n")[1].split(". ")
+        uses = {}
+        for line in lines:
+            name, right = line.split(" := ")
+            uses[name] = re.findall("[A-Z]#[A-Z]", right)
+            assert len(set(uses[name])) == len(uses[name]) <= 3
+            shape = re.sub("[A-Z]#[A-Z]", "x", re.sub(r"\d+", "n", right))
+            forms[shape] += 1
+            factor = re.match(r"(\d) \*", right)
+            assert factor is None or 1 <= int(factor[1]) <= 6
+        assert len(uses) == 16
+        level = {name: ["ABCD", "EFGH", "IJKL", "MNOP"] for name in uses}
+        for name in uses:
+            above, under = (
+                next(i for i, letters in enumerate(level[name]) if part in letters)
+                for part in name.split("#")
+            )
+            assert under == above + 1
+        assert {name[2] for name in uses} == set("EFGHIJKLMNOP")
+        waiting, found = [query.removesuffix("?")], set()
+        assert uses[waiting[0]]  # never a number alone
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += uses[name]
+        needed += len(found)
+        names = [line.split(" := ")[0] for line in lines]
+        order += any(names.index(used) > names.index(n) for n in names for used in uses[n])
+    assert set(forms) == {
+        "n", "x", "n + x", "n * x", "x + x", "x - x", "n + x + x", "n + x - x", "n * (x + x)",
+        "n * (x - x)", "x + x + x", "n + x + x + x", "n * (x + x + x)",
+    }  # fmt: skip
+    assert 12 < needed / len(items) < 13  # of 16; in the paper's example 9 of 12
+    assert order == len(items)  # lines stand in any order
+
+
+def test_a_parameter_that_came_later_changes_no_item_of_the_time_before() -> None:
+    for name, params in (("p_hop", {}), ("symbolic_igsm", {"order": "causal"})):
+        kind = TASKS[name]
+        default = next(f.default for f in dataclasses.fields(kind) if f.name == "sampling")
+        plain, told = make_task(name, params), make_task(name, {**params, "sampling": default})
+        assert plain == told
+        assert "sampling" not in told.params
+        assert told.label == plain.label
+    planted = make_task("p_hop", {"sampling": "planted"})
+    assert planted.params["sampling"] == "planted"
+    assert planted.label == "p_hop_16_planted"
+    assert make_task("p_hop", {**planted.params}) == planted
+
+
 def test_the_capacity_of_a_tiny_task_is_exact() -> None:
     task = make_task("addition", {"operands": 2, "digits": 1})
     assert [task.capacity(split) for split in SPLITS] == [50, 20, 20, 10]
@@ -274,6 +406,18 @@ def test_the_capacity_counts_every_prompt_of_a_small_variable_assignment() -> No
         ("p_hop", {"alphabet": 99}, "alphabet must be from 3 to 26"),
         ("p_hop", {"hops": 16, "length": 64}, "16 hops over an alphabet of 4 need about 120"),
         ("p_hop", {"adjacent_repeats": 1}, "adjacent_repeats must be true or false"),
+        ("p_hop", {"sampling": "planned"}, "did you mean 'planted'"),
+        ("p_hop", {"sampling": "planted", "length": 32}, "16 planted hops need 33 tokens"),
+        ("p_hop", {"sampling": "planted", "hops": 1}, "too small a space: only 12 combinations"),
+        ("p_hop", {"sampling": "planted", "adjacent_repeats": True}, "leave adjacent_repeats out"),
+        ("symbolic_igsm", {"sampling": "graf"}, "did you mean 'graph'"),
+        ("symbolic_igsm", {"sampling": "graph"}, "a graph has no layers to write line by line"),
+        ("symbolic_igsm", {"edges": 12}, "edges are of a graph"),
+        ("symbolic_igsm", {**GRAPH, "control": "cut"}, "a graph has no controls"),
+        ("symbolic_igsm", {**GRAPH, "edges": 11}, "edges must be from 12 to 48"),
+        ("symbolic_igsm", {**GRAPH, "width": 7}, "need 28 letters, but there are 26"),
+        ("symbolic_igsm", {**GRAPH, "depth": 1}, "depth must be from 2"),
+        ("symbolic_igsm", {**GRAPH, "width": 2, "edges": 6, "modulus": 2}, "too small a space"),
         ("copying", {"vocabulary": "x"}, "unknown parameter"),
         ("copying", {"sequence_length": "9" * 5000}, "a whole number"),
         ("variable_assignment", {"style": "a\nb"}, r"unknown style 'a\\nb'"),
@@ -335,6 +479,10 @@ def test_the_options_of_numeric_tasks_do_not_give_the_answer_away() -> None:
         ("addition", {"operands": 2, "digits": 1}, r"(\d)"),
         ("addition", {"operands": 3, "digits": 1}, r"(\d)"),
         ("symbolic_igsm", {}, r":= (\d)\."),
+        ("symbolic_igsm", {"sampling": "graph", "order": "causal"}, r"^.*\n.*?:= (\d)\."),
+        ("symbolic_igsm", {"sampling": "graph", "order": "causal"}, r"(.)#.\?"),
+        ("symbolic_igsm", {"sampling": "graph", "order": "causal"}, r".#(.)\?"),
+        ("p_hop", {"hops": 2, "length": 12, "sampling": "planted"}, r"(\w) (?=\w|-)"),
         ("variable_assignment", {"low": 1, "high": 5}, r"=(\d)"),
     ],
 )
@@ -392,3 +540,27 @@ def test_columns_hold_no_python_objects() -> None:
     content = source("variable_assignment", {"depth": 2}).batch(0, 100).content
     for column in content.slots.values():
         assert column.codes.dtype in (np.uint8, np.uint16)
+
+
+def test_recorded_parameters_make_the_task_of_a_word_file_again(tmp_path: Any) -> None:
+    file = tmp_path / "words.txt"
+    file.write_text("\n".join(f"word{i}" for i in range(40)))
+    task = make_task("copying", {"words": str(file)})
+    again = make_task("copying", task.params)
+    assert again.params == task.params
+    assert Source(again, "test").items(0, 5) == Source(task, "test").items(0, 5)
+    with pytest.raises(InputError, match="cannot be read"):
+        make_task("copying", {"words": "sha256:0000000000000000"})
+
+
+def test_words_with_joiners_are_words_and_one_word_in_two_encodings_is_one(tmp_path: Any) -> None:
+    file = tmp_path / "words.txt"
+    words = ["می\u200cخواهم", "क्\u200dष", "cafe\u0301", "caf\u00e9", "b", "c"]
+    file.write_text("\n".join(words), encoding="utf-8")
+    task: Any = make_task(
+        "copying", {"words": str(file), "sequence_length": 4, "segment_length": 1}
+    )
+    assert task.vocabulary == ("می\u200cخواهم", "क्\u200dष", "caf\u00e9", "b", "c")
+    file.write_text("\u200d\n\u200c\n", encoding="utf-8")
+    with pytest.raises(InputError, match="is not one word"):
+        make_task("copying", {"words": str(file)})

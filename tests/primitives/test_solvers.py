@@ -30,6 +30,21 @@ IGSM = "All arithmetic is modulo 7.\n{} {}?"
         ("p_hop", "Hop back 3 times:\nb d a c b a d b ->", "b"),
         ("symbolic_igsm", IGSM.format("E#I := 4. E#J := E#I. K#N := E#J + E#I.", "K#N"), "1"),
         ("symbolic_igsm", IGSM.format("K#N := E#J + E#I. E#J := E#I. E#I := 4.", "K#N"), "1"),
+        # the problem of arXiv 2502.17416, Table 2, with the factor in brackets as it is worked out
+        (
+            "symbolic_igsm",
+            IGSM.format(
+                "E#I := 4. E#J := E#I. K#N := I#N + J#O + F#K. F#K := E#J. J#O := F#K + K#O + E#J. "
+                "H#J := E#J + F#K. I#P := L#M + I#N + K#O. I#M := J#O + J#P + F#K. "
+                "J#P := H#J - F#K. L#M := I#N + J#P + F#K. I#N := 2 * (J#P + H#J + E#I). "
+                "K#O := J#P + I#N + E#J.",
+                "I#P",
+            ),
+            "0",
+        ),
+        ("symbolic_igsm", IGSM.format("A#E := 5. A#F := 3 + A#E - B#F. B#F := 6.", "A#F"), "2"),
+        ("symbolic_igsm", IGSM.format("A#E := 5. A#F := 3 * (A#E - B#F). B#F := 6.", "A#F"), "4"),
+        ("symbolic_igsm", IGSM.format("A#E := 5. A#F := 3 * A#E.", "A#F"), "1"),
         ("symbolic_igsm", IGSM.format("A#A := B#B. B#B := A#A.", "A#A"), None),
         ("symbolic_igsm", IGSM.format("A#A := 3.", "B#B"), None),
     ],

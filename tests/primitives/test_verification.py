@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +75,9 @@ def set_to(**fields: Any) -> Callable[[dict[str, Any]], None]:
         (set_to(params={"depht": 1}), "unknown parameter"),
         (set_to(params={}), "parameters given are not those"),
         (set_to(choices=[1, 2]), "must hold texts"),
-        (set_to(extra=1), "not the item of its coordinates"),
+        (set_to(note="mine"), "field 'note' is none of an item's"),
+        (set_to(original_answer=7), "field 'original_answer' differs"),
+        (set_to(params='{"depth": '), "field 'params' has the wrong type"),
         (lambda row: [1], "not a JSON object"),
     ],
 )
@@ -103,7 +107,7 @@ def test_a_truncated_file_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "junk", [b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"null\n", b"\n", b"NaN\n"]
+    "junk", [b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"null\n", b"\n{}\n", b"NaN\n"]
 )
 def test_junk_lines_are_reported(tmp_path: Path, junk: bytes) -> None:
     path = written(tmp_path / "a.jsonl")
@@ -161,7 +165,7 @@ def test_a_data_set_folder_is_held_against_its_card(tmp_path: Path) -> None:
 
 def test_a_data_line_cannot_name_a_file_to_open(tmp_path: Path) -> None:
     export([Source(make_task("copying"), "test", 0)], 5, tmp_path / "a.jsonl")
-    edit(tmp_path / "a.jsonl", 2, lambda row: row["params"].update(words="/etc/passwd"))
+    edit(tmp_path / "a.jsonl", 2, lambda row: row.update(params='{"words": "/etc/passwd"}'))
     assert "give it with --words" in verify(tmp_path / "a.jsonl").bad[0][1]
 
 
@@ -191,3 +195,37 @@ def test_paths_that_hold_no_data_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(InputError, match="not a whole Parquet file"):
         verify([tmp_path / "a.parquet"])
+
+
+def test_files_of_the_layout_before_verify_with_the_same_fingerprint(tmp_path: Path) -> None:
+    """``params`` as an object, and no ``original_answer`` without a control."""
+    for control in ("none", "shuffled"):
+        source = Source(make_task("preschool_math", {"control": control}), "test", 0)
+        old, new = tmp_path / f"{control}-old.jsonl", tmp_path / f"{control}-new.jsonl"
+        lines = [json.dumps(item.record()) + "\n" for item in source.items(0, 20)]
+        old.write_text("".join(lines))
+        export([source], 20, new)
+        before, now = verify(old), verify(new)
+        assert before.ok, before.bad
+        assert list(before.fingerprints.values()) == list(now.fingerprints.values())
+
+
+def test_a_blank_line_at_the_end_is_none_and_one_within_is_reported(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines, b"\n", b"  \n"]))
+    assert verify(path).ok
+    path.write_bytes(b"".join([*lines[:9], b"\n", *lines[9:]]))
+    assert verify(path).bad == [(f"{path}, line 10", "not a whole JSON object")]
+
+
+def test_gzip_and_standard_input_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = written(tmp_path / "a.jsonl").read_bytes()
+    packed = tmp_path / "a.jsonl.gz"
+    packed.write_bytes(gzip.compress(content))
+    assert verify(packed).lines == 50
+    packed.write_bytes(gzip.compress(content)[:-20])
+    with pytest.raises(InputError, match="is not a whole gzip file"):
+        verify(packed)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert verify("-").lines == 50

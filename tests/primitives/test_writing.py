@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import os
 import signal
@@ -33,8 +33,7 @@ def test_a_file_holds_the_items_of_its_source(tmp_path: Path) -> None:
     out = tmp_path / "va.jsonl"
     src = Source(VA, "train", 3)
     [report] = export([src], 500, out)
-    assert read(out) == [item.record() for item in src.items(0, 500)]
-    assert report.fingerprint == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert read(out) == [item.row() for item in src.items(0, 500)]
     assert report.fingerprint == fingerprint(src, 500)
     assert report.repeats == 0
 
@@ -98,8 +97,6 @@ def test_parquet_holds_the_same_items(tmp_path: Path) -> None:
     [table] = export([src], 300, tmp_path / "a.parquet", "parquet")
     assert lines.fingerprint == table.fingerprint
     rows = parquet.read_table(tmp_path / "a.parquet").to_pylist()
-    for row in rows:
-        row["params"] = json.loads(row["params"])
     assert rows == read(tmp_path / "a.jsonl")
     assert verify([tmp_path / "a.parquet"]).ok
 
@@ -111,13 +108,32 @@ def test_a_folder_loads_with_datasets_and_has_a_card(tmp_path: Path) -> None:
     loaded = datasets.load_dataset(str(tmp_path / "copy"), cache_dir=str(tmp_path / "cache"))
     assert set(loaded) == set(SPLITS)
     for src in sources:
-        assert list(loaded[src.split]) == [item.record() for item in src.items(0, 50)]
+        assert list(loaded[src.split]) == [item.row() for item in src.items(0, 50)]
     card = (tmp_path / "copy" / "README.md").read_text()
     for report in reports:
         assert report.fingerprint in card
     assert "license: apache-2.0" in card
     assert "MIT" in card
     assert verify([tmp_path / "copy"]).ok
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_files_of_any_tasks_load_together(tmp_path: Path, format: str) -> None:
+    datasets = pytest.importorskip("datasets")
+    files = []
+    for name, params in (("copying", {}), ("preschool_math", {"control": "cut"}), ("p_hop", {})):
+        out = tmp_path / f"{name}.{format}"
+        export([Source(make_task(name, params), "test", 0)], 5, out, format)
+        files.append(str(out))
+    for order in (files, files[::-1]):
+        loaded = datasets.load_dataset(
+            "json" if format == "jsonl" else format,
+            data_files=order,
+            split="train",
+            cache_dir=str(tmp_path / "cache"),
+        )
+        assert len(loaded) == 15
+        assert json.loads(loaded[0]["params"])
 
 
 def test_splits_that_shared_an_item_would_not_be_exported(tmp_path: Path, monkeypatch: Any) -> None:
@@ -213,7 +229,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: Any) -> 
     def full(*_: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("growloop.primitives.items.Batch.lines", full)
+    monkeypatch.setattr("growloop.primitives.items.Batch.rows", full)
     with pytest.raises(InputError, match="No space left on device"):
         export([Source(VA, "test", 0)], 5, tmp_path / "a.jsonl")
     assert not list(tmp_path.iterdir())
@@ -234,6 +250,36 @@ def test_a_killed_export_leaves_no_file_under_its_name(tmp_path: Path) -> None:
     process.wait()
     assert partial
     assert not out.exists()
+    export([Source(VA, "test", 0)], 5, out)  # the next one cleans up
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_ctrl_c_in_all_processes_at_once_ends_them_all(tmp_path: Path) -> None:
+    out = tmp_path / "big.jsonl"
+    command = [sys.executable, "-m", "growloop.cli", "generate", "variable_assignment"]
+    command += ["--count", "50000000", "--workers", "2", "--out", str(out)]
+    for written in (0, 1):  # while workers start, and later
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+        for _ in range(400):
+            partial = list(tmp_path.glob(".big.jsonl.*.partial"))
+            if partial and partial[0].stat().st_size >= written:
+                break
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        assert process.returncode == 1
+        assert b"Traceback" not in said
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_closed_standard_output_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    with pytest.raises(InputError, match="standard output is closed"):
+        export([Source(VA, "test", 0)], 5, "-")
 
 
 def test_an_interrupted_export_removes_what_it_wrote(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,12 @@ FEW = ["--tasks", TASK, "--items", "8", "--shots", "1", "--json"]
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     plain = tiny.save("llama", tmp_path_factory.mktemp("models") / "plain", layers=4)
     found = {"plain": str(plain)}
-    for name, schedule in (("looped", "1-2x4-1"), ("twice", "1-2x2-1"), ("two", "2x3-2x3")):
+    for name, schedule in (
+        ("looped", "1-2x4-1"),
+        ("twice", "1-2x2-1"),
+        ("two", "2x3-2x3"),
+        ("block", "2x3-2"),
+    ):
         path = plain.parent / name
         checkpoints.save(loop(load(str(plain)), schedule), checkpoints.load_tokenizer(plain), path)
         found[name] = str(path)
@@ -60,6 +66,35 @@ def test_offline_exits_are_those_of_a_model_that_really_leaves(
                 model(torch.tensor([question.context]), use_cache=False)
             assert model.runner.executed == exits.steps[place], criterion
             assert int(model.runner.loops[0]) == place + 1
+
+
+def test_the_published_rule_is_that_of_a_model_that_really_leaves(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    record = measured(models["looped"], tmp_path, "--exits", "loop", "--rule", "geiping")
+    exits = Exits.of(record, "test")
+    tokenizer = checkpoints.load_tokenizer(models["looped"])
+    asked = questions(scorer(load(models["looped"]), tokenizer), TASK, 8, shots=1).asked
+    for criterion in CRITERIA:
+        seen = exits.scores[criterion]
+        assert seen.shape == (4, 8)  # the first loop is compared, too
+        threshold = 1.0 if criterion == "argmax" else float(np.median(seen[1:-1]))
+        early = EarlyExit.geiping(criterion, threshold)
+        model = loop(load(models["looped"]), recurrence=Recurrence(early_exit=early)).eval()
+        leaves = exits.leaves(criterion, threshold)
+        for question, place in zip(asked, leaves, strict=True):
+            with torch.no_grad():
+                model(torch.tensor([question.context]), use_cache=False)
+            assert int(model.runner.loops[0]) == place + 1, criterion
+    assert (exits.scores["argmax"][0] == 0).all()
+    assert (exits.scores["kl"][0] > 0).all()
+    # a look runs the layers after the block: twice the layers of the one before it here
+    plain = measured(models["looped"], tmp_path, "--exits", "loop")
+    assert plain["data"]["prices"]["coda"] == 0
+    layers = record["data"]["prices"]["layers"]
+    assert record["data"]["prices"]["coda"] == pytest.approx((layers[1] - layers[0]) / 2)
+    assert plain["rows"][0]["answers"] == record["rows"][0]["answers"]
+    assert "rule" not in plain["cell"]["options"]  # records of the time before it are still found
 
 
 def test_each_exit_answers_as_the_model_cut_there(models: dict[str, str], tmp_path: Path) -> None:
@@ -118,6 +153,16 @@ def test_what_runs_and_looks_is_paid() -> None:
     assert PRICES.look_in_steps("entropy", 3) == pytest.approx(0.4)
 
 
+def test_a_look_through_the_coda_is_paid() -> None:
+    prices = dataclasses.replace(PRICES, coda=3.0, reused=False)
+    leaves = np.asarray([0, 1, 2])
+    # seven tokens run through the coda for each look; latent looks at states
+    assert prices.question(leaves, "kl").tolist() == [82 + 21, 156 + 42, 226 + 42]
+    assert prices.question(leaves, "latent").tolist() == [78, 148, 218]
+    assert prices.token(leaves, "kl").tolist() == [10 + 7 + 4, 20 + 14 + 4, 30 + 14 + 4]
+    assert prices.look_in_steps("kl", 3) == pytest.approx(0.7)
+
+
 def test_the_cheapest_threshold_within_a_point_is_chosen_on_validation() -> None:
     right = [[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
     validation = example(right, [[0.1, 0.2, 0.5, 0.6], [0.0] * 4])
@@ -166,7 +211,12 @@ def test_the_test_items_choose_nothing(models: dict[str, str], tmp_path: Path) -
         ("two", "--exits loop", "has 2 looped blocks"),
         ("twice", "--exits loop", "runs its block 2 times"),
         ("twice", "--loops 3 --lens-updates 5", "a lens is for the model's own steps"),
+        ("plain", "--lens-updates 5 --lens-recipe x", "unknown lens recipe 'x'"),
         ("plain", "--lens-updates 5 --lens-text none.txt", "there is no text file none.txt"),
+        ("plain", "--rule theirs", "unknown rule 'theirs'"),
+        ("looped", "--rule geiping", "judges the last token after each loop: give --exits loop"),
+        ("looped", "--rule geiping --exits loop --judged all", "leave --judged out"),
+        ("block", "--rule geiping --exits loop", "begins with its looped block"),
         ("plain", "--items 5", "an interval needs at least 8 items"),
     ],
 )

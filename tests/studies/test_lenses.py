@@ -11,10 +11,11 @@ import torch
 from growloop.models import Schedule, checkpoints, load
 from growloop.models.diagnostics import exit_logits, fitting, trace
 from growloop.studies import lenses
-from growloop.studies.questions import questions, scorer
+from growloop.studies.questions import Question, questions, scorer
 from growloop.studies.sweep import Sweep, alone
 
 from ..cli.test_commands import refused, run
+from ..models import architectures
 from .small import FEW, TASK, TEXTS, study
 
 
@@ -30,6 +31,23 @@ def test_leaving_early_is_scored_by_the_lens(models: dict[str, str]) -> None:
             rows = exit_logits(found, step, state[0, -len(option) :]).log_softmax(-1)
             wanted = rows.gather(1, torch.tensor(option)[:, None]).sum()
             torch.testing.assert_close(scores[step, number], wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
+def test_options_of_other_length_are_read_by_their_own_positions(rope_type: str) -> None:
+    text = architectures.tokens(1, 30)[0].tolist()
+    options = [[7], text[10:14], text[20:30]]  # texts of 10, 13 and 19 tokens; the switch is at 12
+    question = Question(text[:10], options, 0)
+    sweep = Sweep(architectures.scaled("llama", rope_type), [Schedule.plain(4)])
+    for _ in range(2):
+        found = sweep.exit_scores(question)[0, -1]
+        for score, option in zip(found, options, strict=True):
+            model = architectures.scaled("llama", rope_type)
+            ids = torch.tensor([[*text[:10], *option[:-1]]])
+            with torch.no_grad():
+                rows = model(ids).logits[0, 9:].log_softmax(-1)
+            wanted = rows.gather(1, torch.tensor(option)[:, None]).sum()
+            torch.testing.assert_close(score, wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_a_tuned_lens_is_measured_beside_the_logit_lens(

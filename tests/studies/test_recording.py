@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growloop.leaderboard import Record
 from growloop.models import build, checkpoints, grow, loop, untie
 from growloop.models.training import runfile
 from growloop.models.training.recipes import recipe
 from growloop.studies.recording import Recorder, cost_of, model_of
+from growloop.studies.suite_records import suite_records
+from growloop.tasks.benchmarks import TaskResult, summarise
 
 
 def test_kinds_of_models_are_told_apart() -> None:
@@ -156,3 +159,47 @@ def test_costs_are_those_of_the_schedule_that_runs() -> None:
     assert told["cost"]["unique_parameters"] == plain.unique_parameters
     assert told["cost"]["inference_flops"] > plain.inference_flops
     assert told["versions"]["torch"]
+
+
+def suite_record(dtype: str = "auto", options: Any = None, told: Any = None) -> Record:
+    """The record of a suite with a single task."""
+    task = TaskResult("paper_hellaswag", "acc", 0.5, 0.05, 100, 0, "hub", "ab", told=told or {})
+    settings = {"dtype": dtype, "limit": None, "backend": "growloop", "options": options or {}}
+    result = summarise("m", settings, {task.task: task}, None, {})
+    (found,) = suite_records(result, {"name": "m"}, {}, "growloop eval --suite paper")
+    return found
+
+
+def test_a_suite_says_in_what_precision_and_how_it_was_asked() -> None:
+    plain = suite_record()
+    assert (plain.dtype, plain.task.prompting) == (None, None)  # auto is no precision
+    assert suite_record("bfloat16").dtype == "bfloat16"
+    told = {
+        "config": {"dtype": "torch.bfloat16", "device": "cpu"},
+        "chat_template_sha": "ab" * 32,
+        "growloop": {"options": {"softmax_dtype": "float32", "peft": "lora@0123"}},
+    }
+    found = suite_record(told=told)
+    assert (found.dtype, found.device, found.backend) == ("bfloat16", "cpu", "growloop")
+    assert found.task.prompting == "chat template abababababab"
+    assert found.settings == {"softmax_dtype": "float32"}
+    assert found.model.changes == "peft lora@0123"
+    old = suite_record(options={"apply_chat_template": "True"})
+    assert old.task.key != plain.task.key
+
+
+def test_a_model_is_known_by_its_content_and_its_training(tmp_path: Path) -> None:
+    for name, seed, lr in (("a", 0, 1.0), ("b", 1, 1.0), ("c", 0, 2.0)):
+        folder = tmp_path / name / "step-000000100"
+        model = build("tiny", 2, seed=seed)
+        checkpoints.save(model, None, folder)
+        run = {"name": "r", "seed": seed, "lr": lr, "model": {"preset": "tiny"}}
+        (folder / "training.json").write_text(json.dumps({"run": run, "step": 100}))
+    a, b, c = (
+        model_of(build("tiny", 2), str(tmp_path / name / "step-000000100")) for name in "abc"
+    )
+    assert a.digest != b.digest
+    assert a.digest == c.digest  # the same weights, whatever its run says
+    assert a.training == b.training != c.training
+    assert (a.step, a.folder[-2:]) == (100, ("a", "step-000000100"))
+    assert model_of(build("tiny", 2), "somebody/model").digest is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,18 @@ def test_pictures_are_of_any_kind(kind: str, models: dict[str, str], tmp_path: P
     study("weight-similarity", "-m", models["plain"], "-o", str(tmp_path), "-p", str(picture),
           "--dark")  # fmt: skip
     assert picture.stat().st_size > 1000
+
+
+def test_pictures_on_dark_have_no_black_lines(models: dict[str, str], tmp_path: Path) -> None:
+    arguments = ["inference-scaling", "-m", models["plain"], *SMALL["inference-scaling"]]
+    for picture, ink in (("dark", "#e6e6e6"), ("light", "#222")):
+        path = tmp_path / f"{picture}.svg"
+        more = ["--dark"] if picture == "dark" else []
+        study(*arguments, "-o", str(tmp_path), "-p", str(path), *more)
+        strokes = set(re.findall(r'stroke="([^"]+)"', path.read_text(encoding="utf-8")))
+        fills = set(re.findall(r'fill="([^"]+)"', path.read_text(encoding="utf-8")))
+        assert ink in strokes & fills
+        assert not {"black", "#000", "#000000"} & (strokes | fills)
 
 
 @pytest.mark.parametrize(

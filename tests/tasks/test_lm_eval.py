@@ -176,14 +176,14 @@ def test_json_output_is_for_machines(checkpoint: Checkpoint, tmp_path: Path) -> 
     assert row["n"] == 2
 
 
-def test_unknown_options_go_to_lm_eval(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_options_of_lm_eval_are_taken_and_no_others(checkpoint: Checkpoint, tmp_path: Path) -> None:
     arguments = ["eval", "-m", str(checkpoint("gpt2")), "-t", "addition_2", "-l", "2"]
     arguments += ["--device", "cpu", "-o", str(tmp_path)]
     result = CliRunner().invoke(main, [*arguments, "--bootstrap_iters", "0", "--max_length=500"])
     assert result.exit_code == 0, result.output
     refused = CliRunner().invoke(main, [*arguments, "--bootstrap_iter", "0"])
     assert refused.exit_code == 2
-    assert "did you mean '--bootstrap_iters'" in refused.stderr
+    assert "did you mean --bootstrap_iters?" in refused.stderr
 
 
 def test_a_stock_task_is_found_by_its_nearest_name(checkpoint: Checkpoint) -> None:
@@ -215,7 +215,13 @@ def test_more_shots_than_usual_draw_from_a_larger_pool(checkpoint: Checkpoint) -
         (["addition_2"], {"seed": -1}, "seed must be from 0"),
         (["addition_2"], {"device": "cdua"}, "no device 'cdua'"),
         (["addition_2"], {"device": "cuda:7"}, "no device 'cuda:7'"),
-        (["addition_2"], {"forwarded": {"samples": {"a": [1]}}}, "lm-eval: "),
+        (["addition_2"], {"forwarded": {"samples": {"a": [1]}}}, "give one of them"),
+        (["addition_2"], {"forwarded": {"metadata": {"depth": 4}}}, "for lm-eval's own tasks"),
+        (
+            ["addition_2"],
+            {"limit": None, "forwarded": {"samples": {"addition_2": [-7]}}},
+            "lm-eval: ",
+        ),
     ],
 )
 def test_what_cannot_be_scored_is_refused(
@@ -289,25 +295,6 @@ def test_an_output_that_cannot_be_written_is_refused_before_scoring(tmp_path: Pa
             check_out(out)
     check_out(tmp_path / "new" / "folder")
     assert {p.name for p in tmp_path.iterdir()} == {"file"}
-
-
-def test_options_for_lm_eval_are_read_as_it_reads_them() -> None:
-    from growloop.cli.evaluate import _forwarded
-
-    given = [
-        "--trust_remote_code",
-        "false",
-        "--revision",
-        "4.10",
-        "--max-length=512",
-        "--write_out",
-    ]
-    assert _forwarded(given) == {
-        "trust_remote_code": False,
-        "revision": "4.10",
-        "max_length": 512,
-        "write_out": True,
-    }
 
 
 def test_a_context_too_long_for_the_model_is_one_sentence(checkpoint: Checkpoint) -> None:

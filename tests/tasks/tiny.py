@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +28,63 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     # parallel attention and MLP, partial rotary
     "gpt_neox": ("GPTNeoXConfig", {}),
 }
+SWITCH = 150  # tokens; longer texts are read by other positions
+ROPE = {"rope_theta": 10000.0, "original_max_position_embeddings": SWITCH}
+LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0] * 8,
+    "long_factor": [2.0 + i for i in range(8)],
+    **ROPE,
+}
+BY_LENGTH: dict[str, tuple[str, dict[str, Any]]] = {
+    # other frequencies from some length on
+    "longrope": (
+        "Phi3Config",
+        {
+            "num_key_value_heads": 2,
+            "original_max_position_embeddings": SWITCH,
+            "rope_parameters": LONGROPE,
+        },
+    ),
+    # frequencies of its own for every length from some on
+    "dynamic": (
+        "LlamaConfig",
+        {
+            "num_key_value_heads": 2,
+            "max_position_embeddings": SWITCH,
+            "rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0},
+        },
+    ),
+}
 NAMES = {"GPT2Config": {"hidden_size": "n_embd", "num_hidden_layers": "n_layer"}}
 
 
-def save(kind: str, folder: Path, context: int = 2048, layers: int = 3) -> Path:
-    """A random checkpoint with its tokenizer in ``folder``."""
+def save(
+    kind: str,
+    folder: Path,
+    context: int = 2048,
+    layers: int = 3,
+    merges: Sequence[tuple[str, str]] = (),
+) -> Path:
+    """A random checkpoint with its tokenizer in ``folder``.
+
+    Args:
+        merges: of the tokenizer; they may reach over spaces.
+    """
     import torch
     import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: i for i, token in enumerate([*alphabet, "<eos>"])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    merged = ["".join(pair) for pair in merges]
+    vocabulary = {token: i for i, token in enumerate([*alphabet, "<eos>", *merged])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=list(merges)))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not merges)
     tokenizer.decoder = decoders.ByteLevel()
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<eos>", bos_token="<eos>", pad_token="<eos>"
     ).save_pretrained(folder)
-    name, extra = CONFIGS[kind]
+    name, extra = {**CONFIGS, **BY_LENGTH}[kind]
     sizes: dict[str, Any] = {
         "vocab_size": len(vocabulary),
         "hidden_size": 64,

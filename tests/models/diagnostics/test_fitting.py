@@ -10,10 +10,12 @@ import pytest
 import torch
 from growloop.models import ModelError, loop
 from growloop.models.diagnostics import exits, fit_lens, fitting, trace
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..architectures import LOOPED, plain, tokens
 from .test_effects import silence
+
+NEAR: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-6}
 
 
 def texts(count: int, length: int = 12) -> list[Tensor]:
@@ -68,6 +70,65 @@ def test_training_brings_a_lens_nearer_to_the_prediction(
     assert all(weight.grad is None for weight in model.parameters())
 
 
+def package_recipe(model: Any, batches: list[Tensor], optimizer: str) -> list[nn.Linear]:
+    """tuned-lens 0.2.0's training of its lens, written out: one optimizer over all translators."""
+    lenses = nn.ModuleList([nn.Linear(32, 32) for _ in model.model.layers])
+    for lens in lenses:
+        nn.init.zeros_(lens.weight)
+        nn.init.zeros_(lens.bias)
+    if optimizer == "sgd":
+        more = {"lr": 1.0 * (1 - 0.9), "momentum": 0.9, "nesterov": True}
+        found: Any = torch.optim.SGD(lenses.parameters(), weight_decay=1e-3, **more)
+    else:
+        more = {"lr": 1e-3, "betas": (0.9, 0.999), "amsgrad": True}
+        found = torch.optim.Adam(lenses.parameters(), weight_decay=1e-3, **more)
+    fall = torch.optim.lr_scheduler.LambdaLR(found, lambda step: 1 - step / len(batches))
+    for ids in batches:
+        with torch.no_grad():
+            out = model(ids, output_hidden_states=True)
+        wanted = out.logits.log_softmax(-1)
+        for lens, h in zip(lenses, out.hidden_states[:-1], strict=True):
+            logits = model.lm_head(model.model.norm(h + lens(h)))
+            loss = (wanted.exp() * (wanted - logits.log_softmax(-1))).sum(-1).mean()
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(lenses.parameters(), 1.0)
+        found.step()
+        found.zero_grad()
+        fall.step()
+    model.zero_grad()
+    return list(lenses)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_recipe_of_the_package_is_the_packages(optimizer: str) -> None:
+    model = plain("llama")
+    with torch.no_grad():
+        model.lm_head.weight.mul_(20)  # gradients that are clipped
+    batches = texts(12)
+    wanted = package_recipe(model, batches, optimizer)
+    found = fit_lens(model, batches, 12, optimizer=optimizer, recipe="tuned-lens")
+    ours = fit_lens(model, batches, 12, optimizer=optimizer)
+    for number, lens in enumerate(wanted):
+        torch.testing.assert_close(found.matrices[number], lens.weight.detach(), **NEAR)
+        torch.testing.assert_close(found.shifts[number], lens.bias.detach(), **NEAR)
+    assert float((ours.matrices - found.matrices).abs().max()) > 1e-4
+
+
+def test_a_step_learns_alone_by_our_recipe_and_together_by_the_packages() -> None:
+    """Clipping all gradients together, a step with large ones slows the others down."""
+    model = plain("llama")
+    with torch.no_grad():
+        model.lm_head.weight.mul_(20)
+    batches = texts(1)
+    norms = {}
+    for recipe in ("ours", "tuned-lens"):
+        lens = fit_lens(model, batches, 1, lr=1.0, recipe=recipe)
+        moved = torch.cat([lens.matrices.flatten(1), lens.shifts], dim=1)
+        norms[recipe] = moved.norm(dim=1) / (1 + 0.9)  # Nesterov's first step
+    torch.testing.assert_close(norms["ours"], torch.ones(4))
+    torch.testing.assert_close(norms["tuned-lens"].norm(), torch.tensor(1.0))
+
+
 def until(update: int) -> Iterator[Tensor]:
     yield from texts(12)[:update]
     raise InterruptedError  # as if the process had ended there
@@ -104,6 +165,12 @@ def test_a_state_of_another_training_is_refused(
         fit_lens(model, texts(3), 3, kept=kept, seed=1)
     with pytest.raises(ModelError, match="is of a lens for another model"):
         fit_lens(loop(model, LOOPED), texts(3), 3, kept=kept)
+    with pytest.raises(ModelError, match="lens trained with recipe ours, not tuned-lens"):
+        fit_lens(plain("llama"), texts(3), 3, kept=kept, recipe="tuned-lens")
+    old = torch.load(kept)
+    del old["asked"]["recipe"]  # written before there was another
+    torch.save(old, kept)
+    fit_lens(plain("llama"), texts(3), 3, kept=kept)
     for content in (b"", b"no state", b"PK"):
         kept.write_bytes(content)
         with pytest.raises(ModelError, match="holds no state of a lens"):
@@ -116,6 +183,8 @@ def test_what_cannot_be_trained_is_refused() -> None:
         fit_lens(model, texts(2), 3)
     with pytest.raises(ModelError, match="did you mean 'adam'"):
         fit_lens(model, texts(1), 1, optimizer="adamw")
+    with pytest.raises(ModelError, match="unknown recipe 'belrose'"):
+        fit_lens(model, texts(1), 1, recipe="belrose")
     with pytest.raises(ModelError, match="above 0"):
         fit_lens(model, texts(1), 1, lr=0.0)
     with pytest.raises(ModelError, match="positions must be a whole number of 1 or more"):

@@ -18,6 +18,7 @@ from ..architectures import (
     installed,
     left_padded,
     plain,
+    scaled,
     tokens,
     unrolled,
 )
@@ -129,3 +130,18 @@ def test_sublayers_that_do_not_add_up_are_refused() -> None:
 def test_contributions_need_sublayers() -> None:
     with pytest.raises(ModelError, match="sublayers=True"):
         contributions(trace(plain("llama"), tokens()))
+
+
+@pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
+def test_positions_by_length_are_those_of_each_text_alone(rope_type: str) -> None:
+    model, ids = scaled("llama", rope_type), tokens(2, 30)
+    with torch.no_grad():
+        right = [scaled("llama", rope_type)(ids[:, :n]).logits for n in (30, 20, 9)]
+    for wanted, length in zip(right, (30, 20, 9), strict=True):  # the longest first
+        torch.testing.assert_close(trace(model, ids[:, :length]).logits, wanted)
+    mask = torch.ones_like(ids)
+    trace(model, ids, mask)
+    mask[0, 9:] = 0
+    with pytest.raises(ModelError, match="texts of 9 and 30 tokens cannot be one batch"):
+        trace(model, ids, mask)
+    trace(plain("llama"), ids, mask)

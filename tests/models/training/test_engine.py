@@ -72,7 +72,7 @@ def trained(run: dict[str, Any], out: Path, until: int | None = None) -> Path:
 
 
 def weights(folder: Path) -> list[bytes]:
-    return [path.read_bytes() for path in sorted(folder.glob("*.safetensors"))]
+    return [path.read_bytes() for path in sorted(folder.rglob("*.safetensors"))]
 
 
 def losses(out: Path) -> list[Any]:

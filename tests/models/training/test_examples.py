@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from growloop.models.training.objective import losses
 from growloop.models.training.plan import plan
 from growloop.models.training.runfile import parse
 from growloop.models.training.tokenization import byte_tokenizer
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
 from .test_engine import losses as logged
@@ -192,6 +195,8 @@ def test_a_plan_needs_no_weights_and_knows_what_is_trained(base: Path, tmp_path:
     assert full["memory_bytes"] - lora["memory_bytes"] > 11.0 * trained
 
 
+# peft asks by the name of before transformers 5.2x
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated")
 def test_adapters_leave_the_base_alone_and_are_merged_in_checkpoints(
     base: Path, tmp_path: Path
 ) -> None:
@@ -209,9 +214,43 @@ def test_adapters_leave_the_base_alone_and_are_merged_in_checkpoints(
         if not torch.equal(a, b)
     }
     assert changed == {f"{x}_proj" for x in ("q", "k", "v", "o", "gate", "up", "down")}
+    peft = pytest.importorskip("peft")
+    adapted = peft.PeftModel.from_pretrained(load(str(base)), folder / "adapter").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(adapted(ids).logits, after(ids).logits, rtol=1e-4, atol=1e-4)
+    assert adapted.peft_config["default"].base_model_name_or_path == str(base)
     run["model"]["lora"]["rank"] = 3
     with pytest.raises(ModelError, match="are not those of the run"):
         Engine(parse(run), tmp_path / "out", force=True)
+
+
+@pytest.mark.parametrize("model", [{}, {"lora": {"rank": 2}}], ids=["full", "lora"])
+def test_what_reads_every_weight_file_of_a_checkpoint_finds_the_model_alone(
+    base: Path, tmp_path: Path, model: dict[str, Any]
+) -> None:
+    """And checkpoints of before, whose moments and adapters lay beside it, go on."""
+    run = fields(base, tmp_path, model={"path": str(base), **model})
+    whole = Engine(parse(run), tmp_path / "whole").train().folder
+    files = [name for file in whole.glob("*.safetensors") for name in load_file(file)]
+    assert files == list(load_file(base / "model.safetensors"))
+
+    folder = Engine(parse(run), tmp_path / "old").train(7).folder
+    (folder / "optimizers" / "0.safetensors").rename(folder / "optimizer-0.safetensors")
+    if model:
+        before = {
+            name.removeprefix("base_model.model.").replace(".weight", ".default.weight"): value
+            for name, value in load_file(folder / "adapter" / "adapter_model.safetensors").items()
+        }
+        save_file(before, folder / "adapters.safetensors")
+        shutil.rmtree(folder / "adapter")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"] = {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != "manifest.json"
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert weights(Engine(parse(run), tmp_path / "old").train().folder) == weights(whole)
 
 
 def test_a_looped_model_can_be_untied_first(base: Path, tmp_path: Path) -> None:

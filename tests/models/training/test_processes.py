@@ -68,8 +68,8 @@ def assert_alike(last: Path, other: Path) -> None:
         assert b["loss"] == pytest.approx(a["loss"], abs=1e-4)
         assert b["grad_norm"] == pytest.approx(a["grad_norm"], abs=1e-3)
     assert (other / "config.json").read_text() == (last / "config.json").read_text()
-    for path in last.glob("*.safetensors"):
-        wanted, found = load_file(path), load_file(other / path.name)
+    for path in last.rglob("*.safetensors"):
+        wanted, found = load_file(path), load_file(other / path.relative_to(last))
         assert found.keys() == wanted.keys()
         for name, tensor in wanted.items():
             torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-3)

@@ -81,6 +81,15 @@ def test_squad_v2(answers: list[str], prediction: str, expected: float) -> None:
     assert squad.score_squadv2(doc, [prediction])["f1"] == expected
 
 
+@pytest.mark.parametrize("reference", ["The The", "A", "!!!"])
+def test_saying_nothing_is_no_answer_in_closed_book_tasks(reference: str) -> None:
+    docs = {"answer": [reference]}, {"answers": [reference]}, {"answer": {"aliases": [reference]}}
+    scorers = squad.score_nq_open, squad.score_webqs, squad.score_triviaqa
+    for score, doc in zip(scorers, docs, strict=True):
+        assert score(doc, [""])["f1"] == 0.0
+        assert score(doc, ["the answer"])["f1"] == 0.0
+
+
 DROP = pytest.mark.parametrize(
     ("gold", "prediction", "expected"),
     [
@@ -119,13 +128,58 @@ def test_drop_reads_numbers_spans_and_dates() -> None:
 def test_coqa_leaves_out_each_reference_in_turn() -> None:
     [doc, _] = data.rows()["coqa"]["validation"]
     assert dialogue.coqa_references(doc) == ["in a barn", "a barn", "barn"]
+    assert dialogue.coqa_answers(doc) == ["in a barn", "a barn", "In a barn", "barn"]
     score = dialogue.score_coqa(doc, [" barn\nQ: and then?"])
     # without "in a barn": 1; without "a barn": 1; without "barn": 1 through "a barn"
-    assert score == {"f1": 1.0, "em": 1.0}
+    assert score == {"f1": 1.0, "em": 1.0, "f1_lm_eval": 1.0, "em_lm_eval": 1.0}
     score = dialogue.score_coqa(doc, ["in barn"])
+    # two people said "in a barn": one of them is always there
+    assert score["f1"] == score["em"] == 1.0
     # "in a barn" is matched while it is there (two of three sets), "barn" gives 2/3
-    assert score["f1"] == pytest.approx((2 / 3 + 1 + 1) / 3)
-    assert score["em"] == pytest.approx(2 / 3)
+    assert score["f1_lm_eval"] == pytest.approx((2 / 3 + 1 + 1) / 3)
+    assert score["em_lm_eval"] == pytest.approx(2 / 3)
+
+
+def coqa_doc(*answers: str) -> dict[str, Any]:
+    """One turn with the conversation's answer and those of further people."""
+    first, *more = [{"input_text": [answer]} for answer in answers]
+    people = {str(number): person for number, person in enumerate(more)}
+    return {"questions": {"input_text": ["?"]}, "answers": first, "additional_answers": people}
+
+
+@pytest.mark.parametrize(
+    ("answers", "prediction", "f1", "em", "f1_lm_eval"),
+    [
+        # worked by hand: the best of the others for each person left out, averaged
+        (("yes", "after lunch", "after lunch", "after lunch"), "after lunch", 1.0, 1.0, 0.5),
+        (("yes", "after lunch", "after lunch", "after lunch"), "yes", 0.75, 0.75, 0.5),
+        (("no", "no", "no", "no"), "no", 1.0, 1.0, 1.0),
+        (("no",), "No.", 1.0, 1.0, 1.0),
+        # without "red": white 0, blue 0; without the others: red matches
+        (("red", "white", "blue"), "the red", 2 / 3, 2 / 3, 2 / 3),
+        (("a red hat", "hat", "hat"), "red hat", 1 / 3 * (2 / 3 + 1 + 1), 2 / 3, (2 / 3 + 1) / 2),
+        # nothing is left of "The" and of saying nothing: they agree
+        (("The", "yes"), "", 0.5, 0.5, 0.5),
+        (("unknown", "unknown"), "not known", 0.0, 0.0, 0.0),
+    ],
+)
+def test_coqa_f1_is_that_of_its_own_script_and_lm_evals_stands_beside_it(
+    answers: tuple[str, ...], prediction: str, f1: float, em: float, f1_lm_eval: float
+) -> None:
+    score = dialogue.score_coqa(coqa_doc(*answers), [f" {prediction}"])
+    assert (score["f1"], score["em"]) == (pytest.approx(f1), pytest.approx(em))
+    assert score["f1_lm_eval"] == pytest.approx(f1_lm_eval)
+
+
+@given(st.lists(texts, min_size=2, max_size=4), texts)
+def test_coqa_f1_follows_from_the_two_best_people(answers: list[str], prediction: str) -> None:
+    """Derived anew: all but one are scored by the best person, that one's absence by the second."""
+    prediction = " ".join(prediction.split())
+    by_person = sorted(squad.f1(prediction, answer) for answer in answers)
+    *_, second, best = by_person
+    expected = ((len(answers) - 1) * best + second) / len(answers)
+    score = dialogue.score_coqa(coqa_doc(*answers), [prediction])
+    assert score["f1"] == pytest.approx(expected)
 
 
 def test_coqa_asks_with_the_answers_before() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -153,6 +154,12 @@ def test_what_is_finished_is_not_scored_again(
     mean = records["open_book_qa", "f1"]
     assert 100 * mean.value == pytest.approx(whole["row"]["open_book_f1"])
     assert mean.cost.unique_parameters
+    versions = {
+        name: {r.task.version for (n, _), r in records.items() if n == name} for name in names
+    }
+    assert versions["paper_coqa"] == versions["open_book_qa"] == {"2"}
+    assert versions["paper_drop"] == versions["holdout"] == {"1"}
+    assert {metric for name, metric in records if name == "paper_coqa"} == {"f1", "f1_lm_eval"}
 
 
 def test_a_run_that_is_stopped_goes_on_to_the_same_row(
@@ -318,6 +325,11 @@ def test_differences_are_paired_by_question(tmp_path: Path) -> None:
     assert column.members == ("paper_drop", "paper_coqa")
     assert column.difference == pytest.approx(37.5)
     assert column.high == pytest.approx(37.5 + 1.96 * math.sqrt(25**2 + 50**2) / 2)
+    old = json.loads((one / "paper_coqa.json").read_text())
+    old["result"]["others"] = {"f1,none": 0.25, "f1_lm_eval,none": 0.2}
+    (one / "paper_coqa.json").write_text(json.dumps(old))
+    with pytest.raises(InputError, match="paper_coqa: the two were scored by different versions"):
+        compare(one, other)
     result_file(other, "paper_coqa", [0.5, 1.0], ["a", "c"])
     with pytest.raises(InputError, match="paper_coqa: the two were asked different questions"):
         compare(one, other)
@@ -333,3 +345,42 @@ def test_a_model_does_not_differ_from_itself(finished: Path) -> None:
     found = compare(folder, folder)
     assert len(found) == 1 + len(BENCHMARKS) + 4
     assert {(d.difference, d.low, d.high) for d in found} == {(0.0, 0.0, 0.0)}
+
+
+def test_prompts_that_did_not_fit_are_counted_in_result_table_and_records(
+    checkpoint: Checkpoint, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from growloop.cli.suite import _print
+    from growloop.studies.suite_records import suite_records
+    from growloop.tasks.benchmarks.suite import _score
+    from growloop.tasks.notes import CUT
+    from growloop.tasks.scorer import TrieLM
+
+    name = "paper_gsm8k"
+    given: dict[str, Any] = {"pretrained": str(checkpoint("llama")), "device": "cpu"}
+    found = {}
+    for length in (4096, 400):
+        lm = TrieLM(**given, max_length=length)
+        found[length] = _score(lm, BENCHMARKS[name], str(data_dir), 2, {})
+    fits, cut = found[4096], found[400]
+    assert fits is not None
+    assert cut is not None
+    assert (fits.notes, cut.notes) == ({}, {CUT: 2})
+    settings = {"limit": 2, "dtype": "float32"}
+    result = summarise("m", settings, {name: cut}, None, {})
+    assert result.to_dict()["remarks"] == {name: "prompts cut: 2"}
+    assert result.to_dict()["tasks"][name]["notes"] == {CUT: 2}
+    _print(result)
+    assert f"{name}: prompts cut: 2" in capsys.readouterr().out
+    [record] = suite_records(result, {"name": "m"}, {}, "growloop eval")
+    assert record.task.prompting == "prompts cut: 2"
+    whole = summarise("m", settings, {name: fits}, None, {})
+    [other] = suite_records(whole, {"name": "m"}, {}, "growloop eval")
+    assert other.task.prompting is None
+    assert other.task.key != record.task.key
+
+
+def test_results_kept_before_there_were_remarks_are_read() -> None:
+    kept = dataclasses.asdict(made("paper_coqa", 0.5))
+    del kept["notes"]
+    assert TaskResult(**kept).notes == {}

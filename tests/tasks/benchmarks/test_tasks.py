@@ -130,7 +130,23 @@ def test_coqa_is_that_of_lm_eval() -> None:
         assert dialogue.coqa_text(doc) == utils.doc_to_text(doc)
         assert dialogue.coqa_references(doc) == utils.doc_to_target(doc)
         for answer in ("in a barn", " barn\nQ:", "", "the barn, in", "a cat"):
-            assert dialogue.score_coqa(doc, [answer]) == utils.process_results(doc, [answer])
+            score = dialogue.score_coqa(doc, [answer])
+            theirs = utils.process_results(doc, [answer])
+            assert {name: score[f"{name}_lm_eval"] for name in theirs} == theirs
+
+
+def test_a_version_stands_in_the_task_file_and_in_the_catalog() -> None:
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    for column in COLUMNS:
+        if column.group in {path.stem for path in (PATH / "paper").glob("*.yaml")}:
+            group = load_yaml(PATH / "paper" / f"{column.group}.yaml", resolve_func=False)
+            assert group["metadata"]["version"] == column.version
+    for name in ASKED:
+        task = load_yaml(PATH / "paper" / f"{name}.yaml", resolve_func=False, recursive=True)
+        assert task["metadata"]["version"] == BENCHMARKS[name].version, name
+        metrics = [metric["metric"] for metric in task["metric_list"]]
+        assert {BENCHMARKS[name].metric, *BENCHMARKS[name].further} <= set(metrics)
 
 
 def test_squadv2_asks_as_lm_eval_does(data_dir: Path) -> None:

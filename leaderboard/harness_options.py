@@ -1,0 +1,124 @@
+"""What options of lm-eval make of a result: read from its result dictionary or file.
+
+Options that change the questions go into a task's ``prompting``, those that change how the same is
+computed into a record's ``settings``, and those that change the weights to its model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+from ..core.lm_eval_options import IN_RESULTS, OPTIONS, OWN
+
+NAMES = ("pretrained", "model", "path", "engine")  # of the model, in lm-eval's model_args
+SECRET = re.compile("key|secret|password|header|auth|credential|_token$", re.IGNORECASE)
+SAID = ("apply_chat_template", "system_instruction", "fewshot_as_multiturn")  # by their own fields
+SHORT = 60  # characters of a value that is shown whole
+
+
+def asked(results: dict[str, Any], draws: bool) -> list[str]:
+    """What options change of the questions.
+
+    Args:
+        draws: whether there are examples.
+    """
+    parts = []
+    for what in ("chat_template", "system_instruction"):
+        if found := results.get(f"{what}_sha"):
+            parts.append(f"{what.replace('_', ' ')} {str(found)[:12]}")
+    if results.get("fewshot_as_multiturn") and results.get("chat_template_sha"):
+        parts.append("shots as turns")
+    options = _options(results)
+    if draws and isinstance(count := _dict(results.get("growloop")).get("processes"), int):
+        parts.append(f"shots drawn by {count} processes")
+    for name, option in OPTIONS.items():
+        if option.changes != "prompt" or name not in options or name in SAID:
+            continue
+        if draws or name != "fewshot_random_seed":
+            parts.append(f"{name.replace('_', ' ')} {_shown(options[name])}")
+    return parts
+
+
+def how(results: dict[str, Any], draws: bool = True) -> dict[str, Any]:
+    """Fields of a record that say how it was measured, from lm-eval's results.
+
+    Args:
+        draws: whether there are examples.
+
+    Returns:
+        ``{"prompting": line or None, "settings": {...}, "revision": …, "changes": …, "dtype": …,
+        "device": …, "backend": …}``.
+    """
+    options = _options(results)
+    config = _dict(results.get("config"))
+    changed = [
+        name if value is True else f"{name} {_shown(value)}"
+        for name, value in options.items()
+        if name in OPTIONS and OPTIONS[name].changes == "model" and name != "revision"
+    ]
+    dtype = config.get("dtype") or config.get("model_dtype")
+    device = config.get("device") or model_args(config).get("device")
+    backend = str(_dict(results.get("growloop")).get("backend") or config.get("model") or "")
+    return {
+        "prompting": ", ".join(asked(results, draws)) or None,
+        "settings": {
+            name: value if isinstance(value, (bool, int, float)) else _shown(value)
+            for name, value in options.items()
+            if name not in OPTIONS or OPTIONS[name].changes == "run"
+        },
+        "revision": str(config.get("model_sha") or options.get("revision") or "") or None,
+        "changes": ", ".join(changed) or None,
+        "dtype": str(dtype).removeprefix("torch.") if dtype else None,
+        "device": str(device) if device else None,
+        "backend": backend if re.fullmatch(r"\w[\w.-]{0,50}", backend) else None,
+    }
+
+
+def _options(results: dict[str, Any]) -> dict[str, Any]:
+    """Options that change numbers and are not as usual, by lm-eval's names."""
+    config = _dict(results.get("config"))
+    found: dict[str, Any] = {}
+    for name, value in model_args(config).items():
+        if name in OWN or name in NAMES or value in (None, "") or not isinstance(name, str):
+            continue
+        if name not in OPTIONS:  # of another kind of model than hf
+            found |= {} if SECRET.search(name) else {name: value}
+        elif OPTIONS[name].changes != "nothing" and value != OPTIONS[name].default:
+            found[name] = value
+    for name, key in IN_RESULTS.items():
+        if key in config and config[key] != OPTIONS[name].default:
+            found[name] = config[key]
+    return found | _dict(_dict(results.get("growloop")).get("options"))
+
+
+def model_args(config: dict[str, Any]) -> dict[str, Any]:
+    arguments = config.get("model_args")
+    if isinstance(arguments, str):
+        pairs = (pair.partition("=")[::2] for pair in arguments.split(","))
+        return {name.strip(): _read(value.strip()) for name, value in pairs}
+    return _dict(arguments)
+
+
+def _read(text: str) -> Any:
+    """A truth or a whole number where the text is one."""
+    if text.lower() in ("true", "false", "none"):
+        return {"true": True, "false": False, "none": None}[text.lower()]
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else text
+
+
+def _shown(value: Any) -> str:
+    """A value in one line, a long one by its hash."""
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    plain = " ".join(text.split())
+    return plain if plain == text and len(text) <= SHORT else f"sha256 {sha(text)[:12]}"
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _dict(found: Any) -> dict[str, Any]:
+    return found if isinstance(found, dict) else {}

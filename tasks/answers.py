@@ -1,0 +1,69 @@
+"""Answers kept by ``--use_cache``: in files of their own for whatever answers differently.
+
+lm-eval's cache knows requests alone, so another model, schedule or precision would be served the
+answers of the first. Here the name of the file says all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.model_files import DECIDES_NOTHING, model_digest
+from .loading import local_files
+
+
+def answers_file(
+    path: str, lm: Any, arguments: Mapping[str, Any], options: Mapping[str, Any]
+) -> str:
+    """The name of the file for the answers of a loaded model: ``path`` and a digest.
+
+    The same for both backends, any device and any number of questions.
+
+    Args:
+        path: what the user gave.
+        lm: the model as it runs, looped already.
+        arguments: of :func:`..loading.model_arguments`.
+        options: of lm-eval that change numbers.
+    """
+    config = lm.model.config.to_dict()
+    parts = {
+        "model": _identity(lm.model, arguments, options),
+        "weights": _sums(lm.model),
+        "config": {key: value for key, value in config.items() if key not in DECIDES_NOTHING},
+        "schedule": str(getattr(lm.model, "schedule", None)),
+        "dtype": str(lm.model.dtype),
+        "options": dict(options),
+    }
+    whole = json.dumps(parts, sort_keys=True, default=_plain)
+    return f"{path}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+
+
+def _sums(model: Any) -> list[tuple[str, int]]:
+    """By name the sum of each weight's bits: what was changed after loading has others.
+
+    Sums of integers are exact, so they are the same on any device.
+    """
+    import torch
+
+    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    with torch.inference_mode():
+        return [
+            (name, int(weight.view(integers[weight.element_size()]).sum(dtype=torch.int64)))
+            for name, weight in model.named_parameters()
+        ]
+
+
+def _plain(value: Any) -> Any:
+    return sorted(map(str, value)) if isinstance(value, (set, frozenset)) else str(value)
+
+
+def _identity(model: Any, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
+    """The content of a model's files; of a hub model its id and revision."""
+    place = local_files(arguments)
+    if place is not None:
+        return [model_digest(*place)]
+    commit = getattr(model.config, "_commit_hash", None)
+    return [str(arguments["pretrained"]), str(options.get("revision", "main")), str(commit)]

@@ -1,0 +1,261 @@
+"""Options of ``growloop eval`` that are lm-eval's: read, checked by type, and sorted.
+
+What may be given is the table of :mod:`..core.lm_eval_options`; anything else is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ..core import identity
+from ..core.lm_eval_options import OPTIONS, OWN, Option
+from ..primitives.errors import InputError, shown
+
+MODEL_ARGS = "model_args"  # lm-eval's way to give several options at once
+FOLDERS = ("peft", "delta", "tokenizer")  # options that may be folders: recorded by content
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+TRUTHS = {"true": True, "false": False}
+NONE = ("none", "null")
+
+
+@dataclass(frozen=True)
+class Forwarded:
+    """Checked options of lm-eval.
+
+    Args:
+        harness: those of ``lm_eval.simple_evaluate``.
+        model: those of lm-eval's ``hf`` model, and through it of ``from_pretrained``.
+    """
+
+    harness: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+    def decisive(self) -> dict[str, Any]:
+        """The options that change numbers, as JSON holds them; folders by name and content."""
+        given = {**self.harness, **self.model}
+        return {
+            name: _with_content(name, given[name])
+            for name, option in OPTIONS.items()
+            if name in given and option.changes != "nothing" and given[name] != option.default
+        }
+
+
+def forwarded(given: Mapping[str, Any], local: bool = False) -> Forwarded:
+    """Check options by the table, and sort them by where they go.
+
+    Args:
+        given: name -> value, of its type or as text. ``model_args`` holds further ones: a mapping,
+            or ``name=value,name=value``. None is the same as leaving an option out.
+        local: whether the model is a folder or file of this machine.
+
+    Raises:
+        InputError: an option that there is not, that has an option of growloop's, or of another
+            type; one that is given twice; options that need another.
+    """
+    every = [(name, value) for name, value in given.items() if name != MODEL_ARGS]
+    every += _object(f"--{MODEL_ARGS}", given.get(MODEL_ARGS) or {}, guess=False).items()
+    values: dict[str, Any] = {}
+    for name, value in every:
+        if name not in OPTIONS:
+            where = "" if name in given else f"--{MODEL_ARGS} "
+            raise unknown_option(name, (), where)
+        value = _typed(OPTIONS[name], value)
+        if name in values and values[name] != value:
+            raise InputError(f"--{name} is given twice: {shown(values[name])} and {shown(value)}")
+        values[name] = value
+    values = {name: value for name, value in values.items() if value is not None}
+    _check_together(values, local)
+    to_harness = {name: v for name, v in values.items() if OPTIONS[name].goes == "harness"}
+    to_model = {name: v for name, v in values.items() if OPTIONS[name].goes != "harness"}
+    return Forwarded(to_harness, to_model)
+
+
+def from_command_line(arguments: Sequence[str], own: Iterable[str] = ()) -> dict[str, Any]:
+    """Arguments of a command line as ``{name: text}``; flags are true.
+
+    Args:
+        arguments: ``--name value``, ``--name=value`` and ``--flag``.
+        own: options of the command itself, such as ``--times``, for suggestions.
+
+    Raises:
+        InputError: an option that there is not, or twice; one without its value.
+    """
+    found: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith("--"):
+            raise InputError(f"unexpected argument {shown(argument)}")
+        written, equals, value = argument.partition("=")
+        name = written[2:].replace("-", "_")
+        if name not in OPTIONS and name != MODEL_ARGS:
+            raise unknown_option(written[2:], own)
+        if name in found:
+            raise InputError(f"{written} is given twice")
+        kind = OPTIONS[name].kind if name in OPTIONS else "object"
+        follows = rest[0] if rest and not rest[0].startswith("--") else None
+        if equals:
+            found[name] = value
+        elif follows is not None and (kind != "flag" or follows.lower() in (*TRUTHS, *NONE)):
+            found[name] = rest.pop(0)
+        elif kind in ("flag", "flag or text"):
+            found[name] = True
+        else:
+            raise InputError(f"{written} needs {_WANTED[kind]}")
+    return found
+
+
+def unknown_option(name: str, own: Iterable[str], where: str = "") -> InputError:
+    """The sentence for an option that there is not.
+
+    Args:
+        own: options of the command itself, which are suggested first.
+        where: what the option stood in.
+    """
+    plain = name.replace("-", "_")
+    if plain in OWN:
+        wrong = f"{where}may not hold {plain}" if where else f"unknown option --{name}"
+        return InputError(f"{wrong}: give {OWN[plain]} instead")
+    spelled = {option.lstrip("-").replace("-", "_"): option for option in own}
+    near = get_close_matches(plain, spelled, n=1, cutoff=0.6)
+    hint = spelled[near[0]] if near else None
+    if hint is None and (near := get_close_matches(plain, OPTIONS, n=1, cutoff=0.6)):
+        hint = near[0] if where else f"--{near[0]}"
+    return InputError(
+        f"unknown option {where or '--'}{shown(name)[1:-1]}"
+        + (f": did you mean {hint}?" if hint else "")
+        + " (allowed: growloop eval --help, and the table in docs/evaluation.md)"
+    )
+
+
+_WANTED = {
+    "flag": "true or false",
+    "flag or text": "true, false or a text",
+    "text": "a text",
+    "text or whole": "a text or a whole number",
+    "whole": "a whole number",
+    "dtype": f"one of {', '.join(DTYPES)}",
+    "object": 'JSON like {"name": 1}, or name=value,name=value',
+}
+
+
+def _typed(option: Option, value: Any) -> Any:
+    """``value`` as the type of the option; None where it says none."""
+    text = isinstance(value, str)
+    if value is None or (text and value.lower() in NONE and option.kind != "text"):
+        return None
+    found = _READ[option.kind](value)
+    if found is None:
+        raise InputError(f"--{option.name} takes {_WANTED[option.kind]}, not {shown(value)}")
+    return found
+
+
+def _flag(value: Any) -> bool | None:
+    found = TRUTHS.get(value.lower()) if isinstance(value, str) else value
+    return found if isinstance(found, bool) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, str):
+        digits = value.removeprefix("-")
+        return int(value) if digits.isascii() and digits.isdecimal() and len(digits) < 19 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _dtype(value: Any) -> str | None:
+    name = str(value).removeprefix("torch.")
+    return name if name in DTYPES else None
+
+
+def _either(one: Callable[[Any], Any], other: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        found = one(value)
+        return other(value) if found is None else found
+
+    return read
+
+
+def _mapping(value: Any) -> dict[str, Any] | None:
+    return _object("", value) if isinstance(value, (str, Mapping)) else None
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "flag": _flag,
+    "flag or text": _either(_flag, _text),
+    "text": _text,
+    "text or whole": _either(_whole, _text),
+    "whole": _whole,
+    "dtype": _dtype,
+    "object": _mapping,
+}
+
+
+def _object(option: str, value: Any, guess: bool = True) -> dict[str, Any]:
+    """A mapping, JSON, or ``name=value,name=value``.
+
+    Args:
+        option: that it was given to, for messages.
+        guess: read values without quotes as numbers and truths, as lm-eval does.
+    """
+    if isinstance(value, Mapping):
+        return dict(value)
+    text, option = str(value).strip(), option or "it"
+    if text.startswith("{"):
+        try:
+            found: dict[str, Any] = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{shown(text)} is not JSON") from error
+        return found
+    pairs: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        name, equals, right = (piece.strip() for piece in part.partition("="))
+        if not equals or not name:
+            raise InputError(f"{option} takes {_WANTED['object']}, not {shown(text)}")
+        if name in pairs:
+            raise InputError(f"{option} names {name} twice")
+        pairs[name] = _guessed(right) if guess else right
+    return pairs
+
+
+def _guessed(text: str) -> Any:
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    if text.lower() in NONE:
+        return None
+    if text.lower() in TRUTHS:
+        return TRUTHS[text.lower()]
+    if (number := _whole(text)) is not None:
+        return number
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _check_together(values: Mapping[str, Any], local: bool) -> None:
+    """Refuse options that say nothing without another, or about another kind of model."""
+    if "fewshot_as_multiturn" in values and not values.get("apply_chat_template"):
+        raise InputError("--fewshot_as_multiturn is about a chat: give --apply_chat_template too")
+    for name in ("revision", "subfolder"):
+        if local and values.get(name, OPTIONS[name].default) != OPTIONS[name].default:
+            raise InputError(f"--{name} is for models of the hub: give --model the folder itself")
+
+
+def _with_content(name: str, value: Any) -> Any:
+    """The value of an option; of a folder its name and a digest of its files."""
+    if name not in FOLDERS or not isinstance(value, str) or not Path(value).is_dir():
+        return value
+    folder = Path(value).resolve()
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    every = [[str(path.relative_to(folder)), identity.sha256(path)] for path in files]
+    return f"{folder.name}@{hashlib.sha256(json.dumps(every).encode()).hexdigest()[:12]}"

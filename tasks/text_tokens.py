@@ -1,0 +1,85 @@
+"""lm-eval's model with growloop's tokenization: as in training (``core.text_tokens``).
+
+lm-eval leaves special tokens to the tokenizer. One that puts an end token after every text puts it
+between a context and its continuation; here no text gets one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval.models.huggingface import HFLM
+from torch import Tensor
+
+from ..core.text_tokens import PROBES, encode, special_tokens, text_of
+
+logger = logging.getLogger("growloop")
+
+
+def adds_special_tokens(lm: Any) -> bool:
+    """Whether texts get what the tokenizer puts before them: not after ``add_bos_token=False``."""
+    return lm.add_bos_token is not False
+
+
+class SameTokens(HFLM):  # type: ignore[misc]
+    """``hf`` of lm-eval, except that no text gets an end token from its tokenizer."""
+
+    def tok_encode(
+        self,
+        string: str,
+        add_special_tokens: bool | None = None,
+        left_truncate_len: int | None = None,
+        **kwargs: Any,
+    ) -> list[int]:
+        if self.backend != "causal":
+            return super().tok_encode(string, add_special_tokens, left_truncate_len, **kwargs)  # type: ignore[no-any-return]
+        special = adds_special_tokens(self) if add_special_tokens is None else add_special_tokens
+        [found] = encode(self.tokenizer, [string], special)
+        return found[-left_truncate_len:] if left_truncate_len else found
+
+    def tok_batch_encode(
+        self,
+        strings: list[str],
+        padding_side: str = "left",
+        left_truncate_len: int | None = None,
+        truncation: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        usual = self.backend != "causal" or not adds_special_tokens(self)
+        if usual or not special_tokens(self.tokenizer, [*strings[:1], *PROBES]).after:
+            return super().tok_batch_encode(strings, padding_side, left_truncate_len, truncation)  # type: ignore[no-any-return]
+        rows = [tokens[-(left_truncate_len or 0) :] for tokens in encode(self.tokenizer, strings)]
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for i, row in enumerate(rows):
+            here = slice(width - len(row), width) if padding_side == "left" else slice(len(row))
+            ids[i, here], mask[i, here] = torch.tensor(row), 1
+        return ids, mask
+
+
+def say_trained_otherwise(lm: Any, model: Path) -> None:
+    """Warn where a checkpoint of growloop was trained without the special tokens it is scored with.
+
+    Args:
+        model: its folder; nothing is known of other models.
+    """
+    try:
+        state = json.loads((model / "training.json").read_text(encoding="utf-8"))
+        trained = tuple(state.get("special_tokens", ()))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return
+    if lm.backend != "causal" or not adds_special_tokens(lm):
+        return
+    scored = special_tokens(lm.tokenizer).before
+    if trained != scored:
+        logger.warning(
+            "%s was trained %s, and is scored with %s before every text: --add_bos_token False "
+            "scores without",
+            model,
+            f"with {text_of(lm.tokenizer, trained)}" if trained else "without special tokens",
+            text_of(lm.tokenizer, scored) or "nothing",
+        )

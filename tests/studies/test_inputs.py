@@ -1,0 +1,197 @@
+"""What was measured or trained is known by content: moved files are the same, others refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from growloop.models import ModelError, build
+from growloop.models.training import runfile
+from growloop.models.training.engine import Engine
+from growloop.primitives.errors import InputError
+from growloop.studies.cells import Cell as PlannedCell
+from growloop.studies.cooldowns import Change, Parent, check_data, continued
+from growloop.studies.kept import Kept
+from growloop.studies.measuring import scored
+from growloop.studies.reproduce import Asked
+from growloop.studies.sample_efficiency import _written
+from growloop.studies.scales import Row
+from growloop.studies.study import Cell
+from growloop.studies.subjects import Model
+from growloop.studies.trainings import Training
+
+from ..cli.test_commands import refused, run
+from ..models.training.test_inputs import changed, fields, made_by_an_earlier_version, remade
+from ..models.training.test_inputs import shards as shards
+from .small import TASK, TEXTS, study
+
+ASKED = Asked("laptop", "r", 1, True, "cpu", "data")
+
+
+def another_model(folder: Path) -> None:
+    build("tiny", 4, seed=9, vocab_size=257).save_pretrained(folder)
+
+
+def test_a_model_that_was_moved_is_the_one_that_was_measured(
+    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = shutil.copytree(models["plain"], tmp_path / "a" / "plain")
+    given = ["contributions", *TEXTS, "--out", str(tmp_path / "out")]
+    study(*given, "-m", str(place))
+    [file] = (tmp_path / "out" / "records").rglob("*.json")
+    before = file.stat().st_mtime_ns
+    shutil.move(tmp_path / "a", tmp_path / "b")
+    monkeypatch.chdir(tmp_path / "b")
+    study(*given, "-m", "plain")
+    study(*given, "-m", "./plain")
+    assert file.stat().st_mtime_ns == before
+    weights = tmp_path / "b" / "plain" / "model.safetensors"
+    changed(weights)
+    assert "is of another model than plain holds now" in refused("study", *given, "-m", "plain")
+
+
+def test_word_lists_and_files_of_tasks_count_by_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words, copy = tmp_path / "words.txt", tmp_path / "elsewhere" / "words.txt"
+    words.write_text("one\ntwo\n")
+    copy.parent.mkdir()
+    shutil.copy(words, copy)
+
+    def name(file: str) -> str:
+        task = f"copying:words={file}:segment_length=2"
+        of_params = Cell("swaps", "m", "m", {"task": task}, {"items": 8}).id.rpartition("-")[2]
+        of_options = Cell("swaps", "m", "m", {}, {"tasks": [task], "items": 8}).id
+        return of_params + of_options
+
+    first = name("words.txt")
+    assert name("elsewhere/words.txt") == name(str(words)) == first
+    words.write_text("one\nsix\n")
+    assert name("words.txt") != first
+
+
+def test_examples_of_a_fine_tuning_that_were_changed_are_not_taken_for_its_own(
+    tmp_path: Path,
+) -> None:
+    rows = [{"prompt": "a=1 a?", "target": "1"}]
+    path = tmp_path / "folder" / "train.jsonl"
+    assert _written(path, rows) == _written(path, rows) == str(path)
+    changed(path)
+    with pytest.raises(InputError, match=r"train\.jsonl does not hold the examples"):
+        _written(path, rows)
+
+
+@pytest.fixture
+def cooling(shards: Path, tmp_path: Path) -> Parent:
+    run = fields(shards, steps=6, optimizer={"warmup": 1, "cooldown": 2}, events=[])
+    return Parent.read(Model.read(str(Engine(runfile.parse(run), tmp_path / "p").train(4).folder)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: remade(s / "a"), r"a/index\.json \(data\.sources\.a\) changed since .*step-00"),
+        (lambda s: changed(s / "b" / "shard-00000.bin"), r"shard-00000\.bin is not what its index"),
+    ],
+)
+def test_a_cooldown_does_not_go_on_with_other_shards_than_its_parent(
+    shards: Path, cooling: Parent, change: Any, message: str
+) -> None:
+    more = Change("more", {"a": 0.5, "c": 0.5}, {"c": str(shards / "v")})  # a source of its own
+    check_data(cooling, continued(cooling, more))
+    change(shards)
+    with pytest.raises(ModelError, match=message):
+        check_data(cooling, continued(cooling, more))
+
+
+def test_a_parent_of_an_earlier_version_cools_down(shards: Path, cooling: Parent) -> None:
+    made_by_an_earlier_version(cooling.folder)
+    remade(shards / "a")
+    check_data(cooling, continued(cooling, Change("usual")))
+
+
+def test_a_training_is_done_with_the_shards_it_read(shards: Path, tmp_path: Path) -> None:
+    run = fields(shards)
+    training = Training("tiny", run, tmp_path / "out")
+    Engine(runfile.parse(run), training.folder).train()
+    assert training.done
+    kept = shutil.move(shards / "a", tmp_path / "kept")
+    assert training.done  # shards that were removed after it
+    shutil.copytree(kept, shards / "a")
+    remade(shards / "a")
+    with pytest.raises(ModelError, match=r"a/index\.json \(data\.sources\.a\) changed"):
+        assert training.done
+
+
+def test_a_cell_is_of_the_model_and_the_data_that_it_measured(tmp_path: Path) -> None:
+    model, data = tmp_path / "model", tmp_path / "data.jsonl"
+    another_model(model)
+    data.write_text("{}\n")
+    kept, cell = Kept(tmp_path / "cells"), PlannedCell(0, "score", "lidas", 0)
+    row = Row("lidas", "lessons-lidas", "lidas")
+    kept.keep(cell, row, [], ASKED, 1.0, model, {"data.jsonl": data})
+    os.utime(data, ns=(1, 1))
+    kept.check(cell.id, model, {"data.jsonl": data})
+    kept.check(cell.id, tmp_path / "gone", {})
+    data.write_text("[]\n")
+    with pytest.raises(InputError, match=r"data\.jsonl changed since .*0\.json was measured"):
+        kept.check(cell.id, model, {"data.jsonl": data})
+    changed(model / "model.safetensors")
+    with pytest.raises(InputError, match=r"0\.json is of another model than"):
+        kept.check(cell.id, model, {})
+    path = kept.path(cell.id)
+    old = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("weights", "data")}
+    path.write_text(json.dumps(old))
+    kept.check(cell.id, model, {"data.jsonl": data})
+
+
+def test_results_are_of_the_model_that_was_scored(models: dict[str, str], tmp_path: Path) -> None:
+    place = shutil.copytree(models["plain"], tmp_path / "plain")
+    given: dict[str, Any] = {"shots": 0, "limit": 2, "device": "cpu", "command": "c"}
+    file = tmp_path / "results" / "plain.json"
+    found = scored(place, [TASK], file, **given)
+    assert [r.to_json() for r in scored(place, [TASK], file, **given)] == [
+        r.to_json() for r in found
+    ]
+    changed(place / "model.safetensors")
+    with pytest.raises(InputError, match=r"plain\.json is of another model than"):
+        scored(place, [TASK], file, **given)
+
+
+def test_a_plan_refuses_what_its_reproduction_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for out, message in (("r", "r holds something else"), ("file/r", "file is a file")):
+        given = ["reproduce", "laptop", "--fast", "--device", "cpu", "--out", out]
+        assert message in refused(*given, "--plan")
+        assert "cannot use" in (found := refused(*given, "--only", "train/*")) or message in found
+    assert not (tmp_path / "r" / "reproduce.json").exists()
+
+
+def test_fine_tuning_is_refused_before_its_slow_part(
+    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": f"a={i} a?", "target": f"{i}"} for i in range(9)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "a"}')
+    given = ["sft", "-m", models["plain"], "--data", "rows.jsonl", "--min-steps", "1"]
+    given += ["--epochs", "1", "--precision", "fp32"]
+    assert "cannot write to rows.jsonl" in refused(*given, "--out", "rows.jsonl")
+    assert "row 1: prompt and target" in refused(*given, "--out", "o", "--validation", "bad.jsonl")
+    assert "has 8 tokens" in refused(*given, "--out", "o", "--seq-len", "7")
+    assert "more than the model's" in refused(*given, "--out", "o", "--seq-len", "99999")
+    assert not (tmp_path / "o").exists()
+    assert run(*given, "--out", "o", "--seeds", "2").exit_code == 0
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows[::-1])))
+    found = refused(*given, "--out", "o", "--seeds", "2")
+    assert "rows.jsonl (data.examples) changed since o/seed-0/step-" in found
