@@ -6,16 +6,16 @@ prompting (``Task.key``). Nothing is ever averaged across different ones.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..core.statistics import Interval, seeds_interval
 from .drawing import steps
 from .identities import Identities, Key, model_label
+from .intervals import item_interval, range_of
 from .records import SHARES, Model, Record, Task
-from .statistics import Z, centred, of_mean, wilson
 
 EFFECTS = ("depth_score", "local_effect", "propagated_effect")
 """Tasks that a study of effects measures: ``skip_front`` is part of what was asked."""
@@ -98,15 +98,9 @@ class Entry:
         return min((record.n for record in self.records if record.n), default=None)
 
     @cached_property
-    def interval(self) -> tuple[float, float] | None:
-        """95 %: over seeds if there are several, else over items; None if not known."""
-        if self.seeds > 1:
-            low, high = of_mean(self.repetitions)
-        elif (found := item_interval(self.first)) is None:
-            return None
-        else:
-            low, high = found
-        return (max(0.0, low), min(1.0, high)) if self.task.metric in SHARES else (low, high)
+    def interval(self) -> Interval | None:
+        """95 %: over seeds if there are several that differ, else over items; None if not known."""
+        return seeds_interval(self.repetitions, range_of(self.task)) or item_interval(self.first)
 
     @property
     def centred(self) -> float | None:
@@ -115,23 +109,13 @@ class Entry:
         return None if chance is None else centred(self.value, chance)
 
 
-def item_interval(record: Record) -> tuple[float, float] | None:
-    """The interval of one record, over its items."""
-    share = record.task.metric in SHARES
-    if share and record.n and _is_binomial(record):
-        return wilson(record.value, record.n)
-    if record.stderr is None:
-        return None
-    return record.value - Z * record.stderr, record.value + Z * record.stderr
+def centred(value: float, chance: float) -> float:
+    """A score with chance at 0 and all right at 1.
 
-
-def _is_binomial(record: Record) -> bool:
-    """Whether the value is a plain share of items, not a mean of several tasks."""
-    assert record.n is not None
-    if record.stderr is None:
-        return record.kind == "measured"
-    expected = math.sqrt(record.value * (1 - record.value) / max(1, record.n - 1))
-    return bool(abs(record.stderr - expected) <= 0.02 * expected + 1e-9)
+    >>> round(centred(0.6, 0.2), 3)
+    0.5
+    """
+    return (value - chance) / (1 - chance) if chance < 1 else 0.0
 
 
 def latest(records: Iterable[Record]) -> list[Record]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..core.strict_json import RepeatedNameError, loads
 from .errors import RecordError, shown
 
 
@@ -29,15 +30,14 @@ def parse(text: str | bytes) -> dict[str, Any]:
         RecordError: saying what it is instead.
     """
     try:
-        found = json.loads(
-            text.decode("utf-8") if isinstance(text, bytes) else text,
-            parse_constant=_no_constant,
-            object_pairs_hook=_no_repeats,
-        )
+        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        found = loads(decoded, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         raise RecordError(f"byte {error.start + 1} is not UTF-8") from None
     except RecordError:
         raise
+    except RepeatedNameError as error:
+        raise RecordError(str(error)) from None
     except (ValueError, RecursionError) as error:
         raise RecordError(f"it is not JSON: {str(error)[:100]}") from None
     if not isinstance(found, dict):
@@ -47,12 +47,3 @@ def parse(text: str | bytes) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise RecordError(f"{name} is no number that a record can hold")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise RecordError(f"the field {shown(twice)} comes twice")
-    return found

@@ -20,8 +20,8 @@ from transformers import (
     PreTrainedModel,
 )
 
+from ..core.loading import IncompleteError, load_complete
 from .config import LoopedConfig, model_class
-from .decoder import find_decoder
 from .errors import ModelError
 
 OF_A_CHECKPOINT = re.compile(
@@ -35,42 +35,28 @@ def load(pretrained: str, **options: Any) -> PreTrainedModel:
     """A model from the hub, a local folder, or a GGUF file in one (``gguf_file=``).
 
     Raises:
-        ModelError: anything that keeps it from being loaded, in one sentence; weights that the
-            checkpoint has not, or layers that the config knows nothing of.
+        ModelError: anything that keeps it from being loaded, in one sentence; a checkpoint whose
+            weights are not those of its config, name by name and shape by shape, or whose files
+            are not those that its index or its manifest lists.
     """
     if "gguf_file" in options and hasattr(transformers, "GgufConfig"):
         # newer versions would keep weights packed where they find kernels for it
         whole = transformers.GgufConfig(dequantize=True)
         options.setdefault("quantization_config", whole)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            pretrained, output_loading_info=True, **options
+        model: PreTrainedModel = load_complete(
+            AutoModelForCausalLM.from_pretrained, pretrained, **options
         )
     except ModelError:
         raise
+    except IncompleteError as error:
+        raise ModelError(str(error)) from error
     except Exception as error:  # a checkpoint can fail in every way there is
         raise ModelError(f"cannot load model '{pretrained}': {_first_line(error)}") from error
-    _check_complete(model, info, pretrained)
     if "gguf_file" in options:  # read in full precision: nothing of what is written is quantized
         model.config.__dict__.pop("quantization_config", None)
         model.hf_quantizer = None
     return model
-
-
-def _check_complete(model: PreTrainedModel, info: Any, name: str) -> None:
-    """Refuse weights that would be random, and layers that would be lost."""
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"{name} has not all weights of its config: {len(missing)} are missing, "
-            f"the first {missing[0]}"
-        )
-    path = find_decoder(model).path + "."
-    lost = sorted(key for key in info["unexpected_keys"] if key.startswith(path))
-    if lost:
-        raise ModelError(
-            f"{name} has weights that its config knows nothing of: {len(lost)}, the first {lost[0]}"
-        )
 
 
 def empty(config: Any) -> Any:

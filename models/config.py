@@ -2,8 +2,11 @@
 
 In memory it is the architecture's own config under a schedule: ``num_hidden_layers`` is the
 effective depth, because Hugging Face's forward and its caches go by it, and lists such as
-``layer_types`` follow the steps. On disk it describes the unique layers, plus the schedule, under a
-``model_type`` of its own, so that no Auto class loads a looped model as a plain one.
+``layer_types`` follow the steps. On disk it describes the unique layers, plus the schedule, so that
+nothing else reads it as a plain model: ``model_type`` is its own for what goes by that (Auto
+classes), ``architectures`` names a class of no library for what goes by that (TRL, converters to
+GGUF), and ``num_hidden_layers`` is a sentence for what goes by neither
+(``LlamaForCausalLM.from_pretrained``, which cannot count with it).
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from .schedule import Schedule
 
 MODEL_TYPE = "growloop"
 """``model_type`` in the config.json of a looped model."""
+LOOPED = "Looped"
+"""What the names of looped classes begin with."""
 
 
 class LoopedConfig:
@@ -38,6 +43,7 @@ class LoopedConfig:
     """
 
     plain_class: type[PretrainedConfig]
+    architectures: list[str] | None
     schedule: str
     recurrence: dict[str, Any]
     unique_fields: dict[str, Any]
@@ -51,7 +57,7 @@ class LoopedConfig:
     @property
     def effective_depth(self) -> int:
         """How many layers a forward pass runs."""
-        return len(Schedule.parse(self.schedule))
+        return len(Schedule.parse(self.schedule, stored=True))
 
     def set_schedule(self, schedule: Schedule) -> None:
         """Follow another schedule."""
@@ -77,12 +83,16 @@ class LoopedConfig:
             plain.__dict__.pop(name, None)
         plain.__class__ = self.plain_class
         set_fields(decoder_config(plain), self.unique_fields)
+        plain.architectures = _renamed(plain.architectures, "")
         return plain
 
     def to_json_string(self, use_diff: bool = True) -> str:
         """config.json: the config of the unique layers, plus how they are run."""
         plain = self.plain()
         fields = json.loads(plain.to_json_string(use_diff=use_diff))
+        _hide_depth(fields, plain, f"{self.num_unique_layers} {UNREADABLE} {self.schedule}")
+        if plain.architectures:
+            fields["architectures"] = _renamed(plain.architectures, LOOPED)
         fields |= {
             "model_type": MODEL_TYPE,
             "base_model_type": plain.model_type,
@@ -116,8 +126,8 @@ class GrowloopConfig(PretrainedConfig):  # type: ignore[misc]
             raise ModelError(f"transformers does not know the base_model_type {shown(base)}")
         fields["model_type"] = base
         notation, recurrence = fields.pop("schedule", None), fields.pop("recurrence", {})
-        for name in ("num_unique_layers", "effective_depth"):
-            fields.pop(name, None)
+        fields.pop("effective_depth", None)
+        _show_depth(fields, fields.pop("num_unique_layers", None))
         if not isinstance(notation, str) or not isinstance(recurrence, dict):
             raise ModelError("the config of a looped model needs a schedule such as 4-4x4-4")
         found = CONFIG_MAPPING[base].from_dict(fields, **kwargs)
@@ -125,7 +135,9 @@ class GrowloopConfig(PretrainedConfig):  # type: ignore[misc]
         from .looping import looped_class
 
         looped_class(model_class(plain))  # lets AutoModelForCausalLM build it
-        config = looped_config(plain, Schedule.parse(notation), Recurrence.from_dict(recurrence))
+        config = looped_config(
+            plain, Schedule.parse(notation, stored=True), Recurrence.from_dict(recurrence)
+        )
         return config if unused is None else (config, unused)
 
 
@@ -139,10 +151,41 @@ def looped_config(
     inner = decoder_config(config)
     kind: Any = type(plain)
     config.__class__ = config_class_of(kind)
+    config.architectures = _renamed(config.architectures, LOOPED)  # TRL picks classes by these
     config.unique_fields = {"num_hidden_layers": depth, **per_layer_fields(inner)}
     config.recurrence = recurrence.to_dict()
     config.set_schedule(schedule)
     return config
+
+
+def _renamed(architectures: list[str] | None, prefix: str) -> list[str] | None:
+    """Names of classes as looped ones, or as plain ones (``prefix`` is empty)."""
+    if architectures is None:
+        return None
+    return [prefix + name.removeprefix(LOOPED) for name in architectures]
+
+
+UNREADABLE = "unique layers, read by AutoModelForCausalLM after import growloop.models, run as"
+"""What stands for the number of layers in config.json, after the number and before the schedule."""
+
+
+def _hide_depth(fields: dict[str, Any], plain: PretrainedConfig, sentence: str) -> None:
+    """Put a sentence where a config.json has its number of layers."""
+    inner = decoder_config(plain)
+    for key, value in vars(plain).items():
+        if value is inner:  # the text part of a larger model
+            fields = fields.setdefault(key, {})
+    fields[type(inner).attribute_map.get("num_hidden_layers", "num_hidden_layers")] = sentence
+
+
+def _show_depth(fields: dict[str, Any], depth: Any) -> None:
+    """Put the number of layers back; a config.json without such a sentence has it itself."""
+    for key, value in list(fields.items()):
+        if isinstance(value, str) and UNREADABLE in value:
+            fields[key] = depth
+        elif isinstance(value, dict):
+            fields[key] = dict(value)
+            _show_depth(fields[key], depth)
 
 
 def model_class(config: PretrainedConfig) -> Any:
@@ -156,13 +199,19 @@ def model_class(config: PretrainedConfig) -> Any:
     return found
 
 
+def is_causal(kind: Any) -> bool:
+    """Whether ``AutoModelForCausalLM`` makes models of this class."""
+    named = kind.__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+    return named or MODEL_FOR_CAUSAL_LM_MAPPING.get(kind.config_class, None) is kind
+
+
 @functools.cache
 def config_class_of(base: Any) -> Any:
     """The config class of the looped models of an architecture."""
     if issubclass(base, LoopedConfig):
         return base
     fields = {"plain_class": base, "__module__": __name__}
-    return type(f"Looped{base.__name__}", (LoopedConfig, base), fields)
+    return type(f"{LOOPED}{base.__name__}", (LoopedConfig, base), fields)
 
 
 AutoConfig.register(MODEL_TYPE, GrowloopConfig, exist_ok=True)
@@ -170,7 +219,7 @@ AutoConfig.register(MODEL_TYPE, GrowloopConfig, exist_ok=True)
 
 def __getattr__(name: str) -> Any:
     """``LoopedLlamaConfig`` and the like: classes are found by name when unpickled."""
-    base = getattr(transformers, name.removeprefix("Looped"), None)
-    if name.startswith("Looped") and isinstance(base, type) and issubclass(base, PretrainedConfig):
+    base = getattr(transformers, name.removeprefix(LOOPED), None)
+    if name.startswith(LOOPED) and isinstance(base, type) and issubclass(base, PretrainedConfig):
         return config_class_of(base)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

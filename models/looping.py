@@ -14,11 +14,10 @@ from types import MethodType
 from typing import Any, TypeVar
 
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from .caching import find_cache, writable
-from .config import LoopedConfig, config_class_of, looped_config
+from .config import LOOPED, LoopedConfig, config_class_of, is_causal, looped_config, model_class
 from .decoder import Decoder, decoder_config, find_decoder, replace_config
 from .errors import ModelError, shown
 from .readout import Readout
@@ -177,7 +176,7 @@ class LoopedModel:
         super().__init__(config.plain(), *args, **kwargs)  # type: ignore[call-arg]
         assert isinstance(self, PreTrainedModel)
         recurrence = Recurrence.from_dict(config.recurrence)
-        _install(self, find_decoder(self), Schedule.parse(config.schedule), recurrence)
+        _install(self, find_decoder(self), Schedule.parse(config.schedule, stored=True), recurrence)
 
     @property
     def looped_layers(self) -> LoopedLayers:
@@ -220,6 +219,29 @@ class LoopedModel:
         with contextlib.nullcontext() if schedule is None else self.scheduled(schedule):
             return super().generate(*args, **kwargs)  # type: ignore[misc]
 
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """Hugging Face's ``save_pretrained``, for models that can be loaded again.
+
+        Raises:
+            ModelError: a class with code of its own, or one that ``AutoModelForCausalLM`` does not
+                make: nothing would read what was saved.
+        """
+        kind = self.plain_class
+        if kind.is_remote_code():
+            raise ModelError(
+                f"a looped {kind.__name__} cannot be saved: the code in its checkpoint would load "
+                "it without the schedule; save it before looping, and loop it after loading"
+            )
+        plain = self.config.plain()
+        base = plain.model_type
+        known = base in CONFIG_MAPPING and CONFIG_MAPPING[base] is type(plain)
+        if not known or not is_causal(kind) or model_class(plain) is not kind:
+            raise ModelError(
+                f"a looped {kind.__name__} cannot be saved: AutoModelForCausalLM would not load it "
+                "again; save it before looping, and loop it after loading"
+            )
+        return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+
     def _drawn(self) -> Schedule | None:
         """The schedule of this training step, where the number of loops is random."""
         runner = self.looped_layers.runner
@@ -229,12 +251,18 @@ class LoopedModel:
         return self.schedule.with_loops(runner.recurrence.random_loops.at(runner.training_step - 1))
 
 
-@functools.cache
 def looped_class(base: Any) -> Any:
     """The class of the looped models of an architecture, known to ``AutoModelForCausalLM``."""
     if issubclass(base, LoopedModel):
         return base
+    made = _looped_class(base)
+    if is_causal(base):
+        AutoModelForCausalLM.register(made.config_class, made, exist_ok=True)
+    return made
 
+
+@functools.cache
+def _looped_class(base: Any) -> Any:
     names = list(inspect.signature(base.forward).parameters)[1:]
 
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -271,18 +299,15 @@ def looped_class(base: Any) -> Any:
         "__module__": __name__,
     }
     # pickle goes by __qualname__, Hugging Face by __name__ where it treats a class specially
-    fields["__qualname__"] = f"Looped{base.__name__}"
-    made = type(base.__name__, (LoopedModel, base), fields)
-    if base.__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
-        AutoModelForCausalLM.register(config_class, made, exist_ok=True)
-    return made
+    fields["__qualname__"] = f"{LOOPED}{base.__name__}"
+    return type(base.__name__, (LoopedModel, base), fields)
 
 
 def __getattr__(name: str) -> Any:
     """``LoopedLlamaForCausalLM`` and the like: classes are found by name when unpickled."""
     import transformers
 
-    base = getattr(transformers, name.removeprefix("Looped"), None)
-    if name.startswith("Looped") and isinstance(base, type) and issubclass(base, PreTrainedModel):
+    base = getattr(transformers, name.removeprefix(LOOPED), None)
+    if name.startswith(LOOPED) and isinstance(base, type) and issubclass(base, PreTrainedModel):
         return looped_class(base)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .decoder import find_decoder
-from .errors import whole
+from .errors import ModelError, whole
 
 
 @torch.no_grad()
@@ -22,6 +22,9 @@ def layer_similarity(model: PreTrainedModel) -> Tensor:
 
     Returns:
         ``(layers, layers)``, float32; symmetric, with ones on the diagonal.
+
+    Raises:
+        ModelError: weights that are NaN or infinite.
     """
     layers = [dict(layer.named_parameters()) for layer in find_decoder(model).unique]
     count = len(layers)
@@ -33,6 +36,9 @@ def layer_similarity(model: PreTrainedModel) -> Tensor:
             having = [i for i, layer in enumerate(layers) if name in layer
                       and layer[name].shape == shape]  # fmt: skip
             rows = torch.stack([layers[i][name].detach().float().flatten() for i in having])
+            if not bool((finite := rows.isfinite().all(1)).all()):
+                layer = having[int((~finite).nonzero()[0])]
+                raise ModelError(f"{name} of layer {layer} holds NaN or infinity")
             rows = torch.nn.functional.normalize(rows, dim=1)
             place = torch.tensor(having)
             total[place[:, None], place] += (rows @ rows.T).cpu()

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..core.statistics import share_interval
 from ..models import Schedule, loop
 from ..primitives.errors import one_of, whole
-from .intervals import bootstrap, check_items, paired, wilson
+from .intervals import check_items, ends, paired
 from .questions import Questions, check_questions, questions, scorer, task_names
 from .subjects import Loaded
 
@@ -93,15 +94,12 @@ def accuracy_row(right: Tensor, asked: Questions, **more: Any) -> dict[str, Any]
     """
     values = [float(value) for value in right]
     mean = statistics.fmean(values)
-    # drawn with replacement, answers that are all alike have no spread: Wilson's interval has
-    low, high = bootstrap(values) if 0 < mean < 1 else wilson(mean, len(values))
     return {
         **asked.about,
         "metric": "acc",
         "value": mean,
         "stderr": (mean * (1 - mean) / (len(values) - 1)) ** 0.5,
-        "low": low,
-        "high": high,
+        **ends(share_interval(mean, len(values))),
         "answers": "".join(str(int(value)) for value in right),
         **more,
     }
@@ -112,8 +110,8 @@ def against(row: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
     found = paired(*([a == "1" for a in side["answers"]] for side in (row, plain)))
     return {
         "difference": found.difference,
-        "difference_low": found.low,
-        "difference_high": found.high,
+        # a schedule is exactly as good as itself
+        **ends(None if row is plain else (found.low, found.high), "difference_"),
         "better": found.better,
         "worse": found.worse,
         "p": found.p,

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.statistics import CHANGE
 from ..models import EarlyExit, Schedule, cost
 from ..models.diagnostics import Lens, Trace, exit_logits
 from ..models.exits import at_start, change, reading
@@ -27,7 +28,7 @@ from . import seeds
 from .accuracy import SPLITS, accuracy_row, ask, check_accuracy
 from .exit_charts import chart
 from .exiting import CRITERIA, FIXED, Exits, Prices, chosen
-from .intervals import corrected, paired
+from .intervals import corrected, ends, paired
 from .lenses import LensOptions, check_lens, the_lens
 from .questions import Question, Questions, task_names
 from .study import Cell, Record, Study, Table, option, settled
@@ -293,6 +294,7 @@ def _prices(
     "criterion",
     of="difference",
     means=("steps", "saved", "FLOPs saved", "decoding", "accuracy", "all steps"),
+    within=CHANGE,
 )
 def table(records: Sequence[Record]) -> Table:
     """For each criterion the cheapest threshold on validation, and what it saves on test.
@@ -331,8 +333,7 @@ def table(records: Sequence[Record]) -> Table:
                     "accuracy": float(right.mean()),
                     "all steps": float(test.full.mean()),
                     "difference": tested.difference,
-                    "low": tested.low,
-                    "high": tested.high,
+                    **ends(None if (leaves == end).all() else (tested.low, tested.high)),
                     "p": tested.p,
                     "n": len(right),
                     "chance": record["rows"][0]["chance"],

@@ -7,11 +7,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..leaderboard.statistics import of_mean
+from ..core.statistics import CHANGE, Interval, change_interval, mean_interval, seeds_interval
 from ..primitives.errors import InputError
 from .controls import NONE
 from .intervals import holm, sign_flip, sign_flip_mean
-from .pooled import pool
 
 if TYPE_CHECKING:
     from .study import Record, Study, Table
@@ -34,14 +33,16 @@ class Change:
 
     Args:
         values: of each time that both answered: of each seed, say.
-        low, high: of the mean, 95 %, by bootstrap over items.
+        low, high: of the mean, 95 % over items; None where all items differ alike.
         p: of the mean, over items: that it is as large with signs left to chance.
+        within: range of a difference, where it has one.
     """
 
     values: tuple[float, ...]
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float
+    within: Interval | None = None
 
     @property
     def mean(self) -> float:
@@ -49,37 +50,36 @@ class Change:
         return statistics.fmean(self.values)
 
     def __str__(self) -> str:
-        """With the interval over items, and after ``±`` half of that over times."""
-        more = ""
-        if len(self.values) > 1:
-            low, high = of_mean(self.values)
-            more = f" ±{(high - low) / 2:.3f}"
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]{more}"
+        """With the interval over items, and after ``seeds`` that over times."""
+        parts = [f"{self.mean:+.3f}"]
+        if self.low is not None and self.high is not None:
+            parts.append(f"[{self.low:+.3f}, {self.high:+.3f}]")
+        if (over := seeds_interval(self.values, self.within)) is not None:
+            parts.append("seeds [{:+.3f}, {:+.3f}]".format(*over))
+        return " ".join(parts)
 
     @classmethod
     def of(cls, mine: Answers, other: Answers) -> Change | None:
         """Between equal times; None if there are none.
 
         >>> print(Change.of({0: "1101" * 4, 1: "1111" * 4}, {0: "0101" * 4, 1: "0101" * 4}))
-        +0.375 [+0.188, +0.594] ±1.588
+        +0.375 [+0.096, +0.571] seeds [-1.000, +1.000]
         """
         pairs = [(text, other[time]) for time, text in mine.items() if time in other]
         if not pairs:
             return None
-        answers: dict[str, list[Values]] = {}
-        for number, (first, second) in enumerate(pairs):
-            answers |= {f"mine {number}": [first], f"other {number}": [second]}
-        names = [(f"mine {number}", f"other {number}") for number in range(len(pairs))]
-        together = pool(answers)
-        low, high = together.gain(names)
-        assert low is not None
-        assert high is not None
-        values = tuple(together.means[a] - together.means[b] for a, b in names)
         each = [[float(a) - float(b) for a, b in zip(*pair, strict=True)] for pair in pairs]
         sums = [sum(item) for item in zip(*each, strict=True)]
+        means = [item / len(pairs) for item in sums]
+        values = tuple(round(statistics.fmean(items), 12) for items in each)
+        if isinstance(pairs[0][0], str):  # right or wrong
+            p = sign_flip([int(number) for number in sums])
+            low, high = change_interval([means])
+            return cls(values, low, high, p, CHANGE)
         whole = all(float(number).is_integer() for number in sums)
         p = sign_flip([int(number) for number in sums]) if whole else sign_flip_mean(sums)
-        return cls(values, low, high, p)
+        over = mean_interval(means) or (None, None)
+        return cls(values, over[0], over[1], p)
 
 
 def compared(study: Study, records: Sequence[Record], against: str) -> Table:

@@ -6,18 +6,29 @@ Beside the curves one number: how much the contributions of attention recur a bl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..core.statistics import (
+    CHANGE,
+    SIZE,
+    Array,
+    Interval,
+    error_interval,
+    jackknife_error,
+    mean_intervals,
+)
 from ..models.diagnostics import MEASURES, contributions, trace
 from ..primitives.errors import one_of
 from . import charts, seeds
-from .intervals import DRAWS, Array, bootstrap_columns
+from .intervals import ends, listed
 from .periods import block_of, blocks, periodicity
 from .study import Cell, Record, Study, Table, option, settled
 from .subjects import Loaded, Model
@@ -69,9 +80,9 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
         for name, values in contributions(traced).items():
             found[name].append(values[0].cpu())
     rows: list[dict[str, Any]] = []
-    for name, listed in found.items():
-        measured = torch.stack(listed).double().numpy()  # (texts, steps)
-        low, high = bootstrap_columns(measured)
+    for name, each in found.items():
+        measured = torch.stack(each).double().numpy()  # (texts, steps)
+        intervals = listed(mean_intervals(measured, range_of(name)))
         for step, mean in enumerate(measured.mean(0)):
             layer, loop = traced.coordinates[step]
             rows.append(
@@ -81,8 +92,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
                     "layer": layer,
                     "loop": loop,
                     "value": float(mean),
-                    "low": float(low[step]),
-                    "high": float(high[step]),
+                    **ends(intervals[step]),
                     "each": digits(measured[:, step]),
                     **texts.about,
                 }
@@ -95,28 +105,26 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
 
 
 def recurrences(ratios: Array) -> list[dict[str, Any]]:
-    """How much contributions ``(texts, steps)`` recur, for each size of block; over texts drawn."""
-    random = np.random.Generator(np.random.Philox(0))
-    drawn = random.integers(0, len(ratios), (DRAWS, len(ratios)))
-    means = ratios[drawn].mean(1)  # (draws, steps)
+    """How much contributions ``(texts, steps)`` recur, for each size of block; over texts."""
     rows: list[dict[str, Any]] = []
     for size in blocks(ratios.shape[1]):
         value = float(periodicity(ratios.mean(0), size))
         if not np.isnan(value):
-            low, high = np.nanquantile(periodicity(means, size), [0.025, 0.975])
-            rows.append(
-                {
-                    "metric": PERIODICITY,
-                    "block": size,
-                    "value": value,
-                    "low": float(low),
-                    "high": float(high),
-                }
-            )
+            error = jackknife_error(ratios, partial(periodicity, block=size))
+            found = error_interval(value, error, len(ratios), CHANGE)
+            row = {"metric": PERIODICITY, "block": size, "value": value, **ends(found)}
+            rows.append(row | {"stderr": None if math.isnan(error) else error})
     return rows
 
 
-@seeds.over_seeds("measure", "step", "layer", "loop", of="mean")
+def range_of(measure: str) -> Interval:
+    """The range of a measure, as rows or the table call it."""
+    return CHANGE if "cosine" in measure or "recurs" in measure else SIZE
+
+
+@seeds.over_seeds(
+    "measure", "step", "layer", "loop", of="mean", within=lambda row: range_of(row["measure"])
+)
 def table(records: Sequence[Record]) -> Table:
     """Each measure at the first, middle and last step; how much attention recurs, block by block.
 
@@ -171,7 +179,7 @@ def chart(records: Sequence[Record]) -> Any:
             for row in record["rows"]
             if row["metric"] == name
         ]
-        values = seeds.lines(records, values, "step")
+        values = seeds.lines(records, values, "step", within=range_of(name))
         said = f"mean of {values[0]['n']} texts, bands: 95 %"
         title = alt.Title(TITLES[name], subtitle=said)
         base = alt.Chart(charts.rows(values), title=title).encode(
@@ -186,7 +194,9 @@ def chart(records: Sequence[Record]) -> Any:
             strokeDash=charts.dash("model", names),
             tooltip=["model:N", "step:Q", "layer:Q", "loop:Q", "value:Q", "low:Q", "high:Q"],
         )
-        band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
+        # a logarithmic axis has no 0 for a band to end at
+        drawn = base if signed else base.transform_filter("datum.low > 0")
+        band = drawn.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
         panels.append((band + line).properties(width=330, height=190))
     return alt.concat(*panels, columns=2)
 

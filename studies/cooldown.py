@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..leaderboard.statistics import of_mean
+from ..core.statistics import CHANGE, SHARE, Interval, seeds_interval
 from ..primitives.errors import whole
 from . import charts
 from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers
 from .controls import ABOUT, NONE, apart, check_control, with_controls
 from .cooldowns import Change, Parent, check_data, continued, cooled, data_of
+from .intervals import ends
 from .mixtures import mixtures
 from .pooled import pool
 from .questions import task_names
@@ -136,27 +137,32 @@ def _lines(model: str, task: str, records: Sequence[Record]) -> list[Line]:
     base = next(iter(cells.values()))
     found = []
     for mixture, seeds in cells.items():
-        values = tuple(together.means[name] for name in seeds.values())
+        values = tuple(together.share(name) for name in seeds.values())
         pairs = [] if seeds is base else [(seeds[s], base[s]) for s in seeds if s in base]
         low, high = together.gain(pairs)
-        gains = tuple(together.means[a] - together.means[b] for a, b in pairs)
+        gains = tuple(together.share(a) - together.share(b) for a, b in pairs)
         line = Line(model, mixture, task, values, gains, low, high, together.items, chance)
         found.append(line)
     return found
 
 
-def half_width(values: Sequence[float]) -> float | None:
-    """Of the 95 % interval of a mean over seeds (Student's t); None for fewer than two."""
+def over_seeds(values: Sequence[float], within: Interval) -> str:
+    """The 95 % interval of a mean over seeds (Student's t), as a table shows it.
+
+    >>> over_seeds([0.5, 0.6, 0.7], SHARE), over_seeds([0.5, 0.5], SHARE), over_seeds([0.5], SHARE)
+    ('[0.352, 0.848]', 'no spread', '')
+    """
     if len(values) < 2:
-        return None
-    low, high = of_mean(values)
-    return (high - low) / 2
+        return ""
+    found = seeds_interval(values, within)
+    return "no spread" if found is None else "[{:.3f}, {:.3f}]".format(*found)
 
 
 def table(records: Sequence[Record]) -> Table:
     """Each mixture, and its gain over the first on the same items.
 
-    ``±`` is over seeds (Student's t, 95 %), ``low`` and ``high`` of the gain over items.
+    ``over seeds`` is Student's interval of the column before it, ``low`` and ``high`` of the gain
+    are over items (95 %).
     """
     plain, controls = apart(records)
     beside = {_place(line): line.gain for line in lines(controls)}
@@ -169,9 +175,9 @@ def table(records: Sequence[Record]) -> Table:
             "task": line.task,
             "seeds": len(line.values),
             "value": statistics.fmean(line.values),
-            "±": half_width(line.values),
+            "over seeds": over_seeds(line.values, SHARE),
             "gain": line.gain,
-            "gain ±": half_width(line.gains),
+            "gain over seeds": over_seeds(line.gains, CHANGE),
             "low": line.low,
             "high": line.high,
             **({"control gain": beside.get(_place(line))} if beside else {}),
@@ -197,10 +203,9 @@ def chart(records: Sequence[Record]) -> Any:
         mine = [line for line in found if line.task == task]
         means = []
         for line in mine:
-            mean, half = statistics.fmean(line.values), half_width(line.values) or 0.0
             place = {"model": line.model, "mixture": line.mixture, "chance": line.chance}
-            ends = {"low": max(0.0, mean - half), "high": min(1.0, mean + half)}
-            means.append(place | {"value": mean, **ends})
+            place |= ends(seeds_interval(line.values, SHARE))
+            means.append(place | {"value": statistics.fmean(line.values)})
         dots = [
             {"model": line.model, "mixture": line.mixture, "value": value}
             for line in mine

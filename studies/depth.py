@@ -13,9 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from ..core.statistics import (
+    SHARE,
+    SIZE,
+    Interval,
+    mean_intervals,
+    ratio_error,
+    ratio_interval,
+)
 from ..models.diagnostics import (
     SKIP_FRONT,
     Lens,
@@ -29,7 +36,7 @@ from ..models.diagnostics import (
 from ..primitives.errors import one_of, whole
 from . import charts, seeds
 from .accuracy import accuracy_row, ask, check_accuracy
-from .intervals import DRAWS, bootstrap_columns
+from .intervals import ends, listed
 from .lenses import LensOptions, check_lens, the_lens
 from .questions import task_names
 from .study import Cell, Record, Study, Table, option, settled
@@ -46,6 +53,8 @@ from .texts import (
 
 PARTS = ("score", "overlap", "accuracy")
 LOGIT = "logit lens"
+SCORE = "depth score"
+RANGES = {"overlap": SHARE, "agreement": SHARE, "kl": SIZE}
 NATS = [0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]  # ticks
 
 
@@ -127,19 +136,18 @@ def _score(loaded: Loaded, path: str, options: Options) -> dict[str, Any]:
         traced = trace(model, ids.to(model.device))
         found.append(prediction_effects(traced, cuts, skip_front=options.skip_front))
     effects = torch.cat(found)  # (texts, steps)
-    random = np.random.Generator(np.random.Philox(0))
-    drawn = random.integers(0, len(effects), (DRAWS, len(effects)))
-    scores = [depth_score(effects[rows]) for rows in drawn]
-    low, high = np.quantile(scores, [0.025, 0.975])
     steps = effects.shape[1]
+    # the score is a ratio of sums over texts
+    weighted = effects.double() * torch.arange(steps)
+    sums = weighted.sum(1).tolist(), effects.double().sum(1).tolist()
     # what a model has whose steps all matter alike
     row = {
-        "metric": "depth score",
+        "metric": SCORE,
         "step": None,
         "value": depth_score(effects),
         "each": digits(depth_score(text[None]) for text in effects),
-        "low": float(low),
-        "high": float(high),
+        **ends(ratio_interval(*sums, within=(0.0, steps - 1.0))),
+        "stderr": ratio_error(*sums),
         "chance": (steps - 1) / 2,
         **texts.about,
     }
@@ -160,26 +168,33 @@ def _overlap(
             "metric": name,
             "step": step,
             "value": float(mean),
-            "low": float(low),
-            "high": float(high),
+            **ends(interval),
             "each": digits(values),
             **texts.about,
         }
         for name in every[0][number]
-        for step, (mean, low, high, values) in enumerate(
-            _means(torch.cat([found[number][name] for found in every]))
+        for step, (mean, interval, values) in enumerate(
+            _means(torch.cat([found[number][name] for found in every]), RANGES.get(name))
         )
     ] for number in range(len(lenses)))  # fmt: skip
     return {"rows": rows, "data": {"lens": kind} | ({"logit": logit[0]} if logit else {})}
 
 
-def _means(values: torch.Tensor) -> Iterator[tuple[float, float, float, list[float]]]:
+def _means(
+    values: torch.Tensor, within: Interval | None
+) -> Iterator[tuple[float, Interval | None, list[float]]]:
     """Mean, interval and all values of each column of ``(texts, steps + 1)``."""
     measured = values.double().numpy()
-    return zip(measured.mean(0), *bootstrap_columns(measured), measured.T.tolist(), strict=True)
+    intervals = listed(mean_intervals(measured, within))
+    return zip(measured.mean(0), intervals, measured.T.tolist(), strict=True)
 
 
-@seeds.over_seeds("measure", "lens", "before step", "skip_front")
+def _range(row: dict[str, Any]) -> Interval:
+    """The range of a line of the table; of a depth score from the first to the last step."""
+    return (0.0, 2 * row["chance"]) if row["measure"] == SCORE else SHARE
+
+
+@seeds.over_seeds("measure", "lens", "before step", "skip_front", within=_range)
 def table(records: Sequence[Record]) -> Table:
     """The score, and where overlap and accuracy reach their last values."""
     lines: Table = []
@@ -191,7 +206,7 @@ def table(records: Sequence[Record]) -> Table:
         shown = rows if part == "score" else [rows[last // 4], rows[last // 2]]
         shown += [] if part == "score" else [rows[3 * last // 4], rows[last]]
         for row in shown:
-            what = {"score": "depth score", "overlap": "top-5 overlap"}.get(part, row.get("task"))
+            what = {"score": SCORE, "overlap": "top-5 overlap"}.get(part, row.get("task"))
             lines.append(
                 {
                     "model": record["cell"]["model"],
@@ -234,7 +249,7 @@ def chart(records: Sequence[Record]) -> Any:
 def _bars(records: Sequence[Record], names: list[str]) -> Any:
     alt = charts.altair()
     values = [{"model": r["cell"]["model"], **r["rows"][0]} for r in records]
-    values = seeds.lines(records, values)
+    values = seeds.lines(records, values, within=lambda row: (0.0, 2 * row["chance"]))
     fronts = ", ".join(str(front) for front in sorted({front_skipped(r) for r in records}))
     about = ["line: if all steps mattered alike", f"skip_front {fronts}"]
     title = alt.Title("depth score", subtitle=about)
@@ -288,7 +303,7 @@ def _lines(records: Sequence[Record], names: list[str], title: str, axis: str, m
         if row["metric"] == metric
     ]
     accuracy = metric == "acc"
-    within = seeds.SHARE if accuracy else None
+    within = SHARE if accuracy else RANGES[metric]
     values = seeds.lines(records, values, "step", "read by", within=within)
     both = [lens, LOGIT] if _both(records) else [lens]
     dash = (

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.statistics import SHARE
 from . import charts, seeds
 from .exiting import CRITERIA, FIXED, Exits, chosen, curve, resampled
 from .study import Record
@@ -58,7 +59,7 @@ def _points(records: Sequence[Record]) -> list[dict[str, Any]]:
         found += [
             {"model": model, **place, **point} for model, line in curves.items() for point in line
         ]
-    return seeds.lines(records, found, "criterion", "steps", within=seeds.SHARE)
+    return seeds.lines(records, found, "criterion", "steps", within=SHARE)
 
 
 def _panel(points: list[dict[str, Any]], title: Any, chance: float) -> Any:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .intervals import bootstrap_columns, wilson
+from ..core.statistics import share_interval
+from .intervals import ends
 from .study import Record
 
 FIXED = "fixed"
@@ -184,21 +185,16 @@ def curve(validation: Exits, test: Exits, criterion: str) -> list[dict[str, Any]
     """Points of a criterion on test: mean executed steps, accuracy and its interval."""
     thresholds = validation.thresholds(criterion)
     every = [test.leaves(criterion, threshold) for threshold in thresholds]
-    right = np.stack([test.answers(leaves) for leaves in every], axis=1).astype(np.float64)
-    low, high = bootstrap_columns(right)
-    for place, mean in enumerate(right.mean(0)):
-        if mean in (0, 1):  # answers that are all alike have no spread
-            low[place], high[place] = wilson(float(mean), len(right))
+    shares = [float(test.answers(leaves).mean()) for leaves in every]
     return [
         {
             "criterion": criterion,
             "threshold": threshold,
             "steps": float(test.steps[leaves].mean()),
-            "value": float(right[:, place].mean()),
-            "low": float(low[place]),
-            "high": float(high[place]),
+            "value": share,
+            **ends(share_interval(share, len(leaves))),
         }
-        for place, (threshold, leaves) in enumerate(zip(thresholds, every, strict=True))
+        for threshold, leaves, share in zip(thresholds, every, shares, strict=True)
     ]
 
 

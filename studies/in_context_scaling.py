@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.statistics import SHARE
 from ..primitives.errors import InputError
 from . import charts, seeds
 from .accuracy import SPLITS, accuracy_row, against, check_accuracy, right_together, scorer_of
@@ -69,7 +70,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     return {"rows": [row | against(row, fewest[row["task"]]) for row in rows], "data": {}}
 
 
-@seeds.over_seeds("task", "shots", within=seeds.SHARE)
+@seeds.over_seeds("task", "shots", within=SHARE)
 def table(records: Sequence[Record]) -> Table:
     """A row for each task and number of examples; differences are to the fewest, p corrected."""
     plain, controls = apart(records)
@@ -114,7 +115,7 @@ def chart(records: Sequence[Record]) -> Any:
             for record in some
             for row in record["rows"]
         ]
-        values = seeds.lines(records, values, "shots", within=seeds.SHARE)
+        values = seeds.lines(records, values, "shots", within=SHARE)
         first = some[0]["rows"][0]
         counts = sorted({value["shots"] for value in values})
         title = alt.Title(

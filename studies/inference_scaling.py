@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.statistics import CHANGE, SHARE
 from ..models import Schedule
 from ..primitives.errors import InputError, one_of, whole
 from . import charts, seeds
 from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers
 from .controls import CONTROLS, controlled
-from .intervals import corrected, paired
+from .intervals import corrected, ends, paired
 from .questions import task_names
 from .study import Cell, Record, Study, Table, Together, option, settled
 from .subjects import Loaded, Model
@@ -160,7 +161,9 @@ def _same(rows: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, Any]:
     return next(row for row in rows if (row["start"], row["times"]) == place)
 
 
-@seeds.over_seeds("task", of="gain", means=("plain", "repeated", "control plain", "control"))
+@seeds.over_seeds(
+    "task", of="gain", means=("plain", "repeated", "control plain", "control"), within=CHANGE
+)
 def table(records: Sequence[Record]) -> Table:
     """What validation chose, and its gain on test; p corrected for the number of choices (Holm)."""
     found = choices(records)
@@ -181,8 +184,7 @@ def table(records: Sequence[Record]) -> Table:
                 "plain": choice.plain["value"],
                 "repeated": choice.chosen["value"],
                 "gain": test.difference,
-                "low": test.low,
-                "high": test.high,
+                **ends(None if none else (test.low, test.high)),
                 "p": test.p,
                 "n": choice.plain["n"],
                 "chance": choice.plain["chance"],
@@ -228,7 +230,7 @@ def chart(records: Sequence[Record]) -> Any:
             if row["control"] == "none" and row["split"] == "test"
         ]
         numbers = ("value", "difference", "chosen")
-        rows = seeds.lines(some, rows, "start", "times", of=numbers, within=seeds.SHARE)
+        rows = seeds.lines(some, rows, "start", "times", of=numbers, within=SHARE)
         for name in seeds.names(some):
             mine = [row for row in rows if row["model"] == name]
             pair = alt.hconcat(_heatmap(mine, name, block, most), _curves(mine, block))

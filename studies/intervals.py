@@ -1,50 +1,37 @@
-"""Intervals and tests: how sure a number is, and whether two models differ on the same items."""
+"""Tests of whether two models differ on the same items, and how rows hold an interval."""
 
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..core.statistics import Array, Interval, change_interval
 from ..primitives.errors import InputError
 
-Array = NDArray[np.float64]
 FLIPPED = 16  # differences whose signs are all tried
-DRAWS = 2000  # of a bootstrap
 FEWEST = 8  # items: an interval from fewer says nothing
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of a mean of accuracies over seeds, by Student's t, within 0 and 1.
+def ends(interval: Interval | None, before: str = "") -> dict[str, float | None]:
+    """An interval as ``low`` and ``high`` of a row; None for values without spread.
 
-    >>> low, high = interval([0.5, 0.6, 0.7])
-    >>> round(low, 3), round(high, 3)
-    (0.352, 0.848)
+    >>> ends((0.25, 0.5), "gain_"), ends(None)
+    ({'gain_low': 0.25, 'gain_high': 0.5}, {'low': None, 'high': None})
     """
-    from scipy.stats import t
-
-    mean = statistics.fmean(values)
-    half = statistics.stdev(values) / len(values) ** 0.5 * float(t.ppf(0.975, len(values) - 1))
-    return max(0.0, mean - half), min(1.0, mean + half)
+    low, high = interval or (None, None)
+    return {f"{before}low": low, f"{before}high": high}
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a proportion of ``n`` items (Wilson).
-
-    >>> low, high = wilson(0.5, 100)
-    >>> round(low, 3), round(high, 3)
-    (0.404, 0.596)
-    """
-    z = statistics.NormalDist().inv_cdf(0.975)
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5 / (1 + z * z / n)
-    return middle - half, middle + half
+def listed(intervals: tuple[Array, Array]) -> list[Interval | None]:
+    """Ends of several intervals as a list, None for those that are not a number."""
+    pairs = zip(intervals[0].tolist(), intervals[1].tolist(), strict=True)
+    return [None if math.isnan(low) else (low, high) for low, high in pairs]
 
 
 def check_items(n: int, what: str = "items") -> None:
@@ -57,43 +44,13 @@ def check_items(n: int, what: str = "items") -> None:
         raise InputError(f"an interval needs at least {FEWEST} {what}, not {n}")
 
 
-def bootstrap(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile interval of a mean over items drawn with replacement.
-
-    >>> low, high = bootstrap([0.0, 1.0] * 50)
-    >>> round(low, 1), round(high, 1)
-    (0.4, 0.6)
-    """
-    low, high = bootstrap_columns(np.asarray(values, dtype=np.float64)[:, None], seed)
-    return float(low[0]), float(high[0])
-
-
-def bootstrap_columns(values: Array, seed: int = 0) -> tuple[Array, Array]:
-    """The same for every column of ``(items, columns)``, with the same items drawn for all."""
-    low, high = np.quantile(bootstrap_means(values, seed), [0.025, 0.975], axis=0)
-    return low, high
-
-
-def bootstrap_means(values: Array, seed: int = 0) -> Array:
-    """The mean of every column of ``(items, columns)`` in each draw: ``(draws, columns)``."""
-    means: Array = _counts(len(values), seed) @ values / len(values)
-    return means
-
-
-@lru_cache(maxsize=4)
-def _counts(items: int, seed: int) -> Array:
-    """How often each item is drawn: ``(draws, items)``."""
-    random = np.random.Generator(np.random.Philox(seed))
-    return random.multinomial(items, np.full(items, 1 / items), size=DRAWS).astype(np.float64)
-
-
 @dataclass(frozen=True)
 class Paired:
     """A model against another on the same items.
 
     Args:
         difference: of the means, the first minus the second.
-        low, high: its 95 % interval, by bootstrap over items.
+        low, high: its 95 % interval over items.
         better, worse: items that only the first, and only the second, got right.
         p: of the exact McNemar test, two-sided.
     """
@@ -117,7 +74,7 @@ def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
     better = sum(a and not b for a, b in zip(first, second, strict=True))
     worse = sum(b and not a for a, b in zip(first, second, strict=True))
     changes = [float(a) - float(b) for a, b in zip(first, second, strict=True)]
-    low, high = bootstrap(changes)
+    low, high = change_interval([changes])
     mean = statistics.fmean(changes)
     return Paired(mean, low, high, better, worse, mcnemar(better, worse))
 
@@ -128,11 +85,8 @@ def mcnemar(better: int, worse: int) -> float:
     >>> mcnemar(1, 0), mcnemar(10, 0)
     (1.0, 0.001953125)
     """
-    from scipy.stats import binomtest
-
-    if better + worse == 0:
-        return 1.0
-    return float(binomtest(better, better + worse, 0.5).pvalue)
+    below = _coins(better + worse)[: min(better, worse) + 1]
+    return min(1.0, 2 * sum(below))
 
 
 def sign_flip(differences: Sequence[int]) -> float:
@@ -146,18 +100,25 @@ def sign_flip(differences: Sequence[int]) -> float:
     >>> round(sign_flip([1] * 10 + [0] * 5), 6), sign_flip([2, 2, -1])
     (0.001953, 0.5)
     """
-    from scipy.stats import binom
-
     sizes = [abs(difference) for difference in differences if difference]
     chances = np.ones(1)  # of sums -reach, -reach + 2, ..., reach
     for size in sorted(set(sizes)):
         count = sizes.count(size)
         some = np.zeros(size * count + 1)
-        some[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        some[::size] = _coins(count)
         chances = np.convolve(chances, some)
     reach = sum(sizes)
     sums = np.arange(-reach, reach + 1, 2)
     return min(1.0, float(chances[np.abs(sums) >= abs(sum(differences))].sum()))
+
+
+def _coins(count: int) -> list[float]:
+    """The chances that 0, 1, ..., ``count`` of ``count`` coins show heads."""
+    ways, found = 1, []
+    for heads in range(count + 1):
+        found.append(ways / 2**count)
+        ways = ways * (count - heads) // (heads + 1)
+    return found
 
 
 def sign_flip_mean(differences: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ largest over tokens and texts, as in the paper; the mean over texts has interval
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.statistics import SIZE, mean_intervals
 from ..models.diagnostics import SKIP_FRONT, future_cuts, local_effects, propagated_effects, trace
 from ..primitives.errors import one_of, whole
 from . import charts
-from .intervals import bootstrap_columns
+from .intervals import ends, listed
 from .study import Cell, Record, Study, Table, option, settled
 from .subjects import Loaded, Model
 from .texts import (
@@ -81,19 +83,18 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     effects = torch.stack(found)  # (texts, source, target)
     steps = effects.shape[1]
     values = effects.flatten(1).double().numpy()
-    low, high = bootstrap_columns(values)
+    low, high = mean_intervals(values, SIZE)
     shape = (steps, steps)
     # how much a step depends on all before it, on average: the vertical lines of the heatmap
     per_target = effects.double().sum(1)[:, 1:] / torch.arange(1, steps)
-    target_low, target_high = bootstrap_columns(per_target.numpy())
+    intervals = listed(mean_intervals(per_target.numpy(), SIZE))
     targets = per_target.mean(0)
     rows = [
         {
             "metric": "mean effect of earlier steps",
             "step": step,
             "value": float(targets[step - 1]),
-            "low": float(target_low[step - 1]),
-            "high": float(target_high[step - 1]),
+            **ends(intervals[step - 1]),
             "each": digits(per_target[:, step - 1].tolist()),
             **texts.about,
         }
@@ -105,15 +106,16 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
             "coordinates": [list(place) for place in traced.coordinates],
             "max": _rounded(effects.amax(0).numpy()),
             "mean": _rounded(effects.mean(0).numpy()),
-            "low": _rounded(low.reshape(shape)),
+            "low": _rounded(low.reshape(shape)),  # None where no text has an effect
             "high": _rounded(high.reshape(shape)),
             **texts.about,
         },
     }
 
 
-def _rounded(values: Any) -> list[list[float]]:
-    return [digits(row) for row in np.asarray(values)]
+def _rounded(values: Any) -> list[list[float | None]]:
+    rows = (digits(row) for row in np.asarray(values))
+    return [[None if math.isnan(value) else value for value in row] for row in rows]
 
 
 def table(records: Sequence[Record]) -> Table:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.statistics import SHARE
 from ..models import Schedule
 from ..primitives.errors import InputError, whole
 from . import charts, seeds
@@ -97,7 +98,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     return {"rows": rows, "data": {}}
 
 
-@seeds.over_seeds("task", "loops", within=seeds.SHARE)
+@seeds.over_seeds("task", "loops", within=SHARE)
 def table(records: Sequence[Record]) -> Table:
     """A row for each depth and number of loops; p against the fewest loops, corrected."""
     lines: Table = []
@@ -139,7 +140,7 @@ def chart(records: Sequence[Record]) -> Any:
     panels = []
     records = apart(records)[0]
     every = [{"model": r["cell"]["model"], **row} for r in records for row in r["rows"]]
-    every = seeds.lines(records, every, "loops", "depth")
+    every = seeds.lines(records, every, "loops", "depth", within=SHARE)
     for model in seeds.names(records):
         rows = [row for row in every if row["model"] == model]
         values = [{key: row[key] for key in ("loops", "depth", "value")} for row in rows]

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..models.training import runfile
 from ..models.training.recipes import MATH, cooldown_shares
+from ..models.training.yaml_text import read_yaml
 from ..primitives.errors import InputError, unknown
 from .cooldowns import Change
 
@@ -71,11 +70,12 @@ def mixtures(given: Sequence[str], run: runfile.Run) -> list[Change]:
 
 def _read(path: str, run: runfile.Run) -> list[Change]:
     try:
-        fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not YAML: byte {error.start} is not UTF-8") from error
+    fields = read_yaml(text, path)
     if isinstance(fields, dict) and {"model", "data", "steps"} <= fields.keys():
         return [_of_run(runfile.parse(fields, path))]
     if not isinstance(fields, dict) or not fields:

@@ -5,17 +5,16 @@ A difference is called one only where its 95 % interval, over questions, leaves 
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from ..core.statistics import SHARE, Interval, share_interval, sum_interval
 from ..leaderboard import Record
 
 SUITE = "reasoning_primitives"
 COLUMNS = {"copying": "copying_*", "VA depth 0": "variable_assignment_*_d0"}
-Z = 1.959964
 
 
 @dataclass(frozen=True)
@@ -121,12 +120,12 @@ def _lessons(lines: Sequence[Standing], begun: Mapping[str, int]) -> str:
 
 
 def _the_best(line: Standing) -> str:
-    half = Z * line.stderr
+    low, high = _interval(line)
     found = (
-        f"{line.kind} scores highest: {_share(line.score)} ± {_share(half)} of {line.n:,} "
-        f"questions right where guessing gives {_share(line.chance)}"
+        f"{line.kind} scores highest: {_share(line.score)} of {line.n:,} questions right (95 % "
+        f"interval {_share(low)} to {_share(high)}) where guessing gives {_share(line.chance)}"
     )
-    if line.score - half > line.chance:
+    if low > line.chance:
         return found + "."
     return found + ", which is not clearly better than guessing."
 
@@ -146,15 +145,21 @@ def _against_standard(lines: Sequence[Standing]) -> list[str]:
         if abs(line.training_flops - base.training_flops) > 0.05 * base.training_flops:
             costs.append(f"{_share(line.training_flops / base.training_flops)} of the FLOPs")
         cheaper = f" (with {' and '.join(costs)})" if costs else ""
-        change = _change(base.score, line.score, math.hypot(base.stderr, line.stderr))
+        change = _change((base.score, _interval(base)), (line.score, _interval(line)))
         found.append(f"{line.kind} against {base.kind}{cheaper}: {change}.")
     return found
 
 
-def _change(before: float, after: float, stderr: float) -> str:
-    difference, half = 100 * (after - before), 100 * Z * stderr
-    interval = f"95 % interval {difference - half:+.1f} to {difference + half:+.1f} points"
-    if abs(difference) <= half:
+def _interval(line: Standing) -> Interval:
+    return share_interval(line.score, line.n, line.stderr) or SHARE
+
+
+def _change(before: tuple[float, Interval], after: tuple[float, Interval]) -> str:
+    """A difference of independent shares, each with its interval."""
+    low, high = (100 * end for end in sum_interval([(1, *after), (-1, *before)]))
+    difference = 100 * (after[0] - before[0])
+    interval = f"95 % interval {low:+.1f} to {high:+.1f} points"
+    if low <= 0 <= high:
         return f"no clear difference ({interval})"
     return f"{abs(difference):.1f} points {'better' if difference > 0 else 'worse'} ({interval})"
 
@@ -167,13 +172,15 @@ def _repeats(records: Sequence[Record]) -> list[str]:
         before = plain.get((after.model.name, after.task.key))
         if before is None or after.conditions["times"] != 1:
             continue
-        error = math.hypot(before.stderr or 0.0, after.stderr or 0.0)
+        sides = [
+            (r.value, share_interval(r.value, r.n, r.stderr) or SHARE) for r in (before, after)
+        ]
         first, stop = str(after.conditions["block"]).split(":")
         found.append(
             f"Steps {first} to {int(stop) - 1} of {kind_of(after)} run once more, without "
             f"training, on {after.n} questions of {after.task.name}: "
             f"{_share(before.value)} right before, {_share(after.value)} after; "
-            f"{_change(before.value, after.value, error)}."
+            f"{_change(sides[0], sides[1])}."
         )
     return found
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.statistics import Z
 from ..models.training.finetuning import Settings
 from .contributions import PERIODICITY
 from .study import Record as Measured
@@ -20,7 +21,6 @@ from .swaps import LOSS, middle
 from .texts import front_skipped
 from .tuned import UNTIED
 
-Z = statistics.NormalDist().inv_cdf(0.975)
 USUAL = Settings()
 SELDOM = ("min_steps", "batch_size", "patience", "validations")
 HALFWAY = "halfway"
@@ -185,20 +185,27 @@ def swapped(measured: Sequence[Measured]) -> list[Point]:
 def mean_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The mean of rows on the same items, and its standard error over items.
 
-    Without the answers to each item the error is as if all rows erred together, which is the most
+    Without the values of each item the error is as if all rows erred together, which is the most
     it can be.
     """
     value = statistics.fmean(row["value"] for row in rows)
-    if "answers" not in rows[0]:
-        return {"value": value, "stderr": statistics.fmean(map(stderr_of, rows))}
-    every = zip(*(row["answers"] for row in rows), strict=True)
-    items = [answers.count("1") / len(answers) for answers in every]
+    kept = "answers" if "answers" in rows[0] else "each"
+    if kept not in rows[0]:
+        known = [error for row in rows if (error := stderr_of(row)) is not None]
+        return {"value": value, "stderr": statistics.fmean(known) if known else None}
+    every = zip(*(row[kept] for row in rows), strict=True)
+    items = [statistics.fmean(map(float, values)) for values in every]
     return {"value": value, "stderr": statistics.stdev(items) / len(items) ** 0.5}
 
 
-def stderr_of(row: Mapping[str, Any]) -> float:
-    """The standard error of a row, told or from its interval."""
-    return float(row["stderr"] if "stderr" in row else (row["high"] - row["low"]) / 2 / Z)
+def stderr_of(row: Mapping[str, Any]) -> float | None:
+    """The standard error of a row: told, of the values of its texts, or from its interval."""
+    if "stderr" in row:
+        return None if row["stderr"] is None else float(row["stderr"])
+    if len(each := row.get("each") or ()) > 1:
+        return float(statistics.stdev(each) / len(each) ** 0.5)
+    low, high = row.get("low"), row.get("high")
+    return None if low is None or high is None else float(high - low) / 2 / Z
 
 
 def depth(measured: Sequence[Measured]) -> list[Point]:
@@ -212,7 +219,10 @@ def depth(measured: Sequence[Measured]) -> list[Point]:
         if part == "score":
             [row] = rows
             last = record["model"]["effective_depth"] - 1
-            share = {name: row[name] / last for name in ("value", "low", "high")}
+            # older records kept each text's own score, which is not what the error is of
+            told = (row["high"] - row["low"]) / 2 / Z if row["low"] is not None else None
+            share = {"value": row["value"] / last, "stderr": row.get("stderr", told)}
+            share["stderr"] = None if share["stderr"] is None else share["stderr"] / last
             about = {"task": "depth_score", "metric": "depth_score", "chance": 0.5}
             found.append(Point(record, {**row, **share, **about, "prompting": _texts(record, row)}))
             continue

@@ -1,20 +1,26 @@
 """Models on the same questions of several tasks: means, differences and ratios of differences.
 
-The mean is the plain mean of the tasks' accuracies. A bootstrap draws items within each task, the
-same for all models, so that a difference or a ratio is computed draw by draw and keeps what the
-models have in common.
+The mean is the plain mean of the tasks' accuracies. Differences and ratios are of the same items,
+so what makes an item hard for all models cancels.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ..core.statistics import (
+    Array,
+    Interval,
+    change_interval,
+    quotient_interval,
+    share_interval,
+)
 from ..primitives.errors import InputError
-from .intervals import Array, bootstrap_means, mcnemar, wilson
+from .intervals import mcnemar
 
 
 @dataclass(frozen=True)
@@ -31,49 +37,46 @@ class Pool:
     """Answers of models to the same questions.
 
     Args:
-        answers: of each model, for each task, a text of 0 and 1 an item.
-        means: of each model over the tasks.
-        draws: the same in each draw of items: ``(draws,)``.
+        answers: of each model, for each task, 0 or 1 an item: ``(items,)``.
     """
 
-    answers: Mapping[str, Sequence[Sequence[Any]]]
-    means: Mapping[str, float]
-    draws: Mapping[str, Array]
+    answers: Mapping[str, Sequence[Array]]
 
     @property
     def items(self) -> int:
         """Questions, over all tasks."""
         return sum(map(len, next(iter(self.answers.values()))))
 
-    def mean(self, model: str) -> Estimate:
-        """Of a model.
+    def share(self, model: str) -> float:
+        """Mean accuracy of a model over the tasks.
 
-        >>> pool({"a": ["10" * 50]}).mean("a").value
-        0.5
+        >>> pool({"a": ["10" * 50, "1" * 9]}).share("a")
+        0.75
         """
-        found = _estimate(self.means[model], self.draws[model])
-        if found.low == found.high:  # answers all alike within each task: drawing shows no spread
-            return Estimate(found.value, *wilson(self.means[model], self.items))
-        return found
+        return _mean(self.answers[model])
+
+    def mean(self, model: str) -> Estimate:
+        """Mean accuracy of a model, with its interval."""
+        tasks = self.answers[model]
+        errors = (task.var() / max(1, len(task) - 1) for task in tasks)
+        stderr = math.sqrt(sum(errors)) / len(tasks)
+        return _estimate(self.share(model), share_interval(self.share(model), self.items, stderr))
 
     def difference(self, model: str, other: str) -> tuple[Estimate, float]:
         """The first minus the second, and the p-value of McNemar's test over all questions."""
-        sides = [
-            [right == "1" for task in self.answers[name] for right in task]
-            for name in (model, other)
-        ]
-        pairs = list(zip(*sides, strict=True))
-        p = mcnemar(sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs))
-        value = self.means[model] - self.means[other]
-        return _estimate(value, self.draws[model] - self.draws[other]), p
+        changes = self._changes(model, other)
+        every = np.concatenate(changes)
+        p = mcnemar(int((every > 0).sum()), int((every < 0).sum()))
+        return _estimate(_mean(changes), change_interval(changes)), p
 
     def gain(self, pairs: Sequence[tuple[str, str]]) -> tuple[float | None, float | None]:
         """The interval over items of the mean difference of pairs; none of no pairs."""
         if not pairs:
             return None, None
-        found = [self.draws[a] - self.draws[b] for a, b in pairs]
-        mean = _estimate(0.0, np.mean(found, axis=0))
-        return mean.low, mean.high
+        every = zip(*(self._changes(*pair) for pair in pairs), strict=True)
+        means = [np.mean(changes, axis=0) for changes in every]
+        found = _estimate(_mean(means), change_interval(means))
+        return found.low, found.high
 
     def gap_closed(self, model: str, low: str, high: str) -> Estimate:
         """``(model - low) / (high - low)``; nothing where the interval of ``high - low`` has 0.
@@ -82,24 +85,24 @@ class Pool:
         >>> found.gap_closed("half", "low", "high").value
         0.5
         """
-        gap, _ = self.difference(high, low)
-        assert gap.low is not None
-        assert gap.high is not None
-        if gap.low <= 0 <= gap.high:
+        part, whole = self._changes(model, low), self._changes(high, low)
+        ends = change_interval(whole)
+        found = quotient_interval(part, whole)
+        if found is None or ends[0] <= 0 <= ends[1]:
             return Estimate(None, None, None)
-        whole = self.draws[high] - self.draws[low]
-        part = self.draws[model] - self.draws[low]
-        some = whole != 0
-        value = (self.means[model] - self.means[low]) / (self.means[high] - self.means[low])
-        return _estimate(value, part[some] / whole[some])
+        return _estimate(_mean(part) / _mean(whole), found)
+
+    def _changes(self, model: str, other: str) -> list[Array]:
+        """The first minus the second, an item, of each task."""
+        both = zip(self.answers[model], self.answers[other], strict=True)
+        return [mine - theirs for mine, theirs in both]
 
 
-def pool(answers: Mapping[str, Sequence[Sequence[Any]]]) -> Pool:
+def pool(answers: Mapping[str, Sequence[str]]) -> Pool:
     """Models together.
 
     Args:
-        answers: of each model, for each task in the same order, a text of 0 and 1 an item, or a
-            number an item.
+        answers: of each model, for each task in the same order, a text of 0 and 1 an item.
 
     Raises:
         InputError: models with other numbers of items.
@@ -107,21 +110,19 @@ def pool(answers: Mapping[str, Sequence[Sequence[Any]]]) -> Pool:
     sizes = {tuple(map(len, tasks)) for tasks in answers.values()}
     if len(sizes) != 1:
         raise InputError("models that are compared need the same items of the same tasks")
-    names = list(answers)
-    tables = [  # (items, models), a task each
-        np.array([[float(right) for right in answers[name][task]] for name in names]).T
-        for task in range(len(sizes.pop()))
-    ]
-    draws = np.mean([bootstrap_means(table, seed) for seed, table in enumerate(tables)], axis=0)
-    means = np.mean([table.mean(axis=0) for table in tables], axis=0)
     return Pool(
-        answers,
-        {name: float(means[i]) for i, name in enumerate(names)},
-        {name: draws[:, i] for i, name in enumerate(names)},
+        {
+            name: [np.array([float(right) for right in task]) for task in tasks]
+            for name, tasks in answers.items()
+        }
     )
 
 
-def _estimate(value: float, draws: Array) -> Estimate:
-    low, high = np.quantile(draws, [0.025, 0.975])
+def _mean(tasks: Sequence[Array]) -> float:
+    return float(np.mean([task.mean() for task in tasks]))
+
+
+def _estimate(value: float, interval: Interval | None) -> Estimate:
     # sums of thirds and the like: what is 0 has to be
-    return Estimate(*(round(float(number), 12) for number in (value, low, high)))
+    return Estimate(*(None if number is None else round(float(number), 12)
+                      for number in (value, *(interval or (None, None)))))  # fmt: skip

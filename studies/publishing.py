@@ -126,7 +126,7 @@ def _record(point: Point, time: str | None) -> Record:
             "higher_is_better": row.get("higher_is_better", True),
         },
         "value": float(row["value"]),
-        "stderr": None if row.get("stderr", 0) is None else stderr_of(row),
+        "stderr": stderr_of(row),
         "n": row["n"],
         "seed": seed,
         "conditions": dict(point.conditions),

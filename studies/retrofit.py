@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.statistics import CHANGE, SHARE, seeds_interval
 from ..models import Schedule
 from ..primitives.errors import InputError, one_of, whole
 from . import charts
 from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_together
 from .controls import ABOUT, alike, apart, check_control, with_controls
 from .controls import NONE as UNCONTROLLED
-from .cooldown import half_width
+from .cooldown import over_seeds
 from .cooldowns import Change, Parent, check_data, continued, cooled, data_of
+from .intervals import ends
 from .mixtures import USUAL, mixtures
 from .pooled import pool
 from .questions import task_names
@@ -240,8 +242,8 @@ def _line(
         looped,
         block,
         times,
-        tuple(together.means[before] for _, before in names),
-        tuple(together.means[after] for after, _ in names),
+        tuple(together.share(before) for _, before in names),
+        tuple(together.share(after) for after, _ in names),
         low,
         high,
         together.items,
@@ -257,8 +259,8 @@ def _answers(record: Record, place: tuple[str, int]) -> list[str]:
 def table(records: Sequence[Record]) -> Table:
     """The mean of the tasks without and with the loop in the cooldown, and the gain.
 
-    ``as trained``: each model by its own schedule. ``±`` is over seeds (Student's t, 95 %),
-    ``low`` and ``high`` of the gain over items.
+    ``as trained``: each model by its own schedule. ``over seeds`` is Student's interval of the
+    gain, ``low`` and ``high`` are over items (95 %).
     """
     plain, controls = apart(records)
     beside = {_place(line): line.gain for line in lines(controls)}
@@ -272,7 +274,7 @@ def table(records: Sequence[Record]) -> Table:
             "without": statistics.fmean(line.before),
             "with": statistics.fmean(line.after),
             "gain": line.gain,
-            "±": half_width(line.gains),
+            "over seeds": over_seeds(line.gains, CHANGE),
             "low": line.low,
             "high": line.high,
             **_controls(line, same, beside),
@@ -316,10 +318,9 @@ def chart(records: Sequence[Record]) -> Any:
         for line in mine:
             if line.times == 0 or line.block == looped:
                 for kind, some in zip(kinds, (line.after, line.before), strict=True):
-                    mean, half = statistics.fmean(some), half_width(some) or 0.0
                     point = {"model": line.model, "kind": kind, "times": line.times}
-                    ends = {"low": max(0.0, mean - half), "high": min(1.0, mean + half)}
-                    values.append(point | {"value": mean, **ends})
+                    over = ends(seeds_interval(some, SHARE))
+                    values.append({**point, **over, "value": statistics.fmean(some)})
         seeds = len(mine[0].before)
         about = f"n = {mine[0].n}" + (f", bars: 95 % over {seeds} seeds" if seeds > 1 else "")
         title = alt.Title(f"steps {looped}", subtitle=f"{about}; dotted: chance")

@@ -19,21 +19,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..leaderboard.statistics import of_mean
+from ..core.statistics import SHARE, Interval, seeds_interval
 from ..primitives.errors import InputError
+from .intervals import ends
 
 if TYPE_CHECKING:
     from .study import Record, Table
     from .subjects import Model
 
     MakesTable = Callable[[Sequence[Record]], Table]
+    Within = Interval | Callable[[dict[str, Any]], Interval | None] | None
 
 IDLE = {
     "name", "seed", "micro_batch_size", "parallel", "compile", "gradient_checkpointing",
     "log_every", "validate_every", "trackers", "checkpoints",
 }  # fmt: skip
 """What two trainings of a kind may differ in, beside where their files are."""
-SHARE = (0.0, 1.0)
 KEPT = ("n", "texts", "chance")  # columns that say what a mean over seeds is of
 
 
@@ -207,7 +208,7 @@ def lines(
     values: Sequence[dict[str, Any]],
     *keys: str,
     of: Sequence[str] = ("value",),
-    within: tuple[float, float] | None = None,
+    within: Within = None,
 ) -> list[dict[str, Any]]:
     """The values of a chart, with one line for each kind.
 
@@ -216,7 +217,7 @@ def lines(
         values: points with ``model``, ``keys``, numbers, ``low`` and ``high``.
         keys: what tells the points of a model apart.
         of: the numbers; the first has the interval.
-        within: bounds of the interval, for shares.
+        within: range of the first of them, for all rows or by row; None for one without bounds.
     """
     kinds = kinds_of(records)
     label = _labels(kinds)
@@ -226,8 +227,8 @@ def lines(
             if len(rows) == len(kind.models):
                 some = next(iter(rows.values()))
                 means = {name: _average([row[name] for row in rows.values()]) for name in of}
-                ends = _interval([row[of[0]] for row in rows.values()], within)
-                found.append({**some, "model": kind.label, **means, **ends})
+                over = _interval(list(rows.values()), of[0], within)
+                found.append({**some, "model": kind.label, **means, **over})
     order = {name: place for place, name in enumerate(names(records))}
     return sorted(found, key=lambda value: order[value["model"]])
 
@@ -236,7 +237,7 @@ def over_seeds(
     *keys: str,
     of: str = "value",
     means: Sequence[str] = (),
-    within: tuple[float, float] | None = None,
+    within: Within = None,
 ) -> Callable[[MakesTable], MakesTable]:
     """Adds the means over seeds, and differences of kinds, to a study's table.
 
@@ -244,7 +245,7 @@ def over_seeds(
         keys: columns that tell the rows of a model apart.
         of: the column whose interval is in ``low`` and ``high``.
         means: columns that are averaged without one.
-        within: bounds of an interval of ``of``, for shares.
+        within: range of ``of``, for all rows or by row; None for one without bounds.
     """
 
     def decorate(table: MakesTable) -> MakesTable:
@@ -263,7 +264,7 @@ def over_seeds(
                 ),
                 *(
                     _mean(f"{second.name} minus {first.name}: mean of {len(seeds)} seeds", mine,
-                          theirs, keys, of, means, None)
+                          theirs, keys, of, means, within)
                     for i, second in enumerate(kinds)
                     for j, first in enumerate(kinds[:i])
                     for key, mine in by_key[i].items()
@@ -297,7 +298,7 @@ def _mean(
     keys: Sequence[str],
     of: str,
     means: Sequence[str],
-    within: tuple[float, float] | None,
+    within: Within,
 ) -> dict[str, Any]:
     """A row of means over seeds; with ``theirs``, of the differences of equal seeds."""
     seeds = sorted(mine if theirs is None else mine.keys() & theirs.keys())
@@ -316,7 +317,12 @@ def _mean(
             row[column] = statistics.fmean(found)
     found = values(of)
     mean = round(statistics.fmean(found), 12)  # differences that are 0 are
-    return row | {"model": name, of: mean} | _interval(found, within)
+    if theirs is None:
+        over = _interval([mine[seed] for seed in seeds], of, within)
+    else:
+        found = [round(value, 12) for value in found]
+        over = ends(seeds_interval(found, _of_difference(_range(first, within))))
+    return row | {"model": name, of: mean} | over
 
 
 def _average(values: Sequence[float | None]) -> float | None:
@@ -325,8 +331,20 @@ def _average(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(known) if len(known) == len(values) else None
 
 
-def _interval(values: Sequence[float], within: tuple[float, float] | None) -> dict[str, float]:
-    low, high = of_mean(values)
-    if within is not None:
-        low, high = max(within[0], low), min(within[1], high)
-    return {"low": low, "high": high}
+def _interval(rows: Sequence[dict[str, Any]], of: str, within: Within) -> dict[str, float | None]:
+    """Over seeds; of shares that do not differ the widest over items, of others none."""
+    over = seeds_interval([row[of] for row in rows], _range(rows[0], within))
+    items = [row.get(name) for row in rows for name in ("low", "high")]
+    known = [end for end in items if end is not None]
+    if over is None and _range(rows[0], within) == SHARE and len(known) == len(items):
+        over = min(known), max(known)
+    return ends(over)
+
+
+def _range(row: dict[str, Any], within: Within) -> Interval | None:
+    return within(row) if callable(within) else within
+
+
+def _of_difference(within: Interval | None) -> Interval | None:
+    """The range of a difference of two numbers of a range."""
+    return None if within is None else (within[0] - within[1], within[1] - within[0])

@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 
+from ..core.statistics import SHARE, SIZE, Interval, mean_interval
 from ..models import Schedule
 from ..primitives.errors import InputError, one_of, whole
 from . import charts, seeds
 from .accuracy import accuracy_row, against, ask, check_accuracy, right_answers
-from .intervals import bootstrap, holm
+from .intervals import ends, holm
 from .questions import task_names
 from .study import Cell, Record, Study, Table, option, settled
 from .subjects import Loaded, Model
@@ -150,27 +151,27 @@ def _changes(record: Record, row: dict[str, Any]) -> bool:
     return bool(first != second)
 
 
+def _range(task: str) -> Interval:
+    return SIZE if task == LOSS else SHARE
+
+
 def loss_row(values: list[float], plain: list[float], **more: Any) -> dict[str, Any]:
     """A row of losses a text, with intervals over texts, beside the model as it is."""
-    low, high = bootstrap(values)
     changes = [a - b for a, b in zip(values, plain, strict=True)]
-    change_low, change_high = bootstrap(changes)
     return {
         "task": LOSS,
         "metric": "nats a token",
         "value": statistics.fmean(values),
-        "low": low,
-        "high": high,
+        **ends(mean_interval(values, SIZE)),
         "difference": statistics.fmean(changes),
-        "difference_low": change_low,
-        "difference_high": change_high,
+        **ends(mean_interval(changes), "difference_"),
         "chance": None,
         "each": digits(values),
         **more,
     }
 
 
-@seeds.over_seeds("task", "size", "swap")
+@seeds.over_seeds("task", "size", "swap", within=lambda row: _range(row["task"]))
 def table(records: Sequence[Record]) -> Table:
     """The model as it is, and the mean over all swaps, the least and the most harmful one.
 
@@ -234,7 +235,7 @@ def _lines(records: Sequence[Record], task: str, size: int, names: list[str]) ->
         model = record["cell"]["model"]
         for row in record["rows"]:
             (points if row["first"] is not None else plain).append({"model": model, **row})
-    within = None if task == LOSS else seeds.SHARE
+    within = _range(task)
     points = seeds.lines(records, points, "first", within=within)
     plain = seeds.lines(records, plain, within=within)
     title = "next-token loss (nats)" if task == LOSS else "accuracy"

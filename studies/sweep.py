@@ -26,6 +26,7 @@ from ..models import Schedule
 from ..models.decoder import decoder_config, find_decoder
 from ..models.diagnostics import Lens, Replay, Trace, exit_logits, trace
 from ..models.views import LoopedLayers
+from ..primitives.errors import InputError
 from .questions import Question
 
 
@@ -130,6 +131,11 @@ class Sweep:
         for number, state in self._ends(base):
             chances = base.readout(state[0, :-1]).float().log_softmax(-1)
             found[number] = -chances.gather(1, ids[0, 1:, None]).mean().cpu()
+        for number in (~found.isfinite()).nonzero().flatten().tolist()[:1]:
+            raise InputError(
+                f"under the schedule {self.schedules[number]} the loss of a text is "
+                f"{float(found[number])}: the head puts out what is not finite"
+            )
         return found
 
     def _ends(self, base: Trace) -> Iterator[tuple[int, Tensor]]:
@@ -139,6 +145,8 @@ class Sweep:
         todo = [(self.root, 0, base.inputs[0], True)]
         while todo:
             node, depth, state, own = todo.pop()
+            if node.ends and not bool(state.isfinite().all()):
+                self._refuse(base, self.schedules[node.ends[0]])
             for number in node.ends:
                 yield number, state
             for layer, after in node.after.items():
@@ -146,6 +154,17 @@ class Sweep:
                 new = base.outputs[depth] if same else again.layer(layer, state)
                 todo.append((after, depth + 1, new, same))
         self.layer_calls += again.layer_calls
+
+    def _refuse(self, base: Trace, schedule: Schedule) -> None:
+        """Say which step of a schedule puts out a state that is NaN or infinite."""
+        again, state = Replay(base), base.inputs[0]
+        for step, layer in enumerate(schedule):
+            state = again.layer(layer, state)
+            if not bool(state.isfinite().all()):
+                raise InputError(
+                    f"under the schedule {schedule} the output of layer {layer} (step {step}) "
+                    f"is not finite in {str(state.dtype).removeprefix('torch.')}"
+                )
 
     def _trace(self, ids: Tensor, mask: Tensor | None = None, **more: Any) -> Trace:
         change: Any = contextlib.nullcontext()
@@ -256,4 +275,7 @@ def option_scores(
     for number, rows in sheet.rows.items():
         option = torch.tensor(question.options[number])
         found[number] = chances[[place[row] for row in rows]].gather(1, option[:, None]).sum()
+    if bool(found.isnan().any()):
+        by = "the head" if lens is None else "the tuned lens"
+        raise InputError(f"what {by} reads off the state before step {step} is not finite")
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.strict_json import RepeatedNameError, loads
 from ..core.text_tokens import encode
 from ..primitives import generate
 from ..primitives.errors import InputError, whole
@@ -150,7 +150,9 @@ def _read(file: str) -> list[str]:
     texts = []
     for number, line in enumerate(content.splitlines(), start=1):
         try:
-            row = json.loads(line)
+            row = loads(line)
+        except RepeatedNameError as error:
+            raise InputError(f"{file}, line {number}: {error}") from error
         except ValueError as error:
             raise InputError(f"{file}, line {number} is not JSON") from error
         names = [name for name in FIELDS if isinstance(row, dict) and name in row]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.statistics import CHANGE, SHARE, Interval
 from ..models.decoder import decoder_config
 from . import charts, seeds
 from .accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers
@@ -183,7 +184,7 @@ def _standard(name: str, models: dict[str, Record], count: str) -> str | None:
     return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
-@seeds.over_seeds("what")
+@seeds.over_seeds("what", within=lambda row: _range(row["what"]))
 def table(records: Sequence[Record]) -> Table:
     """For each model its mean, the differences to its partners, and the gap closed.
 
@@ -212,6 +213,13 @@ def table(records: Sequence[Record]) -> Table:
     lines = corrected(lines)
     shown = {name: None for name in BESIDE if controls}
     return [row | shown | {name: row[name] for name in shown if name in row} for row in lines]
+
+
+def _range(what: str) -> Interval | None:
+    """The range of a line of the table; a gap closed has none."""
+    if what == "mean":
+        return SHARE
+    return CHANGE if what.startswith("vs ") else None
 
 
 def _line(
@@ -265,7 +273,7 @@ def chart(records: Sequence[Record]) -> Any:
             | {"value": mean.value, "low": mean.low, "high": mean.high}
         )
     numbers = ("value", *(name for name, _ in PANELS))
-    points = seeds.lines(records, points, of=numbers, within=seeds.SHARE)
+    points = seeds.lines(records, points, of=numbers, within=SHARE)
     known = [(field, title) for field, title in PANELS if any(point[field] for point in points)]
     panels = [_panel(points, field, title) for field, title in known]
     items = f"n = {found[0][1].items}, bars: 95 % over items"

@@ -108,11 +108,10 @@ class Training:
 
     def prepare(self) -> None:
         """Write the run file, and the checkpoint it goes on from."""
-        import yaml
+        from ..models.training.yaml_text import write_yaml
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(self.fields, sort_keys=False)
-        write_whole(self.folder / RUN, text.encode())
+        write_whole(self.folder / RUN, write_yaml(self.fields).encode())
         if self.base is None or any(self.folder.glob("step-*")):
             return
         part = self.folder / ".base.part"

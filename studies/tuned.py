@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.statistics import SHARE, seeds_interval
 from . import charts, seeds
 from .between import Change
 from .controls import apart
-from .intervals import holm, interval
+from .intervals import holm
 from .study import Record, Table
 
 TIED, UNTIED = "tied", "untied"
@@ -23,7 +24,7 @@ class Line:
 
     Args:
         values: accuracy after each fine-tuning.
-        low, high: of the mean: over seeds, or over items where there is one.
+        low, high: of the mean: over seeds, or over items where they are one or do not differ.
         gain: over the same model without examples.
         untied: over the same model with its ties, after as many.
     """
@@ -65,18 +66,18 @@ def lines(records: Sequence[Record]) -> list[Line]:
         if ties == UNTIED and (tied := answers.get((model, TIED, size, depth))):
             untied = Change.of(mine, tied)
         values = tuple(row["value"] for row in some)
-        low, high = interval(values) if len(some) > 1 else (some[0]["low"], some[0]["high"])
+        low, high = seeds_interval(values, SHARE) or (some[0]["low"], some[0]["high"])
         about = some[0]["n"], some[0]["chance"]
         found.append(Line(model, ties, size, depth, values, low, high, *about, gain, untied))
     return found
 
 
-@seeds.over_seeds("ties", "examples", "depth", within=seeds.SHARE)
+@seeds.over_seeds("ties", "examples", "depth", within=SHARE)
 def table(records: Sequence[Record]) -> Table:
     """Accuracy; on the same items the gain over no examples, and what untying adds.
 
-    Of these the brackets are over items, ``±`` is over seeds (both 95 %), p is over items and
-    corrected for the number of comparisons (Holm).
+    Of these the first brackets are over items, those after ``seeds`` over seeds (both 95 %), p is
+    over items and corrected for the number of comparisons (Holm).
     """
     plain, controls = apart(records)
     found = lines(plain)
@@ -115,7 +116,7 @@ def chart(records: Sequence[Record]) -> Any:
         | {"value": line.mean}
         for line in found
     ]
-    values = seeds.lines(records, values, *keys, within=seeds.SHARE)
+    values = seeds.lines(records, values, *keys, within=SHARE)
     ties = list(dict.fromkeys(value["ties"] for value in values))
     models = list(dict.fromkeys(value["model"] for value in values))
     # what was untied began as the model with its ties

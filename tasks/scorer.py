@@ -25,6 +25,7 @@ from torch.nn.functional import log_softmax
 from ..core.positions import as_long_as, counts_places
 from ..primitives.errors import InputError, shown
 from .bars import bar
+from .checked import CheckedHF
 from .encoding import Request, encode, encode_alone
 from .generation import CheckedGeneration, SharedPrefixGeneration
 from .notes import ALIKE, CUT, MERGED, MISREAD
@@ -43,7 +44,7 @@ AT_ONCE = 32  # documents, or requests of lm-eval's own way, between one storing
 COMPILED = 2**23  # tokens; for fewer, compiling FlexAttention takes longer than it saves (a guess)
 
 
-class CheckedLM(CheckedGeneration):
+class CheckedLM(CheckedGeneration, CheckedHF):
     """``hf`` of lm-eval, except that a question must fit into the model's context.
 
     ``truncation=True`` asks for lm-eval's way: dropping what comes first. Requests that lm-eval may
@@ -112,11 +113,13 @@ class CheckedLM(CheckedGeneration):
             some = [requests[i] for i in members]
             self.logits_cache = before and not _mistaken(some)
             try:
-                scores = theirs(some, disable_tqdm or len(groups) > 1, override_bs)
+                part = theirs(some, disable_tqdm or len(groups) > 1, override_bs)
             finally:
                 self.logits_cache = before
-            found |= dict(zip(members, scores, strict=True))
-        return [found[i] for i in range(len(requests))]
+            found |= dict(zip(members, part, strict=True))
+        scores = [found[i] for i in range(len(requests))]
+        self.check_scores(scores, [(context, option) for _, context, option in requests])
+        return scores
 
     def check(self, requests: Sequence[Request]) -> None:
         """Refuse what cannot be scored."""
@@ -274,13 +277,21 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
     def _shared(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
         """The scores of all requests, of which this process computes its part."""
         if self.processes.count == 1 or not pairs:
-            return self._fastest(pairs, quiet)
+            return self._finite(pairs, quiet)
 
         def score(some: Sequence[int]) -> list[tuple[tuple[float, bool], ...]]:
-            return list(zip(*self._fastest([pairs[i] for i in some], quiet), strict=True))
+            return list(zip(*self._finite([pairs[i] for i in some], quiet), strict=True))
 
         by_request = self.processes.share(_key(pairs), cut(pairs, self.processes.count), score)
         return [list(scores) for scores in zip(*by_request, strict=True)]
+
+    def _finite(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
+        """The scores of some requests; refused where they are no numbers."""
+        found = self._fastest(pairs, quiet)
+        for schedule, scores in zip(self.schedules or [None], found, strict=True):
+            with nullcontext() if schedule is None else self.model.scheduled(schedule):
+                self.check_scores(scores, pairs)
+        return found
 
     def _fastest(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
         if not pairs:
@@ -339,6 +350,8 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
                 with self._batches_of(1):
                     right = self._plain(asked, True)
                 alike = self.regimes is not None or self._reads_alike(pairs, right[0], exact)
+            except InputError:
+                raise
             except Exception as error:  # out of memory, perhaps
                 logger.info("trying ways of scoring: %s", error)
                 return []
@@ -357,6 +370,8 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         before, self.pack = self.pack, TRIED  # so that packs go on where others end
         try:
             agrees = agree(way(asked, True), right, asked, exact)
+        except InputError:  # it computes no numbers in any way
+            raise
         except Exception as error:  # a model may refuse masks or caches in its own way
             logger.info("%s: %s", way.__name__, error)
             return False

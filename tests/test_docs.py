@@ -10,6 +10,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import growloop.core
 import growloop.leaderboard
 import growloop.models
 import growloop.primitives
@@ -62,6 +63,7 @@ def test_growloop_commands_run(text: str, tmp_path: Path, monkeypatch: Any) -> N
     [
         f"{package.__name__}.{m.name}"
         for package in (
+            growloop.core,
             growloop.primitives,
             growloop.models,
             diagnostics,

@@ -10,9 +10,8 @@ import json
 import sys
 
 import altair as alt
+from growloop.core.statistics import share_interval
 from growloop.tasks.results import rows
-
-WIDTH = 1.96  # standard errors to either side: 95 %
 
 
 def chart(results: dict) -> alt.LayerChart:
@@ -21,11 +20,12 @@ def chart(results: dict) -> alt.LayerChart:
         {
             "task": row.task.replace("_", " "),
             "accuracy": row.value,
-            "low": row.value - WIDTH * (row.stderr or 0),
-            "high": row.value + WIDTH * (row.stderr or 0),
+            "low": low,
+            "high": high,
             "chance": row.chance,
         }
         for row in rows(results)
+        for low, high in [share_interval(row.value, row.n, row.stderr)]
     ]
     base = alt.Chart(alt.Data(values=data)).encode(
         y=alt.Y("task:N", sort=None, title=None, axis=alt.Axis(labelLimit=260))

@@ -1,8 +1,7 @@
 """Compares two runs of ``growloop eval`` item by item: the table and the picture in the docs.
 
 ``python docs/figures/repeated.py PLAIN_FOLDER REPEATED_FOLDER docs/figures/repeated.svg``, each
-folder as ``growloop eval --out`` wrote it. The interval of a difference is a bootstrap over items
-(10,000 draws, seed 0), the p-value McNemar's exact test.
+folder as ``growloop eval --out`` wrote it. The p-value is of McNemar's exact test.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import altair as alt
 import numpy as np
+from growloop.core.statistics import change_interval, share_interval
 
 
 def right(folder: str) -> dict[str, np.ndarray]:
@@ -38,32 +38,28 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
 def main(plain: str, repeated: str, picture: str) -> None:
     before, after = right(plain), right(repeated)
     names = [name for name in before if name in after]
-    rng = np.random.default_rng(0)
     data = []
-    boot = {}
+    changes = {name: (after[name] - before[name]).tolist() for name in names}
     for name in names:
         a, b = before[name], after[name]
-        draws = rng.integers(0, len(a), (10_000, len(a)))
-        boot[name] = (b - a)[draws].mean(axis=1)
-        low, high = np.quantile(boot[name], [0.025, 0.975])
+        low, high = change_interval([changes[name]])
         print(
             f"{name:32} n={len(a)} {a.mean():.3f} {b.mean():.3f} "
             f"{b.mean() - a.mean():+.3f} [{low:+.3f}, {high:+.3f}] p={mcnemar(a, b):.1e}"
         )
         for which, values in (("plain", a), ("6-9 repeated", b)):
-            spread = 1.96 * math.sqrt(values.mean() * (1 - values.mean()) / len(values))
+            low, high = share_interval(values.mean(), len(values))
             data.append(
                 {
                     "task": name.replace("_", " "),
                     "model": which,
                     "accuracy": values.mean(),
-                    "low": values.mean() - spread,
-                    "high": values.mean() + spread,
+                    "low": low,
+                    "high": high,
                 }
             )
-    mean = np.mean([boot[name] for name in names], axis=0)
     a, b = (np.mean([values[name].mean() for name in names]) for values in (before, after))
-    low, high = np.quantile(mean, [0.025, 0.975])
+    low, high = change_interval(list(changes.values()))
     print(f"{'plain mean':32} {a:.3f} {b:.3f} {b - a:+.3f} [{low:+.3f}, {high:+.3f}]")
     base = alt.Chart(alt.Data(values=data)).encode(
         y=alt.Y("task:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),

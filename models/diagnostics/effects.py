@@ -87,7 +87,7 @@ def local_effects(
             change = _relative(after - states, c[target])
             for source, values in zip(sources, change, strict=True):
                 effects[:, source, target] = _reduced(values, measured, reduce)
-    return effects.cpu()
+    return _finite(effects)
 
 
 @torch.no_grad()
@@ -108,7 +108,7 @@ def propagated_effects(
     for source, target, before, after in _skipping(found, removed, rows):
         change = _relative(after - before, found.contributions[target])
         effects[:, source, target] = _reduced(change, measured, reduce)
-    return effects.cpu()
+    return _finite(effects)
 
 
 @torch.no_grad()
@@ -144,7 +144,7 @@ def prediction_effects(
             change = (found.readout(state).float().softmax(-1) - usual).norm(dim=-1)
             here = change.masked_fill(~cut, 0).amax(1)
             effects[:, source] = torch.maximum(effects[:, source], here)
-    return effects.cpu()
+    return _finite(effects)
 
 
 def depth_shares(effects: Tensor) -> Tensor:
@@ -209,6 +209,16 @@ def _check_windows(
             f"text {without[0]} of the batch has {count} real tokens: with skip_front {skip_front} "
             f"it has no token{where} to take a contribution from{later}"
         )
+
+
+def _finite(effects: Tensor) -> Tensor:
+    """Effects ``(batch, source, ...)`` on the CPU, refused where they are no numbers."""
+    found = effects.cpu()
+    if len(wrong := (~found.isfinite()).nonzero()):
+        _, source, *target = wrong[0].tolist()
+        of = f"of step {source}" + (f" on step {target[0]}" if target else "")
+        raise ModelError(f"the effect {of} is not finite: a layer overflows without step {source}")
+    return found
 
 
 def _chunks(sources: range, size: int) -> Iterator[range]:

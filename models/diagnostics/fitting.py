@@ -9,6 +9,7 @@ A training can keep its state in a file; killed, it goes on from there to the sa
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import pickle
 import time
@@ -69,7 +70,7 @@ def fit_lens(
 
     Raises:
         ModelError: too few batches; a model whose logits are not read off its last state; a kept
-            state of another training.
+            state of another training; a loss that is NaN or infinite.
 
     Example::
 
@@ -116,12 +117,19 @@ def fit_lens(
             lens.learn(states.flatten(0, 1)[chosen], target, found.readout)
             for lens, states in zip(lenses, found.inputs, strict=True)
         ]
+        mean = float(torch.stack(losses).mean())
+        if not math.isfinite(mean):
+            step = int(torch.stack(losses).isfinite().logical_not().nonzero()[0])
+            raise ModelError(
+                f"the loss of the lens of step {step} is not finite in update {update}: try a "
+                "lower learning rate, or float32"
+            )
         every = [lens.weights for lens in lenses]
         for weights in every if recipe == "ours" else [list(itertools.chain(*every))]:
             torch.nn.utils.clip_grad_norm_(weights, CLIP)
         for lens in lenses:
             lens.step(rate * left)
-        watch(update, float(torch.stack(losses).mean()))
+        watch(update, mean)
         if kept is not None and time.monotonic() >= due and update + 1 < updates:
             began = time.monotonic()
             steps = [lens.state() for lens in lenses]

@@ -119,6 +119,9 @@ def exits(found: Trace, lens: Lens | None = None, top: int = 5) -> dict[str, Ten
     Example::
 
         exits(trace(model, ids), Lens.load("lens.safetensors"))["overlap"].mean(0)
+
+    Raises:
+        ModelError: a lens of another model; predictions that are NaN or infinite.
     """
     whole("top", top, 1, found.logits.shape[-1])
     found.check_readout()
@@ -137,6 +140,9 @@ def exits(found: Trace, lens: Lens | None = None, top: int = 5) -> dict[str, Ten
             ("agreement", (mine[..., 0] == best[..., 0]).float()),
         ):
             rows[name].append(mean_over(values, found.real))
+        if not bool(rows["kl"][-1].isfinite().all()):
+            what = "the logit lens" if lens is None else "the tuned lens"
+            raise ModelError(f"the predictions of {what} before step {step} are not finite")
     return {name: torch.stack(values, dim=1).cpu() for name, values in rows.items()}
 
 

@@ -8,6 +8,7 @@ Letters of the diagnostics, for step ``l`` of ``steps``::
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ...core.finite import first_not_finite
 from ...core.positions import forget, regimes
 from ..decoder import Decoder, find_decoder
 from ..errors import ModelError
@@ -131,7 +133,9 @@ def trace(
 
     Raises:
         ModelError: an architecture whose layers or sublayers are not found; steps that an early
-            exit left out; padded texts of lengths that the model reads by different positions.
+            exit left out; padded texts of lengths that the model reads by different positions; a
+            last state or logits that are NaN or infinite, naming the first module that puts out
+            such.
 
     Example::
 
@@ -146,6 +150,13 @@ def trace(
         logits = model(input_ids=ids, use_cache=False, **given, **more).logits
     flat = mask is not None and mask.dim() == 2
     real = mask.bool() if flat and mask is not None else torch.ones_like(ids, dtype=torch.bool)
+    last, shown = recorder.outputs[-1], logits.amax(-1)
+    shown = shown[real] if shown.shape == real.shape else shown  # all, or some (logits_to_keep)
+    if last is not None and not bool(last[real].isfinite().all() & shown.isfinite().all()):
+        with evaluating(model):
+            again = functools.partial(model, input_ids=ids, use_cache=False, **given, **more)
+            where = first_not_finite(model, again)
+        raise ModelError(f"the model's output is not finite: {where or 'its logits hold NaN'}")
     return recorder.result(logits, real, Readout(model, decoder))
 
 
@@ -240,11 +251,6 @@ class _Recorder:
         if self.with_sublayers:
             self.parts[step] = explain(self.inputs[step], self.outputs[step], self.events)
             self.events = []
-            if self.parts[step] is None:
-                raise ModelError(
-                    f"{type(layer).__name__} (layer {self.schedule.layers[step]}) is not its input "
-                    "plus an attention and an MLP output: its sublayers cannot be told apart"
-                )
 
     def result(self, logits: Tensor, real: Tensor, readout: Readout) -> Trace:
         if any(state is None for state in self.outputs):
@@ -252,6 +258,12 @@ class _Recorder:
             raise ModelError(
                 f"{len(left)} of {len(self.schedule)} steps did not run, the first {left[0]}: "
                 "diagnostics need a model without early exit"
+            )
+        if self.with_sublayers and None in self.parts:
+            step = self.parts.index(None)
+            raise ModelError(
+                f"{type(self.modules[step]).__name__} (layer {self.schedule.layers[step]}) is not "
+                "its input plus an attention and an MLP output: its sublayers cannot be told apart"
             )
         parts = tuple(self.parts) if self.with_sublayers else None
         return Trace(

@@ -24,7 +24,7 @@ from .examples import Examples
 from .inputs import Inputs, comparable, read_inputs, refuse_changed
 from .metrics import trackers
 from .plan import rehearse, whole_growth
-from .runfile import Run, parse
+from .runfile import Run, parse_stored
 from .setup import (
     check_fits,
     check_positions,
@@ -148,7 +148,7 @@ def _inputs(run: Run, last: Last | None, force: bool, say: Report) -> Inputs:
         return read_inputs(run)
     recorded: Inputs | None = last.state.get("inputs")
     found = read_inputs(run, recorded)
-    began = parse(last.state["run"], str(last.folder)).model_dump(mode="json")
+    began = parse_stored(last.state["run"], str(last.folder)).model_dump(mode="json")
     if recorded is None:
         if found:
             say(f"{last.folder.name} does not say what its inputs held: they are taken as they are")

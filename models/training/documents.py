@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ...core.identity import identify
+from ...core.strict_json import RepeatedNameError, loads
 from ..errors import ModelError, shown
 
 TEXT = {".txt", ".md", ".text"}
@@ -114,9 +114,11 @@ def _json_rows(path: Path) -> Iterator[Any]:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
-                    yield json.loads(line.decode())
+                    yield loads(line.decode())
                 except UnicodeDecodeError as error:
                     raise ModelError(f"{path}, line {number}: not UTF-8 text") from error
+                except RepeatedNameError as error:
+                    raise ModelError(f"{path}, line {number}: {error}") from error
                 except ValueError as error:
                     raise ModelError(f"{path}, line {number}: not JSON") from error
 

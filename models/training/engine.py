@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
+from ...core.finite import first_not_finite
 from ..costs import Stage, training_flops
 from ..decoder import find_decoder
 from ..errors import ModelError
@@ -314,11 +315,23 @@ class Engine:
         if not self.held_out or not (last or self.step % self.run.validate_every == 0):
             return None
         loss = self.validate()
+        if not math.isfinite(loss):
+            raise ModelError(f"the held-out loss of step {self.step} is {loss}: {self._where()}")
         if self.best["loss"] is None or loss < self.best["loss"]:
             self.best = {"step": self.step, "loss": loss, "since": 0}
         else:
             self.best = {**self.best, "since": self.best["since"] + 1}
         return loss
+
+    def _where(self) -> str:
+        """What in the model puts out the first number of the held-out loss that is none."""
+        self.model.eval()
+        for batch in self.held_out if self.accelerator.num_processes == 1 else []:
+            with torch.no_grad():
+                where = first_not_finite(self.model, functools.partial(self._losses, batch))
+            if where is not None:
+                return where
+        return "stopped"
 
     def _events(self) -> None:
         """What happens before this step."""

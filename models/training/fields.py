@@ -5,10 +5,17 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
-from ..errors import ModelError
+from ..errors import ModelError, shown
+from .yaml_text import read_yaml
+
+NEEDED = {  # pydantic's kind of error: what it is about
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
+    "string_type": "text",
+}
 
 
 def override(fields: dict[str, Any], text: str) -> None:
@@ -26,19 +33,18 @@ def override(fields: dict[str, Any], text: str) -> None:
         place = place.setdefault(part, {})
         if not isinstance(place, dict):
             raise ModelError(f"'{part}' in {name} has no fields of its own")
-    try:
-        place[last] = _number(yaml.safe_load(value))
-    except yaml.YAMLError as error:
-        raise ModelError(f"the value of {name} cannot be read: {value}") from error
+    place[last] = read_yaml(value, f"the value of {name.strip()}")
 
 
-def _number(value: Any) -> Any:
-    """YAML reads 1e-3 as text."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
+def check_number(value: Any, annotation: Any) -> Any:
+    """The value of a field; true and false are refused for a number, where pydantic takes 1 and 0.
+
+    >>> check_number(True, bool), check_number(1, int | None)
+    (True, 1)
+    """
+    kinds = getattr(annotation, "__args__", (annotation,))
+    if isinstance(value, bool) and bool not in kinds and {int, float} & {*kinds}:
+        raise ValueError(f"a number is needed, not {str(value).lower()}")
     return value
 
 
@@ -62,6 +68,9 @@ def sentence(error: Any, model: type[BaseModel]) -> str:
         return f"unknown field {place}{hint}"
     if error["type"] == "missing":
         return f"{place} is missing"
+    if (needed := NEEDED.get(error["type"])) is not None:
+        quoted = " (in quotes)" if needed == "text" else ""
+        return f"{place} is {needed}{quoted}, not {shown(error['input'])}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{place}: {message}" if place else message
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import unknown
+from .yaml_text import write_yaml
 
 PAPER = (
     # tables, size, models, cooldown, block that runs once more
@@ -242,13 +243,10 @@ def recipe_text(name: str) -> str:
     Raises:
         ModelError: an unknown name.
     """
-    import yaml
-
     fields = recipe(name)
     if name in LESSONS:
         head = f"# {RECIPES[name]}: docs/lessons.md\n"
-        body: str = yaml.safe_dump(fields, sort_keys=False, width=100, default_flow_style=None)
-        return head + body
+        return head + write_yaml(fields, width=100, default_flow_style=None)
     size, row, _ = ROWS[name]
     lines = [f"# {row}", "# Values are of the paper, of SmolLM-v1's recipe for this size, or ours."]
     if size.laptop:
@@ -260,7 +258,7 @@ def recipe_text(name: str) -> str:
         told = [field, *(fields["events"][0] if field == "events" else [])]
         lines += [f"# {notes[key]}" for key in told if key in notes]
         style = None if isinstance(value, (dict, list)) else False
-        text = yaml.safe_dump({field: value}, sort_keys=False, default_flow_style=style, width=70)
+        text = write_yaml({field: value}, default_flow_style=style, width=70)
         lines.append(text.rstrip())
     return "\n".join(lines) + "\n"
 

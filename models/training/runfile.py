@@ -6,26 +6,41 @@ published one where the paper is silent). ``load("run.yaml", ["optimizer.lr=1e-3
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ..errors import ModelError
 from ..growth import OPERATORS, GrowthMap, growth_maps, prop_schedule
 from ..recurrence import Recurrence
 from ..schedule import Schedule
-from .fields import override, sentence
+from .fields import check_number, override, sentence
+from .yaml_text import read_yaml
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        return check_number(value, cls.model_fields[info.field_name or ""].annotation)
 
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -349,18 +364,31 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Run:
         ModelError: what is wrong and where, one sentence for each.
     """
     try:
-        fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise ModelError(f"{path}{where}: not YAML") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: not YAML: byte {error.start} is not UTF-8") from error
+    fields = read_yaml(text, str(path))
     if not isinstance(fields, dict):
         raise ModelError(f"{path} holds no run: it must map names to values")
     for text in overrides:
         override(fields, text)
     return parse(fields, str(path))
+
+
+def parse_stored(fields: dict[str, Any], where: str) -> Run:
+    """A run from a checkpoint, where ``8-24`` can only be two blocks.
+
+    Raises:
+        ModelError: what is wrong and where.
+    """
+    fields = copy.deepcopy(fields)
+    for part in (fields.get("model") or {}, *(fields.get("events") or ())):
+        for name in ("schedule", "grow"):
+            if re.fullmatch(r"[\d\s]+(-[\d\s]+)+", str(part.get(name))):
+                part[name] = str(Schedule.parse(part[name], stored=True))
+    return parse(fields, where)
 
 
 def parse(fields: dict[str, Any], where: str = "run") -> Run:

@@ -7,7 +7,6 @@ training beside the model: ``optimizers/`` (per parameter name), ``training.json
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -16,9 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...core.identity import sha256
+from ...core.loading import MANIFEST as MANIFEST
+from ...core.loading import checksum_problem
 from ..errors import ModelError
 
-MANIFEST = "manifest.json"
 NAME = re.compile(r"step-(\d{9})")
 
 
@@ -47,7 +48,7 @@ def write(
     try:
         fill(part)
         files = sorted(path for path in part.rglob("*") if path.is_file())
-        sums = {path.relative_to(part).as_posix(): _digest(path) for path in files}
+        sums = {path.relative_to(part).as_posix(): sha256(path) for path in files}
         content = {"step": step, "milestone": milestone, "sha256": sums}
         (part / MANIFEST).write_text(json.dumps(content, indent=2))
         for path in (*part.rglob("*"), part):
@@ -75,17 +76,7 @@ def newest(runs: Path, warn: Callable[[str], object]) -> tuple[int, Path] | None
 
 def problem(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
-    try:
-        sums = json.loads((path / MANIFEST).read_text())["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{MANIFEST} cannot be read"
-    for name, expected in sums.items():
-        file = path / name
-        if not file.is_file():
-            return f"{name} is missing"
-        if _digest(file) != expected:
-            return f"{name} does not have its checksum"
-    return None
+    return checksum_problem(path)
 
 
 def _all(runs: Path) -> list[tuple[int, Path]]:
@@ -106,14 +97,6 @@ def _drop_old(runs: Path, keep: int, best: int | None) -> None:
             passing.append((step, path))
     for _, path in passing[keep:]:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

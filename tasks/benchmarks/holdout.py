@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.statistics import ratio_error
 from ...primitives.errors import InputError
 from .reading import rows
 from .shapes import take
@@ -185,7 +186,7 @@ def likelihood(lm: Any, text: Text, window: int = WINDOW) -> Likelihood:
         tokens=sum(tokens),
         bytes=sum(len(document.encode()) for document in text.documents),
         documents=len(sums),
-        stderr=_stderr(nats, tokens),
+        stderr=ratio_error(nats, tokens) if len(tokens) > 1 else None,
         source=text.source,
         fingerprint=text.fingerprint,
         items=[{"nats": total, "tokens": count} for total, count in sums],
@@ -208,15 +209,7 @@ def _score(lm: Any, document: str, window: int) -> tuple[float, int]:
             logits = lm._model_call(ids)[0, -len(continuation) :].float()  # (tokens, vocabulary)
             targets = torch.tensor(continuation, device=logits.device)
             nats += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
+    if not math.isfinite(nats):
+        lm.check_scores([(-nats, False)], [([lm.prefix_token_id], tokens)])
+        raise InputError("the model gives a token of the held-out text no probability at all")
     return nats, len(tokens)
-
-
-def _stderr(nats: Iterable[float], tokens: Iterable[int]) -> float | None:
-    """The standard error of a ratio of sums, documents being what is drawn."""
-    pairs = list(zip(nats, tokens, strict=True))
-    count, total = len(pairs), sum(size for _, size in pairs)
-    if count < 2:
-        return None
-    mean = sum(value for value, _ in pairs) / total
-    squares = sum((value - mean * size) ** 2 for value, size in pairs)
-    return math.sqrt(squares * count / (count - 1)) / total

@@ -1,22 +1,19 @@
 """Two models on the same questions: differences with intervals.
 
-The difference of each question is averaged, so what makes questions hard for both cancels. The
-intervals are normal approximations, 1.96 standard errors to both sides.
+The difference of each question is averaged, so what makes questions hard for both cancels.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.statistics import Interval, change_interval, ratio_interval
 from ...primitives.errors import InputError
 from .catalog import COLUMNS, NLL
-
-WIDTH = 1.96
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class Difference:
     """Second minus first, in percent (of the likelihood: in nats a token).
 
     Args:
-        low, high: a 95 % interval; None for a single question.
+        low, high: a 95 % interval; None for a single question, and for documents without spread.
         members: the tasks a column has both results of; empty for a task.
     """
 
@@ -52,10 +49,14 @@ def compare(first: str | Path, second: str | Path) -> list[Difference]:
         found.append(_likelihood(folders[0][NLL], folders[1][NLL]))
     for column in COLUMNS:
         names = [m.task for m in column.members if all(m.task in results for results in folders)]
-        tasks = [_task(name, folders[0][name], folders[1][name]) for name in names]
+        changes = [_changes(name, folders[0][name], folders[1][name]) for name in names]
+        tasks = [
+            _task(name, folders[0][name], folders[1][name], each)
+            for name, each in zip(names, changes, strict=True)
+        ]
         found += tasks
         if len(column.members) > 1 and tasks:
-            found.append(_column(column.key, tasks))
+            found.append(_column(column.key, tasks, changes))
     if not found:
         raise InputError(f"{first} and {second} have no task in common")
     return found
@@ -77,13 +78,16 @@ def _results(folder: str | Path) -> dict[str, Any]:
     return found
 
 
-def _interval(difference: float, stderr: float | None) -> tuple[float | None, float | None]:
-    if stderr is None:
+def _ends(tasks: Sequence[Sequence[float]]) -> tuple[float | None, float | None]:
+    """Of a mean difference of scores from 0 to 1, in percent."""
+    if min(map(len, tasks)) < 2:
         return None, None
-    return difference - WIDTH * stderr, difference + WIDTH * stderr
+    low, high = change_interval(tasks)
+    return 100 * low, 100 * high
 
 
-def _task(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Difference:
+def _changes(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[float]:
+    """Second minus first, of each question."""
     items = [sorted(r["items"], key=lambda item: (item["hash"], item["id"])) for r in (one, other)]
     if [item["hash"] for item in items[0]] != [item["hash"] for item in items[1]]:
         raise InputError(f"{name}: the two were asked different questions")
@@ -91,37 +95,29 @@ def _task(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Differ
     if metrics[0] != metrics[1]:  # an older version of the task, with another definition of one
         only = ", ".join(sorted(set(metrics[0]) ^ set(metrics[1])))
         raise InputError(f"{name}: the two were scored by different versions ({only} in one only)")
-    values = [[item["value"] for item in some] for some in items]
-    differences = [b - a for a, b in zip(*values, strict=True)]
-    mean, stderr = _mean(differences)
-    low, high = _interval(100 * mean, None if stderr is None else 100 * stderr)
-    means = [100 * sum(some) / len(some) for some in values]
-    return Difference(name, len(differences), means[0], means[1], 100 * mean, low, high)
+    return [b["value"] - a["value"] for a, b in zip(*items, strict=True)]
 
 
-def _mean(values: Sequence[float]) -> tuple[float, float | None]:
-    """A mean and its standard error."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return mean, None
-    squares = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return mean, math.sqrt(squares / len(values))
+def _task(
+    name: str, one: Mapping[str, Any], other: Mapping[str, Any], changes: Sequence[float]
+) -> Difference:
+    n = len(changes)
+    means = [100 * sum(item["value"] for item in result["items"]) / n for result in (one, other)]
+    return Difference(name, n, means[0], means[1], 100 * sum(changes) / n, *_ends([changes]))
 
 
-def _column(key: str, tasks: Sequence[Difference]) -> Difference:
-    """The plain mean of differences that are independent of each other."""
+def _column(
+    key: str, tasks: Sequence[Difference], changes: Sequence[Sequence[float]]
+) -> Difference:
+    """The plain mean of tasks."""
     count = len(tasks)
-    mean = sum(task.difference for task in tasks) / count
-    errors = [None if t.high is None else (t.high - t.difference) / WIDTH for t in tasks]
-    known = [error for error in errors if error is not None]
-    stderr = math.sqrt(sum(e**2 for e in known)) / count if len(known) == count else None
     return Difference(
         key,
         sum(task.n for task in tasks),
         sum(task.first for task in tasks) / count,
         sum(task.second for task in tasks) / count,
-        mean,
-        *_interval(mean, stderr),
+        sum(task.difference for task in tasks) / count,
+        *_ends(changes),
         tuple(task.name for task in tasks),
     )
 
@@ -131,11 +127,11 @@ def _likelihood(one: Mapping[str, Any], other: Mapping[str, Any]) -> Difference:
     if one["fingerprint"] != other["fingerprint"] or one["tokens"] != other["tokens"]:
         raise InputError(f"{NLL}: the two were measured on other text, or with other tokenizers")
     tokens = [item["tokens"] for item in one["items"]]
-    total, count = sum(tokens), len(tokens)
     pairs = zip(one["items"], other["items"], strict=True)
     changes = [second["nats"] - first["nats"] for first, second in pairs]
-    mean = sum(changes) / total
-    squares = sum((c - mean * size) ** 2 for c, size in zip(changes, tokens, strict=True))
-    stderr = math.sqrt(squares * count / (count - 1)) / total if count > 1 else None
+    total, count = sum(tokens), len(tokens)
     values = [result["nats"] / total for result in (one, other)]
-    return Difference(NLL, count, values[0], values[1], mean, *_interval(mean, stderr))
+    found: Interval | None = ratio_interval(changes, tokens)
+    return Difference(
+        NLL, count, values[0], values[1], sum(changes) / total, *(found or (None, None))
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from growloop.core.statistics import SHARE, share_interval, sum_interval
 from growloop.leaderboard import Growth, Model, Record, Task
 from growloop.leaderboard.claims import (
     Claim,
@@ -52,6 +53,12 @@ def looped_less_standard(**more: Any) -> Comparison:
     return Comparison("looped less standard", terms, ("reasoning*",), 0.01, **more)
 
 
+def less(first: float, second: float, stderr: float) -> tuple[float, float]:
+    """The interval of a difference of shares."""
+    sides = [(value, share_interval(value, None, stderr) or SHARE) for value in (first, second)]
+    return sum_interval([(1, *sides[0]), (-1, *sides[1])])
+
+
 def verdict_of(pairs: list[tuple[float, float]], **more: Any) -> str:
     """Of pairs of looped and standard, one a training."""
     found = []
@@ -88,7 +95,8 @@ def test_one_training_decides_nothing_about_kinds_of_models() -> None:
     assert found.verdict == "undecided"
     assert "one training" in found.why
     assert found.value == pytest.approx(0.8)
-    assert found.low == pytest.approx(0.8 - 1.96 * 0.005 * 2**0.5, abs=1e-4)
+    assert found.low == pytest.approx(less(0.9, 0.1, 0.005)[0])
+    assert found.low == pytest.approx(0.8 - 1.96 * 0.005 * 2**0.5, abs=1e-3)
     assert effect(looped_less_standard(unit="items"), records).verdict == "supported"
 
 
@@ -112,8 +120,36 @@ def test_a_training_of_more_seeds_weighs_no_more() -> None:
         for training, seed in ((0, 0), (0, 1), (0, 2), (1, 0))
     ]  # fmt: skip
     found = effect(looped_less_standard(study="s", unit="items"), records)
-    variance = 2 * 0.03**2 * (1 / 3 + 1) / 4
-    assert found.high == pytest.approx(0.8 + 1.96 * variance**0.5, abs=1e-4)
+    stderr = 0.03 * ((1 / 3 + 1) / 4) ** 0.5  # of a side: three seeds and one, halved
+    assert (found.low, found.high) == pytest.approx(less(0.9, 0.1, stderr))
+
+
+def test_an_effect_on_accuracy_stays_between_minus_1_and_1() -> None:
+    pairs = [(0.9, 0.1), (0.9, 0.5)]
+    records = [
+        result(family, value, seed)
+        for seed, values in enumerate(pairs)
+        for family, value in zip(("looped", "standard"), values, strict=True)
+    ]
+    found = effect(looped_less_standard(), records)
+    assert (found.low, found.high) == (-1.0, 1.0)  # 0.6 ± 12.7 * 0.2
+    records = [result("looped", 1.0, n=20, stderr=0.0), result("standard", 0.0, n=20, stderr=0.0)]
+    found = effect(looped_less_standard(unit="items"), records)
+    assert found.low is not None
+    assert 0.7 < found.low < 0.8  # all of 20 right, and none
+    assert found.high == 1.0
+
+
+def test_trainings_that_do_not_differ_have_the_interval_over_items() -> None:
+    records = [
+        result(family, value, seed)
+        for seed in range(3)
+        for family, value in (("looped", 0.9), ("standard", 0.1))
+    ]
+    found = effect(looped_less_standard(), records)
+    assert found.low is not None
+    assert 0.78 < found.low < 0.8
+    assert "items: 3 trainings do not differ" in found.why
 
 
 def test_without_standard_errors_nothing_is_decided() -> None:

@@ -9,29 +9,17 @@ import math
 from typing import Any
 
 import pytest
+from growloop.core.statistics import error_interval, seeds_interval, share_interval
 from growloop.leaderboard import Growth, Model, Task
 from growloop.leaderboard.drawing import of_growth, of_schedule, steps
 from growloop.leaderboard.entries import entries, front, tables, task_label
 from growloop.leaderboard.export import as_csv, as_json
 from growloop.leaderboard.paper import paper_rows
-from growloop.leaderboard.statistics import of_mean, student, wilson
 from growloop.models import Schedule, cost, growth_map, preset
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from .making import made
-
-
-def test_quantiles_and_intervals_are_those_of_scipy() -> None:
-    for freedom in (1, 2, 5, 30, 31, 50, 200, 10_000):
-        assert student(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-4)
-    for right, n in ((0, 10), (3, 10), (50, 100), (1000, 1000)):
-        found = stats.binomtest(right, n).proportion_ci(method="wilson")
-        assert wilson(right / n, n) == pytest.approx((found.low, found.high), abs=1e-12)
-    values = [0.2, 0.5, 0.4, 0.7]
-    expected = stats.t.interval(0.95, 3, 0.45, stats.sem(values))
-    assert of_mean(values) == pytest.approx(expected, rel=1e-5)
 
 
 def test_of_repetitions_the_one_of_most_items_counts_then_the_newest() -> None:
@@ -57,7 +45,7 @@ def test_seeds_are_averaged_with_an_interval_over_them() -> None:
         made(value, model=Model(name="a", seed=seed)) for seed, value in enumerate(values)
     )
     assert (entry.seeds, entry.value) == (3, pytest.approx(0.5))
-    assert entry.interval == pytest.approx(of_mean(values))
+    assert entry.interval == pytest.approx(seeds_interval(values))
 
 
 def test_seeds_of_a_study_are_no_further_trainings() -> None:
@@ -68,11 +56,16 @@ def test_seeds_of_a_study_are_no_further_trainings() -> None:
         for seed, value in enumerate(of_seeds)
     )
     assert (entry.seeds, entry.value) == (3, pytest.approx(0.51))
-    assert entry.interval == pytest.approx(of_mean([0.41, 0.61, 0.51]))
+    assert entry.interval == pytest.approx(seeds_interval([0.41, 0.61, 0.51]))
     (single,) = entries(
         made(v, model=Model(name="a", seed=0), seed=i) for i, v in enumerate(values[0])
     )
-    assert (single.seeds, single.interval) == (3, pytest.approx(of_mean(values[0])))
+    assert (single.seeds, single.interval) == (3, pytest.approx(seeds_interval(values[0])))
+
+
+def test_seeds_that_do_not_differ_have_the_interval_over_items() -> None:
+    (entry,) = entries(made(1.0, n=100, model=Model(name="a", seed=seed)) for seed in range(3))
+    assert (entry.seeds, entry.interval) == (3, share_interval(1.0, 100))
 
 
 @pytest.mark.parametrize(
@@ -97,12 +90,19 @@ def test_what_is_not_comparable_is_never_averaged_nor_in_one_table(change: Any) 
 
 def test_a_line_of_one_seed_has_an_interval_over_items() -> None:
     (plain,) = entries([made(0.5, n=100)])
-    assert plain.interval == pytest.approx(wilson(0.5, 100))
+    assert plain.interval == pytest.approx(share_interval(0.5, 100))
     (group,) = entries([made(0.5, n=500, stderr=0.01)])  # a mean of tasks: not binomial
-    assert group.interval == pytest.approx((0.5 - 1.96 * 0.01, 0.5 + 1.96 * 0.01), abs=1e-5)
+    assert group.interval == pytest.approx((0.5 - 1.96 * 0.01, 0.5 + 1.96 * 0.01), abs=5e-4)
     (bounded,) = entries([made(0.99, n=500, stderr=0.02)])
     assert bounded.interval is not None
-    assert bounded.interval[1] == 1.0
+    assert 0.99 < bounded.interval[1] <= 1.0
+    (few,) = entries([made(2.5, n=16, stderr=0.1, task=Task(name="a", metric="nats"))])
+    assert few.interval == error_interval(2.5, 0.1, 16)
+    (score,) = entries([made(0.99, n=16, stderr=0.1, task=Task(name="a", metric="depth_score"))])
+    assert score.interval is not None
+    assert score.interval[1] == 1.0
+    (alike,) = entries([made(2.5, n=16, stderr=0.0, task=Task(name="a", metric="nats"))])
+    assert alike.interval is None
     (paper,) = entries([made(0.5, n=None, kind="reported")])
     assert paper.interval is None
 

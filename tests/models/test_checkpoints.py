@@ -22,6 +22,8 @@ from growloop.models import (
 )
 from growloop.models.checkpoints import check_out, load, load_config, load_tokenizer, save
 
+from ..damage import LOST, changed, sharded, with_tensor, write_gguf
+
 TOKENS = torch.arange(12)[None]
 
 
@@ -43,7 +45,7 @@ def test_config_json_keeps_unique_layers_and_depth_apart(looped: Path) -> None:
     assert config["model_type"] == "growloop"
     assert config["base_model_type"] == "llama"
     assert config["schedule"] == "1-2x3-1"
-    assert config["num_unique_layers"] == config["num_hidden_layers"] == 4
+    assert config["num_unique_layers"] == 4
     assert config["effective_depth"] == 8
 
 
@@ -170,6 +172,70 @@ def test_missing_and_left_over_weights_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=message):
             load(str(edit(folder, num_hidden_layers=depth)))
     assert len(load(str(edit(folder, num_hidden_layers=4))).model.layers) == 4
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_what_is_not_all_there_is_refused(tmp_path: Path, lost: str) -> None:
+    change, message = LOST[lost]
+    for model in (build("tiny", 3), build("tiny", "1-1x2-1")):
+        folder = save(model, None, tmp_path / f"whole-{len(model.model.layers)}")
+        with pytest.raises(ModelError) as caught:
+            load(str(changed(folder, folder.with_suffix(".changed"), change)))
+        assert message in str(caught.value)
+
+
+def test_tied_heads_and_old_buffers_are_no_damage(tmp_path: Path) -> None:
+    folder = save(build("tiny", 3, tie_word_embeddings=True), None, tmp_path / "tied")
+    wanted = load(str(folder))(TOKENS).logits
+    buffer = "model.layers.0.self_attn.rotary_emb.inv_freq"
+    old = changed(folder, tmp_path / "old", with_tensor(buffer))
+    assert torch.equal(load(str(old))(TOKENS).logits, wanted)
+
+
+def test_shards_that_are_missing_are_named(tmp_path: Path) -> None:
+    folder = sharded(save(build("tiny", 3), None, tmp_path / "m"), tmp_path / "shards")
+    load(str(folder))
+    (folder / "model-00001-of-00002.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model-00001-of-00002\.safetensors is missing, which"):
+        load(str(folder))
+
+
+def test_a_gguf_file_is_all_read_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gguf")
+    write_gguf(tmp_path / "m.gguf")
+    wanted = load(str(tmp_path), gguf_file="m.gguf").model.norm.weight
+    (tmp_path / "here").mkdir()
+    write_gguf(tmp_path / "here" / "m.gguf", seed=1)
+    monkeypatch.chdir(tmp_path / "here")  # a file of that name here is not the one meant
+    assert torch.equal(load(str(tmp_path), gguf_file="m.gguf").model.norm.weight, wanted)
+    write_gguf(tmp_path / "m.gguf", without="output_norm.weight")
+    with pytest.raises(ModelError, match=r"1 is missing, model\.norm\.weight"):
+        load(str(tmp_path), gguf_file="m.gguf")
+    write_gguf(tmp_path / "m.gguf", extra="blk.2.ffn_norm.weight")
+    with pytest.raises(ModelError, match="32 numbers are left over"):
+        load(str(tmp_path), gguf_file="m.gguf")
+
+
+def test_a_checkpoint_of_a_run_that_changed_on_the_disk_is_refused(tmp_path: Path) -> None:
+    from growloop.models.training import snapshots
+
+    folder = snapshots.write(tmp_path, 3, lambda part: build("tiny", 2).save_pretrained(part), 1)
+    load(str(folder))
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:-1] + b"\0")
+    assert snapshots.problem(folder) == "model.safetensors does not have its checksum"
+    with pytest.raises(ModelError, match=r"model\.safetensors does not have its checksum"):
+        load(str(folder))
+
+
+def test_the_similarity_of_weights_that_are_no_numbers_is_refused() -> None:
+    model = build("tiny", 3)
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[0, 0] = float("nan")
+    with pytest.raises(ModelError, match=r"mlp\.up_proj\.weight of layer 1 holds NaN"):
+        layer_similarity(model)
 
 
 def test_a_checkpoint_among_other_files_is_not_overwritten(tmp_path: Path) -> None:

@@ -292,6 +292,18 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(
     assert found[0] == 12
 
 
+def test_a_held_out_loss_that_is_no_number_names_the_layer(shards: Path, tmp_path: Path) -> None:
+    engine = Engine(parse(fields(shards, checkpoints={"every": 20})), tmp_path)
+
+    def spoil(module: Any, args: Any, output: Any) -> Any:
+        return output if module.training else output * float("nan")
+
+    engine.model.model.norm.register_forward_hook(spoil)
+    with pytest.raises(ModelError, match=r"held-out loss of step 20 is nan: model\.norm gives NaN"):
+        engine.train()
+    assert snapshots.newest(tmp_path, print) is None
+
+
 def test_a_gradient_that_is_no_number_stops_the_run_before_its_weights_are_saved(
     shards: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,312 @@
+"""Intervals of 95 %, two-sided: one implementation of each for every floor.
+
+Measured coverage of each, and which number has which: ``docs/statistics.md``. Values without any
+spread have no interval, except answers right or wrong, whose range says how far another sample may
+lie. ``within`` is the range of a bounded quantity, which no interval leaves.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Interval = tuple[float, float]
+Tasks = Sequence[Sequence[float] | Array]
+"""A number an item, of each task."""
+
+Z = statistics.NormalDist().inv_cdf(0.975)
+DRAWS = 2000  # of a bootstrap
+SHARE = (0.0, 1.0)
+SIZE = (0.0, math.inf)  # of a norm, a loss, a divergence
+CHANGE = (-1.0, 1.0)  # of a share
+
+STUDENT = (
+    12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157,
+    2.228139, 2.200985, 2.178813, 2.160369, 2.144787, 2.131450, 2.119905, 2.109816, 2.100922,
+    2.093024, 2.085963, 2.079614, 2.073873, 2.068658, 2.063899, 2.059539, 2.055529, 2.051831,
+    2.048407, 2.045230, 2.042272,
+)  # fmt: skip
+"""The 0.975 quantile of Student's t with 1 to 30 degrees of freedom."""
+
+
+def student(freedom: int) -> float:
+    """The 0.975 quantile of Student's t (above 30 by Cornish and Fisher's expansion).
+
+    >>> round(student(2), 3), round(student(60), 3)
+    (4.303, 2.0)
+    """
+    if freedom <= len(STUDENT):
+        return STUDENT[freedom - 1]
+    return Z + (Z**3 + Z) / (4 * freedom) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
+
+
+def share_interval(
+    value: float, n: float | None = None, stderr: float | None = None
+) -> Interval | None:
+    """Share of right answers: Wilson's interval with continuity correction.
+
+    Args:
+        value: the share, or a mean of shares of several tasks.
+        n: number of answers.
+        stderr: standard error of ``value``. If given, the interval is that of as many independent
+            answers as have this error (Korn and Graubard), so a mean over tasks has one too.
+
+    Returns:
+        None where neither ``n`` nor a positive ``stderr`` is known.
+
+    >>> low, high = share_interval(0.5, 100)
+    >>> round(low, 3), round(high, 3)
+    (0.399, 0.601)
+    >>> low, high = share_interval(1.0, 8)  # the lower end of what gives 8 of 8
+    >>> round(low, 3), high
+    (0.598, 1.0)
+    """
+    if stderr and 0 < value < 1:
+        n = value * (1 - value) / stderr**2 + 1
+    if not n:
+        return None
+    wrong, square, down = 1 - value, Z * Z, 0.0
+    middle, scale, up = 2 * n * value + square, 2 * (n + square), 1.0
+    if value > 0:
+        root = square - 2 - 1 / n + 4 * value * (n * wrong + 1)
+        down = max(0.0, (middle - 1 - Z * math.sqrt(max(0.0, root))) / scale)
+    if value < 1:
+        root = square + 2 - 1 / n + 4 * value * (n * wrong - 1)
+        up = min(1.0, (middle + 1 + Z * math.sqrt(max(0.0, root))) / scale)
+    return min(down, value), max(up, value)
+
+
+def seeds_interval(values: Sequence[float], within: Interval | None = None) -> Interval | None:
+    """Mean of a few independent values, one a seed: Student's t.
+
+    Returns:
+        None for values without spread, or fewer than two.
+
+    >>> low, high = seeds_interval([0.5, 0.6, 0.7])
+    >>> round(low, 3), round(high, 3)
+    (0.352, 0.848)
+    """
+    if len(values) < 2:
+        return None
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    return error_interval(statistics.fmean(values), error, len(values), within)
+
+
+def error_interval(
+    value: float, stderr: float, n: int | None = None, within: Interval | None = None
+) -> Interval | None:
+    """Mean with a known standard error, of ``n`` values: Student's t, or normal without ``n``.
+
+    Returns:
+        None for an error of 0 (up to rounding), or of a single value.
+    """
+    if n == 1 or not stderr > 1e-12 * abs(value):
+        return None
+    half = (student(n - 1) if n else Z) * stderr
+    return clipped((value - half, value + half), within)
+
+
+def clipped(interval: Interval, within: Interval | None) -> Interval:
+    """The part of an interval that lies within the range of its quantity."""
+    if within is None:
+        return interval
+    low, high = interval
+    return min(max(low, within[0]), within[1]), max(min(high, within[1]), within[0])
+
+
+def mean_interval(values: Sequence[float], within: Interval | None = None) -> Interval | None:
+    """Mean of continuous values, such as a loss a text; see :func:`mean_intervals`.
+
+    >>> low, high = mean_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
+    >>> low < 4.5 < high
+    True
+    """
+    low, high = mean_intervals(np.asarray(values, dtype=np.float64)[:, None], within)
+    return None if np.isnan(low[0]) else (float(low[0]), float(high[0]))
+
+
+def mean_intervals(values: Array, within: Interval | None = None) -> tuple[Array, Array]:
+    """Mean of each column of ``(values, columns)``.
+
+    The wider of two on either side: Student's t, and the studentised bootstrap, which follows the
+    skew of a few large values. NaN for a column without spread.
+    """
+    return ratio_intervals(values, np.ones(len(values)), within)
+
+
+def ratio_intervals(
+    numerators: Array, denominators: Array, within: Interval | None = None
+) -> tuple[Array, Array]:
+    """Sums of numerators over the sum of denominators, such as nats a token over documents.
+
+    Student's t and the studentised bootstrap as for :func:`mean_intervals`, with the linearised
+    error of a ratio. The same rows are drawn for all columns.
+
+    Args:
+        numerators: ``(rows, columns)``.
+        denominators: ``(rows,)``, above 0.
+
+    Returns:
+        Lower and upper ends, ``(columns,)`` each; NaN for a column without spread.
+    """
+    n, sizes = len(numerators), denominators[:, None]
+    if n < 2:
+        nothing = np.full(numerators.shape[1], np.nan)
+        return nothing, nothing
+    ratios, off, error = _ratios(numerators, sizes)
+    spread = error > 1e-12 * np.abs(numerators).max(0) * n / sizes.sum()
+    counts = _counts(n)
+    drawn = counts @ sizes
+    shift = (counts @ off) / drawn
+    squares = counts @ off**2 - 2 * shift * (counts @ (off * sizes))
+    squares += shift**2 * (counts @ sizes**2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn_error = np.sqrt(np.maximum(squares, 0.0) * n / (n - 1)) / drawn
+        ways = shift / drawn_error
+    ways[drawn_error <= 1e-6 * error] = 0.0  # all drawn rows alike: no scale to measure by
+    below, above = np.quantile(ways, [0.025, 0.975], axis=0)
+    t = student(n - 1)
+    low = ratios - np.maximum(above, t) * error
+    high = ratios + np.maximum(-below, t) * error
+    if within is not None:
+        low, high = np.clip(low, *within), np.clip(high, *within)
+    return np.where(spread, low, np.nan), np.where(spread, high, np.nan)
+
+
+def _ratios(numerators: Array, sizes: Array) -> tuple[Array, Array, Array]:
+    """Ratios, ``(columns,)``, what each row is off by, ``(rows, columns)``, and their errors."""
+    n = len(numerators)
+    ratios: Array = numerators.sum(0) / sizes.sum()
+    off: Array = numerators - ratios * sizes
+    return ratios, off, np.sqrt((off**2).sum(0) * n / max(1, n - 1)) / sizes.sum()
+
+
+def ratio_error(numerators: Sequence[float], denominators: Sequence[float]) -> float:
+    """Linearised standard error of a sum over a sum, with rows drawn at random."""
+    columns = [np.asarray(part, dtype=np.float64)[:, None] for part in (numerators, denominators)]
+    return float(_ratios(columns[0], columns[1])[2][0])
+
+
+def ratio_interval(
+    numerators: Sequence[float], denominators: Sequence[float], within: Interval | None = None
+) -> Interval | None:
+    """A single column of :func:`ratio_intervals`; None without spread."""
+    rows = np.asarray(numerators, dtype=np.float64)[:, None]
+    low, high = ratio_intervals(rows, np.asarray(denominators, dtype=np.float64), within)
+    return None if np.isnan(low[0]) else (float(low[0]), float(high[0]))
+
+
+@lru_cache(maxsize=4)
+def _counts(rows: int) -> Array:
+    """How often each row is drawn: ``(draws, rows)``."""
+    random = np.random.Generator(np.random.Philox(0))
+    return random.multinomial(rows, np.full(rows, 1 / rows), size=DRAWS).astype(np.float64)
+
+
+def jackknife_error(values: Array, statistic: Callable[[Array], Any]) -> float:
+    """Standard error of a smooth statistic of the mean row of ``(rows, columns)``.
+
+    Its interval is :func:`error_interval` of this.
+
+    Args:
+        statistic: ``(..., columns)`` -> ``(...)``.
+
+    Returns:
+        NaN where it is not defined without one of the rows.
+    """
+    n = len(values)
+    left = np.asarray(statistic((values.sum(0) - values) / max(1, n - 1)), dtype=np.float64)
+    return math.sqrt((n - 1) / n * float(((left - left.mean()) ** 2).sum()))
+
+
+def change_interval(tasks: Tasks) -> Interval:
+    """Mean difference of answers to the same items: of each task, then over tasks.
+
+    Two items are added, one for and one against (Bonett and Price), so few or no differing answers
+    have an interval too.
+
+    Args:
+        tasks: of each task, a difference an item, from -1 to 1.
+
+    >>> low, high = change_interval([[0.0] * 98])
+    >>> round(low, 3), round(high, 3)
+    (-0.028, 0.028)
+    """
+    found = [np.asarray(task, dtype=np.float64)[:, None] for task in tasks]
+    n, means, squares = _scatter(found)
+    mean, square = float(means[0]), float(squares[0, 0])
+    error = math.sqrt(square + 2 + 2 * n * mean**2 / (n + 2)) / (n + 2)
+    middle = mean * n / (n + 2)
+    return clipped((middle - Z * error, middle + Z * error), CHANGE)
+
+
+def quotient_interval(numerators: Tasks, denominators: Tasks) -> Interval | None:
+    """Quotient of two mean differences of answers to the same items (Fieller).
+
+    Args:
+        numerators, denominators: as ``tasks`` of :func:`change_interval`.
+
+    Returns:
+        None where the denominator may be 0, so that no end is known.
+    """
+    found = [
+        np.stack(pair, axis=1).astype(np.float64)
+        for pair in zip(numerators, denominators, strict=True)
+    ]
+    n, (top, bottom), squares = _scatter(found)
+    added = 2 * n / (n + 2)  # by two more items that only the numerator sees
+    squares = squares + added * np.outer((top, bottom), (top, bottom))
+    squares[0, 0] += 2
+    squares = Z**2 * squares / n**2
+    a, b, c = bottom**2 - squares[1, 1], top * bottom - squares[0, 1], top**2 - squares[0, 0]
+    if a <= 0:
+        return None
+    half = math.sqrt(max(0.0, b * b - a * c))
+    return float((b - half) / a), float((b + half) / a)
+
+
+def _scatter(tasks: Sequence[Array]) -> tuple[int, Array, Array]:
+    """Number of items, plain mean of the tasks' means, and squares around the tasks' means.
+
+    Args:
+        tasks: ``(items, columns)`` each.
+
+    Returns:
+        Items in all; ``(columns,)``; ``(columns, columns)``, scaled as if all items were of one
+        task.
+    """
+    total, columns = sum(map(len, tasks)), tasks[0].shape[1]
+    squares = np.zeros((columns, columns))
+    for task in tasks:
+        n = len(task)
+        off = (task - task.mean(0)) * total / (len(tasks) * n)
+        squares += off.T @ off * n / max(1, n - 1)
+    return total, np.mean([task.mean(0) for task in tasks], axis=0), squares
+
+
+def sum_interval(terms: Sequence[tuple[float, float, Interval]]) -> Interval:
+    """Weighted sum of independent numbers from their intervals (Zou and Donner).
+
+    Each end lies as far from the sum as the ends of the terms, squared and added: what bounds the
+    terms bounds the sum.
+
+    Args:
+        terms: weight, value and interval of each.
+
+    >>> low, high = sum_interval([(1, 1.0, (0.9, 1.0)), (-1, 0.0, (0.0, 0.1))])
+    >>> round(low, 3), high
+    (0.859, 1.0)
+    """
+    value = sum(weight * number for weight, number, _ in terms)
+    ends = [
+        sorted((weight * (low - number), weight * (high - number)))
+        for weight, number, (low, high) in terms
+    ]
+    return value - math.hypot(*(low for low, _ in ends)), value + math.hypot(*(h for _, h in ends))

@@ -1,0 +1,138 @@
+"""YAML as people write it in run files and mixtures: the core schema of YAML 1.2, strictly.
+
+PyYAML reads YAML 1.1, in which ``020`` is 16, ``1:30`` is 90, ``no`` is false, ``1e-3`` is text,
+and of a name that comes twice the last value counts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+import yaml
+
+from ..errors import ModelError
+
+MOST = 100_000  # values that a file may stand for, its anchors written out
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = {  # the core schema: tag to pattern, and the characters that values begin with
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+    "merge": (r"<<", ["<"]),  # not of the core schema, but what anchors are used for
+}
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_constructors: ClassVar[dict[str | None, Any]] = {
+        _TAG + "null": yaml.SafeLoader.construct_yaml_null,
+        _TAG + "bool": yaml.SafeLoader.construct_yaml_bool,
+        _TAG + "int": lambda loader, node: _whole(loader.construct_scalar(node)),
+        _TAG + "float": lambda loader, node: _float(loader.construct_scalar(node)),
+        _TAG + "str": yaml.SafeLoader.construct_yaml_str,
+        _TAG + "seq": yaml.SafeLoader.construct_yaml_seq,
+        _TAG + "map": yaml.SafeLoader.construct_yaml_map,
+        None: lambda loader, node: _refuse(node),
+    }
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Quotes what either version of YAML would not read as text."""
+
+
+for _name, (_pattern, _begins) in _SCALARS.items():
+    _reads = re.compile(rf"(?:{_pattern})\Z")
+    _Loader.add_implicit_resolver(_TAG + _name, _reads, _begins)
+    _Dumper.add_implicit_resolver(_TAG + _name, _reads, _begins)
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """The value of a YAML document.
+
+    Args:
+        where: what a message calls the text: a file, or a field.
+
+    Raises:
+        ModelError: text that is not YAML, a name given twice in a mapping, a tag of another
+            schema, anchors that stand for more than 100,000 values or hold themselves.
+
+    >>> read_yaml("{steps: 020, lr: 1e-3, name: no, at: 1:30}", "run")
+    {'steps': 20, 'lr': 0.001, 'name': 'no', 'at': '1:30'}
+    """
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _size(node, where, loader, {})
+        return loader.construct_document(node)
+    except ModelError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = where if mark is None else f"{where}, line {mark.line + 1}"
+        raise ModelError(f"{place}: not YAML: {error.problem}") from error
+    except yaml.YAMLError as error:  # a character that is not allowed
+        raise ModelError(f"{where}: not YAML: {str(error).splitlines()[0]}") from error
+    except RecursionError:
+        raise ModelError(f"{where}: not YAML that can be read: it is nested too deeply") from None
+    except (ValueError, TypeError) as error:  # !!int of a word, a list as a name
+        raise ModelError(f"{where}: not YAML: {error}") from error
+
+
+def write_yaml(value: Any, **style: Any) -> str:
+    """YAML that :func:`read_yaml`, and readers of YAML 1.1, read as ``value``."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, **style)
+    return text
+
+
+def _size(node: Any, where: str, loader: Any, known: dict[int, int | None]) -> int:
+    """Values that a node stands for; refuses names given twice."""
+    if (size := known.get(id(node), 0)) is None:
+        raise ModelError(f"{where}, line {node.start_mark.line + 1}: an anchor holds itself")
+    if size:
+        return size
+    known[id(node)] = None  # being counted
+    size = 1
+    if isinstance(node, yaml.MappingNode):
+        _check_names(node, where, loader)
+        size += sum(_size(part, where, loader, known) for pair in node.value for part in pair)
+    elif isinstance(node, yaml.SequenceNode):
+        size += sum(_size(part, where, loader, known) for part in node.value)
+    if size > MOST:
+        raise ModelError(f"{where}: its anchors stand for more than {MOST:,} values")
+    known[id(node)] = size
+    return size
+
+
+def _check_names(node: Any, where: str, loader: Any) -> None:
+    lines: dict[Any, int] = {}
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            name = key.value if key.tag == _TAG + "merge" else loader.construct_object(key)
+            line = key.start_mark.line + 1
+            if name in lines:
+                raise ModelError(
+                    f"{where}: {key.value} is given twice, in line {lines[name]} and in line {line}"
+                )
+            lines[name] = line
+
+
+def _refuse(node: Any) -> Any:
+    tag = node.tag.replace(_TAG, "!!")
+    raise yaml.constructor.ConstructorError(
+        problem=f"{tag} is no tag of YAML's core schema", problem_mark=node.start_mark
+    )
+
+
+def _whole(text: str) -> int:
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+def _float(text: str) -> float:
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
