@@ -17,7 +17,7 @@ from .checkpoints import check_out, dtype_option, load, out_option, overwrite_op
     default="lidas",
     show_default=True,
     help="midas, lidas, gradual_stacking, g_stack, solar, llama_pro, "
-    "or source layers such as 0-5,2-7",
+    "or source layers such as 0:6,2:8",
 )
 @click.option("--to", type=int, help="grow until the model has so many layers  [default: once]")
 @click.option("--block-size", type=int, help="layers a block  [default: 4]")
@@ -42,7 +42,7 @@ def command(
     Examples:
       growloop grow ./checkpoint --operator lidas --to 24 --out grown
       growloop grow HuggingFaceTB/SmolLM2-135M --operator solar --drop 6 --out upscaled
-      growloop grow ./checkpoint --operator 0-7,4-11 --out grown
+      growloop grow ./checkpoint --operator 0:8,4:12 --out grown
     """
     check_out(out, overwrite)
     from ..models.decoder import find_decoder

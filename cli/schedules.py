@@ -34,7 +34,11 @@ def _with_options(command: Command, again: Callable[[Command], Command]) -> Comm
     for option in (
         again,
         click.option("--repeat", metavar="START:STOP", help="repeat the layers START .. STOP-1"),
-        click.option("--schedule", help="run the layers so, e.g. 4-4x4-4 or 0-11,8-11,12-29"),
+        click.option(
+            "--schedule",
+            help="run the layers so: blocks, e.g. 4-4x4-4, or a list, e.g. "
+            "0:12,8:12,12:30 (a list may leave layers out)",
+        ),
     ):
         command = option(command)
     return command
@@ -67,6 +71,7 @@ def looping(
         parsed, repeated = parsed.repeat(*repeated, again), None
 
     def change(model: Any) -> object:
+        _check(model, schedule)
         return loop(model, parsed, repeat=repeated, times=again)
 
     return change
@@ -82,7 +87,17 @@ def repeats(schedule: str | None, repeat: str | None, times: list[int]) -> Calla
     parsed = None if schedule is None else Schedule.parse(schedule)
 
     def found(model: Any) -> Any:
+        _check(model, schedule)
         base = loop(model, parsed).schedule
         return [base.repeat(start, stop, count) if count else base for count in times]
 
     return found
+
+
+def _check(model: Any, schedule: str | None) -> None:
+    """Refuse blocks of fewer layers than the model has."""
+    from ..models.decoder import find_decoder
+    from ..models.schedule import check_whole
+
+    if schedule is not None:
+        check_whole(schedule, len(find_decoder(model).unique))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .records import Growth
 
 BLOCKS = re.compile(r"\d{1,4}(x\d{1,4})?(-\d{1,4}(x\d{1,4})?)*")
-RANGES = re.compile(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*,?")
+RANGES = re.compile(r"\d{1,4}([-:]\d{1,4})?(,\d{1,4}([-:]\d{1,4})?)*,?")
 MOST = 512  # steps that can still be seen
 
 
@@ -38,17 +38,17 @@ class Drawing:
 def steps(notation: str) -> tuple[int, ...] | None:
     """The layer of each step, or None.
 
-    >>> steps("1-2x2-1"), steps("0-2,1,")
-    ((0, 1, 2, 1, 2, 3), (0, 1, 2, 1))
+    >>> steps("1-2x2-1"), steps("0-2,1,"), steps("0:3,1")
+    ((0, 1, 2, 1, 2, 3), (0, 1, 2, 1), (0, 1, 2, 1))
     """
     text = notation.replace("×", "x").replace("X", "x").replace(" ", "")
     found: list[int] = []
-    if "," in text and RANGES.fullmatch(text):
+    if ("," in text or ":" in text) and RANGES.fullmatch(text):
         for part in filter(None, text.split(",")):
-            first, _, last = part.partition("-")
+            first, sign, last = part.partition(":" if ":" in part else "-")
             start, stop = int(first), int(last or first)
             way = 1 if stop >= start else -1
-            found += range(start, stop + way, way)
+            found += range(start, stop if sign == ":" else stop + way, way)
     elif BLOCKS.fullmatch(text):
         layer = 0
         for part in text.split("-"):

@@ -51,7 +51,7 @@ class LoopedConfig:
     @property
     def effective_depth(self) -> int:
         """How many layers a forward pass runs."""
-        return len(Schedule.parse(self.schedule))
+        return len(Schedule.parse(self.schedule, stored=True))
 
     def set_schedule(self, schedule: Schedule) -> None:
         """Follow another schedule."""
@@ -125,7 +125,9 @@ class GrowloopConfig(PretrainedConfig):  # type: ignore[misc]
         from .looping import looped_class
 
         looped_class(model_class(plain))  # lets AutoModelForCausalLM build it
-        config = looped_config(plain, Schedule.parse(notation), Recurrence.from_dict(recurrence))
+        config = looped_config(
+            plain, Schedule.parse(notation, stored=True), Recurrence.from_dict(recurrence)
+        )
         return config if unused is None else (config, unused)
 
 

@@ -133,7 +133,7 @@ def growth_map(
 
     Raises:
         ModelError: an unknown operator or option, a depth that is no multiple of the block, or a
-            list that names layers the model has not.
+            list that names layers the model has not, or is shorter than the model.
     """
     whole("the depth", depth, 1)
     check_operator(operator, options)
@@ -149,6 +149,11 @@ def growth_map(
         found = GrowthMap(tuple(operator))  # type: ignore[arg-type]
     else:
         raise ModelError(f"an operator is a name or a list of layers, not {shown(operator)}")
+    if len(found) < depth and not isinstance(operator, GrowthMap):
+        raise ModelError(
+            f"the map {found} makes {len(found)} layers of {depth}, and growing takes none away: "
+            "to run some of the layers, give a schedule"
+        )
     if found.needs > depth:
         raise ModelError(f"the map {found} needs {found.needs} layers, the model has {depth}")
     return found
@@ -165,6 +170,8 @@ def check_operator(operator: object, options: Iterable[str] = ()) -> None:
         known = list(inspect.signature(OPERATORS[operator]).parameters)[1:]
     elif isinstance(operator, str) and (not operator.strip() or operator.strip()[0].isalpha()):
         raise unknown("growth operator", operator, OPERATORS)
+    elif isinstance(operator, str):
+        Schedule.parse(operator)  # may be two blocks or a range
     for name in options:
         if not known:
             raise ModelError(f"a list of source layers takes no {name}")

@@ -176,7 +176,7 @@ class LoopedModel:
         super().__init__(config.plain(), *args, **kwargs)  # type: ignore[call-arg]
         assert isinstance(self, PreTrainedModel)
         recurrence = Recurrence.from_dict(config.recurrence)
-        _install(self, find_decoder(self), Schedule.parse(config.schedule), recurrence)
+        _install(self, find_decoder(self), Schedule.parse(config.schedule, stored=True), recurrence)
 
     @property
     def looped_layers(self) -> LoopedLayers:

@@ -1,7 +1,9 @@
 """Reads and writes schedules.
 
 Two notations: blocks of new layers as in the literature (``24``, ``4x6``, ``4-4x4-4``), and layers
-as they run, with commas (``0-11,8-11,12-23``; a range may go down; a single range ends in a comma).
+as they run: ranges with a colon leave the end out (``0:12,8:12,12:24``), ranges with a dash and a
+comma have it in (``0-11,8-11,12-23``; such a range may go down; a single one ends in a comma).
+``8-23`` alone would be two blocks and looks like a range: it is refused.
 """
 
 from __future__ import annotations
@@ -17,24 +19,48 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 10_000
 _BLOCK = re.compile(r"\s*([0-9]+)\s*(?:x\s*([0-9]+)\s*)?")
-_RANGE = re.compile(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?")
+_RANGE = re.compile(r"\s*([0-9]+)\s*(?:([-:])\s*([0-9]+)\s*)?")
 
 
-def read(text: str) -> tuple[int, ...]:
+def is_list(text: str) -> bool:
+    """Whether a schedule lists the layers that run, and is not written in blocks."""
+    return "," in text or ":" in text
+
+
+def read(text: str, stored: bool = False) -> tuple[int, ...]:
     """The layer of each step.
+
+    Args:
+        stored: read what a file holds, where ``8-24`` can only be two blocks.
 
     Raises:
         NotationError: pointing at the character that cannot be read.
     """
     compact = text.replace("×", "x").replace("X", "x")
     if not compact.strip():
-        raise NotationError(text, 0, "a schedule such as 24, 4x6 or 0-11,8-11,12-23 is needed")
+        raise NotationError(text, 0, "a schedule such as 24, 4x6 or 0:12,8:12,12:24 is needed")
     layers: list[int] = []
-    for part in (_read_ranges if "," in compact else _read_blocks)(compact, text):
+    for part in (_read_ranges if is_list(compact) else _read_blocks)(compact, text):
         layers += part
         if len(layers) > MAX_STEPS:
             raise NotationError(text, 0, f"more than {MAX_STEPS:,} steps")
+    if "-" in compact and not stored and not is_list(compact) and "x" not in compact:
+        raise NotationError(text, compact.index("-"), _readings(compact))
     return tuple(layers)
+
+
+def _readings(compact: str) -> str:
+    """What blocks without a loop may mean, and how to write either."""
+    sizes = [int(size) for size in compact.split("-")]
+    if len(sizes) > 2:
+        return f"blocks that run once are a plain stack: write {sum(sizes)}"
+    first, last = sizes
+    down = f"layers {first} down to {last} (write {first}-{last},)"
+    up = f"layers {first} to {last} (write {first}:{last + 1})"
+    return (
+        f"this may be blocks of {first} and {last} layers (write {first + last}) or "
+        f"{up if last >= first else down}"
+    )
 
 
 def write(layers: Sequence[int], sections: Sequence[Section]) -> str:
@@ -59,7 +85,7 @@ def _read_blocks(compact: str, text: str) -> Iterator[Sequence[int]]:
             raise NotationError(text, place, "a number is needed")
         if found[1] == "0":
             raise NotationError(
-                text, found.start(1), "a block has 1 layer or more (a lone range ends in a comma)"
+                text, found.start(1), "a block has 1 layer or more (layers 0 to 5 are 0:6)"
             )
         size = _number(text, found[1], found.start(1), 1)
         times = _number(text, found[2], found.start(2), 1) if found[2] else 1
@@ -81,14 +107,17 @@ def _read_ranges(compact: str, text: str) -> Iterator[Sequence[int]]:
     while place < len(compact) or place == 0:
         found = _RANGE.match(compact, place)
         if not found:
-            raise NotationError(text, place, "a layer or a range such as 8-11 is needed")
+            raise NotationError(text, place, "a layer or a range such as 8:12 is needed")
         start = _number(text, found[1], found.start(1), 0)
-        stop = _number(text, found[2], found.start(2), 0) if found[2] else start
+        stop = _number(text, found[3], found.start(3), 0) if found[3] else start
         step = 1 if stop >= start else -1
-        yield range(start, stop + step, step)
+        if found[2] == ":" and stop <= start:
+            reason = f"{start}:{stop} leaves layer {stop} out, so it is empty or goes down"
+            raise NotationError(text, found.start(1), reason)
+        yield range(start, stop if found[2] == ":" else stop + step, step)
         place = found.end()
         if place < len(compact) and compact[place] != ",":
-            raise NotationError(text, place, f"'{compact[place]}' is unexpected: write - or ,")
+            raise NotationError(text, place, f"'{compact[place]}' is unexpected: write :, - or ,")
         place += 1
 
 

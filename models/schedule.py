@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from .errors import ModelError, shown, whole
-from .notation import MAX_STEPS, read, write
+from .notation import MAX_STEPS, is_list, read, write
 
 
 class Section(NamedTuple):
@@ -57,16 +57,22 @@ class Schedule:
         return cls(tuple(range(whole("the depth", depth, 1, MAX_STEPS))))
 
     @classmethod
-    def parse(cls, text: str) -> Schedule:
+    def parse(cls, text: str, stored: bool = False) -> Schedule:
         """Read any notation; ``x`` and ``×`` mean the same.
 
         ``24`` is a plain stack, ``4x6`` four layers run six times, ``4-4x4-4`` four layers, then
-        four run four times, then four; ``0-11,8-11,12-23`` are the layers as they run.
+        four run four times, then four; ``0:12,8:12,12:24``, or ``0-11,8-11,12-23``, are the layers
+        as they run.
+
+        Args:
+            stored: read what a config or a checkpoint holds: ``8-24`` is two blocks there, and
+                refused where it is given.
 
         Raises:
-            NotationError: pointing at the character that cannot be read.
+            NotationError: pointing at the character that cannot be read, or saying how to write
+                what may be two blocks or a range.
         """
-        return cls(read(text))
+        return cls(read(text, stored))
 
     @property
     def effective_depth(self) -> int:
@@ -217,6 +223,19 @@ Section(start=16, size=12, times=1))
             raise ModelError(f"the block {start}:{stop} is empty or backwards")
         if start < 0 or stop > len(self):
             raise ModelError(f"the block {start}:{stop} is outside the steps 0:{len(self)}")
+
+
+def check_whole(text: str, layers: int) -> None:
+    """Refuse blocks that are of fewer layers than a model has: the rest would go unnoticed.
+
+    Raises:
+        ModelError: saying how to leave layers out on purpose.
+    """
+    if not is_list(text) and (needs := Schedule.parse(text).needs) < layers:
+        raise ModelError(
+            f"the schedule {text} is of {needs} layers, the model has {layers}: to leave layers "
+            f"out, list those that run, such as 0:{needs}"
+        )
 
 
 def as_schedule(given: Schedule | str | int | Sequence[int]) -> Schedule:

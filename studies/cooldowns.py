@@ -77,7 +77,7 @@ class Parent:
         if wrong := snapshots.problem(folder):
             raise InputError(f"the checkpoint {model.path} is damaged: {wrong}")
         state = contents.read_state(folder)
-        run = runfile.parse(state["run"], model.path)
+        run = runfile.parse_stored(state["run"], model.path)
         if run.data.examples is not None:
             raise InputError(f"{model.path} was fine-tuned: only pretraining has a cooldown")
         return cls(model.name, folder, state["step"], run, state["full_depth"])

@@ -23,7 +23,7 @@ def block_of(config: Any) -> int | None:
     That is the size of the block it loops, else the number of layers its last growth step added.
     """
     if isinstance(config, LoopedConfig):
-        sections = Schedule.parse(config.schedule).sections
+        sections = Schedule.parse(config.schedule, stored=True).sections
         looped = [section for section in sections if section.times > 1]
         if looped:
             return max(looped, key=lambda section: section.size * section.times).size

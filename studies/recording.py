@@ -197,5 +197,5 @@ def _json(part: Model | Cost) -> dict[str, Any]:
 
 def _schedule(config: Any) -> Schedule:
     if isinstance(config, LoopedConfig):
-        return Schedule.parse(config.schedule)
+        return Schedule.parse(config.schedule, stored=True)
     return Schedule.plain(decoder_config(config).num_hidden_layers)

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..models import Schedule, checkpoints
 from ..models.growing import check_untie
+from ..models.schedule import check_whole
 from ..models.training.finetuning import Settings, finetune, run_of
 from ..models.training.shards import write_whole
 from ..primitives import Source, generate, make_task
@@ -152,6 +153,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     for model in models:
         if options.schedule is not None:
             Schedule.parse(options.schedule).check_fits(model.layers)
+            check_whole(options.schedule, model.layers)
         looped = model.schedule.effective_depth > model.schedule.num_unique_layers
         if UNTIED in options.ties and looped:
             check_untie(checkpoints.load_config(**model_arguments(model.path)))

@@ -41,7 +41,7 @@ class Model:
         """From whatever ``--model`` takes."""
         config = checkpoints.load_config(model_arguments(path).pop("pretrained"), **_file(path))
         if isinstance(config, LoopedConfig):
-            schedule = Schedule.parse(config.schedule)
+            schedule = Schedule.parse(config.schedule, stored=True)
         else:
             schedule = Schedule.plain(decoder_config(config).num_hidden_layers)
         return cls(model_name(path), path, schedule, seeds.Training.read(path))

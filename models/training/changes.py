@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
+from ..decoder import find_decoder
 from ..growing import grow
 from ..growth import GrowthMap
 from ..looping import loop
 from ..recurrence import Recurrence
+from ..schedule import check_whole
 from .runfile import Event, Run
 
 
@@ -48,6 +50,8 @@ def happen(
             lines.append(f"grown by {event.grow}")
         if _loops(event):
             recurrence = event.recurrence
+            if event.schedule is not None:
+                check_whole(event.schedule, len(find_decoder(model).unique))
             loop(
                 model,
                 event.schedule,

@@ -35,7 +35,7 @@ from .memory import keep_freed_memory
 from .metrics import Metrics, flat, matrix_peak, trackers
 from .objective import block_cosine, by_kind, losses
 from .plan import rehearse, whole_growth
-from .runfile import Evaluation, Run, parse
+from .runfile import Evaluation, Run, parse_stored
 from .setup import (
     check_fits,
     final_depth,
@@ -154,7 +154,7 @@ class Engine:
     def _resume(self, folder: Path, force: bool) -> None:
         state = contents.read_state(folder)
         if not force:
-            recorded = parse(state["run"], str(folder)).model_dump(mode="json")
+            recorded = parse_stored(state["run"], str(folder)).model_dump(mode="json")
             snapshots.refuse_other_run(recorded, self.run.model_dump(mode="json"))
         self.model = contents.read_model(self.run, folder)
         self.growth = dict(self.run.growth_steps(state["full_depth"]))

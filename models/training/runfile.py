@@ -6,8 +6,10 @@ published one where the paper is silent). ``load("run.yaml", ["optimizer.lr=1e-3
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import accumulate
@@ -373,6 +375,20 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Run:
     for text in overrides:
         override(fields, text)
     return parse(fields, str(path))
+
+
+def parse_stored(fields: dict[str, Any], where: str) -> Run:
+    """A run from a checkpoint, where ``8-24`` can only be two blocks.
+
+    Raises:
+        ModelError: what is wrong and where.
+    """
+    fields = copy.deepcopy(fields)
+    for part in (fields.get("model") or {}, *(fields.get("events") or ())):
+        for name in ("schedule", "grow"):
+            if re.fullmatch(r"[\d\s]+(-[\d\s]+)+", str(part.get(name))):
+                part[name] = str(Schedule.parse(part[name], stored=True))
+    return parse(fields, where)
 
 
 def parse(fields: dict[str, Any], where: str = "run") -> Run:

@@ -8,11 +8,13 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .. import checkpoints
+from ..decoder import find_decoder
 from ..errors import ModelError
 from ..growing import untie
 from ..looping import loop
 from ..presets import build, preset
 from ..recurrence import Recurrence
+from ..schedule import check_whole
 from . import adapters
 from .batches import Batch, Source
 from .curriculum import Curriculum
@@ -44,6 +46,7 @@ def first_model(run: Run) -> PreTrainedModel:
         else:
             model = build(run.model.preset, run.model.schedule, run.seed, **options)
     if run.growth is None and run.model.schedule is not None and run.model.path is not None:
+        check_whole(run.model.schedule, len(find_decoder(model).unique))
         loop(model, run.model.schedule)
     if run.model.recurrence:
         loop(model, recurrence=recurrence)

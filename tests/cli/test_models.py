@@ -41,7 +41,7 @@ def test_loop_then_export_computes_the_same(model: str, tmp_path: Path) -> None:
 
 
 def test_export_unrolls_a_plain_model_too(model: str, tmp_path: Path) -> None:
-    done("export", model, "--schedule", "2x2", "--out", str(tmp_path / "e"))
+    done("export", model, "--schedule", "0:2,0:2", "--out", str(tmp_path / "e"))
     assert len(load(str(tmp_path / "e")).model.layers) == 4
 
 
@@ -115,6 +115,12 @@ def test_eval_takes_looped_checkpoints_and_loops_others(model: str, tmp_path: Pa
         ("grow M --operator midas --block-size 3 --out O", "no multiple of the block size 3"),
         ("grow M --operator lidas --drop 3 --out O", "unknown option of lidas"),
         ("grow M --operator 0-4, --out O", "needs 5 layers"),
+        ("grow M --operator 3 --out O", "makes 3 layers of 4, and growing takes none away"),
+        ("grow M --operator 1:3 --out O", "makes 2 layers of 4, and growing takes none away"),
+        ("grow ./none --operator 1-3 --out O", "layers 1 to 3 (write 1:4)"),
+        ("loop ./none --schedule 1-3 --out O", "blocks of 1 and 3 layers (write 4) or layers 1"),
+        ("loop M --schedule 3 --out O", "is of 3 layers, the model has 4: to leave layers out"),
+        ("eval --model M --schedule 2-2", "layers 2 to 2 (write 2:3)"),
         ("inspect M --block-size 4", "--block-size must be from 1 to 3"),
         ("grow M --operator 0-3,0-3 --to 8 --out O", "--to goes with an operator by name"),
         ("inspect M --picture layers.gif", "unknown kind of picture '.gif'"),

@@ -8,6 +8,7 @@ import pickle
 import pytest
 from growloop.models import ModelError, NotationError, Schedule
 from growloop.models.notation import MAX_STEPS
+from growloop.models.schedule import check_whole
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +38,11 @@ EITHER = ANY | LOOPED
         ("4-4×4-4", 12, 24),
         (" 4 - 4 X 4 - 4 ", 12, 24),
         ("0-11,8-11,12-23", 24, 28),
+        ("0:12,8:12,12:24", 24, 28),
+        ("0-11, 8 : 12 ,12,13:24", 24, 28),
+        ("8:24", 16, 16),
+        ("8-23,", 16, 16),
+        ("8x1-23", 31, 31),
         ("3,", 1, 1),
         ("5-0,", 6, 6),
         ("1", 1, 1),
@@ -57,8 +63,10 @@ def test_looped_blocks_are_written_no_longer_than_they_were_given(
     blocks: list[tuple[int, int]],
 ) -> None:
     text = "-".join(f"{size}x{times}" if times > 1 else str(size) for size, times in blocks)
-    assert Schedule.parse(text) == of_blocks(blocks)
-    assert len(str(Schedule.parse(text))) <= len(text)
+    read = Schedule.parse(text, stored=True)
+    assert read == of_blocks(blocks)
+    assert len(str(read)) <= len(text)
+    assert Schedule.parse(str(read)) == read  # what is written is never in doubt
 
 
 @pytest.mark.parametrize(
@@ -88,6 +96,11 @@ def test_the_shortest_notation_is_printed(schedule: Schedule, text: str) -> None
         ("4,,5", 3),
         ("4x0", 3),
         ("0-5", 1),
+        ("8-23", 2),
+        ("4-4-4", 2),
+        ("8:8", 1),
+        ("12:8,3", 1),
+        ("0:4x2", 4),
         ("99999999", 1),
         ("4 6", 3),
         ("1-2,x", 5),
@@ -101,7 +114,40 @@ def test_errors_point_at_the_character(text: str, character: int) -> None:
         Schedule.parse(text)
 
 
-@given(st.text(max_size=40) | st.text("0123456789x-, ×", max_size=40))
+@pytest.mark.parametrize(
+    ("text", "readings"),
+    [
+        ("8-23", "blocks of 8 and 23 layers (write 31) or layers 8 to 23 (write 8:24)"),
+        ("8-24", "blocks of 8 and 24 layers (write 32) or layers 8 to 24 (write 8:25)"),
+        (" 12 - 8 ", "blocks of 12 and 8 layers (write 20) or layers 12 down to 8 (write 12-8,)"),
+        ("4-4-4", "blocks that run once are a plain stack: write 12"),
+    ],
+)
+def test_what_may_be_blocks_or_a_range_is_refused_with_both_readings(
+    text: str, readings: str
+) -> None:
+    with pytest.raises(NotationError) as caught:
+        Schedule.parse(text)
+    assert readings in str(caught.value)
+    assert Schedule.parse(text, stored=True).layers == tuple(
+        range(sum(int(size) for size in text.split("-")))
+    )
+
+
+@given(EITHER)
+def test_a_list_of_half_open_ranges_is_the_same_schedule(schedule: Schedule) -> None:
+    text = ",".join(f"{layer}:{layer + 1}" for layer in schedule)
+    assert Schedule.parse(text) == schedule
+
+
+def test_blocks_are_of_all_layers_of_a_model() -> None:
+    for text in ("6", "2-2x3-2", "3x2-3", "0:3", "0-2,", "0,1"):
+        check_whole(text, 6)
+    with pytest.raises(ModelError, match=r"is of 4 layers, the model has 6: .* such as 0:4"):
+        check_whole("2x3-2", 6)
+
+
+@given(st.text(max_size=40) | st.text("0123456789x-:, ×", max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(NotationError):
         assert 1 <= len(Schedule.parse(text)) <= MAX_STEPS

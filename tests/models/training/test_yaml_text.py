@@ -118,6 +118,16 @@ def test_a_value_of_another_kind_is_refused_by_its_field(
     assert message in str(caught.value)
 
 
+def test_a_stored_run_keeps_the_blocks_it_was_given() -> None:
+    fields: dict[str, Any] = {"name": "a", "steps": 20, "data": {"sources": {"web": "w"}}}
+    fields["optimizer"] = {"warmup": 1, "cooldown": 5}
+    fields["model"] = {"preset": "tiny", "schedule": "2-4"}
+    with pytest.raises(ModelError, match=r"blocks of 2 and 4 layers \(write 6\)"):
+        runfile.parse(fields)
+    assert runfile.parse_stored(fields, "x").model.schedule == "6"
+    assert fields["model"]["schedule"] == "2-4"
+
+
 def test_numbers_are_read_as_they_look(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(f"{SMALL}steps: 020\noptimizer: {{lr: 1e-3, warmup: 1, cooldown: 5}}\n")
