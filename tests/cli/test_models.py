@@ -41,7 +41,7 @@ def test_loop_then_export_computes_the_same(model: str, tmp_path: Path) -> None:
 
 
 def test_export_unrolls_a_plain_model_too(model: str, tmp_path: Path) -> None:
-    done("export", model, "--schedule", "2x2", "--out", str(tmp_path / "e"))
+    done("export", model, "--schedule", "0:2,0:2", "--out", str(tmp_path / "e"))
     assert len(load(str(tmp_path / "e")).model.layers) == 4
 
 

@@ -49,6 +49,15 @@ def test_midas_copies_the_middle_block_right_after_itself(depth: int, sources: s
     assert growth_map("midas", depth).sources == spelled(sources)
 
 
+def test_a_map_of_fewer_layers_than_the_model_is_refused() -> None:
+    for fewer in ("31", "8:24", "0-30,", Schedule.plain(31), list(range(31))):
+        with pytest.raises(ModelError, match="layers of 32, and growing takes none away"):
+            growth_map(fewer, 32)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"blocks of 8 and 23 layers .* or layers 8 to 23"):
+        growth_map("8-23", 32)
+    assert len(growth_map("0:24,8:32", 32)) == 48
+
+
 def test_the_other_operators_are_those_of_the_literature() -> None:
     assert growth_map("gradual_stacking", 8).sources == spelled("0-7,4-7")
     assert growth_map("g_stack", 6, times=4).sources == spelled("0-5,0-5,0-5,0-5")
