@@ -78,7 +78,8 @@ class CheckedHF(HFLM):  # type: ignore[misc]
             self.AUTO_MODEL_CLASS = plain
         if adapter := options.get("peft"):
             # PEFT alone knows the names; it tells them where it loads
-            found = self._model.load_adapter(adapter, self._model.active_adapter)
+            name, revision = self._model.active_adapter, options.get("revision")
+            found = self._model.load_adapter(adapter, name, revision=revision)
             names = ("missing_keys", "unexpected_keys")
             if wrong := loading_problem({name: getattr(found, name) for name in names}):
                 raise InputError(f"the adapter {adapter} {wrong}")
