@@ -27,15 +27,6 @@ def spelled(text: str) -> tuple[int, ...]:
         (20, "0-11,8-19", "0-9,8-11,10-19"),
     ],
 )
-def test_a_map_of_fewer_layers_than_the_model_is_refused() -> None:
-    for shorter in ("31", "8:24", "0-30,", Schedule.plain(31), list(range(31))):
-        with pytest.raises(ModelError, match="layers of 32, and growing takes none away"):
-            growth_map(shorter, 32)  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match=r"blocks of 8 and 23 layers .* or layers 8 to 23"):
-        growth_map("8-23", 32)
-    assert len(growth_map("0:24,8:32", 32)) == 48
-
-
 def test_lidas_copies_the_exact_middle(depth: int, contiguous: str, inserted: str) -> None:
     assert growth_map("lidas", depth).sources == spelled(contiguous)
     assert growth_map("lidas", depth, order="inserted").sources == spelled(inserted)
