@@ -94,7 +94,7 @@ def test_show_prints_comparable_results_together() -> None:
     text = ran("leaderboard show --no-paper")
     first, second = text.split("\n\n")[:2]
     assert first.index("second") < first.index("first")
-    assert "0.705 – 0.790" in first
+    assert "0.704 – 0.791" in first
     assert "[red]third[/red]" in second
     assert "LIDAS" in ran("leaderboard show --task 'reasoning*' --model LIDAS")
     assert "no results" in ran("leaderboard show --task nothing")
