@@ -68,7 +68,7 @@ def test_leaderboard_show_keeps_model_score_and_interval(
         ]
     )
     text = shown("leaderboard show --no-paper")
-    check(text, terminal, ["tiny-loop", LONG], ["0.750", "0.500", "0.657 – 0.825", "100 items"])
+    check(text, terminal, ["tiny-loop", LONG], ["0.750", "0.500", "0.652 – 0.829", "100 items"])
     folded = terminal < 100
     assert ("(folded: " in text) is folded
     assert ("FLOPs/token" in text.split("(folded")[0]) is not folded

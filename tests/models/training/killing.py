@@ -26,7 +26,7 @@ def train(fields: dict[str, Any], out: str, point: str | None = None, nth: int =
 def _die_at(point: str, nth: int) -> None:
     owner, name = {
         "filling a checkpoint": (contents, "save_file"),
-        "before the manifest": (snapshots, "_digest"),
+        "before the manifest": (snapshots, "sha256"),
         "before the rename": (snapshots, "_sync"),
         "dropping old ones": (snapshots, "_drop_old"),
         "before a growth step": (changes, "grow"),
