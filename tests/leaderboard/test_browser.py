@@ -237,7 +237,7 @@ def test_charts_tell_points_to_mouse_keyboard_and_screen_reader(
     assert not tip.is_visible()
     rest_on(page, points.nth(0).locator(".dot"))
     assert tip.is_visible()
-    assert tip.inner_text().startswith("tiny-loop\n0.800 [0.780, 0.820] at 250 k")
+    assert tip.inner_text().startswith("tiny-loop\n0.800 [0.779, 0.819] at 250 k")
     page.mouse.move(0, 0)
     assert not tip.is_visible()
     points.nth(1).focus()

@@ -68,7 +68,7 @@ def test_a_line_goes_on_over_other_blocks_and_schedules() -> None:
     [chart] = curves(entries(records))
     words = chart.lines[0].points[2].words
     assert words.splitlines()[1:] == ["block 0:2", "run as 2x3-2"]
-    assert words.startswith("0.500 [0.404, 0.596] over 100 items at times 2")
+    assert words.startswith("0.500 [0.399, 0.601] over 100 items at times 2")
 
 
 def test_lines_are_split_only_where_a_number_would_stand_twice() -> None:
