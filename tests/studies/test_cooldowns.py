@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -348,10 +349,8 @@ def test_what_cannot_cool_down_is_refused_in_a_sentence(
     places = {str(step): at(parent, step) for step in (4, 8, 12)}
     for name in ("plain", "damaged"):
         places[name] = str(tmp_path / name)
-        Path(name).mkdir()
-        for path in Path(at(parent)).iterdir():
-            if name == "damaged" or not path.name.startswith(("training", "manifest")):
-                (tmp_path / name / path.name).write_bytes(path.read_bytes())
+        left = shutil.ignore_patterns("training*", "manifest*") if name == "plain" else None
+        shutil.copytree(at(parent), name, ignore=left)
     weight = tmp_path / "damaged" / "model.safetensors"
     weight.write_bytes(weight.read_bytes()[:-1])
     before = sorted(Path().iterdir())
