@@ -100,7 +100,7 @@ RECURRENT = {"injection": "concat", "backward_loops": 2, "random_loops": {"mean"
         {"regulariser": 10.0, "regulariser_block": 1, "model": LOOPED},
         {
             "events": [
-                {"step": 2, "grow": "0-1,0-1"},
+                {"step": 2, "grow": "0-5,4-5"},
                 {"step": 4, "recurrence": RECURRENT, "repeat": [1, 3]},
             ]
         },
