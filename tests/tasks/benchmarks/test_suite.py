@@ -368,7 +368,7 @@ def test_prompts_that_did_not_fit_are_counted_in_result_table_and_records(
     found = {}
     for length in (4096, 400):
         lm = TrieLM(**given, max_length=length)
-        found[length] = _score(lm, BENCHMARKS[name], str(data_dir), 2, {})
+        found[length] = _score(lm, BENCHMARKS[name], str(data_dir), 2, {}, {})
     fits, cut = found[4096], found[400]
     assert fits is not None
     assert cut is not None
