@@ -63,7 +63,7 @@ class Change:
         """Between equal times; None if there are none.
 
         >>> print(Change.of({0: "1101" * 4, 1: "1111" * 4}, {0: "0101" * 4, 1: "0101" * 4}))
-        +0.375 [+0.096, +0.571] seeds [-1.000, +1.000]
+        +0.375 [+0.085, +0.581] seeds [-1.000, +1.000]
         """
         pairs = [(text, other[time]) for time, text in mine.items() if time in other]
         if not pairs:

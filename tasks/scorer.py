@@ -351,7 +351,9 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
             try:
                 with self._batches_of(1):
                     right = self._plain(asked, True)
-                alike = self.regimes is not None or self._reads_alike(pairs, right[0], exact)
+                first = (self.schedules or [None])[0]
+                with nullcontext() if first is None else self.model.scheduled(first):
+                    alike = self.regimes is not None or self._reads_alike(pairs, right[0], exact)
             except InputError:
                 raise
             except Exception as error:  # out of memory, perhaps

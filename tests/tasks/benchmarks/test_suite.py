@@ -373,7 +373,7 @@ def test_prompts_that_did_not_fit_are_counted_in_result_table_and_records(
     assert fits is not None
     assert cut is not None
     assert (fits.notes, cut.notes) == ({}, {CUT: 2})
-    settings = {"limit": 2, "dtype": "float32"}
+    settings = {"limit": 2, "dtype": "float32", "backend": "growloop"}
     result = summarise("m", settings, {name: cut}, None, {})
     assert result.to_dict()["remarks"] == {name: "prompts cut: 2"}
     assert result.to_dict()["tasks"][name]["notes"] == {CUT: 2}
