@@ -79,7 +79,7 @@ def _print_curve(title: str, rows: list[Row], counts: list[int]) -> None:
 
 
 def _group(row: Row) -> dict[str, bool]:
-    """How a row is shown: the mean of a group is bold."""
+    """Style of a row: bold for the mean of a group."""
     return {"bold": True} if row.level == 0 and row.n is None else {}
 
 

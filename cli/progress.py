@@ -8,14 +8,14 @@ WIDE = 100  # columns of a terminal from which there is room for a bar
 
 
 def whole(cells: int) -> Any:
-    """A column of numbers, which a narrow terminal does not cut."""
+    """Make a column of numbers, never cut on a narrow terminal."""
     from rich.table import Column
 
     return Column(min_width=cells, no_wrap=True, justify="right")
 
 
 def wraps() -> Any:
-    """A column of text, which a narrow terminal wraps."""
+    """Make a column of text, wrapped on a narrow terminal."""
     from rich.table import Column
 
     return Column(overflow="fold")

@@ -289,7 +289,7 @@ def _print(lines: list[dict[str, Any]]) -> None:
 
 
 def _column(name: str, values: Sequence[Any]) -> Column:
-    """What a column of a study is: a name or setting, a value or error, or a detail."""
+    """Classify a study's column: name or setting, value or error, or detail."""
     numbers = all(isinstance(value, (int, float, type(None))) for value in values)
     if name in VALUES and (numbers or name != "repeated"):  # of retrofit that is a text
         return Column(name, number=True, value=True)

@@ -60,7 +60,7 @@ def width() -> int | None:
 
 
 def is_terminal() -> bool:
-    """Whether what is printed is read on a terminal, not by a file or another program."""
+    """Tell whether output goes to a terminal, not to a file or another program."""
     return sys.stdout.isatty()
 
 
@@ -187,7 +187,7 @@ def _line(
     columns: Sequence[Column],
     style: dict[str, bool],
 ) -> None:
-    """One row, over as many lines as its names need."""
+    """Lay out one row over as many lines as its names need."""
     parts = [
         [text] if columns[place].number else wrap(text, wide)
         for text, (place, wide) in zip(texts, block, strict=True)
