@@ -227,8 +227,8 @@ def _claim(folder: Path, job: dict[str, Any], say: Callable[[str], object]) -> d
             "restore that, or give another folder"
         )
     passed = {"files", "special_tokens", *(() if changed or not (files and were) else ("source",))}
-    for name in begun.keys() & job.keys() - passed:
-        if begun[name] != job[name]:
+    for name in job:  # in its order: the first difference is named, always the same one
+        if name in begun and name not in passed and begun[name] != job[name]:
             raise ModelError(
                 f"{folder} holds another unfinished job: its {name} is {begun[name]}, "
                 f"not {job[name]}"
