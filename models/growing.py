@@ -184,7 +184,8 @@ def _grown_config(kind: Any, before: Any, found: GrowthMap, notes: dict[str, Any
     for place, source in enumerate(found.sources):
         wanted, made = _signature(now[source]), _signature(then[place])
         if wanted != made:
-            what = next(n for n in wanted.keys() | made.keys() if wanted.get(n) != made.get(n))
+            names = sorted(wanted.keys() | made.keys())
+            what = next(n for n in names if wanted.get(n) != made.get(n))
             raise ModelError(
                 f"{before.model_type} builds layer {place} otherwise than layer {source}, of which "
                 f"it would be a copy ({what}): the result could not be loaded again"

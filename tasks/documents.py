@@ -48,7 +48,7 @@ def load(growloop: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     configuration, and so of lm-eval's results.
     """
     fixed = STANDARD.get(growloop["task"], ("", {}))[1]
-    for name in (fixed.keys() & metadata.keys()) - {"depth"}:
+    for name in sorted((fixed.keys() & metadata.keys()) - {"depth"}):
         raise InputError(f"{growloop['task']}: its {name} is part of its name")
     task = resolve(growloop["task"], metadata | growloop.get("params", {}))
     if task is None:

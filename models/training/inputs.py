@@ -74,7 +74,7 @@ def refuse_changed(
         ModelError: naming the files.
     """
     now = run.model_dump(mode="json")
-    for name in recorded.keys() & found.keys():
+    for name in sorted(recorded.keys() & found.keys()):
         changed = differing(found[name], recorded[name])
         if not changed or (force and _path(now, name) != _path(began, name)):
             continue
