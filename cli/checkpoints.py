@@ -45,11 +45,15 @@ def check_out(out: str, overwrite: bool) -> None:
 
 def save(model: Any, tokenizer: Any, out: str, overwrite: bool) -> None:
     """Write a checkpoint, and say what it is."""
-    from ..models import checkpoints
+    from ..models import ModelError, checkpoints
     from ..models.costs import cost
 
     folder = checkpoints.save(model, tokenizer, out, overwrite)
-    found = cost(model)
+    try:
+        found = cost(model)
+    except ModelError:  # no stack of layers that could loop: written all the same
+        click.echo(f"{folder}: {model.num_parameters():,} parameters")
+        return
     click.echo(
         f"{folder}: schedule {found.schedule}, {found.schedule.num_unique_layers} unique layers, "
         f"effective depth {found.schedule.effective_depth}, "

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.remote_code import trusting
 from ..primitives.errors import InputError
 from ..tasks.forwarded import forwarded, from_command_line
-from .options import parse_params, whole_numbers
+from .options import parse_params, trust_option, whole_numbers
 from .schedules import schedules_options
 from .tables import Column, number, show, value
 
@@ -140,6 +141,7 @@ def _group(row: Row) -> dict[str, bool]:
     show_default=True,
     help="folder for lm-eval's JSON and the samples",
 )
+@trust_option
 @click.option("--leaderboard", metavar="FOLDER", help="add the results to the records there")
 @click.option("--name", help="of the model in records  [default: of its run, or its path]")
 @click.option("--json", "as_json", is_flag=True, help="print the table as JSON")
@@ -191,7 +193,8 @@ def command(
 
     check_out(out)
     given = _forwarded(ctx)
-    forwarded(given)  # refused before anything slow
+    if forwarded(given).model.get("trust_remote_code"):  # refused before anything slow
+        ctx.with_resource(trusting(True))  # as lm-eval calls it
     require_extra()
     from ..leaderboard import Store
     from ..leaderboard.harness import records

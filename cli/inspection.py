@@ -11,6 +11,7 @@ import click
 from ..primitives.errors import InputError, one_of
 from ..tasks.loading import require_extra
 from .checkpoints import load
+from .options import trust_option
 from .schedules import looping, schedule_options
 from .tables import Column, paragraph, show, width
 
@@ -28,6 +29,7 @@ PICTURES = (".svg", ".png", ".pdf", ".html", ".json")
 @click.option("--block-size", type=int, help="layers a block  [default: 4, or as many as can be]")
 @click.option("--config-only", is_flag=True, help="do not load the weights; no similarity then")
 @click.option("--picture", help="write the similarity of layers: .svg, .png, .pdf, .html or .json")
+@trust_option
 @click.option("--json", "as_json", is_flag=True, help="print all as JSON")
 def command(
     model: str,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..tasks.loading import require_extra
+from .options import trust_option
 from .tables import Column, number, paragraph, value
 from .tables import show as show_table
 
@@ -41,6 +42,7 @@ def command() -> None:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--to", "folder", default="records", show_default=True, help="folder of records")
 @click.option("--model", "-m", help="the checkpoint that was scored, for its schedule and costs")
+@trust_option
 @click.option("--name", help="of the model  [default: of its run, or its path]")
 def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None) -> None:
     """Add the results in lm-eval's result files; those that are there already are no change.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .checkpoints import check_out, dtype_option, load, out_option, overwrite_option, save
+from .options import trust_option
 from .schedules import looping, schedule_options
 
 
@@ -12,6 +13,7 @@ from .schedules import looping, schedule_options
 @click.argument("model")
 @schedule_options
 @dtype_option
+@trust_option
 @out_option
 @overwrite_option
 def command(

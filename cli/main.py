@@ -29,7 +29,7 @@ COMMANDS = {
     "inspect": ("inspection", "Show layers, schedule, parameters and FLOPs of a model."),
     "loop": ("loop", "Write a model whose layers run by a schedule."),
     "grow": ("grow", "Deepen a model by copying layers."),
-    "export": ("export", "Write a looped model with its layers unrolled."),
+    "export": ("export", "Write a model as a plain folder, loops unrolled."),
 }
 
 EXAMPLES = """\b

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
+import click
+
+from ..core.remote_code import OPTION, trusting
 from ..primitives.errors import InputError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def trust_option(command: Command) -> Command:
+    """``--trust-remote-code``, of every command that loads a model: it holds while that runs."""
+
+    def permit(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        del param
+        ctx.with_resource(trusting(value))
+
+    return click.option(
+        OPTION,
+        is_flag=True,
+        expose_value=False,
+        callback=permit,
+        help="run Python code that comes with the model: read it first",
+    )(command)
 
 
 def parse_params(pairs: Iterable[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ import click
 
 from ..primitives.errors import InputError, unknown
 from ..tasks.evaluate import DTYPES, require_extra
+from .options import trust_option
 from .tables import Column, show, width
 
 ACTIONS = "list", "show", "publish"
@@ -45,6 +46,7 @@ DETAILS = {
 @click.option("--cell", type=int, help="measure only this cell of the plan (for array jobs)")
 @click.option("--dtype", default="float32", show_default=True, help=", ".join(DTYPES))
 @click.option("--device", help="cpu, cuda, cuda:1, mps  [default: a GPU if there is one]")
+@trust_option
 @click.option("--picture", "-p", help="chart to write: .html, .svg, .png, .pdf or .json")
 @click.option("--dark", is_flag=True, help="light on dark")
 @click.option("--leaderboard", metavar="FOLDER", help="add what models are compared by to records")

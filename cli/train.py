@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..tasks.evaluate import require_extra
+from .options import trust_option
 
 
 @click.command("train")
@@ -19,6 +20,7 @@ from ..tasks.evaluate import require_extra
 @click.option("--until", type=int, help="stop after so many steps, to go on later")
 @click.option("--dry-run", is_flag=True, help="check all, print stages, tokens, FLOPs and memory")
 @click.option("--force-run-file", is_flag=True, help="go on although the run file has changed")
+@trust_option
 @click.option("--json", "as_json", is_flag=True, help="print the plan or the outcome as JSON")
 def command(
     run_file: str,

@@ -1,4 +1,4 @@
-"""The files that decide a model's numbers (weights, config, tokenizer) and their digest."""
+"""The files that decide a model's numbers (weights, config, tokenizer, code) and their digest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from .identity import sha256
 
 CONFIG = "config.json"
 WEIGHTS = ("model*.safetensors", "*.safetensors"), ("*.bin",)
-OTHERS = ("tokenizer*.json", "*.model", "vocab.*", "merges.txt", "added_tokens.json", CONFIG)
+CODE = "*.py"  # of a model that comes with its own: it decides every number
+OTHERS = (
+    "tokenizer*.json", "*.model", "vocab.*", "merges.txt", "added_tokens.json", CODE, CONFIG,
+)  # fmt: skip
 DECIDES_NOTHING = {"transformers_version", "_name_or_path"}  # keys of a config
 FileStates = tuple[tuple[str, int, int], ...]
 """Name, bytes and time of change in nanoseconds of each file."""

@@ -5,9 +5,64 @@ from __future__ import annotations
 import json
 from typing import Any
 
+BOM = b"\xef\xbb\xbf"
+
 
 class RepeatedNameError(ValueError):
     """A name that comes twice in an object."""
+
+
+class LineError(ValueError):
+    """A line that holds no JSON; the message says why, as the end of a sentence."""
+
+
+def line_value(line: bytes, first: bool = False) -> Any:
+    """The value of a line of a JSONL file.
+
+    Args:
+        line: with or without its end.
+        first: of the file: it may begin with a byte-order mark.
+
+    Raises:
+        LineError: it is no JSON, or holds what is no text.
+
+    >>> line_value(b'\\xef\\xbb\\xbf{"a": 1}\\r\\n', first=True)
+    {'a': 1}
+    >>> line_value(b"[" * 50_000)
+    Traceback (most recent call last):
+    ...
+    growloop.core.strict_json.LineError: nested too deep
+    """
+    if first:
+        line = line.removeprefix(BOM)
+    try:
+        value = loads(line.decode())
+        half = half_character(value) if b"\\u" in line else None
+    except UnicodeDecodeError as error:
+        raise LineError("not UTF-8 text") from error
+    except RecursionError as error:
+        raise LineError("nested too deep") from error
+    except RepeatedNameError as error:
+        raise LineError(str(error)) from error
+    except ValueError as error:
+        raise LineError("not JSON") from error
+    if half is not None:
+        raise LineError(half)
+    return value
+
+
+def half_character(value: Any) -> str | None:
+    """What is wrong with a value whose texts hold a lone surrogate, as no text does; or None.
+
+    >>> half_character({"a": "\\ud83d"})
+    '\\\\ud83d is half a character, which is no text'
+    """
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        return f"{half} is half a character, which is no text"
+    return None
 
 
 def loads(text: str | bytes, **options: Any) -> Any:

@@ -21,6 +21,8 @@ from transformers import (
 )
 
 from ..core.loading import IncompleteError, load_complete
+from ..core.model_names import located
+from ..core.remote_code import refusal, trusted
 from .config import LoopedConfig, model_class
 from .errors import ModelError
 
@@ -32,27 +34,33 @@ OF_A_CHECKPOINT = re.compile(
 
 
 def load(pretrained: str, **options: Any) -> PreTrainedModel:
-    """A model from the hub, a local folder, or a GGUF file in one (``gguf_file=``).
+    """A model by its name: hub id, local folder, GGUF file or ``package:NAME``.
+
+    Args:
+        options: of ``from_pretrained``, among them ``dtype``, ``gguf_file`` (of a folder),
+            ``trust_remote_code`` (run code that comes with the model; by default not).
 
     Raises:
         ModelError: anything that keeps it from being loaded, in one sentence; a checkpoint whose
             weights are not those of its config, name by name and shape by shape, or whose files
             are not those that its index or its manifest lists.
     """
-    if "gguf_file" in options and hasattr(transformers, "GgufConfig"):
-        # newer versions would keep weights packed where they find kernels for it
-        whole = transformers.GgufConfig(dequantize=True)
-        options.setdefault("quantization_config", whole)
     try:
+        place, options = _place(pretrained, options)
+        if "gguf_file" in options and hasattr(transformers, "GgufConfig"):
+            # newer versions would keep weights packed where they find kernels for it
+            whole = transformers.GgufConfig(dequantize=True)
+            options.setdefault("quantization_config", whole)
         model: PreTrainedModel = load_complete(
-            AutoModelForCausalLM.from_pretrained, pretrained, **options
+            AutoModelForCausalLM.from_pretrained, place, **options
         )
     except ModelError:
         raise
     except IncompleteError as error:
         raise ModelError(str(error)) from error
     except Exception as error:  # a checkpoint can fail in every way there is
-        raise ModelError(f"cannot load model '{pretrained}': {_first_line(error)}") from error
+        wrong = f"cannot load model '{pretrained}': {_first_line(error)}"
+        raise ModelError(refusal(pretrained, error) or wrong) from error
     if "gguf_file" in options:  # read in full precision: nothing of what is written is quantized
         model.config.__dict__.pop("quantization_config", None)
         model.hf_quantizer = None
@@ -65,12 +73,12 @@ def empty(config: Any) -> Any:
     Raises:
         ModelError: the config is of no causal language model.
     """
-    if not isinstance(config, LoopedConfig) and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        kind = model_class(config)
-    else:
-        kind = AutoModelForCausalLM
+    known = isinstance(config, LoopedConfig) or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or ())
     with torch.device("meta"):
-        return kind.from_config(config) if kind is AutoModelForCausalLM else kind(config)
+        if known or own_code:
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=trusted())
+        return model_class(config)(config)
 
 
 def load_config(pretrained: str, **options: Any) -> Any:
@@ -80,19 +88,37 @@ def load_config(pretrained: str, **options: Any) -> Any:
         ModelError: as :func:`load`.
     """
     try:
-        return AutoConfig.from_pretrained(pretrained, **options)
+        place, options = _place(pretrained, options)
+        return AutoConfig.from_pretrained(place, **options)
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"cannot read '{pretrained}': {_first_line(error)}") from error
+        wrong = f"cannot read '{pretrained}': {_first_line(error)}"
+        raise ModelError(refusal(pretrained, error) or wrong) from error
 
 
 def load_tokenizer(pretrained: str, **options: Any) -> Any:
-    """The tokenizer of a checkpoint, or None if it has none."""
+    """The tokenizer of a checkpoint, or None if it has none.
+
+    Raises:
+        ModelError: it comes with code that may not run.
+    """
     try:
-        return AutoTokenizer.from_pretrained(pretrained, **options)
-    except Exception:  # a model without a tokenizer is a model all the same
+        place, options = _place(pretrained, options)
+        return AutoTokenizer.from_pretrained(place, **options)
+    except Exception as error:  # a model without a tokenizer is a model all the same
+        if wrong := refusal(pretrained, error):
+            raise ModelError(wrong) from error
         return None
+
+
+def _place(pretrained: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What ``from_pretrained`` takes for a model, and its options with those of every load."""
+    options = {"trust_remote_code": trusted(), **options}
+    if "gguf_file" in options or os.path.isdir(pretrained):  # a folder may be its subfolder's
+        return pretrained, options
+    where = located(str(pretrained))
+    return where.pop("pretrained"), where | options
 
 
 def save(model: PreTrainedModel, tokenizer: Any, out: str | Path, overwrite: bool = False) -> Path:

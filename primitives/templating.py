@@ -63,7 +63,7 @@ class Template:
     @classmethod
     def from_file(cls, path: str | Path) -> Template:
         try:
-            source = Path(path).read_text(encoding="utf-8")
+            source = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             raise InputError(f"cannot read template {path}: {reason}") from error

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from ..core.strict_json import BOM
 from .errors import InputError, shown, unknown
 from .items import MAX_INDEX, TASKS, Item, Source, make_task
 from .solvers import solve
@@ -110,7 +111,10 @@ def _rows(path: Path) -> Iterator[tuple[bytes, Any]]:
 
 def _jsonl(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[bytes, Any]]:
     blank = []  # lines that count only if another follows
+    first = True
     while line := file.readline(LONGEST):
+        if first:
+            line, first = line.removeprefix(BOM), False
         if not line.strip():
             blank.append(line)
             continue

@@ -70,7 +70,7 @@ def mixtures(given: Sequence[str], run: runfile.Run) -> list[Change]:
 
 def _read(path: str, run: runfile.Run) -> list[Change]:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.strict_json import RepeatedNameError, loads
+from ..core.strict_json import LineError, line_value
 from ..core.text_tokens import encode
 from ..primitives import generate
 from ..primitives.errors import InputError, whole
@@ -142,19 +142,18 @@ def _read(file: str) -> list[str]:
     if not path.is_file():
         raise InputError(f"there is no text file {file}")
     try:
-        content = path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"cannot read {file} as text") from error
     if path.suffix not in (".jsonl", ".json"):
         return [part.strip() for part in content.split("\n\n") if part.strip()]
     texts = []
-    for number, line in enumerate(content.splitlines(), start=1):
+    lines = content.removesuffix("\n").split("\n") if content else []
+    for number, line in enumerate(lines, start=1):
         try:
-            row = loads(line)
-        except RepeatedNameError as error:
+            row = line_value(line.encode())
+        except LineError as error:
             raise InputError(f"{file}, line {number}: {error}") from error
-        except ValueError as error:
-            raise InputError(f"{file}, line {number} is not JSON") from error
         names = [name for name in FIELDS if isinstance(row, dict) and name in row]
         if not names or not isinstance(row[names[0]], str):
             raise InputError(f"{file}, line {number} has none of the fields {', '.join(FIELDS)}")

@@ -17,12 +17,12 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-import jinja2
 import torch
 from lm_eval.api.model import CacheHook
 from lm_eval.models.utils import normalize_gen_kwargs
 from torch import Tensor
 
+from ..core.chat_templates import ChatTemplateError, rendered
 from ..core.positions import Regimes, forget, regimes
 from ..primitives.errors import InputError
 from .notes import CUT, SYSTEM, Notes
@@ -153,19 +153,21 @@ class CheckedGeneration(SameTokens):
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        try:
-            made: str = super().apply_chat_template(chat_history, add_generation_prompt)
-        except jinja2.exceptions.TemplateError as error:
-            raise InputError(f"the model's chat template refuses a question: {error}") from error
+        made = self._rendered(chat_history, add_generation_prompt)
         rest = [message for message in chat_history if message["role"] != "system"]
-        if len(rest) < len(chat_history) and made == super().apply_chat_template(
-            rest, add_generation_prompt
-        ):
+        if len(rest) < len(chat_history) and made == self._rendered(rest, add_generation_prompt):
             self.notes.everywhere.add(SYSTEM)
             self.notes.say(
                 "the model's chat template has no place for a system message: it is left out"
             )
         return made
+
+    def _rendered(self, chat: list[dict[str, str]], prompt: bool) -> str:
+        apply = super().apply_chat_template
+        try:
+            return rendered(lambda: apply(chat, prompt), "a question")
+        except ChatTemplateError as error:
+            raise InputError(str(error)) from error
 
     def _model_call(self, *args: Any, **options: Any) -> Tensor:
         if self.regimes is not None:

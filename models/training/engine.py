@@ -27,7 +27,7 @@ from ..decoder import find_decoder
 from ..errors import ModelError
 from ..recurrence import Recurrence
 from ..schedule import Schedule
-from . import changes, contents, optimizers, sharding, snapshots
+from . import adapters, changes, contents, dtypes, optimizers, sharding, snapshots
 from .batches import Batch
 from .checks import Last, check
 from .examples import Examples
@@ -124,6 +124,7 @@ class Engine:
             if not self.source.pack:
                 say("this model would let examples of a row see each other: one a row")
         self.held_out = held_out(run, self.source)
+        self.dtype = _written_dtype(run, start.last)
         self._prepare()
 
     def _begin(self) -> None:
@@ -363,7 +364,7 @@ class Engine:
         folder, model = self.out / ".evaluated", self._whole()
         if self.accelerator.is_main_process:
             shutil.rmtree(folder, ignore_errors=True)
-            contents.write_model(model, self.tokenizer, folder, self.run.model.path)
+            contents.write_model(model, self.tokenizer, folder, self.run.model.path, self.dtype)
         self.accelerator.wait_for_everyone()
         # harnesses seed the global generators
         with torch.random.fork_rng(range(torch.cuda.device_count())):
@@ -416,7 +417,7 @@ class Engine:
     def _fill(
         self, model: PreTrainedModel, found: list[contents.OptimizerState], folder: Path
     ) -> None:
-        contents.write_model(model, self.tokenizer, folder, self.run.model.path)
+        contents.write_model(model, self.tokenizer, folder, self.run.model.path, self.dtype)
         depth = len(find_decoder(self.model).unique)
         state = {
             "step": self.step,
@@ -428,8 +429,13 @@ class Engine:
             "best": self.best,
             "inputs": self.inputs,
             "special_tokens": list(self.source.special),
+            "dtype": dtypes.name_of(self.dtype),
+            "training_dtype": dtypes.name_of(dtypes.TRAINED),
         }
-        contents.write_state(folder, found, state)
+        if isinstance(self.source, Examples):
+            state["examples"] = self.source.about
+        whole = self.dtype == dtypes.TRAINED or bool(adapters.tensors(model))
+        contents.write_state(folder, found, state, None if whole else dtypes.masters(model))
 
     def _log(self, metrics: Metrics, loss: float, norm: float) -> bool:
         logged = self.step % self.run.log_every == 0 or self.step == self.run.steps
@@ -458,3 +464,13 @@ class Engine:
     @property
     def _dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.run.precision == "bf16" else torch.float32
+
+
+def _written_dtype(run: Run, last: Last | None) -> torch.dtype:
+    """The dtype of the weights in checkpoints: of a fine-tuned model that of its base on disk."""
+    if run.data.examples is None or run.model.path is None:
+        return dtypes.TRAINED
+    if last is not None and last.own and (named := last.state.get("dtype")) is not None:
+        found: torch.dtype = getattr(torch, named)
+        return found
+    return dtypes.stored_dtype(run.model.path)

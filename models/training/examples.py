@@ -1,14 +1,15 @@
-"""Prompts and targets for fine-tuning, packed into rows without leakage between examples.
+"""Examples for fine-tuning, packed into rows without leakage between examples.
 
 Each example has positions from 0 on; where Hugging Face's masks see that, they keep the examples
-of a row apart. The loss is on the target and the end token alone.
+of a row apart. The loss is on the target and the end token alone; of a conversation, on the turns
+of the assistant (:mod:`.chats`).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,49 +18,40 @@ from numpy.typing import NDArray
 from ...core.text_tokens import encode, special_tokens, target_start
 from ..errors import ModelError
 from .batches import IGNORED, Batch, part
-from .documents import rows_of
+from .chats import learned, template_of
 from .mixture import shuffled
+from .rows import DELIMITERS, Conversation, Pair, Rows
 
 
 @dataclass(frozen=True)
 class Example:
-    """A tokenized example; targets begin at ``start``."""
+    """A tokenized example.
+
+    Args:
+        tokens: of it; the first has nothing before it, so that it cannot be learned.
+        learned: which of them are.
+    """
 
     tokens: NDArray[np.int64]
-    start: int
+    learned: NDArray[np.bool_]
 
-
-def read_examples(path: str | Path) -> list[tuple[str, str]]:
-    """Pairs of prompt and target from a JSONL or Parquet file, or a ``datasets`` folder.
-
-    Raises:
-        ModelError: no such file, no rows, or a row without both texts, naming it.
-    """
-    pairs = []
-    for number, row in enumerate(rows_of(str(path)), start=1):
-        if not isinstance(row, dict) or not all(
-            isinstance(row.get(name), str) for name in ("prompt", "target")
-        ):
-            raise ModelError(f"{path}, row {number}: prompt and target are needed, as texts")
-        if not row["target"]:
-            raise ModelError(f"{path}, row {number}: the target is empty")
-        pairs.append((row["prompt"], row["target"]))
-    if not pairs:
-        raise ModelError(f"{path} holds no examples")
-    return pairs
+    @property
+    def start(self) -> int:
+        """The first token that is learned."""
+        return int(self.learned.argmax())
 
 
 class Examples:
     """Batches of examples: in an order shuffled for each epoch, packed into rows.
 
     Args:
-        pairs: prompts and targets.
+        examples: pairs of prompt and target, or what a file of examples holds.
         tokenizer: a Hugging Face tokenizer.
         batch_size: examples a step, over all processes.
         seq_len: tokens a row; no example may be longer.
         seed: of the order.
         pack: several examples a row; else each has its own.
-        delimiter: between prompt and target.
+        delimiter: between prompt and target; by default that of the columns.
         special: put the special tokens before each example that the tokenizer puts before a text;
             not in a run that began without them.
 
@@ -71,22 +63,29 @@ class Examples:
 
     def __init__(
         self,
-        pairs: Sequence[tuple[str, str]],
+        examples: Rows | Sequence[tuple[str, str]],
         tokenizer: Any,
         batch_size: int,
         seq_len: int,
         seed: int = 0,
         pack: bool = True,
-        delimiter: str = " ",
+        delimiter: str | None = None,
         special: bool = True,
     ) -> None:
+        if not isinstance(examples, Rows):
+            examples = Rows("examples", "prompt,target", tuple(Pair(*pair) for pair in examples))
         self.saved, self.seed, self.pack = tokenizer, seed, pack
         self.batch_size, self.seq_len = batch_size, seq_len
         self.state: dict[str, Any] = {}
         self.vocabulary, self.end = len(tokenizer), tokenizer.eos_token_id
         self.special = special_tokens(tokenizer).before if special else ()
-        self.examples = encoded(pairs, tokenizer, delimiter, special)
-        longest = max(range(len(pairs)), key=lambda i: len(self.examples[i].tokens))
+        self.about = _about(examples, tokenizer, delimiter)
+        if examples.chats:
+            self.examples = conversations(examples, tokenizer)
+        else:
+            pairs = [(pair.prompt, pair.target) for pair in examples.rows]  # type: ignore[union-attr]
+            self.examples = encoded(pairs, tokenizer, self.about["delimiter"], special)
+        longest = max(range(len(examples)), key=lambda i: len(self.examples[i].tokens))
         if (length := len(self.examples[longest].tokens) - 1) > seq_len:
             raise ModelError(
                 f"example {longest + 1} has {length} tokens, more than seq_len {seq_len}"
@@ -147,7 +146,7 @@ class Examples:
             for example in row:
                 start, stop = stop, stop + len(example.tokens) - 1
                 tokens[i, start:stop] = example.tokens[:-1]
-                wanted[i, start + example.start - 1 : stop] = example.tokens[example.start :]
+                wanted[i, start:stop] = np.where(example.learned, example.tokens, IGNORED)[1:]
                 positions[i, start:stop] = np.arange(stop - start)
             positions[i, stop:] = np.arange(length - stop)
         for i in range(len(rows), count):
@@ -189,9 +188,47 @@ def encoded(
         if start == len(whole):
             raise ModelError(f"example {number}: the target has no token of its own")
         first = [end if begin is None else begin] if start == 0 else []
-        found.append(Example(np.array([*first, *whole, end], np.int64), len(first) + start))
+        tokens = np.array([*first, *whole, end], np.int64)
+        found.append(Example(tokens, np.arange(len(tokens)) >= len(first) + start))
     return found
 
 
+def conversations(examples: Rows, tokenizer: Any) -> list[Example]:
+    """Tokens of conversations as the chat template writes them, to the last that is learned.
+
+    The template writes all special tokens itself: none are added.
+    """
+    found = []
+    for number, row in enumerate(examples.rows, start=1):
+        assert isinstance(row, Conversation)
+        ids, mask = learned(row, tokenizer, f"{examples.path}, row {number}")
+        stop = int(np.flatnonzero(mask)[-1]) + 1
+        if mask[0]:  # nothing stands before it: read the token that begins a text, or ends one
+            begin = getattr(tokenizer, "bos_token_id", None)
+            begin = tokenizer.eos_token_id if begin is None else begin
+            ids, mask, stop = [begin, *ids], np.concatenate([[False], mask]), stop + 1
+        found.append(Example(np.array(ids[:stop], np.int64), mask[:stop]))
+    return found
+
+
+def _about(examples: Rows, tokenizer: Any, delimiter: str | None) -> dict[str, Any]:
+    """What is read, as checkpoints record it.
+
+    Raises:
+        ModelError: messages without a chat template, or with a delimiter.
+    """
+    if not examples.chats:
+        between = DELIMITERS.get(examples.columns, "") if delimiter is None else delimiter
+        return {"columns": examples.columns, "delimiter": between}
+    if delimiter is not None:
+        raise ModelError(
+            f"a delimiter stands between texts: {examples.path} holds messages, which the chat "
+            "template joins"
+        )
+    template = template_of(tokenizer)
+    digest = hashlib.sha256(template.encode(errors="surrogatepass")).hexdigest()
+    return {"columns": examples.columns, "chat_template_sha256": digest}
+
+
 def _targets(examples: Sequence[Example]) -> int:
-    return sum(len(example.tokens) - example.start for example in examples)
+    return sum(int(example.learned.sum()) for example in examples)

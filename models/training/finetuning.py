@@ -1,4 +1,4 @@
-"""Fine-tuning: a run on prompts and targets, with few things to decide."""
+"""Fine-tuning: a run on examples, with few things to decide."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, whole
-from . import runfile
+from . import contents, runfile, snapshots
+from .checks import check
 from .engine import Engine, Report
-from .examples import read_examples
+from .locks import LOCK, locked
+from .rows import read_examples
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,11 @@ class Settings:
         schedule: run the layers by another schedule.
         patience: validations without a lower loss before it stops.
         validations: in a run.
-        precision: ``bf16`` or ``fp32``.
+        precision: of matrix products in training: ``bf16`` or ``fp32``.
         micro_batch_size: packed rows a forward pass.
+        columns: that are read, one of ``rows.COLUMNS``; by default those that the first row has.
+        delimiter: between prompt and target; by default that of the columns.
+        chat_template: a file with the template of messages; by default the model's own.
     """
 
     epochs: int = 10
@@ -46,6 +51,9 @@ class Settings:
     validations: int = 10
     precision: str = "bf16"
     micro_batch_size: int = 1
+    columns: str | None = None
+    delimiter: str | None = None
+    chat_template: str | None = None
 
 
 def run_of(
@@ -55,7 +63,7 @@ def run_of(
 
     Args:
         model: folder or hub id of the checkpoint.
-        examples, validation: files of prompts and targets.
+        examples, validation: files of examples.
 
     Raises:
         ModelError: settings that are not allowed, a file that holds no examples.
@@ -63,7 +71,7 @@ def run_of(
     whole("epochs", settings.epochs, 1)
     whole("validations", settings.validations, 1)
     whole("batch_size", settings.batch_size, 1)
-    count = len(read_examples(examples))
+    count = len(read_examples(examples, settings.columns))
     batch = min(settings.batch_size, count)
     steps = max(settings.min_steps, settings.epochs * -(-count // batch))
     warmup = max(1, steps // 10)
@@ -80,6 +88,9 @@ def run_of(
             "validation": validation,
             "batch_size": batch,
             "seq_len": settings.seq_len,
+            "columns": settings.columns,
+            "delimiter": settings.delimiter,
+            "chat_template": settings.chat_template,
         },
         "optimizer": {
             "lr": settings.lr,
@@ -102,13 +113,50 @@ def finetune(
     out: str | Path,
     say: Report = lambda text: None,
     watch: Callable[[int, dict[str, Any]], object] = lambda step, values: None,
+    keep_optimizer: bool = False,
 ) -> Path:
     """Fine-tune, or go on with it; the folder of the best checkpoint (the last without validation).
+
+    Checkpoints of a finished run hold the model alone, in the dtype that its base has on disk.
+
+    Args:
+        keep_optimizer: leave optimizer states and intermediate checkpoints, as training has them.
 
     Raises:
         ModelError: what keeps the run from going on.
     """
-    outcome = Engine(run, out, say).train(watch=watch)
-    if not outcome.finished:
-        raise ModelError(f"interrupted after step {outcome.step}; call again to go on")
-    return outcome.best or outcome.folder
+    folder = Path(out)
+    state = _finished(run, folder, say)
+    if state is None:
+        engine = Engine(run, folder, say)
+        outcome = engine.train(watch=watch)
+        if not outcome.finished:
+            raise ModelError(f"interrupted after step {outcome.step}; call again to go on")
+        engine.accelerator.wait_for_everyone()
+        if not engine.accelerator.is_main_process:
+            return outcome.best or outcome.folder
+        state = contents.read_state(outcome.folder)
+    else:
+        check(run, folder)  # refuses other values and other inputs
+        say(f"{folder} is finished: {state['step']} steps")
+    best = _best(run, state)
+    if not keep_optimizer and "dtype" in state:  # what earlier versions wrote stays as it is
+        with locked(folder / LOCK, False, f"{folder} is trained"):
+            snapshots.finish(folder, best, contents.OPTIMIZERS)
+    return folder / f"step-{state['step'] if best is None else best:09d}"
+
+
+def _finished(run: runfile.Run, folder: Path, say: Report) -> dict[str, Any] | None:
+    """The state of the last checkpoint of a run that is over; None of any other."""
+    found = snapshots.newest(folder, say)
+    if found is None:
+        return None
+    state = contents.read_state(found[1])
+    hopeless = run.patience is not None and state["best"]["since"] >= run.patience
+    return state if hopeless or state["step"] >= run.steps else None
+
+
+def _best(run: runfile.Run, state: dict[str, Any]) -> int | None:
+    """The step of the best checkpoint, where one is kept."""
+    kept = run.checkpoints.best or run.patience is not None
+    return state["best"]["step"] if kept else None

@@ -22,6 +22,7 @@ from .shards import INDEX, Shards
 from .tokenization import TOKENIZER, tokenizer_file_hash
 
 MODEL, EXAMPLES, VALIDATION = "model.path", "data.examples", "data.validation"
+TEMPLATE = "data.chat_template"
 SOURCE = "data.sources."
 TOKENIZER_CONFIG = "special_tokens_map.json"  # in checkpoints of earlier versions of transformers
 
@@ -101,7 +102,7 @@ def comparable(fields: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     for name in known:
         if name.startswith(SOURCE):
             data["sources"][name.removeprefix(SOURCE)] = True
-        elif name in (MODEL, EXAMPLES, VALIDATION):
+        elif name in (MODEL, EXAMPLES, VALIDATION, TEMPLATE):
             part, _, field = name.partition(".")
             run[part][field] = True
     return run | orders
@@ -111,7 +112,7 @@ def _path(fields: Mapping[str, Any], name: str) -> Any:
     """Where a run file says that an input is."""
     if name.startswith(SOURCE):
         return fields["data"]["sources"].get(name.removeprefix(SOURCE))
-    if name in (MODEL, EXAMPLES, VALIDATION):
+    if name in (MODEL, EXAMPLES, VALIDATION, TEMPLATE):
         part, _, field = name.partition(".")
         return fields[part][field]
     return None  # files of tasks: the names of tasks hold them
@@ -139,6 +140,8 @@ def _files(run: Run) -> dict[str, dict[str, Path]]:
         found[EXAMPLES] = _placeless(run.data.examples)
         if run.data.validation is not None:
             found[VALIDATION] = _placeless(run.data.validation)
+        if run.data.chat_template is not None:
+            found[TEMPLATE] = _placeless(run.data.chat_template)
     if run.model.path is not None and (folder := Path(run.model.path)).is_dir():
         paths = model_files(folder) | {*folder.glob(TOKENIZER_CONFIG)}
         found[MODEL] = {path.name: path for path in sorted(paths)}

@@ -31,6 +31,7 @@ from ..growth import OPERATORS, GrowthMap, growth_maps, prop_schedule
 from ..recurrence import Recurrence
 from ..schedule import Schedule
 from .fields import check_number, override, sentence
+from .rows import Columns
 from .yaml_text import read_yaml
 
 
@@ -116,7 +117,10 @@ class Data(_Part):
         sources: folders of token shards by name.
         mixture: share of each; equal shares if not given.
         curriculum: stages of generated lessons.
-        examples: a file of prompts and targets, for fine-tuning.
+        examples: a file of examples, for fine-tuning.
+        columns: that are read of it; by default those that its first row has.
+        delimiter: between prompt and target; by default a space, nothing in data of TRL and Alpaca.
+        chat_template: a file with the template that renders messages; by default the model's own.
         pack: several examples a sequence.
         seq_len: tokens a sequence.
         batch_size: sequences a step, over all processes; with ``examples``, examples.
@@ -126,6 +130,9 @@ class Data(_Part):
     sources: dict[str, str] = Field(default_factory=dict)
     curriculum: tuple[Stage, ...] = ()
     examples: str | None = None
+    columns: Columns | None = None
+    delimiter: str | None = None
+    chat_template: str | None = None
     pack: bool = True
     mixture: dict[str, float] = Field(default_factory=dict)
     seq_len: int = Field(2048, ge=2)
@@ -138,6 +145,9 @@ class Data(_Part):
             raise ValueError("give sources, a curriculum or examples, one of them")
         if self.curriculum and self.validation:
             raise ValueError("a curriculum needs no validation: no item comes twice")
+        for name in ("columns", "delimiter", "chat_template"):
+            if getattr(self, name) is not None and self.examples is None:
+                raise ValueError(f"{name} says how examples are read: give examples")
         if self.mixture and not self.sources:
             raise ValueError("a mixture is of sources: lessons have their shares, examples none")
         return self
@@ -364,7 +374,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Run:
         ModelError: what is wrong and where, one sentence for each.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

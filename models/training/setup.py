@@ -17,10 +17,12 @@ from ..recurrence import Recurrence
 from ..schedule import check_whole
 from . import adapters
 from .batches import Batch, Source
+from .chats import read_template
 from .curriculum import Curriculum
-from .examples import Examples, read_examples
+from .examples import Examples
 from .mixture import Mixture, Phase
 from .objective import losses
+from .rows import read_examples
 from .runfile import Run
 from .shards import Shards
 
@@ -91,6 +93,8 @@ def source_of(run: Run, special: bool = True) -> Source:
         if tokenizer is None:
             checkpoints.load_config(run.model.path)  # refuses what is no checkpoint at all
             raise ModelError(f"{run.model.path} has no tokenizer, which examples need")
+        if data.chat_template is not None:
+            tokenizer.chat_template = read_template(data.chat_template)
         return _examples(run, data.examples, tokenizer, special)
     sources = {name: Shards(folder) for name, folder in data.sources.items()}
     if not phases or phases[0].start > 0:
@@ -105,6 +109,9 @@ def held_out(run: Run, source: Source) -> list[Batch]:
         return []
     if isinstance(source, Examples):
         examples = _examples(run, path, source.saved, bool(source.special))
+        if examples.about != source.about:
+            had, has = examples.about["columns"], source.about["columns"]
+            raise ModelError(f"{path} has the columns {had}, {run.data.examples} has {has}")
         examples.pack = source.pack
         return examples.all().parts(run.micro_batch_size or 1)
     shards, length = Shards(path), run.data.seq_len
@@ -123,9 +130,13 @@ def held_out(run: Run, source: Source) -> list[Batch]:
 
 
 def _examples(run: Run, path: str, tokenizer: Any, special: bool) -> Examples:
-    data, pairs = run.data, read_examples(path)
-    given = (data.batch_size, data.seq_len, run.seed, data.pack)
-    return Examples(pairs, tokenizer, *given, special=special)
+    data, examples = run.data, read_examples(path, run.data.columns)
+    if data.chat_template is not None and not examples.chats:
+        raise ModelError(
+            f"a chat template is for messages: {path} holds texts ({examples.columns})"
+        )
+    given = (data.batch_size, data.seq_len, run.seed, data.pack, data.delimiter, special)
+    return Examples(examples, tokenizer, *given)
 
 
 @torch.no_grad()

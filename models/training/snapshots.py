@@ -79,6 +79,30 @@ def problem(path: Path) -> str | None:
     return checksum_problem(path)
 
 
+def finish(runs: Path, best: int | None, states: str) -> None:
+    """Drop what a run that is finished needs no more.
+
+    What is left of a run are its milestones (the last checkpoint is one) and its best one, without
+    the states of training.
+
+    Args:
+        runs: folder of the run.
+        best: step of a checkpoint that stays.
+        states: folder within a checkpoint that goes.
+    """
+    _drop_old(runs, 0, best)
+    for _, path in _all(runs):
+        content = json.loads((path / MANIFEST).read_text())
+        sums = {n: v for n, v in content["sha256"].items() if not n.startswith(f"{states}/")}
+        if sums != content["sha256"]:
+            part = path / f".{MANIFEST}.part"  # a checkpoint is whole at every moment
+            part.write_text(json.dumps(content | {"sha256": sums}, indent=2))
+            _sync(part)
+            part.rename(path / MANIFEST)
+            _sync(path)
+        shutil.rmtree(path / states, ignore_errors=True)
+
+
 def _all(runs: Path) -> list[tuple[int, Path]]:
     if not runs.is_dir():
         return []

@@ -123,7 +123,7 @@ def read_text(path: str | Path, limit: int | None = None) -> Text:
 def _file(path: Path) -> Iterator[str]:
     if path.suffix == ".txt":
         try:
-            yield path.read_bytes().decode("utf-8")
+            yield path.read_text("utf-8-sig")
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
         except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...core.strict_json import BOM, half_character
 from ...primitives.errors import InputError
 
 ENDINGS = (".jsonl", ".json", ".parquet")
@@ -38,12 +39,14 @@ def _lines(path: Path) -> Iterator[Placed]:
                 continue
             place = f"{path}:{number}"
             try:
-                value = json.loads(line.decode("utf-8"))
+                value = json.loads(line.removeprefix(BOM if number == 1 else b"").decode("utf-8"))
             except UnicodeDecodeError as error:
                 raise InputError(f"{place}: not UTF-8 text") from error
             except (ValueError, RecursionError) as error:
                 cut = "" if line.endswith(b"\n") else ", the file seems to be cut off"
                 raise InputError(f"{place}: not JSON ({_reason(error)}){cut}") from error
+            if b"\\u" in line:
+                _check_whole(value, place)
             yield place, value
 
 
@@ -67,6 +70,8 @@ def _array(path: Path) -> Iterator[Placed]:
             raise InputError(
                 f"{place}: not JSON ({_reason(error)}), or the file is cut off"
             ) from error
+        if "\\u" in text[at:after]:
+            _check_whole(value, place)
         yield place, value
         at = _skip(text, after)
         if text[at : at + 1] == ",":
@@ -75,6 +80,11 @@ def _array(path: Path) -> Iterator[Placed]:
             raise InputError(f"{place}: the list does not go on after this, is the file cut off?")
     if text[at + 1 :].strip():
         raise InputError(f"{path}: there is more after the end of the list")
+
+
+def _check_whole(value: Any, place: str) -> None:
+    if half := half_character(value):
+        raise InputError(f"{place}: {half}")
 
 
 def _skip(text: str, at: int) -> int:
@@ -97,5 +107,9 @@ def _table(path: Path) -> Iterator[Placed]:
         table = pq.read_table(path)
     except (pa.ArrowException, pa.ArrowInvalid) as error:
         raise InputError(f"{path}: not a whole Parquet file") from error
-    for number, value in enumerate(table.to_pylist(), 1):
+    for number in range(1, len(table) + 1):
+        try:
+            [value] = table.slice(number - 1, 1).to_pylist()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: row {number}: not UTF-8 text") from error
         yield f"{path}: row {number}", value

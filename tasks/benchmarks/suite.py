@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ...core.remote_code import trusted
 from ...primitives import golden
 from ...primitives.errors import InputError, unknown, whole
 from ..catalog import ITEMS, PATH, SHOTS
@@ -296,7 +297,8 @@ def _identity(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> dict[
 
     revision = str(options.get("revision", "main"))
     try:
-        config = AutoConfig.from_pretrained(name, revision=revision)
+        trust = bool(options.get("trust_remote_code", trusted()))
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust)
         commit = str(getattr(config, "_commit_hash", None))
     except Exception:  # what is wrong is told when the model is loaded
         commit = "None"

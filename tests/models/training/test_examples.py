@@ -14,10 +14,11 @@ import torch
 from growloop.models import ModelError, build, load, loop, save
 from growloop.models.training.batches import IGNORED, Batch
 from growloop.models.training.engine import Engine
-from growloop.models.training.examples import Examples, read_examples
+from growloop.models.training.examples import Examples
 from growloop.models.training.finetuning import Settings, run_of
 from growloop.models.training.objective import losses
 from growloop.models.training.plan import plan
+from growloop.models.training.rows import read_examples
 from growloop.models.training.runfile import parse
 from growloop.models.training.tokenization import byte_tokenizer
 from safetensors.torch import load_file, save_file
