@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NoReturn
 
 
-class TimeIsUpError(Exception):
-    """What ran took longer than it may."""
+class TimeIsUpError(BaseException):
+    """What ran took longer than it may: not an ``Exception``, which templates' compilers catch."""
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ def _within(seconds: float) -> Iterator[None]:
         raise TimeIsUpError(f"not done after {seconds:g} s")
 
     started, handler = time.monotonic(), signal.signal(signal.SIGALRM, ring)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
         yield
     finally:

@@ -80,6 +80,14 @@ def learned(
                 f"{where}: {TEMPLATE} marks {len(spans)} turns of the assistant "
                 f"({{% generation %}}), the conversation has {len(turns)}"
             )
+        for turn, (start, stop) in zip(turns, spans, strict=True):
+            if _dense(messages[turn]["content"]) not in _dense(
+                text_of(tokenizer, tokens[start:stop])
+            ):
+                raise ModelError(
+                    f"{where}: {TEMPLATE} does not mark message {turn + 1} of the assistant "
+                    "({% generation %}), but something else"
+                )
     else:
         tokens, spans = made.compared(messages, turns)
     mask = np.zeros(len(tokens), np.bool_)
@@ -87,6 +95,11 @@ def learned(
         if turn >= conversation.first:
             mask[start:stop] = True
     return tokens, mask
+
+
+def _dense(text: str) -> str:
+    """A text without its spaces, which templates trim and tokenizers write in ways of their own."""
+    return "".join(text.split())
 
 
 class _Rendering:

