@@ -24,7 +24,7 @@ COMMANDS = {
     "tokenize": ("tokenize", "Write text as token shards to train on."),
     "recipe": ("recipes", "List the run files of the paper's tables, or print one."),
     "train": ("train", "Train a model as a run file says."),
-    "sft": ("sft", "Fine-tune a model on prompts and targets."),
+    "sft": ("sft", "Fine-tune a model on prompts and targets, or on conversations."),
     "study": ("study", "Run a study of the paper on any checkpoints."),
     "inspect": ("inspection", "Show layers, schedule, parameters and FLOPs of a model."),
     "loop": ("loop", "Write a model whose layers run by a schedule."),

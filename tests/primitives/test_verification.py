@@ -229,3 +229,14 @@ def test_gzip_and_standard_input_are_read(tmp_path: Path, monkeypatch: pytest.Mo
         verify(packed)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
     assert verify("-").lines == 50
+
+
+def test_a_mark_and_line_ends_of_windows_change_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl")
+    before = verify([path])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    after = verify([path])
+    assert after.ok, after.bad
+    assert after.fingerprints == before.fingerprints
+    (tmp_path / "t.j2").write_bytes(b"\xef\xbb\xbfSay {{ question }}\r\n")
+    assert Template.from_file(tmp_path / "t.j2").source.startswith("Say")

@@ -241,3 +241,30 @@ def test_token_shards_are_read_as_the_text_they_were_made_of(tmp_path: Path) -> 
     tokens.write_bytes(tokens.read_bytes()[:-2])
     with pytest.raises(InputError, match="shard-00000 is cut"):
         read_text(tmp_path / "shards")
+
+
+def test_a_mark_and_line_ends_of_windows_change_nothing(tmp_path: Path) -> None:
+    mark, found = b"\xef\xbb\xbf", [{"text": "a\nb"}, {"text": "c"}]
+    lines = "".join(json.dumps(row) + "\r\n" for row in found).encode()
+    (tmp_path / "a.jsonl").write_bytes(mark + lines)
+    (tmp_path / "a.json").write_bytes(mark + json.dumps(found, indent=1).encode())
+    for name in ("a.jsonl", "a.json"):
+        assert [row for _, row in rows(tmp_path / name)] == found
+    (tmp_path / "b.txt").write_bytes(mark + b"one\r\ntwo\r\n")
+    assert read_text(tmp_path / "b.txt").documents == ["one\ntwo\n"]
+
+
+def test_what_is_no_text_is_refused_with_its_place(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    half = r'{"text": "\ud83d"}'
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n' + half)
+    (tmp_path / "a.json").write_text('[{"text": "a"},\n' + half + "]")
+    for name in ("a.jsonl", "a.json"):
+        with pytest.raises(InputError, match=rf"{name}:2: \\ud83d is half a character"):
+            list(rows(tmp_path / name))
+    bad = pa.array([b"a", b"\xff"]).cast(pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": bad}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet: row 2: not UTF-8 text"):
+        list(rows(tmp_path / "a.parquet"))
