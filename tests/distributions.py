@@ -17,7 +17,12 @@ FOLDERS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
     "setuptools"
 ]["package-dir"].values()
 NOT_INSTALLED = {"leaderboard/reference/README.md"}
-BESIDE = {"LICENSE", "README.md", "pyproject.toml"}  # in the sdist, beside the package
+BESIDE = {
+    "LICENSE",
+    "MANIFEST.in",
+    "README.md",
+    "pyproject.toml",
+}  # in the sdist, beside the package
 
 
 def tracked() -> set[str]:
