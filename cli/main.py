@@ -91,7 +91,11 @@ class Growloop(click.Group):
             package = (error.name or "").split(".")[0]
             if package in ("", "growloop"):
                 raise
-            click.echo(f"Error: {package} cannot be imported: {error}", err=True)
+            from ..core.extras import bringing
+
+            extra = bringing(package)
+            how = "" if extra is None else f"; pip install 'growloop[{extra}]' brings it"
+            click.echo(f"Error: {package} cannot be imported: {error}{how}", err=True)
             sys.exit(2)
         except ValueError as error:
             if not getattr(error, "is_for_the_user", False):

@@ -99,7 +99,7 @@ def command(
       growloop sft -m ./looped --untie --data train.jsonl --seeds 3 --out hybrids
     """
     whole("seeds", seeds, 1, 10_000)
-    require_extra("train", "fine-tuning")
+    require_extra("train" if lora is None else "lora", "fine-tuning")
     from transformers.utils import logging
 
     from ..models.training.finetuning import Settings

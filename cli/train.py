@@ -50,6 +50,8 @@ def command(
     run = runfile.load(run_file, overrides)
     folder = Path(out) if out else Path("runs") / run.name
     say = functools.partial(click.echo, err=True)
+    if run.model.lora is not None:
+        require_extra("lora", "a run with adapters")
     _check_tasks(run)
     if dry_run:
         _dry_run(run, folder, force_run_file, as_json)

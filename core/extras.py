@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+LEADERBOARD = ("pydantic", "rich")
+DATA = ("pyarrow", "datasets")
+TRAIN = (
+    *("torch", "transformers", "accelerate", "tokenizers", "psutil", "yaml", "gguf"),
+    *DATA,
+    *LEADERBOARD,
+)
 EXTRAS = {
-    "eval": ("torch", "transformers", "accelerate", "lm_eval", "datasets", "pydantic", "rich"),
-    "train": ("torch", "transformers", "accelerate", "tokenizers", "datasets", "pydantic", "rich"),
-    "leaderboard": ("pydantic", "rich"),
+    "data": DATA,
+    "leaderboard": LEADERBOARD,
     "plots": ("altair", "vl_convert"),
+    "train": TRAIN,
+    "eval": ("lm_eval", "tqdm", *TRAIN),
+    "lora": ("peft", *TRAIN),
 }
-"""Extra -> modules that its commands import."""
+"""Extra -> modules of all packages that it declares, the smaller extras first."""
 
 
 def missing(extra: str) -> str | None:
@@ -21,3 +30,12 @@ def missing(extra: str) -> str | None:
         missing("leaderboard")  # "pydantic" after a plain ``pip install growloop``
     """
     return next((name for name in EXTRAS[extra] if find_spec(name) is None), None)
+
+
+def bringing(module: str) -> str | None:
+    """Smallest extra that declares a module; None where none does.
+
+    >>> bringing("rich"), bringing("lm_eval"), bringing("numpy")
+    ('leaderboard', 'eval', None)
+    """
+    return next((extra for extra, modules in EXTRAS.items() if module in modules), None)

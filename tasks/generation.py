@@ -22,6 +22,7 @@ from lm_eval.api.model import CacheHook
 from lm_eval.models.utils import normalize_gen_kwargs
 from torch import Tensor
 
+from ..core.caches import cache_name, cache_of
 from ..core.chat_templates import ChatTemplateError, rendered
 from ..core.positions import Regimes, forget, regimes
 from ..primitives.errors import InputError
@@ -347,17 +348,16 @@ class SharedPrefixGeneration(CheckedGeneration):
                 ids = torch.tensor([common], device=self.device)
                 dtype = self.mixed_precision_dtype
                 with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-                    self._kept = self.model(ids, use_cache=True).past_key_values
+                    self._kept = cache_of(self.model(ids, use_cache=True))
         cache = copy.deepcopy(self._kept)
         cache.batch_repeat_interleave(len(context))
+        options[cache_name(self.model.prepare_inputs_for_generation)] = cache
         # padding goes between the common part and the rest, where the cache needs none
         lengths = mask.sum(1).tolist()
         order = torch.stack([_after(len(common), real, mask.shape[1]) for real in lengths])
         order = order.to(context.device)
         options["attention_mask"] = mask.gather(1, order)
-        return super()._model_generate(
-            context.gather(1, order), max_length, stop, past_key_values=cache, **options
-        )
+        return super()._model_generate(context.gather(1, order), max_length, stop, **options)
 
     @staticmethod
     def _begins(context: Tensor, mask: Tensor, common: list[int]) -> bool:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
+from ..core.caches import cache_name, cache_of
 from ..core.positions import as_long_as, counts_places
 from ..primitives.errors import InputError, shown
 from .bars import bar
@@ -515,11 +516,10 @@ class TrieLM(SharedPrefixGeneration, CheckedLM):
         if longest > 1:
             # options end at different lengths; what pads them comes last and changes nothing
             padded = [option[:-1] + [0] * (longest - len(option)) for option in options]
-            cache = output.past_key_values
+            cache = cache_of(output)
             cache.batch_repeat_interleave(len(options))
-            after = self._run(
-                torch.tensor(padded, device=self.device), past_key_values=cache, use_cache=True
-            )
+            cached = {cache_name(self.model.forward, output): cache}
+            after = self._run(torch.tensor(padded, device=self.device), use_cache=True, **cached)
             rest = self._log_probs(after.logits)  # (options, longest - 1, vocabulary)
         found = [
             self._sum(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,3 +24,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no CUDA device: torch finds none"))
+
+
+class Deprecations(logging.Handler):
+    """What transformers logs as deprecated; warnings of other kinds are errors anyway."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "deprecated" in (message := record.getMessage()):
+            self.messages.append(message)
+
+
+_deprecations = Deprecations()
+logging.getLogger("transformers").addHandler(_deprecations)
+
+
+@pytest.fixture(autouse=True)
+def _no_deprecated_name_of_transformers() -> Iterator[None]:
+    """Fail where a name is used that transformers drops in a later release."""
+    _deprecations.messages.clear()
+    yield
+    assert not _deprecations.messages

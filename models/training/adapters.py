@@ -31,7 +31,7 @@ def attach(model: PreTrainedModel, settings: Lora, seed: int) -> None:
     try:
         import peft
     except ImportError as error:
-        raise ModelError("LoRA needs PEFT: pip install peft") from error
+        raise ModelError("LoRA needs PEFT: pip install 'growloop[lora]'") from error
     layers = find_decoder(model).path
     inside = settings.modules or sorted(
         {

@@ -141,7 +141,9 @@ def _shards(folder: Path) -> Iterator[str]:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
-        raise InputError("reading token shards needs tokenizers: pip install tokenizers") from error
+        raise InputError(
+            "reading token shards needs tokenizers: pip install 'growloop[eval]'"
+        ) from error
     try:
         index = json.loads((folder / INDEX).read_bytes())
         version, names = index["version"], [shard["name"] for shard in index["shards"]]

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pytest
 import torch
+from growloop.core.caches import cache_name
 from torch import Tensor
 from transformers import (
     DynamicCache,
@@ -50,6 +51,7 @@ def simulated(
     past: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
     logits, ran, inner = [], 0, model.model
     start, size, times = block or (0, 0, 0)
+    cached = cache_name(inner.layers[0].forward)
     for _ in range(new):
         count = ids.shape[1]
         held = next(iter(past.values()))[0].shape[2] if past else 0
@@ -83,7 +85,7 @@ def simulated(
                 attention_mask=mask,
                 position_ids=places,
                 position_embeddings=rope,
-                past_key_values=cache,
+                **{cached: cache},
             )
             ran += 1
             fresh[slot] = (cache.layers[layer].keys, cache.layers[layer].values)
@@ -101,7 +103,7 @@ def simulated(
                             attention_mask=mask,
                             position_ids=places,
                             position_embeddings=rope,
-                            past_key_values=cache,
+                            **{cached: cache},
                         )
                         ran += 1
                     gone = rule.check(h, model.lm_head(inner.norm(seen_now)))

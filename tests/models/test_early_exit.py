@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from growloop.core.caches import cache_name
 from growloop.models import EarlyExit, ModelError, Recurrence, loop
 from torch import Tensor
 from transformers import (
@@ -231,7 +232,7 @@ def test_skipped_loops_leave_the_entries_of_the_last_one(cache: str, sharing: st
         else StaticCache(model.config, max_cache_len=8)
     )
     with torch.no_grad():
-        model(ids, past_key_values=kept)
+        model(ids, **{cache_name(model.forward): kept})
     loops = model.runner.loops.tolist()
     assert len(set(loops)) > 1
     assert max(loops) < 5

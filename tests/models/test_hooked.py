@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from growloop.core.caches import cache_of
 from growloop.models import EarlyExit, Recurrence, loop
 from torch import nn
 from transformers import (
@@ -75,7 +76,7 @@ def test_hooked_models_compute_what_the_unrolled_model_does(
         attach(model)
     same(model(ids).logits, reference(ids).logits)
     same(greedy(model, ids), greedy(reference, ids))
-    cache = model(ids).past_key_values
+    cache = cache_of(model(ids))
     assert [slot.get_seq_length() for slot in cache.layers] == [7] * 4
 
 
@@ -160,7 +161,7 @@ def test_a_forward_put_around_a_layer_runs_with_the_cache_slot_of_each_step(
         wrap(model)
     same(model(ids).logits, reference(ids).logits)
     same(greedy(model, ids), greedy(reference, ids))
-    assert [slot.get_seq_length() for slot in model(ids).past_key_values.layers] == [7] * 4
+    assert [slot.get_seq_length() for slot in cache_of(model(ids)).layers] == [7] * 4
     assert [layer.self_attn.layer_idx for layer in unique(model)] == [0, 1, 2]
 
 

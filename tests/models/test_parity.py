@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from growloop.core.caches import cache_name, cache_of
 from growloop.models import ModelError, Schedule, loop
 from safetensors import safe_open
 from torch import Tensor
@@ -81,6 +82,10 @@ def same(found: Any, wanted: Any) -> None:
 def logits(model: Any, ids: Tensor | None = None, **more: Any) -> Tensor:
     found: Tensor = model(tokens() if ids is None else ids, **more).logits
     return found
+
+
+def logits_with(cache: Any, model: Any, ids: Tensor | None = None) -> Tensor:
+    return logits(model, ids, **{cache_name(model.forward): cache})
 
 
 def generated(model: Any, inputs: dict[str, Tensor] | None = None, **more: Any) -> Any:
@@ -174,8 +179,8 @@ def test_generates_with_a_static_cache_like_the_unrolled_model(kind: str) -> Non
     model = looped(kind)
     same(generated(model, **how), generated(reference(kind), **how))
     given = model.generate(tokens(), return_dict_in_generate=True, max_new_tokens=2, **how)
-    assert isinstance(given.past_key_values, StaticCache)
-    assert len(given.past_key_values.layers) == len(SCHEDULES[LOOPED])
+    assert isinstance(cache_of(given), StaticCache)
+    assert len(cache_of(given).layers) == len(SCHEDULES[LOOPED])
 
 
 @every_architecture
@@ -184,7 +189,7 @@ def test_a_given_dynamic_cache_has_a_slot_for_each_step(kind: str) -> None:
     filled = []
     for model in (looped(kind), reference(kind)):
         cache = DynamicCache(config=model.config)
-        found = [logits(model, part, past_key_values=cache) for part in (ids[:, :5], ids[:, 5:])]
+        found = [logits_with(cache, model, part) for part in (ids[:, :5], ids[:, 5:])]
         filled.append((found, [(slot.keys, slot.values) for slot in cache.layers]))
     assert len(filled[0][1]) == len(SCHEDULES[LOOPED])
     same(filled[0], filled[1])
@@ -193,8 +198,8 @@ def test_a_given_dynamic_cache_has_a_slot_for_each_step(kind: str) -> None:
 @every_architecture
 def test_a_cache_that_grows_by_itself_can_be_given(kind: str) -> None:
     cache, other = DynamicCache(), DynamicCache()
-    found = logits(looped(kind), past_key_values=cache)
-    same(found, logits(reference(kind), past_key_values=other))
+    found = logits_with(cache, looped(kind))
+    same(found, logits_with(other, reference(kind)))
     assert len(cache.layers) == len(SCHEDULES[LOOPED])
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from growloop.core.caches import cache_of
 from growloop.models import EarlyExit, ModelError, RandomLoops, Recurrence, loop
 from torch import Tensor, nn
 from transformers import (
@@ -228,7 +229,7 @@ def assert_nothing_is_kept(model: PreTrainedModel, ids: Tensor) -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda packed: packed.value):
         out = model(ids, labels=ids)
-    cache = weakref.ref(out.past_key_values)
+    cache = weakref.ref(cache_of(out))
     assert cache() is not None
     assert kept
     del out

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from growloop.core.caches import cache_of
 from growloop.models import EarlyExit, ModelError, Recurrence, Schedule, loop
 from transformers import (
     MistralConfig,
@@ -70,10 +71,8 @@ def test_loops_share_a_sliding_window(sharing: str | int, slots: int, length: in
 
 def test_shared_slots_hold_each_token_once_and_the_rest_stay_empty() -> None:
     model = loop(plain(), BLOCK, recurrence=Recurrence(kv_sharing=2))
-    cache = model.generate(
-        tokens(), max_new_tokens=4, do_sample=False, return_dict_in_generate=True
-    ).past_key_values
-    assert [slot.get_seq_length() for slot in cache.layers] == [10, 10, 10, 0, 0, 0, 10]
+    made = model.generate(tokens(), max_new_tokens=4, do_sample=False, return_dict_in_generate=True)
+    assert [slot.get_seq_length() for slot in cache_of(made).layers] == [10, 10, 10, 0, 0, 0, 10]
 
 
 @pytest.mark.parametrize("sharing", ["last", 2])
