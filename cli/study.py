@@ -139,6 +139,8 @@ def command(
     _check_places(out, picture, leaderboard)
     line = shlex.join(["growloop", *(ctx.obj or [])])
     records = run(study, cells, options, out, line, _say, dtype, device, True)
+    if leaderboard is not None:  # before anything is printed: that may fail
+        _publish(records, leaderboard)
     if picture is not None:
         from ..studies.charts import save
 
@@ -147,8 +149,6 @@ def command(
         click.echo(json.dumps(records, indent=1))
     else:
         _print(study.table(records))
-    if leaderboard is not None:
-        _publish(records, leaderboard)
     if against is not None:
         from ..studies.between import compared
 

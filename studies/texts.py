@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.strict_json import RepeatedNameError, loads
+from ..core.strict_json import StrictError, loads
 from ..core.text_tokens import encode
 from ..primitives import generate
 from ..primitives.errors import InputError, whole
@@ -151,7 +151,7 @@ def _read(file: str) -> list[str]:
     for number, line in enumerate(content.splitlines(), start=1):
         try:
             row = loads(line)
-        except RepeatedNameError as error:
+        except StrictError as error:
             raise InputError(f"{file}, line {number}: {error}") from error
         except ValueError as error:
             raise InputError(f"{file}, line {number} is not JSON") from error

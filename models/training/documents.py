@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.identity import identify
-from ...core.strict_json import RepeatedNameError, loads
+from ...core.strict_json import StrictError, loads
 from ..errors import ModelError, shown
 
 TEXT = {".txt", ".md", ".text"}
@@ -117,7 +117,7 @@ def _json_rows(path: Path) -> Iterator[Any]:
                     yield loads(line.decode())
                 except UnicodeDecodeError as error:
                     raise ModelError(f"{path}, line {number}: not UTF-8 text") from error
-                except RepeatedNameError as error:
+                except StrictError as error:
                     raise ModelError(f"{path}, line {number}: {error}") from error
                 except ValueError as error:
                     raise ModelError(f"{path}, line {number}: not JSON") from error

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -26,7 +27,8 @@ from pydantic import (
     model_validator,
 )
 
-from ..errors import ModelError
+from ...core.names import name_problem
+from ..errors import ModelError, shown
 from ..growth import OPERATORS, GrowthMap, growth_maps, prop_schedule
 from ..recurrence import Recurrence
 from ..schedule import Schedule
@@ -43,7 +45,15 @@ class _Part(BaseModel):
         return check_number(value, cls.model_fields[info.field_name or ""].annotation)
 
 
+def _folder_name(name: str) -> str:
+    if wrong := name_problem(name):
+        raise ValueError(f"a run cannot be called {shown(name)}, which {wrong}")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+MOST = 10  # things wrong in a run file that a message names
 
 
 class Lora(_Part):
@@ -272,7 +282,7 @@ class Run(_Part):
             ``regulariser_block`` layers; it rewards alike layers one block apart.
     """
 
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: FolderName
     seed: int = Field(0, ge=0, lt=2**63)
     steps: int = Field(ge=1)
     micro_batch_size: int | None = Field(None, ge=1)
@@ -400,5 +410,6 @@ def parse(fields: dict[str, Any], where: str = "run") -> Run:
     try:
         return Run.model_validate(fields)
     except ValidationError as error:
-        wrong = "; ".join(sentence(e, Run) for e in error.errors())
-        raise ModelError(f"{where}: {wrong}") from error
+        found = [sentence(e, Run) for e in error.errors(include_url=False)]
+        more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
+        raise ModelError(f"{where}: {'; '.join(found[:MOST])}{more}") from error
