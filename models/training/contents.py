@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ...core.strict_json import read_object
 from .. import checkpoints
 from ..errors import ModelError
 from . import adapters, optimizers
@@ -28,6 +29,11 @@ from .setup import first_model
 ADAPTER = "adapter"
 """Folder of the adapter in PEFT's format."""
 STATE = "training.json"
+FIELDS: dict[str, Any] = {
+    "step": int, "tokens": int, "flops": float, "full_depth": int, "run": dict, "source": dict,
+    "optimizers": list, "random": str, "inputs": (dict, type(None)), "best": (dict, type(None)),
+}  # fmt: skip
+"""Fields of the state that a run goes on from."""
 OPTIMIZERS = "optimizers"
 """Folder of the moments: engines that read every ``*.safetensors`` of a model do not see them."""
 
@@ -83,9 +89,12 @@ def write_state(folder: Path, found: list[OptimizerState], state: dict[str, Any]
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """What ``write_state`` was given, and what it added."""
-    found: dict[str, Any] = json.loads((folder / STATE).read_text())
-    return found
+    """What ``write_state`` was given, and what it added.
+
+    Raises:
+        FileError: a file that is damaged, or of no checkpoint.
+    """
+    return read_object(folder / STATE, **FIELDS)
 
 
 def restore(

@@ -53,6 +53,7 @@ def _folder_name(name: str) -> str:
 
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+STEPS = 10**9 - 1  # a checkpoint is called step- and nine digits
 MOST = 10  # things wrong in a run file that a message names
 
 
@@ -66,7 +67,7 @@ class Lora(_Part):
         modules: names of the maps; by default all linear ones but the head.
     """
 
-    rank: int = Field(16, ge=1)
+    rank: int = Field(16, ge=1, le=2**16)
     alpha: float | None = Field(None, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     modules: tuple[str, ...] = ()
@@ -138,8 +139,8 @@ class Data(_Part):
     examples: str | None = None
     pack: bool = True
     mixture: dict[str, float] = Field(default_factory=dict)
-    seq_len: int = Field(2048, ge=2)
-    batch_size: int = Field(512, ge=1)
+    seq_len: int = Field(2048, ge=2, le=2**24)
+    batch_size: int = Field(512, ge=1, le=2**24)
     validation: str | None = None
 
     @model_validator(mode="after")
@@ -175,8 +176,8 @@ class Optimizer(_Part):
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0, allow_inf_nan=True)
-    warmup: int = Field(2000, ge=0)
-    cooldown: int = Field(0, ge=0)
+    warmup: int = Field(2000, ge=0, le=STEPS)
+    cooldown: int = Field(0, ge=0, le=STEPS)
 
 
 class Growth(_Part):
@@ -191,9 +192,9 @@ class Growth(_Part):
     """
 
     operator: str = "lidas"
-    block_size: int = Field(4, ge=1)
+    block_size: int = Field(4, ge=1, le=10_000)
     alpha: float = 1.0
-    steps: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=1, le=STEPS)
     order: Literal["contiguous", "inserted"] | None = None
 
     @property
@@ -215,8 +216,8 @@ class Evaluation(_Part):
     """
 
     tasks: tuple[str, ...] = Field(min_length=1)
-    shots: int | None = Field(None, ge=0)
-    limit: int | None = Field(None, ge=1)
+    shots: int | None = Field(None, ge=0, le=10**5)
+    limit: int | None = Field(None, ge=1, le=10**9)
 
 
 class Event(_Part):
@@ -234,11 +235,11 @@ class Event(_Part):
         checkpoint: keep a checkpoint for good.
     """
 
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, le=STEPS)
     mixture: dict[str, float] | None = None
     schedule: str | None = None
     repeat: tuple[int, int] | None = None
-    times: int = Field(1, ge=1)
+    times: int = Field(1, ge=1, le=10_000)
     recurrence: dict[str, Any] | None = None
     grow: str | None = None
     regulariser: float | None = Field(None, ge=0)
@@ -261,8 +262,8 @@ class Checkpoints(_Part):
         best: keep the one with the lowest held-out loss too.
     """
 
-    every: int = Field(1000, ge=1)
-    keep: int = Field(2, ge=1)
+    every: int = Field(1000, ge=1, le=STEPS)
+    keep: int = Field(2, ge=1, le=STEPS)
     best: bool = False
 
 
@@ -284,8 +285,8 @@ class Run(_Part):
 
     name: FolderName
     seed: int = Field(0, ge=0, lt=2**63)
-    steps: int = Field(ge=1)
-    micro_batch_size: int | None = Field(None, ge=1)
+    steps: int = Field(ge=1, le=STEPS)
+    micro_batch_size: int | None = Field(None, ge=1, le=2**24)
     precision: Literal["fp32", "bf16"] = "bf16"
     parallel: Literal["ddp", "fsdp2"] = "ddp"
     compile: bool = False

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...core.strict_json import loads
 from ...primitives.errors import InputError
 
 ENDINGS = (".jsonl", ".json", ".parquet")
@@ -38,7 +39,7 @@ def _lines(path: Path) -> Iterator[Placed]:
                 continue
             place = f"{path}:{number}"
             try:
-                value = json.loads(line.decode("utf-8"))
+                value = loads(line.decode("utf-8"))
             except UnicodeDecodeError as error:
                 raise InputError(f"{place}: not UTF-8 text") from error
             except (ValueError, RecursionError) as error:
