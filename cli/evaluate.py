@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -142,6 +143,9 @@ def _group(row: Row) -> dict[str, bool]:
     help="folder for lm-eval's JSON and the samples",
 )
 @trust_option
+@click.option(
+    "--trust-task-code", is_flag=True, help="run the code that task files given by path name"
+)
 @click.option("--leaderboard", metavar="FOLDER", help="add the results to the records there")
 @click.option("--name", help="of the model in records  [default: of its run, or its path]")
 @click.option("--json", "as_json", is_flag=True, help="print the table as JSON")
@@ -168,6 +172,7 @@ def command(
     backend: str,
     pack: int | None,
     out: str,
+    trust_task_code: bool,
     leaderboard: str | None,
     name: str | None,
     as_json: bool,
@@ -221,7 +226,10 @@ def command(
         if many:
             raise InputError("--suite scores one schedule at a time: give one number of --times")
 
-        refuse_given(ctx, ("tasks", "param", "shots", "fixed_shots", "items", "seed"))
+        refuse_given(
+            ctx,
+            ("tasks", "param", "shots", "fixed_shots", "items", "seed", "trust_task_code"),
+        )
         run(
             model,
             suite,
@@ -270,16 +278,25 @@ def command(
         pack=pack,
         prepare=recorder,
         forwarded=given,
+        trust_task_code=trust_task_code,
     )
-    tables: list[dict[str, Any]] = []
+    kept: list[tuple[list[Path], int]] = []
     for results in found:
         if results is None:  # not the first of several processes
             return
         recorder.note(results)
+        paths = save(results, model, out, line)
+        added = 0
+        if store is not None:
+            source = next(path.name for path in paths if path.name.startswith("results"))
+            added = store.add(records(results, source))
+        kept.append((paths, added))
+    tables: list[dict[str, Any]] = []
+    for results, (paths, added) in zip(found, kept, strict=True):  # all is on disk by now
+        assert results is not None
         table = rows(results)
         now = results["growloop"].get("schedule")
         tables += [asdict(row) | ({"schedule": now} if many else {}) for row in table]
-        paths = save(results, model, out, line)
         if not as_json:
             title = f"{model} ({results['config']['dtype'].removeprefix('torch.')})"
             if now and now.strip("0123456789"):  # no plain stack
@@ -291,8 +308,6 @@ def command(
         for path in paths:
             click.echo(str(path), err=True)
         if store is not None:
-            source = next(path.name for path in paths if path.name.startswith("results"))
-            added = store.add(records(results, source))
             click.echo(f"{added} records added to {leaderboard}", err=True)
     if as_json:
         click.echo(json.dumps(tables, indent=2))

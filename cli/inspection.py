@@ -193,7 +193,7 @@ def _draw(similarity: Tensor, model: str, picture: str) -> None:
         )
         .properties(width=420, height=420)
     )
-    path = Path(picture)
+    path = Path(picture).resolve()
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         chart.save(str(part))

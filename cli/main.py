@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import io
 import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
+
+from . import streams
 
 COMMANDS = {
     # name: (module of this package, what it does)
@@ -75,16 +76,14 @@ class Growloop(click.Group):
         extra.setdefault("obj", list(sys.argv[1:] if args is None else args))
         if not extra.get("standalone_mode", True):
             return super().main(args, *more, **extra)
-        for stream in (sys.stdout, sys.stderr):  # a terminal may not know every character
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")
+        streams.prepare()
         # ended from outside: clean up as after Ctrl-C
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             return super().main(args, *more, **extra)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"Error: {where}{error.strerror or error}", err=True)
+            click.echo(f"Error: {streams.message(where + str(error.strerror or error))}", err=True)
             sys.stdout = None  # what is left in it cannot be written
             sys.exit(2)
         except ImportError as error:
@@ -95,12 +94,12 @@ class Growloop(click.Group):
 
             extra = bringing(package)
             how = "" if extra is None else f"; pip install 'growloop[{extra}]' brings it"
-            click.echo(f"Error: {package} cannot be imported: {error}{how}", err=True)
+            click.echo(f"Error: {package} cannot be imported: {streams.message(error)}{how}", err=True)
             sys.exit(2)
         except ValueError as error:
             if not getattr(error, "is_for_the_user", False):
                 raise
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {streams.message(error)}", err=True)
             sys.exit(2)
 
 

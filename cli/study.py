@@ -114,7 +114,7 @@ def command(
         _show(ctx, study)
         return
     from ..studies.options import read_options
-    from ..studies.study import run
+    from ..studies.study import made_of, run
     from ..studies.subjects import read_models
 
     options = read_options(study, _given(ctx.args))
@@ -141,16 +141,16 @@ def command(
     _check_places(out, picture, leaderboard)
     line = shlex.join(["growloop", *(ctx.obj or [])])
     records = run(study, cells, options, out, line, _say, dtype, device, True)
+    if leaderboard is not None:  # before anything is printed: that may fail
+        _publish(records, leaderboard)
     if picture is not None:
         from ..studies.charts import save
 
-        click.echo(str(save(study.chart(records), picture, dark)), err=True)
+        click.echo(str(save(made_of(records, study.chart), picture, dark)), err=True)
     if as_json:
         click.echo(json.dumps(records, indent=1))
     else:
-        _print(study.table(records))
-    if leaderboard is not None:
-        _publish(records, leaderboard)
+        _print(made_of(records, study.table))
     if against is not None:
         from ..studies.between import compared
 
@@ -173,8 +173,9 @@ def _publish_all(given: Sequence[str], out: str, leaderboard: str | None) -> Non
 def _publish(records: Sequence[dict[str, Any]], leaderboard: str) -> None:
     from ..leaderboard import Store
     from ..studies.publishing import published, unpublished
+    from ..studies.study import made_of
 
-    found = published(records)
+    found = made_of(records, published)
     added = Store(leaderboard).add(found)
     there = len({record.id for record in found}) - added
     _say(f"{added:,} records added to {leaderboard}, {there:,} were there already")

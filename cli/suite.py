@@ -45,6 +45,9 @@ def run(
     if found is None:  # not the first of several processes
         return
     result, path = found
+    added = 0
+    if leaderboard is not None:  # before anything is printed: that may fail
+        added = _add(result, model, name, command, leaderboard)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
@@ -53,16 +56,19 @@ def run(
         click.echo(f"missing: {reason}", err=True)
     click.echo(str(path), err=True)
     if leaderboard is not None:
-        from ..leaderboard import Store
-        from ..studies.recording import describe
-        from ..studies.suite_records import suite_records
-
-        about: dict[str, Any] = {"growloop": {"schedule": result.schedule}}
-        describe(about, model, name)
-        own = about["growloop"]
-        records = suite_records(result, own["model"], own["cost"], command)
-        added = Store(leaderboard).add(records)
         click.echo(f"{added} records added to {leaderboard}", err=True)
+
+
+def _add(result: SuiteResult, model: str, name: str | None, command: str, folder: str) -> int:
+    """Add a row to the records in a folder; how many there are more."""
+    from ..leaderboard import Store
+    from ..studies.recording import describe
+    from ..studies.suite_records import suite_records
+
+    about: dict[str, Any] = {"growloop": {"schedule": result.schedule}}
+    describe(about, model, name)
+    own = about["growloop"]
+    return Store(folder).add(suite_records(result, own["model"], own["cost"], command))
 
 
 def _print(result: SuiteResult) -> None:

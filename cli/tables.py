@@ -61,7 +61,7 @@ def width() -> int | None:
 
 def is_terminal() -> bool:
     """Tell whether output goes to a terminal, not to a file or another program."""
-    return sys.stdout.isatty()
+    return sys.stdout is not None and sys.stdout.isatty()  # None where it is closed
 
 
 def show(

@@ -21,6 +21,11 @@ from .options import trust_option
 @click.option("--dry-run", is_flag=True, help="check all, print stages, tokens, FLOPs and memory")
 @click.option("--force-run-file", is_flag=True, help="go on although the run file has changed")
 @trust_option
+@click.option(
+    "--trust-task-code",
+    is_flag=True,
+    help="run the code that task files name, of events that evaluate",
+)
 @click.option("--json", "as_json", is_flag=True, help="print the plan or the outcome as JSON")
 def command(
     run_file: str,
@@ -29,6 +34,7 @@ def command(
     until: int | None,
     dry_run: bool,
     force_run_file: bool,
+    trust_task_code: bool,
     as_json: bool,
 ) -> None:
     """Train a model as a run file says: standard, looped, growing, retrofitted.
@@ -52,7 +58,7 @@ def command(
     say = functools.partial(click.echo, err=True)
     if run.model.lora is not None:
         require_extra("lora", "a run with adapters")
-    _check_tasks(run)
+    _check_tasks(run, trust_task_code)
     if dry_run:
         _dry_run(run, folder, force_run_file, as_json)
         return
@@ -62,7 +68,8 @@ def command(
     from .progress import Progress
 
     logging.disable_progress_bar()
-    engine = Engine(run, folder, say, force_run_file, _accuracy)
+    accuracy = functools.partial(_accuracy, trust_task_code)
+    engine = Engine(run, folder, say, force_run_file, accuracy)
     main = engine.accelerator.is_main_process
     with Progress(run.steps, done=engine.step, show=main) as progress:
         outcome = engine.train(until, progress)
@@ -96,16 +103,22 @@ def _dry_run(run: Any, folder: Path, force: bool, as_json: bool) -> None:
         raise lacking
 
 
-def _accuracy(folder: Path, wanted: Any) -> dict[str, float]:
+def _accuracy(trust_task_code: bool, folder: Path, wanted: Any) -> dict[str, float]:
     """Scores a checkpoint; what a run's events ask for."""
     from ..tasks.evaluate import evaluate
     from ..tasks.results import rows
 
-    results = evaluate(str(folder), wanted.tasks, shots=wanted.shots, limit=wanted.limit)
+    results = evaluate(
+        str(folder),
+        wanted.tasks,
+        shots=wanted.shots,
+        limit=wanted.limit,
+        trust_task_code=trust_task_code,
+    )
     return {} if results is None else {row.task: row.value for row in rows(results)}
 
 
-def _check_tasks(run: Any) -> None:
+def _check_tasks(run: Any, trust_task_code: bool) -> None:
     """Refuse tasks that cannot be scored before the run: it comes to them late."""
     from ..tasks.catalog import ITEMS, SHOTS
     from ..tasks.planning import Plan, check_sizes, their_tasks
@@ -121,7 +134,7 @@ def _check_tasks(run: Any) -> None:
         shots = SHOTS if wanted.shots is None else wanted.shots
         check_sizes(list(found.ours.values()), ITEMS, 0, shots)
         if found.theirs:
-            their_tasks(found.theirs, {})
+            their_tasks(found.theirs, {}, trust_task_code)
 
 
 def _plan_text(found: dict[str, Any]) -> str:

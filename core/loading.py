@@ -6,7 +6,6 @@ goes on. What it tells of that, and the files themselves, are judged here. Torch
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from .gguf import tensor_sizes
 from .identity import sha256
+from .strict_json import FileError, loads, read_object, short
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 MANIFEST = "manifest.json"
@@ -136,10 +136,12 @@ def checksum_problem(folder: Path, leave_out: tuple[str, ...] = ()) -> str | Non
         leave_out: patterns of names that are not looked at.
     """
     try:
-        sums = dict(json.loads((folder / MANIFEST).read_text("utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+        sums = read_object(folder / MANIFEST, sha256=dict)["sha256"]
+    except (OSError, FileError):
         return f"{MANIFEST} cannot be read"
     for name, expected in sums.items():
+        if name.startswith("/") or ".." in name.split("/"):
+            return f"{MANIFEST} names {short(name)!r}, which is no file of the folder"
         if any(fnmatch(name, pattern) for pattern in leave_out):
             continue
         if not (folder / name).is_file():
@@ -152,7 +154,7 @@ def checksum_problem(folder: Path, leave_out: tuple[str, ...] = ()) -> str | Non
 def _of_others(manifest: Path) -> bool:
     """Whether a readable manifest is one of another program."""
     try:
-        content = json.loads(manifest.read_text("utf-8"))
+        content = loads(manifest.read_text("utf-8"))
     except (OSError, ValueError):
         return False
     return not (isinstance(content, dict) and "sha256" in content)
@@ -164,8 +166,8 @@ def _index_problem(folder: Path) -> str | None:
     if index is None or (folder / index.name.removesuffix(".index.json")).is_file():
         return None  # one file is read, whatever an index says
     try:
-        shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        shards = set(loads(index.read_text("utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # a shard that is no name
         return f"{index.name} cannot be read"
     for shard in sorted(map(str, shards)):
         if Path(shard).name != shard:

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from .identity import sha256
+from .strict_json import read_object
 
 CONFIG = "config.json"
 WEIGHTS = ("model*.safetensors", "*.safetensors"), ("*.bin",)
@@ -55,7 +56,7 @@ def _matching(folder: Path, kinds: tuple[str, ...]) -> set[Path]:
 
 
 def _decisive(config: Path) -> bytes:
-    fields = json.loads(config.read_bytes())
+    fields = read_object(config)
     decisive = {name: value for name, value in fields.items() if name not in DECIDES_NOTHING}
     return json.dumps(decisive, sort_keys=True).encode()
 

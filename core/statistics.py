@@ -69,7 +69,7 @@ def share_interval(
     (0.598, 1.0)
     """
     if stderr and 0 < value < 1:
-        n = value * (1 - value) / stderr**2 + 1
+        n = value * (1 - value) / max(stderr**2, 1e-200) + 1
     if not n:
         return None
     wrong, square, down = 1 - value, Z * Z, 0.0

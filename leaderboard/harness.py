@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..core.strict_json import loads
 from .errors import RecordError, shown
 from .harness_options import NAMES, asked, how, model_args, sha
 from .records import Record
@@ -44,7 +45,7 @@ def load(path: str | Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > MAX_FILE:
             raise RecordError(f"{path} has more than {MAX_FILE // 2**20} MiB: no result file has")
-        results = json.loads(file.read_bytes().decode("utf-8"))
+        results = loads(file.read_bytes().decode("utf-8"))
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:

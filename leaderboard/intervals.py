@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from ..core.statistics import CHANGE, SHARE, Interval, error_interval, share_interval
-from .records import SHARES, Record, Task
-
-RANGES = {"depth_score": SHARE, "overlap": SHARE, "periodicity": CHANGE, "cosine": CHANGE}
-"""Of bounded metrics that are no shares of right answers."""
+from ..core.statistics import SHARE, Interval, error_interval, share_interval
+from .records import RANGES, SHARES, Record, Task
 
 
 def range_of(task: Task) -> Interval | None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..core.strict_json import RepeatedNameError, loads
+from ..core.strict_json import StrictError, loads
 from .errors import RecordError, shown
 
 
@@ -36,7 +36,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
         raise RecordError(f"byte {error.start + 1} is not UTF-8") from None
     except RecordError:
         raise
-    except RepeatedNameError as error:
+    except StrictError as error:
         raise RecordError(str(error)) from None
     except (ValueError, RecursionError) as error:
         raise RecordError(f"it is not JSON: {str(error)[:100]}") from None

@@ -51,7 +51,7 @@ def build(records: Iterable[Record], out: str | Path, title: str = "growloop lea
     Raises:
         RecordError: it holds something else, or cannot be written.
     """
-    folder = Path(out)
+    folder = Path(out).resolve()  # a link stays, the folder it points to is replaced
     _check_out(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def build(records: Iterable[Record], out: str | Path, title: str = "growloop lea
             raise RecordError(f"cannot write to {out}: {error.strerror or error}") from None
         raise
     shutil.rmtree(aside, ignore_errors=True)
-    return folder / "index.html"
+    return Path(out) / "index.html"
 
 
 def _check_out(folder: Path) -> None:

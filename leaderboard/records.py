@@ -25,14 +25,16 @@ from pydantic import (
     model_validator,
 )
 
+from ..core.statistics import CHANGE, SHARE
 from .errors import RecordError, shown
 from .json_text import canonical, digest, parse
 from .migrations import VERSION, migrate
 from .texts import Line, Name, Notation, Text
 
 Count = Annotated[int, Field(strict=True, ge=0, le=10**18)]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Size = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(strict=True, ge=-1e100, le=1e100, allow_inf_nan=False)]
+Size = Annotated[float, Field(strict=True, ge=0, le=1e100, allow_inf_nan=False)]
+Layers = Annotated[int, Field(strict=True, ge=1, le=10**6)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True, ge=-(10**18), le=10**18)]
 Condition = Annotated[bool, Field(strict=True)] | Whole | Number | Line
@@ -42,6 +44,9 @@ Items = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Parts = Annotated[tuple[Line, ...], Field(max_length=5)]
 
 SHARES = ("acc", "acc_norm")  # metrics that lie between 0 and 1
+RANGES = {"depth_score": SHARE, "overlap": SHARE, "periodicity": CHANGE, "cosine": CHANGE}
+"""Of bounded metrics that are no shares of right answers."""
+NEAR = 1e-6  # that rounding takes a value beyond its range
 MOST = 30  # times the standard error that as many right and wrong answers have: more is no mean
 
 
@@ -57,8 +62,8 @@ class Growth(_Part):
     """
 
     operator: Name
-    before: Count
-    after: Count
+    before: Layers
+    after: Layers
     sources: Notation | None = None
 
 
@@ -241,21 +246,37 @@ class Record(_Part):
             raise ValueError(
                 f"value: {self.value} is no {self.task.metric}, which is from 0 to 1 (not percent)"
             )
+        low, high = RANGES.get(self.task.metric, (-math.inf, math.inf))
+        if not low - NEAR <= self.value <= high + NEAR:
+            raise ValueError(
+                f"value: {self.value} is no {self.task.metric}, which is from {low:g} to {high:g}"
+            )
         if self.task.metric in SHARES and self.stderr is not None and self.n is not None:
             spread = self.value * (1 - self.value)
             usual = math.sqrt(spread / max(1, self.n - 1))
-            if self.stderr > 1 or (spread > 0 and self.stderr > MOST * usual):
+            far = self.stderr > MOST * usual or 0 < self.stderr < usual / MOST**2
+            if self.stderr > 1 or (spread > 0 and far):
                 raise ValueError(
                     f"stderr: {self.stderr:g} does not fit {self.n:,} items (n), whose mean "
                     f"{self.value:g} is known to about {usual:.1g}"
                 )
         return self
 
+    @field_validator("time", mode="before")
+    @classmethod
+    def _no_number(cls, time: Any) -> Any:
+        if isinstance(time, (int, float)):
+            raise ValueError("a date and time as text is needed")
+        return time
+
     @field_validator("time")
     @classmethod
     def _of_our_days(cls, time: AwareDatetime | None) -> AwareDatetime | None:
-        if time is not None and not 1970 <= time.year < 9999:
-            raise ValueError("a time from 1970 on is needed")
+        # the year is that of UTC, in which it is stored; other zones of year 1 or 9999 have none
+        if time is not None and not (
+            2 <= time.year <= 9998 and 1970 <= time.astimezone(UTC).year <= 9998
+        ):
+            raise ValueError("a time from 1970 to 9998 is needed")
         return time
 
     @field_serializer("time")

@@ -111,6 +111,7 @@ def llama_pro(depth: int, block_size: int = 4) -> GrowthMap:
     return GrowthMap(tuple(sources), tuple(zeroed))
 
 
+DEEPEST = 10_000  # layers that a model may grow to
 OPERATORS: dict[str, Callable[..., GrowthMap]] = {
     "midas": midas,
     "lidas": lidas,
@@ -189,6 +190,7 @@ def growth_maps(operator: str, depth: int, target: int, **options: int | str) ->
         ModelError: a target that no number of steps reaches.
     """
     one_of("growth operator", operator, OPERATORS)
+    whole("the depth to reach", target, 1, DEEPEST)
     maps: list[GrowthMap] = []
     reached = [depth]
     while reached[-1] < target:

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..core.strict_json import BOM
+from ..core.strict_json import BOM, loads
 from .errors import InputError, shown, unknown
 from .items import MAX_INDEX, TASKS, Item, Source, make_task
 from .solvers import solve
@@ -122,7 +122,7 @@ def _jsonl(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[bytes, Any]]:
             yield empty, ValueError("an empty line")
         blank.clear()
         try:
-            yield line, json.loads(line)
+            yield line, loads(line)
         except (ValueError, RecursionError) as error:
             yield line, error
 
@@ -149,7 +149,7 @@ def _completed(row: object) -> object:
     if not isinstance(row, dict):
         return row
     with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError):
-        row = row | {"params": json.loads(row["params"])}
+        row = row | {"params": loads(row["params"])}
     params = row.get("params")
     if isinstance(params, dict) and params.get("control") == "none" and "answer" in row:
         row.setdefault("original_answer", row["answer"])

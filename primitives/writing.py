@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, about, one_of, whole
-from .items import MAX_INDEX, Batch, Source
+from .items import Batch, Source
 from .uniqueness import (
     NEGLIGIBLE,
     Hashes,
@@ -41,6 +41,7 @@ from .uniqueness import (
 )
 
 FORMATS = ("jsonl", "parquet", "datasets")
+MOST_ITEMS = 10**10  # of a file: a hash of each is kept in memory
 STDOUT = "-"
 JOB = 2**16  # items a worker process takes at a time
 HOST = socket.gethostname()
@@ -345,7 +346,7 @@ def export(
     Raises:
         InputError: bad arguments, too small a task, or an output that cannot be written.
     """
-    whole("count", count, 1, MAX_INDEX)
+    whole("count", count, 1, MOST_ITEMS)
     whole("workers", workers, 1, 256)
     one_of("format", format, FORMATS)
     if not sources or (len(sources) > 1 and format != "datasets"):

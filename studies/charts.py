@@ -124,7 +124,7 @@ def check_picture(path: str | Path) -> None:
 def save(chart: Any, path: str | Path, dark: bool = False) -> Path:
     """Write a chart, whole or not at all; its kind is that of the file's name."""
     check_picture(path)
-    target = Path(path)
+    target = Path(path).resolve()  # a link stays, the file it points to is replaced
     part = target.with_name(f".{target.stem}.part{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -135,4 +135,4 @@ def save(chart: Any, path: str | Path, dark: bool = False) -> Path:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-    return target
+    return Path(path)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.strict_json import read_object
 from ..models.training import contents, runfile, snapshots
 from ..models.training.inputs import read_inputs, refuse_changed
 from ..models.training.setup import source_of
@@ -219,7 +220,7 @@ def cooled(parent: Parent, run: runfile.Run, out: Path, say: Say) -> Path:
 
 def _digest(parent: Parent, run: runfile.Run) -> str:
     """What tells two cooldowns apart: the files of the parent, the run file, the shards."""
-    files = json.loads((parent.folder / snapshots.MANIFEST).read_text())["sha256"]
+    files = read_object(parent.folder / snapshots.MANIFEST, sha256=dict)["sha256"]
     shards = [data] if (data := data_of(run)) else []
     text = json.dumps([files, run.hash(), *shards], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

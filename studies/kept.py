@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.identity import changed_files, identify, listed
+from ..core.strict_json import loads, read_object, seal_problem, sealed, short
 from ..models.training.shards import write_whole
 from ..primitives.errors import InputError
 from .weights import changed, weights
@@ -64,7 +65,7 @@ class Kept:
         """
         path = self.path(cell)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_object(path, weights=(dict, type(None)), data=(dict, type(None)))
         except ValueError:
             return  # refused where its records are read
         if checkpoint.is_dir() and changed(str(checkpoint), content.get("weights")):
@@ -118,7 +119,7 @@ class Kept:
         }
         path = self.path(cell.id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(content, indent=1).encode())
+        write_whole(path, json.dumps(sealed(content), indent=1).encode())
 
     def records(self, cell: str) -> list[Record]:
         """Of a cell.
@@ -130,10 +131,13 @@ class Kept:
 
         path = self.path(cell)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return [Record.from_fields(fields) for fields in content["records"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is no file of a cell: move it away") from error
+            content = read_object(path, records=list)
+            if wrong := seal_problem(content):
+                raise ValueError(wrong)
+            return [Record.from_fields(dict(fields)) for fields in content["records"]]
+        except (ValueError, TypeError) as error:
+            reason = short(str(error).removeprefix(f"{path} is damaged: "))
+            raise InputError(f"{path} is no file of a cell ({reason}): move it away") from error
 
 
 def newest(log: Path) -> dict[str, Any] | None:
@@ -144,7 +148,7 @@ def newest(log: Path) -> dict[str, Any] | None:
         return None
     for line in reversed(lines):
         try:
-            found = json.loads(line)
+            found = loads(line)
         except ValueError:
             continue
         if isinstance(found, dict) and "cell" in found:

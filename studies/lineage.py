@@ -6,11 +6,11 @@ folders are there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.strict_json import loads
 from ..models import Schedule
 
 SHORT = {"finemath": "FMT", "nemotron": "NMT"}  # as the paper's tables call what cools down on it
@@ -23,7 +23,7 @@ NAMED = 4  # sources, at most
 def training_of(path: str) -> dict[str, Any]:
     """What a run left beside its checkpoint; nothing for other checkpoints."""
     try:
-        found = json.loads((Path(path) / "training.json").read_text(encoding="utf-8"))
+        found = loads((Path(path) / "training.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

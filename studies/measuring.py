@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.strict_json import loads
 from ..models.training.shards import write_whole
 from ..primitives.errors import InputError
 from .weights import changed, weights
@@ -72,7 +73,7 @@ def scored(
 def _check_model(file: Path, checkpoint: str) -> None:
     """Refuse results of another model; those of earlier versions do not say which it was."""
     try:
-        was = json.loads(file.read_text(encoding="utf-8"))["growloop"].get(WEIGHTS)
+        was = loads(file.read_text(encoding="utf-8"))["growloop"].get(WEIGHTS)
     except (ValueError, KeyError, TypeError, AttributeError):
         return  # refused where it is read
     if changed(checkpoint, was):

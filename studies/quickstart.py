@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.strict_json import read_object
 from .beside import run_all
 from .folders import quiet_libraries, worked_in
 from .measuring import scored, show, studied
@@ -244,7 +245,7 @@ class QuickStart:
         """The step before which each model had learned the lesson of the first stage."""
         found = {}
         for training in self.trainings:
-            state = json.loads((training.checkpoint / "training.json").read_text("utf-8"))
+            state = read_object(training.checkpoint / "training.json", source=dict)
             begun = state["source"]["begun"]
             if len(begun) > 1:
                 found[training.name] = int(begun[1])

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.statistics import SHARE, Interval, seeds_interval
+from ..core.strict_json import loads
 from ..primitives.errors import InputError
 from .intervals import ends
 
@@ -56,16 +57,16 @@ class Training:
     def read(cls, path: str) -> Training | None:
         """Of a folder; None for what was not made by ``growloop train``."""
         try:
-            told = json.loads((Path(path) / "training.json").read_text(encoding="utf-8"))
+            told = loads((Path(path) / "training.json").read_text(encoding="utf-8"))
             run = told["run"]
             name, seed = str(run["name"]), int(run["seed"])
-        except (OSError, ValueError, KeyError, TypeError):
+            kept = {key: value for key, value in run.items() if key not in IDLE}
+            kept |= {"model": _placeless(run.get("model"), "path"), "step": told.get("step")}
+            kept |= {"data": _placeless(run.get("data"), "sources", "examples", "validation")}
+            kept |= _began_with(run)
+            kept["events"] = [_change(event) for event in run.get("events") or ()]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
-        kept = {key: value for key, value in run.items() if key not in IDLE}
-        kept |= {"model": _placeless(run.get("model"), "path"), "step": told.get("step")}
-        kept |= {"data": _placeless(run.get("data"), "sources", "examples", "validation")}
-        kept |= _began_with(run)
-        kept["events"] = [_change(event) for event in run.get("events") or ()]
         digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
         return cls(seedless(name, seed), seed, digest)
 

@@ -20,9 +20,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ..core.identity import task_by_content
+from ..core.identity import listed, task_by_content
+from ..core.strict_json import SEAL, fields_problem, read_object, seal_problem, sealed, short
 from ..models.training.shards import write_whole
 from ..primitives.errors import InputError
 from ..tasks.catalog import resolve
@@ -32,14 +33,19 @@ from .subjects import Loaded, Model, check_device
 from .weights import changed, is_known, weights
 
 Record = dict[str, Any]
+Made = TypeVar("Made")
 Table = list[dict[str, Any]]
 """Rows of a result table: column to value."""
 FILES = {"text", "lens", "lens_text"}
 """Options that are files."""
 
 
-PARTS = {"study", "cell", "model", "rows", "data", "command"}
-NAMED = {"id", "model", "path", "params", "options"}
+FIELDS: dict[str, Any] = {
+    "format": str, "study": str, "cell": dict, "model": dict, "rows": list, "data": dict,
+    "command": str, "weights": (dict, type(None)), "training": (dict, type(None)),
+    "leaderboard": (dict, type(None)), "time": (str, type(None)),
+}  # fmt: skip
+NAMED: dict[str, Any] = {"id": str, "model": str, "path": str, "params": dict, "options": dict}
 """What a record has, and what of its cell."""
 
 
@@ -260,6 +266,7 @@ def run(
                 "seconds": seconds,
                 **values,
             }
+            record = sealed(record)
             path = record_path(cell, out)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(record, indent=1).encode())
@@ -343,12 +350,44 @@ def read_record(path: Path) -> Record:
         InputError: a file that is none.
     """
     try:
-        found: Record = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] != "growloop study" or not found.keys() >= PARTS:
-            raise KeyError
-        rows = [row for row in found["rows"] if isinstance(row, dict)]
-        if not found["cell"].keys() >= NAMED or len(rows) < len(found["rows"]):
-            raise KeyError
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no record of a study: move it away") from error
+        found = read_object(path, **FIELDS)
+    except ValueError as error:
+        told = short(str(error).removeprefix(f"{path} is damaged: "))
+        raise InputError(f"{path} is no record of a study ({told}): move it away") from error
+    reason: str | None
+    if found["format"] != "growloop study":
+        reason = f"its format is {short(found['format'])}"
+    elif not all(isinstance(row, dict) for row in found["rows"]):
+        reason = "a row is no object"
+    elif wrong := fields_problem(found["cell"], **NAMED):
+        reason = f"cell.{wrong}"
+    elif wrong := fields_problem(found["model"], dtype=str):
+        reason = f"model.{wrong}"
+    else:
+        reason = seal_problem(found)
+    if reason:
+        raise InputError(f"{path} is no record of a study ({reason}): move it away")
     return found
+
+
+def made_of(records: Sequence[Record], make: Callable[[Sequence[Record]], Made]) -> Made:
+    """A table, a chart, points of records; damage of records without a seal as one sentence.
+
+    Args:
+        make: a function of all records.
+
+    Raises:
+        InputError: it fails, and there are records of the time before they were sealed.
+    """
+    try:
+        return make(records)
+    except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
+        if getattr(error, "is_for_the_user", False):
+            raise
+        unsealed = [record["cell"]["id"] for record in records if SEAL not in record]
+        if not unsealed:
+            raise
+        raise InputError(
+            f"a record of {listed(unsealed)} is damaged ({type(error).__name__}: "
+            f"{short(str(error))}): move it away to measure it again"
+        ) from error

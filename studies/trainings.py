@@ -6,7 +6,6 @@ It saves its state when it is ended, and goes on from there when it is begun aga
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import shutil
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.strict_json import loads
 from ..models.training.locks import LOCK, locked
 from ..models.training.shards import write_whole
 from .beside import ENDED, PATIENCE, Job, end_with_parent
@@ -152,7 +152,7 @@ def last_step(out: Path) -> tuple[int, float] | None:
         return None
     for line in reversed(lines):
         with contextlib.suppress(ValueError, KeyError, TypeError):  # being written, or cut
-            found: dict[str, Any] = json.loads(line)
+            found: dict[str, Any] = loads(line)
             return int(found["step"]), float(found["loss"])
     return None
 

@@ -30,8 +30,8 @@ def changed(model: str, was: dict[str, Any] | None) -> bool:
     """
     if was is None or (place := _place(model)) is None:
         return False
-    same = [list(file) for file in file_states(*place)] == was["files"]
-    return not same and model_digest(*place) != was["sha256"]
+    same = [list(file) for file in file_states(*place)] == was.get("files")
+    return not same and model_digest(*place) != was.get("sha256")
 
 
 def is_known(model: str) -> bool:

@@ -69,6 +69,7 @@ class Settings:
         pack: tokens run at once by ``growloop``; by default what suits the device.
         prepare: changes the loaded Hugging Face model in place, e.g. loops its layers.
         forwarded: options of lm-eval by name, those of the table in docs/evaluation.md.
+        trust_task_code: let task files given by path run the code that they name.
 
     Raises:
         InputError: a value that is not allowed.
@@ -87,6 +88,7 @@ class Settings:
     pack: int | None = None
     prepare: Callable[[Any], object] | None = None
     forwarded: Mapping[str, Any] | None = None
+    trust_task_code: bool = False
 
     def __post_init__(self) -> None:
         whole("items", self.count, 1, 10**7)
@@ -167,7 +169,9 @@ def evaluate_schedules(
         raise InputError("--samples says which questions, --limit how many: give one of them")
     require_extra()
     quiet()
-    manager, theirs = their_tasks(plan.theirs, metadata) if plan.theirs else (no_tasks(), [])
+    manager, theirs = no_tasks(), list[str]()
+    if plan.theirs:
+        manager, theirs = their_tasks(plan.theirs, metadata, given.trust_task_code)
     arguments |= {"dtype": given.dtype, "batch_size": given.batch_size, **options.model}
     arguments["device"] = given.device or best_device()
     started = time.perf_counter()
@@ -253,6 +257,7 @@ def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str
 
     None on all processes but the first.
     """
+    from jinja2 import TemplateError
     from lm_eval import evaluator, simple_evaluate
 
     evaluator.get_git_commit_hash = commit  # its own lets git complain outside of a repository
@@ -262,7 +267,9 @@ def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str
         )
     except InputError:
         raise
-    except (OSError, ImportError, ValueError, KeyError, TypeError, _out_of_memory()) as error:
+    except (
+        OSError, ImportError, ValueError, KeyError, TypeError, TemplateError, _out_of_memory()
+    ) as error:  # fmt: skip
         # lm-eval's tasks fail on missing data, extras and options in ways of their own
         raise InputError(f"lm-eval: {first_sentence(error)}") from error
     return results if first() else None

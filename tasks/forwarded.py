@@ -15,7 +15,7 @@ from typing import Any
 
 from ..core import identity
 from ..core.lm_eval_options import OPTIONS, OWN, Option
-from ..core.strict_json import RepeatedNameError, loads
+from ..core.strict_json import StrictError, loads
 from ..primitives.errors import InputError, shown
 
 MODEL_ARGS = "model_args"  # lm-eval's way to give several options at once
@@ -214,7 +214,7 @@ def _object(option: str, value: Any, guess: bool = True) -> dict[str, Any]:
     if text.startswith("{"):
         try:
             found: dict[str, Any] = loads(text)
-        except RepeatedNameError as error:
+        except StrictError as error:
             raise InputError(f"{shown(text)}: {error}") from error
         except (ValueError, RecursionError) as error:
             raise InputError(f"{shown(text)} is not JSON") from error

@@ -14,6 +14,7 @@ from ..primitives.uniqueness import check_capacity
 from .catalog import GROUPS, PATH, check_params, resolve
 from .documents import config, pool_size
 from .results import AT
+from .trust import refuse_code, sandbox
 
 
 class Plan:
@@ -108,14 +109,27 @@ def _task(fields: dict[str, Any], shots: int | None, fixed: bool) -> Any:
     return NestedTask(config=fields | {"num_fewshot": shots})
 
 
-def their_tasks(names: list[str], metadata: dict[str, Any]) -> tuple[Any, list[str]]:
-    """lm-eval's task manager, and its names among ``names``, patterns expanded."""
+def their_tasks(
+    names: list[str], metadata: dict[str, Any], trust_code: bool = False
+) -> tuple[Any, list[str]]:
+    """lm-eval's task manager, and its names among ``names``, patterns expanded.
+
+    Args:
+        trust_code: whether task files among ``names`` may run code.
+
+    Raises:
+        InputError: an unknown task; a file that names code and is not trusted.
+    """
     from lm_eval.tasks import TaskManager
 
+    files = [name for name in names if Path(name).is_file()]
+    if not trust_code:
+        refuse_code(files)
+    sandbox(trusted=trust_code or not files)
     manager = TaskManager(include_path=str(PATH), metadata=metadata)
     found: list[str] = []
     for name in names:
-        matching = [name] if Path(name).is_file() else manager.match_tasks([name])
+        matching = [name] if name in files else manager.match_tasks([name])
         if not matching:
             raise unknown_task(name, manager.all_tasks)
         found += matching

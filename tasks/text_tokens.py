@@ -6,7 +6,6 @@ between a context and its continuation; here no text gets one.
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 
+from ..core.strict_json import loads
 from ..core.text_tokens import PROBES, encode, special_tokens, text_of
 
 logger = logging.getLogger("growloop")
@@ -68,7 +68,7 @@ def say_trained_otherwise(lm: Any, model: Path) -> None:
         model: its folder; nothing is known of other models.
     """
     try:
-        state = json.loads((model / "training.json").read_text(encoding="utf-8"))
+        state = loads((model / "training.json").read_text(encoding="utf-8"))
         trained = tuple(state.get("special_tokens", ()))
     except (OSError, ValueError, AttributeError, TypeError):
         return

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ...core.strict_json import loads
 from ..errors import ModelError, whole
 from ..schedule import Schedule
 from .contributions import mean_over
@@ -91,7 +92,13 @@ class Lens:
                 tensors = [file.get_tensor(name) for name in ("matrices", "shifts")]
         except SafetensorError as error:
             raise ModelError(f"{path} holds no tuned lens: {error}") from error
-        schedule = Schedule(tuple(json.loads(about["layers"])))
+        try:
+            layers = loads(about.get("layers", ""))
+            if not isinstance(layers, list) or not all(type(layer) is int for layer in layers):
+                raise ValueError("its layers are no whole numbers")
+            schedule = Schedule(tuple(layers))
+        except ValueError as error:
+            raise ModelError(f"{path} holds no tuned lens: {error}") from error
         more = {name: text for name, text in about.items() if name not in ("format", "layers")}
         return cls(schedule, tensors[0], tensors[1], more)
 

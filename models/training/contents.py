@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ...core.strict_json import read_object
 from .. import checkpoints
 from ..errors import ModelError
 from . import adapters, dtypes, optimizers
@@ -29,6 +30,11 @@ from .setup import first_model
 ADAPTER = "adapter"
 """Folder of the adapter in PEFT's format."""
 STATE = "training.json"
+FIELDS: dict[str, Any] = {
+    "step": int, "tokens": int, "flops": float, "full_depth": int, "run": dict, "source": dict,
+    "optimizers": list, "random": str, "inputs": (dict, type(None)), "best": (dict, type(None)),
+}  # fmt: skip
+"""Fields of the state that a run goes on from."""
 OPTIMIZERS = "optimizers"
 """Folder of the moments: engines that read every ``*.safetensors`` of a model do not see them."""
 MASTERS = "weights.safetensors"
@@ -114,9 +120,12 @@ def write_state(
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """What ``write_state`` was given, and what it added."""
-    found: dict[str, Any] = json.loads((folder / STATE).read_text())
-    return found
+    """What ``write_state`` was given, and what it added.
+
+    Raises:
+        FileError: a file that is damaged, or of no checkpoint.
+    """
+    return read_object(folder / STATE, **FIELDS)
 
 
 def restore(

@@ -7,9 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ...core.strict_json import short
 from ..errors import ModelError, shown
 from .yaml_text import read_yaml
 
+LONGEST = 400  # characters of a sentence of pydantic's
 NEEDED = {  # pydantic's kind of error: what it is about
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number"),
     **dict.fromkeys(("float_parsing", "float_type"), "a number"),
@@ -26,7 +28,7 @@ def override(fields: dict[str, Any], text: str) -> None:
     """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise ModelError(f"an override is name=value, e.g. optimizer.lr=1e-3, not '{text}'")
+        raise ModelError(f"an override is name=value, e.g. optimizer.lr=1e-3, not {shown(text)}")
     *path, last = name.strip().split(".")
     place = fields
     for part in path:
@@ -55,7 +57,7 @@ def sentence(error: Any, model: type[BaseModel]) -> str:
     >>> sentence({"type": "extra_forbidden", "loc": ("evry",)}, Checkpoints)
     'unknown field evry, did you mean every?'
     """
-    place = ".".join(str(part) for part in error["loc"])
+    place = ".".join(short(str(part)) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         *path, last = error["loc"]
         kind: Any = model
@@ -72,6 +74,7 @@ def sentence(error: Any, model: type[BaseModel]) -> str:
         quoted = " (in quotes)" if needed == "text" else ""
         return f"{place} is {needed}{quoted}, not {shown(error['input'])}"
     message = error["msg"].removeprefix("Value error, ")
+    message = message if len(message) <= LONGEST else message[:LONGEST] + "…"
     return f"{place}: {message}" if place else message
 
 

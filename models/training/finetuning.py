@@ -68,7 +68,7 @@ def run_of(
     Raises:
         ModelError: settings that are not allowed, a file that holds no examples.
     """
-    whole("epochs", settings.epochs, 1)
+    whole("epochs", settings.epochs, 1, 10**6)
     whole("validations", settings.validations, 1)
     whole("batch_size", settings.batch_size, 1)
     count = len(read_examples(examples, settings.columns))

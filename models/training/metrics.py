@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import torch
 
+from ...core.strict_json import fields_problem, loads
 from ..errors import ModelError, unknown
 from .shards import write_whole
 
@@ -33,19 +34,21 @@ class Metrics:
         self.newest: dict[str, Any] = {}
         if main:
             out.mkdir(parents=True, exist_ok=True)
-            kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
-            write_whole(self.path, "".join(f"{line}\n" for line in kept).encode())
+            kept = [line for at, line in self._lines() if at <= step]
+            write_whole(self.path, b"".join(line + b"\n" for line in kept))
 
-    def _lines(self) -> list[str]:
+    def _lines(self) -> list[tuple[int, bytes]]:
+        """Step and text of each line, without those that were cut by a kill."""
         if not self.path.is_file():
             return []
         found = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_bytes().splitlines():
             try:
-                json.loads(line)
+                values = loads(line.decode("utf-8"))
             except ValueError:
-                continue  # cut by a kill
-            found.append(line)
+                continue
+            if isinstance(values, dict) and fields_problem(values, step=int) is None:
+                found.append((values["step"], line))
         return found
 
     def step(self, step: int, logged: bool, **values: Any) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -26,7 +27,8 @@ from pydantic import (
     model_validator,
 )
 
-from ..errors import ModelError
+from ...core.names import name_problem
+from ..errors import ModelError, shown
 from ..growth import OPERATORS, GrowthMap, growth_maps, prop_schedule
 from ..recurrence import Recurrence
 from ..schedule import Schedule
@@ -44,7 +46,16 @@ class _Part(BaseModel):
         return check_number(value, cls.model_fields[info.field_name or ""].annotation)
 
 
+def _folder_name(name: str) -> str:
+    if wrong := name_problem(name):
+        raise ValueError(f"a run cannot be called {shown(name)}, which {wrong}")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+STEPS = 10**9 - 1  # a checkpoint is called step- and nine digits
+MOST = 10  # things wrong in a run file that a message names
 
 
 class Lora(_Part):
@@ -57,7 +68,7 @@ class Lora(_Part):
         modules: names of the maps; by default all linear ones but the head.
     """
 
-    rank: int = Field(16, ge=1)
+    rank: int = Field(16, ge=1, le=2**16)
     alpha: float | None = Field(None, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     modules: tuple[str, ...] = ()
@@ -135,8 +146,8 @@ class Data(_Part):
     chat_template: str | None = None
     pack: bool = True
     mixture: dict[str, float] = Field(default_factory=dict)
-    seq_len: int = Field(2048, ge=2)
-    batch_size: int = Field(512, ge=1)
+    seq_len: int = Field(2048, ge=2, le=2**24)
+    batch_size: int = Field(512, ge=1, le=2**24)
     validation: str | None = None
 
     @model_validator(mode="after")
@@ -175,8 +186,8 @@ class Optimizer(_Part):
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0, allow_inf_nan=True)
-    warmup: int = Field(2000, ge=0)
-    cooldown: int = Field(0, ge=0)
+    warmup: int = Field(2000, ge=0, le=STEPS)
+    cooldown: int = Field(0, ge=0, le=STEPS)
 
 
 class Growth(_Part):
@@ -191,9 +202,9 @@ class Growth(_Part):
     """
 
     operator: str = "lidas"
-    block_size: int = Field(4, ge=1)
+    block_size: int = Field(4, ge=1, le=10_000)
     alpha: float = 1.0
-    steps: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=1, le=STEPS)
     order: Literal["contiguous", "inserted"] | None = None
 
     @property
@@ -215,8 +226,8 @@ class Evaluation(_Part):
     """
 
     tasks: tuple[str, ...] = Field(min_length=1)
-    shots: int | None = Field(None, ge=0)
-    limit: int | None = Field(None, ge=1)
+    shots: int | None = Field(None, ge=0, le=10**5)
+    limit: int | None = Field(None, ge=1, le=10**9)
 
 
 class Event(_Part):
@@ -234,11 +245,11 @@ class Event(_Part):
         checkpoint: keep a checkpoint for good.
     """
 
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, le=STEPS)
     mixture: dict[str, float] | None = None
     schedule: str | None = None
     repeat: tuple[int, int] | None = None
-    times: int = Field(1, ge=1)
+    times: int = Field(1, ge=1, le=10_000)
     recurrence: dict[str, Any] | None = None
     grow: str | None = None
     regulariser: float | None = Field(None, ge=0)
@@ -261,8 +272,8 @@ class Checkpoints(_Part):
         best: keep the one with the lowest held-out loss too.
     """
 
-    every: int = Field(1000, ge=1)
-    keep: int = Field(2, ge=1)
+    every: int = Field(1000, ge=1, le=STEPS)
+    keep: int = Field(2, ge=1, le=STEPS)
     best: bool = False
 
 
@@ -282,10 +293,10 @@ class Run(_Part):
             ``regulariser_block`` layers; it rewards alike layers one block apart.
     """
 
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: FolderName
     seed: int = Field(0, ge=0, lt=2**63)
-    steps: int = Field(ge=1)
-    micro_batch_size: int | None = Field(None, ge=1)
+    steps: int = Field(ge=1, le=STEPS)
+    micro_batch_size: int | None = Field(None, ge=1, le=2**24)
     precision: Literal["fp32", "bf16"] = "bf16"
     parallel: Literal["ddp", "fsdp2"] = "ddp"
     compile: bool = False
@@ -410,5 +421,6 @@ def parse(fields: dict[str, Any], where: str = "run") -> Run:
     try:
         return Run.model_validate(fields)
     except ValidationError as error:
-        wrong = "; ".join(sentence(e, Run) for e in error.errors())
-        raise ModelError(f"{where}: {wrong}") from error
+        found = [sentence(e, Run) for e in error.errors(include_url=False)]
+        more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
+        raise ModelError(f"{where}: {'; '.join(found[:MOST])}{more}") from error

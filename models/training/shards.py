@@ -20,10 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.names import name_problem
+from ...core.strict_json import fields_problem, loads, read_object, short
 from ..errors import ModelError
 
 VERSION = 1
 INDEX = "index.json"
+INDEX_FIELDS: dict[str, Any] = {
+    "version": int, "shards": list, "vocabulary": int, "tokenizer": str,
+    "special_tokens": (list, type(None)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,10 +78,30 @@ def write_shard(
 def finished_shard(folder: Path, number: int) -> Shard | None:
     """A shard that an earlier, interrupted job wrote, if it is whole."""
     try:
-        shard = Shard(**json.loads((folder / f"shard-{number:05d}.json").read_bytes()))
-    except (OSError, ValueError, TypeError):
+        shard = read_shard(loads((folder / f"shard-{number:05d}.json").read_bytes()))
+    except (OSError, ValueError):
         return None
     return shard if not problems(folder, shard) else None
+
+
+def read_shard(fields: Any) -> Shard:
+    """A shard as its ``.json`` and the index describe it.
+
+    Raises:
+        ValueError: a field that is missing, or that no shard has.
+    """
+    known: dict[str, Any] = {"name": str, "ends_sha256": str, "sha256": str}
+    known |= {"tokens": int, "documents": int}
+    if not isinstance(fields, dict) or fields.keys() != known.keys():
+        raise ValueError(f"a shard has the fields {', '.join(sorted(known))}")
+    wrong = fields_problem(fields, **known)
+    if wrong is None and (problem := name_problem(fields["name"])):
+        wrong = f"its name {problem}"
+    if wrong is None and min(fields["tokens"], fields["documents"]) < 0:
+        wrong = "a count is below 0"
+    if wrong is not None:
+        raise ValueError(f"a shard is damaged: {wrong}")
+    return Shard(**fields)
 
 
 def write_index(folder: Path, shards: Iterable[Shard], about: dict[str, Any]) -> None:
@@ -98,6 +124,7 @@ def write_index(folder: Path, shards: Iterable[Shard], about: dict[str, Any]) ->
 
 def write_whole(path: Path, content: bytes) -> str:
     """Write a file whole or not at all; its SHA-256."""
+    path = path.resolve()  # a link stays, the file it points to is replaced
     part = path.with_name(f".{path.name}.{os.getpid()}.part")  # others may write the same
     try:
         with open(part, "wb") as file:
@@ -151,15 +178,20 @@ class Shards:
             hint = "unfinished" if list(self.folder.glob("shard-*")) else "no token shards"
             raise NoShardsError(f"{folder} holds no {INDEX}: {hint} (growloop tokenize makes them)")
         try:
-            self.about = json.loads(path.read_bytes())
-            self.shards = [Shard(**shard) for shard in self.about["shards"]]
-            self.vocabulary = int(self.about["vocabulary"])
-            self.tokenizer = str(self.about["tokenizer"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path} cannot be read: it is damaged or no index") from error
-        self.special = tuple(self.about.get("special_tokens", ()))
-        if self.about.get("version") != VERSION:
-            raise ModelError(f"{path} has version {self.about.get('version')}, not {VERSION}")
+            self.about = read_object(path, **INDEX_FIELDS)
+            self.shards = [read_shard(shard) for shard in self.about["shards"]]
+        except ValueError as error:
+            reason = str(error).removeprefix(f"{path} is damaged: ")
+            raise ModelError(
+                f"{path} cannot be read: it is damaged or no index: {reason}"
+            ) from None
+        self.vocabulary: int = self.about["vocabulary"]
+        self.tokenizer: str = self.about["tokenizer"]
+        self.special = tuple(self.about.get("special_tokens") or ())
+        if not all(type(token) is int and 0 <= token < self.vocabulary for token in self.special):
+            raise ModelError(f"{path} cannot be read: special_tokens are no tokens")
+        if self.about["version"] != VERSION:
+            raise ModelError(f"{path} has version {short(self.about['version'])}, not {VERSION}")
         kind = token_type(self.vocabulary)
         for shard in self.shards:
             file = self.folder / f"{shard.name}.bin"

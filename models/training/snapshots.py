@@ -18,8 +18,10 @@ from typing import Any
 from ...core.identity import sha256
 from ...core.loading import MANIFEST as MANIFEST
 from ...core.loading import checksum_problem
+from ...core.strict_json import FileError, read_object
 from ..errors import ModelError
 
+STATE = "training.json"
 NAME = re.compile(r"step-(\d{9})")
 
 
@@ -76,7 +78,17 @@ def newest(runs: Path, warn: Callable[[str], object]) -> tuple[int, Path] | None
 
 def problem(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
-    return checksum_problem(path)
+    if wrong := checksum_problem(path):
+        return wrong
+    try:
+        content = read_object(path / MANIFEST, step=int, milestone=bool, sha256=dict)
+    except (OSError, FileError):
+        return f"{MANIFEST} cannot be read"
+    if (named := NAME.fullmatch(path.name)) and content["step"] != int(named[1]):
+        return f"{MANIFEST} is of step {content['step']}"
+    if STATE not in content["sha256"]:
+        return f"{MANIFEST} does not name {STATE}"
+    return None
 
 
 def finish(runs: Path, best: int | None, states: str) -> None:
@@ -114,8 +126,8 @@ def _drop_old(runs: Path, keep: int, best: int | None) -> None:
     passing = []
     for step, path in sorted(_all(runs), reverse=True):
         try:
-            milestone = json.loads((path / MANIFEST).read_text())["milestone"]
-        except (OSError, ValueError, KeyError):
+            milestone = read_object(path / MANIFEST, milestone=bool)["milestone"]
+        except (OSError, FileError):
             continue  # damaged: kept for whoever wants to look
         if not milestone and step != best:
             passing.append((step, path))

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ...core.identity import differing, listed
+from ...core.strict_json import loads, read_object, short
 from ...core.text_tokens import encode, special_tokens
 from ..errors import ModelError, whole
 from .shards import INDEX, Shard, Shards, finished_shard, write_index, write_shard, write_whole
 from .symbols import symbol_tokenizer
 
 JOB = "job.json"
+JOB_FIELDS: dict[str, Any] = {
+    "source": str, "tokenizer": str, "vocabulary": int, "end": int, "shard_documents": int,
+    "special_tokens": (list, type(None)), "files": (dict, type(None)),
+}  # fmt: skip
 TOKENIZER = "tokenizer.json"
 DOCUMENTS = 20_000  # a shard
 CHARACTERS = 64 << 20  # or so many characters, whatever comes first
@@ -107,7 +112,10 @@ def tokenizer_file_hash(path: Path) -> str:
 
 
 def _fields_hash(text: str | bytes) -> str:
-    fields = json.loads(text)
+    try:
+        fields = dict(loads(text))
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"a tokenizer.json cannot be read: {short(str(error))}") from error
     for presentation in ("truncation", "padding"):
         fields.pop(presentation, None)
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
@@ -215,11 +223,13 @@ def _claim(folder: Path, job: dict[str, Any], say: Callable[[str], object]) -> d
             raise ModelError(f"{folder} holds something already: give another folder")
         write_whole(path, json.dumps(job).encode())
         return job
-    begun: dict[str, Any] = json.loads(path.read_bytes())
+    begun = read_object(path, **JOB_FIELDS)
     if not begun.keys() >= job.keys():
         say(f"the job in {folder} does not say what it read: that is taken to be the same")
     begun = {"special_tokens": []} | begun  # jobs of the time before wrote none
-    files, were = job.get("files", {}), begun.get("files", {})
+    files, were = job.get("files") or {}, begun.get("files") or {}
+    if not all(isinstance(identity, dict) for identity in were.values()):
+        raise ModelError(f"{path} is damaged: files holds no identities")
     changed = differing(files, were) if files and were else []
     if changed and job["source"] == begun["source"]:
         raise ModelError(
@@ -230,8 +240,8 @@ def _claim(folder: Path, job: dict[str, Any], say: Callable[[str], object]) -> d
     for name in job:  # in its order: the first difference is named, always the same one
         if name in begun and name not in passed and begun[name] != job[name]:
             raise ModelError(
-                f"{folder} holds another unfinished job: its {name} is {begun[name]}, "
-                f"not {job[name]}"
+                f"{folder} holds another unfinished job: its {name} is {short(begun[name])}, "
+                f"not {short(job[name])}"
             )
     return job | {"special_tokens": begun["special_tokens"]}
 

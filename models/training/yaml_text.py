@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import yaml
 
+from ...core.strict_json import DEPTH, StrictError, real, short, whole
 from ..errors import ModelError
 
 MOST = 100_000  # values that a file may stand for, its anchors written out
@@ -25,6 +26,10 @@ _SCALARS = {  # the core schema: tag to pattern, and the characters that values 
     ),
     "merge": (r"<<", ["<"]),  # not of the core schema, but what anchors are used for
 }
+
+
+_Known = dict[int, tuple[int, int] | None]
+"""Size and levels of a node by its id; None while it is being counted."""
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
@@ -59,7 +64,8 @@ def read_yaml(text: str, where: str) -> Any:
 
     Raises:
         ModelError: text that is not YAML, a name given twice in a mapping, a tag of another
-            schema, anchors that stand for more than 100,000 values or hold themselves.
+            schema, anchors that stand for more than 100,000 values or hold themselves, more than
+            100 levels, a number out of bounds.
 
     >>> read_yaml("{steps: 020, lr: 1e-3, name: no, at: 1:30}", "run")
     {'steps': 20, 'lr': 0.001, 'name': 'no', 'at': '1:30'}
@@ -76,13 +82,15 @@ def read_yaml(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = where if mark is None else f"{where}, line {mark.line + 1}"
-        raise ModelError(f"{place}: not YAML: {error.problem}") from error
+        raise ModelError(f"{place}: not YAML: {short(str(error.problem))}") from error
     except yaml.YAMLError as error:  # a character that is not allowed
-        raise ModelError(f"{where}: not YAML: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{where}: not YAML: {short(str(error).splitlines()[0])}") from error
     except RecursionError:
-        raise ModelError(f"{where}: not YAML that can be read: it is nested too deeply") from None
-    except (ValueError, TypeError) as error:  # !!int of a word, a list as a name
-        raise ModelError(f"{where}: not YAML: {error}") from error
+        raise ModelError(f"{where}: it is nested more than {DEPTH} levels deep") from None
+    except StrictError as error:
+        raise ModelError(f"{where}: {error}") from None
+    except (ValueError, TypeError, LookupError, OverflowError) as error:  # !!int of a word, say
+        raise ModelError(f"{where}: not YAML: {short(str(error))}") from error
 
 
 def write_yaml(value: Any, **style: Any) -> str:
@@ -91,23 +99,31 @@ def write_yaml(value: Any, **style: Any) -> str:
     return text
 
 
-def _size(node: Any, where: str, loader: Any, known: dict[int, int | None]) -> int:
-    """Values that a node stands for; refuses names given twice."""
-    if (size := known.get(id(node), 0)) is None:
+def _size(node: Any, where: str, loader: Any, known: _Known) -> tuple[int, int]:
+    """Values that a node stands for, and levels in it; refuses names given twice."""
+    if (counted := known.get(id(node), (0, 0))) is None:
         raise ModelError(f"{where}, line {node.start_mark.line + 1}: an anchor holds itself")
-    if size:
-        return size
+    if counted[0]:
+        return counted
     known[id(node)] = None  # being counted
-    size = 1
+    inside: list[Any] = []
     if isinstance(node, yaml.MappingNode):
         _check_names(node, where, loader)
-        size += sum(_size(part, where, loader, known) for pair in node.value for part in pair)
+        inside = [part for pair in node.value for part in pair]
     elif isinstance(node, yaml.SequenceNode):
-        size += sum(_size(part, where, loader, known) for part in node.value)
+        inside = node.value
+    elif not node.value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in node.value):
+        line = node.start_mark.line + 1
+        raise ModelError(f"{where}, line {line}: half of a surrogate pair is no character")
+    parts = [_size(part, where, loader, known) for part in inside]
+    size = 1 + sum(part for part, _ in parts)
+    levels = 1 + max((part for _, part in parts), default=0)
     if size > MOST:
         raise ModelError(f"{where}: its anchors stand for more than {MOST:,} values")
-    known[id(node)] = size
-    return size
+    if levels > DEPTH:
+        raise ModelError(f"{where}: it is nested more than {DEPTH} levels deep")
+    known[id(node)] = size, levels
+    return size, levels
 
 
 def _check_names(node: Any, where: str, loader: Any) -> None:
@@ -118,7 +134,8 @@ def _check_names(node: Any, where: str, loader: Any) -> None:
             line = key.start_mark.line + 1
             if name in lines:
                 raise ModelError(
-                    f"{where}: {key.value} is given twice, in line {lines[name]} and in line {line}"
+                    f"{where}: {short(key.value)} is given twice, in line {lines[name]} and "
+                    f"in line {line}"
                 )
             lines[name] = line
 
@@ -126,13 +143,13 @@ def _check_names(node: Any, where: str, loader: Any) -> None:
 def _refuse(node: Any) -> Any:
     tag = node.tag.replace(_TAG, "!!")
     raise yaml.constructor.ConstructorError(
-        problem=f"{tag} is no tag of YAML's core schema", problem_mark=node.start_mark
+        problem=f"{short(tag)} is no tag of YAML's core schema", problem_mark=node.start_mark
     )
 
 
 def _whole(text: str) -> int:
-    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+    return whole(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
 
 def _float(text: str) -> float:
-    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    return real(text.lower().replace(".inf", "inf").replace(".nan", "nan"))

@@ -9,14 +9,15 @@ long documents in windows that share no predicted token.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.names import name_problem
 from ...core.statistics import ratio_error
+from ...core.strict_json import loads
 from ...primitives.errors import InputError
 from .reading import rows
 from .shapes import take
@@ -145,8 +146,10 @@ def _shards(folder: Path) -> Iterator[str]:
             "reading token shards needs tokenizers: pip install 'growloop[eval]'"
         ) from error
     try:
-        index = json.loads((folder / INDEX).read_bytes())
+        index = loads((folder / INDEX).read_bytes())
         version, names = index["version"], [shard["name"] for shard in index["shards"]]
+        if wrong := next(filter(None, map(name_problem, names)), None):
+            raise ValueError(f"the name of a shard {wrong}")
         kind = np.dtype("<u2" if index["vocabulary"] <= 2**16 else "<u4")
         counts = [shard["tokens"] for shard in index["shards"]]
     except (ValueError, KeyError, TypeError) as error:

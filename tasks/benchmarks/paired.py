@@ -5,13 +5,13 @@ The difference of each question is averaged, so what makes questions hard for bo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...core.statistics import Interval, change_interval, ratio_interval
+from ...core.strict_json import loads, seal_problem
 from ...primitives.errors import InputError
 from .catalog import COLUMNS, NLL
 
@@ -67,8 +67,9 @@ def _results(folder: str | Path) -> dict[str, Any]:
     for path in sorted(Path(folder).glob("*.json")):
         if path.name != "suite.json":
             try:
-                result = json.loads(path.read_bytes())["result"]
-                if not result["items"]:
+                content = loads(path.read_bytes())
+                result = content["result"]
+                if seal_problem(content) or not result["items"]:
                     raise ValueError
                 found[path.stem] = result
             except (ValueError, KeyError, TypeError) as error:

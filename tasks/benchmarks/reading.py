@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...core.strict_json import BOM, half_character
+from ...core.strict_json import BOM, half_character, loads
 from ...primitives.errors import InputError
 
 ENDINGS = (".jsonl", ".json", ".parquet")
@@ -39,7 +39,7 @@ def _lines(path: Path) -> Iterator[Placed]:
                 continue
             place = f"{path}:{number}"
             try:
-                value = json.loads(line.removeprefix(BOM if number == 1 else b"").decode("utf-8"))
+                value = loads(line.removeprefix(BOM if number == 1 else b"").decode("utf-8"))
             except UnicodeDecodeError as error:
                 raise InputError(f"{place}: not UTF-8 text") from error
             except (ValueError, RecursionError) as error:

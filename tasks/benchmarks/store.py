@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...core.strict_json import loads, seal_problem, sealed
 from ...primitives.errors import InputError
 
 VERSION = 1
@@ -101,16 +102,18 @@ class Store:
     def load(self, task: str, data: str) -> dict[str, Any] | None:
         """What was saved for ``task``, if it is about ``data`` and whole."""
         try:
-            found = json.loads((self.folder / f"{task}.json").read_bytes())
+            found = loads((self.folder / f"{task}.json").read_bytes())
+            if seal_problem(found):
+                return None  # damaged: it is measured again
             agrees = found["version"] == VERSION and found["key"] == self.key
             return dict(found["result"]) if agrees and found["data"] == data else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def save(self, task: str, data: str, result: Any) -> None:
         """Keep a result (a dataclass)."""
         content = {"version": VERSION, "key": self.key, "data": data, "result": asdict(result)}
-        self.write(f"{task}.json", content)
+        self.write(f"{task}.json", sealed(content))
 
     def write(self, name: str, content: Mapping[str, Any]) -> Path:
         """Write a file whole or not at all."""

@@ -77,6 +77,29 @@ def test_a_run_on_lessons_evaluates_itself(folder: Path) -> None:
     assert row["step"] == 4
 
 
+def test_a_run_file_runs_no_code_of_its_tasks_unless_that_is_trusted(folder: Path) -> None:
+    (folder / "evil.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+    (folder / "evil.yaml").write_text("task: evil\ndoc_to_text: !function evil.run\n")
+    event = {"step": 4, "evaluate": {"tasks": ["evil.yaml"]}}
+    (folder / "run.yaml").write_text(yaml.safe_dump(RUN | {"events": [event]}))
+    done("tokenize", "text.txt", "--out", "shards")
+    for more in ([], ["--dry-run"]):
+        said = refused("train", "run.yaml", *more)
+        assert "evil.yaml names code (!function evil.run)" in said
+        assert "--trust-task-code" in said
+    assert not (folder / "runs").exists()
+    done("train", "run.yaml", "--dry-run", "--trust-task-code")
+    assert not (folder / "ran").exists()  # it would be, once the task is scored
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/tmp/x", "a\\b", "nul", "x\n", "x" * 400])
+def test_a_run_cannot_be_called_what_leads_out_of_its_folder(folder: Path, name: str) -> None:
+    (folder / "run.yaml").write_text(yaml.safe_dump(RUN | {"name": name}))
+    before = sorted(folder.rglob("*"))
+    assert "a run cannot be called" in refused("train", "run.yaml")
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_a_plan_can_be_read_by_machines_and_fields_overridden(folder: Path) -> None:
     done("tokenize", "text.txt", "--out", "shards")
     found = json.loads(done("train", "run.yaml", "--dry-run", "--json", "--set", "steps=20"))

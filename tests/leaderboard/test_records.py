@@ -146,7 +146,7 @@ def test_what_is_no_record_is_refused_in_one_short_sentence(text: bytes) -> None
         ({"n": 10**9 + 1}, "n: .*less than or equal to 1000000000"),
         ({"n": 10**9, "stderr": 0.01}, "stderr: 0.01 does not fit 1,000,000,000 items"),
         ({"stderr": 2.0}, "stderr: 2 does not fit 100 items"),
-        ({"time": "0001-01-01T00:00:00+05:00"}, "time: a time from 1970 on"),
+        ({"time": "0001-01-01T00:00:00+05:00"}, "time: a time from 1970 to 9998"),
         ({"model": {"name": "a", "digest": "abc"}}, r"model\.digest: "),
         ({"schedule": "4x<b>"}, "schedule: "),
         ({"time": "2026-11-22T08:00:00"}, "time: .*timezone"),

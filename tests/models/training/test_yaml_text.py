@@ -47,13 +47,25 @@ def test_plain_values_are_those_of_the_core_schema(text: str, value: Any) -> Non
         ("a: !function x.y", "!function is no tag of YAML's core schema"),
         ("a: !!int x", "not YAML"),
         ("a: \x01", "not YAML: unacceptable character"),
-        ("[" * 5000, "nested too deeply"),
+        ("[" * 5000, "f.yaml: it is nested more than 100 levels deep"),
+        ("a: " + "[" * 101 + "]" * 101, "f.yaml: it is nested more than 100 levels deep"),
+        (
+            "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 200)),
+            "f.yaml: it is nested more than 100 levels deep",
+        ),
+        ("a: " + "9" * 10**5, "f.yaml: a whole number of 100,000 digits: 300 are the most"),
+        ("a: 0x" + "f" * 10**5, "a whole number of 100,002 digits"),
+        ("a: 1e999999", "f.yaml: the number 1e999999 is too large"),
+        ('a: "\\ud83d"', "f.yaml, line 1: half of a surrogate pair is no character"),
+        ('a: "\\Uffffffff"', "not YAML"),
+        ("!!bool maybe", "not YAML"),
     ],
 )
 def test_what_is_doubtful_is_refused_with_its_lines(text: str, message: str) -> None:
     with pytest.raises(ModelError) as caught:
         read_yaml(text, "f.yaml")
     assert message in str(caught.value)
+    assert len(str(caught.value)) < 200
     assert "\n" not in str(caught.value)
 
 
