@@ -7,7 +7,7 @@ import io
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -83,21 +83,30 @@ class Growloop(click.Group):
         try:
             return super().main(args, *more, **extra)
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"Error: {where}{error.strerror or error}", err=True)
-            sys.stdout = None  # what is left in it cannot be written
-            sys.exit(2)
+            _end(error)
         except ImportError as error:
             package = (error.name or "").split(".")[0]
             if package in ("", "growloop"):
                 raise
             click.echo(f"Error: {package} cannot be imported: {error}", err=True)
             sys.exit(2)
-        except ValueError as error:
-            if not getattr(error, "is_for_the_user", False):
+        except Exception as error:
+            from ..core.files import disk_error
+
+            if getattr(error, "is_for_the_user", False):
+                click.echo(f"Error: {error}", err=True)
+                sys.exit(2)
+            if (found := disk_error(error)) is None:
                 raise
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(2)
+            _end(found)
+
+
+def _end(error: OSError) -> NoReturn:
+    """Say what could not be read or written, and end."""
+    where = f"{error.filename}: " if error.filename else ""
+    click.echo(f"Error: {where}{error.strerror or error}", err=True)
+    sys.stdout = None  # what is left in it cannot be written
+    sys.exit(2)
 
 
 @click.group(

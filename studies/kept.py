@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.files import write_atomically
 from ..core.identity import changed_files, identify, listed
-from ..models.training.shards import write_whole
 from ..primitives.errors import InputError
 from .weights import changed, weights
 
@@ -118,7 +118,7 @@ class Kept:
         }
         path = self.path(cell.id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(content, indent=1).encode())
+        write_atomically(path, json.dumps(content, indent=1).encode())
 
     def records(self, cell: str) -> list[Record]:
         """Of a cell.

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.locks import locked
 from ..models.diagnostics import Lens, fit_lens
 from ..models.diagnostics.fitting import OPTIMIZERS, RECIPES
-from ..models.training.locks import locked
 from ..primitives.errors import InputError, one_of, whole
 from .study import Cell, option
 from .subjects import Loaded, Model

@@ -22,8 +22,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..core.files import write_atomically
 from ..core.identity import task_by_content
-from ..models.training.shards import write_whole
 from ..primitives.errors import InputError
 from ..tasks.catalog import resolve
 from . import seeds
@@ -261,8 +261,7 @@ def run(
                 **values,
             }
             path = record_path(cell, out)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps(record, indent=1).encode())
+            write_atomically(path, json.dumps(record, indent=1).encode())
             found[cell.id] = record
             for folder in finished:
                 _remove(folder)

@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import torch
 
+from ...core.files import naming, write_atomically
 from ..errors import ModelError, unknown
-from .shards import write_whole
 
 
 class Metrics:
@@ -33,19 +33,20 @@ class Metrics:
         self.newest: dict[str, Any] = {}
         if main:
             out.mkdir(parents=True, exist_ok=True)
-            kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
-            write_whole(self.path, "".join(f"{line}\n" for line in kept).encode())
+            kept = "".join(f"{line}\n" for line in self._lines(step))
+            write_atomically(self.path, kept.encode())
 
-    def _lines(self) -> list[str]:
+    def _lines(self, last: int) -> list[str]:
+        """Whole lines of the steps up to ``last``."""
         if not self.path.is_file():
             return []
         found = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
-                json.loads(line)
-            except ValueError:
-                continue  # cut by a kill
-            found.append(line)
+                if json.loads(line)["step"] <= last:
+                    found.append(line)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue  # cut by a kill, or damaged
         return found
 
     def step(self, step: int, logged: bool, **values: Any) -> None:
@@ -62,7 +63,7 @@ class Metrics:
         values["memory"] = _memory(self.device)
         self.newest = {"step": step, **{k: v for k, v in values.items() if v is not None}}
         if self.main:
-            with open(self.path, "a", encoding="utf-8") as file:
+            with naming(self.path), open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(self.newest) + "\n")
 
 
