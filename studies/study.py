@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cached_property
@@ -38,9 +38,20 @@ FILES = {"text", "lens", "lens_text"}
 """Options that are files."""
 
 
-PARTS = {"study", "cell", "model", "rows", "data", "command"}
-NAMED = {"id", "model", "path", "params", "options"}
-"""What a record has, and what of its cell."""
+PARTS = {"study": str, "cell": dict, "model": dict, "rows": list, "data": dict, "command": str}
+NAMED = {"id": str, "model": str, "path": str, "params": dict, "options": dict}
+MODEL = {"dtype": str, "schedule": str}
+"""Fields of a record, of its cell, and of its model."""
+LATER = {
+    "leaderboard": dict,
+    "weights": (dict, type(None)),
+    "training": (dict, type(None)),
+    "versions": dict,
+    "time": str,
+}
+"""Fields of a record that those of earlier versions may lack."""
+CHECKSUM = "sha256"
+"""Of all other fields; records of earlier versions have none."""
 
 
 def option(
@@ -261,7 +272,7 @@ def run(
                 **values,
             }
             path = record_path(cell, out)
-            write_atomically(path, json.dumps(record, indent=1).encode())
+            write_atomically(path, _with_checksum(record))
             found[cell.id] = record
             for folder in finished:
                 _remove(folder)
@@ -313,6 +324,14 @@ def _together(study: Study, waiting: Sequence[Cell]) -> list[Cell]:
 def _checked(path: Path, cell: Cell, dtype: str) -> Record:
     """The record that there is of a cell, if it is of this model, precision and tasks."""
     record = read_record(path)
+    try:
+        return _agreeing(record, path, cell, dtype)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no record of a study: move it away") from error
+
+
+def _agreeing(record: Record, path: Path, cell: Cell, dtype: str) -> Record:
+    """The record, if it is of this model, precision and tasks."""
     for row in record["rows"]:
         task = resolve(row["task"]) if "version" in row else None
         if task is not None and task.version != row["version"]:
@@ -338,16 +357,65 @@ def _checked(path: Path, cell: Cell, dtype: str) -> Record:
 def read_record(path: Path) -> Record:
     """A record of a cell.
 
+    What was measured is not measured again because its file is damaged: a record that is not what
+    was written is refused, so that nobody reads other numbers than there were.
+
     Raises:
-        InputError: a file that is none.
+        InputError: a file that is none, or that was changed; the message says to move it away.
     """
     try:
         found: Record = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] != "growloop study" or not found.keys() >= PARTS:
+        written = found.pop(CHECKSUM, None)
+        if written is not None and written != _checksum(found):
+            raise InputError(
+                f"{path} is not as it was written: restore it, or move it away to measure it again"
+            )
+        if found["format"] != "growloop study" or not _has(found, PARTS):
             raise KeyError
-        rows = [row for row in found["rows"] if isinstance(row, dict)]
-        if not found["cell"].keys() >= NAMED or len(rows) < len(found["rows"]):
+        if not (_has(found["cell"], NAMED) and _has(found["model"], MODEL)):
             raise KeyError
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not all(isinstance(row, dict) for row in found["rows"]):
+            raise KeyError
+        if not _has(found, {name: kind for name, kind in LATER.items() if name in found}):
+            raise KeyError
+        if written is None:
+            _show(found)
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is no record of a study: move it away") from error
     return found
+
+
+def _has(fields: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> bool:
+    """Whether an object has all of these fields, each of its kind."""
+    return all(isinstance(fields[name], kind) for name, kind in kinds.items())
+
+
+def _show(record: Record) -> None:
+    """Try what is made of a record from before there were checksums.
+
+    Raises:
+        KeyError: it fails.
+    """
+    from .catalog import find
+    from .publishing import published
+
+    study = find(record["study"])
+    try:
+        study.table([json.loads(json.dumps(record))])
+        if "leaderboard" in record:
+            published([json.loads(json.dumps(record))])
+    except Exception as error:  # damage shows in every way there is
+        if not getattr(error, "is_for_the_user", False):
+            raise KeyError from error
+
+
+def _with_checksum(record: Record) -> bytes:
+    """The content of a record's file, which says when it is no longer what was measured."""
+    content = json.loads(json.dumps(record))
+    return json.dumps(content | {CHECKSUM: _checksum(content)}, indent=1).encode()
+
+
+def _checksum(record: Record) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...core.files import write_atomically
 from ...core.identity import differing, listed
-from ...core.text_tokens import encode, special_tokens
+from ...core.text_tokens import encode, special_tokens, vocabulary_size
 from ..errors import ModelError, whole
 from .shards import INDEX, Shard, Shards, finished_shard, write_index, write_shard
 from .symbols import symbol_tokenizer
@@ -115,11 +115,6 @@ def _fields_hash(text: str | bytes) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-def vocabulary_size(tokenizer: Any) -> int:
-    """One more than the largest id: ids of a tokenizer may have gaps."""
-    return max(tokenizer.get_vocab().values(), default=-1) + 1
-
-
 def end_token(tokenizer: Any, given: str | None = None) -> int:
     """The token that ends a document.
 
@@ -187,7 +182,7 @@ def tokenize(
     if first is None:
         raise ModelError(f"{source} holds no documents")
     shards: list[Shard] = []
-    with _taken_back(folder, lasting=bool(job.get("revision"))):
+    with _taken_back(folder, lasting="revision" in job):
         job = _claim(folder, job, say)
         write_atomically(folder / TOKENIZER, tokenizer.to_str(pretty=True).encode())
         for number, part in enumerate(_parts(chain([first], texts), shard_documents)):
@@ -241,7 +236,7 @@ def _claim(folder: Path, job: dict[str, Any], say: Callable[[str], object]) -> d
             raise ModelError(f"{folder} holds something already: give another folder")
         write_atomically(path, json.dumps(job).encode())
         return job
-    begun: dict[str, Any] = json.loads(path.read_bytes())
+    begun = _read_job(path)
     if not begun.keys() >= job.keys():
         say(f"the job in {folder} does not say what it read: that is taken to be the same")
     begun = {"special_tokens": []} | begun  # jobs of the time before wrote none
@@ -260,6 +255,22 @@ def _claim(folder: Path, job: dict[str, Any], say: Callable[[str], object]) -> d
                 f"not {job[name]}"
             )
     return job | {"special_tokens": begun["special_tokens"]}
+
+
+def _read_job(path: Path) -> dict[str, Any]:
+    """An unfinished job.
+
+    Raises:
+        ModelError: the file holds none.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+        whole = isinstance(found["source"], str) and isinstance(found.get("files", {}), dict)
+        if whole and all(isinstance(file, dict) for file in found.get("files", {}).values()):
+            return dict(found)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass
+    raise ModelError(f"{path} cannot be read: give another folder, or remove {path.parent}")
 
 
 def _parts(documents: Iterable[str], count: int) -> Iterator[list[str]]:
