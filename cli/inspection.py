@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.files import write_atomically
 from ..primitives.errors import InputError, one_of
 from ..tasks.loading import require_extra
 from .checkpoints import load
@@ -167,6 +168,8 @@ def _heatmap(similarity: Tensor) -> None:
 
 
 def _draw(similarity: Tensor, model: str, picture: str) -> None:
+    from ..studies.charts import content
+
     try:
         import altair as alt
     except ImportError as error:
@@ -193,11 +196,5 @@ def _draw(similarity: Tensor, model: str, picture: str) -> None:
         )
         .properties(width=420, height=420)
     )
-    path = Path(picture).resolve()
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        chart.save(str(part))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomically(picture, content(chart, Path(picture).suffix))
     click.echo(picture, err=True)

@@ -6,7 +6,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -82,25 +82,35 @@ class Growloop(click.Group):
         try:
             return super().main(args, *more, **extra)
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"Error: {streams.message(where + str(error.strerror or error))}", err=True)
-            sys.stdout = None  # what is left in it cannot be written
-            sys.exit(2)
+            _end(error)
         except ImportError as error:
             package = (error.name or "").split(".")[0]
             if package in ("", "growloop"):
                 raise
             from ..core.extras import bringing
 
-            extra = bringing(package)
-            how = "" if extra is None else f"; pip install 'growloop[{extra}]' brings it"
-            click.echo(f"Error: {package} cannot be imported: {streams.message(error)}{how}", err=True)
+            needed = bringing(package)
+            how = "" if needed is None else f"; pip install 'growloop[{needed}]' brings it"
+            why = f"{package} cannot be imported: {streams.message(error)}{how}"
+            click.echo(f"Error: {why}", err=True)
             sys.exit(2)
-        except ValueError as error:
-            if not getattr(error, "is_for_the_user", False):
+        except Exception as error:
+            from ..core.files import disk_error
+
+            if getattr(error, "is_for_the_user", False):
+                click.echo(f"Error: {streams.message(error)}", err=True)
+                sys.exit(2)
+            if (found := disk_error(error)) is None:
                 raise
-            click.echo(f"Error: {streams.message(error)}", err=True)
-            sys.exit(2)
+            _end(found)
+
+
+def _end(error: OSError) -> NoReturn:
+    """Say what could not be read or written, and end."""
+    where = f"{error.filename}: " if error.filename else ""
+    click.echo(f"Error: {streams.message(where + str(error.strerror or error))}", err=True)
+    sys.stdout = None  # what is left in it cannot be written
+    sys.exit(2)
 
 
 @click.group(

@@ -42,12 +42,12 @@ def command(name: str | None, out: str | None, as_json: bool) -> None:
     if out is None:
         click.echo(text, nl=False)
         return
-    from ..models.training.shards import write_whole
+    from ..core.files import write_atomically
 
     path = Path(out)
     if path.exists():
         raise InputError(f"{out} exists: choose another name")
     if not path.parent.is_dir():
         raise InputError(f"cannot write {out}: there is no folder {path.parent}")
-    write_whole(path, text.encode())
+    write_atomically(path, text.encode())
     click.echo(out)

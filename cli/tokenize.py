@@ -71,8 +71,11 @@ def command(
         done += shard.tokens  # type: ignore[attr-defined]
         click.echo(f"\r{done:,} tokens", nl=False, err=True)
 
-    found = tokenize(texts(), chosen, out, source, end, documents, progress, read, _say)
-    click.echo(err=True)
+    try:
+        found = tokenize(texts(), chosen, out, source, end, documents, progress, read, _say)
+    finally:
+        if done:
+            click.echo(err=True)
     click.echo(f"{out}: {len(found):,} tokens, {found.about['documents']:,} documents")
 
 

@@ -9,7 +9,7 @@ Tokenizers are those of transformers, or of the ``tokenizers`` library.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -77,6 +77,43 @@ def encode(tokenizer: Any, texts: Sequence[str], special: bool = True) -> list[l
         tokens if text.startswith(begins) else [*before, *tokens]
         for text, tokens in zip(texts, plain, strict=True)
     ]
+
+
+def embedded(model: Any) -> int | None:
+    """Tokens that a Hugging Face model has embeddings for; None where it does not say."""
+    try:
+        return int(model.get_input_embeddings().weight.shape[0])
+    except (AttributeError, NotImplementedError, TypeError):
+        return None
+
+
+def vocabulary_size(tokenizer: Any) -> int:
+    """One more than the largest id of a tokenizer: its ids may have gaps."""
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
+
+
+def check_embedded(tokens: Iterable[Sequence[int]], embeddings: int | None, tokenizer: Any) -> None:
+    """Refuse tokens that a model has no embeddings for.
+
+    A tokenizer may have more tokens than its model, as long as no text holds one of them.
+
+    Args:
+        tokens: ids of each text; not looked at where the tokenizer has no more tokens than the
+            model.
+        embeddings: as :func:`embedded` counts them; None: nothing is checked.
+
+    Raises:
+        TokenizerError: naming the first such token.
+    """
+    if embeddings is None or (size := vocabulary_size(tokenizer)) <= embeddings:
+        return
+    for ids in tokens:
+        if (largest := max(ids, default=0)) >= embeddings:
+            raise TokenizerError(
+                f"the tokenizer has {size:,} tokens, the model embeddings for {embeddings:,}: "
+                f"token {largest} ({text_of(tokenizer, [largest])!r}) of a text has none; they "
+                "were not made for each other"
+            )
 
 
 def target_start(prompt: Sequence[int], whole: Sequence[int]) -> int:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..core.files import replacing
 from . import drawing, export
 from .claims import Finding, findings
 from .curves import curves
@@ -54,25 +53,10 @@ def build(records: Iterable[Record], out: str | Path, title: str = "growloop lea
     folder = Path(out).resolve()  # a link stays, the folder it points to is replaced
     _check_out(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        with replacing(folder, folder=True) as part:
+            _write(list(records), part, title)
     except OSError as error:
-        raise RecordError(f"cannot write to {out}: {error.strerror or error}") from None
-    aside = part.with_name(part.name + ".old")
-    try:
-        part.chmod(0o755)
-        _write(list(records), part, title)
-        if folder.exists():
-            folder.rename(aside)
-        part.rename(folder)
-    except BaseException as error:
-        shutil.rmtree(part, ignore_errors=True)
-        if aside.exists() and not folder.exists():
-            aside.rename(folder)
-        if isinstance(error, OSError):
-            raise RecordError(f"cannot write to {out}: {error.strerror or error}") from None
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+        raise RecordError(f"cannot write {error.filename}: {error.strerror}") from None
     return Path(out) / "index.html"
 
 

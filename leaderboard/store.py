@@ -8,14 +8,12 @@ writers may add the same record in different files: it is read once.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from ..core.files import write_atomically
 from .errors import RecordError
 from .json_text import canonical, digest, parse
 from .records import Record
@@ -72,12 +70,11 @@ class Store:
         path = self.folder / f"{_name(new)}.jsonl"
         text = "".join(f"{new[name].to_json()}\n" for name in sorted(new)).encode()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             if path.exists() and path.read_bytes() != text:  # no file is ever changed
                 raise RecordError(f"{path} is damaged: restore it, or remove it to write it again")
-            _write(path, text)
+            write_atomically(path, text)
         except OSError as error:
-            raise RecordError(f"cannot write to {self.folder}: {error.strerror or error}") from None
+            raise RecordError(f"cannot write {error.filename}: {error.strerror}") from None
         return len(new)
 
     def read(self) -> tuple[Record, ...]:
@@ -168,31 +165,3 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 return
             if line.strip():
                 yield number, line
-
-
-def _write(path: Path, text: bytes) -> None:
-    """Make a file whole or not at all, also if the machine fails."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".part", dir=path.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())
-        part.replace(path)  # the same content, should another writer have been first
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    with contextlib.suppress(OSError):  # not every system can
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -20,6 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from ..core.files import replacing
 from ..core.loading import IncompleteError, load_complete
 from ..core.model_names import located
 from ..core.remote_code import refusal, trusted
@@ -129,28 +127,13 @@ def save(model: PreTrainedModel, tokenizer: Any, out: str | Path, overwrite: boo
 
     Raises:
         ModelError: a folder that holds something.
+        OSError: a file cannot be written; ``filename`` is its place below ``out``.
     """
     folder = check_out(out, overwrite)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    aside = part.with_name(part.name + ".old")
-    try:
-        part.chmod(0o777 & ~_umask())
+    with replacing(folder, folder=True) as part:
         model.save_pretrained(part)
         if tokenizer is not None:
             tokenizer.save_pretrained(part)
-        if folder.exists():
-            folder.rename(aside)
-        part.rename(folder)
-    except SafetensorError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise ModelError(f"cannot write to {out}: {_first_line(error)}") from error
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        if aside.exists() and not folder.exists():
-            aside.rename(folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 
@@ -174,12 +157,6 @@ def check_out(out: str | Path, overwrite: bool = False) -> Path:
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ModelError(f"cannot write to {out}: {existing} is no folder that can be written to")
     return folder
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+from ..core.files import write_atomically
 from ..primitives.errors import InputError, one_of
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666"]
@@ -124,15 +126,19 @@ def check_picture(path: str | Path) -> None:
 def save(chart: Any, path: str | Path, dark: bool = False) -> Path:
     """Write a chart, whole or not at all; its kind is that of the file's name."""
     check_picture(path)
-    target = Path(path).resolve()  # a link stays, the file it points to is replaced
-    part = target.with_name(f".{target.stem}.part{target.suffix}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # a page holds all it needs: it is looked at where there is no network too
-        kinds: dict[str, dict[str, Any]] = {".png": {"scale_factor": 2}, ".html": {"inline": True}}
-        more = kinds.get(part.suffix, {})
-        finish(chart, dark).save(str(part), **more)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomically(path, content(finish(chart, dark), Path(path).suffix))
     return Path(path)
+
+
+def content(chart: Any, kind: str) -> bytes:
+    """A chart as the content of a file of a kind."""
+    # a page holds all it needs: it is looked at where there is no network too
+    kinds: dict[str, dict[str, Any]] = {".png": {"scale_factor": 2}, ".html": {"inline": True}}
+    form, more = kind.removeprefix("."), kinds.get(kind, {})
+    if kind in (".png", ".pdf"):
+        data = io.BytesIO()
+        chart.save(data, format=form, **more)
+        return data.getvalue()
+    text = io.StringIO()
+    chart.save(text, format=form, **more)
+    return text.getvalue().encode()

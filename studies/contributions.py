@@ -73,7 +73,9 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """All measures at every step of a model."""
     model, tokenizer = loaded(cell.path)
-    texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
+    texts = read_texts(
+        tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
+    )
     found: dict[str, list[torch.Tensor]] = {name: [] for name in MEASURES}
     for ids in loaded.each(texts.ids, "texts"):
         traced = trace(model, ids.to(model.device), sublayers=True)

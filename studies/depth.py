@@ -129,7 +129,9 @@ def _lenses(lens: Lens | None) -> list[Lens | None]:
 
 def _score(loaded: Loaded, path: str, options: Options) -> dict[str, Any]:
     model, tokenizer = loaded(path)
-    texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
+    texts = read_texts(
+        tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
+    )
     found = []
     for ids in loaded.each(texts.ids, "texts"):
         cuts = future_cuts(ids.shape[1], options.cuts)
@@ -159,7 +161,9 @@ def _overlap(
     loaded: Loaded, path: str, options: Options, lens: Lens | None, kind: str
 ) -> dict[str, Any]:
     model, tokenizer = loaded(path)
-    texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
+    texts = read_texts(
+        tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
+    )
     lenses = _lenses(lens)
     traced = (trace(model, ids.to(model.device)) for ids in loaded.each(texts.ids, "texts"))
     every = [[exits(found, each) for each in lenses] for found in traced]

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..models.training.locks import LOCK, locked
-from ..models.training.shards import write_whole
+from ..core.files import write_atomically
+from ..core.locks import LOCK, locked
 from ..primitives.errors import InputError
 
 BEGIN = ".begin.lock"
@@ -37,7 +37,7 @@ def worked_in(out: Path, file: str, text: str, kind: str, shared: bool = False) 
             with locked(out / BEGIN, False, f"{out} is begun", PATIENCE):
                 refuse_other(out, plan, text, kind)  # begun meanwhile
                 if not plan.is_file():
-                    write_whole(plan, text.encode())
+                    write_atomically(plan, text.encode())
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"cannot use the folder {out}: {reason}") from error

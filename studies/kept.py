@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.files import write_atomically
 from ..core.identity import changed_files, identify, listed
 from ..core.strict_json import loads, read_object, seal_problem, sealed, short
-from ..models.training.shards import write_whole
 from ..primitives.errors import InputError
 from .weights import changed, weights
 
@@ -119,7 +119,7 @@ class Kept:
         }
         path = self.path(cell.id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(sealed(content), indent=1).encode())
+        write_atomically(path, json.dumps(sealed(content), indent=1).encode())
 
     def records(self, cell: str) -> list[Record]:
         """Of a cell.

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.locks import locked
 from ..models.diagnostics import Lens, fit_lens
 from ..models.diagnostics.fitting import OPTIMIZERS, RECIPES
-from ..models.training.locks import locked
 from ..primitives.errors import InputError, one_of, whole
 from .study import Cell, option
 from .subjects import Loaded, Model
@@ -157,11 +157,12 @@ def _batches(
 ) -> Iterator[Tensor]:
     """Batches of texts that are not measured, cut to one length each; over and over."""
     count = max(8, min(options.lens_batch * options.lens_updates, TEXTS))
+    more: dict[str, Any] = {"distinct": False, "model": model}
     if file is None:  # of the items for training: no question is asked that it learned from
-        ids = read_texts(tokenizer, None, count, tokens, seed, split="train", distinct=False).ids
+        ids = read_texts(tokenizer, None, count, tokens, seed, split="train", **more).ids
     else:
         count = min(count, count_texts(file, avoided))
-        ids = read_texts(tokenizer, file, count, tokens, seed, without=avoided, distinct=False).ids
+        ids = read_texts(tokenizer, file, count, tokens, seed, without=avoided, **more).ids
     size = options.lens_batch
     for update in range(options.lens_updates):
         chosen = [ids[(update * size + i) % len(ids)] for i in range(size)]

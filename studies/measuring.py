@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.files import write_atomically
 from ..core.strict_json import loads
-from ..models.training.shards import write_whole
 from ..primitives.errors import InputError
 from .weights import changed, weights
 
@@ -66,7 +66,7 @@ def scored(
         results["growloop"] |= {"command": command, WEIGHTS: weights(str(checkpoint))}
         results.pop("samples", None)
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(results, indent=1, default=str).encode())
+        write_atomically(file, json.dumps(results, indent=1, default=str).encode())
     return read(file)
 
 

@@ -16,8 +16,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.locks import locked
 from ..models.training.checks import check_writable
-from ..models.training.locks import locked
 from ..primitives.errors import InputError, whole
 from ..tasks.catalog import resolve
 from .beside import Job, end_with_parent, run_all

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.files import write_atomically
 from ..models import Schedule, checkpoints
 from ..models.growing import check_untie
 from ..models.schedule import check_whole
 from ..models.training.finetuning import Settings, finetune, run_of
-from ..models.training.shards import write_whole
 from ..primitives import Source, generate, make_task
 from ..primitives.errors import InputError, one_of, whole
 from ..primitives.uniqueness import check_capacity
@@ -242,7 +242,7 @@ def _written(path: Path, rows: Sequence[dict[str, str]]) -> str | None:
     content = "".join(json.dumps(row) + "\n" for row in rows).encode()
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        write_atomically(path, content)
     elif path.read_bytes() != content:
         raise InputError(
             f"{path} does not hold the examples of its fine-tuning: move {path.parent} away to "

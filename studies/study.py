@@ -22,9 +22,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..core.files import write_atomically
 from ..core.identity import listed, task_by_content
 from ..core.strict_json import SEAL, fields_problem, read_object, seal_problem, sealed, short
-from ..models.training.shards import write_whole
 from ..primitives.errors import InputError
 from ..tasks.catalog import resolve
 from . import seeds
@@ -268,8 +268,7 @@ def run(
             }
             record = sealed(record)
             path = record_path(cell, out)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps(record, indent=1).encode())
+            write_atomically(path, json.dumps(record, indent=1).encode())
             found[cell.id] = record
             for folder in finished:
                 _remove(folder)
@@ -321,6 +320,14 @@ def _together(study: Study, waiting: Sequence[Cell]) -> list[Cell]:
 def _checked(path: Path, cell: Cell, dtype: str) -> Record:
     """The record that there is of a cell, if it is of this model, precision and tasks."""
     record = read_record(path)
+    try:
+        return _agreeing(record, path, cell, dtype)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no record of a study: move it away") from error
+
+
+def _agreeing(record: Record, path: Path, cell: Cell, dtype: str) -> Record:
+    """The record, if it is of this model, precision and tasks."""
     for row in record["rows"]:
         task = resolve(row["task"]) if "version" in row else None
         if task is not None and task.version != row["version"]:
@@ -346,8 +353,11 @@ def _checked(path: Path, cell: Cell, dtype: str) -> Record:
 def read_record(path: Path) -> Record:
     """A record of a cell.
 
+    What was measured is not measured again because its file is damaged: a record that is not what
+    was written is refused, so that nobody reads other numbers than there were.
+
     Raises:
-        InputError: a file that is none.
+        InputError: a file that is none, or that was changed; the message says to move it away.
     """
     try:
         found = read_object(path, **FIELDS)
@@ -361,7 +371,7 @@ def read_record(path: Path) -> Record:
         reason = "a row is no object"
     elif wrong := fields_problem(found["cell"], **NAMED):
         reason = f"cell.{wrong}"
-    elif wrong := fields_problem(found["model"], dtype=str):
+    elif wrong := fields_problem(found["model"], dtype=str, schedule=str):
         reason = f"model.{wrong}"
     else:
         reason = seal_problem(found)

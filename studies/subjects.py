@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..core.locks import locked
 from ..models import Schedule, checkpoints
 from ..models.config import LoopedConfig
 from ..models.decoder import decoder_config
-from ..models.training.locks import locked
 from ..primitives.errors import InputError
 from ..tasks.bars import bar
 from ..tasks.evaluate import model_arguments

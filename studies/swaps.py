@@ -126,7 +126,9 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     for place, schedule in zip(about[1:], schedules[1:], strict=True):
         place["changes"] = schedule != base
     if cell.params["task"] == LOSS:
-        texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
+        texts = read_texts(
+            tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
+        )
         sweep = Sweep(model, schedules)
         every = loaded.each(texts.ids, "texts")
         losses = torch.stack([sweep.losses(ids.to(model.device)) for ids in every], dim=1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..core.strict_json import LineError, line_value
-from ..core.text_tokens import encode
+from ..core.text_tokens import check_embedded, embedded, encode
 from ..primitives import generate
 from ..primitives.errors import InputError, whole
 from .intervals import check_items
@@ -73,6 +73,7 @@ def read_texts(
     split: str = "test",
     without: frozenset[str] = frozenset(),
     distinct: bool = True,
+    model: Any = None,
 ) -> Texts:
     """The first ``count`` texts, each cut to ``tokens`` tokens.
 
@@ -82,14 +83,17 @@ def read_texts(
         split: of generated questions.
         without: texts that are left out, to learn from others than are measured.
         distinct: refuse texts that are the same: they would count as several.
+        model: that is to read them.
 
     Raises:
         InputError: a file that cannot be read, too few texts, or one of less than four tokens.
+        TokenizerError: a token that ``model`` has no embedding for.
     """
     chosen = first_texts(file, count, seed, split, without)
     source = f"variable_assignment_code_d{DEPTH}" if file is None else Path(file).name
     digest = hashlib.sha256("\0".join(chosen).encode()).hexdigest()
     rows = [row[:tokens] for row in encode(tokenizer, chosen)]
+    check_embedded(rows, embedded(model), tokenizer)
     for text, row in zip(chosen, rows, strict=True):
         if len(row) < 4:
             raise InputError(f"a text has only {len(row)} tokens: {text[:40]!r}")

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.files import write_atomically
+from ..core.locks import LOCK, locked
 from ..core.strict_json import loads
-from ..models.training.locks import LOCK, locked
-from ..models.training.shards import write_whole
 from .beside import ENDED, PATIENCE, Job, end_with_parent
 
 LOG = "train.log"
@@ -111,7 +111,7 @@ class Training:
         from ..models.training.yaml_text import write_yaml
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / RUN, write_yaml(self.fields).encode())
+        write_atomically(self.folder / RUN, write_yaml(self.fields).encode())
         if self.base is None or any(self.folder.glob("step-*")):
             return
         part = self.folder / ".base.part"

@@ -7,7 +7,7 @@ others to lm-eval: each would give a score.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -17,6 +17,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from ..core.finite import first_not_finite
 from ..core.loading import IncompleteError, load_complete, loading_problem
+from ..core.text_tokens import check_embedded, embedded
 from ..primitives.errors import InputError
 from .scan import Scores
 from .trial import Pair
@@ -100,6 +101,14 @@ class CheckedHF(HFLM):  # type: ignore[misc]
         except _NotFiniteError as error:
             real = error.ids[error.ids != self.tokenizer.pad_token_id]
             _refuse(self._where(real[-self.max_length :].tolist()))
+
+    def check_embedded(self, tokens: Iterable[Sequence[int]]) -> None:
+        """Refuse tokens that the model has no embeddings for.
+
+        Raises:
+            TokenizerError: naming both sizes and the first such token.
+        """
+        check_embedded(tokens, embedded(self.model), self.tokenizer)
 
     def check_scores(self, scores: Scores, pairs: Sequence[Pair]) -> None:
         """Refuse scores that are no numbers.

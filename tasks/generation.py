@@ -74,6 +74,7 @@ class CheckedGeneration(SameTokens):
     def _generated(self, requests: Sequence[Any], quiet: bool) -> list[str]:
         """lm-eval's texts, of prompts one by one that cannot run together."""
         self._check_room(requests)
+        self.check_embedded(self._tokens_of(requests))
         together = [i for i, request in enumerate(requests) if self._runs_together(request)]
         alone = sorted(set(range(len(requests))) - set(together))
         found: dict[int, str] = {}
@@ -88,6 +89,13 @@ class CheckedGeneration(SameTokens):
                 "long prompts are generated for one by one"
             )
         return [found[i] for i in range(len(requests))]
+
+    def _tokens_of(self, requests: Sequence[Any]) -> Iterator[list[int]]:
+        """Tokens of the prompts, and the one that pads them."""
+        for request in requests if self.backend == "causal" else ():
+            yield self.tok_encode(request.args[0])
+        if self.backend == "causal" and self.tokenizer.pad_token_id is not None:
+            yield [self.tokenizer.pad_token_id]
 
     def _runs_together(self, request: Any) -> bool:
         """Whether prompt and answer stay within the lengths that the model reads alike."""

@@ -125,6 +125,7 @@ class CheckedLM(CheckedGeneration, CheckedHF):
 
     def check(self, requests: Sequence[Request]) -> None:
         """Refuse what cannot be scored."""
+        self.check_embedded(tokens for _, *both in requests for tokens in both)
         for texts, context, continuation in requests:
             if not continuation:
                 after = f" after {shown(texts[0][-40:])}" if texts else ""

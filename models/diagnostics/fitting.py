@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import pickle
 import time
 from collections.abc import Callable, Iterable
@@ -22,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from ...core.files import write_atomically
 from ..errors import ModelError, one_of, whole
 from ..readout import Readout
 from .lens import Lens
@@ -203,13 +203,7 @@ class _Trained:
 
 def _keep(state: dict[str, Any], path: Path) -> None:
     """Write a state, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomically(path, lambda file: torch.save(state, file))
 
 
 def _read(path: str | Path, asked: dict[str, Any]) -> dict[str, Any]:

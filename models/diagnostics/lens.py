@@ -7,7 +7,6 @@ of it, ``h + A h + b``, one for the input of each step, trained to predict what 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ...core.files import write_atomically
 from ...core.strict_json import loads
 from ..errors import ModelError, whole
 from ..schedule import Schedule
@@ -64,16 +64,10 @@ class Lens:
 
     def save(self, path: str | Path) -> None:
         """Write it as safetensors, whole or not at all."""
-        target = Path(path)
-        part = target.with_name(f".{target.name}.part")
         layers = json.dumps(list(self.schedule.layers))
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            tensors = {"matrices": self.matrices.contiguous(), "shifts": self.shifts.contiguous()}
-            part.write_bytes(save(tensors, {**self.about, "format": FORMAT, "layers": layers}))
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
+        tensors = {"matrices": self.matrices.contiguous(), "shifts": self.shifts.contiguous()}
+        about = {**self.about, "format": FORMAT, "layers": layers}
+        write_atomically(path, save(tensors, about))
 
     @classmethod
     def load(cls, path: str | Path) -> Lens:

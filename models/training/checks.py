@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ...core.model_files import model_files
-from ...core.text_tokens import special_tokens, text_of
+from ...core.text_tokens import check_embedded, embedded, special_tokens, text_of
 from .. import checkpoints
 from ..decoder import find_decoder
 from ..errors import ModelError
@@ -111,7 +111,10 @@ def check(
     rehearse(run, model.config, growth, 0 if last is None else last.state["step"])
     if isinstance(source, Curriculum):
         source.check()
-    held_out(run, source)
+    batches = held_out(run, source)
+    if isinstance(source, Examples):
+        rows = (row.tolist() for batch in batches for row in batch.tokens)
+        check_embedded(rows, embedded(model), source.saved)
     return Start(source, inputs, growth, last)
 
 

@@ -22,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from ...core.finite import first_not_finite
+from ...core.locks import LOCK, locked
 from ..costs import Stage, training_flops
 from ..decoder import find_decoder
 from ..errors import ModelError
@@ -32,7 +33,6 @@ from .batches import Batch
 from .checks import Last, check
 from .examples import Examples
 from .guards import enough_memory, interruptible
-from .locks import LOCK, locked
 from .memory import keep_freed_memory
 from .metrics import Metrics, flat, matrix_peak, trackers
 from .objective import block_cosine, by_kind, losses

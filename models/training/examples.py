@@ -77,7 +77,7 @@ class Examples:
         self.saved, self.seed, self.pack = tokenizer, seed, pack
         self.batch_size, self.seq_len = batch_size, seq_len
         self.state: dict[str, Any] = {}
-        self.vocabulary, self.end = len(tokenizer), tokenizer.eos_token_id
+        self.end = tokenizer.eos_token_id
         self.special = special_tokens(tokenizer).before if special else ()
         self.about = _about(examples, tokenizer, delimiter)
         if examples.chats:
@@ -85,6 +85,8 @@ class Examples:
         else:
             pairs = [(pair.prompt, pair.target) for pair in examples.rows]  # type: ignore[union-attr]
             self.examples = encoded(pairs, tokenizer, self.about["delimiter"], special)
+        # a tokenizer may have more tokens than its model: those of the texts count
+        self.vocabulary = 1 + max(int(example.tokens.max()) for example in self.examples)
         longest = max(range(len(examples)), key=lambda i: len(self.examples[i].tokens))
         if (length := len(self.examples[longest].tokens) - 1) > seq_len:
             raise ModelError(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.locks import LOCK, locked
 from ..errors import ModelError, whole
 from . import contents, runfile, snapshots
 from .checks import check
 from .engine import Engine, Report
-from .locks import LOCK, locked
 from .rows import read_examples
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import torch
 
+from ...core.files import naming, write_atomically
 from ...core.strict_json import fields_problem, loads
 from ..errors import ModelError, unknown
-from .shards import write_whole
 
 
 class Metrics:
@@ -35,7 +35,7 @@ class Metrics:
         if main:
             out.mkdir(parents=True, exist_ok=True)
             kept = [line for at, line in self._lines() if at <= step]
-            write_whole(self.path, b"".join(line + b"\n" for line in kept))
+            write_atomically(self.path, b"".join(line + b"\n" for line in kept))
 
     def _lines(self) -> list[tuple[int, bytes]]:
         """Step and text of each line, without those that were cut by a kill."""
@@ -65,7 +65,7 @@ class Metrics:
         values["memory"] = _memory(self.device)
         self.newest = {"step": step, **{k: v for k, v in values.items() if v is not None}}
         if self.main:
-            with open(self.path, "a", encoding="utf-8") as file:
+            with naming(self.path), open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(self.newest) + "\n")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ...core.text_tokens import check_embedded
 from .. import checkpoints
 from ..decoder import decoder_config, find_decoder
 from ..errors import ModelError
@@ -180,6 +181,8 @@ def check_fits(run: Run, model: PreTrainedModel, source: Source) -> None:
                 f"the tokenizer of {run.model.path} is not the one the data was made with"
             )
     size = model.get_input_embeddings().weight.shape[0]
+    if isinstance(source, Examples):
+        check_embedded((e.tokens.tolist() for e in source.examples), size, source.saved)
     if source.vocabulary > size:
         leave = ": leave model.options.vocab_size out" if run.model.preset else ""
         raise ModelError(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.files import write_atomically
 from ...core.names import name_problem
 from ...core.strict_json import fields_problem, loads, read_object, short
 from ..errors import ModelError
@@ -67,11 +67,11 @@ def write_shard(
     if len(tokens) and not 0 <= tokens.min() <= tokens.max() < vocabulary:
         raise ModelError(f"a token of {name} is outside the vocabulary of {vocabulary:,}")
     sums = [
-        write_whole(folder / f"{name}.bin", tokens.astype(token_type(vocabulary)).tobytes()),
-        write_whole(folder / f"{name}.ends.bin", lengths.cumsum().astype("<u8").tobytes()),
+        _write(folder / f"{name}.bin", tokens.astype(token_type(vocabulary)).tobytes()),
+        _write(folder / f"{name}.ends.bin", lengths.cumsum().astype("<u8").tobytes()),
     ]
     shard = Shard(name, len(tokens), len(documents), *sums)
-    write_whole(folder / f"{name}.json", json.dumps(asdict(shard)).encode())
+    write_atomically(folder / f"{name}.json", json.dumps(asdict(shard)).encode())
     return shard
 
 
@@ -119,21 +119,12 @@ def write_index(folder: Path, shards: Iterable[Shard], about: dict[str, Any]) ->
         "documents": sum(shard["documents"] for shard in found),
         "shards": found,
     }
-    write_whole(folder / INDEX, json.dumps(index, indent=2).encode())
+    write_atomically(folder / INDEX, json.dumps(index, indent=2).encode())
 
 
-def write_whole(path: Path, content: bytes) -> str:
-    """Write a file whole or not at all; its SHA-256."""
-    path = path.resolve()  # a link stays, the file it points to is replaced
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # others may write the same
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+def _write(path: Path, content: bytes) -> str:
+    """Write a file; its SHA-256."""
+    write_atomically(path, content)
     return hashlib.sha256(content).hexdigest()
 
 

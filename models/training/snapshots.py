@@ -8,13 +8,13 @@ training beside the model: ``optimizers/`` (per parameter name), ``training.json
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...core.files import replacing, write_atomically
 from ...core.identity import sha256
 from ...core.loading import MANIFEST as MANIFEST
 from ...core.loading import checksum_problem
@@ -42,26 +42,17 @@ def write(
         keep: newest checkpoints kept beside milestones.
         milestone: keep this one for good.
         best: step of a checkpoint that is kept for now.
+
+    Raises:
+        OSError: a file cannot be written; checkpoints that are there stay.
     """
     final = runs / f"step-{step:09d}"
-    part = runs / f".step-{step:09d}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with replacing(final, folder=True) as part:  # there may be one, after going back
         fill(part)
         files = sorted(path for path in part.rglob("*") if path.is_file())
         sums = {path.relative_to(part).as_posix(): sha256(path) for path in files}
         content = {"step": step, "milestone": milestone, "sha256": sums}
         (part / MANIFEST).write_text(json.dumps(content, indent=2))
-        for path in (*part.rglob("*"), part):
-            _sync(path)
-        if final.exists():  # the same step again, after going back
-            shutil.rmtree(final)
-        part.rename(final)
-        _sync(runs)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
     _drop_old(runs, keep, best)
     return final
 
@@ -107,11 +98,8 @@ def finish(runs: Path, best: int | None, states: str) -> None:
         content = json.loads((path / MANIFEST).read_text())
         sums = {n: v for n, v in content["sha256"].items() if not n.startswith(f"{states}/")}
         if sums != content["sha256"]:
-            part = path / f".{MANIFEST}.part"  # a checkpoint is whole at every moment
-            part.write_text(json.dumps(content | {"sha256": sums}, indent=2))
-            _sync(part)
-            part.rename(path / MANIFEST)
-            _sync(path)
+            fields = content | {"sha256": sums}
+            write_atomically(path / MANIFEST, json.dumps(fields, indent=2).encode())
         shutil.rmtree(path / states, ignore_errors=True)
 
 
@@ -133,14 +121,6 @@ def _drop_old(runs: Path, keep: int, best: int | None) -> None:
             passing.append((step, path))
     for _, path in passing[keep:]:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def same_run(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,11 +10,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from ...core.files import write_atomically
 from ...core.identity import differing, listed
 from ...core.strict_json import loads, read_object, short
-from ...core.text_tokens import encode, special_tokens
+from ...core.text_tokens import encode, special_tokens, vocabulary_size
 from ..errors import ModelError, whole
-from .shards import INDEX, Shard, Shards, finished_shard, write_index, write_shard, write_whole
+from .shards import INDEX, Shard, Shards, finished_shard, write_index, write_shard
 from .symbols import symbol_tokenizer
 
 JOB = "job.json"
@@ -121,11 +123,6 @@ def _fields_hash(text: str | bytes) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-def vocabulary_size(tokenizer: Any) -> int:
-    """One more than the largest id: ids of a tokenizer may have gaps."""
-    return max(tokenizer.get_vocab().values(), default=-1) + 1
-
-
 def end_token(tokenizer: Any, given: str | None = None) -> int:
     """The token that ends a document.
 
@@ -170,7 +167,9 @@ def tokenize(
         say: told what is worth a line.
 
     Raises:
-        ModelError: no documents, another job in the folder, no end token.
+        ModelError: no documents, another job in the folder, no end token. Nothing that this call
+            has written stays, but for finished shards of a data set on the hub.
+        OSError: a shard cannot be written; the job goes on when called again.
     """
     folder = Path(out)
     whole("documents a shard", shard_documents, 1)
@@ -190,25 +189,47 @@ def tokenize(
     first = next(texts, None)  # what cannot be read fails before anything is written
     if first is None:
         raise ModelError(f"{source} holds no documents")
-    folder.mkdir(parents=True, exist_ok=True)
-    job = _claim(folder, job, say)
-    write_whole(folder / TOKENIZER, tokenizer.to_str(pretty=True).encode())
     shards: list[Shard] = []
-    for number, part in enumerate(_parts(chain([first], texts), shard_documents)):
-        shard = finished_shard(folder, number)
-        if shard is None or shard.documents != len(part):
-            encoded = encode(tokenizer, part, special=bool(job["special_tokens"]))
-            shard = write_shard(
-                folder, number, [[*ids, last] for ids in encoded], job["vocabulary"]
-            )
-        shards.append(shard)
-        progress(shard)
+    with _taken_back(folder, lasting="revision" in job):
+        job = _claim(folder, job, say)
+        write_atomically(folder / TOKENIZER, tokenizer.to_str(pretty=True).encode())
+        for number, part in enumerate(_parts(chain([first], texts), shard_documents)):
+            shard = finished_shard(folder, number)
+            if shard is None or shard.documents != len(part):
+                encoded = encode(tokenizer, part, special=bool(job["special_tokens"]))
+                shard = write_shard(
+                    folder, number, [[*ids, last] for ids in encoded], job["vocabulary"]
+                )
+            shards.append(shard)
+            progress(shard)
     if files := job.pop("files", None):
         sums = sorted((name, identity["sha256"]) for name, identity in files.items())
         job["content"] = hashlib.sha256(json.dumps(sums).encode()).hexdigest()
     write_index(folder, shards, job)
     (folder / JOB).unlink()
     return Shards(folder)
+
+
+@contextlib.contextmanager
+def _taken_back(folder: Path, lasting: bool) -> Iterator[None]:
+    """Remove what is written inside when documents are refused: changed ones are another job.
+
+    What was there before stays. So does all where the disk is full, or the job was interrupted.
+
+    Args:
+        lasting: finished shards stay too: the documents come from the hub, which may fail.
+    """
+    there = set(folder.iterdir()) if folder.is_dir() else None
+    try:
+        yield
+    except ValueError:
+        if lasting and any(folder.glob("shard-*.json")):
+            raise
+        for path in set(folder.iterdir()) - (there or set()) if folder.is_dir() else ():
+            path.unlink()
+        if there is None and folder.is_dir():
+            folder.rmdir()
+        raise
 
 
 def _claim(folder: Path, job: dict[str, Any], say: Callable[[str], object]) -> dict[str, Any]:
@@ -219,9 +240,9 @@ def _claim(folder: Path, job: dict[str, Any], say: Callable[[str], object]) -> d
     """
     path = folder / JOB
     if not path.is_file():
-        if any(folder.iterdir()):
+        if folder.is_dir() and any(folder.iterdir()):
             raise ModelError(f"{folder} holds something already: give another folder")
-        write_whole(path, json.dumps(job).encode())
+        write_atomically(path, json.dumps(job).encode())
         return job
     begun = read_object(path, **JOB_FIELDS)
     if not begun.keys() >= job.keys():

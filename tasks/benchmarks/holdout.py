@@ -204,6 +204,7 @@ def _score(lm: Any, document: str, window: int) -> tuple[float, int]:
     from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
     tokens = lm.tok_encode(document, add_special_tokens=False)
+    lm.check_embedded([[lm.prefix_token_id, *tokens]])
     windows = get_rolling_token_windows(
         token_list=tokens, prefix_token=lm.prefix_token_id, max_seq_len=window, context_len=1
     )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...core.files import write_atomically
 from ...core.strict_json import loads, seal_problem, sealed
 from ...primitives.errors import InputError
 
@@ -118,16 +118,8 @@ class Store:
     def write(self, name: str, content: Mapping[str, Any]) -> Path:
         """Write a file whole or not at all."""
         path = self.folder / name
-        part = path.with_name(f".{name}.{os.getpid()}.part")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with open(part, "w", encoding="utf-8") as file:
-                json.dump(content, file, ensure_ascii=False)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+            write_atomically(path, json.dumps(content, ensure_ascii=False).encode())
         except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-        finally:
-            part.unlink(missing_ok=True)
+            raise InputError(f"cannot write {error.filename}: {error.strerror}") from error
         return path

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growloop.core.locks import InUseError
 from growloop.leaderboard import Store
-from growloop.models import ModelError
 from growloop.primitives import InputError
 from growloop.studies.beside import Job, run_all
 from growloop.studies.cells import cells, chosen
@@ -196,7 +196,7 @@ def test_a_folder_is_of_one_process_at_a_time(tmp_path: Path) -> None:
     with worked_in(tmp_path / "q", "plan", "text", "quick start"):
         for shared in (False, True):
             with (
-                pytest.raises(ModelError, match=rf"q is in use by process {os.getpid()} on"),
+                pytest.raises(InUseError, match=rf"q is in use by process {os.getpid()} on"),
                 worked_in(tmp_path / "q", "plan", "text", "quick start", shared),
             ):
                 pass
@@ -218,7 +218,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     assert held.stdout is not None
     assert held.stdout.readline() == "held\n"
     with (
-        pytest.raises(ModelError, match=f"x is used by process {held.pid} on"),
+        pytest.raises(InUseError, match=f"x is used by process {held.pid} on"),
         locked(tmp_path / "l", False, "x is used"),
     ):
         pass

@@ -242,7 +242,7 @@ def test_a_killed_export_leaves_no_file_under_its_name(tmp_path: Path) -> None:
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     partial = []
     for _ in range(400):
-        partial = list(tmp_path.glob(".big.jsonl.*.partial"))
+        partial = list(tmp_path.glob(".big.jsonl.*.part"))
         if partial and partial[0].stat().st_size:
             break
         time.sleep(0.05)
@@ -261,7 +261,7 @@ def test_ctrl_c_in_all_processes_at_once_ends_them_all(tmp_path: Path) -> None:
     for written in (0, 1):  # while workers start, and later
         process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
         for _ in range(400):
-            partial = list(tmp_path.glob(".big.jsonl.*.partial"))
+            partial = list(tmp_path.glob(".big.jsonl.*.part"))
             if partial and partial[0].stat().st_size >= written:
                 break
             time.sleep(0.01)

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from growloop.core import files
+from growloop.core.locks import LOCK, InUseError, locked
 from growloop.models import ModelError, load
 from growloop.models.costs import Stage, training_flops
 from growloop.models.training import snapshots
 from growloop.models.training.engine import Engine
-from growloop.models.training.locks import LOCK, locked
 from growloop.models.training.objective import block_cosine
 from growloop.models.training.optimizers import rate
 from growloop.models.training.plan import plan
@@ -380,7 +381,7 @@ def test_two_processes_never_train_in_one_folder(shards: Path, tmp_path: Path) -
     engine = Engine(parse(fields(shards)), tmp_path)
     with (
         locked(tmp_path / LOCK, False, "it is held"),
-        pytest.raises(ModelError, match=rf"is trained by process {os.getpid()} on"),
+        pytest.raises(InUseError, match=rf"is trained by process {os.getpid()} on"),
     ):
         engine.train(until=1)
     assert engine.train(until=1).step == 1
@@ -395,10 +396,12 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(snapshots, "_sync", full)
-    with pytest.raises(OSError, match="No space left"):
-        engine.train(12)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_sync", full)
+        with pytest.raises(OSError, match="No space left"):
+            engine.train(12)
     assert [path.name for path in tmp_path.glob("*step-*")] == ["step-000000006"]
+    assert Engine(parse(fields(shards)), tmp_path).train(12).step == 12
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growloop.core.text_tokens import vocabulary_size
 from growloop.models import ModelError
 from growloop.models.training.batches import Source
 from growloop.models.training.documents import documents, read_by
@@ -20,7 +21,6 @@ from growloop.models.training.tokenization import (
     load_tokenizer,
     tokenize,
     train_bpe,
-    vocabulary_size,
 )
 
 from ...core.test_text_tokens import BOS, spelling
