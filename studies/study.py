@@ -42,7 +42,7 @@ PARTS = {"study": str, "cell": dict, "model": dict, "rows": list, "data": dict, 
 NAMED = {"id": str, "model": str, "path": str, "params": dict, "options": dict}
 MODEL = {"dtype": str, "schedule": str}
 """Fields of a record, of its cell, and of its model."""
-LATER = {
+LATER: dict[str, type | tuple[type, ...]] = {
     "leaderboard": dict,
     "weights": (dict, type(None)),
     "training": (dict, type(None)),
