@@ -109,7 +109,10 @@ def _end(error: OSError) -> NoReturn:
     """Say what could not be read or written, and end."""
     where = f"{error.filename}: " if error.filename else ""
     click.echo(f"Error: {streams.message(where + str(error.strerror or error))}", err=True)
-    sys.stdout = None  # what is left in it cannot be written
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        sys.stdout = None  # what is left in it cannot be written
     sys.exit(2)
 
 

@@ -1,28 +1,42 @@
 """Damaged files through every command that reads them: a sentence or a result, never a traceback.
 
-``python tests/mutations.py --count 5000`` damages that many; ``tests/test_mutations.py`` runs a few
-with each test run. A round copies the files a command reads, damages one, runs the command in this
-process, and looks for tracebacks, hangs, and files left behind by a refused command.
+``python tests/mutations.py --count 5000`` damages that many files, ``--log FILE`` goes on where it
+was stopped, ``--round N --keep FOLDER`` does one round again and keeps its files;
+``tests/test_mutations.py`` runs a few with each test run.
+
+A round copies the files that a command reads, damages one, runs the command in their folder, and
+looks for tracebacks, other exit codes than 0 and 2, hangs, and files left behind by a refusal. It
+depends on the seed and its number alone. Rounds run in worker processes, which are killed when a
+round takes too long; one in fifty runs the command in a process of its own, as a user does.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import json
+import multiprocessing
+import os
 import random
+import shlex
 import shutil
-import signal
+import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-LIMIT = 120  # seconds for a command
+LIMIT = 180  # seconds for a round
+ALONE = 0.02  # share of rounds in a process of their own
+LIFE = 250  # rounds of a worker: what libraries hold on to goes with it
+TEMPORARY = (".partial", ".part", ".tmp", ".old")
 DEEP: Any = json.loads("[" * 900 + "]" * 900)
 ODD: tuple[Any, ...] = (
     None, "", " ", "x", "..", "../../x", "/", "\ud800", "\0", "a" * 5000, "{{ 7 * 7 }}",
@@ -39,91 +53,97 @@ class Case:
     Args:
         name: shown with each finding.
         files: glob patterns, below the case's folder, of files that may be damaged.
-        command: arguments; ``{}`` stands for the case's folder.
+        command: arguments, typed in the case's folder.
         weight: how often it is drawn: cheap commands more often.
-        writes: name of what it may leave below its folder after a refusal too.
+        needs: files and folders that are copied beside those of ``files``.
+        writes: what it may leave after a refusal too.
     """
 
     name: str
     files: tuple[str, ...]
-    command: tuple[str, ...]
+    command: str
     weight: int = 10
+    needs: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
 
+    @property
+    def copied(self) -> set[str]:
+        """Names at the top of the folder."""
+        return {pattern.split("/")[0] for pattern in (*self.files, *self.needs)}
 
+
+MODEL = ("model/*",)
+EVAL = "-t copying_random_words --limit 2 -k 0 --items 4"
+TUNE = "--min-steps 1 --epochs 1 --precision fp32 --validations 1"
 CASES = (
-    Case("verify", ("a.jsonl",), ("verify", "{}/a.jsonl"), 30),
-    Case("verify-parquet", ("a.parquet",), ("verify", "{}/a.parquet")),
-    Case("verify-folder", ("set/*", "set/data/*"), ("verify", "{}/set")),
-    Case("words", ("w.txt",), ("generate", "copying", "--words", "{}/w.txt", "-n", "3", "-o", "-")),
-    Case(
-        "template",
-        ("t.j2",),
-        ("generate", "variable_assignment", "--template", "{}/t.j2", "-n", "3", "-o", "{}/out"),
-        20,
-        ("out",),
-    ),
-    Case("run-file", ("run.yaml",), ("train", "{}/run.yaml", "--dry-run"), 40),
-    Case("shards", ("shards/*",), ("train", "{}/run.yaml", "--dry-run"), 10),
+    Case("verify", ("a.jsonl",), "verify a.jsonl", 30),
+    Case("verify-parquet", ("a.parquet",), "verify a.parquet"),
+    Case("verify-folder", ("set/*", "set/data/*"), "verify set"),
+    Case("words", ("w.txt",), "generate copying --words w.txt -n 3 -o out.jsonl", 15),
+    Case("template", ("t.j2",), "generate variable_assignment --template t.j2 -n 3 -o out", 20),
+    Case("run-file", ("run.yaml",), "train run.yaml --dry-run", 40, ("shards",)),
+    Case("shards", ("shards/*",), "train run.yaml --dry-run", 15, ("run.yaml",)),
+    Case("shards-verify", ("shards/*",), "tokenize . --out shards --verify", 10),
+    Case("shards-train", ("shards/*",), "train run.yaml --out new", 3, ("run.yaml",), ("new",)),
     Case(
         "resume",
-        ("run/*.json*", "run/*/*.json*", "run/*/*.safetensors", "run/*/*/*.safetensors"),
-        ("train", "{}/run.yaml", "--out", "{}/run"),
-        3,
-        ("run",),
+        ("run/*.json*", "run/*/*.json", "run/*/*.safetensors", "run/*/*/*.safetensors"),
+        "train run.yaml --out run",
+        8,
+        ("run.yaml", "shards"),
+        ("run/.lock", "run/metrics.jsonl"),
     ),
-    Case("tokenize", ("a.jsonl",), ("tokenize", "{}/a.jsonl", "--field=prompt", "-o", "{}/t"), 8),
-    Case("records", ("records/*",), ("leaderboard", "show", "--records", "{}/records"), 40),
-    Case("records-check", ("records/*",), ("leaderboard", "check", "--records", "{}/records"), 10),
-    Case("claims", ("records/*",), ("claims", "--records", "{}/records"), 10),
-    Case(
-        "results",
-        ("results.json",),
-        ("leaderboard", "add", "{}/results.json", "--records", "{}/new"),
-        30,
-        ("new",),
-    ),
-    Case(
-        "study-records",
-        ("study/records/*/*",),
-        ("study", "publish", "--out", "{}/study", "--leaderboard", "{}/new"),
-        30,
-        ("new",),
-    ),
-    Case(
-        "study-again",
-        ("study/records/*/*",),
-        ("study", "weight-similarity", "-m", "{}/model", "--out", "{}/study"),
-        5,
-    ),
-    Case("config", ("model/*.json",), ("inspect", "{}/model", "--config-only"), 15),
-    Case("checkpoint", ("model/*",), ("inspect", "{}/model"), 8),
-    Case(
-        "eval",
-        ("model/*",),
-        ("eval", "--model", "{}/model", "-t", "copying_random_words", "--limit", "2", "-k", "0",
-         "--out", "{}/out"),
-        3,
-        ("out",),
-    ),
-    Case(
-        "sft",
-        ("pairs.jsonl",),
-        ("sft", "-m", "{}/model", "-d", "{}/pairs.jsonl", "-o", "{}/out", "--min-steps", "1",
-         "--epochs", "1", "--precision", "fp32", "--validations", "1"),
-        3,
-        ("out",),
-    ),
+    Case("resume-plan", ("run/*/*.json",), "train run.yaml --out run --dry-run", 8,
+         ("run.yaml", "shards")),
+    Case("tokenize", ("a.jsonl",), "tokenize a.jsonl --field prompt -o t", 10),
+    Case("tokenize-parquet", ("a.parquet",), "tokenize a.parquet --field prompt -o t", 6),
+    Case("tokenizer", ("model/tokenizer.json",), "tokenize a.jsonl --field prompt -t model -o t", 8,
+         ("a.jsonl",)),
+    Case("job", ("begun/*.json",), "tokenize a.jsonl --field prompt --documents 2 -o begun", 6,
+         ("a.jsonl",)),
+    Case("records", ("records/*",), "leaderboard show records", 30),
+    Case("records-check", ("records/*",), "leaderboard check records", 10),
+    Case("claims", ("records/*",), "claims records", 10),
+    Case("page", ("records/*",), "leaderboard build records --out site", 5),
+    Case("results", ("results.json",), "leaderboard add results.json --to new", 30),
+    Case("results-model", ("model/config.json",),
+         "leaderboard add results.json --model model --to new", 6, ("results.json",)),
+    Case("study-records", ("study/records/*/*",), "study publish --out study --leaderboard new",
+         20),
+    Case("study-again", ("study/records/*/*",), "study weight-similarity -m model --out study", 10,
+         ("model",)),
+    Case("study", MODEL, "study weight-similarity -m model --out s", 5, (), ("s",)),
+    Case("study-texts", (*MODEL, "pairs.jsonl"),
+         "study contributions -m model --texts 8 --tokens 20 --text pairs.jsonl --out s", 4, (),
+         ("s",)),
+    Case("study-trained", ("run/*/training.json", "run/*/config.json"),
+         "study weight-similarity -m run/step-000000002 --out s --leaderboard new", 6, (), ("s",)),
+    Case("config", ("model/*.json",), "inspect model --config-only", 20),
+    Case("inspect", MODEL, "inspect model", 8),
+    Case("inspect-run", ("run/step-000000002/*",), "inspect run/step-000000002", 6),
+    Case("loop", MODEL, "loop model --schedule 1x2-1 --out o", 5),
+    Case("grow", MODEL, "grow model --operator lidas --block-size 1 --to 3 --out o", 5),
+    Case("export", ("looped/*",), "export looped --out o", 6),
+    Case("eval", MODEL, f"eval --model model {EVAL} --out o", 2, (), ("o",)),
+    Case("eval-chat", ("chat/chat_template.jinja", "chat/tokenizer_config.json"),
+         f"eval --model chat --apply_chat_template {EVAL}", 2, ("chat",)),
+    Case("eval-task", ("task.yaml", "task.jsonl"), "eval --model model -t task.yaml --limit 2 -k 0",
+         2, ("model",)),
+    Case("eval-words", ("w.txt",), "eval --model model -t copying:words=w.txt --limit 2 -k 0 -n 4",
+         2, ("model",)),
+    Case("sft", ("pairs.jsonl",), f"sft -m model -d pairs.jsonl -o o {TUNE}", 3, ("model",),
+         ("o/seed-0/.lock", "o/seed-0/metrics.jsonl", "o/seed-0", "o")),
+    Case("sft-model", MODEL, f"sft -m model -d pairs.jsonl -o o {TUNE}", 3, ("pairs.jsonl",),
+         ("o/seed-0/.lock", "o/seed-0/metrics.jsonl", "o/seed-0", "o")),
 )  # fmt: skip
 
 
 def prepare(folder: Path) -> None:
-    """Write a folder with a valid file of every kind."""
+    """Write a folder with a valid file of every kind; all commands succeed there."""
     import yaml
-    from growloop.models import build
+    from growloop.models.training.tokenization import byte_tokenizer, tokenize
     from growloop.primitives import SPLITS, Source, export, make_task
 
-    from tests.cli.test_commands import run as growloop
     from tests.tasks.tiny import save
 
     task = make_task("variable_assignment")
@@ -133,15 +153,26 @@ def prepare(folder: Path) -> None:
     (folder / "w.txt").write_text("\n".join(f"word{i}" for i in range(60)))
     lines = "{% for line in lines %}{{ line.name }}={{ line.value }}\n{% endfor %}{{ query }}?"
     (folder / "t.j2").write_text(lines)
-    pairs = [{"prompt": f"{i}+{i}=", "target": str(2 * i)} for i in range(12)]
+    pairs = [{"prompt": f"{i}+{i}={'?' * 20}", "target": str(2 * i)} for i in range(12)]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    (folder / "task.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    task_fields = {
+        "task": "sums",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": "task.jsonl"}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{prompt}}",
+        "doc_to_choice": ["1", "2"],
+        "doc_to_target": 0,
+        "metric_list": [{"metric": "acc"}],
+        "metadata": {"version": 1},
+    }
+    (folder / "task.yaml").write_text(yaml.safe_dump(task_fields))
     save("llama", folder / "model", layers=2)
-
-    def succeed(*arguments: str) -> None:
-        result = growloop(*arguments)
-        assert result.exit_code == 0, (arguments, result.output, result.exception)
-
-    succeed("tokenize", str(folder / "a.jsonl"), "--field", "prompt", "-o", str(folder / "shards"))
+    shutil.copytree(folder / "model", folder / "chat")
+    chat = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+    (folder / "chat" / "chat_template.jinja").write_text(chat)
     fields = {
         "name": "tiny",
         "steps": 4,
@@ -152,21 +183,45 @@ def prepare(folder: Path) -> None:
         "events": [{"step": 3, "repeat": [0, 1]}],
         "checkpoints": {"every": 2, "keep": 2},
     }
-    fields["data"]["sources"]["a"] = str(folder / "shards")  # type: ignore[index]
     (folder / "run.yaml").write_text(yaml.safe_dump(fields))
-    succeed("train", str(folder / "run.yaml"), "--out", str(folder / "run"), "--until", "2")
-    succeed(
-        "study", "weight-similarity", "-m", str(folder / "model"), "--out", str(folder / "study"),
-        "--leaderboard", str(folder / "records"),
-    )  # fmt: skip
-    succeed(
-        "eval", "--model", str(folder / "model"), "-t", "copying_random_words", "--limit", "2",
-        "-k", "0", "--out", str(folder / "found"), "--leaderboard", str(folder / "records"),
-    )  # fmt: skip
-    [results] = (folder / "found").rglob("results_*.json")
-    shutil.copy(results, folder / "results.json")
-    shutil.rmtree(folder / "found")
-    del build
+    with contextlib.chdir(folder):
+        _succeed("tokenize a.jsonl --field prompt -o shards")
+        _succeed("train run.yaml --out run --until 2")
+        _succeed("loop model --schedule 1x2-1 --out looped")
+        _succeed("study weight-similarity -m model --out study --leaderboard records")
+        _succeed(f"eval --model model {EVAL} --out found --leaderboard records")
+        [results] = Path("found").rglob("results_*.json")
+        results.replace("results.json")
+        shutil.rmtree("found")
+        with contextlib.suppress(KeyboardInterrupt):
+            _begin(tokenize, byte_tokenizer())
+
+
+def _begin(tokenize: Callable[..., object], tokenizer: Any) -> None:
+    """A job that was interrupted after a shard."""
+    from growloop.models.training.documents import documents, read_by
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    read = read_by("a.jsonl", "prompt", "train")
+    texts = documents("a.jsonl", "prompt")
+    tokenize(texts, tokenizer, "begun", "a.jsonl", None, 2, stop, read)
+
+
+def _succeed(command: str) -> None:
+    from tests.cli.test_commands import run as growloop
+
+    result = growloop(*shlex.split(command))
+    if result.exit_code != 0:
+        raise SystemExit(f"growloop {command}: {result.output}\n{result.exception!r}")
+
+
+def check_undamaged(origin: Path, cases: Sequence[Case] = CASES) -> None:
+    """Run every command once on whole files: one that is refused there would find nothing."""
+    for case in cases:
+        with _copied(case, origin):
+            _succeed(case.command)
 
 
 def damage(path: Path, rng: random.Random) -> str:
@@ -176,6 +231,8 @@ def damage(path: Path, rng: random.Random) -> str:
     ways += [_whole]
     if path.suffix in (".json", ".jsonl", ".yaml"):
         ways += [_structured] * 10
+    if path.suffix == ".safetensors":
+        ways += [_header] * 4
     way = rng.choice(ways)
     try:
         changed = way(content, rng)
@@ -252,6 +309,13 @@ def _structured(content: bytes, rng: random.Random) -> bytes:
     return changed.encode("utf-8", "surrogatepass")
 
 
+def _header(content: bytes, rng: random.Random) -> bytes:
+    """Another header of a safetensors file."""
+    size = int.from_bytes(content[:8], "little")
+    header = _structured(content[8 : 8 + size], rng)
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
+
+
 def _places(data: Any) -> list[tuple[Any, Any]]:
     found: list[tuple[Any, Any]] = []
     pending = [data]
@@ -270,93 +334,241 @@ def _places(data: Any) -> list[tuple[Any, Any]]:
     return found
 
 
-class HangError(Exception):
-    """A command that took too long."""
-
-
-def attempt(case: Case, origin: Path, rng: random.Random) -> str | None:
-    """One round; what went wrong, or None."""
-    from tests.cli.test_commands import run as growloop
-
+@contextlib.contextmanager
+def _copied(case: Case, origin: Path, keep: Path | None = None) -> Iterator[Path]:
+    """A folder with copies of what a case needs, which is worked in."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "case"
-        shutil.copytree(origin, folder)
-        for file in (
-            folder / "run.yaml",
-            *folder.rglob("run.json"),
-            *folder.rglob("training.json"),
-        ):
-            if file.is_file():  # paths of the run file lead into this copy
-                file.write_text(file.read_text().replace(str(origin), str(folder)))
-        files = sorted(f for pattern in case.files for f in folder.glob(pattern) if f.is_file())
-        target = rng.choice(files)
-        done = damage(target, rng)
-        kept = target.read_bytes()
-        before = set(folder.rglob("*"))
-
-        def hang(*_: object) -> None:
-            raise HangError
-
-        signal.signal(signal.SIGALRM, hang)
-        signal.alarm(LIMIT)
-        where = f"{case.name}, {target.relative_to(folder)}, {done}"
-        try:
-            result = growloop(*(part.replace("{}", str(folder)) for part in case.command))
-        except HangError:
-            return f"{where}: more than {LIMIT} s"
-        finally:
-            signal.alarm(0)
-        problem = None
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            if isinstance(result.exception, HangError):
-                return f"{where}: more than {LIMIT} s"
-            text = "".join(traceback.format_exception(result.exception))
-            problem = f"{where}: traceback\n{text[-1500:]}"
-        elif result.exit_code not in (0, 2):
-            problem = f"{where}: exit code {result.exit_code}\n{result.output[-500:]}"
-        elif "Traceback" in result.output:
-            problem = f"{where}: a traceback printed\n{result.output[-1500:]}"
-        elif result.exit_code == 2 and not result.stderr.strip():
-            problem = f"{where}: refused without a word"
-        else:
-            allowed = tuple(str(folder / name) for name in case.writes)
-            left = [
-                p for p in folder.rglob("*") if p not in before and not str(p).startswith(allowed)
-            ]
-            left += [p for p in folder.rglob("*") if p.name.endswith((".partial", ".part", ".tmp"))]
-            if result.exit_code == 2 and left:
-                problem = f"{where}: left {left[0].relative_to(folder)}"
-        if problem is not None:
-            problem += f"\ncontent {kept[:200]!r}" if len(kept) < 10_000 else ""
-        return problem
+        if keep is not None:
+            folder = keep
+        folder.mkdir(parents=True)
+        for name in case.copied | {word for word in ("model",) if word in case.command.split()}:
+            source = origin / name
+            (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
+        with contextlib.chdir(folder):
+            yield folder
 
 
-def search(origin: Path, count: int, seed: int, names: Sequence[str] = ()) -> list[str]:
-    """Problems in ``count`` rounds; round i depends on (seed, i) alone."""
+def misplace(path: Path, rng: random.Random) -> str:
+    """Put something else where a file was; what."""
+    kind = rng.choice(["gone", "folder", "dangling link", "loop", "pipe"])
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "dangling link":
+        path.symlink_to("nowhere")
+    elif kind == "loop":
+        path.symlink_to(path.name)
+    elif kind == "pipe":
+        kind = "empty"
+        path.touch()
+    return kind
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    said: str
+    trace: str | None = None
+
+
+def _in_process(arguments: Sequence[str]) -> Ended:
+    from tests.cli.test_commands import run as growloop
+
+    result = growloop(*arguments)
+    trace = None
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        trace = "".join(traceback.format_exception(result.exception))
+    return Ended(result.exit_code, result.output, trace)
+
+
+def _alone(arguments: Sequence[str]) -> Ended:
+    command = [sys.executable, "-m", "growloop.cli", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    return Ended(result.returncode, result.stdout + result.stderr)
+
+
+def attempt(number: int, seed: int, origin: Path, names: Sequence[str] = (),
+            keep: Path | None = None) -> tuple[str, str | None]:  # fmt: skip
+    """One round; the name of its case, and what went wrong."""
+    rng = random.Random(f"{seed}/{number}")
     cases = [case for case in CASES if not names or case.name in names]
-    problems, done = [], Counter[str]()
-    for i in range(count):
-        rng = random.Random(f"{seed}/{i}")
-        [case] = rng.choices(cases, [case.weight for case in cases])
-        done[case.name] += 1
-        if (problem := attempt(case, origin, rng)) is not None:
-            problems.append(f"round {i}: {problem}")
+    [case] = rng.choices(cases, [case.weight for case in cases])
+    with _copied(case, origin, keep):
+        here = Path()
+        files = sorted(f for pattern in case.files for f in here.glob(pattern) if f.is_file())
+        target = rng.choice(files)
+        done = (misplace if rng.random() < 0.06 else damage)(target, rng)
+        before = set(here.rglob("*"))
+        content = target.read_bytes()[:300] if target.is_file() else b""
+        arguments = shlex.split(case.command)
+        ended = (_alone if rng.random() < ALONE else _in_process)(arguments)
+        problem = _problem(case, ended, before)
+    if problem is not None:
+        problem = f"{case.name}, {target}, {done}: {problem}\ncontent {content!r}\n"
+        only = "".join(f" --case {name}" for name in names)
+        again = f"--seed {seed}{only} --round {number} --keep /tmp/round-{number}"
+        problem += f"again: python tests/mutations.py {again}"
+    return case.name, problem
+
+
+def _problem(case: Case, ended: Ended, before: set[Path]) -> str | None:
+    """What is wrong with the end of a command."""
+    if ended.trace is not None:
+        return f"traceback\n{ended.trace[-1500:]}"
+    if ended.code not in (0, 2):
+        return f"exit code {ended.code}\n{ended.said[-1500:]}"
+    if "Traceback (most recent" in ended.said:
+        return f"a traceback printed\n{ended.said[-1500:]}"
+    left = [path for path in Path().rglob("*") if path.name.endswith(TEMPORARY)]
+    if ended.code == 2:
+        if not ended.said.strip():
+            return "refused without a word"
+        new = (path for path in Path().rglob("*") if path not in before)
+        left += [path for path in new if not _allowed(path.as_posix(), case)]
+    return f"left {left[0]}\n{ended.said[-300:]}" if left else None
+
+
+def _allowed(path: str, case: Case) -> bool:
+    names = (*case.writes,)
+    return any(path == name or (name in ("s", "new") and path.startswith(name)) for name in names)
+
+
+def _work(pipe: Connection, origin: Path, seed: int, names: Sequence[str]) -> None:
+    """A worker: does rounds by their numbers, until it gets None."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)  # progress bars of libraries
+    while (number := pipe.recv()) is not None:
+        try:
+            pipe.send(attempt(number, seed, origin, names))
+        except BaseException:
+            pipe.send(("harness", traceback.format_exc()))
+
+
+class Worker:
+    """A process that does a round at a time."""
+
+    def __init__(self, *given: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, *given), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.number: int | None = None
+        self.began, self.done = 0.0, 0
+
+    def begin(self, number: int) -> None:
+        """Start a round."""
+        self.number, self.began = number, time.monotonic()
+        self.pipe.send(number)
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def search(
+    origin: Path, numbers: Sequence[int], seed: int, names: Sequence[str] = (), workers: int = 1,
+    log: Path | None = None,
+) -> list[str]:  # fmt: skip
+    """Problems in rounds; those in ``log`` are not done again."""
+    problems: list[str] = []
+    done = Counter[str]()
+    known = _read_log(log, seed)
+    for name, problem in known.values():
+        done[name] += 1
+        problems += [problem] if problem else []
+    waiting = iter([number for number in numbers if number not in known])
+    running: list[Worker] = []
+    start = time.monotonic()
+
+    def report(number: int, name: str, problem: str | None) -> None:
+        done[name] += 1
+        if problem is not None:
+            problems.append(f"round {number}: {problem}")
             print(problems[-1], flush=True)
-    print(dict(done), f"{len(problems)} problems", flush=True)
+        if log is not None:
+            with open(log, "a") as file:
+                file.write(json.dumps([seed, number, name, problem]) + "\n")
+        if done.total() % 100 == 0:
+            rate = 60 * (done.total() - len(known)) / (time.monotonic() - start)
+            print(f"{done.total()} rounds, {rate:.0f} a minute, {len(problems)} problems",
+                  flush=True)  # fmt: skip
+
+    for number in waiting:
+        running.append(Worker(origin, seed, names))
+        running[-1].begin(number)
+        if len(running) == workers:
+            break
+    while running:
+        ready = wait([worker.pipe for worker in running], timeout=1)
+        for worker in list(running):
+            assert worker.number is not None
+            late = time.monotonic() - worker.began > LIMIT
+            if worker.pipe not in ready and not late:
+                continue
+            try:
+                if late:
+                    raise TimeoutError
+                report(worker.number, *worker.pipe.recv())
+                worker.done += 1
+                fresh = worker.done >= LIFE
+            except (EOFError, TimeoutError):
+                what = f"more than {LIMIT} s" if late else "the process ended"
+                report(worker.number, "killed", f"{what}: --round {worker.number} does it again")
+                fresh = True
+            running.remove(worker)
+            number_next = next(waiting, None)
+            if fresh or number_next is None:
+                worker.end()
+            if number_next is not None:
+                again = Worker(origin, seed, names) if fresh else worker
+                again.begin(number_next)
+                running.append(again)
+    rate = 60 * (done.total() - len(known)) / max(1e-9, time.monotonic() - start)
+    print(dict(sorted(done.items())), f"{len(problems)} problems, {rate:.0f} rounds a minute")
     return problems
 
 
+def _read_log(log: Path | None, seed: int) -> dict[int, tuple[str, str | None]]:
+    """Rounds that are done, by number."""
+    if log is None or not log.is_file():
+        return {}
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    return {number: (name, problem) for of, number, name, problem in rows if of == seed}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=5000)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--count", type=int, default=5000, help="rounds")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--case", action="append", default=[])
+    parser.add_argument("--case", action="append", default=[], help="these cases alone")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--log", type=Path, help="rounds that are done; goes on there")
+    parser.add_argument("--round", type=int, help="this round alone, in this process")
+    parser.add_argument("--keep", type=Path, help="new folder for the files of --round")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder))
-        sys.exit(1 if search(Path(folder), given.count, given.seed, given.case) else 0)
+    with tempfile.TemporaryDirectory() as temporary:
+        origin = Path(temporary)
+        with open(os.devnull, "w") as null, contextlib.redirect_stderr(null):
+            prepare(origin)
+            chosen = [case for case in CASES if not given.case or case.name in given.case]
+            check_undamaged(origin, chosen)
+        if given.round is not None:
+            name, problem = attempt(given.round, given.seed, origin, given.case, given.keep)
+            print(problem or f"{name}: no problem")
+            sys.exit(problem is not None)
+        numbers = range(given.count)
+        found = search(origin, numbers, given.seed, given.case, given.workers, given.log)
+        sys.exit(1 if found else 0)
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
     sys.path.insert(0, str(Path(__file__).parent.parent))
     main()

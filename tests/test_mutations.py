@@ -1,0 +1,37 @@
+"""A few damaged files through every command; ``python tests/mutations.py`` damages thousands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from . import mutations
+
+LIGHT = ("verify", "words", "template", "run-file", "records", "results", "study-records", "config")
+"""Cases of a few milliseconds."""
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whole files of every kind."""
+    folder = tmp_path_factory.mktemp("whole")
+    mutations.prepare(folder)
+    return folder
+
+
+def test_every_command_succeeds_on_whole_files(origin: Path) -> None:
+    mutations.check_undamaged(origin)
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_damaged_files_end_in_a_sentence_or_a_result(origin: Path, part: int) -> None:
+    for number in range(part * 8, part * 8 + 8):
+        _, problem = mutations.attempt(number, 1, origin)
+        assert problem is None, f"round {number}: {problem}"
+
+
+def test_damaged_small_files_end_in_a_sentence_or_a_result(origin: Path) -> None:
+    for number in range(60):
+        _, problem = mutations.attempt(number, 2, origin, LIGHT)
+        assert problem is None, f"round {number}: {problem}"
