@@ -17,7 +17,7 @@ dtype_option = click.option(
 
 def load(model: str, dtype: str) -> tuple[Any, Any]:
     """A model and its tokenizer, from whatever ``--model`` takes."""
-    from ..primitives.errors import one_of
+    from ..core.errors import one_of
 
     one_of("dtype", dtype, DTYPES)
     where = model_arguments(model)

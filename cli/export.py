@@ -34,7 +34,7 @@ def command(
     """
     check_out(out, overwrite)
     change = looping(schedule, repeat, times)
-    from ..models.growing import untie
+    from ..models.growing.grow import untie
 
     found, tokenizer = load(model, dtype)
     if change is not None:

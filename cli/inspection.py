@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..primitives.errors import InputError, one_of
+from ..core.errors import InputError, one_of
 from ..tasks.loading import require_extra
 from .checkpoints import load
 from .schedules import looping, schedule_options
@@ -99,7 +99,7 @@ def _empty(model: str) -> Any:
 
 
 def _facts(model: Any, cost: Any) -> dict[str, Any]:
-    from ..models.decoder import decoder_config, find_decoder
+    from ..models.looping.decoder import decoder_config, find_decoder
 
     config = decoder_config(model.config)
     decoder = find_decoder(model)

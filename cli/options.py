@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..primitives.errors import InputError
+from ..core.errors import InputError
 
 
 def parse_params(pairs: Iterable[str]) -> dict[str, str]:

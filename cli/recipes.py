@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..primitives.errors import InputError
+from ..core.errors import InputError
 from ..tasks.evaluate import require_extra
 from .tables import Column, show
 
@@ -42,7 +42,7 @@ def command(name: str | None, out: str | None, as_json: bool) -> None:
     if out is None:
         click.echo(text, nl=False)
         return
-    from ..models.training.shards import write_whole
+    from ..models.training.data.shards import write_whole
 
     path = Path(out)
     if path.exists():

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..primitives.errors import whole
+from ..core.errors import whole
 from ..tasks.evaluate import require_extra
 
 
@@ -95,9 +95,9 @@ def _tune(
 ) -> list[str]:
     """Fine-tune on a file; the best checkpoint of each seed."""
     from ..models.training.checks import check, check_writable
-    from ..models.training.examples import read_examples
+    from ..models.training.data.examples import read_examples
     from ..models.training.finetuning import finetune, run_of
-    from ..studies.subjects import as_folder
+    from ..studies.checkpoints import as_folder
     from .progress import Progress
 
     check_writable(out)

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ..primitives.errors import InputError, unknown
+from ..core.errors import InputError, unknown
 from ..tasks.evaluate import DTYPES, require_extra
 from .tables import Column, show, width
 
@@ -111,9 +111,9 @@ def command(
     if helped:
         _show(ctx, study)
         return
+    from ..studies.checkpoints import read_models
     from ..studies.options import read_options
     from ..studies.study import run
-    from ..studies.subjects import read_models
 
     options = read_options(study, _given(ctx.args))
     if not models:
@@ -140,7 +140,7 @@ def command(
     line = shlex.join(["growloop", *(ctx.obj or [])])
     records = run(study, cells, options, out, line, _say, dtype, device, True)
     if picture is not None:
-        from ..studies.charts import save
+        from ..studies.measure.charts import save
 
         click.echo(str(save(study.chart(records), picture, dark)), err=True)
     if as_json:
@@ -150,7 +150,7 @@ def command(
     if leaderboard is not None:
         _publish(records, leaderboard)
     if against is not None:
-        from ..studies.between import compared
+        from ..studies.compare import compared
 
         click.echo()
         _print(compared(study, records, against))
@@ -163,14 +163,14 @@ def _publish_all(given: Sequence[str], out: str, leaderboard: str | None) -> Non
     if leaderboard is None:
         raise InputError("publish where? give --leaderboard FOLDER")
     _check_store(leaderboard)
-    from ..studies.publishing import read_all
+    from ..studies.publish import read_all
 
     _publish(read_all(out), leaderboard)
 
 
 def _publish(records: Sequence[dict[str, Any]], leaderboard: str) -> None:
     from ..leaderboard import Store
-    from ..studies.publishing import published, unpublished
+    from ..studies.publish import published, unpublished
 
     found = published(records)
     added = Store(leaderboard).add(found)
@@ -221,11 +221,11 @@ def _say(text: str) -> None:
 
 
 def _check(dtype: str, picture: str | None) -> None:
-    from ..primitives.errors import one_of
+    from ..core.errors import one_of
 
     one_of("dtype", dtype, DTYPES)
     if picture is not None:
-        from ..studies.charts import check_picture
+        from ..studies.measure.charts import check_picture
 
         check_picture(picture)
 

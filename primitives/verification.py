@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .errors import InputError, shown, unknown
+from ..core.errors import InputError, shown, unknown
 from .items import MAX_INDEX, TASKS, Item, Source, make_task
 from .solvers import solve
 from .templating import Template

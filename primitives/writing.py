@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, about, one_of, whole
+from ..core.errors import InputError, about, one_of, whole
 from .items import MAX_INDEX, Batch, Source
 from .uniqueness import (
     NEGLIGIBLE,

@@ -22,14 +22,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import InputError
 from ..core.identity import task_by_content
-from ..models.training.shards import write_whole
-from ..primitives.errors import InputError
+from ..models.training.data.shards import write_whole
 from ..tasks.catalog import resolve
 from . import seeds
-from .recording import described, versions
-from .subjects import Loaded, Model, check_device
-from .weights import changed, is_known, weights
+from .checkpoints import Loaded, Model, check_device
+from .describe import described, versions
+from .model_identity import changed, is_known, weights
 
 Record = dict[str, Any]
 Table = list[dict[str, Any]]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import InputError, shown, unknown
 from ..core.extras import missing
-from ..primitives.errors import InputError, shown, unknown
 
 BACKENDS = ("growloop", "hf")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -94,7 +94,7 @@ def load_model(
     check_device(arguments["device"])
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
-    from .scorer import CheckedLM, TrieLM
+    from .scoring.scorer import CheckedLM, TrieLM
     from .text_tokens import say_trained_otherwise
 
     if arguments["device"] == "cpu" and int(os.environ.get("WORLD_SIZE", 1)) > 1:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError, whole
+from ...core.errors import InputError, whole
 from . import runfile
+from .data.examples import read_examples
 from .engine import Engine, Report
-from .examples import read_examples
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def run_of(
         examples, validation: files of prompts and targets.
 
     Raises:
-        ModelError: settings that are not allowed, a file that holds no examples.
+        InputError: settings that are not allowed, a file that holds no examples.
     """
     whole("epochs", settings.epochs, 1)
     whole("validations", settings.validations, 1)
@@ -106,9 +106,9 @@ def finetune(
     """Fine-tune, or go on with it; the folder of the best checkpoint (the last without validation).
 
     Raises:
-        ModelError: what keeps the run from going on.
+        InputError: what keeps the run from going on.
     """
     outcome = Engine(run, out, say).train(watch=watch)
     if not outcome.finished:
-        raise ModelError(f"interrupted after step {outcome.step}; call again to go on")
+        raise InputError(f"interrupted after step {outcome.step}; call again to go on")
     return outcome.best or outcome.folder

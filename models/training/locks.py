@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from ..errors import ModelError
+from ...core.errors import InputError
 
 LOCK = ".lock"  # of a folder
 
@@ -26,7 +26,7 @@ def locked(path: Path, shared: bool, what: str, patience: float = 0.0) -> Iterat
         patience: seconds to wait for it.
 
     Raises:
-        ModelError: another process holds it.
+        InputError: another process holds it.
     """
     end = time.monotonic() + patience
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def locked(path: Path, shared: bool, what: str, patience: float = 0.0) -> Iterat
             if time.monotonic() >= end:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
-                raise ModelError(f"{what} by {holder}: wait for it, or give another --out")
+                raise InputError(f"{what} by {holder}: wait for it, or give another --out")
             time.sleep(0.1)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import torch
 
-from ..errors import ModelError, unknown
-from .shards import write_whole
+from ...core.errors import InputError, unknown
+from .data.shards import write_whole
 
 
 class Metrics:
@@ -77,7 +77,7 @@ def trackers(names: Sequence[str]) -> list[str] | None:
     """Names of trackers as Accelerate takes them.
 
     Raises:
-        ModelError: a tracker that Accelerate does not know, or that is not installed.
+        InputError: a tracker that Accelerate does not know, or that is not installed.
     """
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
@@ -87,7 +87,7 @@ def trackers(names: Sequence[str]) -> list[str] | None:
         if name not in known:
             raise unknown("tracker", name, known)
         if name not in available:
-            raise ModelError(f"the tracker {name} is not installed: pip install {name}")
+            raise InputError(f"the tracker {name} is not installed: pip install {name}")
     return list(names) or None
 
 

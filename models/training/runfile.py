@@ -26,10 +26,10 @@ from pydantic import (
     model_validator,
 )
 
-from ..errors import ModelError
-from ..growth import OPERATORS, GrowthMap, growth_maps, prop_schedule
-from ..recurrence import Recurrence
-from ..schedule import Schedule
+from ...core.errors import InputError
+from ...core.schedule import Schedule
+from ..growing.maps import OPERATORS, GrowthMap, growth_maps, prop_schedule
+from ..looping.recurrence import Recurrence
 from .fields import check_number, override, sentence
 from .yaml_text import read_yaml
 
@@ -343,7 +343,7 @@ class Run(_Part):
         """Before which step which map is applied, to reach ``depth`` layers.
 
         Raises:
-            ModelError: a depth that the operator does not reach from one block.
+            InputError: a depth that the operator does not reach from one block.
         """
         if self.growth is None:
             return []
@@ -361,17 +361,17 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Run:
         overrides: ``optimizer.lr=1e-3`` and the like, after what the file says.
 
     Raises:
-        ModelError: what is wrong and where, one sentence for each.
+        InputError: what is wrong and where, one sentence for each.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}") from error
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: not YAML: byte {error.start} is not UTF-8") from error
+        raise InputError(f"{path}: not YAML: byte {error.start} is not UTF-8") from error
     fields = read_yaml(text, str(path))
     if not isinstance(fields, dict):
-        raise ModelError(f"{path} holds no run: it must map names to values")
+        raise InputError(f"{path} holds no run: it must map names to values")
     for text in overrides:
         override(fields, text)
     return parse(fields, str(path))
@@ -381,7 +381,7 @@ def parse_stored(fields: dict[str, Any], where: str) -> Run:
     """A run from a checkpoint, where ``8-24`` can only be two blocks.
 
     Raises:
-        ModelError: what is wrong and where.
+        InputError: what is wrong and where.
     """
     fields = copy.deepcopy(fields)
     for part in (fields.get("model") or {}, *(fields.get("events") or ())):
@@ -395,10 +395,10 @@ def parse(fields: dict[str, Any], where: str = "run") -> Run:
     """A run from a dictionary.
 
     Raises:
-        ModelError: what is wrong and where.
+        InputError: what is wrong and where.
     """
     try:
         return Run.model_validate(fields)
     except ValidationError as error:
         wrong = "; ".join(sentence(e, Run) for e in error.errors())
-        raise ModelError(f"{where}: {wrong}") from error
+        raise InputError(f"{where}: {wrong}") from error

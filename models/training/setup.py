@@ -7,22 +7,22 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ...core.errors import InputError
+from ...core.schedule import check_whole
 from .. import checkpoints
-from ..decoder import decoder_config, find_decoder
-from ..errors import ModelError
-from ..growing import untie
-from ..looping import loop
+from ..growing.grow import untie
+from ..looping.decoder import decoder_config, find_decoder
+from ..looping.loop import loop
+from ..looping.recurrence import Recurrence
 from ..presets import build, preset
-from ..recurrence import Recurrence
-from ..schedule import check_whole
 from . import adapters
-from .batches import Batch, Source
-from .curriculum import Curriculum
-from .examples import Examples, read_examples
-from .mixture import Mixture, Phase
-from .objective import losses
+from .data.batches import Batch, Source
+from .data.curriculum import Curriculum
+from .data.examples import Examples, read_examples
+from .data.mixture import Mixture, Phase
+from .data.shards import Shards
+from .optim.objective import losses
 from .runfile import Run
-from .shards import Shards
 
 WINDOWS = 64  # sequences of the validation shards that are looked at
 
@@ -90,7 +90,7 @@ def source_of(run: Run, special: bool = True) -> Source:
         tokenizer = checkpoints.load_tokenizer(run.model.path)
         if tokenizer is None:
             checkpoints.load_config(run.model.path)  # refuses what is no checkpoint at all
-            raise ModelError(f"{run.model.path} has no tokenizer, which examples need")
+            raise InputError(f"{run.model.path} has no tokenizer, which examples need")
         return _examples(run, data.examples, tokenizer, special)
     sources = {name: Shards(folder) for name, folder in data.sources.items()}
     if not phases or phases[0].start > 0:
@@ -110,9 +110,9 @@ def held_out(run: Run, source: Source) -> list[Batch]:
     shards, length = Shards(path), run.data.seq_len
     assert isinstance(source, Mixture)
     if shards.tokenizer != next(iter(source.sources.values())).tokenizer:
-        raise ModelError(f"the validation shards {path} were made with another tokenizer")
+        raise InputError(f"the validation shards {path} were made with another tokenizer")
     if shards.special != source.special:
-        raise ModelError(
+        raise InputError(
             f"documents of the validation shards {path} begin with special tokens "
             f"{list(shards.special)}, those of the sources with {list(source.special)}: tokenize "
             "one of them again"
@@ -160,18 +160,18 @@ def check_fits(run: Run, model: PreTrainedModel, source: Source) -> None:
     """Refuse a model that has not the tokens of its data.
 
     Raises:
-        ModelError: fewer tokens, or a checkpoint whose own tokenizer is another one.
+        InputError: fewer tokens, or a checkpoint whose own tokenizer is another one.
     """
     if run.model.path is not None and isinstance(source, Mixture):
         own, theirs = checkpoints.load_tokenizer(run.model.path), source.tokenizer()
         if own is not None and theirs is not None and own.get_vocab() != theirs.get_vocab():
-            raise ModelError(
+            raise InputError(
                 f"the tokenizer of {run.model.path} is not the one the data was made with"
             )
     size = model.get_input_embeddings().weight.shape[0]
     if source.vocabulary > size:
         leave = ": leave model.options.vocab_size out" if run.model.preset else ""
-        raise ModelError(
+        raise InputError(
             f"the data has a vocabulary of {source.vocabulary:,}, the model one of {size:,}: they "
             f"were not made for each other{leave if run.data.sources else ''}"
         )
@@ -181,12 +181,12 @@ def check_positions(run: Run, model: PreTrainedModel) -> None:
     """Refuse sequences that are longer than the model has positions.
 
     Raises:
-        ModelError: saying what to change.
+        InputError: saying what to change.
     """
     positions = getattr(decoder_config(model.config), "max_position_embeddings", None)
     if positions is not None and run.data.seq_len > positions:
         more = "set model.options.max_position_embeddings, or " if run.model.preset else ""
-        raise ModelError(
+        raise InputError(
             f"seq_len {run.data.seq_len:,} is more than the model's {positions:,} positions: {more}"
             "lower it"
         )

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from ..errors import ModelError
+from ...core.errors import InputError
 
 MOST = 100_000  # values that a file may stand for, its anchors written out
 _TAG = "tag:yaml.org,2002:"
@@ -58,7 +58,7 @@ def read_yaml(text: str, where: str) -> Any:
         where: what a message calls the text: a file, or a field.
 
     Raises:
-        ModelError: text that is not YAML, a name given twice in a mapping, a tag of another
+        InputError: text that is not YAML, a name given twice in a mapping, a tag of another
             schema, anchors that stand for more than 100,000 values or hold themselves.
 
     >>> read_yaml("{steps: 020, lr: 1e-3, name: no, at: 1:30}", "run")
@@ -71,18 +71,18 @@ def read_yaml(text: str, where: str) -> Any:
             return None
         _size(node, where, loader, {})
         return loader.construct_document(node)
-    except ModelError:
+    except InputError:
         raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = where if mark is None else f"{where}, line {mark.line + 1}"
-        raise ModelError(f"{place}: not YAML: {error.problem}") from error
+        raise InputError(f"{place}: not YAML: {error.problem}") from error
     except yaml.YAMLError as error:  # a character that is not allowed
-        raise ModelError(f"{where}: not YAML: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{where}: not YAML: {str(error).splitlines()[0]}") from error
     except RecursionError:
-        raise ModelError(f"{where}: not YAML that can be read: it is nested too deeply") from None
+        raise InputError(f"{where}: not YAML that can be read: it is nested too deeply") from None
     except (ValueError, TypeError) as error:  # !!int of a word, a list as a name
-        raise ModelError(f"{where}: not YAML: {error}") from error
+        raise InputError(f"{where}: not YAML: {error}") from error
 
 
 def write_yaml(value: Any, **style: Any) -> str:
@@ -94,7 +94,7 @@ def write_yaml(value: Any, **style: Any) -> str:
 def _size(node: Any, where: str, loader: Any, known: dict[int, int | None]) -> int:
     """Values that a node stands for; refuses names given twice."""
     if (size := known.get(id(node), 0)) is None:
-        raise ModelError(f"{where}, line {node.start_mark.line + 1}: an anchor holds itself")
+        raise InputError(f"{where}, line {node.start_mark.line + 1}: an anchor holds itself")
     if size:
         return size
     known[id(node)] = None  # being counted
@@ -105,7 +105,7 @@ def _size(node: Any, where: str, loader: Any, known: dict[int, int | None]) -> i
     elif isinstance(node, yaml.SequenceNode):
         size += sum(_size(part, where, loader, known) for part in node.value)
     if size > MOST:
-        raise ModelError(f"{where}: its anchors stand for more than {MOST:,} values")
+        raise InputError(f"{where}: its anchors stand for more than {MOST:,} values")
     known[id(node)] = size
     return size
 
@@ -117,7 +117,7 @@ def _check_names(node: Any, where: str, loader: Any) -> None:
             name = key.value if key.tag == _TAG + "merge" else loader.construct_object(key)
             line = key.start_mark.line + 1
             if name in lines:
-                raise ModelError(
+                raise InputError(
                     f"{where}: {key.value} is given twice, in line {lines[name]} and in line {line}"
                 )
             lines[name] = line

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import InputError
 from ...core.statistics import ratio_error
-from ...primitives.errors import InputError
 from .reading import rows
 from .shapes import take
 

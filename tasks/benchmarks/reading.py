@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...primitives.errors import InputError
+from ...core.errors import InputError
 
 ENDINGS = (".jsonl", ".json", ".parquet")
 

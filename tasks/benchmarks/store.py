@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...primitives.errors import InputError
+from ...core.errors import InputError
 
 VERSION = 1
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.json", "*.model")

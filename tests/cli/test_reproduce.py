@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growloop.core.errors import InputError
 from growloop.leaderboard import Store
-from growloop.models import ModelError
-from growloop.primitives import InputError
-from growloop.studies.beside import Job, run_all
-from growloop.studies.cells import cells, chosen
-from growloop.studies.folders import locked, worked_in
-from growloop.studies.scales import scale
-from growloop.studies.trainings import Training, last_step
+from growloop.studies.reproduce.jobs import Training, last_step
+from growloop.studies.reproduce.parallel import Job, run_all
+from growloop.studies.reproduce.plan import cells, chosen
+from growloop.studies.reproduce.scales import scale
+from growloop.studies.work_folder import locked, worked_in
 
 from .test_commands import refused, run
 from .test_quickstart import kept, until
@@ -196,7 +195,7 @@ def test_a_folder_is_of_one_process_at_a_time(tmp_path: Path) -> None:
     with worked_in(tmp_path / "q", "plan", "text", "quick start"):
         for shared in (False, True):
             with (
-                pytest.raises(ModelError, match=rf"q is in use by process {os.getpid()} on"),
+                pytest.raises(InputError, match=rf"q is in use by process {os.getpid()} on"),
                 worked_in(tmp_path / "q", "plan", "text", "quick start", shared),
             ):
                 pass
@@ -210,7 +209,7 @@ def test_a_folder_is_of_one_process_at_a_time(tmp_path: Path) -> None:
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from growloop.studies.folders import locked\n"
+        "import sys, time; from pathlib import Path; from growloop.studies.work_folder import locked\n"
         f"with locked(Path({str(tmp_path / 'l')!r}), False, 'x is used'):\n"
         "    print('held', flush=True); time.sleep(60)"
     )
@@ -218,7 +217,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     assert held.stdout is not None
     assert held.stdout.readline() == "held\n"
     with (
-        pytest.raises(ModelError, match=f"x is used by process {held.pid} on"),
+        pytest.raises(InputError, match=f"x is used by process {held.pid} on"),
         locked(tmp_path / "l", False, "x is used"),
     ):
         pass
