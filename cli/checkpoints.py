@@ -17,7 +17,7 @@ dtype_option = click.option(
 
 def load(model: str, dtype: str) -> tuple[Any, Any]:
     """A model and its tokenizer, from whatever ``--model`` takes."""
-    from ..primitives.errors import one_of
+    from ..core.errors import one_of
 
     one_of("dtype", dtype, DTYPES)
     where = model_arguments(model)
@@ -45,13 +45,14 @@ def check_out(out: str, overwrite: bool) -> None:
 
 def save(model: Any, tokenizer: Any, out: str, overwrite: bool) -> None:
     """Write a checkpoint, and say what it is."""
-    from ..models import ModelError, checkpoints
+    from ..core.errors import InputError
+    from ..models import checkpoints
     from ..models.costs import cost
 
     folder = checkpoints.save(model, tokenizer, out, overwrite)
     try:
         found = cost(model)
-    except ModelError:  # no stack of layers that could loop: written all the same
+    except InputError:  # no stack of layers that could loop: written all the same
         click.echo(f"{folder}: {model.num_parameters():,} parameters")
         return
     click.echo(

@@ -12,7 +12,7 @@ from .leaderboard import FOLDER, WITHOUT_PAPER, gathered
 from .tables import paragraph
 
 if TYPE_CHECKING:
-    from ..leaderboard.claims import Claim, Finding
+    from ..leaderboard.claims.claims import Claim, Finding
 
 STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 
@@ -34,9 +34,9 @@ def command(folder: str, name: str | None, no_paper: bool, as_json: bool) -> Non
       growloop claims --claim looping-at-equal-parameters
     """
     require_extra("leaderboard", "a claim")
-    from ..leaderboard.claims import findings
-    from ..leaderboard.errors import unknown
-    from ..leaderboard.ledger import CLAIMS
+    from ..core.errors import unknown
+    from ..leaderboard.claims.claims import findings
+    from ..leaderboard.claims.ledger import CLAIMS
 
     names = [claim.id for claim in CLAIMS]
     if name is not None and name not in names:

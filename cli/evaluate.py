@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.errors import InputError
 from ..core.remote_code import trusting
-from ..primitives.errors import InputError
 from ..tasks.forwarded import forwarded, from_command_line
 from .options import parse_params, trust_option, whole_numbers
 from .schedules import schedules_options
@@ -203,7 +203,7 @@ def command(
     require_extra()
     from ..leaderboard import Store
     from ..leaderboard.harness import records
-    from ..studies.recording import Recorder, checked_name
+    from ..studies.describe import Recorder, checked_name
     from .schedules import looping, repeats
 
     again = None if times is None else whole_numbers(times, "--times")
@@ -217,7 +217,7 @@ def command(
     line = shlex.join(["growloop", *(ctx.obj or [])])
     if suite is not None:
         from ..leaderboard import Store
-        from ..studies.recording import checked_name
+        from ..studies.describe import checked_name
         from .suite import refuse_given, run
 
         checked_name(name)

@@ -40,8 +40,8 @@ def command(
     """
     check_out(out, overwrite)
     change = looping(schedule, repeat, times)
-    from ..models.config import LoopedConfig
-    from ..models.growing import untie
+    from ..models.growing.grow import untie
+    from ..models.looping.config import LoopedConfig
 
     found, tokenizer = load(model, dtype)
     if change is not None:

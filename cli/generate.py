@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from ..core.errors import InputError, unknown
 from ..primitives import FORMATS, SPLITS, TASKS, Report, Source, Template, export, make_task
-from ..primitives.errors import InputError, unknown
 from .options import parse_params
 
 LONG = 200_000  # indices that are worth a progress bar

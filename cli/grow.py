@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..primitives.errors import InputError
+from ..core.errors import InputError
 from .checkpoints import check_out, dtype_option, load, out_option, overwrite_option, save
 from .options import trust_option
 
@@ -47,9 +47,9 @@ def command(
       growloop grow ./checkpoint --operator 0:8,4:12 --out grown
     """
     check_out(out, overwrite)
-    from ..models.decoder import find_decoder
-    from ..models.growing import grow
-    from ..models.growth import OPERATORS, check_operator, growth_maps
+    from ..models.growing.grow import grow
+    from ..models.growing.maps import OPERATORS, check_operator, growth_maps
+    from ..models.looping.decoder import find_decoder
 
     options = {name: value for name, value in given.items() if value is not None}
     check_operator(operator, options)  # before the model is loaded

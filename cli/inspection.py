@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.errors import InputError, one_of
 from ..core.files import write_atomically
-from ..primitives.errors import InputError, one_of
 from ..tasks.loading import require_extra
 from .checkpoints import load
 from .options import trust_option
@@ -102,7 +102,7 @@ def _empty(model: str) -> Any:
 
 
 def _facts(model: Any, cost: Any) -> dict[str, Any]:
-    from ..models.decoder import decoder_config, find_decoder
+    from ..models.looping.decoder import decoder_config, find_decoder
 
     config = decoder_config(model.config)
     decoder = find_decoder(model)
@@ -168,7 +168,7 @@ def _heatmap(similarity: Tensor) -> None:
 
 
 def _draw(similarity: Tensor, model: str, picture: str) -> None:
-    from ..studies.charts import content
+    from ..studies.measure.charts import content
 
     try:
         import altair as alt

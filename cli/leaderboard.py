@@ -57,22 +57,23 @@ def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None
     """
     from pathlib import Path
 
-    from ..leaderboard import RecordError, Store
+    from ..core.errors import InputError
+    from ..leaderboard import Store
     from ..leaderboard.harness import load, records, rename
 
     found: list[Record] = []
     for file in files:
         results = load(file)
         if model is not None:
-            from ..studies.recording import checked_name, describe
+            from ..studies.describe import checked_name, describe
 
             describe(results, model, checked_name(name))
         elif name is not None:
             rename(results, name)
         try:
             found += records(results, source=Path(file).name)
-        except RecordError as error:
-            raise RecordError(f"{file}: {error}") from None
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
     added = Store(folder).add(found)
     click.echo(f"{added:,} records added to {folder}, {len(found) - added:,} were there already")
 
@@ -137,9 +138,9 @@ def show(
     """
     from fnmatch import fnmatchcase
 
+    from ..core.errors import unknown
     from ..leaderboard import entries as lines
     from ..leaderboard import export
-    from ..leaderboard.errors import unknown
     from ..leaderboard.scales import panels
 
     found = lines.entries(gathered(folder, no_paper))
@@ -189,7 +190,7 @@ def build(folder: str, out: str, title: str, no_paper: bool) -> None:
     Example:
       growloop leaderboard build --out site
     """
-    from ..leaderboard import page
+    from ..leaderboard.site import page
 
     click.echo(str(page.build(gathered(folder, no_paper), out, title)))
 
@@ -207,8 +208,8 @@ def serve(folder: str, port: int, no_paper: bool) -> None:
     """
     import tempfile
 
-    from ..leaderboard import page
-    from ..leaderboard.serving import server
+    from ..leaderboard.site import page
+    from ..leaderboard.site.serving import server
 
     records = gathered(folder, no_paper)
     with tempfile.TemporaryDirectory() as root:
@@ -225,11 +226,12 @@ def gathered(folder: str, no_paper: bool) -> list[Record]:
     """All valid records of a store and the paper's; what is wrong is told on standard error."""
     from pathlib import Path
 
-    from ..leaderboard import RecordError, Store
+    from ..core.errors import InputError
+    from ..leaderboard import Store
     from ..leaderboard.paper import paper_rows
 
     if not Path(folder).exists() and folder != "records":
-        raise RecordError(f"there is no folder {folder}")
+        raise InputError(f"there is no folder {folder}")
     contents = Store(folder).scan()
     for problem in contents.problems[:10]:
         click.echo(f"left out: {problem}", err=True)
@@ -245,7 +247,7 @@ def _print(panel: Panel, studies: bool) -> None:
         studies: whether they are of several, which each line names then.
     """
     from ..leaderboard.entries import task_label
-    from ..leaderboard.formats import si
+    from ..leaderboard.site.formats import si
     from ..leaderboard.spread import over_words
 
     asked = panel.task

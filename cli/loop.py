@@ -34,7 +34,7 @@ def command(
       growloop loop HuggingFaceTB/SmolLM2-135M --repeat 6:10 --out looped
       growloop loop ./checkpoint --schedule 4-4x4-4 --out looped
     """
-    from ..primitives.errors import InputError
+    from ..core.errors import InputError
 
     if schedule is None and repeat is None:
         raise InputError("nothing to do: give --schedule or --repeat START:STOP")

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ..core.errors import InputError
 from ..core.remote_code import OPTION, trusting
-from ..primitives.errors import InputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -14,8 +14,8 @@ import click
 from .tables import Column, number, paragraph, show, value
 
 if TYPE_CHECKING:
-    from ..studies.cells import Cell
-    from ..studies.reproduce import Reproduction
+    from ..studies.reproduce.plan import Cell
+    from ..studies.reproduce.run import Reproduction
 
 
 def print_plan(
@@ -76,8 +76,8 @@ def described(
     found: Reproduction, wanted: Sequence[Cell], mfu: float, peak: float, again: str
 ) -> dict[str, Any]:
     """The plan as JSON has it."""
-    from ..studies.cells import TRAIN
-    from ..studies.estimates import measured_rate
+    from ..studies.reproduce.estimates import measured_rate
+    from ..studies.reproduce.plan import TRAIN
 
     launched = found.scale.launched
     found.estimate.rate = mfu * peak if launched else measured_rate(found.asked.device)
@@ -121,7 +121,7 @@ def described(
 
 def _arrays(wanted: Sequence[Cell], again: str) -> Iterator[str]:
     """Slurm's lines for parts of the plan that can run at once, each after the one before."""
-    from ..studies.cells import TRAIN
+    from ..studies.reproduce.plan import TRAIN
 
     def part(cell: Cell) -> int:
         if cell.row is None:

@@ -15,7 +15,7 @@ from .board import Board
 from .tables import Column, number, show, value
 
 if TYPE_CHECKING:
-    from ..studies.plain_words import Standing
+    from ..studies.reproduce.report import Standing
 
 
 @click.command("quickstart")
@@ -37,7 +37,7 @@ def command(ctx: click.Context, out: str, fast: bool, as_json: bool) -> None:
       growloop quickstart --fast --out trial
     """
     require_extra()
-    from ..studies.quickstart import FAST, FULL, QuickStart
+    from ..studies.reproduce.quickstart import FAST, FULL, QuickStart
     from ..tasks.evaluate import quiet
 
     quiet()

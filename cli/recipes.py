@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..primitives.errors import InputError
+from ..core.errors import InputError
 from ..tasks.evaluate import require_extra
 from .tables import Column, show
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..primitives.errors import InputError, one_of
+from ..core.errors import InputError, one_of
 from ..tasks.evaluate import require_extra
 from .board import Board
 from .tables import paragraph
 
 if TYPE_CHECKING:
-    from ..studies.cells import Cell
-    from ..studies.reproduce import Reproduction
+    from ..studies.reproduce.plan import Cell
+    from ..studies.reproduce.run import Reproduction
 
 FORMATS = ("text", "json")
 
@@ -76,8 +76,8 @@ def command(
         if not value > 0:
             raise InputError(f"--{name} must be more than 0, not {value:g}")
     require_extra()
-    from ..studies.cells import chosen
-    from ..studies.reproduce import Asked, Reproduction
+    from ..studies.reproduce.plan import chosen
+    from ..studies.reproduce.run import Asked, Reproduction
     from ..tasks.evaluate import best_device, check_device, quiet
 
     quiet()

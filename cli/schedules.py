@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..primitives.errors import InputError, shown
+from ..core.errors import InputError, shown
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -96,8 +96,8 @@ def repeats(schedule: str | None, repeat: str | None, times: list[int]) -> Calla
 
 def _check(model: Any, schedule: str | None) -> None:
     """Refuse blocks of fewer layers than the model has."""
-    from ..models.decoder import find_decoder
-    from ..models.schedule import check_whole
+    from ..core.schedule import check_whole
+    from ..models.looping.decoder import find_decoder
 
     if schedule is not None:
         check_whole(schedule, len(find_decoder(model).unique))

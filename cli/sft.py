@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..primitives.errors import shown, whole
+from ..core.errors import shown, whole
 from ..tasks.evaluate import require_extra
 from .options import trust_option
 
@@ -139,7 +139,7 @@ def _tune(
     from ..models.training.checks import check, check_writable
     from ..models.training.finetuning import finetune, run_of
     from ..models.training.rows import read_examples
-    from ..studies.subjects import as_folder
+    from ..studies.checkpoints import as_folder
     from .progress import Progress
 
     check_writable(out)

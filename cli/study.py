@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ..primitives.errors import InputError, unknown
+from ..core.errors import InputError, unknown
 from ..tasks.evaluate import DTYPES, require_extra
 from .options import trust_option
 from .tables import Column, show, width
@@ -113,9 +113,9 @@ def command(
     if helped:
         _show(ctx, study)
         return
+    from ..studies.checkpoints import read_models
     from ..studies.options import read_options
     from ..studies.study import made_of, run
-    from ..studies.subjects import read_models
 
     options = read_options(study, _given(ctx.args))
     if not models:
@@ -144,7 +144,7 @@ def command(
     if leaderboard is not None:  # before anything is printed: that may fail
         _publish(records, leaderboard)
     if picture is not None:
-        from ..studies.charts import save
+        from ..studies.measure.charts import save
 
         click.echo(str(save(made_of(records, study.chart), picture, dark)), err=True)
     if as_json:
@@ -152,7 +152,7 @@ def command(
     else:
         _print(made_of(records, study.table))
     if against is not None:
-        from ..studies.between import compared
+        from ..studies.compare import compared
 
         click.echo()
         _print(compared(study, records, against))
@@ -165,14 +165,14 @@ def _publish_all(given: Sequence[str], out: str, leaderboard: str | None) -> Non
     if leaderboard is None:
         raise InputError("publish where? give --leaderboard FOLDER")
     _check_store(leaderboard)
-    from ..studies.publishing import read_all
+    from ..studies.publish import read_all
 
     _publish(read_all(out), leaderboard)
 
 
 def _publish(records: Sequence[dict[str, Any]], leaderboard: str) -> None:
     from ..leaderboard import Store
-    from ..studies.publishing import published, unpublished
+    from ..studies.publish import published, unpublished
     from ..studies.study import made_of
 
     found = made_of(records, published)
@@ -224,11 +224,11 @@ def _say(text: str) -> None:
 
 
 def _check(dtype: str, picture: str | None) -> None:
-    from ..primitives.errors import one_of
+    from ..core.errors import one_of
 
     one_of("dtype", dtype, DTYPES)
     if picture is not None:
-        from ..studies.charts import check_picture
+        from ..studies.measure.charts import check_picture
 
         check_picture(picture)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from ..primitives.errors import InputError
+from ..core.errors import InputError
 from .tables import Column, number, paragraph, show, value
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run(
 ) -> None:
     """Score and print; the records go to ``leaderboard``."""
     from ..tasks.benchmarks import run_suite
-    from ..tasks.processes import first
+    from ..tasks.scoring.processes import first
 
     def say(line: str) -> None:
         if first():
@@ -62,8 +62,8 @@ def run(
 def _add(result: SuiteResult, model: str, name: str | None, command: str, folder: str) -> int:
     """Add a row to the records in a folder; how many there are more."""
     from ..leaderboard import Store
-    from ..studies.recording import describe
-    from ..studies.suite_records import suite_records
+    from ..studies.describe import describe
+    from ..studies.publish_suite import suite_records
 
     about: dict[str, Any] = {"growloop": {"schedule": result.schedule}}
     describe(about, model, name)

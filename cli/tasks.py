@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from ..primitives.errors import InputError, about, unknown
+from ..core.errors import InputError, about, unknown
 from ..tasks.benchmarks import COLUMNS
 from ..tasks.catalog import GROUPS, PATH, SHOTS, check_params, entries, resolve
 from .options import parse_params

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from ..primitives.errors import InputError
+from ..core.errors import InputError
 
 
 @click.command("tokenize")
@@ -48,9 +48,9 @@ def command(
     from ..tasks.evaluate import require_extra
 
     require_extra("train", "tokenizing")
-    from ..models.training import documents as reading
-    from ..models.training.shards import Shards
-    from ..models.training.tokenization import choose_tokenizer, tokenize
+    from ..models.training.data import documents as reading
+    from ..models.training.data.shards import Shards
+    from ..models.training.data.tokenization import choose_tokenizer, tokenize
 
     if verify:
         wrong = Shards(out).verify()

@@ -48,7 +48,7 @@ def command(
       accelerate launch --num_processes 2 -m growloop.cli train lidas.yaml
     """
     require_extra("train", "training")
-    from ..models.errors import whole
+    from ..core.errors import whole
     from ..models.training import runfile
 
     if until is not None:
@@ -89,8 +89,8 @@ def command(
 def _dry_run(run: Any, folder: Path, force: bool, as_json: bool) -> None:
     """Check and print a plan; of shards that are not there yet, before that is refused."""
     from ..models.training.checks import check
+    from ..models.training.data.shards import NoShardsError
     from ..models.training.plan import plan
-    from ..models.training.shards import NoShardsError
 
     lacking: NoShardsError | None = None
     try:
@@ -121,7 +121,7 @@ def _accuracy(trust_task_code: bool, folder: Path, wanted: Any) -> dict[str, flo
 def _check_tasks(run: Any, trust_task_code: bool) -> None:
     """Refuse tasks that cannot be scored before the run: it comes to them late."""
     from ..tasks.catalog import ITEMS, SHOTS
-    from ..tasks.planning import Plan, check_sizes, their_tasks
+    from ..tasks.scoring.planning import Plan, check_sizes, their_tasks
 
     for event in run.events:
         if (wanted := event.evaluate) is None:

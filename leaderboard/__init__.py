@@ -5,17 +5,17 @@ Imports nothing else of growloop, and of other packages pydantic alone until a p
 
 from __future__ import annotations
 
-from .errors import RecordError
+from ..core.errors import InputError
 from .records import Cost, Growth, Model, Record, Task
 from .store import Problem, Store, check
 
 __all__ = [
     "Cost",
     "Growth",
+    "InputError",
     "Model",
     "Problem",
     "Record",
-    "RecordError",
     "Store",
     "Task",
     "check",

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..core.statistics import Interval, seeds_interval
-from .drawing import steps
 from .identities import Identities, Key, model_label
 from .intervals import item_interval, range_of
 from .records import SHARES, Model, Record, Task
+from .site.drawing import steps
 
 EFFECTS = ("depth_score", "local_effect", "propagated_effect")
 """Tasks that a study of effects measures: ``skip_front`` is part of what was asked."""

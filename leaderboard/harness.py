@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import InputError, shown
 from ..core.strict_json import loads
-from .errors import RecordError, shown
 from .harness_options import NAMES, asked, how, model_args, sha
 from .records import Record
 
@@ -39,21 +39,21 @@ def load(path: str | Path) -> dict[str, Any]:
     """lm-eval's results in a file.
 
     Raises:
-        RecordError: it is none.
+        InputError: it is none.
     """
     file = Path(path)
     try:
         if file.stat().st_size > MAX_FILE:
-            raise RecordError(f"{path} has more than {MAX_FILE // 2**20} MiB: no result file has")
+            raise InputError(f"{path} has more than {MAX_FILE // 2**20} MiB: no result file has")
         results = loads(file.read_bytes().decode("utf-8"))
     except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
-        raise RecordError(f"{path}: byte {error.start + 1} is not UTF-8") from None
+        raise InputError(f"{path}: byte {error.start + 1} is not UTF-8") from None
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path} is not JSON: {str(error)[:100]}") from None
+        raise InputError(f"{path} is not JSON: {str(error)[:100]}") from None
     if not isinstance(results, dict) or not isinstance(results.get("results"), dict):
-        raise RecordError(f"{path} has no 'results' by task: it is not a result file of lm-eval")
+        raise InputError(f"{path} has no 'results' by task: it is not a result file of lm-eval")
     return results
 
 
@@ -61,12 +61,12 @@ def read(path: str | Path) -> list[Record]:
     """The records in a result file.
 
     Raises:
-        RecordError: it is none, or holds a value that no record can.
+        InputError: it is none, or holds a value that no record can.
     """
     try:
         return records(load(path), source=Path(path).name)
-    except RecordError as error:
-        raise RecordError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
 
 
 def records(results: dict[str, Any], source: str | None = None) -> list[Record]:
@@ -76,10 +76,10 @@ def records(results: dict[str, Any], source: str | None = None) -> list[Record]:
         source: what they were read from.
 
     Raises:
-        RecordError: naming task, metric and field.
+        InputError: naming task, metric and field.
     """
     if not isinstance(results.get("results"), dict):
-        raise RecordError("it has no 'results' by task: it is not a result file of lm-eval")
+        raise InputError("it has no 'results' by task: it is not a result file of lm-eval")
     shared = _shared(results) | ({"source": source} if source else {})
     found = []
     for name, values in {**results["results"], **_dict(results.get("groups"))}.items():
@@ -103,10 +103,10 @@ def records(results: dict[str, Any], source: str | None = None) -> list[Record]:
             }
             try:
                 found.append(Record.from_fields({k: v for k, v in fields.items() if v is not None}))
-            except RecordError as error:
-                raise RecordError(f"task {shown(name)}, {metric}: {error}") from None
+            except InputError as error:
+                raise InputError(f"task {shown(name)}, {metric}: {error}") from None
     if not found:
-        raise RecordError("there is no value in its 'results'")
+        raise InputError("there is no value in its 'results'")
     return found
 
 
@@ -281,12 +281,12 @@ def _name(results: dict[str, Any], arguments: dict[str, Any]) -> str:
     """What the model is called.
 
     Raises:
-        RecordError: the results do not say it.
+        InputError: the results do not say it.
     """
     given = [*(arguments.get(name) for name in NAMES), results.get("model_name")]
     names = [name for name in given if isinstance(name, str) and name.strip()]
     if not names:
-        raise RecordError("the results do not name their model: give it with --name")
+        raise InputError("the results do not name their model: give it with --name")
     return model_name(names[0])
 
 

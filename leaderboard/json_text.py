@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..core.errors import InputError, shown
 from ..core.strict_json import StrictError, loads
-from .errors import RecordError, shown
 
 
 def canonical(fields: Mapping[str, Any]) -> str:
@@ -27,23 +27,23 @@ def parse(text: str | bytes) -> dict[str, Any]:
     """A JSON object, strictly: no NaN or infinity, no name twice, UTF-8.
 
     Raises:
-        RecordError: saying what it is instead.
+        InputError: saying what it is instead.
     """
     try:
         decoded = text.decode("utf-8") if isinstance(text, bytes) else text
         found = loads(decoded, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
-        raise RecordError(f"byte {error.start + 1} is not UTF-8") from None
-    except RecordError:
+        raise InputError(f"byte {error.start + 1} is not UTF-8") from None
+    except InputError:
         raise
     except StrictError as error:
-        raise RecordError(str(error)) from None
+        raise InputError(str(error)) from None
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"it is not JSON: {str(error)[:100]}") from None
+        raise InputError(f"it is not JSON: {str(error)[:100]}") from None
     if not isinstance(found, dict):
-        raise RecordError(f"it is not a JSON object but {shown(found)}")
+        raise InputError(f"it is not a JSON object but {shown(found)}")
     return found
 
 
 def _no_constant(name: str) -> Any:
-    raise RecordError(f"{name} is no number that a record can hold")
+    raise InputError(f"{name} is no number that a record can hold")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
-from .errors import RecordError, shown
+from ..core.errors import InputError, shown
 
 VERSION: Final[Literal[1]] = 1
 
@@ -24,19 +24,19 @@ def migrate(
     """The fields of a record as the version ``to`` has them.
 
     Raises:
-        RecordError: a version that is not known here.
+        InputError: a version that is not known here.
     """
     found = dict(fields)
     version = found.get("version")
     if isinstance(version, bool) or not isinstance(version, int):
-        raise RecordError(f"version: a whole number from 1 to {to} is needed, not {shown(version)}")
+        raise InputError(f"version: a whole number from 1 to {to} is needed, not {shown(version)}")
     if version > to:
-        raise RecordError(
+        raise InputError(
             f"version: the record has version {shown(version)}, this growloop reads up to {to}: "
             "update it"
         )
     if version < 1:
-        raise RecordError(f"version: a whole number from 1 to {to} is needed, not {version}")
+        raise InputError(f"version: a whole number from 1 to {to} is needed, not {version}")
     for step in range(version, to):
         found = {**steps[step](found), "version": step + 1}
     return found

@@ -25,8 +25,8 @@ from pydantic import (
     model_validator,
 )
 
+from ..core.errors import InputError, shown
 from ..core.statistics import CHANGE, SHARE
-from .errors import RecordError, shown
 from .json_text import canonical, digest, parse
 from .migrations import VERSION, migrate
 from .texts import Line, Name, Notation, Text
@@ -324,7 +324,7 @@ class Record(_Part):
         """Read a record of any version.
 
         Raises:
-            RecordError: naming the field and what is wrong with it.
+            InputError: naming the field and what is wrong with it.
         """
         return cls.from_fields(parse(text))
 
@@ -333,12 +333,12 @@ class Record(_Part):
         """A record from a dictionary, as JSON has it.
 
         Raises:
-            RecordError: as :meth:`from_json`.
+            InputError: as :meth:`from_json`.
         """
         try:
             return cls.model_validate(migrate(fields))
         except ValidationError as error:
-            raise RecordError("; ".join(_sentences(error))) from None
+            raise InputError("; ".join(_sentences(error))) from None
 
 
 def _sentences(error: ValidationError) -> list[str]:

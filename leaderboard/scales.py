@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .entries import Entry, tables
-from .formats import si
 from .records import Task
+from .site.formats import si
 
 LESSONS = "lessons"  # the size of models that are trained on the tasks themselves
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from ..core.errors import InputError
 from ..core.files import write_atomically
-from .errors import RecordError
 from .json_text import canonical, digest, parse
 from .records import Record
 
@@ -61,7 +61,7 @@ class Store:
         """Add what is not there yet, all of it or nothing; how many that were.
 
         Raises:
-            RecordError: the folder cannot be written.
+            InputError: the folder cannot be written.
         """
         there = {record.id for record in self.scan().records}
         new = {record.id: record for record in records if record.id not in there}
@@ -71,29 +71,29 @@ class Store:
         text = "".join(f"{new[name].to_json()}\n" for name in sorted(new)).encode()
         try:
             if path.exists() and path.read_bytes() != text:  # no file is ever changed
-                raise RecordError(f"{path} is damaged: restore it, or remove it to write it again")
+                raise InputError(f"{path} is damaged: restore it, or remove it to write it again")
             write_atomically(path, text)
         except OSError as error:
-            raise RecordError(f"cannot write {error.filename}: {error.strerror}") from None
+            raise InputError(f"cannot write {error.filename}: {error.strerror}") from None
         return len(new)
 
     def read(self) -> tuple[Record, ...]:
         """All records, each once.
 
         Raises:
-            RecordError: something in the store is not valid; :meth:`scan` reads the rest.
+            InputError: something in the store is not valid; :meth:`scan` reads the rest.
         """
         found = self.scan()
         if found.problems:
             more = len(found.problems) - 1
             hint = f" ({more} more: growloop leaderboard check)" if more else ""
-            raise RecordError(f"{found.problems[0]}{hint}")
+            raise InputError(f"{found.problems[0]}{hint}")
         return found.records
 
     def scan(self) -> Contents:
         """All valid records, and what is wrong with the others; nothing valid is left out."""
         if self.folder.exists() and not self.folder.is_dir():
-            raise RecordError(f"{self.folder} is a file: a store of records is a folder")
+            raise InputError(f"{self.folder} is a file: a store of records is a folder")
         records: dict[str, Record] = {}
         problems: list[Problem] = []
         for path in sorted(self.folder.glob("*")) if self.folder.is_dir() else []:
@@ -119,10 +119,10 @@ def check(folder: str | Path) -> tuple[Problem, ...]:
     """Everything that is wrong in a store, with file, line and field.
 
     Raises:
-        RecordError: there is no such folder.
+        InputError: there is no such folder.
     """
     if not Path(folder).exists():
-        raise RecordError(f"there is no folder {folder}")
+        raise InputError(f"there is no folder {folder}")
     return Store(folder).scan().problems
 
 
@@ -143,7 +143,7 @@ def _read(path: Path) -> Contents:
             fields = parse(text)
             records.append(Record.from_fields(fields))
             stored.append(digest(canonical(fields)))
-        except RecordError as error:
+        except InputError as error:
             problems.append(Problem(path.name, line, str(error)))
     if not problems and path.stem != _name(stored):
         reason = "its name does not fit its records: it was changed, cut short or renamed"

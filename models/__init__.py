@@ -5,16 +5,16 @@ Importing this lets ``AutoModelForCausalLM.from_pretrained`` read looped checkpo
 
 from __future__ import annotations
 
+from ..core.errors import InputError, NotationError
+from ..core.schedule import Schedule, Section
 from .checkpoints import load, save
 from .costs import Cost, Stage, cost, growth_stages, training_flops
-from .errors import ModelError, NotationError
-from .exits import EarlyExit
-from .growing import grow, untie
-from .growth import OPERATORS, GrowthMap, growth_map, prop_schedule
-from .looping import loop
+from .growing.grow import grow, untie
+from .growing.maps import OPERATORS, GrowthMap, growth_map, prop_schedule
+from .looping.early_exit import EarlyExit
+from .looping.loop import loop
+from .looping.recurrence import RandomLoops, Recurrence
 from .presets import PRESETS, build, preset
-from .recurrence import RandomLoops, Recurrence
-from .schedule import Schedule, Section
 from .similarity import block_similarity, layer_similarity
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "Cost",
     "EarlyExit",
     "GrowthMap",
-    "ModelError",
+    "InputError",
     "NotationError",
     "RandomLoops",
     "Recurrence",

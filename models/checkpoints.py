@@ -17,12 +17,12 @@ from transformers import (
     PreTrainedModel,
 )
 
+from ..core.errors import InputError
 from ..core.files import replacing
 from ..core.loading import IncompleteError, load_complete
 from ..core.model_names import located
 from ..core.remote_code import refusal, trusted
-from .config import LoopedConfig, model_class
-from .errors import ModelError
+from .looping.config import LoopedConfig, model_class
 
 OF_A_CHECKPOINT = re.compile(
     r"(generation_)?config\.json|.*\.safetensors|.*\.index\.json|tokenizer.*|vocab.*|merges\.txt"
@@ -39,7 +39,7 @@ def load(pretrained: str, **options: Any) -> PreTrainedModel:
             ``trust_remote_code`` (run code that comes with the model; by default not).
 
     Raises:
-        ModelError: anything that keeps it from being loaded, in one sentence; a checkpoint whose
+        InputError: anything that keeps it from being loaded, in one sentence; a checkpoint whose
             weights are not those of its config, name by name and shape by shape, or whose files
             are not those that its index or its manifest lists.
     """
@@ -52,13 +52,13 @@ def load(pretrained: str, **options: Any) -> PreTrainedModel:
         model: PreTrainedModel = load_complete(
             AutoModelForCausalLM.from_pretrained, place, **options
         )
-    except ModelError:
+    except InputError:
         raise
     except IncompleteError as error:
-        raise ModelError(str(error)) from error
+        raise InputError(str(error)) from error
     except Exception as error:  # a checkpoint can fail in every way there is
         wrong = f"cannot load model '{pretrained}': {_first_line(error)}"
-        raise ModelError(refusal(pretrained, error) or wrong) from error
+        raise InputError(refusal(pretrained, error) or wrong) from error
     if "gguf_file" in options:  # read in full precision: nothing of what is written is quantized
         model.config.__dict__.pop("quantization_config", None)
         model.hf_quantizer = None
@@ -69,7 +69,7 @@ def empty(config: Any) -> Any:
     """The model of a config without its weights, on the meta device.
 
     Raises:
-        ModelError: the config is of no causal language model.
+        InputError: the config is of no causal language model.
     """
     known = isinstance(config, LoopedConfig) or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or ())
@@ -83,30 +83,30 @@ def load_config(pretrained: str, **options: Any) -> Any:
     """The config of a checkpoint alone.
 
     Raises:
-        ModelError: as :func:`load`.
+        InputError: as :func:`load`.
     """
     try:
         place, options = _place(pretrained, options)
         return AutoConfig.from_pretrained(place, **options)
-    except ModelError:
+    except InputError:
         raise
     except Exception as error:
         wrong = f"cannot read '{pretrained}': {_first_line(error)}"
-        raise ModelError(refusal(pretrained, error) or wrong) from error
+        raise InputError(refusal(pretrained, error) or wrong) from error
 
 
 def load_tokenizer(pretrained: str, **options: Any) -> Any:
     """The tokenizer of a checkpoint, or None if it has none.
 
     Raises:
-        ModelError: it comes with code that may not run.
+        InputError: it comes with code that may not run.
     """
     try:
         place, options = _place(pretrained, options)
         return AutoTokenizer.from_pretrained(place, **options)
     except Exception as error:  # a model without a tokenizer is a model all the same
         if wrong := refusal(pretrained, error):
-            raise ModelError(wrong) from error
+            raise InputError(wrong) from error
         return None
 
 
@@ -126,7 +126,7 @@ def save(model: PreTrainedModel, tokenizer: Any, out: str | Path, overwrite: boo
         out: a folder that does not exist, is empty, or may be replaced (``overwrite``).
 
     Raises:
-        ModelError: a folder that holds something.
+        InputError: a folder that holds something.
         OSError: a file cannot be written; ``filename`` is its place below ``out``.
     """
     folder = check_out(out, overwrite)
@@ -140,22 +140,22 @@ def save(model: PreTrainedModel, tokenizer: Any, out: str | Path, overwrite: boo
 def check_out(out: str | Path, overwrite: bool = False) -> Path:
     """The folder to write to, refused before the work if it cannot be written."""
     if not str(out).strip():
-        raise ModelError("give a folder to write to")
+        raise InputError("give a folder to write to")
     folder = Path(out).resolve()
     if folder.exists() and not folder.is_dir():
-        raise ModelError(f"{out} is a file: give a folder")
+        raise InputError(f"{out} is a file: give a folder")
     if folder.is_dir() and (held := sorted(path.name for path in folder.iterdir())):
         if not overwrite:
-            raise ModelError(f"{out} holds something already: give another folder or --overwrite")
+            raise InputError(f"{out} holds something already: give another folder or --overwrite")
         other = [name for name in held if not OF_A_CHECKPOINT.fullmatch(name)]
         if other or "config.json" not in held:
             what = other[0] if other else "no config.json"
-            raise ModelError(f"{out} is no checkpoint alone ({what}): it will not be overwritten")
+            raise InputError(f"{out} is no checkpoint alone ({what}): it will not be overwritten")
     existing = folder.parent
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ModelError(f"cannot write to {out}: {existing} is no folder that can be written to")
+        raise InputError(f"cannot write to {out}: {existing} is no folder that can be written to")
     return folder
 
 

@@ -16,14 +16,14 @@ from typing import Any
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from ..core.errors import InputError, whole
+from ..core.schedule import Schedule, as_schedule
 from .checkpoints import empty
-from .config import LoopedConfig
-from .decoder import decoder_config, find_decoder
-from .errors import ModelError, whole
-from .growth import prop_schedule
-from .recurrence import Recurrence
-from .schedule import Schedule, as_schedule
-from .views import LoopedLayers
+from .growing.maps import prop_schedule
+from .looping.config import LoopedConfig
+from .looping.decoder import decoder_config, find_decoder
+from .looping.recurrence import Recurrence
+from .looping.views import LoopedLayers
 
 EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 EXPERTS_USED = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k")
@@ -110,7 +110,7 @@ def cost(
         seq_len: tokens a sequence.
 
     Raises:
-        ModelError: a schedule that the model has not the layers for.
+        InputError: a schedule that the model has not the layers for.
 
     >>> from transformers import LlamaConfig
     >>> found = cost(LlamaConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=4,
@@ -191,7 +191,7 @@ def growth_stages(
     """
     whole("block_size", block_size, 1)
     if depth % block_size:
-        raise ModelError(f"{depth} layers are no multiple of the block size {block_size}")
+        raise InputError(f"{depth} layers are no multiple of the block size {block_size}")
     parts = prop_schedule(tokens, depth // block_size, alpha)
     stages = [Stage((i + 1) * block_size, part) for i, part in enumerate(parts)]
     return [*stages, Stage(depth, cooldown_tokens)] if cooldown_tokens else stages

@@ -11,9 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 from transformers.activations import ACT2FN
 
-from .errors import ModelError, one_of, unknown, whole
-from .looping import loop
-from .schedule import Schedule, as_schedule
+from ..core.errors import InputError, one_of, unknown, whole
+from ..core.schedule import Schedule, as_schedule
+from .looping.loop import loop
 
 SHARED: dict[str, Any] = {
     "vocab_size": 49152,
@@ -63,7 +63,7 @@ def preset(name: str, **changes: Any) -> LlamaConfig:
     """A configuration by name, with any field of ``LlamaConfig`` changed.
 
     Raises:
-        ModelError: an unknown name or field.
+        InputError: an unknown name or field.
     """
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS)
@@ -77,18 +77,18 @@ def preset(name: str, **changes: Any) -> LlamaConfig:
         whole(field, fields[field], 1)
     heads, shared = fields["num_attention_heads"], fields["num_key_value_heads"]
     if heads % shared:
-        raise ModelError(f"{heads} heads do not divide among {shared} key-value heads")
+        raise InputError(f"{heads} heads do not divide among {shared} key-value heads")
     one_of("hidden_act", fields["hidden_act"], ACT2FN)
     if "head_dim" not in changes:
         width = fields["hidden_size"]
         if width % heads:
-            raise ModelError(f"a width of {width} does not divide among {heads} heads")
+            raise InputError(f"a width of {width} does not divide among {heads} heads")
         fields["head_dim"] = width // heads
     try:
         return LlamaConfig(**fields)
     except Exception as error:  # transformers checks types, with errors of its own
         lines = " ".join(line.strip() for line in str(error).splitlines())
-        raise ModelError(f"a field of {name} cannot be what it is given: {lines}") from error
+        raise InputError(f"a field of {name} cannot be what it is given: {lines}") from error
 
 
 def build(
@@ -114,7 +114,7 @@ def build(
     plain = None
     if schedule is not None:
         if "num_hidden_layers" in changes:
-            raise ModelError("give a schedule or num_hidden_layers, not both")
+            raise InputError("give a schedule or num_hidden_layers, not both")
         plain = as_schedule(schedule)
         changes = changes | {"num_hidden_layers": plain.needs}
     config = preset(name, **changes)

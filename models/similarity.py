@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from .decoder import find_decoder
-from .errors import ModelError, whole
+from ..core.errors import InputError, whole
+from .looping.decoder import find_decoder
 
 
 @torch.no_grad()
@@ -24,7 +24,7 @@ def layer_similarity(model: PreTrainedModel) -> Tensor:
         ``(layers, layers)``, float32; symmetric, with ones on the diagonal.
 
     Raises:
-        ModelError: weights that are NaN or infinite.
+        InputError: weights that are NaN or infinite.
     """
     layers = [dict(layer.named_parameters()) for layer in find_decoder(model).unique]
     count = len(layers)
@@ -38,7 +38,7 @@ def layer_similarity(model: PreTrainedModel) -> Tensor:
             rows = torch.stack([layers[i][name].detach().float().flatten() for i in having])
             if not bool((finite := rows.isfinite().all(1)).all()):
                 layer = having[int((~finite).nonzero()[0])]
-                raise ModelError(f"{name} of layer {layer} holds NaN or infinity")
+                raise InputError(f"{name} of layer {layer} holds NaN or infinity")
             rows = torch.nn.functional.normalize(rows, dim=1)
             place = torch.tensor(having)
             total[place[:, None], place] += (rows @ rows.T).cpu()

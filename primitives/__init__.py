@@ -9,10 +9,10 @@ Imports numpy and jinja2 alone.
 
 from __future__ import annotations
 
+from ..core.errors import InputError, whole
 from .addition import Addition
 from .bits import SPLITS
 from .copying import Copying
-from .errors import InputError, whole
 from .items import MAX_INDEX, TASKS, Batch, Item, Source, Task, make_task
 from .p_hop import PHop
 from .preschool_math import PreschoolMath

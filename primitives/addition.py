@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..core.errors import InputError, whole
 from .bits import Array, Partition, smallest
-from .errors import InputError, whole
 from .items import Content, Task, register
 from .options import OPTIONS, RANGES, REACH, near_misses
 from .text import Column, Table

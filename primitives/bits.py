@@ -19,7 +19,7 @@ from math import gcd, prod
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, unknown
+from ..core.errors import InputError, unknown
 
 LANES_PER_BLOCK = 8  # one Philox-4x64 block is four 64-bit words
 SPLITS = {"train": (0, 5), "validation": (5, 7), "test": (7, 9), "fewshot": (9, 10)}  # tenths

@@ -22,8 +22,8 @@ from unicodedata import normalize
 
 import numpy as np
 
+from ..core.errors import InputError, shown, whole
 from .bits import Array, Partition, distinct, falling, ranks_of, smallest
-from .errors import InputError, shown, whole
 from .items import Content, Task, register
 from .text import Column, Table
 

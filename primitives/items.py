@@ -20,8 +20,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError, shown, unknown, whole
 from .bits import Array, Partition, draw, mix, stream_key
-from .errors import InputError, shown, unknown, whole
 from .templating import Template
 from .text import Column, Decimals, Piece, Slot, Table, escape, fill, squeeze, texts
 

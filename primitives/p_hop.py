@@ -24,8 +24,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError, flag, one_of, whole
 from .bits import Array, Partition
-from .errors import InputError, flag, one_of, whole
 from .items import Content, Task, later, register
 from .planted_hops import PlantedHops
 from .text import Column, Table

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..core.errors import InputError, one_of, whole
 from .bits import Array, Partition, distinct, falling
-from .errors import InputError, one_of, whole
 from .items import CONTROLS, Content, Task, register
 from .options import OPTIONS, RANGES, REACH, near_misses
 from .text import Column, Table

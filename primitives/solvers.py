@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from .errors import unknown
+from ..core.errors import unknown
 
 Solver = Callable[[str], str | None]
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .errors import unknown
+from ..core.errors import unknown
 from .items import Source, Task, make_task
 from .uniqueness import check_capacity, select
 from .variable_assignment import STYLES

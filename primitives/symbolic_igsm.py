@@ -24,8 +24,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError, one_of, whole
 from .bits import Array, Partition, deal, distinct, falling, parts, unused
-from .errors import InputError, one_of, whole
 from .igsm_graph import TIMES, Problems, RandomGraph, causal_keys
 from .items import CONTROLS, Content, Task, later, register
 from .text import Column, Table

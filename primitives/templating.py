@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from .errors import InputError
+from ..core.errors import InputError
 from .text import FORBIDDEN, Piece, Slot
 
 Context = Callable[[Callable[[str], str]], dict[str, Any]]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
+from ..core.errors import InputError
 from .items import Batch, Item, Source
 
 ALWAYS_HASHED = 2**22  # items; 8 bytes each

@@ -24,8 +24,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError, flag, one_of, whole
 from .bits import Array, Partition, deal, distinct, falling, parts, ranks_of, smallest, unused
-from .errors import InputError, flag, one_of, whole
 from .items import CONTROLS, Content, Task, register
 from .text import Column, Table
 

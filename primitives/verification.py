@@ -20,8 +20,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from ..core.errors import InputError, shown, unknown
 from ..core.strict_json import BOM, loads
-from .errors import InputError, shown, unknown
 from .items import MAX_INDEX, TASKS, Item, Source, make_task
 from .solvers import solve
 from .templating import Template

@@ -23,8 +23,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError, about, one_of, whole
 from ..core.files import remove_leftovers, replacing
-from .errors import InputError, about, one_of, whole
 from .items import Batch, Source
 from .uniqueness import (
     NEGLIGIBLE,

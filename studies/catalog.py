@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from ..primitives.errors import unknown
+from ..core.errors import unknown
 
 if TYPE_CHECKING:
     from .study import Study
@@ -36,6 +36,6 @@ def find(name: str) -> Study:
     """
     if name not in STUDIES:
         raise unknown("study", name, STUDIES)
-    module = importlib.import_module(f".{name.replace('-', '_')}", __package__)
+    module = importlib.import_module(f".paper.{name.replace('-', '_')}", __package__)
     found: Study = module.STUDY
     return found

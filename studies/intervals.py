@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import InputError
 from ..core.statistics import Array, Interval, change_interval
-from ..primitives.errors import InputError
 
 FLIPPED = 16  # differences whose signs are all tried
 FEWEST = 8  # items: an interval from fewer says nothing

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from ..primitives.errors import InputError, one_of, unknown
+from ..core.errors import InputError, one_of, unknown
 from .study import Study
 
 

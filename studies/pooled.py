@@ -12,14 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.statistics import (
-    Array,
-    Interval,
-    change_interval,
-    quotient_interval,
-    share_interval,
-)
-from ..primitives.errors import InputError
+from ..core.errors import InputError
+from ..core.statistics import Array, Interval, change_interval, quotient_interval, share_interval
 from .intervals import mcnemar
 
 

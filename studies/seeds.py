@@ -19,14 +19,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import InputError
 from ..core.statistics import SHARE, Interval, seeds_interval
 from ..core.strict_json import loads
-from ..primitives.errors import InputError
 from .intervals import ends
 
 if TYPE_CHECKING:
+    from .checkpoints import Model
     from .study import Record, Table
-    from .subjects import Model
 
     MakesTable = Callable[[Sequence[Record]], Table]
     Within = Interval | Callable[[dict[str, Any]], Interval | None] | None

@@ -22,15 +22,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..core.errors import InputError
 from ..core.files import write_atomically
 from ..core.identity import listed, task_by_content
 from ..core.strict_json import SEAL, fields_problem, read_object, seal_problem, sealed, short
-from ..primitives.errors import InputError
 from ..tasks.catalog import resolve
 from . import seeds
-from .recording import described, versions
-from .subjects import Loaded, Model, check_device
-from .weights import changed, is_known, weights
+from .checkpoints import Loaded, Model, check_device
+from .describe import described, versions
+from .model_identity import changed, is_known, weights
 
 Record = dict[str, Any]
 Made = TypeVar("Made")

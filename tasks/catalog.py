@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from ..core.errors import InputError, unknown
 from ..primitives import STANDARD, TASKS, Task, golden, make_task
-from ..primitives.errors import InputError, unknown
 
 PATH = Path(__file__).parent / "yaml"
 ITEMS = 1000  # test items: every published five-task mean is a multiple of 0.02 %

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..core.errors import InputError
 from ..primitives import STANDARD, Item, Source, Task, different, fingerprint
-from ..primitives.errors import InputError
 from .catalog import FEWSHOT_POOL, ITEMS, SHOTS, resolve
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..primitives.errors import InputError, unknown, whole
+from ..core.errors import InputError, unknown, whole
 from .answers import answers_file
 from .catalog import ITEMS, SHOTS, check_params
 from .forwarded import forwarded
@@ -30,8 +30,8 @@ from .loading import (
     require_extra,
 )
 from .notes import translate
-from .planning import Plan, check_sizes, no_tasks, their_tasks, unknown_task
-from .processes import first
+from .scoring.planning import Plan, check_sizes, no_tasks, their_tasks, unknown_task
+from .scoring.processes import first
 
 __all__ = [
     "DTYPES",

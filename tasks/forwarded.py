@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core import identity
+from ..core.errors import InputError, shown
 from ..core.lm_eval_options import OPTIONS, OWN, Option
 from ..core.strict_json import StrictError, loads
-from ..primitives.errors import InputError, shown
 
 MODEL_ARGS = "model_args"  # lm-eval's way to give several options at once
 FOLDERS = ("peft", "delta", "tokenizer")  # options that may be folders: recorded by content

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import InputError, shown, unknown
 from ..core.extras import missing
 from ..core.model_names import NoModelError, located
 from ..core.remote_code import refusal, trusted
-from ..primitives.errors import InputError, shown, unknown
 
 BACKENDS = ("growloop", "hf")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -72,7 +72,7 @@ def load_model(
     check_device(arguments["device"])
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
-    from .scorer import CheckedLM, TrieLM
+    from .scoring.scorer import CheckedLM, TrieLM
     from .text_tokens import say_trained_otherwise
 
     if arguments["device"] == "cpu" and int(os.environ.get("WORLD_SIZE", 1)) > 1:

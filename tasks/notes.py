@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from .processes import first
+from .scoring.processes import first
 
 logger = logging.getLogger("growloop")
 

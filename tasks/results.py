@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..primitives.errors import InputError
+from ..core.errors import InputError
 
 AT = "@"  # between the name of a task and its number of examples, in a curve
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from ..core.errors import InputError
 from ..core.strict_json import short
-from ..primitives.errors import InputError
 from .catalog import PATH
 
 FLAG = "--trust-task-code"

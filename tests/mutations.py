@@ -141,7 +141,7 @@ CASES = (
 def prepare(folder: Path) -> None:
     """Write a folder with a valid file of every kind; all commands succeed there."""
     import yaml
-    from growloop.models.training.tokenization import byte_tokenizer, tokenize
+    from growloop.models.training.data.tokenization import byte_tokenizer, tokenize
     from growloop.primitives import SPLITS, Source, export, make_task
 
     from tests.tasks.tiny import save
@@ -199,7 +199,7 @@ def prepare(folder: Path) -> None:
 
 def _begin(tokenize: Callable[..., object], tokenizer: Any) -> None:
     """A job that was interrupted after a shard."""
-    from growloop.models.training.documents import documents, read_by
+    from growloop.models.training.data.documents import documents, read_by
 
     def stop(_: object) -> None:
         raise KeyboardInterrupt

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from growloop.leaderboard import Store
-from growloop.leaderboard.page import build
 from growloop.leaderboard.paper import paper_rows
+from growloop.leaderboard.site.page import build
 from playwright.sync_api import sync_playwright
 
 NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")

@@ -1,7 +1,7 @@
 """Draws how requests become a trie, packs, and what each token sees.
 
 ``python docs/figures/trie.py docs/figures/trie.svg``. The picture is made from the trie that
-``growloop.tasks.trie`` builds of the requests below, a word a token.
+``growloop.tasks.scoring.trie`` builds of the requests below, a word a token.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from html import escape
 from pathlib import Path
 
-from growloop.tasks.trie import build
+from growloop.tasks.scoring.trie import build
 
 EXAMPLE = "k = 5 -> 5"
 REQUESTS = [

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from ..errors import ModelError
+from ...core.errors import InputError
 from .trace import Trace
 
 MEASURES = (
@@ -41,7 +41,7 @@ def contributions(found: Trace) -> dict[str, Tensor]:
         contributions(trace(model, ids, sublayers=True))["attention_ratio"].mean(0)
     """
     if found.sublayers is None:
-        raise ModelError("contributions need a trace with sublayers=True")
+        raise InputError("contributions need a trace with sublayers=True")
     rows: dict[str, list[Tensor]] = {name: [] for name in MEASURES}
     for hidden, (attention, mlp, parallel) in zip(found.inputs, found.sublayers, strict=True):
         h, a, m = hidden.float(), attention.float(), mlp.float()

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..errors import ModelError, one_of, whole
+from ...core.errors import InputError, one_of, whole
 from .replay import Replay
 from .trace import Trace
 
@@ -64,7 +64,7 @@ def local_effects(
         ``(batch, steps, steps)``: of text, source, target; 0 unless the target is later.
 
     Raises:
-        ModelError: a model that changes its state between steps; a text in which no cut leaves a
+        InputError: a model that changes its state between steps; a text in which no cut leaves a
             token to take the contribution from and a later one to look at.
 
     Example::
@@ -130,7 +130,7 @@ def prediction_effects(
         ``(batch, steps)``.
 
     Raises:
-        ModelError: as :func:`local_effects`; a model whose logits are not read off its last state.
+        InputError: as :func:`local_effects`; a model whose logits are not read off its last state.
     """
     found.check_readout()
     removed, measured = _windows(found, cuts, skip_front)
@@ -155,7 +155,7 @@ def depth_shares(effects: Tensor) -> Tensor:
     """
     mean = effects.double().mean(0)
     if not float(mean.sum()) > 0:
-        raise ModelError("no step changes the prediction: there is no depth score")
+        raise InputError("no step changes the prediction: there is no depth score")
     return mean / mean.sum()
 
 
@@ -185,7 +185,7 @@ def _windows(found: Trace, cuts: Sequence[int] | None, skip_front: int) -> tuple
     measured = removed
     if cuts is not None:
         if not cuts:
-            raise ModelError("cuts needs at least one token, or None for all tokens")
+            raise InputError("cuts needs at least one token, or None for all tokens")
         for cut in cuts:
             whole("a cut", cut, 1, tokens - 1)
         start = torch.tensor(list(cuts), device=found.real.device)[:, None, None]
@@ -205,7 +205,7 @@ def _check_windows(
         count = int(real[without[0]].sum())
         where = "" if cuts is None else f" before a cut ({', '.join(map(str, cuts))})"
         later = "" if cuts is None else " and a later one to look at"
-        raise ModelError(
+        raise InputError(
             f"text {without[0]} of the batch has {count} real tokens: with skip_front {skip_front} "
             f"it has no token{where} to take a contribution from{later}"
         )
@@ -217,7 +217,7 @@ def _finite(effects: Tensor) -> Tensor:
     if len(wrong := (~found.isfinite()).nonzero()):
         _, source, *target = wrong[0].tolist()
         of = f"of step {source}" + (f" on step {target[0]}" if target else "")
-        raise ModelError(f"the effect {of} is not finite: a layer overflows without step {source}")
+        raise InputError(f"the effect {of} is not finite: a layer overflows without step {source}")
     return found
 
 

@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from ...core.errors import InputError, one_of, whole
 from ...core.files import write_atomically
-from ..errors import ModelError, one_of, whole
-from ..readout import Readout
+from ..looping.readout import Readout
 from .lens import Lens
 from .trace import trace
 
@@ -69,7 +69,7 @@ def fit_lens(
         watch: called with each update's number and mean loss in nats.
 
     Raises:
-        ModelError: too few batches; a model whose logits are not read off its last state; a kept
+        InputError: too few batches; a model whose logits are not read off its last state; a kept
             state of another training; a loss that is NaN or infinite.
 
     Example::
@@ -84,7 +84,7 @@ def fit_lens(
         whole("positions", positions, 1)
     rate = OPTIMIZERS[optimizer] if lr is None else lr
     if not 0 < rate < float("inf"):
-        raise ModelError(f"a learning rate is above 0, not {rate}")
+        raise InputError(f"a learning rate is above 0, not {rate}")
     asked = {"updates": updates, "optimizer": optimizer, "lr": rate} | {
         "positions": positions, "seed": seed, "recipe": recipe,
     }  # fmt: skip
@@ -99,7 +99,7 @@ def fit_lens(
     for update in range(updates):
         ids = next(source, None)
         if ids is None:
-            raise ModelError(f"{updates} updates need as many batches of text, there are {update}")
+            raise InputError(f"{updates} updates need as many batches of text, there are {update}")
         if update < done:
             continue
         found = trace(model, ids)
@@ -120,7 +120,7 @@ def fit_lens(
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
             step = int(torch.stack(losses).isfinite().logical_not().nonzero()[0])
-            raise ModelError(
+            raise InputError(
                 f"the loss of the lens of step {step} is not finite in update {update}: try a "
                 "lower learning rate, or float32"
             )
@@ -212,10 +212,10 @@ def _read(path: str | Path, asked: dict[str, Any]) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         was = {"recipe": "ours"} | state["asked"]  # there was no other
     except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{path} holds no state of a lens: remove it") from error
+        raise InputError(f"{path} holds no state of a lens: remove it") from error
     for name, value in asked.items():
         if was.get(name) != value:
-            raise ModelError(
+            raise InputError(
                 f"{path} is of a lens trained with {name} {was.get(name)}, not {value}: remove it"
             )
     return state
@@ -225,6 +225,6 @@ def _restore(lenses: list[_Trained], state: dict[str, Any], path: object) -> Non
     """The state of each step's lens."""
     was = [tuple(step["weights"][0].shape) for step in state["steps"]]
     if was != [tuple(lens.matrix.shape) for lens in lenses]:
-        raise ModelError(f"{path} is of a lens for another model: remove it")
+        raise InputError(f"{path} is of a lens for another model: remove it")
     for lens, step in zip(lenses, state["steps"], strict=True):
         lens.restore(step)

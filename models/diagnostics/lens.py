@@ -15,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ...core.errors import InputError, whole
 from ...core.files import write_atomically
+from ...core.schedule import Schedule
 from ...core.strict_json import loads
-from ..errors import ModelError, whole
-from ..schedule import Schedule
 from .contributions import mean_over
 from .trace import Trace
 
@@ -53,11 +53,11 @@ class Lens:
         """Refuse a model that this lens was not trained on.
 
         Raises:
-            ModelError: naming both.
+            InputError: naming both.
         """
         width = found.inputs[0].shape[-1]
         if self.schedule != found.schedule or self.shifts.shape[1] != width:
-            raise ModelError(
+            raise InputError(
                 f"the lens was trained on schedule {self.schedule}, width {self.shifts.shape[1]}; "
                 f"the model has schedule {found.schedule}, width {width}"
             )
@@ -74,25 +74,25 @@ class Lens:
         """Read what :meth:`save` wrote.
 
         Raises:
-            ModelError: no such file, or one that holds no lens.
+            InputError: no such file, or one that holds no lens.
         """
         if not Path(path).is_file():
-            raise ModelError(f"there is no lens {path}")
+            raise InputError(f"there is no lens {path}")
         try:
             with safe_open(str(path), framework="pt") as file:
                 about = file.metadata() or {}
                 if about.get("format") != FORMAT:
-                    raise ModelError(f"{path} holds no tuned lens")
+                    raise InputError(f"{path} holds no tuned lens")
                 tensors = [file.get_tensor(name) for name in ("matrices", "shifts")]
         except SafetensorError as error:
-            raise ModelError(f"{path} holds no tuned lens: {error}") from error
+            raise InputError(f"{path} holds no tuned lens: {error}") from error
         try:
             layers = loads(about.get("layers", ""))
             if not isinstance(layers, list) or not all(type(layer) is int for layer in layers):
                 raise ValueError("its layers are no whole numbers")
             schedule = Schedule(tuple(layers))
         except ValueError as error:
-            raise ModelError(f"{path} holds no tuned lens: {error}") from error
+            raise InputError(f"{path} holds no tuned lens: {error}") from error
         more = {name: text for name, text in about.items() if name not in ("format", "layers")}
         return cls(schedule, tensors[0], tensors[1], more)
 
@@ -122,7 +122,7 @@ def exits(found: Trace, lens: Lens | None = None, top: int = 5) -> dict[str, Ten
         exits(trace(model, ids), Lens.load("lens.safetensors"))["overlap"].mean(0)
 
     Raises:
-        ModelError: a lens of another model; predictions that are NaN or infinite.
+        InputError: a lens of another model; predictions that are NaN or infinite.
     """
     whole("top", top, 1, found.logits.shape[-1])
     found.check_readout()
@@ -143,7 +143,7 @@ def exits(found: Trace, lens: Lens | None = None, top: int = 5) -> dict[str, Ten
             rows[name].append(mean_over(values, found.real))
         if not bool(rows["kl"][-1].isfinite().all()):
             what = "the logit lens" if lens is None else "the tuned lens"
-            raise ModelError(f"the predictions of {what} before step {step} are not finite")
+            raise InputError(f"the predictions of {what} before step {step} are not finite")
     return {name: torch.stack(values, dim=1).cpu() for name, values in rows.items()}
 
 

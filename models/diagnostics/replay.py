@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ModelError
+from ...core.errors import InputError
 from .trace import Trace, evaluating
 
 
@@ -55,7 +55,7 @@ class Replay:
     def layer(self, layer: int, states: Tensor) -> Tensor:
         """Run a unique layer, as its first step was called."""
         if layer not in self.by_layer:
-            raise ModelError(f"layer {layer} did not run in the traced pass")
+            raise InputError(f"layer {layer} did not run in the traced pass")
         return self(self.by_layer[layer], states)
 
     def _run(self, step: int, states: Tensor, copies: int) -> Tensor:

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ...core.errors import InputError
 from ...core.finite import first_not_finite
 from ...core.positions import forget, regimes
-from ..decoder import Decoder, find_decoder
-from ..errors import ModelError
-from ..readout import Readout
-from ..schedule import Schedule
-from ..views import LoopedLayers
+from ...core.schedule import Schedule
+from ..looping.decoder import Decoder, find_decoder
+from ..looping.readout import Readout
+from ..looping.views import LoopedLayers
 from .sublayers import Event, Sublayers, event, explain
 
 
@@ -84,12 +84,12 @@ class Trace:
         """Refuse a model that does something to the state between its steps.
 
         Raises:
-            ModelError: naming the first step whose input is not the output of the one before.
+            InputError: naming the first step whose input is not the output of the one before.
         """
         for step in range(1, self.steps):
             before, now = self.outputs[step - 1], self.inputs[step]
             if before is not now and not torch.equal(before, now):
-                raise ModelError(
+                raise InputError(
                     f"the input of step {step} is not the output of the one before: this "
                     "diagnostic needs a model that changes nothing between its steps (a "
                     "recurrence with injection or damping does)"
@@ -100,14 +100,14 @@ class Trace:
         """Refuse a model whose logits are not read off its last state by norm and head.
 
         Raises:
-            ModelError: how far they are apart.
+            InputError: how far they are apart.
         """
         found = self.readout(self.outputs[-1])[self.real].float()
         wanted = self.logits[self.real].float()
         apart = float((found - wanted).abs().max())
         scale = 1e-3 if self.logits.dtype == torch.float32 else 5e-2
         if not apart <= scale * max(1.0, float(wanted.abs().max())):
-            raise ModelError(
+            raise InputError(
                 "the logits of this model are not its final norm and head on its last state "
                 f"(they differ by {apart:.3g}): it has no place for a lens or an early exit"
             )
@@ -132,7 +132,7 @@ def trace(
         more: for the model's forward, such as ``position_ids`` or ``logits_to_keep``.
 
     Raises:
-        ModelError: an architecture whose layers or sublayers are not found; steps that an early
+        InputError: an architecture whose layers or sublayers are not found; steps that an early
             exit left out; padded texts of lengths that the model reads by different positions; a
             last state or logits that are NaN or infinite, naming the first module that puts out
             such.
@@ -156,7 +156,7 @@ def trace(
         with evaluating(model):
             again = functools.partial(model, input_ids=ids, use_cache=False, **given, **more)
             where = first_not_finite(model, again)
-        raise ModelError(f"the model's output is not finite: {where or 'its logits hold NaN'}")
+        raise InputError(f"the model's output is not finite: {where or 'its logits hold NaN'}")
     return recorder.result(logits, real, Readout(model, decoder))
 
 
@@ -171,7 +171,7 @@ def _check_lengths(model: nn.Module, ids: Tensor, mask: Tensor | None) -> None:
     width = known.of(ids.shape[1])
     for length in mask.sum(1).tolist():
         if known.of(length) != width:
-            raise ModelError(
+            raise InputError(
                 "positions of this model depend on the length of a text: texts of "
                 f"{length:,} and {ids.shape[1]:,} tokens cannot be one batch"
             )
@@ -255,13 +255,13 @@ class _Recorder:
     def result(self, logits: Tensor, real: Tensor, readout: Readout) -> Trace:
         if any(state is None for state in self.outputs):
             left = [i for i, state in enumerate(self.outputs) if state is None]
-            raise ModelError(
+            raise InputError(
                 f"{len(left)} of {len(self.schedule)} steps did not run, the first {left[0]}: "
                 "diagnostics need a model without early exit"
             )
         if self.with_sublayers and None in self.parts:
             step = self.parts.index(None)
-            raise ModelError(
+            raise InputError(
                 f"{type(self.modules[step]).__name__} (layer {self.schedule.layers[step]}) is not "
                 "its input plus an attention and an MLP output: its sublayers cannot be told apart"
             )

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..decoder import find_decoder
-from ..errors import ModelError
+from ...core.errors import InputError
+from ..looping.decoder import find_decoder
 from .runfile import Lora
 
 ADAPTER = "default"  # PEFT's name of the adapter
@@ -26,12 +26,12 @@ def attach(model: PreTrainedModel, settings: Lora, seed: int) -> None:
     """Freeze a model and put adapters on linear maps of its layers, drawn with the seed.
 
     Raises:
-        ModelError: PEFT is not installed, or the model has no such maps.
+        InputError: PEFT is not installed, or the model has no such maps.
     """
     try:
         import peft
     except ImportError as error:
-        raise ModelError("LoRA needs PEFT: pip install 'growloop[lora]'") from error
+        raise InputError("LoRA needs PEFT: pip install 'growloop[lora]'") from error
     layers = find_decoder(model).path
     inside = settings.modules or sorted(
         {
@@ -51,7 +51,7 @@ def attach(model: PreTrainedModel, settings: Lora, seed: int) -> None:
         try:
             peft.inject_adapter_in_model(config, model)
         except ValueError as error:
-            raise ModelError(f"no adapters on {', '.join(inside)}: {error}") from error
+            raise InputError(f"no adapters on {', '.join(inside)}: {error}") from error
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -91,11 +91,11 @@ def restore(model: nn.Module, saved: dict[str, Tensor]) -> None:
     """Put back what :func:`tensors` gave.
 
     Raises:
-        ModelError: adapters of another kind.
+        InputError: adapters of another kind.
     """
     wanted = {name: value.shape for name, value in tensors(model).items()}
     if {name: value.shape for name, value in saved.items()} != wanted:
-        raise ModelError("the adapters of the checkpoint are not those of the run")
+        raise InputError("the adapters of the checkpoint are not those of the run")
     model.load_state_dict(saved, strict=False)
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.chat_templates import TEMPLATE, ChatTemplateError, rendered
+from ...core.errors import InputError
 from ...core.text_tokens import encode, target_start, text_of
-from ..errors import ModelError
 from .rows import Conversation, Message
 
 MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -30,16 +30,16 @@ def read_template(path: str | Path) -> str:
     """A chat template from a file.
 
     Raises:
-        ModelError: it cannot be read.
+        InputError: it cannot be read.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ModelError(f"cannot read the chat template {path}: {error.strerror}") from error
+        raise InputError(f"cannot read the chat template {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ModelError(f"the chat template {path} is not UTF-8 text") from error
+        raise InputError(f"the chat template {path} is not UTF-8 text") from error
     if not text.strip():
-        raise ModelError(f"the chat template {path} is empty")
+        raise InputError(f"the chat template {path} is empty")
     return text
 
 
@@ -47,12 +47,12 @@ def template_of(tokenizer: Any) -> str:
     """The chat template of a tokenizer, the default one of several.
 
     Raises:
-        ModelError: it has none.
+        InputError: it has none.
     """
     try:
         found: str = tokenizer.get_chat_template()
     except ValueError as error:
-        raise ModelError(
+        raise InputError(
             "messages need a chat template and the model has none: give one with --chat-template "
             "FILE (data.chat_template)"
         ) from error
@@ -68,7 +68,7 @@ def learned(
         where: the conversation stands, in messages.
 
     Raises:
-        ModelError: the template refuses it, or does not show where turns begin and end.
+        InputError: the template refuses it, or does not show where turns begin and end.
     """
     made = _Rendering(tokenizer, where)
     messages = conversation.messages
@@ -76,7 +76,7 @@ def learned(
     if MARKED.search(template_of(tokenizer)):
         tokens, spans = made.marked(messages)
         if len(spans) != len(turns):
-            raise ModelError(
+            raise InputError(
                 f"{where}: {TEMPLATE} marks {len(spans)} turns of the assistant "
                 f"({{% generation %}}), the conversation has {len(turns)}"
             )
@@ -84,7 +84,7 @@ def learned(
             if _dense(messages[turn]["content"]) not in _dense(
                 text_of(tokenizer, tokens[start:stop])
             ):
-                raise ModelError(
+                raise InputError(
                     f"{where}: {TEMPLATE} does not mark message {turn + 1} of the assistant "
                     "({% generation %}), but something else"
                 )
@@ -153,14 +153,14 @@ class _Rendering:
         spans = []
         for turn in turns:
             if turn == 0:
-                raise ModelError(
+                raise InputError(
                     f"{self.where}: the conversation begins with the assistant, where {TEMPLATE} "
                     "does not show where the turn begins"
                 )
             before = self.text(messages[:turn], prompt=True)
             after = whole if turn == len(messages) - 1 else self.text(messages[: turn + 1])
             if not (after.startswith(before) and whole.startswith(after)):
-                raise ModelError(
+                raise InputError(
                     f"{self.where}: {TEMPLATE} writes message {turn + 1} otherwise when the "
                     "conversation goes on, so that its turn cannot be told apart (a template with "
                     "{% generation %} says it itself)"
@@ -174,9 +174,9 @@ class _Rendering:
         content, written = messages[turn]["content"].strip(), after[len(before) :]
         head, found, tail = written.partition(content)
         if not found:
-            raise ModelError(f"{self.where}: {TEMPLATE} changes the text of message {turn + 1}")
+            raise InputError(f"{self.where}: {TEMPLATE} changes the text of message {turn + 1}")
         if head.strip() and before == self.text(messages[:turn]):
-            raise ModelError(
+            raise InputError(
                 f"{self.where}: {TEMPLATE} does not know add_generation_prompt: it begins a turn "
                 f"of the assistant with {head.strip()[:80]!r}, which the model would have to write"
             )
@@ -187,7 +187,7 @@ class _Rendering:
         prompt, upto, ending = encode(self.tokenizer, [before, after, tail], special=False)
         start = target_start(prompt, tokens)
         if len(prompt) - start > 1:  # one may go over the boundary
-            raise ModelError(f"{self.where}: the tokenizer does not keep turns apart")
+            raise InputError(f"{self.where}: the tokenizer does not keep turns apart")
         stop = target_start(upto, tokens)
         ends = [i for i in range(start, stop) if tokens[i] in self.added]
         if not self.added.intersection(ending) or not ends:
@@ -197,8 +197,8 @@ class _Rendering:
             raise self._endless()
         return start, stop_at
 
-    def _endless(self) -> ModelError:
-        return ModelError(
+    def _endless(self) -> InputError:
+        return InputError(
             f"{self.where}: {TEMPLATE} ends a turn of the assistant with no special token: the "
             "model would not learn to stop"
         )
@@ -207,4 +207,4 @@ class _Rendering:
         try:
             return rendered(apply, self.where)
         except ChatTemplateError as error:
-            raise ModelError(str(error)) from error
+            raise InputError(str(error)) from error

@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from ...core.errors import InputError
 from ...core.model_files import model_files
 from ...core.text_tokens import check_embedded, embedded, special_tokens, text_of
 from .. import checkpoints
-from ..decoder import find_decoder
-from ..errors import ModelError
-from ..growth import GrowthMap
-from . import contents, snapshots
-from .batches import Source
-from .curriculum import Curriculum
-from .examples import Examples
+from ..growing.maps import GrowthMap
+from ..looping.decoder import find_decoder
+from . import checkpoint_contents as contents
+from . import checkpoints as snapshots
+from .data.batches import Source
+from .data.curriculum import Curriculum
+from .data.examples import Examples
 from .inputs import Inputs, comparable, read_inputs, refuse_changed
 from .metrics import trackers
 from .plan import rehearse, whole_growth
@@ -88,12 +89,12 @@ def check(
         processes: that share a batch.
 
     Raises:
-        ModelError: anything that keeps the run from starting.
+        InputError: anything that keeps the run from starting.
     """
     trackers(run.trackers)
     check_writable(out)
     if run.data.batch_size % processes:
-        raise ModelError(
+        raise InputError(
             f"a batch of {run.data.batch_size} does not divide among {processes} processes"
         )
     last = _last(out, say, parent)
@@ -122,14 +123,14 @@ def check_writable(out: Path) -> None:
     """Refuse a folder that cannot be written.
 
     Raises:
-        ModelError: saying what is in the way.
+        InputError: saying what is in the way.
     """
     path = out.absolute()
     there = next(place for place in (path, *path.parents) if place.exists())
     if not there.is_dir():
-        raise ModelError(f"cannot write to {out}: {there} is a file")
+        raise InputError(f"cannot write to {out}: {there} is a file")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ModelError(f"cannot write to {out}: {there} cannot be written to")
+        raise InputError(f"cannot write to {out}: {there} cannot be written to")
 
 
 def _last(out: Path, say: Report, parent: Path | None) -> Last | None:
@@ -137,11 +138,11 @@ def _last(out: Path, say: Report, parent: Path | None) -> Last | None:
     if found is not None:
         return Last(found[1], contents.read_state(found[1]), own=True)
     if any(out.glob("step-*")):
-        raise ModelError(f"no checkpoint in {out} is whole: move it away to start anew")
+        raise InputError(f"no checkpoint in {out} is whole: move it away to start anew")
     if parent is None:
         return None
     if wrong := snapshots.problem(parent):
-        raise ModelError(f"the checkpoint {parent} is damaged: {wrong}")
+        raise InputError(f"the checkpoint {parent} is damaged: {wrong}")
     return Last(parent, contents.read_state(parent), own=False)
 
 
@@ -197,4 +198,4 @@ def _check_weights(run: Run) -> None:
     if run.model.path is None or not folder.is_dir():
         return
     if not any(file.suffix in (".safetensors", ".bin") for file in model_files(folder)):
-        raise ModelError(f"{folder} holds no weights")
+        raise InputError(f"{folder} holds no weights")

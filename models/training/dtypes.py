@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...core.errors import InputError
 from .. import checkpoints
-from ..errors import ModelError
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 TRAINED = torch.float32
@@ -71,11 +71,11 @@ def restore(model: nn.Module, saved: dict[str, Tensor]) -> None:
     """Put masters back into a model that was read with fewer bits.
 
     Raises:
-        ModelError: they are those of another model.
+        InputError: they are those of another model.
     """
     wanted = {name: value.shape for name, value in masters(model).items()}
     if {name: value.shape for name, value in saved.items()} != wanted:
-        raise ModelError("the checkpoint's float32 weights are not those of its model")
+        raise InputError("the checkpoint's float32 weights are not those of its model")
     model.load_state_dict(saved, strict=False)
 
 

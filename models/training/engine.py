@@ -21,30 +21,37 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
+from ...core.errors import InputError
 from ...core.finite import first_not_finite
 from ...core.locks import LOCK, locked
+from ...core.schedule import Schedule
 from ..costs import Stage, training_flops
-from ..decoder import find_decoder
-from ..errors import ModelError
-from ..recurrence import Recurrence
-from ..schedule import Schedule
-from . import adapters, changes, contents, dtypes, optimizers, sharding, snapshots
-from .batches import Batch
+from ..looping.decoder import find_decoder
+from ..looping.recurrence import Recurrence
+from . import (
+    adapters,
+    dtypes,
+    sharding,
+)
+from . import (
+    checkpoint_contents as contents,
+)
+from . import (
+    checkpoints as snapshots,
+)
+from . import (
+    events as changes,
+)
 from .checks import Last, check
-from .examples import Examples
+from .data.batches import Batch
+from .data.examples import Examples
 from .guards import enough_memory, interruptible
 from .memory import keep_freed_memory
 from .metrics import Metrics, flat, matrix_peak, trackers
-from .objective import block_cosine, by_kind, losses
+from .optim import optimizers
+from .optim.objective import block_cosine, by_kind, losses
 from .runfile import Evaluation, Run
-from .setup import (
-    final_depth,
-    first_model,
-    held_out,
-    keeps_apart,
-    saved_tokenizer,
-    vocabulary_of,
-)
+from .setup import final_depth, first_model, held_out, keeps_apart, saved_tokenizer, vocabulary_of
 
 SHORT = 128  # tokens
 
@@ -82,7 +89,7 @@ class Engine:
         parent: a checkpoint of another run to branch off from, while ``out`` has none.
 
     Raises:
-        ModelError: anything that keeps the run from starting.
+        InputError: anything that keeps the run from starting.
     """
 
     def __init__(
@@ -97,7 +104,7 @@ class Engine:
         from accelerate import Accelerator
 
         if evaluate is None and any(event.evaluate for event in run.events):
-            raise ModelError("the run evaluates tasks: Engine needs evaluate=")
+            raise InputError("the run evaluates tasks: Engine needs evaluate=")
         self.evaluate = evaluate
         self.run, self.out, self.say = run, Path(out), say
         self.accelerator = Accelerator(log_with=trackers(run.trackers), project_dir=str(out))
@@ -184,7 +191,7 @@ class Engine:
             watch: told of every logged step.
 
         Raises:
-            ModelError: a loss or a gradient that is no number; the last good checkpoint stays.
+            InputError: a loss or a gradient that is no number; the last good checkpoint stays.
                 Another process trains in the folder.
         """
         if not self.accelerator.is_main_process:
@@ -207,7 +214,7 @@ class Engine:
                 self.step += 1
                 for name, value in (("loss", loss), ("gradient norm", norm)):
                     if not math.isfinite(value):
-                        raise ModelError(
+                        raise InputError(
                             f"the {name} of step {self.step - 1} (batch {self.step - 1}) is "
                             f"{value}: stopped; the last good checkpoint is that of step {saved}"
                         )
@@ -317,7 +324,7 @@ class Engine:
             return None
         loss = self.validate()
         if not math.isfinite(loss):
-            raise ModelError(f"the held-out loss of step {self.step} is {loss}: {self._where()}")
+            raise InputError(f"the held-out loss of step {self.step} is {loss}: {self._where()}")
         if self.best["loss"] is None or loss < self.best["loss"]:
             self.best = {"step": self.step, "loss": loss, "since": 0}
         else:

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ...core.errors import InputError, shown
 from ...core.strict_json import short
-from ..errors import ModelError, shown
 from .yaml_text import read_yaml
 
 LONGEST = 400  # characters of a sentence of pydantic's
@@ -24,17 +24,17 @@ def override(fields: dict[str, Any], text: str) -> None:
     """Set a field as ``optimizer.lr=1e-3`` says.
 
     Raises:
-        ModelError: text that says nothing of the kind.
+        InputError: text that says nothing of the kind.
     """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise ModelError(f"an override is name=value, e.g. optimizer.lr=1e-3, not {shown(text)}")
+        raise InputError(f"an override is name=value, e.g. optimizer.lr=1e-3, not {shown(text)}")
     *path, last = name.strip().split(".")
     place = fields
     for part in path:
         place = place.setdefault(part, {})
         if not isinstance(place, dict):
-            raise ModelError(f"'{part}' in {name} has no fields of its own")
+            raise InputError(f"'{part}' in {name} has no fields of its own")
     place[last] = read_yaml(value, f"the value of {name.strip()}")
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import InputError, whole
 from ...core.locks import LOCK, locked
-from ..errors import ModelError, whole
-from . import contents, runfile, snapshots
+from . import checkpoint_contents as contents
+from . import checkpoints as snapshots
+from . import runfile
 from .checks import check
 from .engine import Engine, Report
 from .rows import read_examples
@@ -66,7 +68,7 @@ def run_of(
         examples, validation: files of examples.
 
     Raises:
-        ModelError: settings that are not allowed, a file that holds no examples.
+        InputError: settings that are not allowed, a file that holds no examples.
     """
     whole("epochs", settings.epochs, 1, 10**6)
     whole("validations", settings.validations, 1)
@@ -123,7 +125,7 @@ def finetune(
         keep_optimizer: leave optimizer states and intermediate checkpoints, as training has them.
 
     Raises:
-        ModelError: what keeps the run from going on.
+        InputError: what keeps the run from going on.
     """
     folder = Path(out)
     state = _finished(run, folder, say)
@@ -131,7 +133,7 @@ def finetune(
         engine = Engine(run, folder, say)
         outcome = engine.train(watch=watch)
         if not outcome.finished:
-            raise ModelError(f"interrupted after step {outcome.step}; call again to go on")
+            raise InputError(f"interrupted after step {outcome.step}; call again to go on")
         engine.accelerator.wait_for_everyone()
         if not engine.accelerator.is_main_process:
             return outcome.best or outcome.folder

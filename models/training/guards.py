@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import ModelError
+from ...core.errors import InputError
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -41,7 +41,7 @@ def enough_memory(engine: Engine) -> Iterator[None]:
         full = isinstance(error, (MemoryError, torch.OutOfMemoryError))
         if not full and "can't allocate memory" not in str(error):
             raise
-        raise ModelError(
+        raise InputError(
             f"out of memory in step {engine.step}, with {engine.micro} sequences of up to "
             f"{engine.run.data.seq_len} tokens a forward pass: lower micro_batch_size or "
             "data.seq_len, or set gradient_checkpointing: true; the last checkpoint stays"

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import InputError
 from ...core.identity import Identity, differing, files_of_task, identify, listed, sha256
 from ...core.model_files import content_digest, model_files
-from ..errors import ModelError
-from .documents import source_files
+from .data.documents import source_files
+from .data.shards import INDEX, Shards
+from .data.tokenization import TOKENIZER, tokenizer_file_hash
 from .runfile import Run
-from .shards import INDEX, Shards
-from .tokenization import TOKENIZER, tokenizer_file_hash
 
 MODEL, EXAMPLES, VALIDATION = "model.path", "data.examples", "data.validation"
 TEMPLATE = "data.chat_template"
@@ -40,7 +40,7 @@ def read_inputs(
         lenient: pass over shards that are not there.
 
     Raises:
-        ModelError: shards that are not what their index says.
+        InputError: shards that are not what their index says.
     """
     before = known or {}
     found: Inputs = {}
@@ -72,7 +72,7 @@ def refuse_changed(
         where: the checkpoint, in the message.
 
     Raises:
-        ModelError: naming the files.
+        InputError: naming the files.
     """
     now = run.model_dump(mode="json")
     for name in sorted(recorded.keys() & found.keys()):
@@ -81,7 +81,7 @@ def refuse_changed(
             continue
         place = _path(now, name)
         files = listed([_file(place, file) for file in changed])
-        raise ModelError(
+        raise InputError(
             f"{files} ({name}) changed since {where} was written: restore what was there, or give "
             "another --out to begin anew"
         )
@@ -176,12 +176,12 @@ def check_shards(shards: Shards) -> None:
     Files older than the index are as it says; newer ones are read.
 
     Raises:
-        ModelError: naming the file.
+        InputError: naming the file.
     """
     written = (shards.folder / INDEX).stat().st_ctime_ns
     for file, wanted in shards.checksums.items():
         if file.stat().st_ctime_ns > written and _checksum(file) != wanted:
-            raise ModelError(
+            raise InputError(
                 f"{file} is not what its index says: restore it, or let growloop tokenize make the "
                 "shards again"
             )

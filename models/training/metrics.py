@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import torch
 
+from ...core.errors import InputError, unknown
 from ...core.files import naming, write_atomically
 from ...core.strict_json import fields_problem, loads
-from ..errors import ModelError, unknown
 
 
 class Metrics:
@@ -80,7 +80,7 @@ def trackers(names: Sequence[str]) -> list[str] | None:
     """Names of trackers as Accelerate takes them.
 
     Raises:
-        ModelError: a tracker that Accelerate does not know, or that is not installed.
+        InputError: a tracker that Accelerate does not know, or that is not installed.
     """
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
@@ -90,7 +90,7 @@ def trackers(names: Sequence[str]) -> list[str] | None:
         if name not in known:
             raise unknown("tracker", name, known)
         if name not in available:
-            raise ModelError(f"the tracker {name} is not installed: pip install {name}")
+            raise InputError(f"the tracker {name} is not installed: pip install {name}")
     return list(names) or None
 
 

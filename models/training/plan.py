@@ -12,19 +12,19 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
+from ...core.errors import InputError
+from ...core.schedule import Schedule
 from ..checkpoints import empty
 from ..costs import Stage, cost, training_flops
-from ..decoder import find_decoder
-from ..errors import ModelError
-from ..growth import GrowthMap
-from ..recurrence import Recurrence
-from ..schedule import Schedule
-from . import changes
+from ..growing.maps import GrowthMap
+from ..looping.decoder import find_decoder
+from ..looping.recurrence import Recurrence
+from . import events as changes
+from .data.shards import INDEX, Shards
 from .metrics import matrix_peak
-from .objective import block_cosine
+from .optim.objective import block_cosine
 from .runfile import Run
 from .setup import final_depth, first_model, source_of
-from .shards import INDEX, Shards
 
 UTILISATION = 0.4
 SAMPLE = 8  # steps looked at for the number of tokens
@@ -86,11 +86,11 @@ def whole_growth(run: Run, depth: int) -> dict[int, GrowthMap]:
     """Before which step of a run from its beginning which map is applied.
 
     Raises:
-        ModelError: the run ends before it has grown.
+        InputError: the run ends before it has grown.
     """
     found = dict(run.growth_steps(depth))
     if max(found, default=0) >= run.steps:
-        raise ModelError(f"the last layers come at step {max(found)}: there are {run.steps} steps")
+        raise InputError(f"the last layers come at step {max(found)}: there are {run.steps} steps")
     return found
 
 
@@ -100,7 +100,7 @@ def rehearse(
     """Let what is to happen from a step on happen to a model without weights.
 
     Raises:
-        ModelError: what cannot be done, and when it would have been noticed.
+        InputError: what cannot be done, and when it would have been noticed.
     """
     due = sorted({*growth, *(event.step for event in run.events)})
     if not due:
@@ -113,8 +113,8 @@ def rehearse(
             changes.happen(model, run, growth, at)
             if run.regulariser_at(at):
                 block_cosine(model, run.regulariser_block)
-        except ModelError as error:
-            raise ModelError(f"step {at}: {error}") from error
+        except InputError as error:
+            raise InputError(f"step {at}: {error}") from error
 
 
 def _schedules(model: PreTrainedModel, schedule: Schedule, steps: range) -> dict[Schedule, int]:

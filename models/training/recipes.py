@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import unknown
+from ...core.errors import unknown
 from .yaml_text import write_yaml
 
 PAPER = (
@@ -154,7 +154,7 @@ def recipe(name: str) -> dict[str, Any]:
     {'preset': 'smollm-1.7b', 'schedule': '4-4x4-4'}
 
     Raises:
-        ModelError: an unknown name.
+        InputError: an unknown name.
     """
     if name in LESSONS:
         return _lessons(name, LESSONS[name])
@@ -241,7 +241,7 @@ def recipe_text(name: str) -> str:
     """The run file, with a comment on where its values come from.
 
     Raises:
-        ModelError: an unknown name.
+        InputError: an unknown name.
     """
     fields = recipe(name)
     if name in LESSONS:

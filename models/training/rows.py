@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ..errors import ModelError, shown
-from .documents import rows_of
+from ...core.errors import InputError, shown
+from .data.documents import rows_of
 
 Columns = Literal["prompt,target", "prompt,completion", "messages", "instruction,output"]
 COLUMNS: tuple[Columns, ...] = get_args(Columns)
@@ -85,21 +85,21 @@ def read_examples(path: str | Path, columns: str | None = None) -> Rows:
         columns: that are read, one of ``COLUMNS``; by default those that the first row has.
 
     Raises:
-        ModelError: no such file, no rows, or a row that is no example, naming it.
+        InputError: no such file, no rows, or a row that is no example, naming it.
     """
     found: list[Any] = []
     for number, row in enumerate(rows_of(str(path)), start=1):
         where = f"{path}, row {number}"
         if not isinstance(row, dict):
-            raise ModelError(f"{where}: {NEEDED}")
+            raise InputError(f"{where}: {NEEDED}")
         if columns is None:
             columns = _columns(row, where)
         example = _READ[columns](row, where)
         if found and type(example) is not type(found[0]):
-            raise ModelError(f"{where}: texts and messages in one file: all rows must be alike")
+            raise InputError(f"{where}: texts and messages in one file: all rows must be alike")
         found.append(example)
     if not found:
-        raise ModelError(f"{path} holds no examples")
+        raise InputError(f"{path} holds no examples")
     name = next(each for each in COLUMNS if each == columns)
     return Rows(str(path), name, tuple(found))
 
@@ -114,9 +114,9 @@ def _columns(row: Mapping[str, Any], where: str) -> str:
     }
     found = [name for name, fit in fits.items() if fit]
     if not found:
-        raise ModelError(f"{where}: {NEEDED} (columns: {', '.join(map(str, row)) or 'none'})")
+        raise InputError(f"{where}: {NEEDED} (columns: {', '.join(map(str, row)) or 'none'})")
     if len(found) > 1 and found[0] != "prompt,target":
-        raise ModelError(
+        raise InputError(
             f"{where} has columns of several kinds ({' and '.join(found)}): say with --columns "
             "(data.columns) which are meant"
         )
@@ -129,7 +129,7 @@ def _all(row: Mapping[str, Any], kind: type, *names: str) -> bool:
 
 def _target(row: Mapping[str, Any], where: str) -> Pair:
     if not _all(row, str, "prompt", "target"):
-        raise ModelError(f"{where}: prompt and target are needed, as texts")
+        raise InputError(f"{where}: prompt and target are needed, as texts")
     return _pair(row["prompt"], row["target"], "target", where)
 
 
@@ -138,7 +138,7 @@ def _completion(row: Mapping[str, Any], where: str) -> Pair | Conversation:
     if isinstance(prompt, str) and isinstance(completion, str):
         return _pair(prompt, completion, "completion", where)
     if not (isinstance(prompt, list) and isinstance(completion, list)):
-        raise ModelError(
+        raise InputError(
             f"{where}: prompt and completion are needed, both as texts or both as messages"
         )
     return _conversation([*prompt, *completion], len(prompt), where)
@@ -146,16 +146,16 @@ def _completion(row: Mapping[str, Any], where: str) -> Pair | Conversation:
 
 def _messages(row: Mapping[str, Any], where: str) -> Conversation:
     if not isinstance(row.get("messages"), list):
-        raise ModelError(f"{where}: messages are needed, as a list")
+        raise InputError(f"{where}: messages are needed, as a list")
     return _conversation(row["messages"], 0, where)
 
 
 def _instruction(row: Mapping[str, Any], where: str) -> Pair:
     if not _all(row, str, "instruction", "output"):
-        raise ModelError(f"{where}: instruction and output are needed, as texts")
+        raise InputError(f"{where}: instruction and output are needed, as texts")
     given = row.get("input") or ""
     if not isinstance(given, str):
-        raise ModelError(f"{where}: the input must be a text, not {shown(given)}")
+        raise InputError(f"{where}: the input must be a text, not {shown(given)}")
     more = {"more": MORE, "input": f"### Input:\n{given}\n\n"} if given else {}
     prompt = ALPACA.format(**{"more": "", "input": "", **more}, instruction=row["instruction"])
     return _pair(prompt, row["output"], "output", where)
@@ -163,7 +163,7 @@ def _instruction(row: Mapping[str, Any], where: str) -> Pair:
 
 def _pair(prompt: str, target: str, name: str, where: str) -> Pair:
     if not target:
-        raise ModelError(f"{where}: the {name} is empty")
+        raise InputError(f"{where}: the {name} is empty")
     return Pair(prompt, target)
 
 
@@ -172,12 +172,12 @@ def _conversation(messages: list[Any], first: int, where: str) -> Conversation:
     found = []
     for number, message in enumerate(messages, start=1):
         if not isinstance(message, dict) or not _all(message, str, "role", "content"):
-            raise ModelError(f"{where}, message {number}: role and content are needed, as texts")
+            raise InputError(f"{where}, message {number}: role and content are needed, as texts")
         if message["role"] == "assistant" and not message["content"].strip():
-            raise ModelError(f"{where}, message {number}: the assistant says nothing")
+            raise InputError(f"{where}, message {number}: the assistant says nothing")
         found.append({name: value for name, value in message.items() if value is not None})
     if not any(message["role"] == "assistant" for message in found[first:]):
-        raise ModelError(f"{where}: no turn of the assistant, which is what is learned")
+        raise InputError(f"{where}: no turn of the assistant, which is what is learned")
     return Conversation(tuple(found), first)
 
 

@@ -27,11 +27,11 @@ from pydantic import (
     model_validator,
 )
 
+from ...core.errors import InputError, shown
 from ...core.names import name_problem
-from ..errors import ModelError, shown
-from ..growth import OPERATORS, GrowthMap, growth_maps, prop_schedule
-from ..recurrence import Recurrence
-from ..schedule import Schedule
+from ...core.schedule import Schedule
+from ..growing.maps import OPERATORS, GrowthMap, growth_maps, prop_schedule
+from ..looping.recurrence import Recurrence
 from .fields import check_number, override, sentence
 from .rows import Columns
 from .yaml_text import read_yaml
@@ -364,7 +364,7 @@ class Run(_Part):
         """Before which step which map is applied, to reach ``depth`` layers.
 
         Raises:
-            ModelError: a depth that the operator does not reach from one block.
+            InputError: a depth that the operator does not reach from one block.
         """
         if self.growth is None:
             return []
@@ -382,17 +382,17 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Run:
         overrides: ``optimizer.lr=1e-3`` and the like, after what the file says.
 
     Raises:
-        ModelError: what is wrong and where, one sentence for each.
+        InputError: what is wrong and where, one sentence for each.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}") from error
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: not YAML: byte {error.start} is not UTF-8") from error
+        raise InputError(f"{path}: not YAML: byte {error.start} is not UTF-8") from error
     fields = read_yaml(text, str(path))
     if not isinstance(fields, dict):
-        raise ModelError(f"{path} holds no run: it must map names to values")
+        raise InputError(f"{path} holds no run: it must map names to values")
     for text in overrides:
         override(fields, text)
     return parse(fields, str(path))
@@ -402,7 +402,7 @@ def parse_stored(fields: dict[str, Any], where: str) -> Run:
     """A run from a checkpoint, where ``8-24`` can only be two blocks.
 
     Raises:
-        ModelError: what is wrong and where.
+        InputError: what is wrong and where.
     """
     fields = copy.deepcopy(fields)
     for part in (fields.get("model") or {}, *(fields.get("events") or ())):
@@ -416,11 +416,11 @@ def parse(fields: dict[str, Any], where: str = "run") -> Run:
     """A run from a dictionary.
 
     Raises:
-        ModelError: what is wrong and where.
+        InputError: what is wrong and where.
     """
     try:
         return Run.model_validate(fields)
     except ValidationError as error:
         found = [sentence(e, Run) for e in error.errors(include_url=False)]
         more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
-        raise ModelError(f"{where}: {'; '.join(found[:MOST])}{more}") from error
+        raise InputError(f"{where}: {'; '.join(found[:MOST])}{more}") from error

@@ -7,25 +7,25 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ...core.errors import InputError
+from ...core.schedule import check_whole
 from ...core.text_tokens import check_embedded
 from .. import checkpoints
-from ..decoder import decoder_config, find_decoder
-from ..errors import ModelError
-from ..growing import untie
-from ..looping import loop
+from ..growing.grow import untie
+from ..looping.decoder import decoder_config, find_decoder
+from ..looping.loop import loop
+from ..looping.recurrence import Recurrence
 from ..presets import build, preset
-from ..recurrence import Recurrence
-from ..schedule import check_whole
 from . import adapters
-from .batches import Batch, Source
 from .chats import read_template
-from .curriculum import Curriculum
-from .examples import Examples
-from .mixture import Mixture, Phase
-from .objective import losses
+from .data.batches import Batch, Source
+from .data.curriculum import Curriculum
+from .data.examples import Examples
+from .data.mixture import Mixture, Phase
+from .data.shards import Shards
+from .optim.objective import losses
 from .rows import read_examples
 from .runfile import Run
-from .shards import Shards
 
 WINDOWS = 64  # sequences of the validation shards that are looked at
 
@@ -93,7 +93,7 @@ def source_of(run: Run, special: bool = True) -> Source:
         tokenizer = checkpoints.load_tokenizer(run.model.path)
         if tokenizer is None:
             checkpoints.load_config(run.model.path)  # refuses what is no checkpoint at all
-            raise ModelError(f"{run.model.path} has no tokenizer, which examples need")
+            raise InputError(f"{run.model.path} has no tokenizer, which examples need")
         if data.chat_template is not None:
             tokenizer.chat_template = read_template(data.chat_template)
         return _examples(run, data.examples, tokenizer, special)
@@ -112,15 +112,15 @@ def held_out(run: Run, source: Source) -> list[Batch]:
         examples = _examples(run, path, source.saved, bool(source.special))
         if examples.about != source.about:
             had, has = examples.about["columns"], source.about["columns"]
-            raise ModelError(f"{path} has the columns {had}, {run.data.examples} has {has}")
+            raise InputError(f"{path} has the columns {had}, {run.data.examples} has {has}")
         examples.pack = source.pack
         return examples.all().parts(run.micro_batch_size or 1)
     shards, length = Shards(path), run.data.seq_len
     assert isinstance(source, Mixture)
     if shards.tokenizer != next(iter(source.sources.values())).tokenizer:
-        raise ModelError(f"the validation shards {path} were made with another tokenizer")
+        raise InputError(f"the validation shards {path} were made with another tokenizer")
     if shards.special != source.special:
-        raise ModelError(
+        raise InputError(
             f"documents of the validation shards {path} begin with special tokens "
             f"{list(shards.special)}, those of the sources with {list(source.special)}: tokenize "
             "one of them again"
@@ -133,7 +133,7 @@ def held_out(run: Run, source: Source) -> list[Batch]:
 def _examples(run: Run, path: str, tokenizer: Any, special: bool) -> Examples:
     data, examples = run.data, read_examples(path, run.data.columns)
     if data.chat_template is not None and not examples.chats:
-        raise ModelError(
+        raise InputError(
             f"a chat template is for messages: {path} holds texts ({examples.columns})"
         )
     given = (data.batch_size, data.seq_len, run.seed, data.pack, data.delimiter, special)
@@ -172,12 +172,12 @@ def check_fits(run: Run, model: PreTrainedModel, source: Source) -> None:
     """Refuse a model that has not the tokens of its data.
 
     Raises:
-        ModelError: fewer tokens, or a checkpoint whose own tokenizer is another one.
+        InputError: fewer tokens, or a checkpoint whose own tokenizer is another one.
     """
     if run.model.path is not None and isinstance(source, Mixture):
         own, theirs = checkpoints.load_tokenizer(run.model.path), source.tokenizer()
         if own is not None and theirs is not None and own.get_vocab() != theirs.get_vocab():
-            raise ModelError(
+            raise InputError(
                 f"the tokenizer of {run.model.path} is not the one the data was made with"
             )
     size = model.get_input_embeddings().weight.shape[0]
@@ -185,7 +185,7 @@ def check_fits(run: Run, model: PreTrainedModel, source: Source) -> None:
         check_embedded((e.tokens.tolist() for e in source.examples), size, source.saved)
     if source.vocabulary > size:
         leave = ": leave model.options.vocab_size out" if run.model.preset else ""
-        raise ModelError(
+        raise InputError(
             f"the data has a vocabulary of {source.vocabulary:,}, the model one of {size:,}: they "
             f"were not made for each other{leave if run.data.sources else ''}"
         )
@@ -195,12 +195,12 @@ def check_positions(run: Run, model: PreTrainedModel) -> None:
     """Refuse sequences that are longer than the model has positions.
 
     Raises:
-        ModelError: saying what to change.
+        InputError: saying what to change.
     """
     positions = getattr(decoder_config(model.config), "max_position_embeddings", None)
     if positions is not None and run.data.seq_len > positions:
         more = "set model.options.max_position_embeddings, or " if run.model.preset else ""
-        raise ModelError(
+        raise InputError(
             f"seq_len {run.data.seq_len:,} is more than the model's {positions:,} positions: {more}"
             "lower it"
         )

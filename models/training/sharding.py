@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
-from ..decoder import find_decoder
+from ..looping.decoder import find_decoder
 
 States = dict[str, dict[str, Any]]
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import yaml
 
+from ...core.errors import InputError
 from ...core.strict_json import DEPTH, StrictError, real, short, whole
-from ..errors import ModelError
 
 MOST = 100_000  # values that a file may stand for, its anchors written out
 _TAG = "tag:yaml.org,2002:"
@@ -63,7 +63,7 @@ def read_yaml(text: str, where: str) -> Any:
         where: what a message calls the text: a file, or a field.
 
     Raises:
-        ModelError: text that is not YAML, a name given twice in a mapping, a tag of another
+        InputError: text that is not YAML, a name given twice in a mapping, a tag of another
             schema, anchors that stand for more than 100,000 values or hold themselves, more than
             100 levels, a number out of bounds.
 
@@ -77,20 +77,20 @@ def read_yaml(text: str, where: str) -> Any:
             return None
         _size(node, where, loader, {})
         return loader.construct_document(node)
-    except ModelError:
+    except InputError:
         raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = where if mark is None else f"{where}, line {mark.line + 1}"
-        raise ModelError(f"{place}: not YAML: {short(str(error.problem))}") from error
+        raise InputError(f"{place}: not YAML: {short(str(error.problem))}") from error
     except yaml.YAMLError as error:  # a character that is not allowed
-        raise ModelError(f"{where}: not YAML: {short(str(error).splitlines()[0])}") from error
+        raise InputError(f"{where}: not YAML: {short(str(error).splitlines()[0])}") from error
     except RecursionError:
-        raise ModelError(f"{where}: it is nested more than {DEPTH} levels deep") from None
+        raise InputError(f"{where}: it is nested more than {DEPTH} levels deep") from None
     except StrictError as error:
-        raise ModelError(f"{where}: {error}") from None
+        raise InputError(f"{where}: {error}") from None
     except (ValueError, TypeError, LookupError, OverflowError) as error:  # !!int of a word, say
-        raise ModelError(f"{where}: not YAML: {short(str(error))}") from error
+        raise InputError(f"{where}: not YAML: {short(str(error))}") from error
 
 
 def write_yaml(value: Any, **style: Any) -> str:
@@ -102,7 +102,7 @@ def write_yaml(value: Any, **style: Any) -> str:
 def _size(node: Any, where: str, loader: Any, known: _Known) -> tuple[int, int]:
     """Values that a node stands for, and levels in it; refuses names given twice."""
     if (counted := known.get(id(node), (0, 0))) is None:
-        raise ModelError(f"{where}, line {node.start_mark.line + 1}: an anchor holds itself")
+        raise InputError(f"{where}, line {node.start_mark.line + 1}: an anchor holds itself")
     if counted[0]:
         return counted
     known[id(node)] = None  # being counted
@@ -114,14 +114,14 @@ def _size(node: Any, where: str, loader: Any, known: _Known) -> tuple[int, int]:
         inside = node.value
     elif not node.value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in node.value):
         line = node.start_mark.line + 1
-        raise ModelError(f"{where}, line {line}: half of a surrogate pair is no character")
+        raise InputError(f"{where}, line {line}: half of a surrogate pair is no character")
     parts = [_size(part, where, loader, known) for part in inside]
     size = 1 + sum(part for part, _ in parts)
     levels = 1 + max((part for _, part in parts), default=0)
     if size > MOST:
-        raise ModelError(f"{where}: its anchors stand for more than {MOST:,} values")
+        raise InputError(f"{where}: its anchors stand for more than {MOST:,} values")
     if levels > DEPTH:
-        raise ModelError(f"{where}: it is nested more than {DEPTH} levels deep")
+        raise InputError(f"{where}: it is nested more than {DEPTH} levels deep")
     known[id(node)] = size, levels
     return size, levels
 
@@ -133,7 +133,7 @@ def _check_names(node: Any, where: str, loader: Any) -> None:
             name = key.value if key.tag == _TAG + "merge" else loader.construct_object(key)
             line = key.start_mark.line + 1
             if name in lines:
-                raise ModelError(
+                raise InputError(
                     f"{where}: {short(key.value)} is given twice, in line {lines[name]} and "
                     f"in line {line}"
                 )

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import InputError
 from ...core.names import name_problem
 from ...core.statistics import ratio_error
 from ...core.strict_json import loads
-from ...primitives.errors import InputError
 from .reading import rows
 from .shapes import take
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import InputError
 from ...core.statistics import Interval, change_interval, ratio_interval
 from ...core.strict_json import loads, seal_problem
-from ...primitives.errors import InputError
 from .catalog import COLUMNS, NLL
 
 

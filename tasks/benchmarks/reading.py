@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import InputError
 from ...core.strict_json import BOM, half_character, loads
-from ...primitives.errors import InputError
 
 ENDINGS = (".jsonl", ".json", ".parquet")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ...primitives.errors import InputError, shown
+from ...core.errors import InputError, shown
 
 NAMES: dict[type, str] = {str: "text", int: "a whole number", float: "a number", bool: "a truth"}
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...primitives.errors import InputError, unknown
+from ...core.errors import InputError, unknown
 from .reading import ENDINGS, Placed, rows
 from .shapes import Each, take
 

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import InputError
 from ...core.files import write_atomically
 from ...core.strict_json import loads, seal_problem, sealed
-from ...primitives.errors import InputError
 
 VERSION = 1
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.json", "*.model")

@@ -14,11 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import InputError, unknown, whole
 from ...core.remote_code import trusted
 from ...primitives import golden
-from ...primitives.errors import InputError, unknown, whole
 from ..catalog import ITEMS, PATH, SHOTS
-from ..processes import first
+from ..scoring.processes import first
 from .catalog import APART, BENCHMARKS, COLUMNS, NLL, Benchmark
 from .holdout import Likelihood, Text, likelihood, read_text
 from .sources import DATASETS, HOLDOUT, MissingDataError, check_folder, load
@@ -345,7 +345,7 @@ def _score(
     from lm_eval.tasks import TaskManager
 
     from ..evaluate import harness, note_prompting
-    from ..planning import Plan
+    from ..scoring.planning import Plan
 
     started = time.perf_counter()
     metadata = (options.pop("metadata", None) or {}) | {"data_dir": data_dir}

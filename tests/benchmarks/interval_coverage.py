@@ -24,7 +24,7 @@ from growloop.core.statistics import (
     share_interval,
     sum_interval,
 )
-from growloop.studies.periods import periodicity
+from growloop.models.diagnostics.periodicity import periodicity
 from numpy.random import Generator
 from numpy.typing import NDArray
 

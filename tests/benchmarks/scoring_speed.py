@@ -22,8 +22,8 @@ import torch
 from growloop.primitives import Source, standard_task
 from growloop.tasks.catalog import GROUPS
 from growloop.tasks.evaluate import model_arguments
-from growloop.tasks.scorer import TrieLM
-from growloop.tasks.trie import build
+from growloop.tasks.scoring.scorer import TrieLM
+from growloop.tasks.scoring.trie import build
 
 Pair = tuple[list[int], list[int]]
 
@@ -50,7 +50,7 @@ def texts(args: argparse.Namespace) -> list[list[tuple[str, str]]]:
 
 def pairs_of(lm: TrieLM, questions: list[list[tuple[str, str]]]) -> list[Pair]:
     """Their tokens."""
-    from growloop.tasks.encoding import encode_pairs
+    from growloop.tasks.scoring.encoding import encode_pairs
 
     flat = [pair for question in questions for pair in question]
     return [(context, option) for _, context, option in encode_pairs(lm, flat, quiet=True)]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from growloop.models import Schedule, build, loop
 from growloop.models.diagnostics import future_cuts, prediction_effects, trace
-from growloop.studies.sweep import Sweep
+from growloop.studies.measure.schedule_sweep import Sweep
 from torch import Tensor
 
 LAYERS, BLOCK, CUTS, ROUNDS = 30, 4, 2, 5

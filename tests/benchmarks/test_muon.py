@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from growloop.models.training.muon import Muon
+from growloop.models.training.optim.muon import Muon
 from torch import nn
 
 LAYER = [(64, 64)] * 4 + [(256, 64)] * 2 + [(64, 256)]

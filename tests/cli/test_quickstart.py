@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growloop.core.errors import InputError
 from growloop.leaderboard import Cost, Growth, Model, Record, Store, Task
-from growloop.primitives import InputError
-from growloop.studies.beside import run_all
-from growloop.studies.plain_words import best, standings, told
-from growloop.studies.trainings import Training, last_step
+from growloop.studies.reproduce.jobs import Training, last_step
+from growloop.studies.reproduce.parallel import run_all
+from growloop.studies.reproduce.report import best, standings, told
 
 from .test_commands import refused, run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from growloop.models.training.shards import Shards
+from growloop.models.training.data.shards import Shards
 
 from ..tasks import tiny
 from .test_commands import refused, run

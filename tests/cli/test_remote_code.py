@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 from growloop.cli.main import COMMANDS, main
+from growloop.core.errors import InputError
 from growloop.core.remote_code import trusted
-from growloop.models import ModelError, checkpoints, load, save
+from growloop.models import checkpoints, load, save
 from growloop.tasks.evaluate import evaluate
 
 from ..tasks import tiny
@@ -178,7 +179,7 @@ def test_code_of_a_tokenizer_alone_is_refused_too(remote: str, made: Path, tmp_p
 
 def test_functions_take_it_as_an_argument(remote: str) -> None:
     for function in (load, checkpoints.load_config, checkpoints.load_tokenizer):
-        with pytest.raises(ModelError, match="--trust-remote-code"):
+        with pytest.raises(InputError, match="--trust-remote-code"):
             function(remote)
         assert type(function(remote, trust_remote_code=True)).__name__.startswith("Tiny")
     given = {"trust_remote_code": True}

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growloop.core.errors import InputError
 from growloop.core.locks import InUseError
 from growloop.leaderboard import Store
-from growloop.primitives import InputError
-from growloop.studies.beside import Job, run_all
-from growloop.studies.cells import cells, chosen
-from growloop.studies.folders import locked, worked_in
-from growloop.studies.scales import scale
-from growloop.studies.trainings import Training, last_step
+from growloop.studies.reproduce.jobs import Training, last_step
+from growloop.studies.reproduce.parallel import Job, run_all
+from growloop.studies.reproduce.plan import cells, chosen
+from growloop.studies.reproduce.scales import scale
+from growloop.studies.work_folder import locked, worked_in
 
 from .test_commands import refused, run
 from .test_quickstart import kept, until
@@ -210,7 +210,7 @@ def test_a_folder_is_of_one_process_at_a_time(tmp_path: Path) -> None:
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from growloop.studies.folders import locked\n"
+        "import sys, time; from pathlib import Path; from growloop.studies.work_folder import locked\n"
         f"with locked(Path({str(tmp_path / 'l')!r}), False, 'x is used'):\n"
         "    print('held', flush=True); time.sleep(60)"
     )

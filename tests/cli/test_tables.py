@@ -20,7 +20,7 @@ from growloop.cli.board import Board
 from growloop.cli.progress import Progress
 from growloop.cli.tables import Column, cells, layout, number, value, wrap
 from growloop.leaderboard import Cost, Model, Record, Store, Task
-from growloop.studies.plain_words import Standing
+from growloop.studies.reproduce.report import Standing
 from growloop.tasks.benchmarks import BENCHMARKS, TaskResult, summarise
 from growloop.tasks.results import Row
 
@@ -120,7 +120,7 @@ def test_tasks_recipes_and_studies_fit(terminal: int) -> None:
 
 
 def test_a_plan_keeps_cell_and_hours(terminal: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("growloop.studies.estimates.measured_rate", lambda device: 1e11)
+    monkeypatch.setattr("growloop.studies.reproduce.estimates.measured_rate", lambda device: 1e11)
     text = shown("reproduce laptop --plan --fast")
     plan = json.loads(shown("reproduce laptop --plan --fast --format json"))["cells"]
     table, _, commands = text.partition("\nid=$(")  # commands are to be copied: they stay whole

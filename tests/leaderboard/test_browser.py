@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from growloop.leaderboard import Cost, Growth, Model, Record, Task
-from growloop.leaderboard.page import build
 from growloop.leaderboard.paper import paper_rows
+from growloop.leaderboard.site.page import build
 
 from .payloads import MARKUP
 from .test_page import poisoned

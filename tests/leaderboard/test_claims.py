@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from growloop.core.statistics import SHARE, share_interval, sum_interval
 from growloop.leaderboard import Growth, Model, Record, Task
-from growloop.leaderboard.claims import (
+from growloop.leaderboard.claims.claims import (
     Claim,
     Comparison,
     Effect,
@@ -17,7 +17,7 @@ from growloop.leaderboard.claims import (
     effect,
     findings,
 )
-from growloop.leaderboard.ledger import CLAIMS
+from growloop.leaderboard.claims.ledger import CLAIMS
 from growloop.leaderboard.paper import paper_rows
 
 SUITE = Task(name="reasoning_primitives", version="1", fingerprint="ab", shots=5, split="test")

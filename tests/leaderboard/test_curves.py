@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from growloop.leaderboard import Model, Record, Store, Task
-from growloop.leaderboard.curves import Curves, curves
 from growloop.leaderboard.entries import Entry, entries
-from growloop.leaderboard.page import build
+from growloop.leaderboard.site.curves import Curves, curves
+from growloop.leaderboard.site.page import build
 
 from .making import made
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from growloop.core.statistics import error_interval, seeds_interval, share_interval
 from growloop.leaderboard import Growth, Model, Task
-from growloop.leaderboard.drawing import of_growth, of_schedule, steps
 from growloop.leaderboard.entries import entries, front, tables, task_label
 from growloop.leaderboard.export import as_csv, as_json
 from growloop.leaderboard.paper import paper_rows
+from growloop.leaderboard.site.drawing import of_growth, of_schedule, steps
 from growloop.models import Schedule, cost, growth_map, preset
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from growloop.cli import main
-from growloop.leaderboard import Record, Store, page
-from growloop.leaderboard.errors import RecordError
+from growloop.core.errors import InputError
+from growloop.leaderboard import Record, Store
+from growloop.leaderboard.site import page
 
 BASE: dict[str, Any] = {
     "version": 1,
@@ -66,7 +67,7 @@ def accepted() -> list[Record]:
             for metric in METRICS:
                 try:
                     found.append(Record.from_fields(put(place, value, metric)))
-                except RecordError as error:  # nothing else may be raised
+                except InputError as error:  # nothing else may be raised
                     said.append(str(error))
     assert max(map(len, said)) < 1200
     assert not any("\n" in sentence for sentence in said)
@@ -117,7 +118,7 @@ def test_whatever_is_accepted_breaks_no_table_page_or_claim(
 def test_what_would_break_a_store_is_refused_at_the_door(
     place: tuple[Any, ...], value: Any, metric: str, reason: str
 ) -> None:
-    with pytest.raises(RecordError, match=reason):
+    with pytest.raises(InputError, match=reason):
         Record.from_fields(put(place, value, metric))
 
 
@@ -134,6 +135,6 @@ def test_a_site_is_written_through_a_link_which_stays(tmp_path: Path) -> None:
     (tmp_path / "full" / "thesis.tex").touch()
     other = tmp_path / "other"
     other.symlink_to("full")
-    with pytest.raises(RecordError, match="something else than a site"):
+    with pytest.raises(InputError, match="something else than a site"):
         page.build([record], other)
     assert (tmp_path / "full" / "thesis.tex").is_file()

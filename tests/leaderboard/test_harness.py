@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from growloop.leaderboard import RecordError
+from growloop.core.errors import InputError
 from growloop.leaderboard.harness import load, model_name, read, records
 
 STOCK: dict[str, Any] = {
@@ -127,7 +127,7 @@ def test_models_are_named_after_the_end_of_their_path(given: str, name: str) -> 
 
 def test_a_model_that_is_not_named_is_refused_and_not_called_none() -> None:
     nameless = {**copy.deepcopy(STOCK), "config": {}}
-    with pytest.raises(RecordError, match="do not name their model: give it with --name"):
+    with pytest.raises(InputError, match="do not name their model: give it with --name"):
         records(nameless)
     assert {r.model.name for r in records({**nameless, "model_name": "a/b"})} == {"a/b"}
     arguments = {"model_args": "model=gpt-x,api_key=sk-1,num_concurrent=4"}
@@ -227,14 +227,14 @@ def test_a_chat_without_a_template_is_none() -> None:
     ],
 )
 def test_what_no_record_can_hold_is_refused(change: dict[str, Any], reason: str) -> None:
-    with pytest.raises(RecordError, match=reason):
+    with pytest.raises(InputError, match=reason):
         records({**copy.deepcopy(STOCK), **change})
 
 
 @pytest.mark.parametrize("junk", [None, 1, "x", [], {}, [{}], {"a": [1]}, True])
 @pytest.mark.parametrize("field", [*STOCK, "groups", "group_subtasks", "growloop"])
 def test_any_field_may_hold_anything(field: str, junk: Any) -> None:
-    with contextlib.suppress(RecordError):  # any other exception is a bug
+    with contextlib.suppress(InputError):  # any other exception is a bug
         assert records({**copy.deepcopy(STOCK), field: junk})
 
 
@@ -251,7 +251,7 @@ def test_anything_may_be_said_of_a_member(junk: Any) -> None:
         {"results": {"g": {"acc,none": junk}}},
     ):
         results = {"results": {"g": {"acc,none": 0.5}}, "group_subtasks": {"g": ["t"]}, **more}
-        with contextlib.suppress(RecordError):
+        with contextlib.suppress(InputError):
             assert records(results)
 
 
@@ -275,10 +275,10 @@ def test_files_that_are_no_results_are_refused_by_name(
 ) -> None:
     file = tmp_path / "results.json"
     file.write_bytes(content)
-    with pytest.raises(RecordError, match=reason) as caught:
+    with pytest.raises(InputError, match=reason) as caught:
         read(file)
     assert str(file) in str(caught.value)
-    with pytest.raises(RecordError, match="cannot read"):
+    with pytest.raises(InputError, match="cannot read"):
         load(tmp_path / "none.json")
 
 

@@ -10,11 +10,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from growloop.leaderboard import Cost, Model, Record, RecordError, Task
-from growloop.leaderboard.formats import embedded, file_name, si
-from growloop.leaderboard.page import build
+from growloop.core.errors import InputError
+from growloop.leaderboard import Cost, Model, Record, Task
 from growloop.leaderboard.paper import paper_rows
-from growloop.leaderboard.serving import server
+from growloop.leaderboard.site.formats import embedded, file_name, si
+from growloop.leaderboard.site.page import build
+from growloop.leaderboard.site.serving import server
 
 from .making import made
 from .payloads import MARKUP
@@ -170,11 +171,11 @@ def test_a_site_replaces_a_site_and_nothing_else(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("years of work")
-    with pytest.raises(RecordError, match="holds something else"):
+    with pytest.raises(InputError, match="holds something else"):
         build([made()], other)
     assert (other / "thesis.txt").read_text() == "years of work"
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordError, match="is a file"):
+    with pytest.raises(InputError, match="is a file"):
         build([made()], tmp_path / "file")
 
 
@@ -220,7 +221,7 @@ def test_the_server_shows_the_site_on_this_machine_only(tmp_path: Path) -> None:
             assert status("/", Host="rebound.example:80") == 403
             assert status("/", "HEAD") == 200
             assert status("/%00", "HEAD") == status("/%00") == 404
-            with pytest.raises(RecordError, match="cannot listen on port"):
+            with pytest.raises(InputError, match="cannot listen on port"):
                 server(tmp_path, running.server_port)
         finally:
             running.shutdown()

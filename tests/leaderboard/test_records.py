@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from growloop.leaderboard import Cost, Growth, Model, Record, RecordError, Task, schema
+from growloop.core.errors import InputError
+from growloop.leaderboard import Cost, Growth, Model, Record, Task, schema
 from growloop.leaderboard.migrations import migrate
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,7 +115,7 @@ def test_markup_is_kept_as_text(name: str) -> None:
 
 @pytest.mark.parametrize("name", PATHS + UNPRINTABLE)
 def test_names_that_are_paths_or_cannot_be_seen_are_refused(name: str) -> None:
-    with pytest.raises(RecordError, match=r"^model\.name: .") as caught:
+    with pytest.raises(InputError, match=r"^model\.name: .") as caught:
         Record.from_fields(named(name))
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
@@ -122,13 +123,13 @@ def test_names_that_are_paths_or_cannot_be_seen_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("text", NUMBERS)
 def test_what_is_no_finite_number_is_refused(text: str) -> None:
-    with pytest.raises(RecordError, match=r"value|number|digits"):
+    with pytest.raises(InputError, match=r"value|number|digits"):
         Record.from_json(changed(text))
 
 
 @pytest.mark.parametrize("text", NO_RECORDS)
 def test_what_is_no_record_is_refused_in_one_short_sentence(text: bytes) -> None:
-    with pytest.raises(RecordError) as caught:
+    with pytest.raises(InputError) as caught:
         Record.from_json(text)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
@@ -157,7 +158,7 @@ def test_what_is_no_record_is_refused_in_one_short_sentence(text: bytes) -> None
     ],
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], reason: str) -> None:
-    with pytest.raises(RecordError, match=reason):
+    with pytest.raises(InputError, match=reason):
         Record.from_fields({**json.loads(made().to_json()), **fields})
 
 
@@ -174,7 +175,7 @@ def test_records_of_before_say_nothing_of_their_weights_and_keep_their_names() -
 
 
 def test_records_of_a_later_version_are_refused_with_the_remedy() -> None:
-    with pytest.raises(RecordError, match="version 7, this growloop reads up to 1: update"):
+    with pytest.raises(InputError, match="version 7, this growloop reads up to 1: update"):
         Record.from_fields({**json.loads(made().to_json()), "version": 7})
 
 

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from growloop.leaderboard import RecordError, Store, check
+from growloop.core.errors import InputError
+from growloop.leaderboard import Store, check
 
 from .making import made
 
@@ -59,7 +60,7 @@ def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     (problem,) = check(tmp_path)
     assert str(problem).startswith(f"{file.name}, line 2: n: ")
     assert len(store.scan().records) == 2
-    with pytest.raises(RecordError, match=f"{file.name}, line 2: n: "):
+    with pytest.raises(InputError, match=f"{file.name}, line 2: n: "):
         store.read()
 
 
@@ -68,7 +69,7 @@ def test_a_damaged_file_is_not_written_over(tmp_path: Path) -> None:
     store.add([made(0.1), made(0.2)])
     (file,) = tmp_path.iterdir()
     file.write_text("damaged")
-    with pytest.raises(RecordError, match="is damaged"):
+    with pytest.raises(InputError, match="is damaged"):
         store.add([made(0.1), made(0.2)])
     assert file.read_text() == "damaged"
 
@@ -106,12 +107,12 @@ def test_what_does_not_belong_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="there is no folder"):
+    with pytest.raises(InputError, match="there is no folder"):
         check(tmp_path / "none")
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordError, match="is a file"):
+    with pytest.raises(InputError, match="is a file"):
         check(tmp_path / "file")
-    with pytest.raises(RecordError, match="is a file"):
+    with pytest.raises(InputError, match="is a file"):
         Store(tmp_path / "file").add([made()])
 
 

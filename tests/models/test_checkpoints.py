@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from growloop.core.errors import InputError
 from growloop.models import (
     EarlyExit,
-    ModelError,
     RandomLoops,
     Recurrence,
     Schedule,
@@ -108,7 +108,7 @@ def test_a_recurrence_and_its_weights_come_back(tmp_path: Path) -> None:
 def test_a_damaged_config_is_one_sentence(
     looped: Path, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ModelError, match=message) as found:
+    with pytest.raises(InputError, match=message) as found:
         load(str(edit(looped, **changes)))
     assert "\n" not in str(found.value)
 
@@ -116,11 +116,11 @@ def test_a_damaged_config_is_one_sentence(
 def test_damaged_and_foreign_checkpoints_are_one_sentence(looped: Path, tmp_path: Path) -> None:
     weights = looped / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ModelError, match="cannot load model"):
+    with pytest.raises(InputError, match="cannot load model"):
         load(str(looped))
     (tmp_path / "config.json").write_text("{}")
     for function in (load, load_config):
-        with pytest.raises(ModelError, match="cannot"):
+        with pytest.raises(InputError, match="cannot"):
             function(str(tmp_path))
     assert load_tokenizer(str(tmp_path)) is None
 
@@ -130,7 +130,7 @@ def test_nothing_is_overwritten_unasked_and_nothing_is_left_half_written(
 ) -> None:
     model = build("tiny", 2)
     folder = save(model, None, tmp_path / "m")
-    with pytest.raises(ModelError, match="holds something already"):
+    with pytest.raises(InputError, match="holds something already"):
         save(model, None, folder)
     save(build("tiny", 3), None, folder, overwrite=True)
     assert load_config(str(folder)).num_hidden_layers == 3
@@ -148,9 +148,9 @@ def test_nothing_is_overwritten_unasked_and_nothing_is_left_half_written(
 
 def test_a_folder_that_is_no_checkpoint_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years")
-    with pytest.raises(ModelError, match="is no checkpoint alone"):
+    with pytest.raises(InputError, match="is no checkpoint alone"):
         check_out(tmp_path, overwrite=True)
-    with pytest.raises(ModelError, match="is a file"):
+    with pytest.raises(InputError, match="is a file"):
         check_out(tmp_path / "thesis.tex")
 
 
@@ -169,7 +169,7 @@ def test_similarity_shows_copies() -> None:
 def test_missing_and_left_over_weights_are_refused(tmp_path: Path) -> None:
     folder = save(build("tiny", 4), None, tmp_path / "m")
     for depth, message in ((6, "18 are missing"), (2, "knows nothing of: 18")):
-        with pytest.raises(ModelError, match=message):
+        with pytest.raises(InputError, match=message):
             load(str(edit(folder, num_hidden_layers=depth)))
     assert len(load(str(edit(folder, num_hidden_layers=4))).model.layers) == 4
 
@@ -179,7 +179,7 @@ def test_what_is_not_all_there_is_refused(tmp_path: Path, lost: str) -> None:
     change, message = LOST[lost]
     for model in (build("tiny", 3), build("tiny", "1-1x2-1")):
         folder = save(model, None, tmp_path / f"whole-{len(model.model.layers)}")
-        with pytest.raises(ModelError) as caught:
+        with pytest.raises(InputError) as caught:
             load(str(changed(folder, folder.with_suffix(".changed"), change)))
         assert message in str(caught.value)
 
@@ -196,7 +196,7 @@ def test_shards_that_are_missing_are_named(tmp_path: Path) -> None:
     folder = sharded(save(build("tiny", 3), None, tmp_path / "m"), tmp_path / "shards")
     load(str(folder))
     (folder / "model-00001-of-00002.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"model-00001-of-00002\.safetensors is missing, which"):
+    with pytest.raises(InputError, match=r"model-00001-of-00002\.safetensors is missing, which"):
         load(str(folder))
 
 
@@ -211,22 +211,22 @@ def test_a_gguf_file_is_all_read_or_refused(
     monkeypatch.chdir(tmp_path / "here")  # a file of that name here is not the one meant
     assert torch.equal(load(str(tmp_path), gguf_file="m.gguf").model.norm.weight, wanted)
     write_gguf(tmp_path / "m.gguf", without="output_norm.weight")
-    with pytest.raises(ModelError, match=r"1 is missing, model\.norm\.weight"):
+    with pytest.raises(InputError, match=r"1 is missing, model\.norm\.weight"):
         load(str(tmp_path), gguf_file="m.gguf")
     write_gguf(tmp_path / "m.gguf", extra="blk.2.ffn_norm.weight")
-    with pytest.raises(ModelError, match="32 numbers are left over"):
+    with pytest.raises(InputError, match="32 numbers are left over"):
         load(str(tmp_path), gguf_file="m.gguf")
 
 
 def test_a_checkpoint_of_a_run_that_changed_on_the_disk_is_refused(tmp_path: Path) -> None:
-    from growloop.models.training import snapshots
+    from growloop.models.training import checkpoints as snapshots
 
     folder = snapshots.write(tmp_path, 3, lambda part: build("tiny", 2).save_pretrained(part), 1)
     load(str(folder))
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[:-1] + b"\0")
     assert snapshots.problem(folder) == "model.safetensors does not have its checksum"
-    with pytest.raises(ModelError, match=r"model\.safetensors does not have its checksum"):
+    with pytest.raises(InputError, match=r"model\.safetensors does not have its checksum"):
         load(str(folder))
 
 
@@ -234,14 +234,14 @@ def test_the_similarity_of_weights_that_are_no_numbers_is_refused() -> None:
     model = build("tiny", 3)
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight[0, 0] = float("nan")
-    with pytest.raises(ModelError, match=r"mlp\.up_proj\.weight of layer 1 holds NaN"):
+    with pytest.raises(InputError, match=r"mlp\.up_proj\.weight of layer 1 holds NaN"):
         layer_similarity(model)
 
 
 def test_a_checkpoint_among_other_files_is_not_overwritten(tmp_path: Path) -> None:
     folder = save(build("tiny", 2), None, tmp_path / "m")
     (folder / "thesis.tex").write_text("years")
-    with pytest.raises(ModelError, match=r"no checkpoint alone \(thesis\.tex\)"):
+    with pytest.raises(InputError, match=r"no checkpoint alone \(thesis\.tex\)"):
         save(build("tiny", 2), None, folder, overwrite=True)
     assert (folder / "thesis.tex").read_text() == "years"
 
@@ -251,5 +251,5 @@ def test_the_config_of_something_else_is_one_sentence() -> None:
     from transformers import T5Config, ViTConfig
 
     for config in (T5Config(), ViTConfig()):
-        with pytest.raises(ModelError, match="no causal language model"):
+        with pytest.raises(InputError, match="no causal language model"):
             empty(config)

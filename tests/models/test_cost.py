@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from growloop.core.errors import InputError
 from growloop.models import (
-    ModelError,
     Recurrence,
     Schedule,
     Stage,
@@ -133,11 +133,11 @@ def test_a_model_a_config_and_a_looped_config_cost_the_same() -> None:
 
 
 def test_costs_of_nothing_are_refused() -> None:
-    with pytest.raises(ModelError, match="needs 9 layers"):
+    with pytest.raises(InputError, match="needs 9 layers"):
         cost(preset("tiny"), 9)
-    with pytest.raises(ModelError, match="seq_len"):
+    with pytest.raises(InputError, match="seq_len"):
         cost(preset("tiny"), seq_len=0)
-    with pytest.raises(ModelError, match="no multiple"):
+    with pytest.raises(InputError, match="no multiple"):
         growth_stages(10, 4, 1000)
 
 

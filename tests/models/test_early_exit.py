@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from growloop.core.caches import cache_name
-from growloop.models import EarlyExit, ModelError, Recurrence, loop
+from growloop.core.errors import InputError
+from growloop.models import EarlyExit, Recurrence, loop
 from torch import Tensor
 from transformers import (
     DynamicCache,
@@ -476,17 +477,17 @@ def test_a_kind_of_layer_that_has_not_run_cannot_be_looked_through() -> None:
     )
     exits = EarlyExit.geiping("kl")
     model = loop(Qwen2ForCausalLM(config).eval(), BLOCK, recurrence=Recurrence(early_exit=exits))
-    with pytest.raises(ModelError, match=r"no layer of the kind of step 6 \(sliding_attention\)"):
+    with pytest.raises(InputError, match=r"no layer of the kind of step 6 \(sliding_attention\)"):
         model(tokens())
 
 
 def test_looking_through_the_coda_needs_one_looped_block() -> None:
     exits = Recurrence(early_exit=EarlyExit.geiping("kl"))
     message = "schedule 1x2-1x2-1 has 2 looped blocks: an exit that looks through"
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         loop(plain(), "1x2-1x2-1", recurrence=exits)
     model = loop(plain(), BLOCK, recurrence=exits)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         model(tokens(), schedule="1x2-1x2-1")
     assert str(model.schedule) == BLOCK
     model(tokens(), schedule="3")  # nothing loops: nothing leaves
@@ -502,11 +503,11 @@ def test_looking_through_the_coda_needs_one_looped_block() -> None:
     ],
 )
 def test_bad_exit_rules_are_refused(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         EarlyExit("kl", **given)
-    with pytest.raises(ModelError, match="no mean over tokens"):
+    with pytest.raises(InputError, match="no mean over tokens"):
         EarlyExit("argmax", judged="mean")
-    with pytest.raises(ModelError, match="gate is Ouro's"):
+    with pytest.raises(InputError, match="gate is Ouro's"):
         EarlyExit.geiping("gate")
 
 

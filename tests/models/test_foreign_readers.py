@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import transformers
-from growloop.models import ModelError, grow, load, loop, save, untie
+from growloop.core.errors import InputError
+from growloop.models import grow, load, loop, save, untie
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from .unrolling import SIZES, plain, same, tokens
@@ -152,7 +153,7 @@ def test_a_model_with_code_of_its_own_loops_and_is_not_saved(remote: Path, tmp_p
     wanted = loop(plain(), SCHEDULE)(ids).logits
     same(loop(model, SCHEDULE)(ids).logits, wanted)
     for write in (lambda out: save(model, None, out), model.save_pretrained):
-        with pytest.raises(ModelError, match="a looped TinyForCausalLM cannot be saved: the code"):
+        with pytest.raises(InputError, match="a looped TinyForCausalLM cannot be saved: the code"):
             write(tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
@@ -169,7 +170,7 @@ def test_a_looped_class_that_no_auto_class_makes_is_not_saved(tmp_path: Path) ->
     config = transformers.LlamaConfig(num_hidden_layers=3, **SIZES)
     for kind in (transformers.LlamaForSequenceClassification, transformers.LlamaModel):
         model = loop(kind(config), SCHEDULE)
-        with pytest.raises(ModelError, match=f"a looped {kind.__name__} cannot be saved"):
+        with pytest.raises(InputError, match=f"a looped {kind.__name__} cannot be saved"):
             model.save_pretrained(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -182,7 +183,7 @@ def test_an_architecture_registered_by_hand_is_saved_and_loaded(tmp_path: Path) 
         config_class = MineConfig
 
     model = loop(MineForCausalLM(MineConfig(num_hidden_layers=3, **SIZES)).eval(), SCHEDULE)
-    with pytest.raises(ModelError, match="a looped MineForCausalLM cannot be saved"):
+    with pytest.raises(InputError, match="a looped MineForCausalLM cannot be saved"):
         model.save_pretrained(tmp_path / "m")
     AutoConfig.register("mine", MineConfig)
     AutoModelForCausalLM.register(MineConfig, MineForCausalLM)

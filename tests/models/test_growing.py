@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from growloop.models import GrowthMap, ModelError, Recurrence, build, grow, growth_map, loop, untie
-from growloop.models.decoder import find_decoder
+from growloop.core.errors import InputError
+from growloop.models import GrowthMap, Recurrence, build, grow, growth_map, loop, untie
+from growloop.models.looping.decoder import find_decoder
 from torch import Tensor, nn
 
 TOKENS = torch.arange(48).reshape(2, 24) % 50
@@ -218,17 +219,17 @@ def test_an_untied_model_trains_on_with_its_optimizer() -> None:
 
 
 def test_what_cannot_be_done_is_refused() -> None:
-    with pytest.raises(ModelError, match="does not loop"):
+    with pytest.raises(InputError, match="does not loop"):
         untie(tiny())
     looped = loop(tiny(), "1-2x2-1")
-    with pytest.raises(ModelError, match="a looped model cannot grow"):
+    with pytest.raises(InputError, match="a looped model cannot grow"):
         grow(looped, "lidas")
     loop(looped, recurrence=Recurrence(damping=0.5))
-    with pytest.raises(ModelError, match="a model with damping between its loops"):
+    with pytest.raises(InputError, match="a model with damping between its loops"):
         untie(looped)
-    with pytest.raises(ModelError, match="a torch optimizer is needed"):
+    with pytest.raises(InputError, match="a torch optimizer is needed"):
         grow(tiny(), "lidas", optimizer=3)
-    with pytest.raises(ModelError, match="unwrap what is wrapped"):
+    with pytest.raises(InputError, match="unwrap what is wrapped"):
         grow(nn.DataParallel(tiny()), "lidas")  # type: ignore[type-var]
 
 
@@ -243,7 +244,7 @@ def test_an_architecture_that_builds_its_first_layers_otherwise_is_refused() -> 
     )  # fmt: skip
     model = AutoModelForCausalLM.from_config(config)
     depth = len(find_decoder(model).unique)
-    with pytest.raises(ModelError, match="builds layer 1 otherwise than layer 0"):
+    with pytest.raises(InputError, match="builds layer 1 otherwise than layer 0"):
         grow(model, "0,0-3")
     assert len(find_decoder(model).unique) == depth  # untouched
 
@@ -280,7 +281,7 @@ def test_several_optimizers_grow_together() -> None:
 
 
 def test_an_optimizer_of_another_model_is_refused() -> None:
-    with pytest.raises(ModelError, match="holds no parameter of this model"):
+    with pytest.raises(InputError, match="holds no parameter of this model"):
         grow(tiny(), "lidas", torch.optim.AdamW(tiny().parameters()))
 
 
@@ -306,7 +307,7 @@ def test_an_operator_that_cannot_keep_the_function_is_refused() -> None:
     for layer in find_decoder(model).unique:
         torch.nn.init.uniform_(layer.post_attention_layernorm.weight)
     before = model(TOKENS).logits
-    with pytest.raises(ModelError, match="still changes the state"):
+    with pytest.raises(InputError, match="still changes the state"):
         grow(model, "llama_pro")
     assert torch.equal(model(TOKENS).logits, before)
     assert len(find_decoder(model).unique) == 4
@@ -324,11 +325,11 @@ def test_layers_with_constants_of_their_own_are_not_copied_elsewhere() -> None:
         scale_attn_by_inverse_layer_idx=True,
     )
     model = AutoModelForCausalLM.from_config(config).eval()
-    with pytest.raises(ModelError, match=r"otherwise than layer .* could not be loaded again"):
+    with pytest.raises(InputError, match=r"otherwise than layer .* could not be loaded again"):
         grow(model, "lidas", block_size=2)
     loop(model, "1-2x2-1")
     before = model(TOKENS).logits
-    with pytest.raises(ModelError, match="could not be loaded again"):
+    with pytest.raises(InputError, match="could not be loaded again"):
         untie(model)
     assert torch.equal(model(TOKENS).logits, before)  # still the looped model that it was
     assert str(model.schedule) == "1-2x2-1"

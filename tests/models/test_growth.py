@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import accumulate
 
 import pytest
-from growloop.models import GrowthMap, ModelError, Schedule, growth_map, prop_schedule
-from growloop.models.growth import OPERATORS, growth_maps
+from growloop.core.errors import InputError
+from growloop.models import GrowthMap, Schedule, growth_map, prop_schedule
+from growloop.models.growing.maps import OPERATORS, growth_maps
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,9 +43,9 @@ def test_midas_copies_the_middle_block_right_after_itself(depth: int, sources: s
 
 def test_a_map_of_fewer_layers_than_the_model_is_refused() -> None:
     for fewer in ("31", "8:24", "0-30,", Schedule.plain(31), list(range(31))):
-        with pytest.raises(ModelError, match="layers of 32, and growing takes none away"):
+        with pytest.raises(InputError, match="layers of 32, and growing takes none away"):
             growth_map(fewer, 32)  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match=r"blocks of 8 and 23 layers .* or layers 8 to 23"):
+    with pytest.raises(InputError, match=r"blocks of 8 and 23 layers .* or layers 8 to 23"):
         growth_map("8-23", 32)
     assert len(growth_map("0:24,8:32", 32)) == 48
 
@@ -84,9 +85,9 @@ def test_growing_to_a_target_goes_block_by_block(operator: str) -> None:
 
 
 def test_a_target_out_of_reach_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ModelError, match="does not reach 10 layers from 4: near are 8 and 12"):
+    with pytest.raises(InputError, match="does not reach 10 layers from 4: near are 8 and 12"):
         growth_maps("lidas", 4, 10)
-    with pytest.raises(ModelError, match="does not grow"):
+    with pytest.raises(InputError, match="does not grow"):
         growth_maps("solar", 16, 24, drop=8)
 
 
@@ -110,7 +111,7 @@ def test_a_target_out_of_reach_is_refused_with_the_nearest() -> None:
 def test_what_cannot_grow_is_refused(
     operator: str, depth: int, options: dict[str, int | str], message: str
 ) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         growth_map(operator, depth, **options)
 
 
@@ -120,7 +121,7 @@ def test_every_operator_has_a_sensible_default(operator: str) -> None:
 
 
 def test_a_zeroed_layer_must_exist() -> None:
-    with pytest.raises(ModelError, match="zeroed layer"):
+    with pytest.raises(InputError, match="zeroed layer"):
         GrowthMap((0, 1), (2,))
 
 
@@ -141,5 +142,5 @@ def test_stages_sum_exactly_and_follow_the_power(stages: int, more: int, alpha: 
 
 @pytest.mark.parametrize("bad", [(0, 3), (10, 0), (2, 3), (1.5, 2)])
 def test_stages_that_cannot_be_are_refused(bad: tuple[int, int]) -> None:
-    with pytest.raises(ModelError):
+    with pytest.raises(InputError):
         prop_schedule(*bad)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from growloop.models import PRESETS, ModelError, build, preset
+from growloop.core.errors import InputError
+from growloop.models import PRESETS, build, preset
 
 
 def test_a_seed_makes_the_weights_and_leaves_the_global_state_alone() -> None:
@@ -53,16 +54,16 @@ def test_any_field_can_be_changed() -> None:
     ],
 )
 def test_what_a_field_cannot_be_is_one_sentence(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         preset("tiny", **changes)
 
 
 def test_unknown_names_get_the_nearest() -> None:
-    with pytest.raises(ModelError, match="did you mean 'smollm-360m'"):
+    with pytest.raises(InputError, match="did you mean 'smollm-360m'"):
         preset("smollm-360")
-    with pytest.raises(ModelError, match="did you mean 'hidden_size'"):
+    with pytest.raises(InputError, match="did you mean 'hidden_size'"):
         preset("tiny", hiden_size=3)
-    with pytest.raises(ModelError, match="not both"):
+    with pytest.raises(InputError, match="not both"):
         build("tiny", "4x2", num_hidden_layers=4)
-    with pytest.raises(ModelError, match="character 3"):
+    with pytest.raises(InputError, match="character 3"):
         build("tiny", "4x")

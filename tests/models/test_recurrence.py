@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from growloop.core.caches import cache_of
-from growloop.models import EarlyExit, ModelError, RandomLoops, Recurrence, loop
+from growloop.core.errors import InputError
+from growloop.models import EarlyExit, RandomLoops, Recurrence, loop
 from torch import Tensor, nn
 from transformers import (
     BloomConfig,
@@ -158,7 +159,7 @@ def test_truncated_loops_record_nothing() -> None:
 
 @pytest.mark.parametrize("given", [{"random_loops": 4}, {"early_exit": "latent"}])
 def test_a_part_of_a_recurrence_takes_fields(given: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match=rf"{next(iter(given))} takes fields \("):
+    with pytest.raises(InputError, match=rf"{next(iter(given))} takes fields \("):
         Recurrence.from_dict(given)
 
 

@@ -6,9 +6,10 @@ import contextlib
 import pickle
 
 import pytest
-from growloop.models import ModelError, NotationError, Schedule
-from growloop.models.notation import MAX_STEPS
-from growloop.models.schedule import check_whole
+from growloop.core.errors import InputError, NotationError
+from growloop.core.notation import MAX_STEPS
+from growloop.core.schedule import check_whole
+from growloop.models import Schedule
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,7 +144,7 @@ def test_a_list_of_half_open_ranges_is_the_same_schedule(schedule: Schedule) -> 
 def test_blocks_are_of_all_layers_of_a_model() -> None:
     for text in ("6", "2-2x3-2", "3x2-3", "0:3", "0-2,", "0,1"):
         check_whole(text, 6)
-    with pytest.raises(ModelError, match=r"is of 4 layers, the model has 6: .* such as 0:4"):
+    with pytest.raises(InputError, match=r"is of 4 layers, the model has 6: .* such as 0:4"):
         check_whole("2x3-2", 6)
 
 
@@ -197,7 +198,7 @@ def test_edits_do_what_their_names_say(schedule: Schedule, data: st.DataObject) 
 @given(LOOPED, st.integers(1, 6))
 def test_the_number_of_loops_can_be_changed(schedule: Schedule, times: int) -> None:
     if all(section.times == 1 for section in schedule.sections):
-        with pytest.raises(ModelError, match="no looped block"):
+        with pytest.raises(InputError, match="no looped block"):
             schedule.with_loops(times)
         return
     changed = schedule.with_loops(times)
@@ -209,22 +210,22 @@ def test_the_number_of_loops_can_be_changed(schedule: Schedule, times: int) -> N
 
 @pytest.mark.parametrize("block", [(2, 2), (3, 1), (-1, 2), (0, 5), (0.0, 2), (True, 2)])
 def test_blocks_that_are_none_are_refused(block: tuple[int, int]) -> None:
-    with pytest.raises(ModelError):
+    with pytest.raises(InputError):
         Schedule.plain(4).repeat(*block)
 
 
 @pytest.mark.parametrize("layers", [(), (-1,), (1.0,), (True,), ("1",)])
 def test_layers_that_are_none_are_refused(layers: tuple[int, ...]) -> None:
-    with pytest.raises(ModelError):
+    with pytest.raises(InputError):
         Schedule(layers)
 
 
 def test_overlapping_swaps_and_zero_times_are_refused() -> None:
-    with pytest.raises(ModelError, match="overlap"):
+    with pytest.raises(InputError, match="overlap"):
         Schedule.plain(8).swap(0, 1, 2)
-    with pytest.raises(ModelError, match="times"):
+    with pytest.raises(InputError, match="times"):
         Schedule.plain(8).repeat(0, 2, 0)
-    with pytest.raises(ModelError, match="outside"):
+    with pytest.raises(InputError, match="outside"):
         Schedule.plain(8).skip(8)
 
 

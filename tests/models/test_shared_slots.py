@@ -7,7 +7,8 @@ import copy
 import pytest
 import torch
 from growloop.core.caches import cache_of
-from growloop.models import EarlyExit, ModelError, Recurrence, Schedule, loop
+from growloop.core.errors import InputError
+from growloop.models import EarlyExit, Recurrence, Schedule, loop
 from transformers import (
     MistralConfig,
     MistralForCausalLM,
@@ -107,5 +108,5 @@ def test_slots_that_hold_no_keys_are_refused(recurrence: Recurrence) -> None:
         **SIZES,
     )
     model = Qwen3NextForCausalLM(config).eval()
-    with pytest.raises(ModelError):
+    with pytest.raises(InputError):
         greedy(loop(model, "2x3", recurrence=recurrence), tokens())

@@ -4,7 +4,8 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from growloop.primitives import SPLITS, InputError
+from growloop.core.errors import InputError
+from growloop.primitives import SPLITS
 from growloop.primitives.bits import (
     Partition,
     deal,

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from growloop.core.errors import InputError
 from growloop.primitives import (
     SPLITS,
     STANDARD,
     TASKS,
     Copying,
-    InputError,
     Source,
     VariableAssignment,
     generate,

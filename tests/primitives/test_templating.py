@@ -4,7 +4,8 @@ import time
 from pathlib import Path
 
 import pytest
-from growloop.primitives import InputError, Source, Template, make_task
+from growloop.core.errors import InputError
+from growloop.primitives import Source, Template, make_task
 
 VA = make_task("variable_assignment", {"depth": 1})
 LINES = "{% for line in lines %}{{ line.name }} is {{ line.value }}; {% endfor %}"

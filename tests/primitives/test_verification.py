@@ -8,16 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from growloop.primitives import (
-    STANDARD,
-    InputError,
-    Source,
-    Template,
-    export,
-    make_task,
-    standard_task,
-    verify,
-)
+from growloop.core.errors import InputError
+from growloop.primitives import STANDARD, Source, Template, export, make_task, standard_task, verify
 
 
 def written(path: Path, count: int = 50, split: str = "test", **params: Any) -> Path:

@@ -11,16 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from growloop.primitives import (
-    SPLITS,
-    InputError,
-    Source,
-    export,
-    fingerprint,
-    make_task,
-    uniqueness,
-    verify,
-)
+from growloop.core.errors import InputError
+from growloop.primitives import SPLITS, Source, export, fingerprint, make_task, uniqueness, verify
 
 VA = make_task("variable_assignment", {"depth": 2, "style": "code"})
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from growloop.models import EarlyExit, Recurrence, Schedule, checkpoints, load, loop
-from growloop.studies.accuracy import right_answers, scorer_of
-from growloop.studies.adaptive_exit import STUDY
-from growloop.studies.exiting import CRITERIA, FIXED, Exits, Prices, chosen, curve
-from growloop.studies.questions import questions, scorer
-from growloop.studies.subjects import Loaded
+from growloop.studies.checkpoints import Loaded
+from growloop.studies.measure.accuracy import right_answers, scorer_of
+from growloop.studies.paper.adaptive_exit import STUDY
+from growloop.studies.paper.adaptive_exit_costs import CRITERIA, FIXED, Exits, Prices, chosen, curve
+from growloop.tasks.questions import questions, scorer
 
 from ..cli.test_commands import refused, run
 from ..tasks import tiny

@@ -16,12 +16,12 @@ import pytest
 from click.testing import CliRunner
 from growloop.cli import main
 from growloop.leaderboard import Record, Store
-from growloop.leaderboard.claims import findings
-from growloop.leaderboard.ledger import CLAIMS
+from growloop.leaderboard.claims.claims import findings
+from growloop.leaderboard.claims.ledger import CLAIMS
 from growloop.models import build, checkpoints, grow, loop
-from growloop.models.training.symbols import END, symbol_tokenizer, vocabulary
+from growloop.models.training.data.symbols import END, symbol_tokenizer, vocabulary
 from growloop.studies.catalog import STUDIES
-from growloop.studies.publishing import PUBLISHED
+from growloop.studies.publish import PUBLISHED
 from transformers import PreTrainedTokenizerFast
 
 TASK = ["--tasks", "variable_assignment_code_d0"]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from growloop.models import checkpoints, load, loop
-from growloop.studies.between import compared
 from growloop.studies.catalog import find
+from growloop.studies.compare import compared
 from growloop.studies.intervals import paired
-from growloop.studies.publishing import published
+from growloop.studies.publish import published
 
 from .small import FEW, SMALL, TASK, TEXTS, study
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 import yaml
+from growloop.core.errors import InputError
 from growloop.models import checkpoints
 from growloop.models.training import runfile
+from growloop.models.training.data.symbols import vocabulary
+from growloop.models.training.data.tokenization import byte_tokenizer, tokenize
 from growloop.models.training.engine import Engine
 from growloop.models.training.recipes import recipe, recipe_text
-from growloop.models.training.symbols import vocabulary
-from growloop.models.training.tokenization import byte_tokenizer, tokenize
-from growloop.primitives.errors import InputError
 from growloop.studies.catalog import find
-from growloop.studies.cooldowns import Parent, continued, cooled
-from growloop.studies.mixtures import mixtures, ready
-from growloop.studies.subjects import Model
+from growloop.studies.checkpoints import Model
+from growloop.studies.measure.branching import Parent, continued, cooled
+from growloop.studies.measure.mixtures import mixtures, ready
 
 from ..cli.test_commands import refused, run
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growloop.core.errors import InputError
 from growloop.core.strict_json import SEAL, sealed
-from growloop.primitives.errors import InputError
 from growloop.studies.study import made_of, read_record
 
 from ..mutated import cuts, mutations

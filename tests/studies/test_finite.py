@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from growloop.core.errors import InputError
 from growloop.models import Schedule, load
-from growloop.primitives.errors import InputError
-from growloop.studies.sweep import Sweep
+from growloop.studies.measure.schedule_sweep import Sweep
 
 from ..cli.test_commands import run
 from ..damage import LOST, changed, put

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from growloop.models import checkpoints, load, loop
-from growloop.studies import depth
+from growloop.studies.paper import depth
 
 from ..cli.test_commands import refused
 from .small import FEW, SMALL, TASK, TEXTS, study

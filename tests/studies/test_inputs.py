@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from growloop.models import ModelError, build
+from growloop.core.errors import InputError
+from growloop.models import build
 from growloop.models.training import runfile
 from growloop.models.training.engine import Engine
-from growloop.primitives.errors import InputError
-from growloop.studies.cells import Cell as PlannedCell
-from growloop.studies.cooldowns import Change, Parent, check_data, continued
-from growloop.studies.kept import Kept
-from growloop.studies.measuring import scored
-from growloop.studies.reproduce import Asked
-from growloop.studies.sample_efficiency import _written
-from growloop.studies.scales import Row
+from growloop.studies.checkpoints import Model
+from growloop.studies.measure.branching import Change, Parent, check_data, continued
+from growloop.studies.paper.sample_efficiency import _written
+from growloop.studies.reproduce.jobs import Training
+from growloop.studies.reproduce.measurements import scored
+from growloop.studies.reproduce.plan import Cell as PlannedCell
+from growloop.studies.reproduce.results import Kept
+from growloop.studies.reproduce.run import Asked
+from growloop.studies.reproduce.scales import Row
 from growloop.studies.study import Cell
-from growloop.studies.subjects import Model
-from growloop.studies.trainings import Training
 
 from ..cli.test_commands import refused, run
 from ..models.training.test_inputs import changed, fields, made_by_an_earlier_version, remade
@@ -105,7 +105,7 @@ def test_a_cooldown_does_not_go_on_with_other_shards_than_its_parent(
     more = Change("more", {"a": 0.5, "c": 0.5}, {"c": str(shards / "v")})  # a source of its own
     check_data(cooling, continued(cooling, more))
     change(shards)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         check_data(cooling, continued(cooling, more))
 
 
@@ -124,7 +124,7 @@ def test_a_training_is_done_with_the_shards_it_read(shards: Path, tmp_path: Path
     assert training.done  # shards that were removed after it
     shutil.copytree(kept, shards / "a")
     remade(shards / "a")
-    with pytest.raises(ModelError, match=r"a/index\.json \(data\.sources\.a\) changed"):
+    with pytest.raises(InputError, match=r"a/index\.json \(data\.sources\.a\) changed"):
         assert training.done
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from growloop.models import Schedule, checkpoints, load
 from growloop.models.diagnostics import exit_logits, fitting, trace
-from growloop.studies import lenses
-from growloop.studies.questions import Question, questions, scorer
-from growloop.studies.sweep import Sweep, alone
+from growloop.studies.measure import tuned_lens as lenses
+from growloop.studies.measure.schedule_sweep import Sweep, alone
+from growloop.tasks.questions import Question, questions, scorer
 
 from ..cli.test_commands import refused, run
 from ..models import architectures

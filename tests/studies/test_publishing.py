@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from growloop.cli import main
 from growloop.leaderboard import Store
-from growloop.leaderboard.claims import Where
-from growloop.leaderboard.kinds import repeated
+from growloop.leaderboard.claims.claims import Where
+from growloop.leaderboard.claims.kinds import repeated
 from growloop.models import build, grow, loop
-from growloop.studies.periods import block_of, blocks, periodicity
-from growloop.studies.points import mean_of
-from growloop.studies.publishing import published, unpublished
-from growloop.studies.swaps import middle
+from growloop.models.diagnostics.periodicity import block_of, blocks, periodicity
+from growloop.studies.leaderboard_rows import mean_of
+from growloop.studies.paper.swaps import middle
+from growloop.studies.publish import published, unpublished
 from hypothesis import given
 from hypothesis import strategies as st
 

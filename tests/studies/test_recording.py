@@ -11,8 +11,8 @@ from growloop.leaderboard import Record
 from growloop.models import build, checkpoints, grow, loop, untie
 from growloop.models.training import runfile
 from growloop.models.training.recipes import recipe
-from growloop.studies.recording import Recorder, cost_of, model_of
-from growloop.studies.suite_records import suite_records
+from growloop.studies.describe import Recorder, cost_of, model_of
+from growloop.studies.publish_suite import suite_records
 from growloop.tasks.benchmarks import TaskResult, summarise
 
 

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from growloop.models import ModelError, Recurrence, build, checkpoints, load, loop
-from growloop.models.training.symbols import END, symbol_tokenizer, vocabulary
-from growloop.primitives import InputError, make_task
-from growloop.studies import sample_efficiency
-from growloop.studies.between import compared
+from growloop.core.errors import InputError
+from growloop.models import Recurrence, build, checkpoints, load, loop
+from growloop.models.training.data.symbols import END, symbol_tokenizer, vocabulary
+from growloop.primitives import make_task
+from growloop.studies.checkpoints import Model, read_models
+from growloop.studies.compare import compared
 from growloop.studies.intervals import mcnemar, sign_flip
-from growloop.studies.publishing import published
-from growloop.studies.sample_efficiency import Options, plan
+from growloop.studies.paper import sample_efficiency
+from growloop.studies.paper.sample_efficiency import Options, plan
+from growloop.studies.paper.sample_efficiency_table import lines, table
+from growloop.studies.publish import published
 from growloop.studies.study import run as run_study
-from growloop.studies.subjects import Model, read_models
-from growloop.studies.tuned import lines, table
 from transformers import PreTrainedTokenizerFast
 
 from ..cli.test_commands import refused, run
@@ -265,7 +266,7 @@ def test_the_untied_model_is_compared_with_others(models: dict[str, str], tmp_pa
 def test_a_model_that_computes_more_is_not_untied(models: dict[str, str], tmp_path: Path) -> None:
     model = loop(load(models["plain"]), "1-1x3-1", recurrence=Recurrence("add"))
     checkpoints.save(model, None, tmp_path / "injected")
-    with pytest.raises(ModelError, match="injection between its loops"):
+    with pytest.raises(InputError, match="injection between its loops"):
         plan([Model.read(str(tmp_path / "injected"))], replace(OPTIONS, ties=("untied",)))
 
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from growloop.models import checkpoints, load, loop
 from growloop.studies.catalog import find
-from growloop.studies.charts import save
+from growloop.studies.checkpoints import read_models
+from growloop.studies.measure.charts import save
 from growloop.studies.seeds import Training, kinds_of
-from growloop.studies.subjects import read_models
 
 from ..cli.test_commands import refused, run
 from ..tasks import tiny

@@ -12,12 +12,12 @@ from growloop.leaderboard import Record, Store
 from growloop.leaderboard.entries import prompting, task_label
 from growloop.models import Schedule, checkpoints, load
 from growloop.models.diagnostics import future_cuts, local_effects, prediction_effects, trace
-from growloop.studies import depth
-from growloop.studies import local_effects as local
-from growloop.studies.kept import Kept
+from growloop.studies.checkpoints import Model
+from growloop.studies.measure.texts import read_texts
+from growloop.studies.paper import depth
+from growloop.studies.paper import local_effects as local
+from growloop.studies.reproduce.results import Kept
 from growloop.studies.study import Cell
-from growloop.studies.subjects import Model
-from growloop.studies.texts import read_texts
 
 from ..cli.test_commands import refused
 from .small import FEW, TASK, TEXTS, study

@@ -12,15 +12,15 @@ import torch
 from growloop.cli import main
 from growloop.models import Recurrence, Schedule, checkpoints, load, loop
 from growloop.models.diagnostics import local_effects, trace
-from growloop.studies.accuracy import right_answers, scorer_of
 from growloop.studies.catalog import STUDIES
-from growloop.studies.contributions import TITLES
+from growloop.studies.checkpoints import Loaded
 from growloop.studies.intervals import holm, mcnemar, paired
-from growloop.studies.questions import questions, scorer
-from growloop.studies.subjects import Loaded
-from growloop.studies.sweep import Sweep, packed
-from growloop.studies.texts import read_texts
+from growloop.studies.measure.accuracy import right_answers, scorer_of
+from growloop.studies.measure.schedule_sweep import Sweep, packed
+from growloop.studies.measure.texts import read_texts
+from growloop.studies.paper.contributions import TITLES
 from growloop.tasks.evaluate import evaluate
+from growloop.tasks.questions import questions, scorer
 
 from ..cli.test_commands import refused
 from ..tasks import tiny

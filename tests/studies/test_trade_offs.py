@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 import pytest
+from growloop.core.errors import InputError
 from growloop.core.statistics import share_interval
 from growloop.models import Schedule, checkpoints, cost, grow, load, loop
-from growloop.primitives.errors import InputError
 from growloop.studies.catalog import find
+from growloop.studies.checkpoints import read_models
 from growloop.studies.options import read_options
 from growloop.studies.pooled import pool
 from growloop.studies.study import run
-from growloop.studies.subjects import read_models
 
 from ..tasks import tiny
 

@@ -76,7 +76,7 @@ def test_the_cache_is_the_same_for_a_copy_and_for_both_backends(
 ) -> None:
     import shutil
 
-    from growloop.tasks.scorer import CheckedLM, TrieLM
+    from growloop.tasks.scoring.scorer import CheckedLM, TrieLM
 
     model, cache = checkpoint("llama"), tmp_path / "answers" / "c"
     right = answers(model, cache)
@@ -131,7 +131,7 @@ def killed(model: Path, cache: Path, name: str, after: int, way: str, *tasks: st
 def test_a_killed_evaluation_goes_on_where_it_was(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    from growloop.tasks.scorer import TrieLM
+    from growloop.tasks.scoring.scorer import TrieLM
 
     model, cache = checkpoint("llama"), tmp_path / "answers" / "c"
     killed(model, cache, "_run", 8, way, TASK)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from growloop.primitives import InputError
-from growloop.tasks.encoding import encode, encode_pairs
+from growloop.core.errors import InputError
 from growloop.tasks.evaluate import evaluate
 from growloop.tasks.notes import ALIKE, MERGED, MISREAD
-from growloop.tasks.scorer import CheckedLM, TrieLM
+from growloop.tasks.scoring.encoding import encode, encode_pairs
+from growloop.tasks.scoring.scorer import CheckedLM, TrieLM
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors

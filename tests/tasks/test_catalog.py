@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from growloop.primitives import STANDARD, InputError
+from growloop.core.errors import InputError
+from growloop.primitives import STANDARD
 from growloop.tasks import GROUPS, PATH, entries, resolve
 
 

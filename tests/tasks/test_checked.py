@@ -14,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from click.testing import CliRunner  # noqa: E402
 from growloop.cli import main  # noqa: E402
-from growloop.primitives.errors import InputError  # noqa: E402
+from growloop.core.errors import InputError  # noqa: E402
 from growloop.tasks.benchmarks.holdout import Text, likelihood  # noqa: E402
 from growloop.tasks.loading import BACKENDS, load_model, model_arguments  # noqa: E402
 from lm_eval.api.instance import Instance  # noqa: E402
@@ -149,7 +149,7 @@ def test_loaders_that_tell_nothing_are_refused(checkpoint: Checkpoint, option: s
 
 def gguf_model(file: Path) -> Any:
     """The weights of a GGUF file, as eval reads them; the tests' file has no tokenizer."""
-    from growloop.tasks.checked import CheckedHF
+    from growloop.tasks.scoring.backend import CheckedHF
 
     made = object.__new__(CheckedHF)
     made.AUTO_MODEL_CLASS = AutoModelForCausalLM

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from growloop.core.caches import NAMES
-from growloop.tasks.encoding import encode_pairs
-from growloop.tasks.scorer import TrieLM
+from growloop.tasks.scoring.encoding import encode_pairs
+from growloop.tasks.scoring.scorer import TrieLM
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.huggingface import HFLM

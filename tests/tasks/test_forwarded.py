@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growloop.core.errors import InputError
 from growloop.core.lm_eval_options import OPTIONS, OWN
-from growloop.primitives.errors import InputError
 from growloop.tasks.forwarded import forwarded, from_command_line
 
 DOCS = Path(__file__).parents[2] / "docs" / "evaluation.md"

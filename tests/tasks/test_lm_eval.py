@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from growloop.cli import main
+from growloop.core.errors import InputError
 from growloop.leaderboard import Store
-from growloop.primitives import STANDARD, InputError, Source, fingerprint, standard_task
+from growloop.primitives import STANDARD, Source, fingerprint, standard_task
 from growloop.tasks import GROUPS, PATH
 from growloop.tasks.benchmarks.catalog import BENCHMARKS, COLUMNS
 from growloop.tasks.documents import config

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from growloop.core.errors import InputError
 from growloop.leaderboard.harness import records
-from growloop.primitives import InputError
-from growloop.tasks import generation
 from growloop.tasks.notes import CUT, SYSTEM, Notes, translate
-from growloop.tasks.scorer import CheckedLM, TrieLM
+from growloop.tasks.scoring import generation
+from growloop.tasks.scoring.scorer import CheckedLM, TrieLM
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 

@@ -13,7 +13,7 @@ import transformers
 from growloop.core.positions import as_long_as, counts_places, regimes
 from growloop.models import loop
 from growloop.tasks.evaluate import evaluate
-from growloop.tasks.scorer import CheckedLM, TrieLM
+from growloop.tasks.scoring.scorer import CheckedLM, TrieLM
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 

@@ -8,8 +8,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from growloop.tasks.processes import cut
-from growloop.tasks.trie import build
+from growloop.tasks.scoring.processes import cut
+from growloop.tasks.scoring.trie import build
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from growloop.core.errors import InputError
 from growloop.models import loop
-from growloop.primitives import InputError
-from growloop.tasks import scan as scan_module
 from growloop.tasks.evaluate import evaluate, evaluate_schedules
-from growloop.tasks.scorer import CheckedLM, TrieLM
-from growloop.tasks.trial import in_full_precision
-from growloop.tasks.trie import build
+from growloop.tasks.scoring import scan as scan_module
+from growloop.tasks.scoring.scorer import CheckedLM, TrieLM
+from growloop.tasks.scoring.trie import build
+from growloop.tasks.scoring.verify import in_full_precision
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 

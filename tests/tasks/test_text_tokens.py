@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from growloop.core.text_tokens import encode
 from growloop.models import build
-from growloop.models.training.examples import encoded
-from growloop.models.training.tokenization import end_token, tokenize
-from growloop.tasks.encoding import encode_pairs
+from growloop.models.training.data.examples import encoded
+from growloop.models.training.data.tokenization import end_token, tokenize
 from growloop.tasks.evaluate import load_model
-from growloop.tasks.scorer import CheckedLM, TrieLM
+from growloop.tasks.scoring.encoding import encode_pairs
+from growloop.tasks.scoring.scorer import CheckedLM, TrieLM
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 

@@ -6,10 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
-from growloop.tasks.block_mask import seen_blocks
-from growloop.tasks.scan import routes
-from growloop.tasks.tree_attention import BLOCK, Pack, _cuts
-from growloop.tasks.trie import Trie, build
+from growloop.tasks.scoring.block_mask import seen_blocks
+from growloop.tasks.scoring.scan import routes
+from growloop.tasks.scoring.tree_attention import BLOCK, Pack, _cuts
+from growloop.tasks.scoring.trie import Trie, build
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import device
@@ -93,7 +93,9 @@ def test_blocks_of_flex_attention_see_what_their_nodes_grow_from(
     trie = build(pairs)
     path = np.empty(0, dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("growloop.tasks.block_mask.SIZE", 4)  # so that few nodes are many blocks
+        patch.setattr(
+            "growloop.tasks.scoring.block_mask.SIZE", 4
+        )  # so that few nodes are many blocks
         for start in range(0, len(trie), size):
             stop = min(start + size, len(trie))
             pack = Pack(trie, start, stop, path, {}, device("cpu"))

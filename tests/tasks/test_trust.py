@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from growloop.primitives.errors import InputError
+from growloop.core.errors import InputError
 from growloop.tasks.evaluate import evaluate
-from growloop.tasks.planning import their_tasks
+from growloop.tasks.scoring.planning import their_tasks
 from growloop.tasks.trust import refuse_code
 
 BASE = """

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from growloop.primitives.errors import InputError
+from growloop.core.errors import InputError
 from growloop.tasks.benchmarks import holdout
 from growloop.tasks.evaluate import evaluate_schedules
-from growloop.tasks.processes import Processes
-from growloop.tasks.scorer import TrieLM
+from growloop.tasks.scoring.processes import Processes
+from growloop.tasks.scoring.scorer import TrieLM
 from lm_eval.api.instance import Instance
 
 from ..models.training.sharing import environment

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from growloop.models import EarlyExit, ModelError, Recurrence, build, grow, loop
+from growloop.core.errors import InputError
+from growloop.models import EarlyExit, Recurrence, build, grow, loop
 from growloop.models.diagnostics import (
     Replay,
     depth_score,
@@ -125,7 +126,7 @@ def test_a_model_without_contributions_has_no_depth_score() -> None:
     model = plain("llama")
     for layer in model.model.layers:
         silence(layer)
-    with pytest.raises(ModelError, match="no step changes the prediction"):
+    with pytest.raises(InputError, match="no step changes the prediction"):
         depth_score(prediction_effects(trace(model, tokens())))
 
 
@@ -153,7 +154,7 @@ def test_replay_refuses_a_layer_that_did_not_run() -> None:
     found = trace(loop(plain("llama"), "0,3"), tokens())
     again = Replay(found)
     assert torch.equal(again.layer(3, found.inputs[1]), found.outputs[1])
-    with pytest.raises(ModelError, match="layer 2 did not run"):
+    with pytest.raises(InputError, match="layer 2 did not run"):
         again.layer(2, found.inputs[1])
 
 
@@ -161,20 +162,20 @@ def test_what_cannot_be_measured_is_refused() -> None:
     model = plain("llama")
     found = trace(model, tokens())
     for cuts, message in (((0,), "a cut"), ((9,), "a cut"), ((), "at least one token")):
-        with pytest.raises(ModelError, match=message):
+        with pytest.raises(InputError, match=message):
             local_effects(found, cuts)
     for front in (-1, 0.5, True):
-        with pytest.raises(ModelError, match="skip_front must be a whole number of 0 or more"):
+        with pytest.raises(InputError, match="skip_front must be a whole number of 0 or more"):
             local_effects(found, skip_front=front)  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="unknown reduction 'median'"):
+    with pytest.raises(InputError, match="unknown reduction 'median'"):
         local_effects(found, reduce="median")
     loop(model, "1-2x3-1", recurrence=Recurrence(injection="add"))
     injected = trace(model, tokens())
     for measure in (local_effects, propagated_effects):
-        with pytest.raises(ModelError, match="the input of step 3 is not the output"):
+        with pytest.raises(InputError, match="the input of step 3 is not the output"):
             measure(injected)
     loop(model, recurrence=Recurrence(early_exit=EarlyExit("latent", 1e9)))
-    with pytest.raises(ModelError, match="did not run, the first"):
+    with pytest.raises(InputError, match="did not run, the first"):
         trace(model, tokens())
 
 

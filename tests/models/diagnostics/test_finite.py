@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from growloop.models import ModelError, loop
+from growloop.core.errors import InputError
+from growloop.models import loop
 from growloop.models.diagnostics import (
     Lens,
     exits,
@@ -32,7 +33,7 @@ def broken(place: str, value: float = math.nan) -> Any:
 @pytest.mark.parametrize("place", ["model.layers.1.mlp.up_proj", "model.norm", "lm_head"])
 def test_a_trace_that_is_not_finite_is_refused_naming_the_module(place: str, looped: bool) -> None:
     model = broken(place)
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(InputError) as caught:
         trace(loop(model, LOOPED) if looped else model, tokens())
     wanted = f"the model's output is not finite: {place} gives NaN (its weights hold NaN or infin"
     assert str(caught.value).startswith(wanted)
@@ -63,9 +64,9 @@ def test_effects_that_are_not_finite_are_refused_naming_the_steps() -> None:
 
     layer.register_forward_hook(overflow, with_kwargs=True)
     for measure in (local_effects, propagated_effects):
-        with pytest.raises(ModelError, match="the effect of step 0 on step 2 is not finite"):
+        with pytest.raises(InputError, match="the effect of step 0 on step 2 is not finite"):
             measure(found)
-    with pytest.raises(ModelError, match="the effect of step 0 is not finite"):
+    with pytest.raises(InputError, match="the effect of step 0 is not finite"):
         prediction_effects(found)
 
 
@@ -75,10 +76,10 @@ def test_a_lens_that_is_not_finite_is_refused() -> None:
     lens = Lens(found.schedule, torch.zeros(steps, width, width), torch.zeros(steps, width))
     exits(found, lens)
     lens.shifts[1, 0] = math.nan
-    with pytest.raises(ModelError, match="tuned lens before step 1 are not finite"):
+    with pytest.raises(InputError, match="tuned lens before step 1 are not finite"):
         exits(found, lens)
 
 
 def test_a_lens_that_diverges_is_not_trained_on() -> None:
-    with pytest.raises(ModelError, match=r"the loss of the lens of step \d is not finite in upda"):
+    with pytest.raises(InputError, match=r"the loss of the lens of step \d is not finite in upda"):
         fit_lens(plain("llama"), [tokens()] * 4, 4, optimizer="adam", lr=3e37)

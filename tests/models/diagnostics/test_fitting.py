@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from growloop.models import ModelError, loop
+from growloop.core.errors import InputError
+from growloop.models import loop
 from growloop.models.diagnostics import exits, fit_lens, fitting, trace
 from torch import Tensor, nn
 
@@ -161,11 +162,11 @@ def test_a_state_of_another_training_is_refused(
     monkeypatch.setattr(fitting, "EVERY", 0.0)
     model, kept = plain("llama"), tmp_path / "lens.part"
     fit_lens(model, texts(3), 3, kept=kept)
-    with pytest.raises(ModelError, match="is of a lens trained with seed 0, not 1: remove it"):
+    with pytest.raises(InputError, match="is of a lens trained with seed 0, not 1: remove it"):
         fit_lens(model, texts(3), 3, kept=kept, seed=1)
-    with pytest.raises(ModelError, match="is of a lens for another model"):
+    with pytest.raises(InputError, match="is of a lens for another model"):
         fit_lens(loop(model, LOOPED), texts(3), 3, kept=kept)
-    with pytest.raises(ModelError, match="lens trained with recipe ours, not tuned-lens"):
+    with pytest.raises(InputError, match="lens trained with recipe ours, not tuned-lens"):
         fit_lens(plain("llama"), texts(3), 3, kept=kept, recipe="tuned-lens")
     old = torch.load(kept)
     del old["asked"]["recipe"]  # written before there was another
@@ -173,19 +174,19 @@ def test_a_state_of_another_training_is_refused(
     fit_lens(plain("llama"), texts(3), 3, kept=kept)
     for content in (b"", b"no state", b"PK"):
         kept.write_bytes(content)
-        with pytest.raises(ModelError, match="holds no state of a lens"):
+        with pytest.raises(InputError, match="holds no state of a lens"):
             fit_lens(model, texts(3), 3, kept=kept)
 
 
 def test_what_cannot_be_trained_is_refused() -> None:
     model = plain("llama")
-    with pytest.raises(ModelError, match="3 updates need as many batches of text, there are 2"):
+    with pytest.raises(InputError, match="3 updates need as many batches of text, there are 2"):
         fit_lens(model, texts(2), 3)
-    with pytest.raises(ModelError, match="did you mean 'adam'"):
+    with pytest.raises(InputError, match="did you mean 'adam'"):
         fit_lens(model, texts(1), 1, optimizer="adamw")
-    with pytest.raises(ModelError, match="unknown recipe 'belrose'"):
+    with pytest.raises(InputError, match="unknown recipe 'belrose'"):
         fit_lens(model, texts(1), 1, recipe="belrose")
-    with pytest.raises(ModelError, match="above 0"):
+    with pytest.raises(InputError, match="above 0"):
         fit_lens(model, texts(1), 1, lr=0.0)
-    with pytest.raises(ModelError, match="positions must be a whole number of 1 or more"):
+    with pytest.raises(InputError, match="positions must be a whole number of 1 or more"):
         fit_lens(model, texts(1), 1, positions=0)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from growloop.models import ModelError, loop
+from growloop.core.errors import InputError
+from growloop.models import loop
 from growloop.models.diagnostics import Lens, exit_logits, exits, fit_lens, trace
 
 from ..architectures import LOOPED, left_padded, plain, tokens
@@ -45,20 +46,20 @@ def test_a_lens_comes_back_from_its_file(tmp_path: Path) -> None:
     assert torch.equal(again.matrices, lens.matrices)
     assert torch.equal(again.shifts, lens.shifts)
     assert [path.name for path in tmp_path.iterdir()] == ["lens.safetensors"]
-    with pytest.raises(ModelError, match="the lens was trained on schedule 1-2x2-1"):
+    with pytest.raises(InputError, match="the lens was trained on schedule 1-2x2-1"):
         exits(trace(plain("llama"), tokens()), again)
 
 
 def test_files_that_hold_no_lens_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="there is no lens"):
+    with pytest.raises(InputError, match="there is no lens"):
         Lens.load(tmp_path / "none")
     (tmp_path / "bad").write_bytes(b"no tensors")
-    with pytest.raises(ModelError, match="holds no tuned lens"):
+    with pytest.raises(InputError, match="holds no tuned lens"):
         Lens.load(tmp_path / "bad")
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "other")
-    with pytest.raises(ModelError, match="holds no tuned lens"):
+    with pytest.raises(InputError, match="holds no tuned lens"):
         Lens.load(tmp_path / "other")
 
 
@@ -75,8 +76,8 @@ def test_what_cannot_be_read_is_refused() -> None:
     model = plain("llama")
     found = trace(model, tokens())
     for top in (0, 10**6):
-        with pytest.raises(ModelError, match="top must be a whole number from 1 to"):
+        with pytest.raises(InputError, match="top must be a whole number from 1 to"):
             exits(found, top=top)
     model.lm_head.register_forward_hook(lambda _, args, output: output + 1)
-    with pytest.raises(ModelError, match="no place for a lens"):
+    with pytest.raises(InputError, match="no place for a lens"):
         exits(found)

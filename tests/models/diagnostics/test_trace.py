@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from growloop.models import ModelError, loop
+from growloop.core.errors import InputError
+from growloop.models import loop
 from growloop.models.diagnostics import MEASURES, contributions, trace
 from torch import nn
 from torch.nn.functional import cosine_similarity
@@ -122,13 +123,13 @@ def test_hooks_are_removed_when_a_pass_fails() -> None:
 def test_sublayers_that_do_not_add_up_are_refused() -> None:
     model = plain("llama")
     model.model.layers[1].register_forward_hook(lambda _, args, output: output * 2)
-    with pytest.raises(ModelError, match=r"LlamaDecoderLayer \(layer 1\) is not its input plus"):
+    with pytest.raises(InputError, match=r"LlamaDecoderLayer \(layer 1\) is not its input plus"):
         trace(model, tokens(), sublayers=True)
     assert trace(model, tokens()).sublayers is None  # whole layers can be looked at all the same
 
 
 def test_contributions_need_sublayers() -> None:
-    with pytest.raises(ModelError, match="sublayers=True"):
+    with pytest.raises(InputError, match="sublayers=True"):
         contributions(trace(plain("llama"), tokens()))
 
 
@@ -142,6 +143,6 @@ def test_positions_by_length_are_those_of_each_text_alone(rope_type: str) -> Non
     mask = torch.ones_like(ids)
     trace(model, ids, mask)
     mask[0, 9:] = 0
-    with pytest.raises(ModelError, match="texts of 9 and 30 tokens cannot be one batch"):
+    with pytest.raises(InputError, match="texts of 9 and 30 tokens cannot be one batch"):
         trace(model, ids, mask)
     trace(plain("llama"), ids, mask)

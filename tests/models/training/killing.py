@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import growloop.models.training.engine as engine
-from growloop.models.training import changes, contents, runfile, snapshots
+from growloop.models.training import (
+    checkpoint_contents as contents,
+)
+from growloop.models.training import (
+    checkpoints as snapshots,
+)
+from growloop.models.training import (
+    events as changes,
+)
+from growloop.models.training import (
+    runfile,
+)
 
 
 def train(fields: dict[str, Any], out: str, point: str | None = None, nth: int = 1) -> None:

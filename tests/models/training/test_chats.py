@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from growloop.core import chat_templates
-from growloop.models import ModelError, build
+from growloop.core.errors import InputError
+from growloop.models import build
+from growloop.models.training.data.examples import Examples
 from growloop.models.training.engine import Engine
-from growloop.models.training.examples import Examples
 from growloop.models.training.rows import Conversation, Pair, read_examples
 from growloop.models.training.runfile import parse
 from tokenizers import AddedToken
@@ -167,7 +168,7 @@ def test_turns_of_the_assistant_are_learned_to_their_end_and_nothing_else(
     messages = [SYSTEM] * system + CHAT[:turns]
     saved = tokenizer(template)
     if kind == "gemma" and system:
-        with pytest.raises(ModelError, match=r"refuses .*row 1: System role not supported"):
+        with pytest.raises(InputError, match=r"refuses .*row 1: System role not supported"):
             examples_of(tmp_path / "a.jsonl", [{"messages": messages}], saved)
         return
     text, learned = by_hand(messages, template)
@@ -248,7 +249,7 @@ def test_columns_that_are_taken_are_those_of_the_first_row_or_those_asked_for(
 ) -> None:
     both = {"prompt": "p", "completion": "c", "messages": CHAT}
     assert read_examples(_written(tmp_path, [both | {"target": "t"}])).rows == (Pair("p", "t"),)
-    with pytest.raises(ModelError, match=r"several kinds \(prompt,completion and messages\)"):
+    with pytest.raises(InputError, match=r"several kinds \(prompt,completion and messages\)"):
         read_examples(_written(tmp_path, [both]))
     found = read_examples(_written(tmp_path, [both]), "messages").rows
     assert found == (Conversation(tuple(CHAT)),)
@@ -278,7 +279,7 @@ def test_columns_that_are_taken_are_those_of_the_first_row_or_those_asked_for(
 def test_rows_that_are_no_examples_are_refused(
     tmp_path: Path, rows: list[Any], message: str
 ) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         read_examples(_written(tmp_path, rows))
 
 
@@ -317,7 +318,7 @@ THINKING = CHATML.replace(  # earlier turns lose what stands before </think>, as
 def test_templates_that_do_not_show_the_turns_are_refused(
     tmp_path: Path, template: str | None, messages: list[Any], message: str
 ) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         examples_of(tmp_path / "a.jsonl", [{"messages": messages}], tokenizer(template))
 
 
@@ -338,7 +339,7 @@ def test_hostile_templates_come_to_an_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str, message: str
 ) -> None:
     monkeypatch.setattr(chat_templates, "SECONDS", 0.5)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         examples_of(tmp_path / "a.jsonl", [{"messages": CHAT}], tokenizer(template))
 
 
@@ -367,14 +368,14 @@ def test_a_run_on_messages_learns_and_its_checkpoints_can_chat(tmp_path: Path) -
     assert len(state["examples"]["chat_template_sha256"]) == 64
     assert PreTrainedTokenizerFast.from_pretrained(folder).chat_template == CHATML
     (tmp_path / "chatml.jinja").write_text(LLAMA3)
-    with pytest.raises(ModelError, match=r"chatml.jinja \(data.chat_template\) changed since"):
+    with pytest.raises(InputError, match=r"chatml.jinja \(data.chat_template\) changed since"):
         Engine(parse(run), tmp_path / "out")
     run["data"]["delimiter"] = " "
-    with pytest.raises(ModelError, match="a delimiter stands between texts"):
+    with pytest.raises(InputError, match="a delimiter stands between texts"):
         Engine(parse(run), tmp_path / "other")
     run["data"] |= {
         "delimiter": None,
         "examples": str(_written(tmp_path, [{"prompt": "a", "target": "b"}])),
     }
-    with pytest.raises(ModelError, match="a chat template is for messages"):
+    with pytest.raises(InputError, match="a chat template is for messages"):
         Engine(parse(run), tmp_path / "other")

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from growloop.models import ModelError, load
-from growloop.models.training.batches import IGNORED
-from growloop.models.training.curriculum import Curriculum
+from growloop.core.errors import InputError
+from growloop.models import load
+from growloop.models.training.data.batches import IGNORED
+from growloop.models.training.data.curriculum import Curriculum
+from growloop.models.training.data.lessons import GROUP, lesson
+from growloop.models.training.data.mixture import Phase
+from growloop.models.training.data.symbols import symbol_tokenizer, vocabulary
 from growloop.models.training.engine import Engine
-from growloop.models.training.lessons import GROUP, lesson
-from growloop.models.training.mixture import Phase
 from growloop.models.training.runfile import Stage, parse
-from growloop.models.training.symbols import symbol_tokenizer, vocabulary
 from growloop.primitives import generate, solve
 from growloop.primitives.templating import FOLDER
 
@@ -165,7 +166,7 @@ def test_a_mixture_takes_the_place_of_the_stages_from_its_step_on() -> None:
     assert source.learned(10, {"repeats": 0.0}) is None
     assert source.state["stage"] == 0
     for shares, message in [({"recall": 0.5}, "sum to 1"), ({"recal": 1.0}, "mean 'recall'")]:
-        with pytest.raises(ModelError, match=message):
+        with pytest.raises(InputError, match=message):
             Curriculum(stages(0.5), 8, 256, phases=[Phase(10, shares)])
 
 
@@ -193,7 +194,7 @@ def test_shares_and_processes() -> None:
 def test_bad_curricula_are_refused(
     stage: dict[str, float], size: int, length: int, message: str
 ) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         Curriculum([Stage(lessons=stage)], size, length).batch(0)
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from growloop.core.errors import InputError
 from growloop.core.strict_json import FileError
-from growloop.models.errors import ModelError
-from growloop.models.training import contents, snapshots
+from growloop.models.training import checkpoint_contents as contents
+from growloop.models.training import checkpoints as snapshots
+from growloop.models.training.data.shards import Shards, finished_shard, write_index, write_shard
 from growloop.models.training.metrics import Metrics
-from growloop.models.training.shards import Shards, finished_shard, write_index, write_shard
 
 from ...mutated import cuts, mutations
 
@@ -35,14 +36,14 @@ def test_a_damaged_index_is_refused_or_changes_nothing_that_is_read(shards: Path
         path.write_text(text)
         try:
             found = Shards(shards)
-        except ModelError as error:
+        except InputError as error:
             assert str(shards) in str(error), place  # noqa: PT017
             assert len(str(error)) < len(str(path)) + 300  # noqa: PT017
         else:
             assert found.window(0, 8).tolist()[: len(right)] == right or place[0] == "shards"
     for text in cuts(json.dumps(fields)):
         path.write_text(text)
-        with pytest.raises(ModelError, match="cannot be read"):
+        with pytest.raises(InputError, match="cannot be read"):
             Shards(shards)
 
 
@@ -52,7 +53,7 @@ def test_the_name_of_a_shard_leads_to_no_other_folder(shards: Path, name: str) -
     fields = json.loads(path.read_text())
     fields["shards"][0]["name"] = name
     path.write_text(json.dumps(fields))
-    with pytest.raises(ModelError, match="its name "):
+    with pytest.raises(InputError, match="its name "):
         Shards(shards)
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from growloop.models import ModelError
-from growloop.models.training.documents import documents
-from growloop.models.training.mixture import PERIOD, Mixture, Phase, shuffled
-from growloop.models.training.shards import Shards, write_index, write_shard
-from growloop.models.training.tokenization import (
+from growloop.core.errors import InputError
+from growloop.models.training.data.documents import documents
+from growloop.models.training.data.mixture import PERIOD, Mixture, Phase, shuffled
+from growloop.models.training.data.shards import Shards, write_index, write_shard
+from growloop.models.training.data.tokenization import (
     byte_tokenizer,
     choose_tokenizer,
     end_token,
@@ -64,11 +64,11 @@ def test_an_interrupted_job_goes_on_and_gives_the_same_bytes(tmp_path: Path) -> 
 
     with pytest.raises(KeyboardInterrupt):
         tokenize(broken(), tokenizer, tmp_path / "s", "speeches", shard_documents=7)
-    with pytest.raises(ModelError, match="unfinished"):
+    with pytest.raises(InputError, match="unfinished"):
         Shards(tmp_path / "s")
     damaged = tmp_path / "s" / "shard-00000.bin"
     damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
-    with pytest.raises(ModelError, match="another unfinished job: its source"):
+    with pytest.raises(InputError, match="another unfinished job: its source"):
         tokenize(TEXTS, tokenizer, tmp_path / "s", "other", shard_documents=7)
     tokenize(TEXTS, tokenizer, tmp_path / "s", "speeches", shard_documents=7)
     tokenize(TEXTS, tokenizer, tmp_path / "t", "speeches", shard_documents=7)
@@ -86,12 +86,12 @@ def test_damage_is_found(tmp_path: Path) -> None:
     path.write_bytes(b"\xff" + content[1:])
     assert found.verify() == ["shard-00001.bin does not have the checksum of its index"]
     path.write_bytes(content[:-1])
-    with pytest.raises(ModelError, match="missing or cut"):
+    with pytest.raises(InputError, match="missing or cut"):
         Shards(tmp_path / "a")
     (tmp_path / "a" / "index.json").write_text("{}")
-    with pytest.raises(ModelError, match="damaged or no index"):
+    with pytest.raises(InputError, match="damaged or no index"):
         Shards(tmp_path / "a")
-    with pytest.raises(ModelError, match="no token shards"):
+    with pytest.raises(InputError, match="no token shards"):
         Shards(tmp_path)
 
 
@@ -129,14 +129,14 @@ def test_unreadable_text_is_one_sentence(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         list(documents(str(path)))
 
 
 def test_a_damaged_folder_of_datasets_is_one_sentence(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     (tmp_path / "dataset_info.json").write_text("{}")
-    with pytest.raises(ModelError, match="no whole folder of datasets"):
+    with pytest.raises(InputError, match="no whole folder of datasets"):
         list(documents(str(tmp_path)))
 
 
@@ -153,15 +153,15 @@ def test_a_tokenizer_of_an_unfinished_job_is_taken_for_the_same_job_alone(tmp_pa
 
 
 def test_missing_and_empty_sources_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="there is no file or folder"):
+    with pytest.raises(InputError, match="there is no file or folder"):
         list(documents(str(tmp_path / "none.txt")))
-    with pytest.raises(ModelError, match=r"holds no \.txt"):
+    with pytest.raises(InputError, match=r"holds no \.txt"):
         list(documents(str(tmp_path)))
-    with pytest.raises(ModelError, match="holds no documents"):
+    with pytest.raises(InputError, match="holds no documents"):
         tokenize([], byte_tokenizer(), tmp_path / "s", "nothing")
-    with pytest.raises(ModelError, match="has no token <eos>"):
+    with pytest.raises(InputError, match="has no token <eos>"):
         tokenize(TEXTS, byte_tokenizer(), tmp_path / "t", "x", end="<eos>")
-    with pytest.raises(ModelError, match=r"holds no tokenizer\.json"):
+    with pytest.raises(InputError, match=r"holds no tokenizer\.json"):
         load_tokenizer(str(tmp_path))
 
 
@@ -244,14 +244,14 @@ def test_a_change_of_the_mixture_goes_on_with_every_source(tmp_path: Path) -> No
 )
 def test_what_is_no_mixture_is_refused(tmp_path: Path, phases: list[Phase], message: str) -> None:
     sources = {"a": made(tmp_path, 100, "a"), "b": made(tmp_path, 100, "b")}
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         Mixture(sources, phases, 8, 16)
 
 
 def test_sources_of_different_tokenizers_do_not_mix(tmp_path: Path) -> None:
     a = made(tmp_path, 100, "a")
     b = tokenize(TEXTS, byte_tokenizer(), tmp_path / "b", "speeches")
-    with pytest.raises(ModelError, match="different tokenizers"):
+    with pytest.raises(InputError, match="different tokenizers"):
         Mixture({"a": a, "b": b}, [Phase(0, {"a": 0.5, "b": 0.5})], 8, 16)
-    with pytest.raises(ModelError, match="does not divide among 3"):
+    with pytest.raises(InputError, match="does not divide among 3"):
         Mixture({"a": a}, [Phase(0, {"a": 1.0})], 8, 16).batch(0, 0, 3)

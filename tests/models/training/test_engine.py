@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 import torch
 from growloop.core import files
+from growloop.core.errors import InputError
 from growloop.core.locks import LOCK, InUseError, locked
-from growloop.models import ModelError, load
+from growloop.models import load
 from growloop.models.costs import Stage, training_flops
-from growloop.models.training import snapshots
+from growloop.models.training import checkpoints as snapshots
+from growloop.models.training.data.shards import Shards
+from growloop.models.training.data.tokenization import byte_tokenizer, tokenize, train_bpe
 from growloop.models.training.engine import Engine
-from growloop.models.training.objective import block_cosine
-from growloop.models.training.optimizers import rate
+from growloop.models.training.optim.objective import block_cosine
+from growloop.models.training.optim.optimizers import rate
 from growloop.models.training.plan import plan
 from growloop.models.training.runfile import Optimizer, parse
-from growloop.models.training.shards import Shards
-from growloop.models.training.tokenization import byte_tokenizer, tokenize, train_bpe
 
 from . import killing
 
@@ -176,14 +177,14 @@ def test_a_run_without_any_whole_checkpoint_does_not_start_anew_by_itself(
 ) -> None:
     trained(fields(shards), tmp_path, 3)
     (tmp_path / "step-000000003" / "manifest.json").unlink()
-    with pytest.raises(ModelError, match=r"no checkpoint .* is whole"):
+    with pytest.raises(InputError, match=r"no checkpoint .* is whole"):
         Engine(parse(fields(shards)), tmp_path)
 
 
 def test_another_run_file_is_refused_by_its_differences(shards: Path, tmp_path: Path) -> None:
     trained(fields(shards), tmp_path, 3)
     other = fields(shards, seed=3, optimizer={"warmup": 4, "cooldown": 10, "lr": 1e-3})
-    with pytest.raises(ModelError, match=r"optimizer\.lr: 0\.001 was 0\.003; seed: 3 was 0"):
+    with pytest.raises(InputError, match=r"optimizer\.lr: 0\.001 was 0\.003; seed: 3 was 0"):
         Engine(parse(other), tmp_path)
     Engine(parse(other), tmp_path, force=True)
 
@@ -202,10 +203,10 @@ def test_a_run_that_is_forced_on_has_the_optimizer_of_its_new_file(
     run["data"] = lessons | {"seq_len": 128, "batch_size": 8}
     trained(run, tmp_path / "lessons", 2)
     run["data"]["curriculum"] = lessons["curriculum"][:1]
-    with pytest.raises(ModelError, match="in stage 2 of its lessons, its file has 1"):
+    with pytest.raises(InputError, match="in stage 2 of its lessons, its file has 1"):
         Engine(parse(run), tmp_path / "lessons", force=True).train()
     muon = parse(fields(shards, optimizer={"name": "muon", "warmup": 4, "cooldown": 10}))
-    with pytest.raises(ModelError, match="trained with another optimizer"):
+    with pytest.raises(InputError, match="trained with another optimizer"):
         Engine(muon, tmp_path, force=True)
 
 
@@ -286,7 +287,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(
         return original(self, batch) * (float("nan") if self.step == 15 else 1)
 
     monkeypatch.setattr(Engine, "_losses", losses)
-    with pytest.raises(ModelError, match=r"loss of step 15 .* nan: .* that of step 12"):
+    with pytest.raises(InputError, match=r"loss of step 15 .* nan: .* that of step 12"):
         engine.train()
     found = snapshots.newest(tmp_path, print)
     assert found is not None
@@ -300,7 +301,7 @@ def test_a_held_out_loss_that_is_no_number_names_the_layer(shards: Path, tmp_pat
         return output if module.training else output * float("nan")
 
     engine.model.model.norm.register_forward_hook(spoil)
-    with pytest.raises(ModelError, match=r"held-out loss of step 20 is nan: model\.norm gives NaN"):
+    with pytest.raises(InputError, match=r"held-out loss of step 20 is nan: model\.norm gives NaN"):
         engine.train()
     assert snapshots.newest(tmp_path, print) is None
 
@@ -311,7 +312,7 @@ def test_a_gradient_that_is_no_number_stops_the_run_before_its_weights_are_saved
     engine = Engine(parse(fields(shards, checkpoints={"every": 1})), tmp_path)
     first = next(engine.model.parameters())
     first.register_hook(lambda grad: grad * (float("nan") if engine.step == 3 else 1))
-    with pytest.raises(ModelError, match=r"gradient norm of step 3 .* nan: .* that of step 3"):
+    with pytest.raises(InputError, match=r"gradient norm of step 3 .* nan: .* that of step 3"):
         engine.train()
     assert sorted(path.name for path in tmp_path.glob("step-*"))[-1] == "step-000000003"
 
@@ -454,7 +455,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
 def test_bad_runs_are_refused_before_they_start(
     shards: Path, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         Engine(parse(fields(shards, **changes)), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -462,12 +463,12 @@ def test_bad_runs_are_refused_before_they_start(
 def test_examples_have_no_mixture_to_change() -> None:
     run = {"name": "x", "steps": 9, "model": {"path": "x"}, "data": {"examples": "x"}}
     run |= {"optimizer": {"warmup": 0}, "events": [{"step": 4, "mixture": {"a": 1.0}}]}
-    with pytest.raises(ModelError, match="examples have none"):
+    with pytest.raises(InputError, match="examples have none"):
         parse(run)
 
 
 def test_a_plan_ends_where_its_run_does(shards: Path) -> None:
-    with pytest.raises(ModelError, match="the last layers come at step 40"):
+    with pytest.raises(InputError, match="the last layers come at step 40"):
         plan(parse(fields(shards, growth={"block_size": 2, "steps": 80})))
 
 
@@ -490,7 +491,7 @@ def test_events_may_grow_regularise_and_evaluate(shards: Path, tmp_path: Path) -
         seen.append((",".join(wanted.tasks), load(str(folder)).config.num_hidden_layers))
         return dict.fromkeys(wanted.tasks, 0.5)
 
-    with pytest.raises(ModelError, match="evaluate="):
+    with pytest.raises(InputError, match="evaluate="):
         Engine(run, tmp_path / "a")
     first = Engine(run, tmp_path / "a", evaluate=evaluate).train()
     for until in (5, 8, 11, None):
@@ -516,7 +517,7 @@ def test_memory_that_does_not_suffice_is_a_sentence_about_what_to_lower(
     ):
         failing = functools.partial(_raise, error)
         monkeypatch.setattr(Engine, "_losses", failing)
-        with pytest.raises(ModelError, match=r"memory in step 2, with 2 sequences .* lower micro"):
+        with pytest.raises(InputError, match=r"memory in step 2, with 2 sequences .* lower micro"):
             engine.train()
     monkeypatch.setattr(Engine, "_losses", functools.partial(_raise, RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
@@ -534,7 +535,7 @@ def test_trackers_get_what_the_metrics_hold(shards: Path, tmp_path: Path) -> Non
     content = b"".join(path.read_bytes() for path in (tmp_path / "tiny").rglob("*tfevents*"))
     assert all(name in content for name in (b"loss", b"grad_norm", b"tokens_per_second"))
     for name, message in [("tensorbaord", "did you mean 'tensorboard'"), ("wandb", "pip install")]:
-        with pytest.raises(ModelError, match=message):
+        with pytest.raises(InputError, match=message):
             Engine(parse(fields(shards, trackers=[name])), tmp_path / "other")
 
 
@@ -545,7 +546,7 @@ def test_a_checkpoint_with_another_tokenizer_is_refused(shards: Path, tmp_path: 
     found = json.loads((tmp_path / "b" / "step-000000001" / "training.json").read_text())
     assert {"growloop", "torch", "transformers"} <= set(found["versions"])
     train_bpe(["a b c"] * 9, 300).save(str(folder / "tokenizer.json"))
-    with pytest.raises(ModelError, match="not the one the data was made with"):
+    with pytest.raises(InputError, match="not the one the data was made with"):
         Engine(parse(run), tmp_path / "c")
 
 
@@ -556,7 +557,7 @@ def test_validation_shards_of_another_tokenizer_are_refused(shards: Path, tmp_pa
     other.normalizer = Lowercase()
     tokenize(["A B a b"] * 9, other, tmp_path / "other", "x")
     data = {**fields(shards)["data"], "validation": str(tmp_path / "other")}
-    with pytest.raises(ModelError, match="made with another tokenizer"):
+    with pytest.raises(InputError, match="made with another tokenizer"):
         Engine(parse(fields(shards, data=data)), tmp_path / "run")
 
 
@@ -584,7 +585,7 @@ def test_the_regulariser_is_the_mean_cosine_of_layers_a_block_apart() -> None:
     model = grow(build("tiny", 2), "g_stack")
     assert block_cosine(model, 2).item() == pytest.approx(1)
     assert abs(block_cosine(model, 1).item()) < 0.2
-    with pytest.raises(ModelError, match="no two blocks"):
+    with pytest.raises(InputError, match="no two blocks"):
         block_cosine(model, 4)
 
 
@@ -603,5 +604,5 @@ def test_a_run_branches_off_another_ones_checkpoint_once(
     assert (engine.step, engine.best["step"]) == (36, None)
     assert engine.train(38).folder.name == "step-000000038"
     assert Engine(branch, tmp_path, parent=parent).step == 38  # its own goes before the parent's
-    with pytest.raises(ModelError, match=r"manifest\.json cannot be read"):
+    with pytest.raises(InputError, match=r"manifest\.json cannot be read"):
         Engine(branch, tmp_path / "other", parent=tmp_path)

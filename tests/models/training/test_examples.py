@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from growloop.models import ModelError, build, load, loop, save
-from growloop.models.training.batches import IGNORED, Batch
+from growloop.core.errors import InputError
+from growloop.models import build, load, loop, save
+from growloop.models.training.data.batches import IGNORED, Batch
+from growloop.models.training.data.examples import Examples
+from growloop.models.training.data.tokenization import byte_tokenizer
 from growloop.models.training.engine import Engine
-from growloop.models.training.examples import Examples
 from growloop.models.training.finetuning import Settings, run_of
-from growloop.models.training.objective import losses
+from growloop.models.training.optim.objective import losses
 from growloop.models.training.plan import plan
 from growloop.models.training.rows import read_examples
 from growloop.models.training.runfile import parse
-from growloop.models.training.tokenization import byte_tokenizer
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
@@ -221,7 +222,7 @@ def test_adapters_leave_the_base_alone_and_are_merged_in_checkpoints(
         torch.testing.assert_close(adapted(ids).logits, after(ids).logits, rtol=1e-4, atol=1e-4)
     assert adapted.peft_config["default"].base_model_name_or_path == str(base)
     run["model"]["lora"]["rank"] = 3
-    with pytest.raises(ModelError, match="are not those of the run"):
+    with pytest.raises(InputError, match="are not those of the run"):
         Engine(parse(run), tmp_path / "out", force=True)
 
 
@@ -297,23 +298,23 @@ def test_a_run_that_does_not_get_better_stops_and_keeps_its_best(
 def test_bad_examples_are_refused(base: Path, tmp_path: Path, lines: str, message: str) -> None:
     run = fields(base, tmp_path)
     (tmp_path / "train.jsonl").write_text(lines)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         Engine(parse(run), tmp_path / "out")
 
 
 def test_settings_and_models_that_cannot_be_are_one_sentence(base: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"prompt": "a=1 a=", "target": "1"}')
-    with pytest.raises(ModelError, match="batch_size must be a whole number of 1 or more"):
+    with pytest.raises(InputError, match="batch_size must be a whole number of 1 or more"):
         run_of(str(base), str(path), None, Settings(batch_size=0))
-    with pytest.raises(ModelError, match=r"cannot read '.*none'"):
+    with pytest.raises(InputError, match=r"cannot read '.*none'"):
         Engine(run_of(str(tmp_path / "none"), str(path), None, Settings()), tmp_path / "out")
     bare = save(build("tiny", 2), None, tmp_path / "bare")
-    with pytest.raises(ModelError, match="has no tokenizer"):
+    with pytest.raises(InputError, match="has no tokenizer"):
         Engine(run_of(str(bare), str(path), None, Settings()), tmp_path / "out")
 
 
 def test_plain_text_holds_no_examples(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(ModelError, match="plain text"):
+    with pytest.raises(InputError, match="plain text"):
         read_examples(tmp_path / "a.txt")

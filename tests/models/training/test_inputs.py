@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from growloop.models import ModelError, build
-from growloop.models.training import snapshots
+from growloop.core.errors import InputError
+from growloop.models import build
+from growloop.models.training import checkpoints as snapshots
+from growloop.models.training.data.tokenization import byte_tokenizer, tokenize, train_bpe
 from growloop.models.training.engine import Engine
 from growloop.models.training.runfile import parse
-from growloop.models.training.tokenization import byte_tokenizer, tokenize, train_bpe
 
 from .test_engine import weights
 from .test_examples import fields as tuning
@@ -100,7 +101,7 @@ def test_fine_tuning_does_not_go_on_with_other_files_at_the_same_path(
     tune(place, until)
     kept = shutil.copytree(place, place.with_name("kept"))
     change(place)
-    with pytest.raises(ModelError, match=rf"{file} changed since .*step-.* another --out"):
+    with pytest.raises(InputError, match=rf"{file} changed since .*step-.* another --out"):
         tune(place)
     shutil.rmtree(place)
     shutil.copytree(kept, place)  # restored, with other times
@@ -110,7 +111,7 @@ def test_fine_tuning_does_not_go_on_with_other_files_at_the_same_path(
 def test_adapters_do_not_go_on_upon_another_base(place: Path) -> None:
     tune(place, 2, lora={"rank": 2})
     weights_of_the_base(place)
-    with pytest.raises(ModelError, match=r"model\.safetensors \(model\.path\) changed"):
+    with pytest.raises(InputError, match=r"model\.safetensors \(model\.path\) changed"):
         tune(place, lora={"rank": 2})
 
 
@@ -142,7 +143,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_with_a_line(place: Path) -> 
     last = tune(place, 3, said.append).folder
     assert [line for line in said if "does not say what its inputs held" in line]
     examples(place)
-    with pytest.raises(ModelError, match=r"train\.jsonl \(data\.examples\) changed"):
+    with pytest.raises(InputError, match=r"train\.jsonl \(data\.examples\) changed"):
         tune(place)
     assert state_of(last)["inputs"]["data.examples"]
 
@@ -203,7 +204,7 @@ def test_training_does_not_go_on_with_other_shards(
 ) -> None:
     Engine(parse(fields(shards)), tmp_path / "out").train(2)
     change(shards)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(InputError, match=message):
         Engine(parse(fields(shards)), tmp_path / "out")
 
 
@@ -213,7 +214,7 @@ def test_shards_that_are_not_what_their_index_says_are_not_begun_with(
     copy = shutil.copytree(shards, tmp_path / "copy")  # with newer times
     Engine(parse(fields(copy)), tmp_path / "one")
     changed(copy / "b" / "shard-00000.bin")
-    with pytest.raises(ModelError, match=r"shard-00000\.bin is not what its index says"):
+    with pytest.raises(InputError, match=r"shard-00000\.bin is not what its index says"):
         Engine(parse(fields(copy)), tmp_path / "two")
 
 
@@ -230,7 +231,7 @@ def test_shards_elsewhere_are_the_same_and_their_order_is_not_free(
     last = Engine(parse(fields(copy)), tmp_path / "out").train(3).folder
     turned = fields(copy)
     turned["data"]["sources"] = dict(reversed(turned["data"]["sources"].items()))
-    with pytest.raises(ModelError, match=r"order of sources: \['b', 'a'\] was \['a', 'b'\]"):
+    with pytest.raises(InputError, match=r"order of sources: \['b', 'a'\] was \['a', 'b'\]"):
         Engine(parse(turned), tmp_path / "out")
     last = Engine(parse(fields(copy)), tmp_path / "out").train().folder
     assert weights(last) == weights(whole)
@@ -241,11 +242,11 @@ def test_another_run_file_may_bring_other_data_but_not_under_the_same_path(
 ) -> None:
     Engine(parse(fields(shards)), tmp_path / "out").train(2)
     remade(shards / "a")
-    with pytest.raises(ModelError, match=r"a/index\.json \(data\.sources\.a\) changed"):
+    with pytest.raises(InputError, match=r"a/index\.json \(data\.sources\.a\) changed"):
         Engine(parse(fields(shards)), tmp_path / "out", force=True)
     other = fields(shards)
     other["data"]["sources"]["a"] = str(shards / "v")
-    with pytest.raises(ModelError, match=r"index\.json \(data\.sources\.a\) changed"):
+    with pytest.raises(InputError, match=r"index\.json \(data\.sources\.a\) changed"):
         Engine(parse(other), tmp_path / "out")
     Engine(parse(other), tmp_path / "out", force=True).train(3)
 
@@ -255,7 +256,7 @@ def test_a_branch_reads_what_its_parent_read(shards: Path, tmp_path: Path) -> No
     branch = parse(fields(shards, steps=8, optimizer={"warmup": 1, "cooldown": 4}))
     Engine(branch, tmp_path / "one", parent=parent)
     remade(shards / "b")
-    with pytest.raises(ModelError, match=r"b/index\.json .* changed since .*step-000000002"):
+    with pytest.raises(InputError, match=r"b/index\.json .* changed since .*step-000000002"):
         Engine(branch, tmp_path / "two", parent=parent)
 
 
@@ -273,5 +274,5 @@ def test_word_lists_of_evaluations_are_inputs_too(
 
     train(2)
     changed(words)
-    with pytest.raises(ModelError, match=r"words\.txt \(events\) changed since"):
+    with pytest.raises(InputError, match=r"words\.txt \(events\) changed since"):
         train(4)

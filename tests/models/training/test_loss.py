@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from growloop.models.training import loss
-from growloop.models.training.loss import cross_entropy
+from growloop.models.training.optim import loss
+from growloop.models.training.optim.loss import cross_entropy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from growloop.models.training import muon
-from growloop.models.training.muon import Muon, orthogonal
+from growloop.models.training.optim import muon
+from growloop.models.training.optim.muon import Muon, orthogonal
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -12,12 +12,13 @@ import torch
 import yaml
 from click.testing import CliRunner
 from growloop.cli.recipes import command
-from growloop.models import ModelError, Schedule
+from growloop.core.errors import InputError
+from growloop.models import Schedule
 from growloop.models.training import runfile
+from growloop.models.training.data.tokenization import byte_tokenizer, tokenize
 from growloop.models.training.engine import Engine
 from growloop.models.training.plan import plan
 from growloop.models.training.recipes import LESSONS, RECIPES, recipe, recipe_text
-from growloop.models.training.tokenization import byte_tokenizer, tokenize
 
 DOCS = Path(__file__).parents[3] / "docs" / "recipes.md"
 TABLES = [name for name in RECIPES if name not in LESSONS]
@@ -169,7 +170,7 @@ def test_a_variant_and_its_base_differ_in_the_cooldown_alone(name: str) -> None:
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     for made in (recipe, recipe_text):
-        with pytest.raises(ModelError, match=r"unknown recipe .* did you mean '1\.7b-lid"):
+        with pytest.raises(InputError, match=r"unknown recipe .* did you mean '1\.7b-lid"):
             made("1.7b-lida")
 
 
@@ -237,7 +238,7 @@ def test_a_variant_goes_on_from_the_checkpoint_of_its_base(shards: Path, tmp_pat
     Engine(base, tmp_path / "base").train()
     whole = Engine(variant, tmp_path / "whole").train().folder
     shutil.copytree(tmp_path / "base" / "step-000000014", tmp_path / "branch" / "step-000000014")
-    with pytest.raises(ModelError, match="begun with other values"):
+    with pytest.raises(InputError, match="begun with other values"):
         Engine(variant, tmp_path / "branch")
     branch = Engine(variant, tmp_path / "branch", force=True).train().folder
     weights = "model.safetensors"

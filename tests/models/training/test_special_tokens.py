@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from growloop.models import build, checkpoints
+from growloop.models.training.data.examples import encoded
+from growloop.models.training.data.tokenization import tokenize
 from growloop.models.training.engine import Engine
-from growloop.models.training.examples import encoded
 from growloop.models.training.runfile import parse
-from growloop.models.training.tokenization import tokenize
 from transformers import PreTrainedTokenizerFast
 
 from ...core.test_text_tokens import BOS, EOS, spelling

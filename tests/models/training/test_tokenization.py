@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growloop.core.errors import InputError
 from growloop.core.text_tokens import vocabulary_size
-from growloop.models import ModelError
-from growloop.models.training.batches import Source
-from growloop.models.training.documents import documents, read_by
-from growloop.models.training.mixture import Mixture, Phase
-from growloop.models.training.shards import Shards
-from growloop.models.training.tokenization import (
+from growloop.models.training.data.batches import Source
+from growloop.models.training.data.documents import documents, read_by
+from growloop.models.training.data.mixture import Mixture, Phase
+from growloop.models.training.data.shards import Shards
+from growloop.models.training.data.tokenization import (
     byte_tokenizer,
     load_tokenizer,
     tokenize,
@@ -81,18 +81,18 @@ def test_a_job_does_not_go_on_with_another_column_source_or_tokenizer(
     before = contents(out)
     other = tmp_path / "elsewhere"
     rows(other / "a.jsonl", ROWS[3:])
-    with pytest.raises(ModelError, match="its field is text, not other"):
+    with pytest.raises(InputError, match="its field is text, not other"):
         job(source, out, field="other")
-    with pytest.raises(ModelError, match="another unfinished job: its source is"):
+    with pytest.raises(InputError, match="another unfinished job: its source is"):
         job(other, out)
-    with pytest.raises(ModelError, match="another unfinished job: its tokenizer is"):
+    with pytest.raises(InputError, match="another unfinished job: its tokenizer is"):
         job(source, out, tokenizer=train_bpe(["text more"], 300))
     rows(source / "b.jsonl", [row | {"text": row["text"].upper()} for row in ROWS[6:]])
-    with pytest.raises(ModelError, match=r"b\.jsonl of .*source changed since the job in"):
+    with pytest.raises(InputError, match=r"b\.jsonl of .*source changed since the job in"):
         job(source, out)
     rows(source / "b.jsonl", ROWS[6:])
     rows(source / "c.jsonl", ROWS[:1])
-    with pytest.raises(ModelError, match=r"c\.jsonl of .*source changed since the job in"):
+    with pytest.raises(InputError, match=r"c\.jsonl of .*source changed since the job in"):
         job(source, out)
     assert contents(out) == before
 
@@ -158,7 +158,7 @@ def test_sources_of_a_mixture_begin_their_documents_alike(tmp_path: Path) -> Non
     del about["special_tokens"]
     index.write_text(json.dumps(about))
     made["b"] = Shards(tmp_path / "b")
-    with pytest.raises(ModelError, match=r"of b begin with special tokens \[\], those of a with"):
+    with pytest.raises(InputError, match=r"of b begin with special tokens \[\], those of a with"):
         Mixture(made, [Phase(0, {"a": 1.0})], 2, 4)
     found: Source = Mixture({"b": made["b"]}, [Phase(0, {"b": 1.0})], 2, 4)
     assert found.special == ()

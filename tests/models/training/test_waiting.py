@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growloop.models.training.data.symbols import vocabulary
+from growloop.models.training.data.tokenization import byte_tokenizer, tokenize
 from growloop.models.training.engine import Engine
 from growloop.models.training.runfile import parse
-from growloop.models.training.symbols import vocabulary
-from growloop.models.training.tokenization import byte_tokenizer, tokenize
 
 from ...waiting import Waiting
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from growloop.models import ModelError
+from growloop.core.errors import InputError
 from growloop.models.training import runfile
 from growloop.models.training.recipes import RECIPES, recipe, recipe_text
 from growloop.models.training.yaml_text import read_yaml, write_yaml
@@ -62,7 +62,7 @@ def test_plain_values_are_those_of_the_core_schema(text: str, value: Any) -> Non
     ],
 )
 def test_what_is_doubtful_is_refused_with_its_lines(text: str, message: str) -> None:
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(InputError) as caught:
         read_yaml(text, "f.yaml")
     assert message in str(caught.value)
     assert len(str(caught.value)) < 200
@@ -75,7 +75,7 @@ def test_anchors_may_be_used_but_not_as_a_bomb() -> None:
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9)
     )
-    with pytest.raises(ModelError, match="stand for more than 100,000 values"):
+    with pytest.raises(InputError, match="stand for more than 100,000 values"):
         read_yaml(bomb, "f")
 
 
@@ -125,7 +125,7 @@ def test_a_value_of_another_kind_is_refused_by_its_field(
 ) -> None:
     steps = "" if "steps" in more else "steps: 20\n"
     (tmp_path / "run.yaml").write_text(f"{SMALL}{steps}{more}\n")
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(InputError) as caught:
         runfile.load(tmp_path / "run.yaml")
     assert message in str(caught.value)
 
@@ -134,7 +134,7 @@ def test_a_stored_run_keeps_the_blocks_it_was_given() -> None:
     fields: dict[str, Any] = {"name": "a", "steps": 20, "data": {"sources": {"web": "w"}}}
     fields["optimizer"] = {"warmup": 1, "cooldown": 5}
     fields["model"] = {"preset": "tiny", "schedule": "2-4"}
-    with pytest.raises(ModelError, match=r"blocks of 2 and 4 layers \(write 6\)"):
+    with pytest.raises(InputError, match=r"blocks of 2 and 4 layers \(write 6\)"):
         runfile.parse(fields)
     assert runfile.parse_stored(fields, "x").model.schedule == "6"
     assert fields["model"]["schedule"] == "2-4"
@@ -145,7 +145,7 @@ def test_numbers_are_read_as_they_look(tmp_path: Path) -> None:
     path.write_text(f"{SMALL}steps: 020\noptimizer: {{lr: 1e-3, warmup: 1, cooldown: 5}}\n")
     run = runfile.load(path, ["seed=011", "optimizer.lr=2e-3", "name=on"])
     assert (run.steps, run.seed, run.optimizer.lr, run.name) == (20, 11, 0.002, "on")
-    with pytest.raises(ModelError, match="name is text \\(in quotes\\), not 20"):
+    with pytest.raises(InputError, match="name is text \\(in quotes\\), not 20"):
         runfile.load(path, ["name=020"])
-    with pytest.raises(ModelError, match="the value of steps, line 1: not YAML"):
+    with pytest.raises(InputError, match="the value of steps, line 1: not YAML"):
         runfile.load(path, ["steps=[1"])

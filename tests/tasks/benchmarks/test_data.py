@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from growloop.primitives import InputError
+from growloop.core.errors import InputError
 from growloop.tasks.benchmarks import sources
 from growloop.tasks.benchmarks.holdout import read_text
 from growloop.tasks.benchmarks.reading import rows

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from growloop.cli import main
+from growloop.core.errors import InputError
 from growloop.leaderboard import Store
-from growloop.primitives import InputError
 from growloop.tasks.benchmarks import BENCHMARKS, COLUMNS, TaskResult, run_suite, summarise
 from growloop.tasks.benchmarks.catalog import NLL
 from growloop.tasks.benchmarks.holdout import Text, likelihood
@@ -358,10 +358,10 @@ def test_prompts_that_did_not_fit_are_counted_in_result_table_and_records(
     checkpoint: Checkpoint, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from growloop.cli.suite import _print
-    from growloop.studies.suite_records import suite_records
+    from growloop.studies.publish_suite import suite_records
     from growloop.tasks.benchmarks.suite import _score
     from growloop.tasks.notes import CUT
-    from growloop.tasks.scorer import TrieLM
+    from growloop.tasks.scoring.scorer import TrieLM
 
     name = "paper_gsm8k"
     given: dict[str, Any] = {"pretrained": str(checkpoint("llama")), "device": "cpu"}

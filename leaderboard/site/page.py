@@ -1,0 +1,267 @@
+"""The leaderboard as a folder of static pages: no server, no network, any host or none.
+
+Everything a record says goes through Jinja2's autoescape, or into JSON whose angle brackets are
+escaped; file names are made of letters and a hash. Scripts and styles stand in the page and are the
+only ones its content security policy lets run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ...core.errors import InputError
+from ...core.files import replacing
+from .. import export
+from ..claims.claims import Finding, findings
+from ..claims.ledger import CLAIMS
+from ..entries import Entry, entries, tables, task_label
+from ..records import Model, Record, Task
+from ..scales import Panel, panels
+from ..spread import dots, over_words
+from . import drawing
+from .curves import curves
+from .formats import embedded, file_name, score, short_id, si
+
+MARK = ".growloop-site"  # only a folder with this is replaced
+FAMILIES = {
+    "standard": "standard",
+    "looped": "looped",
+    "grown": "grown",
+    "grown-looped": "grown and looped",
+    "retrofitted": "retrofitted",
+    "untied": "untied",
+    "unknown": "other",
+}
+
+
+def build(records: Iterable[Record], out: str | Path, title: str = "growloop leaderboard") -> Path:
+    """Write the site; its first page.
+
+    Args:
+        out: a folder that does not exist, is empty, or holds an earlier site.
+
+    Raises:
+        InputError: it holds something else, or cannot be written.
+    """
+    folder = Path(out).resolve()  # a link stays, the folder it points to is replaced
+    _check_out(folder)
+    try:
+        with replacing(folder, folder=True) as part:
+            _write(list(records), part, title)
+    except OSError as error:
+        raise InputError(f"cannot write {error.filename}: {error.strerror}") from None
+    return Path(out) / "index.html"
+
+
+def _check_out(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise InputError(f"{folder} holds something else than a site: give another folder")
+
+
+def _write(records: list[Record], folder: Path, title: str) -> None:
+    site = _Site(records, title)
+    for name in ("models", "studies", "data"):
+        (folder / name).mkdir()
+    pages = {"index.html": site.index(), "claims.html": site.claims()}
+    pages |= {f"models/{site.files[key]}": site.model(key) for key in site.files}
+    pages |= {f"studies/{file}": site.study(name) for name, file in site.studies.items()}
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "data" / "records.jsonl").write_text(
+        "".join(f"{record.to_json()}\n" for record in records), encoding="utf-8"
+    )
+    (folder / "data" / "leaderboard.json").write_text(export.as_json(site.found), encoding="utf-8")
+    (folder / "data" / "leaderboard.csv").write_text(
+        export.as_csv(site.found), encoding="utf-8", newline=""
+    )
+    (folder / MARK).write_text("made by growloop leaderboard build\n", encoding="utf-8")
+
+
+class _Site:
+    """All pages of some records."""
+
+    def __init__(self, records: list[Record], title: str) -> None:
+        self.title = title
+        self.records = records
+        self.found = entries(records)
+        self.files: dict[tuple[str, ...], str] = {}
+        self.by_model: dict[tuple[str, ...], list[Entry]] = {}
+        for entry in self.found:
+            self.files[entry.key] = file_name(entry.name, entry.key)
+            self.by_model.setdefault(entry.key, []).append(entry)
+        names = sorted({entry.first.study for entry in self.found if entry.first.study})
+        self.studies = {name: file_name(name, ("study", name)) for name in names}
+        self.ledger = findings(records, CLAIMS)
+        environment = Environment(
+            loader=PackageLoader("growloop.leaderboard.site"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.globals |= {
+            "site": self,
+            "families": FAMILIES,
+            "url": self.url,
+            "site_task": task_label,
+            "task_id": lambda task: short_id(task.key),
+            "over_words": over_words,
+            "version": _version(),
+        }
+        environment.filters |= {"si": si, "score": score, "embedded": embedded}
+        self.environment = environment
+        static = Path(__file__).parent / "static"
+        self.style = (static / "style.css").read_text(encoding="utf-8")
+        self.script = (static / "board.js").read_text(encoding="utf-8")
+
+    def url(self, entry: Entry) -> str:
+        """The page of the model of an entry, from the top of the site."""
+        return "models/" + self.files[entry.key]
+
+    def index(self) -> str:
+        """The first page."""
+        shown = [entry for entry in self.found if entry.first.study is None]
+        places = list(enumerate(panels(shown)))
+        groups = sorted(tables(shown), key=lambda found: _interest(found[1]), reverse=True)
+        data = {
+            "tasks": {short_id(task.key): _task(task, group) for task, group in groups},
+            "points": {
+                f"r{place}-{number}": self._point(panel, entry)
+                for place, panel in places
+                for number, entry in enumerate(panel.entries)
+            },
+        }
+        verdicts = [f for f in self.ledger if f.kind == "measured"]
+        counts = {
+            verdict: sum(finding.verdict == verdict for finding in verdicts)
+            for verdict in ("supported", "contradicted", "undecided")
+        }
+        models = {key for key in self.files if key[0] == "measured"}
+        return self._page(
+            "index.html.j2",
+            groups=groups,
+            measured_tasks=[found for found in groups if not _reported(found[1])],
+            reported_tasks=[found for found in groups if _reported(found[1])],
+            here=[(place, panel) for place, panel in places if not panel.reported],
+            elsewhere=[(place, panel) for place, panel in places if panel.reported],
+            data=data,
+            counts=counts,
+            sizes=sorted({entry.model.size for entry in shown if entry.model.size}),
+            shown_families=[f for f in FAMILIES if any(e.model.family == f for e in shown)],
+            measured=len(models),
+            reported=len(self.files) - len(models),
+        )
+
+    def _point(self, panel: Panel, entry: Entry) -> dict[str, Any]:
+        """An entry as the charts of the first page need it."""
+        cost = entry.first.cost
+        return {
+            "task": short_id(panel.task.key),
+            "scale": panel.scale,
+            "label": entry.label,
+            "url": self.url(entry),
+            "family": entry.model.family,
+            "kind": entry.first.kind,
+            "value": entry.value,
+            "interval": entry.interval,
+            "over": over_words(entry),
+            "dots": dots(entry),
+            "x": [cost.unique_parameters, cost.inference_flops, entry.model.training_flops],
+        }
+
+    def model(self, key: tuple[str, ...]) -> str:
+        """The page of a model."""
+        found = self.by_model[key]
+        model: Model = found[0].model
+        return self._page(
+            "model.html.j2",
+            top="../",
+            model=model,
+            found=found,
+            heading=found[0].name,
+            schedule=drawing.of_schedule(model.schedule),
+            growth=drawing.of_growth(model.growth),
+            commands=list(dict.fromkeys(r.command for e in found for r in e.records if r.command)),
+            notes=list(dict.fromkeys(r.note for e in found for r in e.records if r.note)),
+            seeds=sorted({r.model.seed for e in found for r in e.records} - {None}),
+            versions=next((e.first.versions for e in found if e.first.versions), {}),
+        )
+
+    def study(self, name: str) -> str:
+        """The page of a study."""
+        found = [entry for entry in self.found if entry.first.study == name]
+        names = list(dict.fromkeys(c for entry in found for c in sorted(entry.first.conditions)))
+        return self._page(
+            "study.html.j2",
+            top="../",
+            name=name,
+            found=found,
+            conditions=names,
+            curves=curves(found),
+            commands=list(dict.fromkeys(r.command for e in found for r in e.records if r.command)),
+        )
+
+    def claims(self) -> str:
+        """The ledger."""
+        by_claim: dict[str, list[Finding]] = {}
+        for finding in self.ledger:
+            by_claim.setdefault(finding.claim.id, []).append(finding)
+        return self._page("claims.html.j2", claims=CLAIMS, by_claim=by_claim)
+
+    def _page(self, template: str, top: str = "", **values: Any) -> str:
+        policy = (
+            "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+            f"script-src '{_sha(self.script)}'; style-src '{_sha(self.style)}'"
+        )
+        return self.environment.get_template(template).render(
+            top=top,
+            title=self.title,
+            policy=policy,
+            style=Markup(self.style),
+            script=Markup(self.script),
+            **values,
+        )
+
+
+def _task(task: Task, group: Sequence[Entry]) -> dict[str, Any]:
+    """A task as the charts of the first page need it."""
+    return {
+        "label": task_label(task),
+        "name": f"{task.name} {task.metric}",
+        "better": 1 if task.higher_is_better else -1,
+        "chance": task.chance,
+        "reported": _reported(group),
+    }
+
+
+def _reported(group: Sequence[Entry]) -> bool:
+    """Whether none of them was measured here."""
+    return all(entry.first.kind == "reported" for entry in group)
+
+
+def _interest(group: Sequence[Entry]) -> tuple[bool, bool, int, int]:
+    """What to show first: several models measured here, the headline suite, the most models."""
+    measured = sum(entry.first.kind == "measured" for entry in group)
+    suite = group[0].task.name.startswith("reasoning_primitives")
+    return measured > 1, suite, measured, len(group)
+
+
+def _sha(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _version() -> str:
+    try:
+        return version("growloop")
+    except PackageNotFoundError:
+        return ""

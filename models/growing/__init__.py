@@ -1,0 +1,1 @@
+"""Growing: deeper models whose layers are copies, by an index list."""

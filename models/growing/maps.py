@@ -1,0 +1,243 @@
+"""Growth maps: from which old layer each layer of a deeper model is copied.
+
+Every operator of the literature is such a list. ``growth_map("lidas", 8)`` says that 8 layers grow
+to 12 as ``0-5,2-7``, in short ``2-4x2-2``; ``growing.py`` applies it to a model and its optimizer.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import accumulate
+
+from ...core.errors import InputError, one_of, shown, unknown, whole
+from ...core.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class GrowthMap:
+    """The source layer of each new layer.
+
+    Args:
+        sources: old layer indices, one a new layer.
+        zeroed: new layers whose outputs are set to zero, so that they change nothing at first.
+        name: of the operator it came from.
+
+    >>> growth_map("lidas", 8).sources
+    (0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7)
+    >>> str(growth_map("solar", 32, drop=8))
+    '8-16x2-8'
+    """
+
+    sources: tuple[int, ...]
+    zeroed: tuple[int, ...] = ()
+    name: str = field(default="map", compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", Schedule(tuple(self.sources)).layers)
+        for place in self.zeroed:
+            whole("a zeroed layer", place, 0, len(self.sources) - 1)
+
+    @property
+    def needs(self) -> int:
+        """How many layers the old model must have."""
+        return max(self.sources) + 1
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __str__(self) -> str:
+        """In the notation of schedules."""
+        return str(Schedule(self.sources))
+
+
+def midas(depth: int, block_size: int = 4) -> GrowthMap:
+    """Copy the middle block, the ``ceil(n/2)``-th of n, and put it right after itself (MIDAS)."""
+    blocks = _blocks(depth, block_size)
+    stop = math.ceil(blocks / 2) * block_size
+    return GrowthMap((*range(stop), *range(stop - block_size, depth)))
+
+
+def lidas(depth: int, block_size: int = 4, order: str = "contiguous") -> GrowthMap:
+    """Copy the middle ``block_size`` layers (LIDAS, paper section 2).
+
+    Args:
+        order: ``contiguous`` puts the copy right after its source (8 to 12: ``0-5,2-7``), which
+            keeps every layer's place in the cycle of blocks; ``inserted`` puts it at the middle
+            (``0-3,2-5,4-7``). The paper does not say which; its periodic signatures suggest the
+            first.
+    """
+    _at_least(depth, block_size)
+    one_of("order", order, ("contiguous", "inserted"))
+    start = (depth - block_size) // 2
+    stop = start + block_size
+    if order == "contiguous":
+        return GrowthMap((*range(stop), *range(start, depth)))
+    middle = depth // 2
+    return GrowthMap((*range(middle), *range(start, stop), *range(middle, depth)))
+
+
+def gradual_stacking(depth: int, block_size: int = 4) -> GrowthMap:
+    """Append a copy of the last block (gradual stacking)."""
+    _at_least(depth, block_size)
+    return GrowthMap((*range(depth), *range(depth - block_size, depth)))
+
+
+def g_stack(depth: int, times: int = 2) -> GrowthMap:
+    """The whole stack ``times`` times (G_stack)."""
+    whole("times", times, 2)
+    return GrowthMap(tuple(range(depth)) * times)
+
+
+def solar(depth: int, drop: int = 8) -> GrowthMap:
+    """Two copies of the stack, without the last ``drop`` and the first ``drop`` layers (SOLAR)."""
+    whole("drop", drop, 0, depth - 1)
+    return GrowthMap((*range(depth - drop), *range(drop, depth)))
+
+
+def llama_pro(depth: int, block_size: int = 4) -> GrowthMap:
+    """After each block a copy of its last layer that changes nothing at first (LLaMA Pro)."""
+    _blocks(depth, block_size)
+    sources: list[int] = []
+    zeroed: list[int] = []
+    for layer in range(depth):
+        sources.append(layer)
+        if (layer + 1) % block_size == 0:
+            zeroed.append(len(sources))
+            sources.append(layer)
+    return GrowthMap(tuple(sources), tuple(zeroed))
+
+
+DEEPEST = 10_000  # layers that a model may grow to
+OPERATORS: dict[str, Callable[..., GrowthMap]] = {
+    "midas": midas,
+    "lidas": lidas,
+    "gradual_stacking": gradual_stacking,
+    "g_stack": g_stack,
+    "solar": solar,
+    "llama_pro": llama_pro,
+}
+
+
+def growth_map(
+    operator: str | GrowthMap | Schedule | Sequence[int], depth: int, **options: int | str
+) -> GrowthMap:
+    """The growth map of an operator for a model of ``depth`` layers.
+
+    Args:
+        operator: a name in ``OPERATORS``, or any list of source layers, in the notation of
+            schedules or as it is.
+        options: what the operator takes: ``block_size``, ``order``, ``times``, ``drop``.
+
+    Raises:
+        InputError: an unknown operator or option, a depth that is no multiple of the block, or a
+            list that names layers the model has not, or is shorter than the model.
+    """
+    whole("the depth", depth, 1)
+    check_operator(operator, options)
+    if isinstance(operator, str) and operator in OPERATORS:
+        return replace(OPERATORS[operator](depth, **options), name=operator)
+    if isinstance(operator, GrowthMap):
+        found = operator
+    elif isinstance(operator, str):
+        found = GrowthMap(Schedule.parse(operator).layers)
+    elif isinstance(operator, Schedule):
+        found = GrowthMap(operator.layers)
+    elif isinstance(operator, Sequence):
+        found = GrowthMap(tuple(operator))  # type: ignore[arg-type]
+    else:
+        raise InputError(f"an operator is a name or a list of layers, not {shown(operator)}")
+    if len(found) < depth and not isinstance(operator, GrowthMap):
+        raise InputError(
+            f"the map {found} makes {len(found)} layers of {depth}, and growing takes none away: "
+            "to run some of the layers, give a schedule"
+        )
+    if found.needs > depth:
+        raise InputError(f"the map {found} needs {found.needs} layers, the model has {depth}")
+    return found
+
+
+def check_operator(operator: object, options: Iterable[str] = ()) -> None:
+    """Refuse a name or an option that does not exist, for a model of any depth.
+
+    Raises:
+        InputError: with what exists.
+    """
+    known: list[str] = []
+    if isinstance(operator, str) and operator in OPERATORS:
+        known = list(inspect.signature(OPERATORS[operator]).parameters)[1:]
+    elif isinstance(operator, str) and (not operator.strip() or operator.strip()[0].isalpha()):
+        raise unknown("growth operator", operator, OPERATORS)
+    elif isinstance(operator, str):
+        Schedule.parse(operator)  # may be two blocks or a range
+    for name in options:
+        if not known:
+            raise InputError(f"a list of source layers takes no {name}")
+        if name not in known:
+            raise unknown(f"option of {operator}", name, known)
+
+
+def growth_maps(operator: str, depth: int, target: int, **options: int | str) -> list[GrowthMap]:
+    """The growth steps from ``depth`` layers to ``target``, one after the other.
+
+    >>> [str(step) for step in growth_maps("lidas", 4, 12)]
+    ['4x2', '2-4x2-2']
+
+    Raises:
+        InputError: a target that no number of steps reaches.
+    """
+    one_of("growth operator", operator, OPERATORS)
+    whole("the depth to reach", target, 1, DEEPEST)
+    maps: list[GrowthMap] = []
+    reached = [depth]
+    while reached[-1] < target:
+        maps.append(growth_map(operator, reached[-1], **options))
+        if len(maps[-1]) <= reached[-1]:
+            raise InputError(f"{operator} does not grow {reached[-1]} layers")
+        reached.append(len(maps[-1]))
+    if reached[-1] != target:
+        near = " and ".join(str(n) for n in reached[-2:])
+        raise InputError(f"{operator} does not reach {target} layers from {depth}: near are {near}")
+    return maps
+
+
+def prop_schedule(total_steps: int, stages: int, alpha: float = 1.0) -> tuple[int, ...]:
+    """Steps of each growth stage, ``i^alpha / sum_j j^alpha`` of all (PROP-alpha, paper app. F).
+
+    Stage ends are rounded, so the stages sum exactly to ``total_steps``.
+
+    >>> prop_schedule(170_000, 6)  # ends at 8095, 24286, 48571, 80952, 121429, 170000
+    (8095, 16191, 24285, 32381, 40477, 48571)
+    """
+    whole("total_steps", total_steps, 1)
+    whole("the number of stages", stages, 1)
+    if not -50 <= alpha <= 50:
+        raise InputError(f"alpha is from -50 to 50, not {alpha}")
+    exact = float(alpha).is_integer()
+    weights = [
+        Fraction(i) ** int(alpha) if exact else Fraction(i**alpha) for i in range(1, stages + 1)
+    ]
+    ends = [
+        math.floor(total_steps * part / sum(weights) + Fraction(1, 2))
+        for part in accumulate(weights)
+    ]
+    steps = tuple(b - a for a, b in zip([0, *ends[:-1]], ends, strict=True))
+    if min(steps) < 1:
+        raise InputError(f"{total_steps} steps are too few for {stages} stages at alpha {alpha}")
+    return steps
+
+
+def _blocks(depth: int, block_size: int) -> int:
+    _at_least(depth, block_size)
+    if depth % block_size:
+        raise InputError(f"{depth} layers are no multiple of the block size {block_size}")
+    return depth // block_size
+
+
+def _at_least(depth: int, block_size: int) -> None:
+    whole("block_size", block_size, 1)
+    if depth < block_size:
+        raise InputError(f"{depth} layers hold no block of {block_size}")

@@ -1,0 +1,1 @@
+"""Looping: one block of unique layers run several times, by an index list."""

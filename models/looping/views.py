@@ -1,0 +1,267 @@
+"""A list of layers that runs them in the order of a schedule, without copying any.
+
+Only the unique layers are registered. What is iterated are *views*: objects that share a layer's
+``__dict__`` (parameters, buffers, hooks, training flag, whatever is attached later), except that
+``layer_idx`` (on the layer and on the modules in it) is the view's own. A cache therefore keeps one
+slot per step, and Hugging Face's own forward runs unchanged.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator, Sequence
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from ...core.errors import InputError
+from ...core.schedule import Schedule
+
+if TYPE_CHECKING:
+    from .recurrence import Runner
+
+INDEX_NAMES = ("layer_idx", "layer_id", "layer_number")
+
+
+class LoopedLayers(nn.ModuleList):
+    """Unique layers, iterated in the order of a schedule.
+
+    ``parameters()``, ``state_dict()`` and ``named_modules()`` hold each layer once; ``len``,
+    iteration, indexing and slices are by step.
+
+    Args:
+        layers: the unique layers.
+        schedule: which of them runs at each step.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], schedule: Schedule) -> None:
+        super().__init__()
+        for i, layer in enumerate(layers):
+            self.add_module(str(i), layer)
+        self._views: dict[tuple[int, int, int], nn.Module] = {}
+        self._steps: list[nn.Module] = []
+        self._probes: dict[int, nn.Module] = {}  # a view of each layer: the others are alike
+        self._runners: tuple[Runner, ...] = ()  # in a tuple: it is not a submodule of this list
+        self.set_schedule(schedule)
+
+    @property
+    def runner(self) -> Runner | None:
+        """What runs the steps, if a layer's own call does not."""
+        return self._runners[0] if self._runners else None
+
+    def set_runner(self, runner: Runner | None) -> None:
+        """Let steps be run by ``runner``; None for the layers' own call."""
+        self._runners = () if runner is None else (runner,)
+        if runner is not None:
+            runner.layers = (self,)
+        self._views = {}
+        self.set_schedule(self.schedule)
+
+    def set_schedule(self, schedule: Schedule) -> None:
+        """Run another schedule from now on."""
+        schedule.check_fits(len(self._modules))
+        self.schedule = schedule
+        runner = self.runner
+        self.slots = tuple(range(len(schedule)) if runner is None else runner.plan(schedule))
+        self._steps = []
+        self._make_steps()  # now: not while a compiler traces a forward pass
+
+    @property
+    def steps(self) -> list[nn.Module]:
+        """One view for each step."""
+        for layer, view in self._probes.items():
+            if view._stale or view._origin is not self._modules[str(layer)]:
+                self._make_steps()
+                break
+        if not self._steps:
+            self._make_steps()
+        return self._steps
+
+    def _make_steps(self) -> None:
+        pairs = zip(self.schedule, self.slots, strict=True)
+        self._steps = [self._view(layer, slot, i) for i, (layer, slot) in enumerate(pairs)]
+        self._probes = dict(zip(self.schedule, self._steps, strict=True))
+
+    def _view(self, layer: int, slot: int, step: int) -> nn.Module:
+        view = self._views.get((layer, slot, step))
+        origin = self._modules[str(layer)]
+        assert origin is not None
+        if view is None or view._stale or view._origin is not origin:
+            view = make_view(origin, layer, slot, step, self.runner)
+            self._views[layer, slot, step] = view
+        return view
+
+    def __len__(self) -> int:
+        return len(self.schedule)
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(self.steps)
+
+    def __getitem__(self, step: Any) -> Any:
+        return self.steps[step]
+
+    def __setitem__(self, step: Any, layer: nn.Module) -> None:
+        raise InputError(
+            "the steps of a looped model share layers: replace a unique layer by its name "
+            "(model.set_submodule), or before looping"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_views": {}, "_steps": [], "_probes": {}}  # views are made again
+
+    def __repr__(self) -> str:
+        return nn.Module.__repr__(self)
+
+    def extra_repr(self) -> str:
+        return f"schedule={self.schedule}"
+
+
+def make_view(
+    origin: nn.Module, index: int, slot: int, step: int = 0, runner: Runner | None = None
+) -> nn.Module:
+    """A view of ``origin``, the layer number ``index``, that uses cache slot ``slot``."""
+    shape = _shape(origin, index)
+    kind: Any = type(origin)
+    view: nn.Module = object.__new__(_view_class(kind, *shape, runner is not None))
+    children = {name: make_view(getattr(origin, name), index, slot) for name in shape[1]}
+    object.__setattr__(view, "__dict__", origin.__dict__)
+    own = {"origin": origin, "slot": slot, "children": children, "step": step, "runner": runner}
+    own["index"] = index
+    own["compiled"] = None
+    for name, value in own.items():
+        object.__setattr__(view, f"_{name}", value)
+    return view
+
+
+def _shape(origin: nn.Module, index: int) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """What a view of ``origin`` must override: index fields, children, a replaced forward."""
+    own = []
+    for name in INDEX_NAMES:
+        value = origin.__dict__.get(name)
+        if value == index and not isinstance(value, bool):
+            own.append(name)
+        elif name == "layer_idx" and isinstance(value, int):
+            raise InputError(
+                f"{type(origin).__name__} is not supported: in layer {index} its layer_idx is "
+                f"{value}, so its cache slots cannot be told apart"
+            )
+    viewed = [name for name, child in origin.named_children() if _holds_index(child)]
+    if viewed and isinstance(origin, (nn.ModuleList, nn.ModuleDict, nn.Sequential)):
+        raise InputError(
+            f"{type(origin).__name__} in layer {index} is not supported: looked for modules with "
+            "a layer_idx as attributes of the layer, found them in a list"
+        )
+    return tuple(own), tuple(viewed), "forward" in origin.__dict__
+
+
+def _holds_index(module: nn.Module) -> bool:
+    return any(name in part.__dict__ for part in module.modules() for name in INDEX_NAMES)
+
+
+@functools.cache
+def _view_class(
+    base: Any, indices: tuple[str, ...], viewed: tuple[str, ...], replaced: bool, run: bool
+) -> type:
+    """The class of the views of a kind of module."""
+
+    def stale(self: Any) -> bool:
+        """Whether the layer was changed in a way that a view does not follow."""
+        origin = self._origin
+        if type(origin) is not base or ("forward" in origin.__dict__) is not replaced:
+            return True
+        return any(
+            view._origin is not origin._modules[name] or view._stale
+            for name, view in self._children.items()
+        )
+
+    def deepcopy(self: Any, memo: Any) -> Any:
+        return copy.deepcopy(self._origin, memo)
+
+    def compile_view(self: Any, compiled: Any) -> None:
+        object.__setattr__(self, "_compiled", compiled)
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._runner(self._step, functools.partial(base.__call__, self), *args, **kwargs)
+
+    fields: dict[str, Any] = {
+        "__slots__": ("_children", "_compiled", "_index", "_origin", "_runner", "_slot", "_step"),
+        "__deepcopy__": deepcopy,
+        "__module__": base.__module__,
+        "_stale": property(stale),
+        # compiled for the layer it would use the layer's cache slot
+        "_compiled_call_impl": property(lambda self: self._compiled, compile_view),
+    }
+    if run:
+        fields["__call__"] = call
+        fields["direct"] = lambda self, *a, **k: base.__call__(self, *a, **k)  # past the runner
+    for name in indices:
+        fields[name] = property(lambda self: self._slot)
+    for name in viewed:
+        fields[name] = _child(name)
+    made = type(base.__name__, (base,), fields)
+    if replaced:  # after the class was made: Hugging Face wraps the forward of new classes
+        for name in ("forward", "_old_forward"):
+            setattr(made, name, _Rebound(name, base))
+    return made
+
+
+def _child(name: str) -> property:
+    return property(lambda self: self._children[name])
+
+
+class _Rebound:
+    """A method that something (accelerate's hooks, say) put into a module, bound to the view."""
+
+    def __init__(self, name: str, base: Any) -> None:
+        self.name, self.base = name, base
+
+    def __get__(self, view: Any, owner: Any) -> Any:
+        if view is None:
+            return getattr(self.base, self.name)
+        try:
+            return _rebind(view.__dict__[self.name], view._origin, view)
+        except KeyError:
+            raise AttributeError(self.name) from None
+
+    def __set__(self, view: Any, value: Any) -> None:
+        view.__dict__[self.name] = value
+
+
+def _rebind(function: Any, old: object, new: object) -> Any:
+    def is_old(value: object) -> bool:  # the layer, or a view of it for another step
+        return value is old or getattr(value, "_origin", None) is old
+
+    if isinstance(function, MethodType) and is_old(function.__self__):
+        return MethodType(function.__func__, new)
+    if isinstance(function, functools.partial) and any(map(is_old, function.args)):
+        arguments = [new if is_old(argument) else argument for argument in function.args]
+        return functools.partial(function.func, *arguments, **function.keywords)
+    return _at_slot(function, new)
+
+
+def _at_slot(function: Any, view: Any) -> Any:
+    """``function`` (a closure, an object: it calls the layer itself) with the view's cache slot.
+
+    What it reaches cannot be bound to the view, so the layer has the view's index while it runs.
+    """
+    origin, own = view._origin, view._index
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        places = [
+            (part.__dict__, name)
+            for part in origin.modules()
+            for name in INDEX_NAMES
+            if part.__dict__.get(name) == own and not isinstance(part.__dict__[name], bool)
+        ]
+        for fields, name in places:
+            fields[name] = view._slot
+        try:
+            return function(*args, **kwargs)
+        finally:
+            for fields, name in places:
+                fields[name] = own
+
+    return call

@@ -1,0 +1,1 @@
+"""What a model trains on: shards, mixtures, curricula, examples."""

@@ -1,0 +1,146 @@
+"""Lessons in an order in which a small model learns them: on to the next when one is learned.
+
+Gates at fixed steps do not work: who leaves a stage too early never learns the next. A stage
+therefore lasts until the running loss of its main lesson is low enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ....core.errors import InputError
+from ....primitives.bits import draw, stream_key
+from ..runfile import Stage
+from .batches import IGNORED, Batch, part
+from .lessons import GROUP, lesson
+from .mixture import Phase
+from .symbols import END, symbol_tokenizer, vocabulary
+
+MEMORY = 0.95  # of the running loss, a step
+
+
+class Curriculum:
+    """Batches of generated rows; a stage after the other, each until it is learned.
+
+    Args:
+        stages: at least one; the last goes on to the end of the run.
+        batch_size: rows a step, over all processes; a multiple of 8.
+        seq_len: longest row; longer lessons are refused as they come.
+        seed: of the items and their surface forms.
+        phases: shares of the lessons from a step on, whatever is learned then.
+
+    >>> source = Curriculum([Stage(lessons={"repeats": 1.0})], batch_size=8, seq_len=128)
+    >>> source.batch(0).tokens.shape[0]
+    8
+
+    Raises:
+        InputError: unknown lessons, shares that do not sum to 1, a batch that is no multiple of 8.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        batch_size: int,
+        seq_len: int,
+        seed: int = 0,
+        phases: Sequence[Phase] = (),
+    ) -> None:
+        if not stages:
+            raise InputError("a curriculum has at least one stage")
+        if batch_size % GROUP:
+            raise InputError(f"a batch of lessons is a multiple of {GROUP}, not {batch_size}")
+        self.stages, self.batch_size, self.seq_len, self.seed = stages, batch_size, seq_len, seed
+        self.phases = sorted(phases, key=lambda phase: phase.start)
+        every = [*(stage.lessons for stage in stages), *(phase.weights for phase in self.phases)]
+        names = dict.fromkeys(name for lessons in every for name in lessons)
+        self.kinds = tuple(names)
+        self.lessons = [lesson(name) for name in self.kinds]
+        for lessons in every:
+            if abs(sum(lessons.values()) - 1) > 1e-6 or min(lessons.values(), default=0) < 0:
+                raise InputError(f"the shares of lessons sum to 1: {dict(lessons)} do not")
+        self.vocabulary = len(vocabulary())
+        self.end: int | None = vocabulary()[END]
+        self.special: tuple[int, ...] = ()
+        self.state: dict[str, Any] = {"stage": 0, "begun": [0], "loss": None}
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of now."""
+        number: int = self.state["stage"]
+        if number >= len(self.stages):
+            raise InputError(
+                f"the run is in stage {number + 1} of its lessons, its file has {len(self.stages)}"
+            )
+        return self.stages[number]
+
+    def _phase(self, step: int) -> Phase | None:
+        """What has been asked for by this step instead of a stage."""
+        return next((phase for phase in reversed(self.phases) if phase.start <= step), None)
+
+    def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
+        """The rows of a step, shorter ones first, padded at the end."""
+        phase = self._phase(step)
+        lessons = self.stage.lessons if phase is None else phase.weights
+        shares = [lessons.get(name, 0.0) for name in self.kinds]
+        bounds = np.cumsum(shares) / sum(shares) * 2**32
+        first = step * self.batch_size // GROUP
+        groups = range(first, first + self.batch_size // GROUP)
+        dice = draw(stream_key("lesson order", self.seed), first, len(groups), [2**32])[0]
+        kinds = np.minimum(np.searchsorted(bounds, dice, side="right"), len(shares) - 1)
+        rows = [self.lessons[k](self.seed, g) for k, g in zip(kinds, groups, strict=True)]
+        order = np.argsort([tokens.shape[1] for tokens, _ in rows], kind="stable")
+        length = rows[order[-1]][0].shape[1]
+        self._check_length(int(kinds[order[-1]]), length)
+        tokens = np.zeros((self.batch_size, length), np.int64)
+        targets = np.full_like(tokens, IGNORED)
+        for place, group in enumerate(order):
+            here = slice(place * GROUP, (place + 1) * GROUP)
+            inputs, wanted = rows[group]
+            tokens[here, : inputs.shape[1]], targets[here, : inputs.shape[1]] = inputs, wanted
+        mine = part(self.batch_size, rank, processes)
+        return Batch(
+            tokens[mine],
+            targets[mine],
+            int((targets != IGNORED).sum()),
+            kinds=np.repeat(kinds[order], GROUP)[mine],
+        )
+
+    def check(self) -> None:
+        """Refuse lessons whose first rows are longer than a row may be.
+
+        Raises:
+            InputError: naming the lesson.
+        """
+        for kind, lesson_of in enumerate(self.lessons):
+            self._check_length(kind, lesson_of(self.seed, 0)[0].shape[1])
+
+    def _check_length(self, kind: int, length: int) -> None:
+        if length > self.seq_len:
+            raise InputError(
+                f"lesson {self.kinds[kind]} has rows of {length} tokens: seq_len {self.seq_len} is "
+                "too small"
+            )
+
+    def learned(self, step: int, losses: dict[str, float]) -> str | None:
+        """Keep the running loss of the main lesson; go on to the next stage when it is low."""
+        main = next(iter(self.stage.lessons))
+        if main not in losses or self._phase(step) is not None:
+            return None
+        before = self.state["loss"]
+        now = losses[main] if before is None else MEMORY * before + (1 - MEMORY) * losses[main]
+        self.state["loss"] = now
+        if now >= self.stage.until or self.state["stage"] + 1 == len(self.stages):
+            return None
+        self.state = {
+            "stage": self.state["stage"] + 1,
+            "begun": [*self.state["begun"], step],
+            "loss": None,
+        }
+        return f"step {step}: {main} is learned ({now:.3f}); now {', '.join(self.stage.lessons)}"
+
+    def tokenizer(self) -> Any:
+        """The symbols' tokenizer."""
+        return symbol_tokenizer()

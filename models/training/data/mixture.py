@@ -1,0 +1,217 @@
+"""Which tokens a step trains on: a pure function of (mixture, seed, step).
+
+Sequence number ``n`` of a run, ``n = step * batch + row``, comes from one source and one window of
+it. In every run of 4,096 sequences each source has its share exactly, in an order shuffled by the
+seed; a source goes through all its windows, shuffled anew, before it repeats one. All of it has
+closed forms, so resuming replays nothing, and any number of processes take parts of the same global
+batch.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....core.errors import InputError, whole
+from .batches import Batch, part
+from .shards import Shards
+
+PERIOD = 4096
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A mixture from a step on.
+
+    Args:
+        start: first step.
+        weights: share of each source; they sum to 1.
+    """
+
+    start: int
+    weights: Mapping[str, float]
+
+
+class Mixture:
+    """Sequences of several sources, in shares that may change at a step.
+
+    Args:
+        sources: token shards by name.
+        phases: at least one, the first from step 0.
+        batch_size: sequences a step, over all processes.
+        seq_len: tokens a sequence; a window holds one more, the last target.
+        seed: of the order.
+
+    Raises:
+        InputError: unknown sources, shares that do not sum to 1, phases out of order.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Shards],
+        phases: Sequence[Phase],
+        batch_size: int,
+        seq_len: int,
+        seed: int = 0,
+    ) -> None:
+        self.sources, self.phases, self.seed = dict(sources), list(phases), seed
+        self.batch_size = whole("batch_size", batch_size, 1)
+        self.seq_len = whole("seq_len", seq_len, 1)
+        self.names = list(self.sources)
+        if not phases or phases[0].start != 0:
+            raise InputError("the first mixture starts at step 0")
+        starts = [phase.start for phase in phases]
+        if sorted(set(starts)) != starts:
+            raise InputError(f"mixtures start one after the other, not at {starts}")
+        for phase in phases:
+            check_weights(phase.weights, self.names)
+            for name, share in zip(self.names, _shares(phase.weights, self.names), strict=True):
+                if not share and phase.weights.get(name):
+                    raise InputError(
+                        f"the share of {name} is {phase.weights[name]:g}: less than a sequence in "
+                        f"{PERIOD:,} would never come"
+                    )
+        self.state: dict[str, Any] = {}
+        self.vocabulary = max(source.vocabulary for source in self.sources.values())
+        self.end: int | None = next(iter(self.sources.values())).about.get("end")
+        vocabularies = {(s.vocabulary, s.tokenizer) for s in self.sources.values()}
+        if len(vocabularies) > 1:
+            raise InputError("the sources of a mixture were made with different tokenizers")
+        begins = {name: source.special for name, source in self.sources.items()}
+        self.special = begins[self.names[0]]
+        for name, special in begins.items():
+            if special != self.special:
+                raise InputError(
+                    f"documents of {name} begin with special tokens {list(special)}, those of "
+                    f"{self.names[0]} with {list(self.special)}: tokenize one of them again"
+                )
+
+    kinds: tuple[str, ...] = ()
+
+    def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
+        """The rows of one process at one step: ``(batch_size / processes, seq_len)``."""
+        mine = part(self.batch_size, rank, processes)
+        first = step * self.batch_size
+        rows = np.stack([self.sequence(first + i) for i in range(mine.start, mine.stop)])
+        return Batch(rows[:, :-1], rows[:, 1:], self.batch_size * self.seq_len)
+
+    def learned(self, step: int, losses: dict[str, float]) -> str | None:
+        """Nothing depends on what was learned."""
+        del step, losses
+        return None
+
+    def tokenizer(self) -> Any:
+        """The tokenizer of the shards, if they have one."""
+        from tokenizers import Tokenizer
+
+        file = next(iter(self.sources.values())).folder / "tokenizer.json"
+        return Tokenizer.from_file(str(file)) if file.is_file() else None
+
+    def sequence(self, number: int) -> NDArray[np.int64]:
+        """Sequence ``number`` of the run: ``(seq_len + 1,)``."""
+        name, count = self.place(number)
+        source = self.sources[name]
+        windows = max(1, (len(source) - 1) // self.seq_len)
+        epoch, index = divmod(count, windows)
+        window = shuffled(index, windows, f"{self.seed}/{name}/{epoch}")
+        return source.window(window * self.seq_len, self.seq_len + 1)
+
+    def place(self, number: int) -> tuple[str, int]:
+        """The source of a sequence, and how many sequences of the run came from it before."""
+        step = number // self.batch_size
+        phase = bisect.bisect_right([p.start for p in self.phases], step) - 1
+        inside = number - self.phases[phase].start * self.batch_size
+        period, place = divmod(inside, PERIOD)
+        shares = self._shares[phase]
+        sources, earlier = _orders(shares, self.seed, phase, period)
+        source = sources[place]
+        return self.names[source], (
+            self._before[phase][source] + period * shares[source] + earlier[place]
+        )
+
+    @cached_property
+    def _before(self) -> list[list[int]]:
+        """Of each phase, the sequences of each source in the phases before it."""
+        found = [[0] * len(self.names)]
+        for i, (phase, after) in enumerate(pairwise(self.phases)):
+            periods, rest = divmod((after.start - phase.start) * self.batch_size, PERIOD)
+            sources, _ = _orders(self._shares[i], self.seed, i, periods)
+            last = [sources[:rest].count(source) for source in range(len(self.names))]
+            counts = zip(found[i], self._shares[i], last, strict=True)
+            found.append([before + periods * share + more for before, share, more in counts])
+        return found
+
+    @cached_property
+    def _shares(self) -> list[tuple[int, ...]]:
+        """Of each phase, the sequences of each source in a period."""
+        return [_shares(phase.weights, self.names) for phase in self.phases]
+
+
+def _shares(weights: Mapping[str, float], names: Sequence[str]) -> tuple[int, ...]:
+    """Sequences of each source in a period: largest remainders, summing exactly."""
+    exact = np.array([weights.get(name, 0.0) for name in names])
+    exact = exact / exact.sum() * PERIOD
+    shares = np.floor(exact).astype(np.int64)
+    shares[np.argsort(shares - exact, kind="stable")[: PERIOD - int(shares.sum())]] += 1
+    return tuple(shares.tolist())
+
+
+@lru_cache(maxsize=64)
+def _orders(
+    shares: tuple[int, ...], seed: int, phase: int, period: int
+) -> tuple[list[int], list[int]]:
+    """The source of each sequence in a period, and how many of the period came from it before."""
+    sources = np.repeat(np.arange(len(shares)), shares)
+    key = np.frombuffer(_digest(f"{seed}/order/{phase}/{period}"), "<u8")
+    random = np.random.Generator(np.random.Philox(key=key[:2]))
+    # ranks of raw bits: the frozen part of numpy's random numbers
+    order = sources[np.argsort(random.bit_generator.random_raw(PERIOD), kind="stable")]
+    earlier = np.zeros(PERIOD, np.int64)
+    for source, count in enumerate(shares):
+        earlier[order == source] = np.arange(count)
+    return order.tolist(), earlier.tolist()
+
+
+def check_weights(weights: Mapping[str, float], known: Sequence[str]) -> None:
+    """Refuse shares that are no mixture of the known sources."""
+    from ....core.errors import unknown
+
+    for name, weight in weights.items():
+        if name not in known:
+            raise unknown("source", name, known)
+        if not weight >= 0:
+            raise InputError(f"the share of {name} is {weight}: it must be 0 or more")
+    if abs(sum(weights.values()) - 1) > 1e-6:
+        raise InputError(f"the shares of a mixture sum to 1, not {sum(weights.values()):g}")
+
+
+def shuffled(index: int, size: int, key: str) -> int:
+    """Where ``index`` goes in a permutation of ``0 .. size-1``, without making the others.
+
+    A Feistel network over the next even power of two, walked until it lands inside.
+    """
+    half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
+    mask = (1 << half) - 1
+    keys = np.frombuffer(_digest(key), "<u8").tolist()
+    value = index
+    while True:
+        left, right = value >> half, value & mask
+        for k in keys:
+            mixed = (right + k) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+            mixed = (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+            left, right = right, left ^ (mixed >> 32 & mask)
+        value = left << half | right
+        if value < size:
+            return value
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(f"growloop/{text}".encode()).digest()

@@ -1,0 +1,1 @@
+"""Optimizers, losses and objectives."""

@@ -1,0 +1,99 @@
+"""Optimizers and their learning rate; their state by parameter name."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ...looping.decoder import find_decoder
+from ..runfile import Optimizer as Settings
+from .muon import Muon
+
+
+def make(model: PreTrainedModel, settings: Settings) -> list[torch.optim.Optimizer]:
+    """The optimizers of a model: AdamW, fused; with Muon for the matrices of its layers if asked.
+
+    Norms and biases have no weight decay.
+    """
+    layers = {id(p) for layer in find_decoder(model).unique for p in layer.parameters()}
+    matrices, decayed, rest = [], [], []
+    for pair in model.named_parameters():
+        parameter = pair[1]
+        if not parameter.requires_grad:
+            continue
+        if settings.name == "muon" and parameter.dim() == 2 and id(parameter) in layers:
+            matrices.append(pair)
+        elif parameter.dim() >= 2:
+            decayed.append(pair)
+        else:
+            rest.append(pair)
+    groups = [
+        {"params": members, "weight_decay": decay, "peak": settings.lr}
+        for members, decay in ((decayed, settings.weight_decay), (rest, 0.0))
+        if members
+    ]
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True
+        )
+    ]
+    if matrices:
+        group = {"params": matrices, "peak": settings.muon_lr}
+        found.append(Muon([group], lr=settings.muon_lr, weight_decay=settings.weight_decay))
+    return found
+
+
+def rate(step: int, steps: int, settings: Settings) -> float:
+    """The learning rate at a step, as a share of its peak: warm-up, constant, decay to 0."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    left = steps - step
+    return left / settings.cooldown if left < settings.cooldown else 1.0
+
+
+def set_rate(optimizers: list[torch.optim.Optimizer], share: float) -> None:
+    """Set the learning rate of all groups to a share of their peaks."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+
+
+def state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state of an optimizer by parameter name: tensors, and the rest."""
+    tensors: dict[str, Tensor] = {}
+    rest: dict[str, Any] = {"groups": [], "values": {}}
+    for group in optimizer.param_groups:
+        rest["groups"].append({k: v for k, v in group.items() if k != "params"})
+        for name, parameter in zip(group["param_names"], group["params"], strict=True):
+            for key, value in optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    tensors[f"{name}/{key}"] = value
+                else:
+                    rest["values"][f"{name}/{key}"] = value
+    return tensors, rest
+
+
+def restore(
+    optimizer: torch.optim.Optimizer,
+    model: nn.Module,
+    tensors: dict[str, Tensor],
+    rest: dict[str, Any],
+) -> None:
+    """Give an optimizer the state that :func:`state` wrote, and its groups their members."""
+    named = dict(model.named_parameters())
+    template = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    optimizer.param_groups.clear()
+    optimizer.state.clear()
+    for saved, fresh in zip(rest["groups"], template, strict=True):
+        # options are those of the run file: it may be another one than when this was written
+        names = saved["param_names"]
+        group = {**fresh, "param_names": names, "params": [named[name] for name in names]}
+        optimizer.param_groups.append(group)
+    for source in (tensors, rest["values"]):
+        for place, value in source.items():
+            name, _, key = place.rpartition("/")
+            optimizer.state[named[name]][key] = copy.deepcopy(value)

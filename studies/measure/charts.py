@@ -1,0 +1,144 @@
+"""One look for all charts: colours the colour-blind tell apart, light or dark, in print too."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import InputError, one_of
+from ...core.files import write_atomically
+
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666"]
+"""Okabe and Ito's, the ones that show on white and on black."""
+DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3], [10, 2], [4, 4]]
+KINDS = (".html", ".svg", ".png", ".pdf", ".json")
+INK = "ink"  # a style: drawn like text, dark on light or light on dark
+FONT = "Helvetica, Arial, DejaVu Sans, sans-serif"
+
+
+def altair() -> Any:
+    """Altair, or a sentence about how to get it."""
+    try:
+        import altair as alt
+    except ImportError as error:
+        raise InputError("a picture needs altair: pip install 'growloop[plots]'") from error
+    return alt
+
+
+def rows(values: list[dict[str, Any]]) -> Any:
+    """Data of a chart."""
+    return altair().Data(values=values)
+
+
+def colour(field: str, names: list[str], title: str | None = None) -> Any:
+    """A colour for each name, always the same for the same place in the list."""
+    alt = altair()
+    scale = alt.Scale(domain=names, range=[COLOURS[i % len(COLOURS)] for i in range(len(names))])
+    legend = alt.Legend(symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3, symbolSize=400)
+    return alt.Color(f"{field}:N", scale=scale, title=title, sort=names, legend=legend)
+
+
+def dash(field: str, names: list[str], title: str | None = None, alone: bool = False) -> Any:
+    """A dash for each name, for print without colour; the title is that of the colour.
+
+    Args:
+        alone: colours mean something else, so that dashes need a legend of their own.
+    """
+    alt = altair()
+    scale = alt.Scale(domain=names, range=[DASHES[i % len(DASHES)] for i in range(len(names))])
+    found = alt.StrokeDash(f"{field}:N", scale=scale, title=title, sort=names)
+    if not alone:
+        return found
+    stroke = {"symbolType": "stroke", "symbolStrokeColor": "#888", "symbolSize": 500}
+    return found.legend(**stroke, symbolStrokeWidth=2)
+
+
+def heat(field: str, title: str, domain: list[float], signed: bool = False) -> Any:
+    """A colour for a number: dark is little; with ``signed`` blue is less, orange more than 0."""
+    alt = altair()
+    low, high = domain
+    scheme, form = ("blueorange", "+.2~r") if signed else ("viridis", ".2~r")
+    scale = alt.Scale(scheme=scheme, domain=domain, clamp=True)
+    # the ends themselves: rounded ones would be other numbers
+    label = f"datum.value ? format(datum.value, '{form}') : '0'"
+    legend = alt.Legend(values=[low, (low + high) / 2, high], labelExpr=label)
+    return alt.Color(f"{field}:Q", scale=scale, title=title, legend=legend)
+
+
+def steps_line(field: str, title: str) -> Any:
+    """A continuous axis of steps."""
+    alt = altair()
+    whole = "datum.value == floor(datum.value) ? datum.label : ''"  # few steps have ticks between
+    axis = alt.Axis(tickMinStep=1, format="d", labelExpr=whole)
+    return alt.X(f"{field}:Q", title=title, axis=axis)
+
+
+def around_zero(values: list[float]) -> list[float]:
+    """A domain with 0 in its middle."""
+    most = max((abs(value) for value in values), default=0.0) or 1.0
+    return [-most, most]
+
+
+def steps_axis(field: str, title: str) -> Any:
+    """A discrete axis of steps whose labels do not crowd."""
+    alt = altair()
+    axis = alt.Axis(labelOverlap="greedy", labelSeparation=4, labelAngle=0, tickSize=3)
+    return alt.X(f"{field}:O", title=title, axis=axis)
+
+
+def finish(chart: Any, dark: bool = False) -> Any:
+    """The common look."""
+    ink, paper, line = ("#e6e6e6", "#16181d", "#3a3f4a") if dark else ("#222", "white", "#dddddd")
+    return (
+        chart.configure(background=paper, font=FONT, style={INK: {"stroke": ink}})
+        .configure_view(stroke=None)
+        .configure_rule(color=ink)
+        .configure_text(color=ink)
+        .configure_axis(
+            labelColor=ink,
+            titleColor=ink,
+            gridColor=line,
+            domainColor=ink,
+            tickColor=ink,
+            labelFontSize=11,
+            titleFontSize=12,
+            titleFontWeight="normal",
+        )
+        .configure_legend(
+            labelColor=ink, titleColor=ink, orient="top", labelFontSize=11, labelLimit=320,
+            titleFontWeight="normal", titleLimit=320,
+        )
+        .configure_title(
+            color=ink, subtitleColor=ink, anchor="start", fontSize=14, subtitleFontSize=11,
+            fontWeight="bold",
+        )
+        .configure_header(labelColor=ink, titleColor=ink, labelFontSize=12)
+    )  # fmt: skip
+
+
+def check_picture(path: str | Path) -> None:
+    """Refuse a kind of picture that cannot be written, before the slow part."""
+    altair()
+    one_of("kind of picture", Path(path).suffix, KINDS)
+
+
+def save(chart: Any, path: str | Path, dark: bool = False) -> Path:
+    """Write a chart, whole or not at all; its kind is that of the file's name."""
+    check_picture(path)
+    write_atomically(path, content(finish(chart, dark), Path(path).suffix))
+    return Path(path)
+
+
+def content(chart: Any, kind: str) -> bytes:
+    """A chart as the content of a file of a kind."""
+    # a page holds all it needs: it is looked at where there is no network too
+    kinds: dict[str, dict[str, Any]] = {".png": {"scale_factor": 2}, ".html": {"inline": True}}
+    form, more = kind.removeprefix("."), kinds.get(kind, {})
+    if kind in (".png", ".pdf"):
+        data = io.BytesIO()
+        chart.save(data, format=form, **more)
+        return data.getvalue()
+    text = io.StringIO()
+    chart.save(text, format=form, **more)
+    return text.getvalue().encode()

@@ -1,0 +1,92 @@
+"""The picture of leaving early: accuracy against executed steps, a line for each criterion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.statistics import SHARE
+from .. import seeds
+from ..measure import charts
+from ..study import Record
+from .adaptive_exit_costs import CRITERIA, FIXED, Exits, chosen, curve, resampled
+
+
+def chart(records: Sequence[Record]) -> Any:
+    """A panel for each model and task: accuracy against executed steps, a line a criterion."""
+    alt = charts.altair()
+    panels = []
+    for task in dict.fromkeys(record["rows"][0]["task"] for record in records):
+        some = [record for record in records if record["rows"][0]["task"] == task]
+        points = _points(some)
+        about = some[0]["rows"][0]
+        for name in seeds.names(some):
+            mine = [point for point in points if point["model"] == name]
+            title = alt.Title(
+                [name, task],
+                subtitle=f"{some[0]['data']['lens']}, n = {about['n']}; ring: chosen on "
+                "validation, dotted: chance",
+            )
+            panels.append(_panel(mine, title, about["chance"]))
+    return alt.concat(*panels, columns=min(3, len(seeds.names(records))))
+
+
+def _points(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The curves of all models, those of several seeds at the same steps and averaged."""
+    found: list[dict[str, Any]] = []
+    several = {model for kind in seeds.kinds_of(records) for model in kind.models.values()}
+    for criterion in (FIXED, *CRITERIA):
+        curves = {
+            record["cell"]["model"]: curve(
+                Exits.of(record, "validation"), Exits.of(record, "test"), criterion
+            )
+            for record in records
+        }
+        for kind in seeds.kinds_of(records):
+            alike = [curves[model] for model in kind.models.values()]
+            low = max(min(point["steps"] for point in points) for points in alike)
+            high = min(max(point["steps"] for point in points) for points in alike)
+            grid = np.linspace(low, max(low, high), 16).tolist()
+            for model in kind.models.values():
+                curves[model] = resampled(curves[model], grid)
+        place = {"chosen": False}
+        for record in records:
+            model = record["cell"]["model"]
+            if model not in several:
+                best = chosen(Exits.of(record, "validation"), criterion)
+                curves[model] = [p | {"chosen": p["threshold"] == best} for p in curves[model]]
+        found += [
+            {"model": model, **place, **point} for model, line in curves.items() for point in line
+        ]
+    return seeds.lines(records, found, "criterion", "steps", within=SHARE)
+
+
+def _panel(points: list[dict[str, Any]], title: Any, chance: float) -> Any:
+    alt = charts.altair()
+    names = [*CRITERIA, FIXED]
+    base = alt.Chart(charts.rows(points), title=title).encode(
+        x=alt.X("steps:Q", title="mean steps run", scale=alt.Scale(zero=False, nice=False)),
+        color=alt.Color(
+            "criterion:N",
+            title="leaving by",
+            sort=names,
+            scale=alt.Scale(domain=names, range=[*charts.COLOURS[: len(CRITERIA)], "#666666"]),
+            legend=alt.Legend(symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3),
+        ),
+    )
+    scale = alt.Scale(zero=False)
+    value = alt.Y("value:Q", title="accuracy", scale=scale)
+    dashes = alt.Scale(domain=names, range=[[1, 0], [2, 2], [8, 3, 2, 3], [1, 3], [6, 3]])
+    dash = alt.StrokeDash("criterion:N", title="leaving by", sort=names, scale=dashes)
+    line = base.mark_line().encode(y=value, strokeDash=dash)
+    # there is nothing between two fixed exits
+    exits = base.transform_filter(f"datum.criterion == '{FIXED}'")
+    exits = exits.mark_point(filled=True, size=30).encode(y=value)
+    band = base.mark_area(opacity=0.1).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
+    ring = base.transform_filter("datum.chosen").mark_point(size=90, strokeWidth=2)
+    rule = alt.Chart(charts.rows([{"chance": chance}]))
+    rule = rule.mark_rule(color="#888", strokeDash=[1, 3]).encode(y="chance:Q")
+    layers = alt.layer(band, line, exits, ring.encode(y=value), rule)
+    return layers.properties(width=300, height=220)

@@ -1,0 +1,1 @@
+"""Whole protocols: a plan of cells, run and reported."""

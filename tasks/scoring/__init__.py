@@ -1,0 +1,1 @@
+"""The scorer: requests as one trie of tokens, run pack by pack."""
