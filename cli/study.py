@@ -113,7 +113,7 @@ def command(
         return
     from ..studies.checkpoints import read_models
     from ..studies.options import read_options
-    from ..studies.study import run
+    from ..studies.runner import run
 
     options = read_options(study, _given(ctx.args))
     if not models:

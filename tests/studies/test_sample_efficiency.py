@@ -22,7 +22,7 @@ from growloop.studies.paper import sample_efficiency
 from growloop.studies.paper.sample_efficiency import Options, plan
 from growloop.studies.paper.sample_efficiency_table import lines, table
 from growloop.studies.publish import published
-from growloop.studies.study import run as run_study
+from growloop.studies.runner import run as run_study
 from transformers import PreTrainedTokenizerFast
 
 from ..cli.test_commands import refused, run

@@ -13,7 +13,7 @@ from growloop.studies.catalog import find
 from growloop.studies.checkpoints import read_models
 from growloop.studies.options import read_options
 from growloop.studies.pooled import pool
-from growloop.studies.study import run
+from growloop.studies.runner import run
 
 from ..tasks import tiny
 
