@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..core.statistics import SHARE, Interval, seeds_interval
-from .intervals import ends
+from ..core.statistics import SHARE, Interval, ends, seeds_interval
 
 if TYPE_CHECKING:
     from .study import Record, Table
