@@ -247,8 +247,8 @@ def _print(panel: Panel, studies: bool) -> None:
         studies: whether they are of several, which each line names then.
     """
     from ..leaderboard.entries import task_label
+    from ..leaderboard.interval_kinds import over_words
     from ..leaderboard.site.formats import si
-    from ..leaderboard.spread import over_words
 
     asked = panel.task
     chance = "" if asked.chance is None else f", chance {asked.chance:.2f}"

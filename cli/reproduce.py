@@ -77,14 +77,15 @@ def command(
             raise InputError(f"--{name} must be more than 0, not {value:g}")
     require_extra()
     from ..studies.reproduce.plan import chosen
-    from ..studies.reproduce.run import Asked, Reproduction
+    from ..studies.reproduce.run import Reproduction
+    from ..studies.reproduce.settings import Settings
     from ..tasks.evaluate import best_device, check_device, quiet
 
     quiet()
     line = shlex.join(["growloop", *(ctx.obj or [])])
     folder = out or f"reproduce-{scale}"
     device = device or best_device()
-    found = Reproduction(Asked(scale, folder, seeds, fast, device, data_dir, line))
+    found = Reproduction(Settings(scale, folder, seeds, fast, device, data_dir, line))
     wanted = chosen(found.cells, only)
     check_device(device)
     if planned:

@@ -14,7 +14,6 @@ import click
 
 from ..core.errors import InputError, unknown
 from ..tasks.evaluate import DTYPES, require_extra
-from .options import trust_option
 from .tables import Column, show, width
 
 ACTIONS = "list", "show", "publish"
@@ -46,7 +45,6 @@ DETAILS = {
 @click.option("--cell", type=int, help="measure only this cell of the plan (for array jobs)")
 @click.option("--dtype", default="float32", show_default=True, help=", ".join(DTYPES))
 @click.option("--device", help="cpu, cuda, cuda:1, mps  [default: a GPU if there is one]")
-@trust_option
 @click.option("--picture", "-p", help="chart to write: .html, .svg, .png, .pdf or .json")
 @click.option("--dark", is_flag=True, help="light on dark")
 @click.option("--leaderboard", metavar="FOLDER", help="add what models are compared by to records")
@@ -115,7 +113,7 @@ def command(
         return
     from ..studies.checkpoints import read_models
     from ..studies.options import read_options
-    from ..studies.study import made_of, run
+    from ..studies.runner import run
 
     options = read_options(study, _given(ctx.args))
     if not models:
@@ -141,16 +139,16 @@ def command(
     _check_places(out, picture, leaderboard)
     line = shlex.join(["growloop", *(ctx.obj or [])])
     records = run(study, cells, options, out, line, _say, dtype, device, True)
-    if leaderboard is not None:  # before anything is printed: that may fail
-        _publish(records, leaderboard)
     if picture is not None:
         from ..studies.measure.charts import save
 
-        click.echo(str(save(made_of(records, study.chart), picture, dark)), err=True)
+        click.echo(str(save(study.chart(records), picture, dark)), err=True)
     if as_json:
         click.echo(json.dumps(records, indent=1))
     else:
-        _print(made_of(records, study.table))
+        _print(study.table(records))
+    if leaderboard is not None:
+        _publish(records, leaderboard)
     if against is not None:
         from ..studies.compare import compared
 
@@ -173,9 +171,8 @@ def _publish_all(given: Sequence[str], out: str, leaderboard: str | None) -> Non
 def _publish(records: Sequence[dict[str, Any]], leaderboard: str) -> None:
     from ..leaderboard import Store
     from ..studies.publish import published, unpublished
-    from ..studies.study import made_of
 
-    found = made_of(records, published)
+    found = published(records)
     added = Store(leaderboard).add(found)
     there = len({record.id for record in found}) - added
     _say(f"{added:,} records added to {leaderboard}, {there:,} were there already")

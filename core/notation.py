@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from .errors import NotationError
 
-if TYPE_CHECKING:
-    from .schedule import Section
-
+Sections = Sequence[tuple[int, int, int]]
+"""``(first step, steps, times)`` of each stretch of a schedule."""
 MAX_STEPS = 10_000
 _BLOCK = re.compile(r"\s*([0-9]+)\s*(?:x\s*([0-9]+)\s*)?")
 _RANGE = re.compile(r"\s*([0-9]+)\s*(?:([-:])\s*([0-9]+)\s*)?")
@@ -63,7 +61,7 @@ def _readings(compact: str) -> str:
     )
 
 
-def write(layers: Sequence[int], sections: Sequence[Section]) -> str:
+def write(layers: Sequence[int], sections: Sections) -> str:
     """The shorter of the two notations; blocks where both are alike."""
     blocks, ranges = _blocks(layers, sections), _ranges(layers)
     return blocks if blocks is not None and len(blocks) <= len(ranges) else ranges
@@ -121,7 +119,7 @@ def _read_ranges(compact: str, text: str) -> Iterator[Sequence[int]]:
         place += 1
 
 
-def _blocks(layers: Sequence[int], sections: Sequence[Section]) -> str | None:
+def _blocks(layers: Sequence[int], sections: Sections) -> str | None:
     """Block notation, or None where a section is not made of new layers, counted up."""
     first = 0
     for start, size, _ in sections:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import InputError
+
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 Tasks = Sequence[Sequence[float] | Array]
@@ -23,6 +25,7 @@ Tasks = Sequence[Sequence[float] | Array]
 
 Z = statistics.NormalDist().inv_cdf(0.975)
 DRAWS = 2000  # of a bootstrap
+FEWEST = 8  # items: an interval from fewer says nothing
 SHARE = (0.0, 1.0)
 SIZE = (0.0, math.inf)  # of a norm, a loss, a divergence
 CHANGE = (-1.0, 1.0)  # of a share
@@ -310,3 +313,29 @@ def sum_interval(terms: Sequence[tuple[float, float, Interval]]) -> Interval:
         for weight, number, (low, high) in terms
     ]
     return value - math.hypot(*(low for low, _ in ends)), value + math.hypot(*(h for _, h in ends))
+
+
+def ends(interval: Interval | None, before: str = "") -> dict[str, float | None]:
+    """Write an interval as ``low`` and ``high`` of a table row; None for values without spread.
+
+    >>> ends((0.25, 0.5), "gain_"), ends(None)
+    ({'gain_low': 0.25, 'gain_high': 0.5}, {'low': None, 'high': None})
+    """
+    low, high = interval or (None, None)
+    return {f"{before}low": low, f"{before}high": high}
+
+
+def interval_pairs(intervals: tuple[Array, Array]) -> list[Interval | None]:
+    """Pair the lower and upper ends ``(n,)`` of several intervals; None where they are NaN."""
+    pairs = zip(intervals[0].tolist(), intervals[1].tolist(), strict=True)
+    return [None if math.isnan(low) else (low, high) for low, high in pairs]
+
+
+def check_items(n: int, what: str = "items") -> None:
+    """Refuse too few items for an interval, before the slow part.
+
+    Raises:
+        InputError: saying how many are needed.
+    """
+    if n < FEWEST:
+        raise InputError(f"an interval needs at least {FEWEST} {what}, not {n}")

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from ..core.statistics import Interval, seeds_interval
 from .identities import Identities, Key, model_label
-from .intervals import item_interval, range_of
+from .item_intervals import item_interval, range_of
 from .records import SHARES, Model, Record, Task
 from .site.drawing import steps
 

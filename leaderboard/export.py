@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .entries import Entry, prompting
-from .spread import over
+from .interval_kinds import over
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet compute a text
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from ..models.looping.config import LoopedConfig
 from ..models.looping.decoder import decoder_config
 from ..tasks.bars import bar
 from ..tasks.evaluate import model_arguments
-from . import seeds
+from .runs import RunIdentity
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class Model:
     name: str
     path: str
     schedule: Schedule
-    training: seeds.Training | None = None
+    training: RunIdentity | None = None
 
     @property
     def layers(self) -> int:
@@ -44,7 +45,7 @@ class Model:
             schedule = Schedule.parse(config.schedule, stored=True)
         else:
             schedule = Schedule.plain(decoder_config(config).num_hidden_layers)
-        return cls(model_name(path), path, schedule, seeds.Training.read(path))
+        return cls(model_name(path), path, schedule, RunIdentity.read(path))
 
 
 def _file(path: str) -> dict[str, Any]:
@@ -88,7 +89,63 @@ def read_models(paths: Sequence[str]) -> list[Model]:
     Raises:
         InputError: two of the same name, which records could not tell apart.
     """
-    return seeds.named([Model.read(path) for path in paths])
+    return named([Model.read(path) for path in paths])
+
+
+def named(models: Sequence[Model]) -> list[Model]:
+    """Models with names that records can tell apart: equal ones get their seeds, or steps.
+
+    Raises:
+        InputError: names that stay equal; trainings that are the same.
+    """
+    count = Counter((model.name, model.training and model.training.kind) for model in models)
+    found = []
+    for model in models:
+        told = model.training
+        if told is not None and count[model.name, told.kind] > 1:
+            model = replace(model, name=f"{model.name}-s{told.seed}")
+        found.append(model)
+    if len(twice := Counter(model.path for model in found)) < len(found):
+        raise InputError(f"{twice.most_common(1)[0][0]} is given twice")
+    names = Counter(model.name for model in found)
+    found = [_at_step(model) if names[model.name] > 1 else model for model in found]
+    if len({model.name for model in found}) < len(found):
+        raise InputError("two of the models have the same name: rename their folders")
+    _check_kinds(found)
+    return found
+
+
+def _at_step(model: Model) -> Model:
+    """Told from other checkpoints of its run."""
+    step = re.search(r"step-0*(\d+)/*$", model.path)
+    return model if step is None else replace(model, name=f"{model.name}@{step[1]}")
+
+
+def _check_kinds(models: Sequence[Model]) -> None:
+    """Refuse kinds whose seeds cannot be averaged."""
+    by_recipe: dict[tuple[str, str], list[Model]] = {}
+    for model in models:
+        if model.training is not None:
+            key = model.training.kind, model.training.recipe
+            by_recipe.setdefault(key, []).append(model)
+    kinds: set[str] = set()
+    for (kind, _), alike in by_recipe.items():
+        seeds: dict[int, str] = {}
+        for model in alike:
+            assert model.training is not None
+            if model.training.seed in seeds and len({m.training for m in alike}) > 1:
+                raise InputError(
+                    f"{seeds[model.training.seed]} and {model.name} are the same training, seed "
+                    f"{model.training.seed} of {kind}: leave one out"
+                )
+            seeds[model.training.seed] = model.name
+        if len(seeds) > 1:
+            if kind in kinds:
+                raise InputError(
+                    f"the models are of two different runs that are both called {kind}, each with "
+                    "several seeds: give them in two calls"
+                )
+            kinds.add(kind)
 
 
 def check_device(device: str | None) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
+from ..core.significance import holm, sign_flip, sign_flip_mean
 from ..core.statistics import CHANGE, Interval, change_interval, mean_interval, seeds_interval
-from .intervals import holm, sign_flip, sign_flip_mean
 from .measure.controls import NONE
 
 if TYPE_CHECKING:

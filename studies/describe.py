@@ -18,7 +18,7 @@ from ..models.looping.config import LoopedConfig
 from ..models.looping.decoder import decoder_config
 from .model_identity import weights
 from .provenance import family_of, name_of, recipe_of, runs_of, size_of, training_of
-from .seeds import Training
+from .runs import RunIdentity
 
 PACKAGES = ("growloop", "torch", "transformers", "lm-eval")
 SEQ_LEN = 2048
@@ -74,7 +74,7 @@ def model_of(model: Any, path: str, name: str | None = None) -> Model:
         **_content(config, path),
         source=f"growloop train {run['name']}" if run else None if Path(path).exists() else path,
         step=training.get("step"),
-        training=trained.recipe if (trained := Training.read(path)) else None,
+        training=trained.recipe if (trained := RunIdentity.read(path)) else None,
     )
 
 

@@ -15,8 +15,8 @@ from .describe import cost_of, model_of
 from .describe import versions as installed
 from .leaderboard_rows import Point, Points, stderr_of
 from .measure.controls import apart
+from .records import read_record
 from .study import Record as Measured
-from .study import read_record
 
 PUBLISHED: Mapping[str, Points] = {
     # study: which of its numbers
@@ -45,7 +45,7 @@ def published(measured: Sequence[Measured], time: str | None = None) -> list[Rec
     """Records of the leaderboard from records of studies; :func:`unpublished` has the rest.
 
     Args:
-        measured: what ``study.run`` returned; of a study that chooses, all cells it chose from.
+        measured: what ``runner.run`` returned; of a study that chooses, all cells it chose from.
         time: when it was measured, in ISO 8601 with a time zone, for records that do not say it.
     """
     measured, _ = apart(measured)

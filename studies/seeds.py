@@ -1,106 +1,27 @@
-"""Several trainings of one run with different seeds: their mean, and how sure it is.
+"""Aggregation over seeds: means of replicate runs, with Student's t-interval.
 
-A checkpoint says in ``training.json`` which run it is of, and with which seed. Trainings that
-differ in nothing but name and seed are one kind. For a kind a study's table has the mean over seeds
-with Student's t-interval, and for two kinds the mean of the differences of equal seeds; a chart has
-one line. A single training is shown as it is.
+Runs that differ in nothing but name and seed are replicates (:mod:`.runs`). A study's table has
+their mean, for two sets of replicates the mean of the paired differences of equal seeds; a chart
+has one line for each set. A single run is shown as it is.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
-import re
 import statistics
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import InputError
-from ..core.statistics import SHARE, Interval, seeds_interval
-from ..core.strict_json import loads
-from .intervals import ends
+from ..core.statistics import SHARE, Interval, ends, seeds_interval
 
 if TYPE_CHECKING:
-    from .checkpoints import Model
     from .study import Record, Table
 
     MakesTable = Callable[[Sequence[Record]], Table]
     Within = Interval | Callable[[dict[str, Any]], Interval | None] | None
 
-IDLE = {
-    "name", "seed", "micro_batch_size", "parallel", "compile", "gradient_checkpointing",
-    "log_every", "validate_every", "trackers", "checkpoints",
-}  # fmt: skip
-"""What two trainings of a kind may differ in, beside where their files are."""
 KEPT = ("n", "texts", "chance")  # columns that say what a mean over seeds is of
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a checkpoint says of its training.
-
-    Args:
-        kind: name of the run, without its seed.
-        seed: of weights and data.
-        recipe: a digest of all else that decided the weights.
-    """
-
-    kind: str
-    seed: int
-    recipe: str
-
-    @classmethod
-    def read(cls, path: str) -> Training | None:
-        """Of a folder; None for what was not made by ``growloop train``."""
-        try:
-            told = loads((Path(path) / "training.json").read_text(encoding="utf-8"))
-            run = told["run"]
-            name, seed = str(run["name"]), int(run["seed"])
-            kept = {key: value for key, value in run.items() if key not in IDLE}
-            kept |= {"model": _placeless(run.get("model"), "path"), "step": told.get("step")}
-            kept |= {"data": _placeless(run.get("data"), "sources", "examples", "validation")}
-            kept |= _began_with(run)
-            kept["events"] = [_change(event) for event in run.get("events") or ()]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            return None
-        digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
-        return cls(seedless(name, seed), seed, digest)
-
-
-def seedless(name: str, seed: int) -> str:
-    """The name of a run without its seed.
-
-    >>> seedless("standard-s1", 1), seedless("loop_seed-2", 2), seedless("standard-s1", 3)
-    ('standard', 'loop', 'standard-s1')
-    """
-    return re.sub(rf"[-_.](?:s|seed)[-_]?{seed}$", "", name) or name
-
-
-def _placeless(part: Any, *places: str) -> Any:
-    """A part of a run file without where its files are."""
-    if not isinstance(part, dict):
-        return part
-    return part | {name: sorted(part[name]) if isinstance(part.get(name), dict)
-                   else part.get(name) is not None for name in places}  # fmt: skip
-
-
-def _began_with(run: dict[str, Any]) -> dict[str, Any]:
-    """Of a run that goes on from a checkpoint: the kind of that, and the name of its examples."""
-    path, data = (run.get("model") or {}).get("path"), run.get("data") or {}
-    if path is None:
-        return {}
-    base = Training.read(path)
-    name = data.get("examples") and Path(data["examples"]).name
-    return {"base": path if base is None else [base.kind, base.recipe], "examples": name}
-
-
-def _change(event: dict[str, Any]) -> dict[str, Any]:
-    """An event without what only looks at the model."""
-    return {key: value for key, value in event.items() if key not in ("evaluate", "checkpoint")}
 
 
 @dataclass(frozen=True)
@@ -121,62 +42,6 @@ class Kind:
         return f"{self.name} ({len(self.models)} seeds)"
 
 
-def named(models: Sequence[Model]) -> list[Model]:
-    """Models with names that records can tell apart: equal ones get their seeds, or steps.
-
-    Raises:
-        InputError: names that stay equal; trainings that are the same.
-    """
-    count = Counter((model.name, model.training and model.training.kind) for model in models)
-    found = []
-    for model in models:
-        told = model.training
-        if told is not None and count[model.name, told.kind] > 1:
-            model = replace(model, name=f"{model.name}-s{told.seed}")
-        found.append(model)
-    if len(twice := Counter(model.path for model in found)) < len(found):
-        raise InputError(f"{twice.most_common(1)[0][0]} is given twice")
-    names = Counter(model.name for model in found)
-    found = [_at_step(model) if names[model.name] > 1 else model for model in found]
-    if len({model.name for model in found}) < len(found):
-        raise InputError("two of the models have the same name: rename their folders")
-    _check_kinds(found)
-    return found
-
-
-def _at_step(model: Model) -> Model:
-    """Told from other checkpoints of its run."""
-    step = re.search(r"step-0*(\d+)/*$", model.path)
-    return model if step is None else replace(model, name=f"{model.name}@{step[1]}")
-
-
-def _check_kinds(models: Sequence[Model]) -> None:
-    """Refuse kinds whose seeds cannot be averaged."""
-    by_recipe: dict[tuple[str, str], list[Model]] = {}
-    for model in models:
-        if model.training is not None:
-            key = model.training.kind, model.training.recipe
-            by_recipe.setdefault(key, []).append(model)
-    kinds: set[str] = set()
-    for (kind, _), alike in by_recipe.items():
-        seeds: dict[int, str] = {}
-        for model in alike:
-            assert model.training is not None
-            if model.training.seed in seeds and len({m.training for m in alike}) > 1:
-                raise InputError(
-                    f"{seeds[model.training.seed]} and {model.name} are the same training, seed "
-                    f"{model.training.seed} of {kind}: leave one out"
-                )
-            seeds[model.training.seed] = model.name
-        if len(seeds) > 1:
-            if kind in kinds:
-                raise InputError(
-                    f"the models are of two different runs that are both called {kind}, each with "
-                    "several seeds: give them in two calls"
-                )
-            kinds.add(kind)
-
-
 def kinds_of(records: Sequence[Record]) -> list[Kind]:
     """The kinds with two or more seeds among the models of records."""
     found: dict[tuple[str, str], dict[int, str]] = {}
@@ -186,11 +51,6 @@ def kinds_of(records: Sequence[Record]) -> list[Kind]:
             models[told["seed"]] = record["cell"]["model"]
     several = {key: models for key, models in found.items() if len(models) > 1}
     return [Kind(name, dict(sorted(models.items()))) for (name, _), models in several.items()]
-
-
-def about(training: Training | None) -> dict[str, Any] | None:
-    """What a record says of it."""
-    return None if training is None else asdict(training)
 
 
 def names(records: Sequence[Record]) -> list[str]:

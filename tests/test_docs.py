@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import pkgutil
 import re
 import shlex
 from pathlib import Path
 from typing import Any
 
-import growloop.core
-import growloop.leaderboard
-import growloop.models
-import growloop.primitives
-import growloop.studies
 import pytest
 from click.testing import CliRunner
 from growloop.cli import main
-from growloop.models import diagnostics, training
-from growloop.tasks import benchmarks
+
+from .test_architecture import import_graph
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -58,27 +52,9 @@ def test_growloop_commands_run(text: str, tmp_path: Path, monkeypatch: Any) -> N
         assert result.exit_code == 0, f"{command}\n{result.output}"
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        f"{package.__name__}.{m.name}"
-        for package in (
-            growloop.core,
-            growloop.primitives,
-            growloop.models,
-            diagnostics,
-            training,
-            benchmarks,
-            growloop.leaderboard,
-            growloop.studies,
-        )
-        for m in pkgutil.iter_modules(package.__path__)
-    ]
-    + [f"growloop.tasks.{name}" for name in ("catalog", "trie", "scan")]
-    + ["growloop.primitives"],
-)
+@pytest.mark.parametrize("module", sorted(import_graph().keys() - {"cli.__main__"}))
 def test_docstring_examples_are_true(module: str) -> None:
-    failed, _ = doctest.testmod(importlib.import_module(module))
+    failed, _ = doctest.testmod(importlib.import_module(f"growloop.{module}"))
     assert failed == 0
 
 

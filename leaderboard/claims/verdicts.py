@@ -16,7 +16,7 @@ from ...core.statistics import (
     share_interval,
     sum_interval,
 )
-from ..intervals import range_of
+from ..item_intervals import range_of
 from ..records import SHARES, Record
 from .comparable import Group
 from .queries import Comparison

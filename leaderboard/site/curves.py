@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from ..entries import Entry, task_label
+from ..interval_kinds import dots, over, over_words
 from ..records import Task
-from ..spread import dots, over, over_words
 from .formats import score
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 420, 240, 44, 34, 12, 12

@@ -5,14 +5,13 @@ Reads the notations that ``models.Schedule`` writes; what it cannot read is not 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...core.errors import NotationError
+from ...core.notation import read
 from ..records import Growth
 
-BLOCKS = re.compile(r"\d{1,4}(x\d{1,4})?(-\d{1,4}(x\d{1,4})?)*")
-RANGES = re.compile(r"\d{1,4}([-:]\d{1,4})?(,\d{1,4}([-:]\d{1,4})?)*,?")
 MOST = 512  # steps that can still be seen
 
 
@@ -36,28 +35,16 @@ class Drawing:
 
 
 def steps(notation: str) -> tuple[int, ...] | None:
-    """The layer of each step, or None.
+    """Return the layer of each step; None for what cannot be read or drawn.
 
     >>> steps("1-2x2-1"), steps("0-2,1,"), steps("0:3,1")
     ((0, 1, 2, 1, 2, 3), (0, 1, 2, 1), (0, 1, 2, 1))
     """
-    text = notation.replace("×", "x").replace("X", "x").replace(" ", "")
-    found: list[int] = []
-    if ("," in text or ":" in text) and RANGES.fullmatch(text):
-        for part in filter(None, text.split(",")):
-            first, sign, last = part.partition(":" if ":" in part else "-")
-            start, stop = int(first), int(last or first)
-            way = 1 if stop >= start else -1
-            found += range(start, stop if sign == ":" else stop + way, way)
-    elif BLOCKS.fullmatch(text):
-        layer = 0
-        for part in text.split("-"):
-            size, _, times = part.partition("x")
-            if int(size) * int(times or 1) > MOST:
-                return None
-            found += [*range(layer, layer + int(size))] * int(times or 1)
-            layer += int(size)
-    return tuple(found) if 0 < len(found) <= MOST else None
+    try:
+        layers = read(notation, stored=True)
+    except NotationError:
+        return None
+    return layers if len(layers) <= MOST else None
 
 
 def of_schedule(notation: str | None) -> Drawing | None:

@@ -23,9 +23,9 @@ from .. import export
 from ..claims.claims import Finding, findings
 from ..claims.ledger import CLAIMS
 from ..entries import Entry, entries, tables, task_label
+from ..interval_kinds import dots, over_words
 from ..records import Model, Record, Task
 from ..scales import Panel, panels
-from ..spread import dots, over_words
 from . import drawing
 from .curves import curves
 from .formats import embedded, file_name, score, short_id, si

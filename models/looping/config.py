@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import transformers
@@ -112,6 +113,18 @@ class LoopedConfig:
         return super().from_dict(config_dict, **kwargs)  # type: ignore[misc]
 
 
+_BUILDERS: list[Callable[[Any], object]] = []
+
+
+def registers_models(function: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Call ``function`` with the plain model class of every looped config that is read.
+
+    It lets ``AutoModelForCausalLM`` build the looped model, which configs know nothing of.
+    """
+    _BUILDERS.append(function)
+    return function
+
+
 class GrowloopConfig(PretrainedConfig):  # type: ignore[misc]
     """Stands for the configs of all looped models where a config.json is read."""
 
@@ -132,9 +145,8 @@ class GrowloopConfig(PretrainedConfig):  # type: ignore[misc]
             raise InputError("the config of a looped model needs a schedule such as 4-4x4-4")
         found = CONFIG_MAPPING[base].from_dict(fields, **kwargs)
         plain, unused = found if isinstance(found, tuple) else (found, None)
-        from .loop import looped_class
-
-        looped_class(model_class(plain))  # lets AutoModelForCausalLM build it
+        for register in _BUILDERS:
+            register(model_class(plain))
         config = looped_config(
             plain, Schedule.parse(notation, stored=True), Recurrence.from_dict(recurrence)
         )

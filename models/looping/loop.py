@@ -19,7 +19,15 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig,
 from ...core.errors import InputError, shown
 from ...core.schedule import Schedule, as_schedule
 from .caching import find_cache, writable
-from .config import LOOPED, LoopedConfig, config_class_of, is_causal, looped_config, model_class
+from .config import (
+    LOOPED,
+    LoopedConfig,
+    config_class_of,
+    is_causal,
+    looped_config,
+    model_class,
+    registers_models,
+)
 from .decoder import Decoder, decoder_config, find_decoder, replace_config
 from .readout import Readout
 from .recurrence import Recurrence, Runner
@@ -251,6 +259,7 @@ class LoopedModel:
         return self.schedule.with_loops(runner.recurrence.random_loops.at(runner.training_step - 1))
 
 
+@registers_models
 def looped_class(base: Any) -> Any:
     """The class of the looped models of an architecture, known to ``AutoModelForCausalLM``."""
     if issubclass(base, LoopedModel):

@@ -10,19 +10,30 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from torch import nn
 
 from ...core.errors import InputError
 from ...core.schedule import Schedule
 
-if TYPE_CHECKING:
-    from .recurrence import Runner
-
 INDEX_NAMES = ("layer_idx", "layer_id", "layer_number")
+
+
+class StepRunner(Protocol):
+    """Runs the steps of a looped model in place of the layers' own calls."""
+
+    layers: tuple[LoopedLayers, ...]
+    recurrence: Any
+    training_step: int
+
+    def plan(self, schedule: Schedule) -> Sequence[int]:
+        """Return the cache slot of each step."""
+
+    def __call__(self, step: int, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run one step; ``call`` is the layer's own call."""
 
 
 class LoopedLayers(nn.ModuleList):
@@ -43,15 +54,15 @@ class LoopedLayers(nn.ModuleList):
         self._views: dict[tuple[int, int, int], nn.Module] = {}
         self._steps: list[nn.Module] = []
         self._probes: dict[int, nn.Module] = {}  # a view of each layer: the others are alike
-        self._runners: tuple[Runner, ...] = ()  # in a tuple: it is not a submodule of this list
+        self._runners: tuple[StepRunner, ...] = ()  # in a tuple: it is not a submodule of this list
         self.set_schedule(schedule)
 
     @property
-    def runner(self) -> Runner | None:
+    def runner(self) -> StepRunner | None:
         """What runs the steps, if a layer's own call does not."""
         return self._runners[0] if self._runners else None
 
-    def set_runner(self, runner: Runner | None) -> None:
+    def set_runner(self, runner: StepRunner | None) -> None:
         """Let steps be run by ``runner``; None for the layers' own call."""
         self._runners = () if runner is None else (runner,)
         if runner is not None:
@@ -119,7 +130,7 @@ class LoopedLayers(nn.ModuleList):
 
 
 def make_view(
-    origin: nn.Module, index: int, slot: int, step: int = 0, runner: Runner | None = None
+    origin: nn.Module, index: int, slot: int, step: int = 0, runner: StepRunner | None = None
 ) -> nn.Module:
     """A view of ``origin``, the layer number ``index``, that uses cache slot ``slot``."""
     shape = _shape(origin, index)

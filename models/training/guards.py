@@ -5,14 +5,23 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
 from ...core.errors import InputError
 
-if TYPE_CHECKING:
-    from .engine import Engine
+
+class Engine(Protocol):
+    """What signals and memory errors need of a training engine."""
+
+    stop: bool
+    step: int
+    micro: int
+    run: Any
+
+    def say(self, text: str) -> object:
+        """Tell the user a line."""
 
 
 @contextlib.contextmanager

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ...core.errors import one_of, whole
-from ...core.statistics import share_interval
+from ...core.significance import paired
+from ...core.statistics import check_items, ends, share_interval
 from ...models import Schedule, loop
 from ...tasks.questions import Questions, check_questions, questions, scorer, task_names
 from ..checkpoints import Loaded
-from ..intervals import check_items, ends, paired
 
 if TYPE_CHECKING:
     from ...tasks.scoring.scorer import TrieLM

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ...core.errors import InputError, whole
+from ...core.statistics import check_items
 from ...core.strict_json import LineError, line_value
 from ...core.text_tokens import check_embedded, embedded, encode
 from ...primitives import generate
-from ..intervals import check_items
 
 FIELDS = ("text", "question", "prompt", "context")
 DEPTH = 2  # of the generated questions

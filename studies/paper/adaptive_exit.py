@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 
 from ...core.errors import InputError, one_of, whole
-from ...core.statistics import CHANGE
+from ...core.significance import corrected, paired
+from ...core.statistics import CHANGE, ends
 from ...models import EarlyExit, Schedule, cost
 from ...models.diagnostics import Lens, Trace, exit_logits
 from ...models.looping.early_exit import at_start, change, reading
 from ...tasks.questions import Question, Questions, task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
-from ..intervals import corrected, ends, paired
 from ..measure.accuracy import SPLITS, accuracy_row, ask, check_accuracy
 from ..measure.schedule_sweep import Sweep, base_schedule, option_scores
 from ..measure.tuned_lens import LensOptions, check_lens, the_lens

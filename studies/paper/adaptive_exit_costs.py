@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.statistics import share_interval
-from ..intervals import ends
+from ...core.statistics import ends, share_interval
 from ..study import Record
 
 FIXED = "fixed"

@@ -22,7 +22,9 @@ from ...core.statistics import (
     SIZE,
     Array,
     Interval,
+    ends,
     error_interval,
+    interval_pairs,
     jackknife_error,
     mean_intervals,
 )
@@ -30,7 +32,6 @@ from ...models.diagnostics import MEASURES, contributions, trace
 from ...models.diagnostics.periodicity import block_of, blocks, periodicity
 from .. import seeds
 from ..checkpoints import Loaded, Model
-from ..intervals import ends, listed
 from ..measure import charts
 from ..measure.texts import check_texts, digits, read_texts
 from ..study import Cell, Record, Study, Table, option, settled
@@ -85,7 +86,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     rows: list[dict[str, Any]] = []
     for name, each in found.items():
         measured = torch.stack(each).double().numpy()  # (texts, steps)
-        intervals = listed(mean_intervals(measured, range_of(name)))
+        intervals = interval_pairs(mean_intervals(measured, range_of(name)))
         for step, mean in enumerate(measured.mean(0)):
             layer, loop = traced.coordinates[step]
             rows.append(

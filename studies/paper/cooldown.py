@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import whole
-from ...core.statistics import CHANGE, SHARE, Interval, seeds_interval
+from ...core.statistics import CHANGE, SHARE, Interval, ends, seeds_interval
 from ...tasks.questions import task_names
 from ..checkpoints import Loaded, Model
-from ..intervals import ends
 from ..measure import charts
 from ..measure.accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers
 from ..measure.branching import Change, Parent, check_data, continued, cooled, data_of
 from ..measure.controls import ABOUT, NONE, apart, check_control, with_controls
 from ..measure.mixtures import mixtures
+from ..measure.pooled import pool
 from ..measure.schedule_sweep import base_schedule
-from ..pooled import pool
 from ..study import Cell, Record, Study, Table, option, settled
 
 MEAN = "mean"

@@ -16,7 +16,16 @@ from typing import Any
 import torch
 
 from ...core.errors import one_of, whole
-from ...core.statistics import SHARE, SIZE, Interval, mean_intervals, ratio_error, ratio_interval
+from ...core.statistics import (
+    SHARE,
+    SIZE,
+    Interval,
+    ends,
+    interval_pairs,
+    mean_intervals,
+    ratio_error,
+    ratio_interval,
+)
 from ...models.diagnostics import (
     SKIP_FRONT,
     Lens,
@@ -30,7 +39,6 @@ from ...models.diagnostics import (
 from ...tasks.questions import task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
-from ..intervals import ends, listed
 from ..measure import charts
 from ..measure.accuracy import accuracy_row, ask, check_accuracy
 from ..measure.schedule_sweep import Sweep, base_schedule
@@ -183,7 +191,7 @@ def _means(
 ) -> Iterator[tuple[float, Interval | None, list[float]]]:
     """Mean, interval and all values of each column of ``(texts, steps + 1)``."""
     measured = values.double().numpy()
-    intervals = listed(mean_intervals(measured, within))
+    intervals = interval_pairs(mean_intervals(measured, within))
     return zip(measured.mean(0), intervals, measured.T.tolist(), strict=True)
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
+from ...core.significance import corrected
 from ...core.statistics import SHARE
 from ...tasks.questions import questions, task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
-from ..intervals import corrected
 from ..measure import charts
 from ..measure.accuracy import (
     SPLITS,

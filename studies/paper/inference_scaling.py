@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, one_of, whole
-from ...core.statistics import CHANGE, SHARE
+from ...core.significance import corrected, paired
+from ...core.statistics import CHANGE, SHARE, ends
 from ...models import Schedule
 from ...tasks.questions import task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
-from ..intervals import corrected, ends, paired
 from ..measure import charts
 from ..measure.accuracy import accuracy_row, against, ask, check_accuracy, right_answers
 from ..measure.controls import CONTROLS, controlled

@@ -18,10 +18,9 @@ import numpy as np
 import torch
 
 from ...core.errors import one_of, whole
-from ...core.statistics import SIZE, mean_intervals
+from ...core.statistics import SIZE, ends, interval_pairs, mean_intervals
 from ...models.diagnostics import SKIP_FRONT, future_cuts, local_effects, propagated_effects, trace
 from ..checkpoints import Loaded, Model
-from ..intervals import ends, listed
 from ..measure import charts
 from ..measure.texts import (
     SKIP_FRONT_ABOUT,
@@ -89,7 +88,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     shape = (steps, steps)
     # how much a step depends on all before it, on average: the vertical lines of the heatmap
     per_target = effects.double().sum(1)[:, 1:] / torch.arange(1, steps)
-    intervals = listed(mean_intervals(per_target.numpy(), SIZE))
+    intervals = interval_pairs(mean_intervals(per_target.numpy(), SIZE))
     targets = per_target.mean(0)
     rows = [
         {

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, whole
+from ...core.significance import corrected, paired
 from ...core.statistics import SHARE
 from ...models import Schedule
 from .. import seeds
 from ..checkpoints import Loaded, Model
-from ..intervals import corrected, paired
 from ..measure import charts
 from ..measure.accuracy import accuracy_row, ask, check_accuracy, right_answers
 from ..measure.controls import ABOUT, NONE, apart, check_control, with_controls

@@ -15,18 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, one_of, whole
-from ...core.statistics import CHANGE, SHARE, seeds_interval
+from ...core.statistics import CHANGE, SHARE, ends, seeds_interval
 from ...models import Schedule
 from ...tasks.questions import task_names
 from ..checkpoints import Loaded, Model
-from ..intervals import ends
 from ..measure import charts
 from ..measure.accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_together
 from ..measure.branching import Change, Parent, check_data, continued, cooled, data_of
 from ..measure.controls import ABOUT, alike, apart, check_control, with_controls
 from ..measure.controls import NONE as UNCONTROLLED
 from ..measure.mixtures import USUAL, mixtures
-from ..pooled import pool
+from ..measure.pooled import pool
 from ..study import Cell, Record, Study, Table, option, settled
 from .cooldown import over_seeds
 

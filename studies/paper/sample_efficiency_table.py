@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.significance import holm
 from ...core.statistics import SHARE, seeds_interval
 from .. import seeds
 from ..compare import Change
-from ..intervals import holm
 from ..measure import charts
 from ..measure.controls import apart
 from ..study import Record, Table

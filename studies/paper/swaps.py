@@ -16,12 +16,12 @@ from typing import Any
 import torch
 
 from ...core.errors import InputError, one_of, whole
-from ...core.statistics import SHARE, SIZE, Interval, mean_interval
+from ...core.significance import holm
+from ...core.statistics import SHARE, SIZE, Interval, ends, mean_interval
 from ...models import Schedule
 from ...tasks.questions import task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
-from ..intervals import ends, holm
 from ..measure import charts
 from ..measure.accuracy import accuracy_row, against, ask, check_accuracy, right_answers
 from ..measure.schedule_sweep import Sweep, base_schedule

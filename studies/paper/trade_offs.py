@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.significance import corrected
 from ...core.statistics import CHANGE, SHARE, Interval
 from ...models.looping.decoder import decoder_config
 from ...tasks.questions import task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
-from ..intervals import corrected
 from ..measure import charts
 from ..measure.accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers
 from ..measure.controls import ABOUT, NONE, alike, apart, check_control, with_controls
+from ..measure.pooled import Estimate, Pool, pool
 from ..measure.schedule_sweep import base_schedule
-from ..pooled import Estimate, Pool, pool
 from ..study import Cell, Record, Study, Table, option, settled
 
 PANELS = (

@@ -14,13 +14,20 @@ from .scales import TUNED, UNTIED, Ask, Scale, options_for
 
 if TYPE_CHECKING:
     from ...leaderboard import Record
-    from .run import Asked
+    from .settings import Settings
 
 Watch = Callable[[float, str], object]
 
 
 def measure(
-    cell: Cell, ask: Ask, scale: Scale, checkpoint: Path, out: Path, *, asked: Asked, watch: Watch
+    cell: Cell,
+    ask: Ask,
+    scale: Scale,
+    checkpoint: Path,
+    out: Path,
+    *,
+    asked: Settings,
+    watch: Watch,
 ) -> list[Record]:
     """Records of a cell.
 
@@ -40,7 +47,7 @@ def measure(
     return studied(study, [checkpoint], options, out / "studies", dtype=scale.dtype, **given)
 
 
-def _score(cell: Cell, scale: Scale, checkpoint: Path, out: Path, asked: Asked) -> list[Record]:
+def _score(cell: Cell, scale: Scale, checkpoint: Path, out: Path, asked: Settings) -> list[Record]:
     if scale.tasks:
         file = out / "results" / f"{cell.model}.json"
         given: dict[str, Any] = {"device": asked.device, "command": asked.command}

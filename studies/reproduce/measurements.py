@@ -101,14 +101,15 @@ def studied(
         out: folder of the study's own records.
         watch: told of the share that is done, and a word.
     """
-    from .. import study as studies
+    from .. import runner
     from ..checkpoints import read_models
     from ..publish import PUBLISHED, published, written_at
+    from ..records import record_path
 
     models = read_models([str(path) for path in paths])
     chosen = options(models)
     cells = study.plan(models, chosen)
-    files = [studies.record_path(cell, out) for cell in cells]
+    files = [record_path(cell, out) for cell in cells]
 
     share = 0.0
 
@@ -119,7 +120,7 @@ def studied(
             share = (int(cell[1]) - 1) / int(cell[2])
         watch(share, word)
 
-    found = studies.run(study, cells, chosen, out, command, say, dtype, device)
+    found = runner.run(study, cells, chosen, out, command, say, dtype, device)
     if study.name not in PUBLISHED:
         return []
     return published(found, max(map(written_at, files)))

@@ -17,8 +17,8 @@ from ..model_identity import changed, weights
 if TYPE_CHECKING:
     from ...leaderboard import Record
     from .plan import Cell
-    from .run import Asked
     from .scales import Row
+    from .settings import Settings
 
 OF_EFFECTS = ("depth", "local-effects")
 """Cells whose numbers are effects of layers."""
@@ -84,7 +84,7 @@ class Kept:
         cell: Cell,
         row: Row,
         records: Sequence[Record],
-        asked: Asked,
+        asked: Settings,
         seconds: float,
         checkpoint: Path,
         data: Mapping[str, Path],

@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from .parallel import Job, end_with_parent, run_all
 from .plan import CLOSING, PAGE, RECORDS, SCORE, TRAIN, Cell, cells
 from .results import Kept, newest
 from .scales import Row, scale
+from .settings import Settings
 
 if TYPE_CHECKING:
     from ...leaderboard.claims.claims import Finding
@@ -38,29 +39,6 @@ Watch = Callable[[str, float, str], object]
 """Told of a cell, the share of it that is done, and a word about it."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What decides a plan, and where and how it is carried out.
-
-    Args:
-        scale: its name.
-        out: folder of everything.
-        seeds: trainings of each kind of model.
-        fast: few steps and items.
-        device: to compute on; None for a GPU if there is one.
-        data_dir: folder of the benchmarks.
-        command: what was typed; records quote it.
-    """
-
-    scale: str
-    out: str
-    seeds: int = 3
-    fast: bool = False
-    device: str | None = None
-    data_dir: str = "benchmarks"
-    command: str = ""
-
-
 class Reproduction:
     """A plan and its folder.
 
@@ -68,7 +46,7 @@ class Reproduction:
         InputError: an unknown scale, a number of seeds that is none.
     """
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Settings) -> None:
         whole("seeds", asked.seeds, 1, 1000)
         self.asked, self.out = asked, Path(asked.out)
         self.scale = scale(asked.scale, asked.fast)
@@ -307,7 +285,7 @@ def main(asked: str, ids: str) -> int:
 
     logging.disable_progress_bar()
     quiet()
-    reproduction, code = Reproduction(Asked(**json.loads(asked))), 0
+    reproduction, code = Reproduction(Settings(**json.loads(asked))), 0
     failed = ""
     for name in json.loads(ids):
 

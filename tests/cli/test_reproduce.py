@@ -210,7 +210,8 @@ def test_a_folder_is_of_one_process_at_a_time(tmp_path: Path) -> None:
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from growloop.studies.work_folder import locked\n"
+        "import sys, time; from pathlib import Path\n"
+        "from growloop.studies.work_folder import locked\n"
         f"with locked(Path({str(tmp_path / 'l')!r}), False, 'x is used'):\n"
         "    print('held', flush=True); time.sleep(60)"
     )

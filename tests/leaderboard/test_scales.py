@@ -6,9 +6,9 @@ import pytest
 from growloop.leaderboard import Cost, Model, Record, Task
 from growloop.leaderboard.entries import entries
 from growloop.leaderboard.export import line
+from growloop.leaderboard.interval_kinds import dots, over, over_words
 from growloop.leaderboard.paper import paper_rows
 from growloop.leaderboard.scales import panels, scale_of
-from growloop.leaderboard.spread import dots, over, over_words
 
 from .making import made
 

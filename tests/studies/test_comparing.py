@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from growloop.core.significance import paired
 from growloop.models import checkpoints, load, loop
 from growloop.studies.catalog import find
 from growloop.studies.compare import compared
-from growloop.studies.intervals import paired
 from growloop.studies.publish import published
 
 from .small import FEW, SMALL, TASK, TEXTS, study

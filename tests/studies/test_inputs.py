@@ -20,8 +20,8 @@ from growloop.studies.reproduce.jobs import Training
 from growloop.studies.reproduce.measurements import scored
 from growloop.studies.reproduce.plan import Cell as PlannedCell
 from growloop.studies.reproduce.results import Kept
-from growloop.studies.reproduce.run import Asked
 from growloop.studies.reproduce.scales import Row
+from growloop.studies.reproduce.settings import Settings
 from growloop.studies.study import Cell
 
 from ..cli.test_commands import refused, run
@@ -29,7 +29,7 @@ from ..models.training.test_inputs import changed, fields, made_by_an_earlier_ve
 from ..models.training.test_inputs import shards as shards
 from .small import TASK, TEXTS, study
 
-ASKED = Asked("laptop", "r", 1, True, "cpu", "data")
+ASKED = Settings("laptop", "r", 1, True, "cpu", "data")
 
 
 def another_model(folder: Path) -> None:

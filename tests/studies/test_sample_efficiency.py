@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 from growloop.core.errors import InputError
+from growloop.core.significance import mcnemar, sign_flip
 from growloop.models import Recurrence, build, checkpoints, load, loop
 from growloop.models.training.data.symbols import END, symbol_tokenizer, vocabulary
 from growloop.primitives import make_task
 from growloop.studies.checkpoints import Model, read_models
 from growloop.studies.compare import compared
-from growloop.studies.intervals import mcnemar, sign_flip
 from growloop.studies.paper import sample_efficiency
 from growloop.studies.paper.sample_efficiency import Options, plan
 from growloop.studies.paper.sample_efficiency_table import lines, table
 from growloop.studies.publish import published
-from growloop.studies.study import run as run_study
+from growloop.studies.runner import run as run_study
 from transformers import PreTrainedTokenizerFast
 
 from ..cli.test_commands import refused, run

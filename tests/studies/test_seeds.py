@@ -15,7 +15,8 @@ from growloop.models import checkpoints, load, loop
 from growloop.studies.catalog import find
 from growloop.studies.checkpoints import read_models
 from growloop.studies.measure.charts import save
-from growloop.studies.seeds import Training, kinds_of
+from growloop.studies.runs import RunIdentity
+from growloop.studies.seeds import kinds_of
 
 from ..cli.test_commands import refused, run
 from ..tasks import tiny
@@ -105,9 +106,9 @@ def tuned(folder: Path, base: str, seed: int, examples: str = "sums.jsonl") -> s
 def test_fine_tuned_models_are_one_kind_where_base_and_examples_are(
     runs: dict[str, str], tmp_path: Path
 ) -> None:
-    first = Training.read(tuned(tmp_path / "a", runs["loop-s0"], 0))
+    first = RunIdentity.read(tuned(tmp_path / "a", runs["loop-s0"], 0))
     others = {
-        name: Training.read(tuned(tmp_path / name, base, 1, examples))
+        name: RunIdentity.read(tuned(tmp_path / name, base, 1, examples))
         for name, base, examples in (
             ("again", runs["loop-s0"], "elsewhere/sums.jsonl"),
             ("seed", runs["loop-s1"], "sums.jsonl"),

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 from growloop.cli import main
+from growloop.core.significance import holm, mcnemar, paired
 from growloop.models import Recurrence, Schedule, checkpoints, load, loop
 from growloop.models.diagnostics import local_effects, trace
 from growloop.studies.catalog import STUDIES
 from growloop.studies.checkpoints import Loaded
-from growloop.studies.intervals import holm, mcnemar, paired
 from growloop.studies.measure.accuracy import right_answers, scorer_of
 from growloop.studies.measure.schedule_sweep import Sweep, packed
 from growloop.studies.measure.texts import read_texts

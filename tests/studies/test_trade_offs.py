@@ -11,9 +11,9 @@ from growloop.core.statistics import share_interval
 from growloop.models import Schedule, checkpoints, cost, grow, load, loop
 from growloop.studies.catalog import find
 from growloop.studies.checkpoints import read_models
+from growloop.studies.measure.pooled import pool
 from growloop.studies.options import read_options
-from growloop.studies.pooled import pool
-from growloop.studies.study import run
+from growloop.studies.runner import run
 
 from ..tasks import tiny
 

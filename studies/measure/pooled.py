@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.errors import InputError
-from ..core.statistics import Array, Interval, change_interval, quotient_interval, share_interval
-from .intervals import mcnemar
+from ...core.errors import InputError
+from ...core.significance import mcnemar
+from ...core.statistics import Array, Interval, change_interval, quotient_interval, share_interval
 
 
 @dataclass(frozen=True)

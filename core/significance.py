@@ -1,9 +1,8 @@
-"""Tests of whether two models differ on the same items, and how rows hold an interval."""
+"""Tests of whether two models differ on the same items, and Holm's correction."""
 
 from __future__ import annotations
 
 import itertools
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,37 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InputError
-from ..core.statistics import Array, Interval, change_interval
+from .errors import InputError
+from .statistics import change_interval
 
 FLIPPED = 16  # differences whose signs are all tried
-FEWEST = 8  # items: an interval from fewer says nothing
-
-
-def ends(interval: Interval | None, before: str = "") -> dict[str, float | None]:
-    """An interval as ``low`` and ``high`` of a row; None for values without spread.
-
-    >>> ends((0.25, 0.5), "gain_"), ends(None)
-    ({'gain_low': 0.25, 'gain_high': 0.5}, {'low': None, 'high': None})
-    """
-    low, high = interval or (None, None)
-    return {f"{before}low": low, f"{before}high": high}
-
-
-def listed(intervals: tuple[Array, Array]) -> list[Interval | None]:
-    """Ends of several intervals as a list, None for those that are not a number."""
-    pairs = zip(intervals[0].tolist(), intervals[1].tolist(), strict=True)
-    return [None if math.isnan(low) else (low, high) for low, high in pairs]
-
-
-def check_items(n: int, what: str = "items") -> None:
-    """Refuse too few items for an interval, before the slow part.
-
-    Raises:
-        InputError: saying how many are needed.
-    """
-    if n < FEWEST:
-        raise InputError(f"an interval needs at least {FEWEST} {what}, not {n}")
 
 
 @dataclass(frozen=True)
