@@ -137,11 +137,11 @@ def show(
     from fnmatch import fnmatchcase
 
     from ..core.errors import unknown
-    from ..leaderboard import entries as lines
     from ..leaderboard import export
+    from ..leaderboard.entries import build_entries
     from ..leaderboard.panels import panels
 
-    found = lines.entries(gathered(folder, no_paper))
+    found = build_entries(gathered(folder, no_paper))
     studies = sorted({entry.first.study for entry in found if entry.first.study})
     if study not in (None, "all", *studies):
         raise unknown("study", study, ["all", *studies])

@@ -23,7 +23,7 @@ SINK_TAKEN = "skip_front 0"
 
 
 @dataclass(frozen=True)
-class Entry:
+class LeaderboardEntry:
     """Records of one line, which differ in their seeds only.
 
     Args:
@@ -123,8 +123,8 @@ def latest_records(records: Iterable[Record]) -> list[Record]:
 
     The standard error comes first, so that an unsupported number of items hides no other record.
     """
-    every = list(records)
-    return _latest(every, ModelIdentities(every))
+    all_records = list(records)
+    return _latest(all_records, ModelIdentities(all_records))
 
 
 def _latest(records: Sequence[Record], models: ModelIdentities) -> list[Record]:
@@ -178,12 +178,12 @@ def first_token_ablated(task: Task) -> bool:
     return (prompting(task) or "").endswith(SINK_TAKEN)
 
 
-def build_entries(records: Iterable[Record]) -> list[Entry]:
+def build_entries(records: Iterable[Record]) -> list[LeaderboardEntry]:
     """Build the entries of the leaderboard, sorted by task, then from best to worst."""
-    every = list(records)
-    models = ModelIdentities(every)
+    all_records = list(records)
+    models = ModelIdentities(all_records)
     lines: dict[tuple[object, ...], dict[tuple[str, str], list[Record]]] = {}
-    for record in _latest(every, models):
+    for record in _latest(all_records, models):
         line = lines.setdefault(_line_key(record, models), {})
         line.setdefault(record.arithmetic, []).append(record)
     entries = []
@@ -192,7 +192,7 @@ def build_entries(records: Iterable[Record]) -> list[Entry]:
             group = sorted(group, key=lambda record: _seeds(models.model(record), record))
             first, described = group[0], tuple(map(models.model, group))
             suffixes = models.suffix(first), _arithmetic_suffix(first, several=len(line) > 1)
-            entries.append(Entry(tuple(group), described, models.key(first), suffixes))
+            entries.append(LeaderboardEntry(tuple(group), described, models.key(first), suffixes))
     return sorted(entries, key=_sort_key)
 
 
@@ -219,14 +219,14 @@ def _seeds(model: Model, record: Record) -> tuple[int, int]:
     return model.seed or 0, record.seed or 0
 
 
-def _sort_key(entry: Entry) -> tuple[object, ...]:
+def _sort_key(entry: LeaderboardEntry) -> tuple[object, ...]:
     sign = -1 if entry.task.higher_is_better else 1
     return entry.task.key, sign * entry.value, entry.label, entry.first.id
 
 
-def group_by_task(entries: Sequence[Entry]) -> list[tuple[Task, list[Entry]]]:
+def group_by_task(entries: Sequence[LeaderboardEntry]) -> list[tuple[Task, list[LeaderboardEntry]]]:
     """Group comparable entries, those of the same task."""
-    groups: dict[tuple[str, ...], list[Entry]] = {}
+    groups: dict[tuple[str, ...], list[LeaderboardEntry]] = {}
     for entry in entries:
         groups.setdefault(entry.task.key, []).append(entry)
     return [(group[0].task, group) for group in groups.values()]

@@ -8,13 +8,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from .entries import Entry, prompting
+from .entries import LeaderboardEntry, prompting
 from .interval_basis import interval_basis
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of formulas in spreadsheets
 
 
-def entry_fields(entry: Entry) -> dict[str, Any]:
+def entry_fields(entry: LeaderboardEntry) -> dict[str, Any]:
     """Return an entry as flat fields: column -> value."""
     model, task, record = entry.model, entry.task, entry.first
     low, high = entry.interval or (None, None)
@@ -58,12 +58,12 @@ def entry_fields(entry: Entry) -> dict[str, Any]:
     }
 
 
-def as_json(entries: Iterable[Entry]) -> str:
+def as_json(entries: Iterable[LeaderboardEntry]) -> str:
     """Return entries as a JSON list of objects."""
     return json.dumps([entry_fields(entry) for entry in entries], indent=1, allow_nan=False) + "\n"
 
 
-def as_csv(entries: Iterable[Entry]) -> str:
+def as_csv(entries: Iterable[LeaderboardEntry]) -> str:
     """Return entries as CSV with a header; formulas are disarmed by a leading apostrophe."""
     out = io.StringIO()
     rows = [entry_fields(entry) for entry in entries]

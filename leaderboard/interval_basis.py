@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .entries import Entry
+from .entries import LeaderboardEntry
 
 IntervalBasis = Literal["items", "seeds", "measurements"]
 
 
-def interval_basis(entry: Entry) -> IntervalBasis | None:
+def interval_basis(entry: LeaderboardEntry) -> IntervalBasis | None:
     """Return the sampling unit of an entry's interval; None without an interval."""
     if entry.interval is None:
         return None
@@ -22,7 +22,7 @@ def interval_basis(entry: Entry) -> IntervalBasis | None:
     return "seeds" if several else "measurements"
 
 
-def interval_basis_text(entry: Entry) -> str:
+def interval_basis_text(entry: LeaderboardEntry) -> str:
     """Return number and sampling unit: ``200 items``, ``3 seeds``; empty without an interval."""
     basis = interval_basis(entry)
     if basis is None:
@@ -32,6 +32,6 @@ def interval_basis_text(entry: Entry) -> str:
     return f"{entry.seeds} {basis}"
 
 
-def repeated_values(entry: Entry) -> tuple[float, ...]:
+def repeated_values(entry: LeaderboardEntry) -> tuple[float, ...]:
     """Return the value of each seed or measurement; empty if there is only one."""
     return entry.repetitions if entry.seeds > 1 else ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .entries import Entry, group_by_task
+from .entries import LeaderboardEntry, group_by_task
 from .records import Task
 from .site.formats import si
 
@@ -26,7 +26,7 @@ class Panel:
 
     task: Task
     scale: str
-    entries: tuple[Entry, ...]
+    entries: tuple[LeaderboardEntry, ...]
 
     @property
     def reported(self) -> bool:
@@ -54,7 +54,7 @@ class Panel:
         return f"{about}the same items{shots}; compare these rows with each other"
 
 
-def entry_scale(entry: Entry) -> str:
+def entry_scale(entry: LeaderboardEntry) -> str:
     """Return the size of an entry's model, else a range of parameters, a power of ten wide."""
     if entry.model.size:
         return entry.model.size
@@ -66,11 +66,11 @@ def entry_scale(entry: Entry) -> str:
     return f"{si(low, 'B')} to {si(10 * low, 'B')} parameters"
 
 
-def panels(entries: Sequence[Entry]) -> list[Panel]:
+def panels(entries: Sequence[LeaderboardEntry]) -> list[Panel]:
     """Group entries into panels; per task the measured ones first."""
     grouped: list[Panel] = []
     for task, group in group_by_task(entries):
-        by_scale: dict[tuple[bool, str], list[Entry]] = {}
+        by_scale: dict[tuple[bool, str], list[LeaderboardEntry]] = {}
         for entry in group:
             key = entry.first.kind == "reported", entry_scale(entry)
             by_scale.setdefault(key, []).append(entry)

@@ -23,7 +23,7 @@ from ...core.errors import InputError
 from .. import export
 from ..claims.findings import Finding, evaluate_claims
 from ..claims.paper_claims import CLAIMS
-from ..entries import Entry, build_entries, group_by_task, task_label
+from ..entries import LeaderboardEntry, build_entries, group_by_task, task_label
 from ..interval_basis import interval_basis_text, repeated_values
 from ..panels import Panel, panels
 from ..records import Model, Record, Task
@@ -96,9 +96,11 @@ def _write(records: list[Record], folder: Path, title: str) -> None:
     (folder / "data" / "records.jsonl").write_text(
         "".join(f"{record.to_json()}\n" for record in records), encoding="utf-8"
     )
-    (folder / "data" / "leaderboard.json").write_text(export.as_json(site.found), encoding="utf-8")
+    (folder / "data" / "leaderboard.json").write_text(
+        export.as_json(site.entries), encoding="utf-8"
+    )
     (folder / "data" / "leaderboard.csv").write_text(
-        export.as_csv(site.found), encoding="utf-8", newline=""
+        export.as_csv(site.entries), encoding="utf-8", newline=""
     )
     (folder / MARK).write_text("made by growloop leaderboard build\n", encoding="utf-8")
 
@@ -107,7 +109,7 @@ class _Site:
     """Render the pages of a set of records.
 
     Attributes:
-        found: entries of the leaderboard.
+        entries: entries of the leaderboard.
         files: model key -> file name of the model's page.
         studies: study name -> file name of the study's page.
         findings: verdicts on the paper's claims.
@@ -116,13 +118,13 @@ class _Site:
     def __init__(self, records: list[Record], title: str) -> None:
         self.title = title
         self.records = records
-        self.found = build_entries(records)
+        self.entries = build_entries(records)
         self.files: dict[tuple[str, ...], str] = {}
-        self.by_model: dict[tuple[str, ...], list[Entry]] = {}
-        for entry in self.found:
+        self.by_model: dict[tuple[str, ...], list[LeaderboardEntry]] = {}
+        for entry in self.entries:
             self.files[entry.key] = file_name(entry.name, entry.key)
             self.by_model.setdefault(entry.key, []).append(entry)
-        names = sorted({entry.first.study for entry in self.found if entry.first.study})
+        names = sorted({entry.first.study for entry in self.entries if entry.first.study})
         self.studies = {name: file_name(name, ("study", name)) for name in names}
         self.findings = evaluate_claims(records, CLAIMS)
         environment = Environment(
@@ -147,13 +149,13 @@ class _Site:
         self.style = theme.css() + (static / "style.css").read_text(encoding="utf-8")
         self.script = (static / "board.js").read_text(encoding="utf-8")
 
-    def url(self, entry: Entry) -> str:
+    def url(self, entry: LeaderboardEntry) -> str:
         """Return the page of an entry's model, relative to the first page."""
         return "models/" + self.files[entry.key]
 
     def index(self) -> str:
         """Render the first page."""
-        shown = [entry for entry in self.found if entry.first.study is None]
+        shown = [entry for entry in self.entries if entry.first.study is None]
         places = list(enumerate(panels(shown)))
         groups = sorted(group_by_task(shown), key=lambda group: _priority(group[1]), reverse=True)
         data = {
@@ -185,7 +187,7 @@ class _Site:
             reported=len(self.files) - len(models),
         )
 
-    def _point(self, panel: Panel, entry: Entry) -> dict[str, Any]:
+    def _point(self, panel: Panel, entry: LeaderboardEntry) -> dict[str, Any]:
         """Data of an entry for the charts of the first page."""
         cost = entry.first.cost
         return {
@@ -222,7 +224,7 @@ class _Site:
 
     def study(self, name: str) -> str:
         """Render the page of a study."""
-        found = [entry for entry in self.found if entry.first.study == name]
+        found = [entry for entry in self.entries if entry.first.study == name]
         names = list(dict.fromkeys(c for entry in found for c in sorted(entry.first.conditions)))
         return self._page(
             "study.html.j2",
@@ -256,7 +258,7 @@ class _Site:
         )
 
 
-def _task(task: Task, group: Sequence[Entry]) -> dict[str, Any]:
+def _task(task: Task, group: Sequence[LeaderboardEntry]) -> dict[str, Any]:
     """Data of a task for the charts of the first page."""
     return {
         "label": task_label(task),
@@ -267,12 +269,12 @@ def _task(task: Task, group: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
-def _is_reported(group: Sequence[Entry]) -> bool:
+def _is_reported(group: Sequence[LeaderboardEntry]) -> bool:
     """Return True if all entries are reported, none measured here."""
     return all(entry.first.kind == "reported" for entry in group)
 
 
-def _priority(group: Sequence[Entry]) -> tuple[bool, bool, int, int]:
+def _priority(group: Sequence[LeaderboardEntry]) -> tuple[bool, bool, int, int]:
     """Sort key of tasks: several models measured here, the primitives suite, most models."""
     measured = sum(entry.first.kind == "measured" for entry in group)
     suite = group[0].task.name.startswith("reasoning_primitives")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from ..entries import Entry, task_label
+from ..entries import LeaderboardEntry, task_label
 from ..interval_basis import interval_basis, interval_basis_text, repeated_values
 from ..records import Task
 from .formats import score
@@ -102,9 +102,9 @@ class StudyChart:
         return {point.over for line in self.lines for point in line.points if point.over}
 
 
-def study_charts(entries: Sequence[Entry]) -> list[StudyChart]:
+def study_charts(entries: Sequence[LeaderboardEntry]) -> list[StudyChart]:
     """Return a chart for each task for which the study varied a number."""
-    groups: dict[tuple[object, ...], list[Entry]] = {}
+    groups: dict[tuple[object, ...], list[LeaderboardEntry]] = {}
     for entry in entries:
         task = entry.task.model_copy(update={"shots": None})
         groups.setdefault(task.key, []).append(entry)
@@ -122,13 +122,15 @@ def study_charts(entries: Sequence[Entry]) -> list[StudyChart]:
     return [_chart(name, series, part, looks) for name, series, part in split]
 
 
-def _comparable_parts(group: Sequence[Entry]) -> Iterable[tuple[str, list[Entry]]]:
+def _comparable_parts(
+    group: Sequence[LeaderboardEntry],
+) -> Iterable[tuple[str, list[LeaderboardEntry]]]:
     """Yield the varied number and comparable results; other shots are another part."""
     name = _varied_number(group)
     if name == "shots":
         yield name, list(group)
         return
-    by_shots: dict[int | None, list[Entry]] = {}
+    by_shots: dict[int | None, list[LeaderboardEntry]] = {}
     for entry in group:
         by_shots.setdefault(entry.task.shots, []).append(entry)
     for part in by_shots.values():
@@ -136,7 +138,7 @@ def _comparable_parts(group: Sequence[Entry]) -> Iterable[tuple[str, list[Entry]
             yield varied, part
 
 
-def _varied_number(group: Sequence[Entry]) -> str | None:
+def _varied_number(group: Sequence[LeaderboardEntry]) -> str | None:
     """Return the condition with most distinct numbers; None if none has two."""
     values: dict[str, set[float]] = {}
     for entry in group:
@@ -146,7 +148,7 @@ def _varied_number(group: Sequence[Entry]) -> str | None:
     return None if most is None or len(values[most]) < 2 else most
 
 
-def _numbers(entry: Entry) -> dict[str, float]:
+def _numbers(entry: LeaderboardEntry) -> dict[str, float]:
     numbers = {
         name: float(value)
         for name, value in entry.first.conditions.items()
@@ -163,7 +165,7 @@ def _numbers(entry: Entry) -> dict[str, float]:
 class _Result:
     """Result at x, with the facts that distinguish it from other results of its model."""
 
-    entry: Entry
+    entry: LeaderboardEntry
     x: float
     facts: dict[str, str]
 
@@ -176,7 +178,7 @@ class _Result:
         return self.entry.name, *self.values(keys)
 
 
-def _results(group: Sequence[Entry], name: str) -> list[_Result]:
+def _results(group: Sequence[LeaderboardEntry], name: str) -> list[_Result]:
     """Return the results that have the varied number."""
     results = []
     for entry in group:
@@ -192,7 +194,7 @@ def _results(group: Sequence[Entry], name: str) -> list[_Result]:
     return results
 
 
-def _series(group: Sequence[Entry], name: str) -> dict[str, list[_Result]]:
+def _series(group: Sequence[LeaderboardEntry], name: str) -> dict[str, list[_Result]]:
     """Return label -> line: the fewest lines on which each x occurs at most once."""
     results = _results(group, name)
     split = _splitting_facts(results)
@@ -243,7 +245,10 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def _chart(
-    name: str, series: dict[str, list[_Result]], group: Sequence[Entry], looks: dict[str, Look]
+    name: str,
+    series: dict[str, list[_Result]],
+    group: Sequence[LeaderboardEntry],
+    looks: dict[str, Look],
 ) -> StudyChart:
     task = group[0].task
     results = [result for line in series.values() for result in line]
@@ -276,19 +281,19 @@ def _chart(
             )
         words = ", ".join(f"{score(r.entry.value)} at {r.x:g}" for r in line)
         lines.append(ChartLine(label, looks[label], tuple(points), f"{label}: {words}"))
-    every = max(1, len(xs) // 8)
+    stride = max(1, len(xs) // 8)
     return StudyChart(
         task_label(task.model_copy(update={"shots": None} if name == "shots" else {})),
         name.replace("_", " "),
         tuple(lines),
-        tuple((x_of(x), f"{x:g}") for x in xs[::every]),
+        tuple((x_of(x), f"{x:g}") for x in xs[::stride]),
         tuple((y_of(value), f"{value:g}") for value in ticks(low, high)),
         None if task.chance is None else y_of(task.chance),
         len(group) - len(results),
     )
 
 
-def _y_range(task: Task, entries: Sequence[Entry]) -> tuple[float, float]:
+def _y_range(task: Task, entries: Sequence[LeaderboardEntry]) -> tuple[float, float]:
     """Return the range of values, intervals, seeds and chance, with a margin."""
     values = [
         value for e in entries for value in (e.value, *(e.interval or ()), *repeated_values(e))
@@ -300,7 +305,7 @@ def _y_range(task: Task, entries: Sequence[Entry]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _tooltip(entry: Entry, name: str, x: float) -> str:
+def _tooltip(entry: LeaderboardEntry, name: str, x: float) -> str:
     """Describe a result: value, interval, seeds, conditions, schedule."""
     ends = entry.interval
     spread = (

@@ -79,11 +79,11 @@ def item_correctness_per_task(
     loop(lm.model)
     for schedule in schedules:
         schedule.check_fits(lm.model.config.num_unique_layers)
-    every = [question for task in tasks for question in task.asked]
-    pairs = [(question.context, option) for question in every for option in question.options]
+    all_questions = [question for task in tasks for question in task.asked]
+    pairs = [(q.context, option) for q in all_questions for option in q.options]
     scores = [iter(row) for row in lm.score_schedules(pairs, schedules, not loaded.bars)]
     correct = torch.tensor(
-        [[_best(row, len(q.options)) == q.answer for q in every] for row in scores]
+        [[_best(row, len(q.options)) == q.answer for q in all_questions] for row in scores]
     )
     return list(torch.split(correct, [len(task.asked) for task in tasks], dim=1))
 

@@ -59,8 +59,8 @@ class PooledAnswers:
     def difference(self, model: str, other: str) -> tuple[PooledEstimate, float]:
         """Return accuracy of ``model`` minus ``other``, and the p-value of McNemar's test."""
         changes = self._changes(model, other)
-        every = np.concatenate(changes)
-        p = mcnemar(int((every > 0).sum()), int((every < 0).sum()))
+        per_item = np.concatenate(changes)
+        p = mcnemar(int((per_item > 0).sum()), int((per_item < 0).sum()))
         return _estimate(_mean(changes), change_interval(changes)), p
 
     def gain(self, pairs: Sequence[tuple[str, str]]) -> tuple[float | None, float | None]:

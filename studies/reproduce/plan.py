@@ -16,11 +16,11 @@ from .scales import TUNED, UNTIED, Scale
 TRAIN, SCORE, RECORDS, PAGE = "train", "score", "records", "page"
 FINAL = (RECORDS, PAGE)  # kinds of cells that combine the results of the others
 DESCRIPTIONS = {
-    SCORE: "answers to the evaluation tasks",
-    TUNED: "What do examples to fine-tune on teach?",
-    UNTIED: "And with a layer of its own for each step?",
-    RECORDS: "all that was measured as records of the leaderboard",
-    PAGE: "the page and the claims",
+    SCORE: "score on the evaluation tasks",
+    TUNED: "fine-tune on different numbers of examples",
+    UNTIED: "the same with untied layers",
+    RECORDS: "collect the records of all cells",
+    PAGE: "build the page, test the claims",
 }
 
 
@@ -56,7 +56,7 @@ class PlanCell:
     def description(self) -> str:
         """One line about what the cell does."""
         if self.kind == TRAIN:
-            return "the model" + (" from before the cooldown on" if self.needs else "")
+            return "train the model" + ("'s cooldown" if self.needs else "")
         return DESCRIPTIONS.get(self.kind) or STUDIES[self.kind][0]
 
 

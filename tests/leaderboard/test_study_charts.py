@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from growloop.leaderboard import Model, Record, Store, Task
-from growloop.leaderboard.entries import Entry, build_entries
+from growloop.leaderboard.entries import LeaderboardEntry, build_entries
 from growloop.leaderboard.site.page import build
 from growloop.leaderboard.site.study_charts import StudyChart, study_charts
 
@@ -17,8 +17,8 @@ COMMITTED = Path(__file__).parents[2] / "records"
 TASK = Task(name="copying", fingerprint="ab", shots=0, chance=0.1)
 
 
-def studies(records: list[Record]) -> dict[str, list[Entry]]:
-    found: dict[str, list[Entry]] = {}
+def studies(records: list[Record]) -> dict[str, list[LeaderboardEntry]]:
+    found: dict[str, list[LeaderboardEntry]] = {}
     for entry in build_entries(records):
         if entry.first.study:
             found.setdefault(entry.first.study, []).append(entry)
