@@ -15,7 +15,7 @@ from .tables import show as show_table
 
 if TYPE_CHECKING:
     from ..leaderboard import Record
-    from ..leaderboard.scales import Panel
+    from ..leaderboard.panels import Panel
 
 FOLDER = click.argument("folder", default="records", metavar="[FOLDER]")
 WITHOUT_PAPER = click.option("--no-paper", is_flag=True, help="leave out the paper's rows")
@@ -139,11 +139,11 @@ def show(
     from fnmatch import fnmatchcase
 
     from ..core.errors import unknown
-    from ..leaderboard import entries as lines
     from ..leaderboard import export
-    from ..leaderboard.scales import panels
+    from ..leaderboard.entries import build_entries
+    from ..leaderboard.panels import panels
 
-    found = lines.entries(gathered(folder, no_paper))
+    found = build_entries(gathered(folder, no_paper))
     studies = sorted({entry.first.study for entry in found if entry.first.study})
     if study not in (None, "all", *studies):
         raise unknown("study", study, ["all", *studies])
@@ -247,7 +247,7 @@ def _print(panel: Panel, studies: bool) -> None:
         studies: whether they are of several, which each line names then.
     """
     from ..leaderboard.entries import task_label
-    from ..leaderboard.interval_kinds import over_words
+    from ..leaderboard.interval_basis import interval_basis_text
     from ..leaderboard.site.formats import si
 
     asked = panel.task
@@ -287,7 +287,7 @@ def _print(panel: Panel, studies: bool) -> None:
                 str(entry.seeds),
                 f"{entry.value:.3f}",
                 "–" if entry.interval is None else "{:.3f} – {:.3f}".format(*entry.interval),
-                over_words(entry) or "–",
+                interval_basis_text(entry) or "–",
                 "–" if entry.centred is None else f"{entry.centred:+.3f}",
             ]
         )

@@ -14,13 +14,13 @@ import click
 from .tables import Column, number, paragraph, show, value
 
 if TYPE_CHECKING:
-    from ..studies.reproduce.plan import Cell
+    from ..studies.reproduce.plan import PlanCell
     from ..studies.reproduce.run import Reproduction
 
 
 def print_plan(
     found: Reproduction,
-    wanted: Sequence[Cell],
+    wanted: Sequence[PlanCell],
     mfu: float,
     peak: float,
     as_json: bool,
@@ -73,38 +73,40 @@ def print_plan(
 
 
 def described(
-    found: Reproduction, wanted: Sequence[Cell], mfu: float, peak: float, again: str
+    found: Reproduction, wanted: Sequence[PlanCell], mfu: float, peak: float, again: str
 ) -> dict[str, Any]:
     """The plan as JSON has it."""
-    from ..studies.reproduce.estimates import measured_rate
+    from ..studies.reproduce.estimates import measure_rate
     from ..studies.reproduce.plan import TRAIN
 
-    launched = found.scale.launched
-    found.estimate.rate = mfu * peak if launched else measured_rate(found.asked.device)
+    distributed = found.scale.distributed
+    found.estimate.rate = mfu * peak if distributed else measure_rate(found.settings.device)
     lines: list[dict[str, Any]] = []
     data: dict[str, dict[str, Any]] = {}
     for cell in wanted:
         estimate, needs = found.estimate(cell), found.estimate.needs(cell)
         data |= {need.path: asdict(need) for need in needs}
-        typed = found.training(cell).typed if launched and cell.kind == TRAIN else None
+        command = (
+            found.training_job(cell).shell_command if distributed and cell.kind == TRAIN else None
+        )
         lines.append(
             {
                 "number": cell.number,
                 "id": cell.id,
                 "kind": cell.kind,
-                "does": cell.tells,
+                "does": cell.description,
                 "needs": list(cell.needs),
                 "data": [need.path for need in needs],
-                "command": typed,
+                "command": command,
                 "done": found.done(cell),
                 **asdict(estimate),
             }
         )
     training = [line for line in lines if line["kind"] == TRAIN]
-    device = found.asked.device
+    device = found.settings.device
     return {
         "scale": found.scale.name,
-        "hours_are": "GPU-hours" if launched else f"hours of one process on {device}",
+        "hours_are": "GPU-hours" if distributed else f"hours of one process on {device}",
         "flops_per_second": found.estimate.rate,
         "cells": lines,
         "data": list(data.values()),
@@ -119,12 +121,12 @@ def described(
     }
 
 
-def _arrays(wanted: Sequence[Cell], again: str) -> Iterator[str]:
+def _arrays(wanted: Sequence[PlanCell], again: str) -> Iterator[str]:
     """Slurm's lines for parts of the plan that can run at once, each after the one before."""
     from ..studies.reproduce.plan import TRAIN
 
-    def part(cell: Cell) -> int:
-        if cell.row is None:
+    def part(cell: PlanCell) -> int:
+        if cell.model is None:
             return 3
         return (1 if cell.needs else 0) if cell.kind == TRAIN else 2
 

@@ -15,21 +15,21 @@ from .board import Board
 from .tables import Column, number, show, value
 
 if TYPE_CHECKING:
-    from ..studies.reproduce.report import Standing
+    from ..studies.reproduce.quickstart_report import ModelSummary
 
 
 @click.command("quickstart")
-@click.option("--out", "-o", default="quickstart", show_default=True, help="folder of everything")
-@click.option("--fast", is_flag=True, help="two models, hardly trained: a minute, to try it out")
-@click.option("--json", "as_json", is_flag=True, help="print what was found as JSON")
+@click.option("--out", "-o", default="quickstart", show_default=True, help="output folder")
+@click.option("--fast", is_flag=True, help="two models, a few steps: a minute, to try it out")
+@click.option("--json", "as_json", is_flag=True, help="print the results as JSON")
 @click.pass_context
 def command(ctx: click.Context, out: str, fast: bool, as_json: bool) -> None:
-    """See the whole point in ten minutes: train, score, study, compare, look.
+    """Train and compare looped, grown and standard models in ten minutes.
 
-    Trains small models of five kinds (standard, two looped, two grown) on generated lessons on two
-    CPU cores, scores them on reasoning primitives, repeats a block of the best one, measures how
-    all use their depth, and builds a page of it beside the paper's rows. Nothing is downloaded.
-    Called again, it goes on where it was stopped, and does nothing twice.
+    Trains five small models (standard, two looped, two grown) on generated lessons on two CPU
+    cores, scores them on reasoning primitives, repeats a block of the best one, measures how all
+    use their depth, and builds a page with the paper's results for comparison. Nothing is
+    downloaded. A stopped quick start resumes when it is called again.
 
     \b
     Examples:
@@ -45,42 +45,42 @@ def command(ctx: click.Context, out: str, fast: bool, as_json: bool) -> None:
     start = QuickStart(out, FAST if fast else FULL, line)
     try:
         with Board(start.parts) as board:
-            found = start.run(board)
+            result = start.run(board)
     except KeyboardInterrupt:
-        click.echo(f"stopped: {line} goes on from here", err=True)
+        click.echo(f"stopped: {line} resumes from here", err=True)
         sys.exit(130)
     if as_json:
         content = {
-            "page": str(found.page),
-            "models": [asdict(standing) for standing in found.standings],
-            "told": found.told,
+            "page": str(result.page),
+            "models": [asdict(summary) for summary in result.summaries],
+            "told": result.sentences,
         }
         click.echo(json.dumps(content, indent=2))
         return
-    _print(found.standings)
-    for sentence in found.told:
+    _print_table(result.summaries)
+    for sentence in result.sentences:
         click.echo(f"- {sentence}")
-    click.echo(f"\nThe page: {found.page.resolve().as_uri()}")
+    click.echo(f"\nThe page: {result.page.resolve().as_uri()}")
 
 
-def _print(standings: tuple[Standing, ...]) -> None:
+def _print_table(summaries: tuple[ModelSummary, ...]) -> None:
     columns = [
         Column("model"),
         number("layers", fold=3),
         number("parameters", fold=2),
         number("training FLOPs", fold=4),
-        *(number(name, fold=1) for name in standings[0].columns),
+        *(number(name, fold=1) for name in summaries[0].columns),
         value("mean ± s.e."),
     ]
     rows = [
         [
-            line.kind,
-            "{}, {} run".format(*line.layers),
-            f"{line.parameters:,}",
-            f"{line.training_flops:.2e}",
-            *(f"{score:.3f}" for score in line.columns.values()),
-            f"{line.score:.3f} ± {line.stderr:.3f}",
+            model.kind,
+            "{}, {} run".format(*model.layers),
+            f"{model.parameters:,}",
+            f"{model.training_flops:.2e}",
+            *(f"{score:.3f}" for score in model.columns.values()),
+            f"{model.score:.3f} ± {model.stderr:.3f}",
         ]
-        for line in standings
+        for model in summaries
     ]
     show(columns, rows)

@@ -1,6 +1,6 @@
-"""Where every measurement ends: records, the store they are kept in, tables, charts, claims.
+"""Store results as records; show them as tables, charts, and verdicts on the paper's claims.
 
-Imports nothing else of growloop, and of other packages pydantic alone until a page is made.
+Depends on ``growloop.core`` and pydantic; building a page also needs jinja2.
 """
 
 from __future__ import annotations

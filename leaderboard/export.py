@@ -1,4 +1,4 @@
-"""The lines of the leaderboard as CSV and JSON."""
+"""Export the entries of the leaderboard as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from .entries import Entry, prompting
-from .interval_kinds import over
+from .entries import LeaderboardEntry, prompting
+from .interval_basis import interval_basis
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet compute a text
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of formulas in spreadsheets
 
 
-def line(entry: Entry) -> dict[str, Any]:
-    """One entry, flat."""
+def entry_fields(entry: LeaderboardEntry) -> dict[str, Any]:
+    """Return an entry as flat fields: column -> value."""
     model, task, record = entry.model, entry.task, entry.first
     low, high = entry.interval or (None, None)
     return {
@@ -43,7 +43,7 @@ def line(entry: Entry) -> dict[str, Any]:
         "value": entry.value,
         "low": low,
         "high": high,
-        "interval_over": over(entry),
+        "interval_over": interval_basis(entry),
         "chance": task.chance,
         "chance_centred": entry.centred,
         "n": entry.n,
@@ -58,15 +58,15 @@ def line(entry: Entry) -> dict[str, Any]:
     }
 
 
-def as_json(found: Iterable[Entry]) -> str:
-    """A list of objects."""
-    return json.dumps([line(entry) for entry in found], indent=1, allow_nan=False) + "\n"
+def as_json(entries: Iterable[LeaderboardEntry]) -> str:
+    """Return entries as a JSON list of objects."""
+    return json.dumps([entry_fields(entry) for entry in entries], indent=1, allow_nan=False) + "\n"
 
 
-def as_csv(found: Iterable[Entry]) -> str:
-    """A table with a head; texts that a spreadsheet would compute begin with an apostrophe."""
+def as_csv(entries: Iterable[LeaderboardEntry]) -> str:
+    """Return entries as CSV with a header; formulas are disarmed by a leading apostrophe."""
     out = io.StringIO()
-    rows = [line(entry) for entry in found]
+    rows = [entry_fields(entry) for entry in entries]
     names = list(rows[0]) if rows else ["model", "task", "value"]
     writer = csv.writer(out)
     writer.writerow(names)

@@ -1,4 +1,4 @@
-"""The interval of a record over its items, and the range that a metric never leaves."""
+"""Interval of a record over its items, and the range of its metric."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from .records import RANGES, SHARES, Record, Task
 
 
 def range_of(task: Task) -> Interval | None:
-    """The range of a task's metric; None for one without bounds."""
+    """Return the range of a task's metric; None for an unbounded one."""
     return SHARE if task.metric in SHARES else RANGES.get(task.metric)
 
 
 def item_interval(record: Record) -> Interval | None:
-    """The interval of one record over its items; None if it is not known, or nothing varied."""
+    """Return the 95 % interval over items; None if it is unknown or nothing varied."""
     if record.stderr is None and record.kind != "measured":
         return None
     if record.task.metric in SHARES:

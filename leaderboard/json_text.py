@@ -1,4 +1,4 @@
-"""JSON as records are written and read: one way to write, no doubt when reading."""
+"""Write records as canonical JSON, and read JSON strictly."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ..core.strict_json import StrictError, loads
 
 
 def canonical(fields: Mapping[str, Any]) -> str:
-    """The one way to write a JSON object: sorted, without blanks."""
+    """Return a JSON object with sorted keys and no blanks."""
     return json.dumps(
         fields, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
     )
 
 
 def digest(text: str) -> str:
-    """SHA-256."""
+    """Return the SHA-256 of a text as hex digits."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def parse(text: str | bytes) -> dict[str, Any]:
-    """A JSON object, strictly: no NaN or infinity, no name twice, UTF-8.
+    """Parse a JSON object in UTF-8, without NaN, infinity or repeated names.
 
     Raises:
-        InputError: saying what it is instead.
+        InputError: the text is something else; the message says what.
     """
     try:
         decoded = text.decode("utf-8") if isinstance(text, bytes) else text
-        found = loads(decoded, parse_constant=_no_constant)
+        content = loads(decoded, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise InputError(f"byte {error.start + 1} is not UTF-8") from None
     except InputError:
@@ -40,10 +40,10 @@ def parse(text: str | bytes) -> dict[str, Any]:
         raise InputError(str(error)) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"it is not JSON: {str(error)[:100]}") from None
-    if not isinstance(found, dict):
-        raise InputError(f"it is not a JSON object but {shown(found)}")
-    return found
+    if not isinstance(content, dict):
+        raise InputError(f"it is not a JSON object but {shown(content)}")
+    return content
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise InputError(f"{name} is no number that a record can hold")

@@ -1,4 +1,4 @@
-"""The rows of the paper's tables 1 to 4: reported, not measured (``reference/README.md``)."""
+"""Results that the paper reports in Tables 1 to 4 (``reference/README.md``)."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from .store import Store
 
 
 def paper_rows() -> tuple[Record, ...]:
-    """All of them."""
+    """Return the paper's reported results as records."""
     return Store(Path(__file__).parent / "reference").read()

@@ -28,8 +28,8 @@ from pydantic import (
 from ..core.errors import InputError, shown
 from ..core.statistics import CHANGE, SHARE
 from .json_text import canonical, digest, parse
-from .migrations import VERSION, migrate
-from .texts import Line, Name, Notation, Text
+from .record_version import VERSION, check_version
+from .text_fields import Line, Name, Notation, Text
 
 Count = Annotated[int, Field(strict=True, ge=0, le=10**18)]
 Number = Annotated[float, Field(strict=True, ge=-1e100, le=1e100, allow_inf_nan=False)]
@@ -335,8 +335,9 @@ class Record(_Part):
         Raises:
             InputError: as :meth:`from_json`.
         """
+        check_version(fields)
         try:
-            return cls.model_validate(migrate(fields))
+            return cls.model_validate(dict(fields))
         except ValidationError as error:
             raise InputError("; ".join(_sentences(error))) from None
 

@@ -1,6 +1,6 @@
-"""The JSON Schema of a record, for whoever writes them without this package.
+"""JSON Schema of a record, for tools that write records without this package.
 
-``python -m growloop.leaderboard.schema`` prints it; the file beside this one is its output.
+``python -m growloop.leaderboard.schema`` prints the schema; ``record.schema.json`` is its output.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ PATH = Path(__file__).parent / "record.schema.json"
 
 
 def schema() -> str:
-    """The schema as text."""
-    found = Record.model_json_schema()
-    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    """Return the schema as JSON text."""
+    fields = Record.model_json_schema()
+    fields = {"$schema": "https://json-schema.org/draft/2020-12/schema", **fields}
+    return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import InputError
 from ..core.significance import holm, sign_flip, sign_flip_mean
 from ..core.statistics import CHANGE, Interval, change_interval, mean_interval, seeds_interval
-from .measure.controls import NONE
+from .measure.controls import NO_CONTROL
 
 if TYPE_CHECKING:
     from .study import Record, Study, Table
@@ -130,7 +130,7 @@ def _points(study: Study, records: Sequence[Record], altered: bool) -> Points:
         # swaps of layers that are the same ones are no other model
         rows = [row for row in record["rows"] if row.get("changes", True)]
         rows = [row for row in rows if "answers" in row or "each" in row]
-        rows = [row for row in rows if (row.get("control", NONE) != NONE) == altered]
+        rows = [row for row in rows if (row.get("control", NO_CONTROL) != NO_CONTROL) == altered]
         test = [row for row in rows if row.get("split") != "validation"]
         for row in test or rows:  # where a study has both, validation is for its choices
             told = {f"cell.{name}": value for name, value in params.items()} | params | row

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..core.statistics import Z
 from ..models.training.finetuning import Settings
-from .measure.texts import front_skipped
+from .measure.prompts import skipped_front
 from .paper.contributions import PERIODICITY
 from .paper.sample_efficiency_table import UNTIED
 from .paper.swaps import LOSS, middle
@@ -285,6 +285,6 @@ def _texts(record: Measured, row: Mapping[str, Any], cuts: bool = True) -> str:
     """
     options = record["cell"]["options"]
     places = f", {options['cuts']} cuts" if cuts and "cuts" in options else ""
-    front = front_skipped(record)
+    front = skipped_front(record)
     places += f", skip_front {front}" if front else ""
     return f"{row['texts']}, at most {options['tokens']} tokens{places}"

@@ -14,7 +14,7 @@ from . import leaderboard_rows as points
 from .describe import cost_of, model_of
 from .describe import versions as installed
 from .leaderboard_rows import Point, Points, stderr_of
-from .measure.controls import apart
+from .measure.controls import split_controls
 from .records import read_record
 from .study import Record as Measured
 
@@ -48,7 +48,7 @@ def published(measured: Sequence[Measured], time: str | None = None) -> list[Rec
         measured: what ``runner.run`` returned; of a study that chooses, all cells it chose from.
         time: when it was measured, in ISO 8601 with a time zone, for records that do not say it.
     """
-    measured, _ = apart(measured)
+    measured, _ = split_controls(measured)
     names = {record["study"] for record in measured} & PUBLISHED.keys()
     found = [
         _record(point, time)

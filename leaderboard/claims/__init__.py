@@ -1,1 +1,1 @@
-"""The paper's claims: what they compare, and what the records say of each."""
+"""Test the paper's claims against the records."""

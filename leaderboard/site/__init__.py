@@ -1,1 +1,1 @@
-"""The page: tables and charts of the records as static files."""
+"""Build the static site: tables, charts and pages of the records."""

@@ -1,4 +1,4 @@
-"""Numbers, file names and data as pages hold them."""
+"""Format numbers, file names and embedded data for the pages."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from markupsafe import Markup
 
 
 def file_name(text: str, key: Sequence[str]) -> str:
-    """A name for a page that is one on every system, whatever ``text`` says."""
+    """Return a file name valid on every system: letters of ``text`` and a hash of ``key``."""
     plain = re.sub(r"[^a-z0-9]+", "-", text.lower()[:200]).strip("-")[:48].strip("-")
     return f"{plain or 'model'}-{short_id(key)}.html"
 
 
 def short_id(key: Sequence[str]) -> str:
-    """A name for what a key stands for, the same in every build."""
+    """Return a hash of a key, 8 hex digits, the same in every build."""
     return hashlib.sha256(json.dumps(list(key)).encode()).hexdigest()[:8]
 
 
 def embedded(data: object) -> Markup:
-    """JSON that can stand in a ``script`` element, whatever is in it."""
+    """Return JSON that is safe inside a ``script`` element."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
@@ -30,10 +30,10 @@ def embedded(data: object) -> Markup:
 
 
 def si(number: float | None, billion: str = "G") -> str:
-    """A large number, short.
+    """Format a large number with an SI prefix.
 
     Args:
-        billion: what follows a number of billions: G (FLOPs) or B (parameters, tokens).
+        billion: prefix for billions: G (FLOPs) or B (parameters, tokens).
 
     >>> si(418_624), si(4.59e21), si(12), si(1.711e9, "B")
     ('419 k', '4.59e21', '12', '1.71 B')
@@ -50,7 +50,7 @@ def si(number: float | None, billion: str = "G") -> str:
 
 
 def score(value: float | None) -> str:
-    """A value as the pages show it."""
+    """Format a score with three decimals."""
     if value is None:
         return "–"
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"

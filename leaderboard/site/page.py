@@ -1,8 +1,8 @@
-"""The leaderboard as a folder of static pages: no server, no network, any host or none.
+"""Build the leaderboard as a folder of static pages, which need no server and no network.
 
-Everything a record says goes through Jinja2's autoescape, or into JSON whose angle brackets are
-escaped; file names are made of letters and a hash. Scripts and styles stand in the page and are the
-only ones its content security policy lets run.
+Values of records are escaped by Jinja2's autoescape, or embedded as JSON with escaped angle
+brackets; file names consist of letters and a hash. The content security policy allows only the
+inline script and style of the page.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from markupsafe import Markup
 from ...core.errors import InputError
 from ...core.files import replacing
 from .. import export
-from ..claims.claims import Finding, findings
-from ..claims.ledger import CLAIMS
-from ..entries import Entry, entries, tables, task_label
-from ..interval_kinds import dots, over_words
+from ..claims.findings import Finding, evaluate_claims
+from ..claims.paper_claims import CLAIMS
+from ..entries import LeaderboardEntry, build_entries, group_by_task, task_label
+from ..interval_basis import interval_basis_text, repeated_values
+from ..panels import Panel, panels
 from ..records import Model, Record, Task
-from ..scales import Panel, panels
-from . import drawing
-from .curves import curves
+from . import schedule_drawing, theme
 from .formats import embedded, file_name, score, short_id, si
+from .study_charts import study_charts
 
-MARK = ".growloop-site"  # only a folder with this is replaced
+MARK = ".growloop-site"  # file that marks a folder as a site, which may be replaced
 FAMILIES = {
     "standard": "standard",
     "looped": "looped",
@@ -43,13 +43,13 @@ FAMILIES = {
 
 
 def build(records: Iterable[Record], out: str | Path, title: str = "growloop leaderboard") -> Path:
-    """Write the site; its first page.
+    """Write the site and return its first page.
 
     Args:
-        out: a folder that does not exist, is empty, or holds an earlier site.
+        out: folder that does not exist, is empty, or holds an earlier site.
 
     Raises:
-        InputError: it holds something else, or cannot be written.
+        InputError: the folder holds something else or cannot be written.
     """
     folder = Path(out).resolve()  # a link stays, the folder it points to is replaced
     _check_out(folder)
@@ -80,28 +80,37 @@ def _write(records: list[Record], folder: Path, title: str) -> None:
     (folder / "data" / "records.jsonl").write_text(
         "".join(f"{record.to_json()}\n" for record in records), encoding="utf-8"
     )
-    (folder / "data" / "leaderboard.json").write_text(export.as_json(site.found), encoding="utf-8")
+    (folder / "data" / "leaderboard.json").write_text(
+        export.as_json(site.entries), encoding="utf-8"
+    )
     (folder / "data" / "leaderboard.csv").write_text(
-        export.as_csv(site.found), encoding="utf-8", newline=""
+        export.as_csv(site.entries), encoding="utf-8", newline=""
     )
     (folder / MARK).write_text("made by growloop leaderboard build\n", encoding="utf-8")
 
 
 class _Site:
-    """All pages of some records."""
+    """Render the pages of a set of records.
+
+    Attributes:
+        entries: entries of the leaderboard.
+        files: model key -> file name of the model's page.
+        studies: study name -> file name of the study's page.
+        findings: verdicts on the paper's claims.
+    """
 
     def __init__(self, records: list[Record], title: str) -> None:
         self.title = title
         self.records = records
-        self.found = entries(records)
+        self.entries = build_entries(records)
         self.files: dict[tuple[str, ...], str] = {}
-        self.by_model: dict[tuple[str, ...], list[Entry]] = {}
-        for entry in self.found:
+        self.by_model: dict[tuple[str, ...], list[LeaderboardEntry]] = {}
+        for entry in self.entries:
             self.files[entry.key] = file_name(entry.name, entry.key)
             self.by_model.setdefault(entry.key, []).append(entry)
-        names = sorted({entry.first.study for entry in self.found if entry.first.study})
+        names = sorted({entry.first.study for entry in self.entries if entry.first.study})
         self.studies = {name: file_name(name, ("study", name)) for name in names}
-        self.ledger = findings(records, CLAIMS)
+        self.findings = evaluate_claims(records, CLAIMS)
         environment = Environment(
             loader=PackageLoader("growloop.leaderboard.site"),
             autoescape=True,
@@ -115,24 +124,24 @@ class _Site:
             "url": self.url,
             "site_task": task_label,
             "task_id": lambda task: short_id(task.key),
-            "over_words": over_words,
+            "over_words": interval_basis_text,
             "version": _version(),
         }
         environment.filters |= {"si": si, "score": score, "embedded": embedded}
         self.environment = environment
         static = Path(__file__).parent / "static"
-        self.style = (static / "style.css").read_text(encoding="utf-8")
+        self.style = theme.css() + (static / "style.css").read_text(encoding="utf-8")
         self.script = (static / "board.js").read_text(encoding="utf-8")
 
-    def url(self, entry: Entry) -> str:
-        """The page of the model of an entry, from the top of the site."""
+    def url(self, entry: LeaderboardEntry) -> str:
+        """Return the page of an entry's model, relative to the first page."""
         return "models/" + self.files[entry.key]
 
     def index(self) -> str:
-        """The first page."""
-        shown = [entry for entry in self.found if entry.first.study is None]
+        """Render the first page."""
+        shown = [entry for entry in self.entries if entry.first.study is None]
         places = list(enumerate(panels(shown)))
-        groups = sorted(tables(shown), key=lambda found: _interest(found[1]), reverse=True)
+        groups = sorted(group_by_task(shown), key=lambda group: _priority(group[1]), reverse=True)
         data = {
             "tasks": {short_id(task.key): _task(task, group) for task, group in groups},
             "points": {
@@ -141,7 +150,7 @@ class _Site:
                 for number, entry in enumerate(panel.entries)
             },
         }
-        verdicts = [f for f in self.ledger if f.kind == "measured"]
+        verdicts = [f for f in self.findings if f.kind == "measured"]
         counts = {
             verdict: sum(finding.verdict == verdict for finding in verdicts)
             for verdict in ("supported", "contradicted", "undecided")
@@ -150,8 +159,8 @@ class _Site:
         return self._page(
             "index.html.j2",
             groups=groups,
-            measured_tasks=[found for found in groups if not _reported(found[1])],
-            reported_tasks=[found for found in groups if _reported(found[1])],
+            measured_tasks=[group for group in groups if not _is_reported(group[1])],
+            reported_tasks=[group for group in groups if _is_reported(group[1])],
             here=[(place, panel) for place, panel in places if not panel.reported],
             elsewhere=[(place, panel) for place, panel in places if panel.reported],
             data=data,
@@ -162,8 +171,8 @@ class _Site:
             reported=len(self.files) - len(models),
         )
 
-    def _point(self, panel: Panel, entry: Entry) -> dict[str, Any]:
-        """An entry as the charts of the first page need it."""
+    def _point(self, panel: Panel, entry: LeaderboardEntry) -> dict[str, Any]:
+        """Data of an entry for the charts of the first page."""
         cost = entry.first.cost
         return {
             "task": short_id(panel.task.key),
@@ -174,13 +183,13 @@ class _Site:
             "kind": entry.first.kind,
             "value": entry.value,
             "interval": entry.interval,
-            "over": over_words(entry),
-            "dots": dots(entry),
+            "over": interval_basis_text(entry),
+            "dots": repeated_values(entry),
             "x": [cost.unique_parameters, cost.inference_flops, entry.model.training_flops],
         }
 
     def model(self, key: tuple[str, ...]) -> str:
-        """The page of a model."""
+        """Render the page of a model."""
         found = self.by_model[key]
         model: Model = found[0].model
         return self._page(
@@ -189,8 +198,8 @@ class _Site:
             model=model,
             found=found,
             heading=found[0].name,
-            schedule=drawing.of_schedule(model.schedule),
-            growth=drawing.of_growth(model.growth),
+            schedule=schedule_drawing.draw_schedule(model.schedule),
+            growth=schedule_drawing.draw_growth(model.growth),
             commands=list(dict.fromkeys(r.command for e in found for r in e.records if r.command)),
             notes=list(dict.fromkeys(r.note for e in found for r in e.records if r.note)),
             seeds=sorted({r.model.seed for e in found for r in e.records} - {None}),
@@ -198,8 +207,8 @@ class _Site:
         )
 
     def study(self, name: str) -> str:
-        """The page of a study."""
-        found = [entry for entry in self.found if entry.first.study == name]
+        """Render the page of a study."""
+        found = [entry for entry in self.entries if entry.first.study == name]
         names = list(dict.fromkeys(c for entry in found for c in sorted(entry.first.conditions)))
         return self._page(
             "study.html.j2",
@@ -207,14 +216,14 @@ class _Site:
             name=name,
             found=found,
             conditions=names,
-            curves=curves(found),
+            curves=study_charts(found),
             commands=list(dict.fromkeys(r.command for e in found for r in e.records if r.command)),
         )
 
     def claims(self) -> str:
-        """The ledger."""
+        """Render the page of the claims."""
         by_claim: dict[str, list[Finding]] = {}
-        for finding in self.ledger:
+        for finding in self.findings:
             by_claim.setdefault(finding.claim.id, []).append(finding)
         return self._page("claims.html.j2", claims=CLAIMS, by_claim=by_claim)
 
@@ -233,24 +242,24 @@ class _Site:
         )
 
 
-def _task(task: Task, group: Sequence[Entry]) -> dict[str, Any]:
-    """A task as the charts of the first page need it."""
+def _task(task: Task, group: Sequence[LeaderboardEntry]) -> dict[str, Any]:
+    """Data of a task for the charts of the first page."""
     return {
         "label": task_label(task),
         "name": f"{task.name} {task.metric}",
         "better": 1 if task.higher_is_better else -1,
         "chance": task.chance,
-        "reported": _reported(group),
+        "reported": _is_reported(group),
     }
 
 
-def _reported(group: Sequence[Entry]) -> bool:
-    """Whether none of them was measured here."""
+def _is_reported(group: Sequence[LeaderboardEntry]) -> bool:
+    """Return True if all entries are reported, none measured here."""
     return all(entry.first.kind == "reported" for entry in group)
 
 
-def _interest(group: Sequence[Entry]) -> tuple[bool, bool, int, int]:
-    """What to show first: several models measured here, the headline suite, the most models."""
+def _priority(group: Sequence[LeaderboardEntry]) -> tuple[bool, bool, int, int]:
+    """Sort key of tasks: several models measured here, the primitives suite, most models."""
     measured = sum(entry.first.kind == "measured" for entry in group)
     suite = group[0].task.name.startswith("reasoning_primitives")
     return measured > 1, suite, measured, len(group)

@@ -1,1 +1,1 @@
-"""Instruments that studies share."""
+"""Measurements that several studies share."""

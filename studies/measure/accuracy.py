@@ -1,4 +1,4 @@
-"""Accuracies of schedules on the same questions, as rows of a record."""
+"""Measure the accuracy of schedules on the same questions, as rows of a record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ SPLITS = ("validation", "test")
 
 
 def check_accuracy(names: Sequence[str], items: int, shots: int, seed: int, split: str) -> None:
-    """Refuse tasks and numbers of items that cannot be scored, before the slow part."""
+    """Check tasks and numbers before the slow part.
+
+    Raises:
+        InputError: a task is unknown, or a number is out of range.
+    """
     one_of("split", split, SPLITS)
     whole("items", items, 1, 10**7)
     check_items(items)
@@ -31,88 +35,93 @@ def check_accuracy(names: Sequence[str], items: int, shots: int, seed: int, spli
         check_questions(name, items, split, seed, shots)
 
 
-def ask(loaded: Loaded, name: str, options: Any, split: str) -> Questions:
-    """The questions of a task for the model in memory; made once.
+def load_questions(loaded: Loaded, name: str, options: Any, split: str) -> Questions:
+    """Return a task's questions, tokenized for the loaded model; cached with the model.
 
     Args:
-        options: of a study: its ``items``, ``shots``, ``fixed_shots`` and ``seed``.
+        options: options of a study with ``items``, ``shots``, ``fixed_shots`` and ``seed``.
     """
     names = ("seed", "shots", "fixed_shots")
-    given = {"split": split} | {name: getattr(options, name) for name in names}
-    key = name, options.items, *given.values()
+    kwargs = {"split": split} | {name: getattr(options, name) for name in names}
+    key = name, options.items, *kwargs.values()
     if key not in loaded.kept:
-        loaded.kept[key] = questions(scorer_of(loaded), name, options.items, **given)
-    found: Questions = loaded.kept[key]
-    return found
+        loaded.kept[key] = questions(load_scorer(loaded), name, options.items, **kwargs)
+    cached: Questions = loaded.kept[key]
+    return cached
 
 
-def scorer_of(loaded: Loaded) -> TrieLM:
-    """What scores the model in memory; made once."""
+def load_scorer(loaded: Loaded) -> TrieLM:
+    """Return the scorer of the loaded model; cached with the model."""
     if (None,) not in loaded.kept:
         loaded.kept[(None,)] = scorer(loaded.model, loaded.tokenizer)
-    found: TrieLM = loaded.kept[(None,)]
-    return found
+    cached: TrieLM = loaded.kept[(None,)]
+    return cached
 
 
-def right_answers(loaded: Loaded, asked: Questions, schedules: Sequence[Schedule]) -> Tensor:
-    """Whether the model in memory answers each question: ``(schedules, items)``, bool."""
-    return right_together(loaded, [asked], schedules)[0]
+def item_correctness(
+    loaded: Loaded, task_questions: Questions, schedules: Sequence[Schedule]
+) -> Tensor:
+    """Per-item correctness of the loaded model: ``(schedules, items)``, bool."""
+    return item_correctness_per_task(loaded, [task_questions], schedules)[0]
 
 
-def right_together(
-    loaded: Loaded, several: Sequence[Questions], schedules: Sequence[Schedule]
+def item_correctness_per_task(
+    loaded: Loaded, tasks: Sequence[Questions], schedules: Sequence[Schedule]
 ) -> list[Tensor]:
-    """The same for several tasks, or numbers of examples, in one pass.
+    """Per-item correctness of several tasks, scored in one pass.
 
-    The model in memory loops from now on, by the schedule it had.
+    Replaces the layers of the loaded model by looped layers that run its own schedule.
+
+    Returns:
+        per task ``(schedules, items)``, bool.
     """
-    lm = scorer_of(loaded)
+    lm = load_scorer(loaded)
     loop(lm.model)
     for schedule in schedules:
         schedule.check_fits(lm.model.config.num_unique_layers)
-    every = [question for asked in several for question in asked.asked]
-    pairs = [(question.context, option) for question in every for option in question.options]
-    scores = [iter(found) for found in lm.score_schedules(pairs, schedules, not loaded.bars)]
-    right = torch.tensor(
-        [[_best(found, len(q.options)) == q.answer for q in every] for found in scores]
+    all_questions = [question for task in tasks for question in task.asked]
+    pairs = [(q.context, option) for q in all_questions for option in q.options]
+    scores = [iter(row) for row in lm.score_schedules(pairs, schedules, not loaded.bars)]
+    correct = torch.tensor(
+        [[_best(row, len(q.options)) == q.answer for q in all_questions] for row in scores]
     )
-    return list(torch.split(right, [len(asked.asked) for asked in several], dim=1))
+    return list(torch.split(correct, [len(task.asked) for task in tasks], dim=1))
 
 
 def _best(scores: Iterator[tuple[float, bool]], count: int) -> int:
-    """Which of the next ``count`` options is the most probable."""
+    """Return the index of the most probable of the next ``count`` options."""
     values = [next(scores)[0] for _ in range(count)]
     return values.index(max(values))
 
 
-def accuracy_row(right: Tensor, asked: Questions, **more: Any) -> dict[str, Any]:
-    """A row: accuracy, its interval over items, and every answer as 0 or 1.
+def accuracy_row(correct: Tensor, task_questions: Questions, **more: Any) -> dict[str, Any]:
+    """Return a row: accuracy, its 95 % interval over items, and per-item correctness.
 
     Args:
-        right: ``(items,)``, bool.
-        more: what tells it from other rows.
+        correct: per-item correctness, ``(items,)``, bool.
+        more: further columns.
     """
-    values = [float(value) for value in right]
+    values = [float(value) for value in correct]
     mean = statistics.fmean(values)
     return {
-        **asked.about,
+        **task_questions.about,
         "metric": "acc",
         "value": mean,
         "stderr": (mean * (1 - mean) / (len(values) - 1)) ** 0.5,
         **ends(share_interval(mean, len(values))),
-        "answers": "".join(str(int(value)) for value in right),
+        "answers": "".join(str(int(value)) for value in correct),
         **more,
     }
 
 
-def against(row: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
-    """A row's difference to another on the same items: difference, interval, McNemar's p."""
-    found = paired(*([a == "1" for a in side["answers"]] for side in (row, plain)))
+def paired_difference(row: dict[str, Any], baseline: dict[str, Any]) -> dict[str, Any]:
+    """Compare a row with a baseline on the same items: difference, interval, McNemar's p."""
+    comparison = paired(*([a == "1" for a in side["answers"]] for side in (row, baseline)))
     return {
-        "difference": found.difference,
-        # a schedule is exactly as good as itself
-        **ends(None if row is plain else (found.low, found.high), "difference_"),
-        "better": found.better,
-        "worse": found.worse,
-        "p": found.p,
+        "difference": comparison.difference,
+        # the baseline itself has no interval
+        **ends(None if row is baseline else (comparison.low, comparison.high), "difference_"),
+        "better": comparison.better,
+        "worse": comparison.worse,
+        "p": comparison.p,
     }

@@ -1,4 +1,4 @@
-"""One look for all charts: colours the colour-blind tell apart, light or dark, in print too."""
+"""Build and save the charts of studies in the theme of the leaderboard."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import Any
 
 from ...core.errors import InputError, one_of
 from ...core.files import write_atomically
+from ...leaderboard.site import theme
 
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666"]
-"""Okabe and Ito's, the ones that show on white and on black."""
-DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3], [10, 2], [4, 4]]
+COLOURS = list(theme.LIGHT.series)
+INK = theme.INK
+DASHES = [list(dash) for dash in theme.DASHES]
 KINDS = (".html", ".svg", ".png", ".pdf", ".json")
-INK = "ink"  # a style: drawn like text, dark on light or light on dark
-FONT = "Helvetica, Arial, DejaVu Sans, sans-serif"
 
 
 def altair() -> Any:
-    """Altair, or a sentence about how to get it."""
+    """Import Altair.
+
+    Raises:
+        InputError: Altair is not installed; the message has the command that installs it.
+    """
     try:
         import altair as alt
     except ImportError as error:
@@ -27,104 +30,79 @@ def altair() -> Any:
 
 
 def rows(values: list[dict[str, Any]]) -> Any:
-    """Data of a chart."""
+    """Wrap rows as the data of a chart."""
     return altair().Data(values=values)
 
 
 def colour(field: str, names: list[str], title: str | None = None) -> Any:
-    """A colour for each name, always the same for the same place in the list."""
+    """Encode names by colour, in the order of the list."""
     alt = altair()
-    scale = alt.Scale(domain=names, range=[COLOURS[i % len(COLOURS)] for i in range(len(names))])
+    scale = alt.Scale(domain=names)  # the range is the series colours of the theme
     legend = alt.Legend(symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3, symbolSize=400)
     return alt.Color(f"{field}:N", scale=scale, title=title, sort=names, legend=legend)
 
 
 def dash(field: str, names: list[str], title: str | None = None, alone: bool = False) -> Any:
-    """A dash for each name, for print without colour; the title is that of the colour.
+    """Encode names by dash, for print without colour; shares the legend of the colours.
 
     Args:
-        alone: colours mean something else, so that dashes need a legend of their own.
+        alone: give the dashes their own legend, because colours encode something else.
     """
     alt = altair()
     scale = alt.Scale(domain=names, range=[DASHES[i % len(DASHES)] for i in range(len(names))])
-    found = alt.StrokeDash(f"{field}:N", scale=scale, title=title, sort=names)
+    encoding = alt.StrokeDash(f"{field}:N", scale=scale, title=title, sort=names)
     if not alone:
-        return found
-    stroke = {"symbolType": "stroke", "symbolStrokeColor": "#888", "symbolSize": 500}
-    return found.legend(**stroke, symbolStrokeWidth=2)
+        return encoding
+    stroke = {"symbolType": "stroke", "symbolStrokeColor": theme.GREY, "symbolSize": 500}
+    return encoding.legend(**stroke, symbolStrokeWidth=2)
 
 
 def heat(field: str, title: str, domain: list[float], signed: bool = False) -> Any:
-    """A colour for a number: dark is little; with ``signed`` blue is less, orange more than 0."""
+    """Encode numbers by colour: dark is low; with ``signed`` blue is negative, orange positive."""
     alt = altair()
     low, high = domain
     scheme, form = ("blueorange", "+.2~r") if signed else ("viridis", ".2~r")
     scale = alt.Scale(scheme=scheme, domain=domain, clamp=True)
-    # the ends themselves: rounded ones would be other numbers
+    # label the exact ends of the domain, which rounding would change
     label = f"datum.value ? format(datum.value, '{form}') : '0'"
     legend = alt.Legend(values=[low, (low + high) / 2, high], labelExpr=label)
     return alt.Color(f"{field}:Q", scale=scale, title=title, legend=legend)
 
 
 def steps_line(field: str, title: str) -> Any:
-    """A continuous axis of steps."""
+    """Continuous x axis of steps, labelled at whole numbers only."""
     alt = altair()
-    whole = "datum.value == floor(datum.value) ? datum.label : ''"  # few steps have ticks between
-    axis = alt.Axis(tickMinStep=1, format="d", labelExpr=whole)
+    label = "datum.value == floor(datum.value) ? datum.label : ''"  # a short axis has half ticks
+    axis = alt.Axis(tickMinStep=1, format="d", labelExpr=label)
     return alt.X(f"{field}:Q", title=title, axis=axis)
 
 
 def around_zero(values: list[float]) -> list[float]:
-    """A domain with 0 in its middle."""
-    most = max((abs(value) for value in values), default=0.0) or 1.0
-    return [-most, most]
+    """Return a domain centred on 0 that contains all values."""
+    limit = max((abs(value) for value in values), default=0.0) or 1.0
+    return [-limit, limit]
 
 
 def steps_axis(field: str, title: str) -> Any:
-    """A discrete axis of steps whose labels do not crowd."""
+    """Discrete x axis of steps, without overlapping labels."""
     alt = altair()
     axis = alt.Axis(labelOverlap="greedy", labelSeparation=4, labelAngle=0, tickSize=3)
     return alt.X(f"{field}:O", title=title, axis=axis)
 
 
 def finish(chart: Any, dark: bool = False) -> Any:
-    """The common look."""
-    ink, paper, line = ("#e6e6e6", "#16181d", "#3a3f4a") if dark else ("#222", "white", "#dddddd")
-    return (
-        chart.configure(background=paper, font=FONT, style={INK: {"stroke": ink}})
-        .configure_view(stroke=None)
-        .configure_rule(color=ink)
-        .configure_text(color=ink)
-        .configure_axis(
-            labelColor=ink,
-            titleColor=ink,
-            gridColor=line,
-            domainColor=ink,
-            tickColor=ink,
-            labelFontSize=11,
-            titleFontSize=12,
-            titleFontWeight="normal",
-        )
-        .configure_legend(
-            labelColor=ink, titleColor=ink, orient="top", labelFontSize=11, labelLimit=320,
-            titleFontWeight="normal", titleLimit=320,
-        )
-        .configure_title(
-            color=ink, subtitleColor=ink, anchor="start", fontSize=14, subtitleFontSize=11,
-            fontWeight="bold",
-        )
-        .configure_header(labelColor=ink, titleColor=ink, labelFontSize=12)
-    )  # fmt: skip
+    """Apply the theme to a chart."""
+    return chart.configure(**theme.altair_config(theme.DARK if dark else theme.LIGHT))
 
 
 def check_picture(path: str | Path) -> None:
-    """Refuse a kind of picture that cannot be written, before the slow part."""
+    """Check the file type of a picture before the slow part."""
     altair()
     one_of("kind of picture", Path(path).suffix, KINDS)
 
 
 def save(chart: Any, path: str | Path, dark: bool = False) -> Path:
-    """Write a chart, whole or not at all; its kind is that of the file's name."""
+    """Write a chart atomically, in the format of the file's suffix."""
     check_picture(path)
     write_atomically(path, content(finish(chart, dark), Path(path).suffix))
     return Path(path)

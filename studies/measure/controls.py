@@ -1,6 +1,6 @@
-"""Counterfactual controls beside a gain: the same questions, but the answer cannot be worked out.
+"""Counterfactual controls: altered questions whose answer cannot be derived from the prompt.
 
-What a model gains there too is no reasoning: it guesses better, or knows the form of an answer.
+A gain on the controls is not reasoning: the model guesses better, or knows the form of an answer.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ...tasks.catalog import resolve
 if TYPE_CHECKING:
     from ..study import Record
 
-NONE = "none"
-CONTROLS = (NONE, "cut", "shuffled")
-ABOUT = "also on altered questions, where a task has them: none, cut, shuffled"
+NO_CONTROL = "none"
+CONTROLS = (NO_CONTROL, "cut", "shuffled")
+CONTROL_HELP = "also on altered questions, where a task has them: none, cut, shuffled"
 
 
-def controlled(name: str, control: str) -> str | None:
-    """A task with its control, or None if it has no such control."""
-    if control == NONE:
+def control_task(name: str, control: str) -> str | None:
+    """Return the control version of a task; None if the task has no such control."""
+    if control == NO_CONTROL:
         return None
     try:
         resolve(f"{name}:control={control}")
@@ -31,44 +31,51 @@ def controlled(name: str, control: str) -> str | None:
 
 
 def check_control(names: Sequence[str], control: str) -> None:
-    """Refuse a control that none of the tasks has, before the slow part."""
+    """Check before the slow part that a task has the control.
+
+    Raises:
+        InputError: the control is unknown, or none of the tasks has it.
+    """
     one_of("control", control, CONTROLS)
-    if control != NONE and not any(controlled(name, control) for name in names):
+    if control != NO_CONTROL and not any(control_task(name, control) for name in names):
         raise InputError(f"none of the tasks has questions with control '{control}'")
 
 
 def with_controls(names: Sequence[str], control: str) -> list[tuple[str, dict[str, Any]]]:
-    """Tasks with what their rows say of it, and behind them their controls.
+    """Return tasks and then their controls, each with the extra columns of its rows.
 
     >>> with_controls(["copying_real_words", "variable_assignment_math_d0"], "cut")[1:]
     [('variable_assignment_math_d0', {}), ('variable_assignment_math_d0:control=cut', \
 {'control': 'cut', 'of': 'variable_assignment_math_d0'})]
     """
-    found: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in names]
+    tasks: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in names]
     for name in names:
-        if (other := controlled(name, control)) is not None:
+        if (other := control_task(name, control)) is not None:
             task = resolve(name)
             assert task is not None
-            found.append((other, {"control": control, "of": task.label}))
-    return found
+            tasks.append((other, {"control": control, "of": task.label}))
+    return tasks
 
 
-def alike(records: Sequence[Record], controls: Sequence[Record]) -> list[Record]:
-    """Records with the tasks alone that have controls; none without one."""
+def keep_controlled_tasks(records: Sequence[Record], controls: Sequence[Record]) -> list[Record]:
+    """Keep only the rows of tasks that have controls, and only records with such rows."""
     tasks = {row["task"] for record in controls for row in record["rows"]}
-    found = [
+    kept = [
         {**record, "rows": [row for row in record["rows"] if row["task"] in tasks]}
         for record in records
     ]
-    return [record for record in found if record["rows"]]
+    return [record for record in kept if record["rows"]]
 
 
-def apart(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """Records without the rows of controls; those rows alone, called after the task they are of."""
+def split_controls(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """Split records into those without control rows and those with control rows only.
+
+    A control row gets the name of its original task.
+    """
     plain, controls = [], []
     for record in records:
         rows = [row for row in record["rows"] if "of" not in row]
-        beside = [row | {"task": row["of"]} for row in record["rows"] if "of" in row]
+        control_rows = [row | {"task": row["of"]} for row in record["rows"] if "of" in row]
         plain.append({**record, "rows": rows})
-        controls += [{**record, "rows": beside}] if beside else []
+        controls += [{**record, "rows": control_rows}] if control_rows else []
     return plain, controls

@@ -1,9 +1,9 @@
-"""Scores texts under many schedules of one model at once, and questions at every exit.
+"""Score prompts under many schedules of one model at once, and questions at every early exit.
 
-Schedules are the paths of a tree: a stretch of layers that several of them begin with runs once.
-The model's own pass comes first; every other schedule leaves it where it first differs and goes on
-from that state. So a grid of repeats shares what comes before the block, and the repeats before the
-last; and leaving early costs nothing but the head::
+Schedules form a prefix tree: layers that several schedules start with run once. The model's own
+forward pass runs first; every other schedule branches off where it first differs and continues from
+that hidden state. So a grid of repeats shares the layers before the block and the earlier repeats,
+and an early exit costs only the head::
 
     30 layers, block 6-9 once and twice more:   0 … 9 ┬ 10 … 29
                                                       └ 6 7 8 9 ┬ 10 … 29
@@ -31,22 +31,28 @@ from ...tasks.questions import Question
 
 
 @dataclass
-class Node:
-    """A layer in the tree: what follows it, and the schedules that end there."""
+class ScheduleNode:
+    """Node of the prefix tree of schedules.
 
-    after: dict[int, Node] = field(default_factory=dict)
+    Attributes:
+        children: next layer -> node.
+        ends: indices of the schedules that end at this node.
+    """
+
+    children: dict[int, ScheduleNode] = field(default_factory=dict)
     ends: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """Tokens that run together, and where in them the tokens of options are predicted.
+class OptionSheet:
+    """Token sequence of a context and one or more answer options, for one forward pass.
 
     Args:
-        tokens: of the context and of options.
-        rows: of each option, the places whose logits predict its tokens.
-        sees: which place sees which, ``(tokens, tokens)``; None for all before it.
-        positions: of the tokens; None for their places.
+        tokens: token ids of the context, then of the options.
+        rows: option index -> positions whose logits predict the option's tokens.
+        sees: attention mask, ``(tokens, tokens)`` bool, True where a row sees a column; None for
+            causal attention.
+        positions: position ids; None for 0, 1, 2, …
     """
 
     tokens: list[int]
@@ -55,21 +61,21 @@ class Sheet:
     positions: list[int] | None = None
 
 
-def base_schedule(model: Any) -> Schedule:
-    """The schedule that a model runs now."""
+def current_schedule(model: Any) -> Schedule:
+    """Return the schedule that a model currently runs."""
     layers = find_decoder(model).layers
     return layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
 
 
-class Sweep:
-    """A model under many schedules.
+class ScheduleSweep:
+    """Run a model under many schedules.
 
     Args:
-        model: any decoder that changes nothing between its steps.
-        schedules: over its unique layers.
+        model: decoder without computation between its layers.
+        schedules: schedules over the model's unique layers.
 
     Attributes:
-        layer_calls: how many layers ran, the model's own pass included.
+        layer_calls: number of layer forwards, including the model's own forward pass.
     """
 
     def __init__(self, model: Any, schedules: Sequence[Schedule]) -> None:
@@ -78,88 +84,90 @@ class Sweep:
         decoder = find_decoder(model)
         for schedule in self.schedules:
             schedule.check_fits(len(decoder.unique))
-        self.base = base_schedule(model)
+        self.base = current_schedule(model)
         needed = {layer for schedule in self.schedules for layer in schedule}
-        if not needed <= set(self.base):  # every layer must have been called once
+        if not needed <= set(self.base):  # the base pass must run every layer once
             self.base = Schedule.plain(len(decoder.unique))
-        self.root = Node()
+        self.root = ScheduleNode()
         for number, schedule in enumerate(self.schedules):
             node = self.root
             for layer in schedule:
-                node = node.after.setdefault(layer, Node())
+                node = node.children.setdefault(layer, ScheduleNode())
             node.ends.append(number)
         self._packs: bool | None = None
-        self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._accepts_logits_to_keep = (
+            "logits_to_keep" in inspect.signature(model.forward).parameters
+        )
 
-    def exit_scores(self, question: Question, lenses: Sequence[Lens | None] = (None,)) -> Tensor:
-        """Log-probability of every option for leaving before each step, and for the model itself.
+    def exit_log_probs(self, question: Question, lenses: Sequence[Lens | None] = (None,)) -> Tensor:
+        """Log-probability of every option at an early exit before each step, and at the end.
 
         Args:
-            lenses: tuned lenses to read with; None for the logit lens.
+            lenses: tuned lenses; None for the logit lens.
 
         Returns:
             ``(lenses, steps + 1, options)``.
         """
-        found = torch.zeros(len(lenses), len(self.base) + 1, len(question.options))
+        log_probs = torch.zeros(len(lenses), len(self.base) + 1, len(question.options))
         for sheet, base in self._sheets(question):
             for number, lens in enumerate(lenses):
                 if lens is not None:
                     lens.check_fits(base)
                 for step, state in enumerate((*base.inputs, base.outputs[-1])):
-                    scores = option_scores(base, sheet, question, state[0], step, lens)
-                    found[number, step] += scores
-        return found
+                    scores = option_log_probs(base, sheet, question, state[0], step, lens)
+                    log_probs[number, step] += scores
+        return log_probs
 
     @torch.no_grad()
-    def ends(self, question: Question) -> Iterator[tuple[Sheet, Trace, int, Tensor]]:
-        """The last state of every schedule on each sheet: the schedule's number, the state."""
+    def final_states(self, question: Question) -> Iterator[tuple[OptionSheet, Trace, int, Tensor]]:
+        """Yield sheet, trace of the base pass, schedule index and final state ``(tokens, dim)``."""
         for sheet, base in self._sheets(question):
-            for number, state in self._ends(base):
+            for number, state in self._final_states(base):
                 yield sheet, base, number, state[0]
 
     @torch.no_grad()
     def losses(self, ids: Tensor) -> Tensor:
-        """Mean next-token loss of a text in nats, ``(schedules,)``.
+        """Mean next-token loss in nats under each schedule, ``(schedules,)``.
 
         Args:
-            ids: ``(1, tokens)``.
+            ids: token ids, ``(1, tokens)``.
         """
         base = self._trace(ids)
         base.check_flow()
         base.check_readout()
-        found = torch.zeros(len(self.schedules))
-        for number, state in self._ends(base):
-            chances = base.readout(state[0, :-1]).float().log_softmax(-1)
-            found[number] = -chances.gather(1, ids[0, 1:, None]).mean().cpu()
-        for number in (~found.isfinite()).nonzero().flatten().tolist()[:1]:
+        losses = torch.zeros(len(self.schedules))
+        for number, state in self._final_states(base):
+            log_probs = base.readout(state[0, :-1]).float().log_softmax(-1)
+            losses[number] = -log_probs.gather(1, ids[0, 1:, None]).mean().cpu()
+        for number in (~losses.isfinite()).nonzero().flatten().tolist()[:1]:
             raise InputError(
                 f"under the schedule {self.schedules[number]} the loss of a text is "
-                f"{float(found[number])}: the head puts out what is not finite"
+                f"{float(losses[number])}: the head puts out what is not finite"
             )
-        return found
+        return losses
 
-    def _ends(self, base: Trace) -> Iterator[tuple[int, Tensor]]:
-        """The last state of every schedule, ``(batch, tokens, dim)``."""
-        again = Replay(base)
+    def _final_states(self, base: Trace) -> Iterator[tuple[int, Tensor]]:
+        """Yield schedule index and final hidden state ``(batch, tokens, dim)``."""
+        replay = Replay(base)
         self.layer_calls += base.steps
         todo = [(self.root, 0, base.inputs[0], True)]
         while todo:
-            node, depth, state, own = todo.pop()
+            node, depth, state, on_base = todo.pop()
             if node.ends and not bool(state.isfinite().all()):
-                self._refuse(base, self.schedules[node.ends[0]])
+                self._raise_not_finite(base, self.schedules[node.ends[0]])
             for number in node.ends:
                 yield number, state
-            for layer, after in node.after.items():
-                same = own and depth < base.steps and base.schedule.layers[depth] == layer
-                new = base.outputs[depth] if same else again.layer(layer, state)
-                todo.append((after, depth + 1, new, same))
-        self.layer_calls += again.layer_calls
+            for layer, child in node.children.items():
+                same = on_base and depth < base.steps and base.schedule.layers[depth] == layer
+                new = base.outputs[depth] if same else replay.layer(layer, state)
+                todo.append((child, depth + 1, new, same))
+        self.layer_calls += replay.layer_calls
 
-    def _refuse(self, base: Trace, schedule: Schedule) -> None:
-        """Say which step of a schedule puts out a state that is NaN or infinite."""
-        again, state = Replay(base), base.inputs[0]
+    def _raise_not_finite(self, base: Trace, schedule: Schedule) -> None:
+        """Raise an error that names the first step whose output is NaN or infinite."""
+        replay, state = Replay(base), base.inputs[0]
         for step, layer in enumerate(schedule):
-            state = again.layer(layer, state)
+            state = replay.layer(layer, state)
             if not bool(state.isfinite().all()):
                 raise InputError(
                     f"under the schedule {schedule} the output of layer {layer} (step {step}) "
@@ -167,65 +175,72 @@ class Sweep:
                 )
 
     def _trace(self, ids: Tensor, mask: Tensor | None = None, **more: Any) -> Trace:
-        change: Any = contextlib.nullcontext()
-        if self.base != base_schedule(self.model):
-            change = self.model.scheduled(self.base)
-        with change:
+        scheduled: Any = contextlib.nullcontext()
+        if self.base != current_schedule(self.model):
+            scheduled = self.model.scheduled(self.base)
+        with scheduled:
             return trace(self.model, ids, mask, **more)
 
-    def _sheets(self, question: Question) -> Iterator[tuple[Sheet, Trace]]:
-        """What to run for a question: all options as one sheet where the model can."""
+    def _sheets(self, question: Question) -> Iterator[tuple[OptionSheet, Trace]]:
+        """Run a question and yield its sheets: one for all options if the model supports it."""
         if self._packs is None:
-            self._packs = self._tried(question)
+            self._packs = self._supports_packing(question)
         length = len(question.context) + sum(map(len, question.options))
         together = self._packs and length <= (self._window or length)
-        for sheet in [packed(question)] if together else alone(question):
-            yield sheet, self._run(sheet, whole=False)
+        for sheet in [pack_options(question)] if together else separate_options(question):
+            yield sheet, self._run(sheet, all_logits=False)
 
     @property
     def _window(self) -> int | None:
-        """The fewest tokens that some layer sees, if not all."""
-        text = decoder_config(self.model.config)
-        found = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
-        return min((window for window in found if window), default=None)
+        """Smallest attention window of a layer in tokens; None if all attend to everything."""
+        config = decoder_config(self.model.config)
+        names = ("sliding_window", "attention_chunk_size")
+        windows = [getattr(config, name, None) for name in names]
+        return min((window for window in windows if window), default=None)
 
-    def _run(self, sheet: Sheet, whole: bool) -> Trace:
+    def _run(self, sheet: OptionSheet, all_logits: bool) -> Trace:
         device = self.model.device
         ids = torch.tensor([sheet.tokens], device=device)
-        more: dict[str, Any] = {} if whole or not self._keeps else {"logits_to_keep": 1}
+        kwargs: dict[str, Any] = {}
+        if self._accepts_logits_to_keep and not all_logits:
+            kwargs["logits_to_keep"] = 1
         if sheet.sees is None:
-            return self._trace(ids, **more)
+            return self._trace(ids, **kwargs)
         mask = torch.zeros(sheet.sees.shape, dtype=self.model.dtype)
         mask.masked_fill_(~sheet.sees, torch.finfo(mask.dtype).min)
-        more["position_ids"] = torch.tensor([sheet.positions], device=device)
-        return self._trace(ids, mask[None, None].to(device), **more)
+        kwargs["position_ids"] = torch.tensor([sheet.positions], device=device)
+        return self._trace(ids, mask[None, None].to(device), **kwargs)
 
     @torch.no_grad()
-    def _tried(self, question: Question) -> bool:
-        """Whether one sheet gives what options alone do; refuses models without access."""
-        wanted = torch.zeros(len(question.options))
-        for sheet in alone(question):
-            base = self._run(sheet, whole=True)
+    def _supports_packing(self, question: Question) -> bool:
+        """Compare one packed sheet with separate options on a question.
+
+        Raises:
+            InputError: the model's layers cannot be replayed.
+        """
+        expected = torch.zeros(len(question.options))
+        for sheet in separate_options(question):
+            base = self._run(sheet, all_logits=True)
             base.check_flow()
             base.check_readout()
-            wanted += option_scores(base, sheet, question, base.outputs[-1][0])
+            expected += option_log_probs(base, sheet, question, base.outputs[-1][0])
         if regimes(self.model) is not None or counts_places(self.model):
-            return False  # positions on a sheet are not those of its options alone
-        sheet = packed(question)
+            return False  # packed options would have other positions than separate ones
+        sheet = pack_options(question)
         if len(sheet.tokens) > (self._window or len(sheet.tokens)):
             return False
         try:
-            base = self._run(sheet, whole=False)
-        except Exception:  # a model refuses a mask in its own way
+            base = self._run(sheet, all_logits=False)
+        except Exception:  # each architecture rejects a mask in its own way
             return False
-        found = option_scores(base, sheet, question, base.outputs[-1][0])
-        each = 1e-3 if self.model.dtype == torch.float32 else 0.3  # nats a token
+        packed = option_log_probs(base, sheet, question, base.outputs[-1][0])
+        tolerance = 1e-3 if self.model.dtype == torch.float32 else 0.3  # nats per token
         longest = max(map(len, question.options))
-        return bool(((found - wanted).abs() <= each * longest).all())
+        return bool(((packed - expected).abs() <= tolerance * longest).all())
 
 
-def packed(question: Question) -> Sheet:
-    """The context, then the options as branches that do not see each other."""
+def pack_options(question: Question) -> OptionSheet:
+    """Pack the context and all options in one sheet; options do not see each other."""
     length = len(question.context)
     tokens, positions = list(question.context), list(range(length))
     rows, branch = {}, [-1] * length
@@ -234,17 +249,17 @@ def packed(question: Question) -> Sheet:
         tokens += option[:-1]
         positions += range(length, length + len(option) - 1)
         branch += [number] * (len(option) - 1)
-    own = torch.tensor(branch)
+    option_of = torch.tensor(branch)  # -1: context
     sees = torch.ones(len(tokens), len(tokens), dtype=torch.bool).tril_()
-    sees &= (own[None] == own[:, None]) | (own[None] == -1)
-    return Sheet(tokens, rows, sees, positions)
+    sees &= (option_of[None] == option_of[:, None]) | (option_of[None] == -1)
+    return OptionSheet(tokens, rows, sees, positions)
 
 
-def alone(question: Question) -> list[Sheet]:
-    """The context with one option at a time."""
+def separate_options(question: Question) -> list[OptionSheet]:
+    """Return one sheet per option, each with the whole context."""
     length = len(question.context)
     return [
-        Sheet(
+        OptionSheet(
             [*question.context, *option[:-1]],
             {i: list(range(length - 1, length - 1 + len(option)))},
         )
@@ -253,29 +268,30 @@ def alone(question: Question) -> list[Sheet]:
 
 
 @torch.no_grad()
-def option_scores(
+def option_log_probs(
     base: Trace,
-    sheet: Sheet,
+    sheet: OptionSheet,
     question: Question,
     states: Tensor,
     step: int = 0,
     lens: Lens | None = None,
 ) -> Tensor:
-    """Log-probabilities of the options on a sheet, 0 for the others: ``(options,)``.
+    """Log-probabilities of the options on a sheet, ``(options,)``; 0 for options elsewhere.
 
     Args:
-        states: of its tokens, ``(tokens, dim)``.
-        step: before which they are, for the lens.
-        lens: a tuned lens; None for norm and head alone.
+        states: hidden states of the sheet, ``(tokens, dim)``.
+        step: index of the step that would run next, which selects the lens's translator.
+        lens: tuned lens; None for final norm and head only.
     """
-    places = sorted({place for rows in sheet.rows.values() for place in rows})
-    chances = exit_logits(base, step, states[places], lens).float().log_softmax(-1).cpu()
-    place = {p: i for i, p in enumerate(places)}
-    found = torch.zeros(len(question.options))
+    rows_used = sorted({row for rows in sheet.rows.values() for row in rows})
+    logits = exit_logits(base, step, states[rows_used], lens)
+    log_probs = logits.float().log_softmax(-1).cpu()
+    index = {row: i for i, row in enumerate(rows_used)}
+    sums = torch.zeros(len(question.options))
     for number, rows in sheet.rows.items():
         option = torch.tensor(question.options[number])
-        found[number] = chances[[place[row] for row in rows]].gather(1, option[:, None]).sum()
-    if bool(found.isnan().any()):
+        sums[number] = log_probs[[index[row] for row in rows]].gather(1, option[:, None]).sum()
+    if bool(sums.isnan().any()):
         by = "the head" if lens is None else "the tuned lens"
         raise InputError(f"what {by} reads off the state before step {step} is not finite")
-    return found
+    return sums

@@ -1,6 +1,6 @@
-"""The tuned lens that a study reads with: from a file, or trained first and kept.
+"""Load or train the tuned lens of a study (Belrose et al., 2023).
 
-A lens is trained on texts that nothing is measured on, and kept below ``--out`` in ``lenses/``.
+A lens is trained on held-out prompts, never on measured ones, and stored in ``OUT/lenses/``.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from ..checkpoints import Loaded, Model
 from ..model_identity import digest
 from ..progress import Told
 from ..study import Cell, option
-from .texts import check_texts, count_texts, first_texts, read_texts
+from .prompts import check_prompts, count_prompts, first_prompts, read_prompts
 
 
 @dataclass(frozen=True)
 class LensOptions:
-    """Options of a study that reads predictions before the end."""
+    """Options of a study that reads predictions from intermediate layers."""
 
     lens: str | None = option(None, "tuned lens to read with (safetensors); one model")
     lens_updates: int = option(0, "train a tuned lens so long first; 0: logit lens")
@@ -42,8 +42,8 @@ class LensOptions:
     )
 
 
-WEIGHTS = "weights"  # of the model that a lens was trained on, in its file
-TEXTS = 50_000  # that a lens learns from before it reads them again
+WEIGHTS = "weights"  # field of a lens file: digest of the model it was trained on
+MAX_PROMPTS = 50_000  # training prompts of a lens; further updates reuse them
 
 
 def check_lens(
@@ -53,7 +53,11 @@ def check_lens(
     measured: tuple[str | None, int] = (None, 0),
     seed: int = 0,
 ) -> None:
-    """Refuse what cannot be read with, before the slow part."""
+    """Check the lens options before the slow part.
+
+    Raises:
+        InputError: an option is invalid, the lens is of another model, or prompts are missing.
+    """
     one_of("lens optimizer", options.lens_optimizer, OPTIMIZERS)
     one_of("lens recipe", options.lens_recipe, RECIPES)
     for name in ("lens_updates", "lens_batch", "lens_positions"):
@@ -69,17 +73,17 @@ def check_lens(
                 f"the lens was trained on schedule {lens.schedule}, {models[0].name} has "
                 f"{models[0].schedule}"
             )
-        if lens.about.get(WEIGHTS, mine := digest(models[0].path)) != mine:
+        if lens.about.get(WEIGHTS, expected := digest(models[0].path)) != expected:
             raise InputError(f"the lens was trained on another model than {models[0].path}")
     file = options.lens_text or measured[0]
     if options.lens_updates and file is not None:
         least = max(8, options.lens_batch)
-        check_texts(file, least, tokens)
-        if (left := count_texts(file, _avoided(file, measured, seed))) < least:
+        check_prompts(file, least, tokens)
+        if (left := count_prompts(file, _measured_prompts(file, measured, seed))) < least:
             raise InputError(f"{file} has {left} texts that are not measured, {least} are needed")
 
 
-def the_lens(
+def load_or_train_lens(
     cell: Cell,
     loaded: Loaded,
     options: LensOptions,
@@ -88,23 +92,23 @@ def the_lens(
     seed: int,
     measured: tuple[str | None, int] = (None, 0),
 ) -> Lens | None:
-    """The lens that a cell reads with, None for the logit lens; trained once for a model.
+    """Return the lens of a cell's model, trained at most once; None for the logit lens.
 
-    A training that was killed goes on; another process that wants the lens waits for it.
+    A killed training resumes. Other processes that need the same lens wait for it.
 
     Args:
-        tokens: of each text it learns from, at most.
-        seed: of generated texts and of what is drawn from them.
-        measured: a file of texts and how many of them are measured: it learns from others, of
-            that file where ``--lens-text`` names no other.
+        tokens: maximum number of tokens per training prompt.
+        seed: seed of generated prompts and of sampled token positions.
+        measured: file of the measured prompts and their number. The lens trains on other prompts,
+            of the same file unless ``--lens-text`` names another.
     """
     model, tokenizer = loaded(cell.path)
     if options.lens is not None:
-        return _moved(Lens.load(options.lens), model)
+        return _to_device(Lens.load(options.lens), model)
     if not options.lens_updates:
         return None
     file = options.lens_text or measured[0]
-    avoided = _avoided(file, measured, seed)
+    excluded = _measured_prompts(file, measured, seed)
     about = {k: v for k, v in cell.options.items() if k.startswith("lens")}
     about |= {"tokens": tokens, "seed": seed, WEIGHTS: digest(cell.path)}
     about |= {"dtype": str(model.dtype).removeprefix("torch.")}
@@ -114,9 +118,9 @@ def the_lens(
     path = out / "lenses" / f"{cell.model}-{name}.safetensors"
     with locked(path.with_suffix(".lock"), False, f"{path} is trained", patience=math.inf):
         if not path.is_file():
-            kept = path.with_suffix(".part")
-            batches = _batches(model, tokenizer, options, tokens, seed, file, avoided)
-            told = Told(loaded.say, 0, options.lens_updates, "update")
+            partial_file = path.with_suffix(".part")
+            batches = _batches(model, tokenizer, options, tokens, seed, file, excluded)
+            progress = Told(loaded.say, 0, options.lens_updates, "update")
             lens = fit_lens(
                 model,
                 batches,
@@ -125,25 +129,27 @@ def the_lens(
                 recipe=options.lens_recipe,
                 positions=options.lens_positions,
                 seed=seed,
-                kept=kept,
-                watch=lambda update, loss: told(update + 1, {"loss": loss}),
+                kept=partial_file,
+                watch=lambda update, loss: progress(update + 1, {"loss": loss}),
             )
-            told_of = {name: about[name] for name in (WEIGHTS, "dtype")}
-            replace(lens, about=told_of).save(path)
-            kept.unlink(missing_ok=True)
-    return _moved(Lens.load(path), model)
+            metadata = {name: about[name] for name in (WEIGHTS, "dtype")}
+            replace(lens, about=metadata).save(path)
+            partial_file.unlink(missing_ok=True)
+    return _to_device(Lens.load(path), model)
 
 
-def _avoided(file: str | None, measured: tuple[str | None, int], seed: int) -> frozenset[str]:
-    """What a lens that learns from a file must not see of it."""
+def _measured_prompts(
+    file: str | None, measured: tuple[str | None, int], seed: int
+) -> frozenset[str]:
+    """Return the measured prompts, which a lens that trains on a file must not see."""
     if file is None or not measured[1]:
         return frozenset()
-    return frozenset(first_texts(*measured, seed))
+    return frozenset(first_prompts(*measured, seed))
 
 
-def _moved(lens: Lens, model: Any) -> Lens:
-    moved = {name: getattr(lens, name).to(model.device) for name in ("matrices", "shifts")}
-    return replace(lens, **moved)
+def _to_device(lens: Lens, model: Any) -> Lens:
+    tensors = {name: getattr(lens, name).to(model.device) for name in ("matrices", "shifts")}
+    return replace(lens, **tensors)
 
 
 def _batches(
@@ -153,18 +159,26 @@ def _batches(
     tokens: int,
     seed: int,
     file: str | None,
-    avoided: frozenset[str],
+    excluded: frozenset[str],
 ) -> Iterator[Tensor]:
-    """Batches of texts that are not measured, cut to one length each; over and over."""
-    count = max(8, min(options.lens_batch * options.lens_updates, TEXTS))
-    more: dict[str, Any] = {"distinct": False, "model": model}
-    if file is None:  # of the items for training: no question is asked that it learned from
-        ids = read_texts(tokenizer, None, count, tokens, seed, split="train", **more).ids
-    else:
-        count = min(count, count_texts(file, avoided))
-        ids = read_texts(tokenizer, file, count, tokens, seed, without=avoided, **more).ids
-    size = options.lens_batch
+    """Yield one batch ``(batch, tokens)`` per update, cut to its shortest prompt."""
+    count = max(8, min(options.lens_batch * options.lens_updates, MAX_PROMPTS))
+    if file is not None:
+        count = min(count, count_prompts(file, excluded))
+    # generated prompts: the train split, which is never measured
+    prompts = read_prompts(
+        tokenizer,
+        file,
+        count,
+        tokens,
+        seed,
+        split="train",
+        without=excluded,
+        distinct=False,
+        model=model,
+    )
+    ids, size = prompts.ids, options.lens_batch
     for update in range(options.lens_updates):
-        chosen = [ids[(update * size + i) % len(ids)] for i in range(size)]
-        length = min(row.shape[1] for row in chosen)
-        yield torch.cat([row[:, :length] for row in chosen]).to(model.device)
+        rows = [ids[(update * size + i) % len(ids)] for i in range(size)]
+        length = min(row.shape[1] for row in rows)
+        yield torch.cat([row[:, :length] for row in rows]).to(model.device)

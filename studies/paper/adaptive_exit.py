@@ -28,9 +28,9 @@ from ...models.looping.early_exit import at_start, change, reading
 from ...tasks.questions import Question, Questions, task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
-from ..measure.accuracy import SPLITS, accuracy_row, ask, check_accuracy
-from ..measure.schedule_sweep import Sweep, base_schedule, option_scores
-from ..measure.tuned_lens import LensOptions, check_lens, the_lens
+from ..measure.accuracy import SPLITS, accuracy_row, check_accuracy, load_questions
+from ..measure.schedule_sweep import ScheduleSweep, current_schedule, option_log_probs
+from ..measure.tuned_lens import LensOptions, check_lens, load_or_train_lens
 from ..study import Cell, Record, Study, Table, option, settled
 from .adaptive_exit_chart import chart
 from .adaptive_exit_costs import CRITERIA, FIXED, Exits, Prices, chosen
@@ -147,16 +147,16 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """Answers and scores at every exit, on validation and test items."""
     model, _ = loaded(cell.path)
-    found = ways(base_schedule(model), options)
-    lens = the_lens(cell, loaded, options, out, LENS_TOKENS, options.seed)
+    found = ways(current_schedule(model), options)
+    lens = load_or_train_lens(cell, loaded, options, out, LENS_TOKENS, options.seed)
     looks = found.looks if options.exits == "loop" else ()
     start = (Schedule(found.before),) if options.rule == "geiping" else ()
-    sweep = Sweep(model, [*found.exits, *looks, *start])
+    sweep = ScheduleSweep(model, [*found.exits, *looks, *start])
     rows: list[dict[str, Any]] = []
     scores, asked = {}, []
     for split in SPLITS:
         name = cell.params["task"]
-        some = ask(loaded, name, options, split)
+        some = load_questions(loaded, name, options, split)
         asked.append(some)
         each = [
             _question(sweep, question, len(found.exits), options, lens)
@@ -178,7 +178,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
 
 
 def _question(
-    sweep: Sweep, question: Question, exits: int, options: Options, lens: Lens | None
+    sweep: ScheduleSweep, question: Question, exits: int, options: Options, lens: Lens | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Whether each exit answers it, ``(exits,)``; what each criterion sees at each exit.
 
@@ -189,10 +189,10 @@ def _question(
     judged = slice(length - 1 if options.judged == "answer" else 0, length)
     states: dict[int, Tensor] = {}
     ends: dict[int, Tensor] = {}  # of every schedule, on the context
-    for sheet, base, number, state in sweep.ends(question):
+    for sheet, base, number, state in sweep.final_states(question):
         step = len(sweep.schedules[number])
         if number < exits:
-            found[number] += option_scores(base, sheet, question, state, step, lens)
+            found[number] += option_log_probs(base, sheet, question, state, step, lens)
         if options.exits == "step" or number >= exits:
             states.setdefault(number % exits, state[judged])
         ends.setdefault(number, state[:length])

@@ -33,7 +33,7 @@ from ...models.diagnostics.periodicity import block_of, blocks, periodicity
 from .. import seeds
 from ..checkpoints import Loaded, Model
 from ..measure import charts
-from ..measure.texts import check_texts, digits, read_texts
+from ..measure.prompts import check_prompts, read_prompts, round_digits
 from ..study import Cell, Record, Study, Table, option, settled
 
 TITLES = {
@@ -65,7 +65,7 @@ class Options:
 
 def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     """A cell for each model."""
-    check_texts(options.text, options.texts, options.tokens)
+    check_prompts(options.text, options.texts, options.tokens)
     for name in options.show:
         one_of("measure", name, MEASURES)
     kept = settled(options)
@@ -75,7 +75,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """All measures at every step of a model."""
     model, tokenizer = loaded(cell.path)
-    texts = read_texts(
+    texts = read_prompts(
         tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
     )
     found: dict[str, list[torch.Tensor]] = {name: [] for name in MEASURES}
@@ -97,12 +97,12 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
                     "loop": loop,
                     "value": float(mean),
                     **ends(intervals[step]),
-                    "each": digits(measured[:, step]),
-                    **texts.about,
+                    "each": round_digits(measured[:, step]),
+                    **texts.metadata,
                 }
             )
     attention = torch.stack(found["attention_ratio"]).double().numpy()
-    rows += [row | texts.about for row in recurrences(attention)]
+    rows += [row | texts.metadata for row in recurrences(attention)]
     assert traced.sublayers is not None
     parallel = [part.parallel for part in traced.sublayers]
     return {"rows": rows, "data": {"parallel": parallel, "block": block_of(model.config)}}

@@ -18,12 +18,31 @@ from ...core.statistics import CHANGE, SHARE, Interval, ends, seeds_interval
 from ...tasks.questions import task_names
 from ..checkpoints import Loaded, Model
 from ..measure import charts
-from ..measure.accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers
-from ..measure.branching import Change, Parent, check_data, continued, cooled, data_of
-from ..measure.controls import ABOUT, NONE, apart, check_control, with_controls
-from ..measure.mixtures import mixtures
-from ..measure.pooled import pool
-from ..measure.schedule_sweep import base_schedule
+from ..measure.accuracy import (
+    SPLITS,
+    accuracy_row,
+    check_accuracy,
+    item_correctness,
+    load_questions,
+)
+from ..measure.controls import (
+    CONTROL_HELP,
+    NO_CONTROL,
+    check_control,
+    split_controls,
+    with_controls,
+)
+from ..measure.cooldown_branches import (
+    CooldownVariant,
+    ParentCheckpoint,
+    check_data,
+    cooldown_run,
+    shard_digests,
+    train_cooldown,
+)
+from ..measure.cooldown_mixtures import select_mixtures
+from ..measure.pooled_accuracy import pool_answers
+from ..measure.schedule_sweep import current_schedule
 from ..study import Cell, Record, Study, Table, option, settled
 
 MEAN = "mean"
@@ -43,7 +62,7 @@ class Options:
     shots: int = option(5, "examples before a question")
     fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
-    control: str = option(NONE, ABOUT, later=True)
+    control: str = option(NO_CONTROL, CONTROL_HELP, later=True)
     seed: int = option(0, "which questions and examples are drawn")
 
 
@@ -55,13 +74,13 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     kept = settled(options, "mixtures", "seeds")
     cells = []
     for model in models:
-        parent = Parent.read(model)
+        parent = ParentCheckpoint.read(model)
         parent.check(options.steps)
-        for change in mixtures(options.mixtures, parent.run):
-            run = continued(parent, change, steps=options.steps)
+        for change in select_mixtures(options.mixtures, parent.run):
+            run = cooldown_run(parent, change, steps=options.steps)
             check_data(parent, run)
             told = {"shares": change.mixture, "sources": change.sources}
-            told |= {"data": data} if (data := data_of(run)) else {}
+            told |= {"data": data} if (data := shard_digests(run)) else {}
             for seed in range(options.seeds):
                 params = {"mixture": change.name, "seed": seed}
                 cells.append(Cell("cooldown", model.name, model.path, params, kept | told))
@@ -71,16 +90,16 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """A cooldown, and the accuracy where it ends."""
     told = cell.options
-    change = Change(cell.params["mixture"], told["shares"], told["sources"])
-    parent = Parent.read(Model.read(cell.path))
-    run = continued(parent, change, cell.params["seed"], options.steps)
-    checkpoint = str(cooled(parent, run, out, loaded.say))
+    change = CooldownVariant(cell.params["mixture"], told["shares"], told["sources"])
+    parent = ParentCheckpoint.read(Model.read(cell.path))
+    run = cooldown_run(parent, change, cell.params["seed"], options.steps)
+    checkpoint = str(train_cooldown(parent, run, out, loaded.say))
     model, _ = loaded(checkpoint)
-    base, more = base_schedule(model), {"mixture": change.name, "training_seed": run.seed}
+    base, more = current_schedule(model), {"mixture": change.name, "training_seed": run.seed}
     rows = []
     for name, of in with_controls(task_names(options.tasks), options.control):
-        asked = ask(loaded, name, options, options.split)
-        [right] = right_answers(loaded, asked, [base])
+        asked = load_questions(loaded, name, options, options.split)
+        [right] = item_correctness(loaded, asked, [base])
         rows.append(accuracy_row(right, asked, schedule=str(base), **more, **of))
     data = {"from_step": parent.step, "run": run.model_dump(mode="json")}
     return {"rows": rows, "data": data, "checkpoint": checkpoint}
@@ -130,7 +149,7 @@ def _lines(model: str, task: str, records: Sequence[Record]) -> list[Line]:
         params, name = record["cell"]["params"], record["cell"]["id"]
         cells.setdefault(params["mixture"], {})[params["seed"]] = name
         answers[name] = [row["answers"] for row in record["rows"] if task in (row["task"], MEAN)]
-    together = pool(answers)
+    together = pool_answers(answers)
     rows = [row for row in records[0]["rows"] if task in (row["task"], MEAN)]
     chance = statistics.fmean(row["chance"] for row in rows)
     base = next(iter(cells.values()))
@@ -163,7 +182,7 @@ def table(records: Sequence[Record]) -> Table:
     ``over seeds`` is Student's interval of the column before it, ``low`` and ``high`` of the gain
     are over items (95 %).
     """
-    plain, controls = apart(records)
+    plain, controls = split_controls(records)
     beside = {_place(line): line.gain for line in lines(controls)}
     if len({line.task for line in lines(controls)}) < len({line.task for line in lines(plain)}):
         beside |= {place: None for place in beside if MEAN in place}  # it is of fewer tasks
@@ -194,7 +213,7 @@ def _place(line: Line) -> tuple[str, str, str]:
 def chart(records: Sequence[Record]) -> Any:
     """A panel for each task: every seed a dot, the mean and its interval over seeds."""
     alt = charts.altair()
-    found = lines(apart(records)[0])
+    found = lines(split_controls(records)[0])
     models = list(dict.fromkeys(line.model for line in found))
     mixed = list(dict.fromkeys(line.mixture for line in found))
     panels = []

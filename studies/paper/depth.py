@@ -40,17 +40,17 @@ from ...tasks.questions import task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
 from ..measure import charts
-from ..measure.accuracy import accuracy_row, ask, check_accuracy
-from ..measure.schedule_sweep import Sweep, base_schedule
-from ..measure.texts import (
-    SKIP_FRONT_ABOUT,
+from ..measure.accuracy import accuracy_row, check_accuracy, load_questions
+from ..measure.prompts import (
+    SKIP_FRONT_HELP,
+    check_prompts,
     check_skip_front,
-    check_texts,
-    digits,
-    front_skipped,
-    read_texts,
+    read_prompts,
+    round_digits,
+    skipped_front,
 )
-from ..measure.tuned_lens import LensOptions, check_lens, the_lens
+from ..measure.schedule_sweep import ScheduleSweep, current_schedule
+from ..measure.tuned_lens import LensOptions, check_lens, load_or_train_lens
 from ..study import Cell, Record, Study, Table, option, settled
 
 PARTS = ("score", "overlap", "accuracy")
@@ -69,7 +69,7 @@ class Options(LensOptions):
     texts: int = option(16, "how many of them, for score and overlap")
     tokens: int = option(128, "tokens of each, at most")
     cuts: int = option(4, "places between earlier and later tokens, for the score")
-    skip_front: int = option(SKIP_FRONT, SKIP_FRONT_ABOUT, before=0)
+    skip_front: int = option(SKIP_FRONT, SKIP_FRONT_HELP, before=0)
     tasks: tuple[str, ...] = option(("variable_assignment_math_d0",), "for the accuracy")
     items: int = option(200, "questions a task")
     shots: int = option(5, "examples before a question")
@@ -82,7 +82,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     """A cell for each model and part, and each task."""
     for part in options.parts:
         one_of("part", part, PARTS)
-    check_texts(options.text, options.texts, options.tokens)
+    check_prompts(options.text, options.texts, options.tokens)
     whole("cuts", options.cuts, 1, options.tokens - 1)
     check_skip_front(options.skip_front, options.tokens)
     check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
@@ -105,15 +105,15 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     if cell.params["part"] == "score":
         return _score(loaded, cell.path, options)
     measured = options.text, options.texts
-    lens = the_lens(cell, loaded, options, out, options.tokens, options.seed, measured)
+    lens = load_or_train_lens(cell, loaded, options, out, options.tokens, options.seed, measured)
     kind = LOGIT if lens is None else "tuned lens"
     if cell.params["part"] == "overlap":
         return _overlap(loaded, cell.path, options, lens, kind)
     name, model = cell.params["task"], loaded.load(cell.path)
-    asked = ask(loaded, name, options, options.split)
-    sweep, lenses = Sweep(model, [base_schedule(model)]), _lenses(lens)
+    asked = load_questions(loaded, name, options, options.split)
+    sweep, lenses = ScheduleSweep(model, [current_schedule(model)]), _lenses(lens)
     answers = [
-        sweep.exit_scores(question, lenses).argmax(-1) == question.answer
+        sweep.exit_log_probs(question, lenses).argmax(-1) == question.answer
         for question in loaded.each(asked.asked, "questions")
     ]
     right = torch.stack(answers, dim=-1)  # (lenses, steps + 1, items)
@@ -131,7 +131,7 @@ def _lenses(lens: Lens | None) -> list[Lens | None]:
 
 def _score(loaded: Loaded, path: str, options: Options) -> dict[str, Any]:
     model, tokenizer = loaded(path)
-    texts = read_texts(
+    texts = read_prompts(
         tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
     )
     found = []
@@ -149,11 +149,11 @@ def _score(loaded: Loaded, path: str, options: Options) -> dict[str, Any]:
         "metric": SCORE,
         "step": None,
         "value": depth_score(effects),
-        "each": digits(depth_score(text[None]) for text in effects),
+        "each": round_digits(depth_score(text[None]) for text in effects),
         **ends(ratio_interval(*sums, within=(0.0, steps - 1.0))),
         "stderr": ratio_error(*sums),
         "chance": (steps - 1) / 2,
-        **texts.about,
+        **texts.metadata,
     }
     shares = [float(f"{value:.5g}") for value in depth_shares(effects)]
     return {"rows": [row], "data": {"shares": shares}}
@@ -163,7 +163,7 @@ def _overlap(
     loaded: Loaded, path: str, options: Options, lens: Lens | None, kind: str
 ) -> dict[str, Any]:
     model, tokenizer = loaded(path)
-    texts = read_texts(
+    texts = read_prompts(
         tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
     )
     lenses = _lenses(lens)
@@ -175,8 +175,8 @@ def _overlap(
             "step": step,
             "value": float(mean),
             **ends(interval),
-            "each": digits(values),
-            **texts.about,
+            "each": round_digits(values),
+            **texts.metadata,
         }
         for name in every[0][number]
         for step, (mean, interval, values) in enumerate(
@@ -224,7 +224,7 @@ def table(records: Sequence[Record]) -> Table:
                     "high": row["high"],
                     "n": row["n"],
                     "chance": row.get("chance"),
-                    "skip_front": front_skipped(record) if part == "score" else None,
+                    "skip_front": skipped_front(record) if part == "score" else None,
                 }
             )
     return lines
@@ -256,7 +256,7 @@ def _bars(records: Sequence[Record], names: list[str]) -> Any:
     alt = charts.altair()
     values = [{"model": r["cell"]["model"], **r["rows"][0]} for r in records]
     values = seeds.lines(records, values, within=lambda row: (0.0, 2 * row["chance"]))
-    fronts = ", ".join(str(front) for front in sorted({front_skipped(r) for r in records}))
+    fronts = ", ".join(str(front) for front in sorted({skipped_front(r) for r in records}))
     about = ["line: if all steps mattered alike", f"skip_front {fronts}"]
     title = alt.Title("depth score", subtitle=about)
     base = alt.Chart(charts.rows(values), title=title).encode(

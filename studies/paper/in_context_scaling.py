@@ -21,13 +21,19 @@ from ..measure import charts
 from ..measure.accuracy import (
     SPLITS,
     accuracy_row,
-    against,
     check_accuracy,
-    right_together,
-    scorer_of,
+    item_correctness_per_task,
+    load_scorer,
+    paired_difference,
 )
-from ..measure.controls import ABOUT, NONE, apart, check_control, with_controls
-from ..measure.schedule_sweep import base_schedule
+from ..measure.controls import (
+    CONTROL_HELP,
+    NO_CONTROL,
+    check_control,
+    split_controls,
+    with_controls,
+)
+from ..measure.schedule_sweep import current_schedule
 from ..study import Cell, Record, Study, Table, option, settled
 
 
@@ -39,7 +45,7 @@ class Options:
     counts: tuple[int, ...] = option((0, 1, 2, 4, 8, 16), "numbers of examples")
     items: int = option(200, "questions a task")
     split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
-    control: str = option(NONE, ABOUT, later=True)
+    control: str = option(NO_CONTROL, CONTROL_HELP, later=True)
     seed: int = option(0, "which questions and examples are drawn")
 
 
@@ -61,7 +67,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """All numbers of examples of a task."""
     model, _ = loaded(cell.path)
-    lm = scorer_of(loaded)
+    lm = load_scorer(loaded)
     counts = sorted(options.counts)
     given: dict[str, Any] = {"split": options.split, "seed": options.seed}
     names = with_controls([cell.params["task"]], options.control)
@@ -70,18 +76,20 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
         for name, of in names
         for n in counts
     ]
-    right = right_together(loaded, [each for each, _ in asked], [base_schedule(model)])
+    right = item_correctness_per_task(
+        loaded, [each for each, _ in asked], [current_schedule(model)]
+    )
     rows = [
         accuracy_row(found, each, **of) for [found], (each, of) in zip(right, asked, strict=True)
     ]
     fewest = {row["task"]: row for row in reversed(rows)}
-    return {"rows": [row | against(row, fewest[row["task"]]) for row in rows], "data": {}}
+    return {"rows": [row | paired_difference(row, fewest[row["task"]]) for row in rows], "data": {}}
 
 
 @seeds.over_seeds("task", "shots", within=SHARE)
 def table(records: Sequence[Record]) -> Table:
     """A row for each task and number of examples; differences are to the fewest, p corrected."""
-    plain, controls = apart(records)
+    plain, controls = split_controls(records)
     beside = {
         (record["cell"]["model"], row["task"], row["shots"]): row["difference"]
         for record in controls
@@ -112,7 +120,7 @@ def table(records: Sequence[Record]) -> Table:
 def chart(records: Sequence[Record]) -> Any:
     """A panel for each task: accuracy against examples, a line for each model, chance dotted."""
     alt = charts.altair()
-    records = apart(records)[0]
+    records = split_controls(records)[0]
     models = seeds.names(records)
     scale, panels = alt.Scale(type="symlog"), []
     for task in dict.fromkeys(record["rows"][0]["task"] for record in records):

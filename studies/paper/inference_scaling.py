@@ -21,9 +21,15 @@ from ...tasks.questions import task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
 from ..measure import charts
-from ..measure.accuracy import accuracy_row, against, ask, check_accuracy, right_answers
-from ..measure.controls import CONTROLS, controlled
-from ..measure.schedule_sweep import base_schedule
+from ..measure.accuracy import (
+    accuracy_row,
+    check_accuracy,
+    item_correctness,
+    load_questions,
+    paired_difference,
+)
+from ..measure.controls import CONTROLS, control_task
+from ..measure.schedule_sweep import current_schedule
 from ..study import Cell, Record, Study, Table, Together, option, settled
 
 SPLITS = ("validation", "test")
@@ -86,25 +92,25 @@ def measure_together(
 ) -> list[dict[str, Any]]:
     """Several starts of a model and task: what comes before a block runs once for all."""
     model, _ = loaded(cells[0].path)
-    base = base_schedule(model)
+    base = current_schedule(model)
     repeats = [0, *options.times]
     grid = [[base, *_repeated(base, cell, options)] for cell in cells]
     flat = list(dict.fromkeys(schedule for schedules in grid for schedule in schedules))
     name = cells[0].params["task"]
     asked = [(name, split, "none") for split in SPLITS]
-    if (control := controlled(name, options.control)) is not None:
+    if (control := control_task(name, options.control)) is not None:
         asked.append((control, "test", options.control))
     rows: list[list[dict[str, Any]]] = [[] for _ in cells]
     for task, split, kind in asked:
-        found = ask(loaded, task, options, split)
-        right = dict(zip(flat, right_answers(loaded, found, flat), strict=True))
+        found = load_questions(loaded, task, options, split)
+        right = dict(zip(flat, item_correctness(loaded, found, flat), strict=True))
         for cell, schedules, lines in zip(cells, grid, rows, strict=True):
             plain: dict[str, Any] | None = None
             for times, schedule in zip(repeats, schedules, strict=True):
                 place = {"start": cell.params["start"], "times": times, "schedule": str(schedule)}
                 row = accuracy_row(right[schedule], found, **place, control=kind)
                 plain = plain or row
-                lines.append(row | against(row, plain))
+                lines.append(row | paired_difference(row, plain))
     return [{"rows": lines, "data": {}} for lines in rows]
 
 

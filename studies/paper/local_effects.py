@@ -22,13 +22,13 @@ from ...core.statistics import SIZE, ends, interval_pairs, mean_intervals
 from ...models.diagnostics import SKIP_FRONT, future_cuts, local_effects, propagated_effects, trace
 from ..checkpoints import Loaded, Model
 from ..measure import charts
-from ..measure.texts import (
-    SKIP_FRONT_ABOUT,
+from ..measure.prompts import (
+    SKIP_FRONT_HELP,
+    check_prompts,
     check_skip_front,
-    check_texts,
-    digits,
-    front_skipped,
-    read_texts,
+    read_prompts,
+    round_digits,
+    skipped_front,
 )
 from ..study import Cell, Record, Study, Table, option, settled
 
@@ -46,13 +46,13 @@ class Options:
     measures: tuple[str, ...] = option(("local",), "local, propagated")
     where: tuple[str, ...] = option(("future",), "future, all: which tokens")
     cuts: int = option(4, "places between earlier and later tokens, for future")
-    skip_front: int = option(SKIP_FRONT, SKIP_FRONT_ABOUT, before=0)
+    skip_front: int = option(SKIP_FRONT, SKIP_FRONT_HELP, before=0)
     seed: int = option(0, "of generated questions")
 
 
 def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     """A cell for each model, measure and place."""
-    check_texts(options.text, options.texts, options.tokens)
+    check_prompts(options.text, options.texts, options.tokens)
     whole("cuts", options.cuts, 1, options.tokens - 1)
     check_skip_front(options.skip_front, options.tokens)
     for measure in options.measures:
@@ -71,7 +71,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """The heatmap of a model."""
     model, tokenizer = loaded(cell.path)
-    texts = read_texts(
+    texts = read_prompts(
         tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
     )
     found = []
@@ -96,8 +96,8 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
             "step": step,
             "value": float(targets[step - 1]),
             **ends(intervals[step - 1]),
-            "each": digits(per_target[:, step - 1].tolist()),
-            **texts.about,
+            "each": round_digits(per_target[:, step - 1].tolist()),
+            **texts.metadata,
         }
         for step in range(1, steps)
     ]
@@ -109,13 +109,13 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
             "mean": _rounded(effects.mean(0).numpy()),
             "low": _rounded(low.reshape(shape)),  # None where no text has an effect
             "high": _rounded(high.reshape(shape)),
-            **texts.about,
+            **texts.metadata,
         },
     }
 
 
 def _rounded(values: Any) -> list[list[float | None]]:
-    rows = (digits(row) for row in np.asarray(values))
+    rows = (round_digits(row) for row in np.asarray(values))
     return [[None if math.isnan(value) else value for value in row] for row in rows]
 
 
@@ -138,7 +138,7 @@ def table(records: Sequence[Record]) -> Table:
                     "low": row["low"],
                     "high": row["high"],
                     "texts": row["n"],
-                    "skip_front": front_skipped(record),
+                    "skip_front": skipped_front(record),
                 }
             )
     return lines
@@ -178,7 +178,7 @@ def _heatmap(record: Record, top: float) -> Any:
     params, model = record["cell"]["params"], record["cell"]["model"]
     size = max(180, min(420, 14 * len(record["data"]["max"])))
     about = f"{params['measure']}, {params['where']} tokens, {record['data']['n']} texts"
-    how = f"schedule {record['model']['schedule']}, skip_front {front_skipped(record)}"
+    how = f"schedule {record['model']['schedule']}, skip_front {skipped_front(record)}"
     title = alt.Title(model, subtitle=[about, how])
     return (
         alt.Chart(charts.rows(_upper(record)), title=title)

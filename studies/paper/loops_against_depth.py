@@ -18,9 +18,15 @@ from ...models import Schedule
 from .. import seeds
 from ..checkpoints import Loaded, Model
 from ..measure import charts
-from ..measure.accuracy import accuracy_row, ask, check_accuracy, right_answers
-from ..measure.controls import ABOUT, NONE, apart, check_control, with_controls
-from ..measure.schedule_sweep import base_schedule
+from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, load_questions
+from ..measure.controls import (
+    CONTROL_HELP,
+    NO_CONTROL,
+    check_control,
+    split_controls,
+    with_controls,
+)
+from ..measure.schedule_sweep import current_schedule
 from ..study import Cell, Record, Study, Table, option, settled
 
 
@@ -36,7 +42,7 @@ class Options:
     shots: int = option(5, "examples before a question")
     fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", "test or validation")
-    control: str = option(NONE, ABOUT, later=True)
+    control: str = option(NO_CONTROL, CONTROL_HELP, later=True)
     seed: int = option(0, "which questions and examples are drawn")
 
 
@@ -86,12 +92,12 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """All numbers of loops at a depth."""
     model, _ = loaded(cell.path)
-    base = base_schedule(model)
+    base = current_schedule(model)
     depth, tried = cell.params["depth"], schedules(base, options)
     rows = []
     for name, of in with_controls([task_of(options, depth)], options.control):
-        asked = ask(loaded, name, options, options.split)
-        right = right_answers(loaded, asked, tried)
+        asked = load_questions(loaded, name, options, options.split)
+        right = item_correctness(loaded, asked, tried)
         rows += [
             accuracy_row(values, asked, loops=loops, depth=depth, schedule=str(schedule), **of)
             for values, loops, schedule in zip(right, options.loops, tried, strict=True)
@@ -103,7 +109,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
 def table(records: Sequence[Record]) -> Table:
     """A row for each depth and number of loops; p against the fewest loops, corrected."""
     lines: Table = []
-    plain, controls = apart(records)
+    plain, controls = split_controls(records)
     beside = {
         (record["cell"]["id"], row["loops"]): row["value"] - record["rows"][0]["value"]
         for record in controls
@@ -139,7 +145,7 @@ def chart(records: Sequence[Record]) -> Any:
     """A heatmap for each model: loops against depth, accuracy written in."""
     alt = charts.altair()
     panels = []
-    records = apart(records)[0]
+    records = split_controls(records)[0]
     every = [{"model": r["cell"]["model"], **row} for r in records for row in r["rows"]]
     every = seeds.lines(records, every, "loops", "depth", within=SHARE)
     for model in seeds.names(records):

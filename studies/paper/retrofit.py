@@ -20,12 +20,31 @@ from ...models import Schedule
 from ...tasks.questions import task_names
 from ..checkpoints import Loaded, Model
 from ..measure import charts
-from ..measure.accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_together
-from ..measure.branching import Change, Parent, check_data, continued, cooled, data_of
-from ..measure.controls import ABOUT, alike, apart, check_control, with_controls
-from ..measure.controls import NONE as UNCONTROLLED
-from ..measure.mixtures import USUAL, mixtures
-from ..measure.pooled import pool
+from ..measure.accuracy import (
+    SPLITS,
+    accuracy_row,
+    check_accuracy,
+    item_correctness_per_task,
+    load_questions,
+)
+from ..measure.controls import (
+    CONTROL_HELP,
+    NO_CONTROL,
+    check_control,
+    keep_controlled_tasks,
+    split_controls,
+    with_controls,
+)
+from ..measure.cooldown_branches import (
+    CooldownVariant,
+    ParentCheckpoint,
+    check_data,
+    cooldown_run,
+    shard_digests,
+    train_cooldown,
+)
+from ..measure.cooldown_mixtures import USUAL, select_mixtures
+from ..measure.pooled_accuracy import pool_answers
 from ..study import Cell, Record, Study, Table, option, settled
 from .cooldown import over_seeds
 
@@ -51,7 +70,7 @@ class Options:
     shots: int = option(5, "examples before a question")
     fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
-    control: str = option(UNCONTROLLED, ABOUT, later=True)
+    control: str = option(NO_CONTROL, CONTROL_HELP, later=True)
     seed: int = option(0, "which questions and examples are drawn")
 
 
@@ -88,9 +107,9 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     kept = settled(options, "seeds", "mixture")
     cells = []
     for model in models:
-        parent = Parent.read(model)
+        parent = ParentCheckpoint.read(model)
         parent.check(options.steps)
-        found = mixtures([options.mixture], parent.run)
+        found = select_mixtures([options.mixture], parent.run)
         if len(found) > 1:
             raise InputError(f"{options.mixture} holds {len(found)} mixtures: give one with one")
         blocks = [f"{a}:{b}" for a, b in read_blocks(options.blocks, model.schedule)]
@@ -102,22 +121,22 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         for block in dict.fromkeys((NONE, *blocks)):
             # the control is asked about all blocks, a looped one about itself
             told["blocks"] = blocks if block == NONE else [block]
-            run = continued(parent, _change(told, block), steps=options.steps)
+            run = cooldown_run(parent, _change(told, block), steps=options.steps)
             check_data(parent, run)
-            told |= {"data": data} if (data := data_of(run)) else {}
+            told |= {"data": data} if (data := shard_digests(run)) else {}
             for seed in range(options.seeds):
                 params = {"block": block, "seed": seed}
                 cells.append(Cell("retrofit", model.name, model.path, params, kept | told))
     return cells
 
 
-def _change(told: dict[str, Any], block: str) -> Change:
+def _change(told: dict[str, Any], block: str) -> CooldownVariant:
     """What a cell's cooldown does otherwise."""
     if block == NONE:
-        return Change(told["mixture"], told["shares"], told["sources"])
+        return CooldownVariant(told["mixture"], told["shares"], told["sources"])
     start, stop = map(int, block.split(":"))
     name = f"{told['mixture']}-retrofit-{start}-{stop - 1}"
-    return Change(name, told["shares"], told["sources"], (start, stop))
+    return CooldownVariant(name, told["shares"], told["sources"], (start, stop))
 
 
 def schedules(
@@ -145,14 +164,14 @@ def schedules(
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """A cooldown, and the accuracy where it ends with blocks repeated."""
     before = Model.read(cell.path)
-    parent, block = Parent.read(before), cell.params["block"]
-    run = continued(parent, _change(cell.options, block), cell.params["seed"], options.steps)
-    checkpoint = str(cooled(parent, run, out, loaded.say))
+    parent, block = ParentCheckpoint.read(before), cell.params["block"]
+    run = cooldown_run(parent, _change(cell.options, block), cell.params["seed"], options.steps)
+    checkpoint = str(train_cooldown(parent, run, out, loaded.say))
     loaded(checkpoint)
     tried = list(schedules(before.schedule, block, cell.options["blocks"], options))
     names = with_controls(task_names(options.tasks), options.control)
-    several = [ask(loaded, name, options, options.split) for name, _ in names]
-    found = right_together(loaded, several, [schedule for _, _, schedule in tried])
+    several = [load_questions(loaded, name, options, options.split) for name, _ in names]
+    found = item_correctness_per_task(loaded, several, [schedule for _, _, schedule in tried])
     more = {"trained": block, "training_seed": run.seed}
     rows = [
         accuracy_row(
@@ -230,7 +249,7 @@ def _line(
         places = ((NONE, 0), (looped, 1)) if times is None else ((block, times),) * 2
         answers[f"before {i}"] = _answers(without, places[0])
         answers[f"after {i}"] = _answers(with_loop, places[1])
-    together = pool(answers)
+    together = pool_answers(answers)
     names = [(f"after {i}", f"before {i}") for i in range(len(pairs))]
     low, high = together.gain(names)
     assert low is not None
@@ -261,9 +280,13 @@ def table(records: Sequence[Record]) -> Table:
     ``as trained``: each model by its own schedule. ``over seeds`` is Student's interval of the
     gain, ``low`` and ``high`` are over items (95 %).
     """
-    plain, controls = apart(records)
+    plain, controls = split_controls(records)
     beside = {_place(line): line.gain for line in lines(controls)}
-    same = {_place(line): line.gain for line in lines(alike(plain, controls))} if beside else {}
+    same = (
+        {_place(line): line.gain for line in lines(keep_controlled_tasks(plain, controls))}
+        if beside
+        else {}
+    )
     return [
         {
             "model": line.model,
@@ -305,7 +328,7 @@ def _said(line: Line) -> str:
 def chart(records: Sequence[Record]) -> Any:
     """A panel for each looped block: accuracy against its repeats, with and without the loop."""
     alt = charts.altair()
-    found = [line for line in lines(apart(records)[0]) if line.times is not None]
+    found = [line for line in lines(split_controls(records)[0]) if line.times is not None]
     if not found:
         raise InputError("there is nothing to draw before a block and its control are measured")
     models = list(dict.fromkeys(line.model for line in found))

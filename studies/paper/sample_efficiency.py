@@ -26,9 +26,14 @@ from ...primitives import Source, generate, make_task
 from ...primitives.uniqueness import check_capacity
 from ...tasks.evaluate import model_arguments
 from ..checkpoints import Loaded, Model, as_folder
-from ..measure.accuracy import accuracy_row, ask, check_accuracy, right_together
-from ..measure.controls import ABOUT, NONE, check_control, with_controls
-from ..measure.schedule_sweep import base_schedule
+from ..measure.accuracy import (
+    accuracy_row,
+    check_accuracy,
+    item_correctness_per_task,
+    load_questions,
+)
+from ..measure.controls import CONTROL_HELP, NO_CONTROL, check_control, with_controls
+from ..measure.schedule_sweep import current_schedule
 from ..model_identity import digest
 from ..progress import Told
 from ..study import Cell, Study, option, settled
@@ -56,7 +61,7 @@ class Options:
     items: int = option(1000, "test questions a depth")
     shots: int = option(0, "examples before a question")
     fixed_shots: bool = option(False, "the same examples before all: cheaper")
-    control: str = option(NONE, ABOUT, later=True)
+    control: str = option(NO_CONTROL, CONTROL_HELP, later=True)
     seed: int = option(0, "which questions and examples are drawn")
     lr: float = option(USUAL.lr, "peak learning rate")
     epochs: int = option(USUAL.epochs, "passes over the training examples")
@@ -180,13 +185,13 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
         data = {"run": run, "checkpoint": place if stays else None}
         finished = [] if stays else [folder]
     model, _ = loaded(place)
-    base = base_schedule(model)
+    base = current_schedule(model)
     if not cell.params["examples"] and options.schedule is not None:
         base = Schedule.parse(options.schedule)
     depths = {options.task(depth): depth for depth in options.depths}
     names = with_controls([*depths], options.control)
-    asked = [ask(loaded, name, options, "test") for name, _ in names]
-    found = right_together(loaded, asked, [base])
+    asked = [load_questions(loaded, name, options, "test") for name, _ in names]
+    found = item_correctness_per_task(loaded, asked, [base])
     more = dict(cell.params)
     more["tuning_seed"] = more.pop("seed")  # that of a row says which questions were drawn
     if more["ties"] == TIED:  # the schedule of untied layers says nothing of the model there was

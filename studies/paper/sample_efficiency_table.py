@@ -12,7 +12,7 @@ from ...core.statistics import SHARE, seeds_interval
 from .. import seeds
 from ..compare import Change
 from ..measure import charts
-from ..measure.controls import apart
+from ..measure.controls import split_controls
 from ..study import Record, Table
 
 TIED, UNTIED = "tied", "untied"
@@ -80,7 +80,7 @@ def table(records: Sequence[Record]) -> Table:
     Of these the first brackets are over items, those after ``seeds`` over seeds (both 95 %), p is
     over items and corrected for the number of comparisons (Holm).
     """
-    plain, controls = apart(records)
+    plain, controls = split_controls(records)
     found = lines(plain)
     beside = {_place(line): line.gain for line in lines(controls)}
     kinds = "gain", "untied"
@@ -109,7 +109,7 @@ def _place(line: Line) -> tuple[Any, ...]:
 def chart(records: Sequence[Record]) -> Any:
     """A panel for each depth: accuracy against examples, a line for each model and kind of ties."""
     alt = charts.altair()
-    records = apart(records)[0]
+    records = split_controls(records)[0]
     found = lines(records)
     keys = "ties", "examples", "depth"
     values = [

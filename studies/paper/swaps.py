@@ -23,9 +23,15 @@ from ...tasks.questions import task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
 from ..measure import charts
-from ..measure.accuracy import accuracy_row, against, ask, check_accuracy, right_answers
-from ..measure.schedule_sweep import Sweep, base_schedule
-from ..measure.texts import check_texts, digits, read_texts
+from ..measure.accuracy import (
+    accuracy_row,
+    check_accuracy,
+    item_correctness,
+    load_questions,
+    paired_difference,
+)
+from ..measure.prompts import check_prompts, read_prompts, round_digits
+from ..measure.schedule_sweep import ScheduleSweep, current_schedule
 from ..study import Cell, Record, Study, Table, option, settled
 
 PAIRS = ("adjacent", "all")
@@ -91,7 +97,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     tasks = [name for name in options.tasks if name != LOSS]
     check_accuracy(tasks, options.items, options.shots, options.seed, options.split)
     if LOSS in options.tasks:
-        check_texts(options.text, options.texts, options.tokens)
+        check_prompts(options.text, options.texts, options.tokens)
     for size in options.sizes:
         for model in models:
             whole("the size of a block", size, 1, 10_000)
@@ -118,7 +124,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """All swaps of a size, and the model as it is."""
     model, tokenizer = loaded(cell.path)
-    base = base_schedule(model)
+    base = current_schedule(model)
     size = cell.params["size"]
     places = swaps(base, size, cell.params["pairs"])
     schedules = [base, *(base.swap(first, second, size) for first, second in places)]
@@ -127,23 +133,23 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     for place, schedule in zip(about[1:], schedules[1:], strict=True):
         place["changes"] = schedule != base
     if cell.params["task"] == LOSS:
-        texts = read_texts(
+        texts = read_prompts(
             tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
         )
-        sweep = Sweep(model, schedules)
+        sweep = ScheduleSweep(model, schedules)
         every = loaded.each(texts.ids, "texts")
         losses = torch.stack([sweep.losses(ids.to(model.device)) for ids in every], dim=1)
         rows = [
-            loss_row(values.tolist(), losses[0].tolist(), **place, **texts.about)
+            loss_row(values.tolist(), losses[0].tolist(), **place, **texts.metadata)
             for values, place in zip(losses, about, strict=True)
         ]
         return {"rows": rows, "data": {}}
-    asked = ask(loaded, cell.params["task"], options, options.split)
-    right = right_answers(loaded, asked, schedules)
+    asked = load_questions(loaded, cell.params["task"], options, options.split)
+    right = item_correctness(loaded, asked, schedules)
     rows = [
         accuracy_row(values, asked, **place) for values, place in zip(right, about, strict=True)
     ]
-    rows = [row | against(row, rows[0]) for row in rows]
+    rows = [row | paired_difference(row, rows[0]) for row in rows]
     return {"rows": rows, "data": {}}
 
 
@@ -169,7 +175,7 @@ def loss_row(values: list[float], plain: list[float], **more: Any) -> dict[str, 
         "difference": statistics.fmean(changes),
         **ends(mean_interval(changes), "difference_"),
         "chance": None,
-        "each": digits(values),
+        "each": round_digits(values),
         **more,
     }
 

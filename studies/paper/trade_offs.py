@@ -19,10 +19,23 @@ from ...tasks.questions import task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
 from ..measure import charts
-from ..measure.accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers
-from ..measure.controls import ABOUT, NONE, alike, apart, check_control, with_controls
-from ..measure.pooled import Estimate, Pool, pool
-from ..measure.schedule_sweep import base_schedule
+from ..measure.accuracy import (
+    SPLITS,
+    accuracy_row,
+    check_accuracy,
+    item_correctness,
+    load_questions,
+)
+from ..measure.controls import (
+    CONTROL_HELP,
+    NO_CONTROL,
+    check_control,
+    keep_controlled_tasks,
+    split_controls,
+    with_controls,
+)
+from ..measure.pooled_accuracy import PooledAnswers, PooledEstimate, pool_answers
+from ..measure.schedule_sweep import current_schedule
 from ..study import Cell, Record, Study, Table, option, settled
 
 PANELS = (
@@ -53,7 +66,7 @@ class Options:
     shots: int = option(5, "examples before a question")
     fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
     split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
-    control: str = option(NONE, ABOUT, later=True)
+    control: str = option(NO_CONTROL, CONTROL_HELP, later=True)
     seed: int = option(0, "which questions and examples are drawn")
 
 
@@ -73,10 +86,10 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     """A task under the model's own schedule, and what the model cost."""
     model, _ = loaded(cell.path)
     costs = costs_of(model, cell.path)
-    base, rows = base_schedule(model), []
+    base, rows = current_schedule(model), []
     for name, of in with_controls([cell.params["task"]], options.control):
-        asked = ask(loaded, name, options, options.split)
-        [right] = right_answers(loaded, asked, [base])
+        asked = load_questions(loaded, name, options, options.split)
+        [right] = item_correctness(loaded, asked, [base])
         rows.append(accuracy_row(right, asked, schedule=str(base), **of))
     return {"rows": rows, "data": costs}
 
@@ -121,14 +134,14 @@ class Standing:
     iso_flop: str | None
 
 
-def standings(records: Sequence[Record]) -> list[tuple[Standing, Pool]]:
+def standings(records: Sequence[Record]) -> list[tuple[Standing, PooledAnswers]]:
     """The models, each with all that were asked the same questions."""
     models: dict[str, list[Record]] = {}
     for record in records:
         models.setdefault(record["cell"]["model"], []).append(record)
     asked = {name: tuple(map(_asked, found)) for name, found in models.items()}
     pools = {
-        key: pool(
+        key: pool_answers(
             {
                 name: [record["rows"][0]["answers"] for record in found]
                 for name, found in models.items()
@@ -192,10 +205,10 @@ def table(records: Sequence[Record]) -> Table:
     p is of McNemar's test, corrected for the number of comparisons (Holm). Where questions without
     an answer were asked too, the difference there stands beside that of the tasks that have them.
     """
-    records, controls = apart(records)
+    records, controls = split_controls(records)
     beside = [
         {line.name: together for line, together in standings(some)}
-        for some in (alike(records, controls), controls)
+        for some in (keep_controlled_tasks(records, controls), controls)
         if controls
     ]
     lines: Table = []
@@ -224,7 +237,12 @@ def _range(what: str) -> Interval | None:
 
 
 def _line(
-    line: Standing, together: Pool, what: str, against: str, found: Estimate, p: float | None = None
+    line: Standing,
+    together: PooledAnswers,
+    what: str,
+    against: str,
+    found: PooledEstimate,
+    p: float | None = None,
 ) -> dict[str, Any]:
     mean = what == "mean"
     return {
@@ -252,7 +270,7 @@ def _partners(line: Standing) -> dict[str, str]:
     return {other: what for other, what in pairs if other is not None}
 
 
-def _gap(line: Standing, together: Pool) -> Estimate | None:
+def _gap(line: Standing, together: PooledAnswers) -> PooledEstimate | None:
     """The gap that a looped model closes; None where it has not both partners."""
     low, high = line.iso_parameter, line.iso_flop
     if line.runs == line.layers or low is None or high is None or low == high:
@@ -263,7 +281,7 @@ def _gap(line: Standing, together: Pool) -> Estimate | None:
 def chart(records: Sequence[Record]) -> Any:
     """Mean accuracy against parameters, inference and training FLOPs, with each Pareto front."""
     alt = charts.altair()
-    records, _ = apart(records)
+    records, _ = split_controls(records)
     found = standings(records)
     points = []
     for line, together in found:

@@ -1,1 +1,1 @@
-"""Whole protocols: a plan of cells, run and reported."""
+"""Whole protocols: the reproduction of the paper at a scale, and the quick start."""

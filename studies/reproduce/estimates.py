@@ -1,7 +1,7 @@
-"""What the cells of a plan cost, and what data they need, before anything is done.
+"""Estimate the cost of the cells of a plan and find the data sets they need.
 
-A laptop's hours are those of one core at the speed measured here and now. Larger scales are counted
-in GPU-hours at an assumed share of a GPU's peak.
+The laptop scale is counted in hours of one core, at the speed measured on this machine. Larger
+scales are counted in GPU-hours at an assumed share of the GPU's peak (MFU).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import torch
 from ...models import build, cost
 from ...models.training import runfile
 from ...models.training.data.shards import INDEX
-from ...models.training.plan import plan as plan_of
-from .plan import SCORE, TRAIN, Cell
+from ...models.training.plan import plan as plan_run
+from .plan import SCORE, TRAIN, PlanCell
 from .scales import Scale
 
-REFERENCE = 7e10  # FLOPs a second of one core of an AMD EPYC, which the seconds of studies are of
+REFERENCE_FLOPS = 7e10  # per second, one core of an AMD EPYC: the unit of ``ScaleStudy.seconds``
 TOKENIZER = "-t HuggingFaceTB/cosmo2-tokenizer"
 SOURCES = {
-    # of token shards: what growloop tokenize makes them of (docs/recipes.md)
+    # source -> argument of growloop tokenize that makes its token shards (docs/recipes.md)
     "fineweb-edu": "HuggingFaceTB/smollm-corpus:fineweb-edu-dedup",
     "cosmopedia-v2": "HuggingFaceTB/smollm-corpus:cosmopedia-v2",
     "python-edu": "./python-edu",
@@ -39,14 +39,14 @@ SOURCES = {
 
 
 @dataclass(frozen=True)
-class Need:
-    """A data set that a cell reads.
+class DataNeed:
+    """Data set that a cell reads.
 
     Args:
-        name: of it.
-        path: where it is looked for.
-        found: ``here``, on the ``hub``, or ``missing``.
-        advice: how to get it.
+        name: name of the data set.
+        path: expected file or folder.
+        found: location: ``here``, on the ``hub``, or ``missing``.
+        advice: how to obtain it.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a cell costs; hours are of a core or a GPU."""
+class CellCost:
+    """Estimated cost of a cell; hours of one core or one GPU."""
 
     steps: int
     tokens: float
@@ -65,12 +65,11 @@ class Estimate:
     hours: float
 
 
-class Estimator:
-    """Costs of the cells of a scale.
+class CostEstimator:
+    """Estimate the cost of the cells of a scale.
 
     Args:
-        changes: fields of the run files, as the scale has them.
-        rate: FLOPs a second of the core or GPU.
+        rate: FLOPs per second of the core or GPU.
         data_dir: folder of the benchmarks.
     """
 
@@ -78,90 +77,92 @@ class Estimator:
         self.scale, self.rate, self.data_dir = scale, rate, data_dir
         self.plans: dict[str, dict[str, Any]] = {}
 
-    def __call__(self, cell: Cell) -> Estimate:
-        """Of a cell."""
-        if cell.row is None:
-            return Estimate(0, 0.0, 0.0, 0.0)
+    def __call__(self, cell: PlanCell) -> CellCost:
+        """Return the cost of a cell."""
+        if cell.model is None:
+            return CellCost(0, 0.0, 0.0, 0.0)
         if cell.kind == TRAIN:
-            return self._training(cell.row)
-        ask = self.scale.ask(cell.kind)
-        if not self.scale.launched:
-            return Estimate(0, 0.0, 0.0, ask.seconds * REFERENCE / self.rate / 3600)
-        flops = ask.tokens * 1e6 * self._forward(cell.row)
-        return Estimate(0, ask.tokens * 1e6, flops, flops / self.rate / 3600)
+            return self._training_cost(cell.model)
+        study = self.scale.study(cell.kind)
+        if not self.scale.distributed:
+            return CellCost(0, 0.0, 0.0, study.seconds * REFERENCE_FLOPS / self.rate / 3600)
+        flops = study.tokens * 1e6 * self._forward_flops(cell.model)
+        return CellCost(0, study.tokens * 1e6, flops, flops / self.rate / 3600)
 
     def _plan(self, name: str) -> dict[str, Any]:
         if name not in self.plans:
-            fields = self.scale.row(name).fields(self.scale.changes, 0)
-            self.plans[name] = plan_of(runfile.parse(fields))
+            fields = self.scale.model(name).run_fields(self.scale.overrides, 0)
+            self.plans[name] = plan_run(runfile.parse(fields))
         return self.plans[name]
 
-    def _training(self, name: str) -> Estimate:
-        """Of a row that goes on from another one the steps of its own."""
-        row, plan = self.scale.row(name), self._plan(name)
+    def _training_cost(self, name: str) -> CellCost:
+        """Return the cost of a run; a run that continues another counts its own steps only."""
+        model, plan = self.scale.model(name), self._plan(name)
         first = 0
-        if row.base is not None:
-            first = row.fields(self.scale.changes, 0)["events"][0]["step"]
+        if model.base is not None:
+            first = model.run_fields(self.scale.overrides, 0)["events"][0]["step"]
         stages = [stage for stage in plan["stages"] if stage["first"] >= first]
         tokens, flops = (sum(stage[key] for stage in stages) for key in ("tokens", "flops"))
-        return Estimate(plan["steps"] - first, tokens, flops, flops / self.rate / 3600)
+        return CellCost(plan["steps"] - first, tokens, flops, flops / self.rate / 3600)
 
-    def _forward(self, name: str) -> float:
-        """FLOPs of a token of the finished model: a third of those of training on it."""
+    def _forward_flops(self, name: str) -> float:
+        """Return forward FLOPs per token of the final model: a third of the training FLOPs."""
         last = self._plan(name)["stages"][-1]
         return float(last["flops"] / last["tokens"] / 3)
 
-    def needs(self, cell: Cell) -> list[Need]:
-        """The data that a cell reads."""
-        if cell.row is None or not self.scale.launched:
+    def needs(self, cell: PlanCell) -> list[DataNeed]:
+        """Return the data sets that a cell reads."""
+        if cell.model is None or not self.scale.distributed:
             return []
         if cell.kind == TRAIN:
-            return _shards(json.dumps(self.scale.row(cell.row).fields(self.scale.changes, 0)))
-        return _benchmarks(self.data_dir) if cell.kind == SCORE else []
+            fields = self.scale.model(cell.model).run_fields(self.scale.overrides, 0)
+            return _shard_needs(json.dumps(fields))
+        return _benchmark_needs(self.data_dir) if cell.kind == SCORE else []
 
 
 @cache
-def _shards(fields: str) -> list[Need]:
-    """Of a run file."""
-    found = []
+def _shard_needs(fields: str) -> list[DataNeed]:
+    """Return the token shards of a run file, given as JSON."""
+    needs = []
     for name, folder in json.loads(fields)["data"]["sources"].items():
         advice = (
             f"no token shards of {name}: growloop tokenize {SOURCES[name]} -o {folder} {TOKENIZER}"
         )
-        there = (Path(folder) / INDEX).is_file()
-        found.append(Need(name, folder, "here" if there else "missing", advice))
-    return found
+        location = "here" if (Path(folder) / INDEX).is_file() else "missing"
+        needs.append(DataNeed(name, folder, location, advice))
+    return needs
 
 
 @cache
-def _benchmarks(folder: str) -> list[Need]:
-    """Of the paper's suite; what is not in the folder is asked of the hub, unless off line."""
+def _benchmark_needs(folder: str) -> list[DataNeed]:
+    """Return the data sets of the paper's suite: in the folder, else on the hub unless offline."""
     from ...tasks.benchmarks import BENCHMARKS
     from ...tasks.benchmarks.sources import DATASETS, HOLDOUT
 
-    needed = [(b.dataset, split) for b in BENCHMARKS.values() if b.dataset for split in b.splits]
+    splits = [(b.dataset, split) for b in BENCHMARKS.values() if b.dataset for split in b.splits]
     online = os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0")
-    found = []
-    for name, split in dict.fromkeys(needed):
-        dataset = DATASETS[name]
-        place = "hub" if dataset.hub is not None and online else "missing"
-        place = "here" if dataset.file(folder, split) is not None else place
-        found.append(Need(name, f"{folder}/{name}/{split}.jsonl", place, dataset.advice(folder)))
+    needs = []
+    for name, split in dict.fromkeys(splits):
+        dataset, file = DATASETS[name], f"{folder}/{name}/{split}.jsonl"
+        location = "hub" if dataset.hub is not None and online else "missing"
+        location = "here" if dataset.file(folder, split) is not None else location
+        needs.append(DataNeed(name, file, location, dataset.advice(folder)))
     path = f"{folder}/{HOLDOUT}"
     advice = f"no held-out text: write text or token shards into {path}"
-    return [*found, Need(HOLDOUT, path, "here" if Path(path).exists() else "missing", advice)]
+    location = "here" if Path(path).exists() else "missing"
+    return [*needs, DataNeed(HOLDOUT, path, location, advice)]
 
 
-def missing(needs: Sequence[Need]) -> Need | None:
-    """The first that is not there."""
+def first_missing(needs: Sequence[DataNeed]) -> DataNeed | None:
+    """Return the first data set that is missing; None if all are available."""
     return next((need for need in needs if need.found == "missing"), None)
 
 
-def measured_rate(device: str | None) -> float:
-    """FLOPs a second of one thread, or of the device, when it trains a model of lessons."""
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = build("lessons", 6).to(where)
-    ids = torch.ones(32, 200, dtype=torch.long, device=where)
+def measure_rate(device: str | None) -> float:
+    """Measure training FLOPs per second of one CPU thread, or of a GPU, on a lessons model."""
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = build("lessons", 6).to(target)
+    ids = torch.ones(32, 200, dtype=torch.long, device=target)
     flops = cost(model, seq_len=ids.shape[1]).training_flops * ids.numel()
     threads, best = torch.get_num_threads(), float("inf")
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
-"""Processes side by side: most of one thread, each with a log, which end with this process.
+"""Run subprocesses in parallel, one core each by default.
 
-Small models train and are measured faster on a core each than one after the other on all of them.
-Whatever is ended has left files to go on from, so nothing is lost however this process ends.
+Small models train and run faster on one core each than one after the other on all cores. Every
+subprocess writes a log and saves its state when it is stopped, so a later call can resume it.
 """
 
 from __future__ import annotations
@@ -18,93 +18,98 @@ from pathlib import Path
 
 from ...core.errors import InputError
 
-LOOKS = 0.3  # seconds between two looks at the processes
-PATIENCE = 60  # seconds that a process has to save its state
-ENDED = 3  # exit code of a process that was ended before it was done
+POLL_SECONDS = 0.3  # between two polls of the subprocesses
+SAVE_SECONDS = 60  # that a stopped subprocess has to save its state
+INTERRUPTED = 3  # exit code of a subprocess that was stopped before it finished
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
-    """A process.
+class Subprocess:
+    """Subprocess to run.
 
     Args:
-        name: what it does, in messages.
-        command: its arguments.
-        log: file of what it writes.
-        prepare: called before it starts.
-        look: called now and then while it runs.
-        needs: names of the jobs, of those given with it, that must have ended well before.
-        attached: whether it lets go when this process dies, by :func:`end_with_parent`; others
-            are of the same session, so that Ctrl-C reaches them.
-        threads: of torch; None for as many as there are cores.
+        name: used in messages and in ``needs``.
+        command: program and arguments.
+        log: file that receives stdout and stderr.
+        prepare: called before the subprocess starts.
+        on_poll: called at every poll while the subprocess runs.
+        needs: names of subprocesses of the same call that must succeed first.
+        attached: stops by :func:`stop_with_parent` when this process dies. False for a subprocess
+            of the same session, which receives Ctrl-C itself.
+        threads: CPU threads of torch; None for torch's default.
     """
 
     name: str
     command: Sequence[str]
     log: Path
     prepare: Callable[[], object] = lambda: None
-    look: Callable[[], object] = lambda: None
+    on_poll: Callable[[], object] = lambda: None
     needs: frozenset[str] = field(default=frozenset())
     attached: bool = True
     threads: int | None = 1
 
 
-def run_all(
-    jobs: Sequence[Job], at_once: int, device: str | None = "cpu", keep_going: bool = False
+def run_parallel(
+    processes: Sequence[Subprocess],
+    max_parallel: int,
+    device: str | None = "cpu",
+    keep_going: bool = False,
 ) -> None:
-    """Run all, some at a time, in their order as far as their needs allow.
+    """Run subprocesses in order, each as soon as its ``needs`` have succeeded.
 
     Args:
-        device: that they compute on.
-        keep_going: when one fails, run those that do not need it.
+        max_parallel: number of subprocesses that run at the same time.
+        device: computing device of the subprocesses.
+        keep_going: after a failure, still run the subprocesses that do not need the failed one.
 
     Raises:
-        InputError: one failed; the others were ended and saved, or done too.
+        InputError: a subprocess failed. The others were stopped after saving their state, or, with
+            ``keep_going``, have finished.
     """
-    waiting, running = list(jobs), dict[Job, subprocess.Popen[bytes]]()
+    waiting, running = list(processes), dict[Subprocess, subprocess.Popen[bytes]]()
     failed: dict[str, InputError] = {}
     try:
         while waiting or running:
-            lost = {job for job in waiting if job.needs & failed.keys()}
-            failed |= {job.name: next(iter(failed.values())) for job in lost}
-            waiting = [job for job in waiting if job not in lost]
-            unfinished = {job.name for job in (*waiting, *running)}
-            ready = [job for job in waiting if not job.needs & unfinished]
-            for job in ready[: at_once - len(running)]:
-                waiting.remove(job)
-                job.prepare()
-                running[job] = _start(job, device)
-                job.look()
-            time.sleep(LOOKS)
-            for job, process in list(running.items()):
-                code = process.poll()
-                job.look()
+            blocked = {process for process in waiting if process.needs & failed.keys()}
+            failed |= {process.name: next(iter(failed.values())) for process in blocked}
+            waiting = [process for process in waiting if process not in blocked]
+            unfinished = {process.name for process in (*waiting, *running)}
+            ready = [process for process in waiting if not process.needs & unfinished]
+            for process in ready[: max_parallel - len(running)]:
+                waiting.remove(process)
+                process.prepare()
+                running[process] = _start(process, device)
+                process.on_poll()
+            time.sleep(POLL_SECONDS)
+            for process, handle in list(running.items()):
+                code = handle.poll()
+                process.on_poll()
                 if code is None:
                     continue
-                _close(running.pop(job))
+                _close(running.pop(process))
                 try:
-                    _check(job, code)
+                    _check_exit_code(process, code)
                 except InputError as error:
                     if not keep_going:
                         raise
-                    failed[job.name] = error
+                    failed[process.name] = error
     finally:
-        for job, process in running.items():
-            if job.attached and process.stdin is not None:
-                process.stdin.close()
+        for process, handle in running.items():
+            if process.attached and handle.stdin is not None:
+                handle.stdin.close()
             else:
-                process.terminate()
-        for process in running.values():
+                handle.terminate()
+        for handle in running.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE)
-            process.kill()
-            _close(process)
+                handle.wait(SAVE_SECONDS)
+            handle.kill()
+            _close(handle)
     if failed:
         raise next(iter(failed.values()))
 
 
-def environment(device: str | None) -> dict[str, str]:
-    """What tells Accelerate and torch to compute on a device; nothing for the best there is."""
+def device_environment(device: str | None) -> dict[str, str]:
+    """Environment variables that select a device for Accelerate and torch; none for the default."""
     if device is None:
         return {}
     if device == "cpu":
@@ -112,49 +117,49 @@ def environment(device: str | None) -> dict[str, str]:
     return {"ACCELERATE_TORCH_DEVICE": device}
 
 
-def _start(job: Job, device: str | None) -> subprocess.Popen[bytes]:
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if job.threads else ()
-    own = {name: str(job.threads) for name in names}
-    if job.attached or device == "cpu":  # Accelerate gives each of its processes a GPU
-        own |= environment(device)
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    with open(job.log, "wb") as log:
-        # of a session of its own: Ctrl-C is for this process, which then ends it in order
+def _start(process: Subprocess, device: str | None) -> subprocess.Popen[bytes]:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if process.threads else ()
+    variables = {name: str(process.threads) for name in names}
+    if process.attached or device == "cpu":  # Accelerate gives each of its processes a GPU
+        variables |= device_environment(device)
+    process.log.parent.mkdir(parents=True, exist_ok=True)
+    with open(process.log, "wb") as log:
+        # own session: Ctrl-C reaches this process only, which then stops the others in order
         return subprocess.Popen(
-            list(job.command),
-            stdin=subprocess.PIPE if job.attached else subprocess.DEVNULL,
+            list(process.command),
+            stdin=subprocess.PIPE if process.attached else subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=os.environ | own,
-            start_new_session=job.attached,
+            env=os.environ | variables,
+            start_new_session=process.attached,
         )
 
 
-def _close(process: subprocess.Popen[bytes]) -> None:
-    process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
+def _close(handle: subprocess.Popen[bytes]) -> None:
+    handle.wait()
+    if handle.stdin is not None:
+        handle.stdin.close()
 
 
-def _check(job: Job, code: int) -> None:
+def _check_exit_code(process: Subprocess, code: int) -> None:
     if code == 0:
         return
-    if code == ENDED:
-        raise InputError(f"{job.name} was ended from outside: call again to go on")
-    text = job.log.read_text(encoding="utf-8", errors="replace")
-    said = [line.strip() for line in text.split("\n") if line.strip()] or [f"exit code {code}"]
-    raise InputError(f"{job.name} failed: {said[-1][:300]} (see {job.log})")
+    if code == INTERRUPTED:
+        raise InputError(f"{process.name} was stopped from outside: call again to resume")
+    text = process.log.read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.split("\n") if line.strip()] or [f"exit code {code}"]
+    raise InputError(f"{process.name} failed: {lines[-1][:300]} (see {process.log})")
 
 
-def end_with_parent() -> None:
-    """End this process, as SIGTERM does, when the one that started it as a job dies."""
-    threading.Thread(target=_wait_for_the_end, daemon=True).start()
+def stop_with_parent() -> None:
+    """Send SIGTERM to this process when the process that started it dies."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
-def _wait_for_the_end() -> None:
-    """The parent holds the other end of standard input, and lets go when it dies."""
+def _wait_for_parent() -> None:
+    """Wait for end-of-file on stdin: the parent holds the other end of the pipe."""
     while os.read(0, 1):
         pass
-    while True:  # a training saves at the first, and what comes after it ends at another
+    while True:  # the first signal makes a run save its state, a later one ends what follows
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(LOOKS)
+        time.sleep(POLL_SECONDS)

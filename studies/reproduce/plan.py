@@ -1,6 +1,6 @@
-"""The plan to reproduce the paper at a scale: cells with stable names, in an order that works.
+"""Plan of a reproduction: cells with stable ids, ordered so that a cell follows those it needs.
 
-A cell is a training, the scores of a model, a study of a model, or what is made of all of them.
+A cell trains a model, scores it, runs a study on it, or combines the results of all cells.
 """
 
 from __future__ import annotations
@@ -14,95 +14,95 @@ from ..catalog import STUDIES
 from .scales import TUNED, UNTIED, Scale
 
 TRAIN, SCORE, RECORDS, PAGE = "train", "score", "records", "page"
-CLOSING = (RECORDS, PAGE)
-TELLS = {
-    SCORE: "answers to the evaluation tasks",
-    TUNED: "What do examples to fine-tune on teach?",
-    UNTIED: "And with a layer of its own for each step?",
-    RECORDS: "all that was measured as records of the leaderboard",
-    PAGE: "the page and the claims",
+FINAL = (RECORDS, PAGE)  # kinds of cells that combine the results of the others
+DESCRIPTIONS = {
+    SCORE: "score on the evaluation tasks",
+    TUNED: "fine-tune on different numbers of examples",
+    UNTIED: "the same with untied layers",
+    RECORDS: "collect the records of all cells",
+    PAGE: "build the page, test the claims",
 }
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A part of a plan.
+class PlanCell:
+    """Unit of work of a plan.
 
     Args:
-        number: in the plan.
-        kind: train, score, the name of a study, records, page.
-        row: kind of model, None for all of them.
-        seed: of the training.
-        needs: ids of cells that must be done before.
+        number: index in the plan.
+        kind: train, score, the name of a study, records, or page.
+        model: name of the model in the scale; None for a cell that combines all models.
+        seed: seed of the training run.
+        needs: ids of the cells that must be done first.
     """
 
     number: int
     kind: str
-    row: str | None = None
+    model: str | None = None
     seed: int | None = None
     needs: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
-        """Stable name: the same in every plan that has the cell."""
-        return self.kind if self.row is None else f"{self.kind}/{self.row}/{self.seed}"
+        """Stable id, the same in every plan with this cell, e.g. ``train/lidas/0``."""
+        return self.kind if self.model is None else f"{self.kind}/{self.model}/{self.seed}"
 
     @property
-    def model(self) -> str:
-        """Folder of its training."""
-        return f"{self.row}-{self.seed}"
+    def run(self) -> str:
+        """Name and folder of the training run, e.g. ``lidas-0``."""
+        return f"{self.model}-{self.seed}"
 
     @property
-    def tells(self) -> str:
-        """What it does, in words."""
+    def description(self) -> str:
+        """One line about what the cell does."""
         if self.kind == TRAIN:
-            return "the model" + (" from before the cooldown on" if self.needs else "")
-        return TELLS.get(self.kind) or STUDIES[self.kind][0]
+            return "train the model" + ("'s cooldown" if self.needs else "")
+        return DESCRIPTIONS.get(self.kind) or STUDIES[self.kind][0]
 
 
-def cells(scale: Scale, seeds: int) -> tuple[Cell, ...]:
-    """The plan of a scale: trainings, those that go on from others, scores, studies, the rest."""
-    found: list[Cell] = []
+def plan_cells(scale: Scale, seeds: int) -> tuple[PlanCell, ...]:
+    """Return the cells of a scale: training runs, scores, studies, then records and page."""
+    cells: list[PlanCell] = []
 
-    def add(kind: str, row: str, *needs: str) -> None:
+    def add(kind: str, model: str, *bases: str) -> None:
         for seed in range(seeds):
-            needed = tuple(f"{TRAIN}/{need}/{seed}" for need in needs)
-            found.append(Cell(len(found), kind, row, seed, needed))
+            needs = tuple(f"{TRAIN}/{base}/{seed}" for base in bases)
+            cells.append(PlanCell(len(cells), kind, model, seed, needs))
 
-    for row in scale.rows:
-        add(TRAIN, row.name, *([row.base] if row.base else []))
-    for row in scale.rows:
-        add(SCORE, row.name, row.name)
-    for ask in scale.asks:
-        for row in scale.rows:
-            if ask.of(row.name):
-                add(ask.study, row.name, row.name)
-    for kind in CLOSING:
-        found.append(Cell(len(found), kind))
-    return tuple(found)
+    for model in scale.models:
+        add(TRAIN, model.name, *([model.base] if model.base else []))
+    for model in scale.models:
+        add(SCORE, model.name, model.name)
+    for scale_study in scale.studies:
+        for model in scale.models:
+            if scale_study.includes(model.name):
+                add(scale_study.study, model.name, model.name)
+    for kind in FINAL:
+        cells.append(PlanCell(len(cells), kind))
+    return tuple(cells)
 
 
-def chosen(plan: Sequence[Cell], pattern: str | None) -> tuple[Cell, ...]:
-    """The cells whose name, or a part of it, is like a pattern.
+def select_cells(plan: Sequence[PlanCell], pattern: str | None) -> tuple[PlanCell, ...]:
+    """Return the cells whose id, or a part of it, matches a shell pattern; None matches all.
 
     >>> from .scales import LAPTOP
-    >>> [cell.id for cell in chosen(cells(LAPTOP, 1), "train/*lidas*")]
+    >>> [cell.id for cell in select_cells(plan_cells(LAPTOP, 1), "train/*lidas*")]
     ['train/lidas/0']
 
     Raises:
-        InputError: there are none.
+        InputError: no cell matches.
     """
     if pattern is None:
         return tuple(plan)
-    found = tuple(
+    selected = tuple(
         cell
         for cell in plan
         if fnmatchcase(cell.id, pattern) or any(fnmatchcase(p, pattern) for p in cell.id.split("/"))
     )
-    if not found:
+    if not selected:
         kinds = ", ".join(dict.fromkeys(cell.kind for cell in plan))
         raise InputError(
             f"no cell is like '{pattern}': they are called KIND/MODEL/SEED, such as "
             f"{plan[0].id}; kinds are {kinds}"
         )
-    return found
+    return selected

@@ -1,8 +1,7 @@
-"""The quick start: small models of every kind trained on generated lessons, scored and compared.
+"""Quick start: train small models of each architecture on generated lessons, score and compare.
 
-A chain of parts, each of which leaves a file and is skipped where that is there: trainings (two at
-a time, on a core each), scores, two studies, records, the page. So a second run does nothing anew,
-and one that was ended goes on.
+Runs in parts: training (two runs in parallel, one core each), scores, two studies, records, page.
+Each part leaves a file and is skipped if that file exists, so a stopped quick start resumes.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.strict_json import read_object
 from ..work_folder import quiet_libraries, worked_in
-from .jobs import Training
-from .measurements import scored, show, studied
-from .parallel import run_all
+from .evaluate import build_page, run_study, score_checkpoint
+from .parallel import run_parallel
+from .training_job import TrainingJob
 
 if TYPE_CHECKING:
     from ...leaderboard import Record
     from ..study import Study
-    from .report import Standing
+    from .quickstart_report import ModelSummary
 
 PLAN = "quickstart.json"
 LOG = "scoring.log"
@@ -32,7 +31,7 @@ TITLE = "growloop quick start"
 TASKS = ("reasoning_primitives",)
 REPEATED, LEFT_EARLY = "variable_assignment_code_d0", "variable_assignment_math_d0"
 STAGES: tuple[tuple[dict[str, float], float], ...] = (
-    # lessons, and the running loss of the first of them at which the next stage begins
+    # share of each lesson, and the running loss of the first lesson that starts the next stage
     ({"repeats": 1.0}, 0.9),
     (
         {
@@ -47,16 +46,16 @@ STAGES: tuple[tuple[dict[str, float], float], ...] = (
 
 
 @dataclass(frozen=True)
-class Size:
-    """How much is done.
+class QuickStartSize:
+    """Numbers of models, steps and questions; its fields are written to ``quickstart.json``.
 
     Args:
-        models: what is trained: recipes ``lessons-NAME``.
-        steps: of each training.
-        batch_size: rows a step.
-        items: questions a task.
-        studied: questions of the studies, of each split.
-        texts: of the depth study.
+        models: models to train, by recipe ``lessons-NAME``.
+        steps: optimizer steps per run.
+        batch_size: sequences per step.
+        items: questions per task.
+        studied: questions per split in the studies.
+        texts: prompts of the depth study.
     """
 
     models: tuple[str, ...]
@@ -67,83 +66,85 @@ class Size:
     texts: int
 
 
-FULL = Size(("standard", "loop-3x2", "loop-1-2x2-1", "midas", "lidas"), 640, 64, 200, 100, 16)
-FAST = Size(("standard", "loop-3x2"), 24, 16, 10, 8, 8)
+FULL = QuickStartSize(
+    ("standard", "loop-3x2", "loop-1-2x2-1", "midas", "lidas"), 640, 64, 200, 100, 16
+)
+FAST = QuickStartSize(("standard", "loop-3x2"), 24, 16, 10, 8, 8)
 
 Watch = Callable[[str, float, str], object]
-"""Told of a part, the share of it that is done, and a word about it."""
+"""Progress callback: name of a part, fraction done, one word."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What there is in the end.
+class QuickStartResult:
+    """Result of a quick start.
 
     Args:
         page: first page of the site.
-        standings: a line for each model.
-        told: what they show, in sentences.
+        summaries: one summary per model.
+        sentences: plain-language findings.
     """
 
     page: Path
-    standings: tuple[Standing, ...]
-    told: tuple[str, ...]
+    summaries: tuple[ModelSummary, ...]
+    sentences: tuple[str, ...]
 
 
 class QuickStart:
-    """A quick start in a folder.
+    """Quick start in a folder.
 
     Args:
-        out: folder of everything.
-        size: of it.
-        command: what was typed; records quote it.
+        out: output folder.
+        size: number of models, steps and questions.
+        command: command line, copied into the records.
     """
 
     def __init__(
-        self, out: str | Path, size: Size = FULL, command: str = "growloop quickstart"
+        self, out: str | Path, size: QuickStartSize = FULL, command: str = "growloop quickstart"
     ) -> None:
         self.out, self.size, self.command = Path(out), size, command
         self.watch: Watch = lambda part, share, word: None
-        self.records: list[Record] = []  # what was measured, now or earlier
+        self.records: list[Record] = []  # of this call and earlier ones
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of the runs."""
+        """Names of the runs."""
         return tuple(f"quickstart-{model}" for model in self.size.models)
 
     @property
     def parts(self) -> dict[str, float]:
-        """What there is to do, in order, and the seconds it took where it was measured."""
-        work = {f"train {name}": 100.0 for name in self.names}
-        work |= {f"score {name}": 4.0 for name in self.names}
-        return work | {"repeats": 13.0, "depth": 10.0, "page": 2.0}
+        """Part -> duration in seconds, measured on two CPU cores; in order of execution."""
+        seconds = {f"train {name}": 100.0 for name in self.names}
+        seconds |= {f"score {name}": 4.0 for name in self.names}
+        return seconds | {"repeats": 13.0, "depth": 10.0, "page": 2.0}
 
-    def run(self, watch: Watch | None = None) -> Outcome:
-        """Do all that is not done yet.
+    def run(self, watch: Watch | None = None) -> QuickStartResult:
+        """Run the parts that are not done.
 
         Args:
-            watch: told of what is going on.
+            watch: progress callback.
 
         Raises:
-            InputError: a folder with something else in it, or in use, a part that failed.
+            InputError: the folder holds something else or is in use, or a part failed.
         """
         self.watch, self.records = watch or self.watch, []
         plan = {
             "format": "growloop quickstart",
             "size": asdict(self.size),
-            "runs": [self.fields(model) for model in self.size.models],
+            "runs": [self.run_fields(model) for model in self.size.models],
             "tasks": TASKS,
         }
         text = json.dumps(plan, indent=1)
         with worked_in(self.out, PLAN, text, "quick start"):
             self._train()
             with quiet_libraries(self.out / LOG):
-                for training in self.trainings:
-                    self._score(training)
-                self._study()
-            return self._show()
+                for job in self.training_jobs:
+                    self._score(job)
+                self._run_studies()
+            return self._report()
 
-    def fields(self, model: str) -> dict[str, Any]:
-        """The run file of a model: its recipe, for fewer steps on easier lessons."""
+    def run_fields(self, model: str) -> dict[str, Any]:
+        """Return the run file of a model: its recipe with fewer steps and easier lessons."""
         from ...models.training.recipes import recipe
 
         size = self.size
@@ -156,55 +157,62 @@ class QuickStart:
         return fields
 
     @cached_property
-    def trainings(self) -> tuple[Training, ...]:
-        """All of them."""
+    def training_jobs(self) -> tuple[TrainingJob, ...]:
+        """Training runs, one per model."""
         return tuple(
-            Training(name, self.fields(model), self.out / "runs" / name)
+            TrainingJob(name, self.run_fields(model), self.out / "runs" / name)
             for model, name in zip(self.size.models, self.names, strict=True)
         )
 
     def _train(self) -> None:
-        jobs = []
-        for training in self.trainings:
-            watch = partial(self.watch, f"train {training.name}")
-            if training.done:
+        processes = []
+        for job in self.training_jobs:
+            watch = partial(self.watch, f"train {job.name}")
+            if job.done:
                 watch(1.0, "")
             else:
-                jobs.append(training.job(watch))
-        run_all(jobs, min(2, os.cpu_count() or 1))
+                processes.append(job.subprocess(watch))
+        run_parallel(processes, min(2, os.cpu_count() or 1))
 
-    def _score(self, training: Training) -> None:
-        part = f"score {training.name}"
-        file = self.out / "results" / f"{training.name}.json"
+    def _score(self, job: TrainingJob) -> None:
+        part = f"score {job.name}"
+        file = self.out / "results" / f"{job.name}.json"
         if not file.is_file():
             self.watch(part, 0.0, f"{self.size.items} questions a task")
-        path, limit = training.checkpoint, self.size.items
-        found = scored(path, TASKS, file, shots=0, limit=limit, device="cpu", command=self.command)
-        self._add(found)
+        records = score_checkpoint(
+            job.checkpoint,
+            TASKS,
+            file,
+            shots=0,
+            limit=self.size.items,
+            device="cpu",
+            command=self.command,
+        )
+        self._add_records(records)
         self.watch(part, 1.0, "")
 
-    def _add(self, records: Sequence[Record]) -> None:
+    def _add_records(self, records: Sequence[Record]) -> None:
         from ...leaderboard import Store
 
         Store(self.out / "records").add(records)
         self.records += records
 
-    def _study(self) -> None:
-        """Repeats of a block of the best model; how all of them use their depth."""
+    def _run_studies(self) -> None:
+        """Run inference-scaling on the best model and the depth study on all models."""
         from ..paper import depth, inference_scaling
-        from .report import best, standings
+        from .quickstart_report import best_model, summarize_models
 
-        top = best(standings(self.records)).name
-        paths = {training.name: training.checkpoint for training in self.trainings}
-        self._one_study("repeats", inference_scaling.STUDY, [paths[top]], self._repeats)
-        self._one_study("depth", depth.STUDY, list(paths.values()), self._depth)
+        best = best_model(summarize_models(self.records)).name
+        paths = {job.name: job.checkpoint for job in self.training_jobs}
+        self._run_study("repeats", inference_scaling.STUDY, [paths[best]], self._repeats_options)
+        self._run_study("depth", depth.STUDY, list(paths.values()), self._depth_options)
 
-    def _repeats(self, models: Sequence[Any]) -> Any:
+    def _repeats_options(self, models: Sequence[Any]) -> Any:
         from ..paper.inference_scaling import Options
 
         [model] = models
         looped = [section for section in model.schedule.sections if section.times > 1]
-        block = looped[0].size if looped else 2  # steps; 2 is what growing adds
+        block = looped[0].size if looped else 2  # steps; growing adds blocks of 2
         return Options(
             tasks=(REPEATED,),
             block=block,
@@ -214,7 +222,7 @@ class QuickStart:
             control="none",
         )
 
-    def _depth(self, models: Sequence[Any]) -> Any:
+    def _depth_options(self, models: Sequence[Any]) -> Any:
         from ..paper.depth import Options
 
         return Options(
@@ -224,29 +232,37 @@ class QuickStart:
             shots=0,
         )
 
-    def _one_study(
+    def _run_study(
         self, part: str, study: Study, paths: Sequence[Path], options: Callable[[Any], Any]
     ) -> None:
         watch = partial(self.watch, part)
-        given: dict[str, Any] = {"device": "cpu", "command": self.command, "watch": watch}
-        self._add(studied(study, paths, options, self.out / "studies", **given))
+        records = run_study(
+            study,
+            paths,
+            options,
+            self.out / "studies",
+            device="cpu",
+            command=self.command,
+            watch=watch,
+        )
+        self._add_records(records)
         watch(1.0, "")
 
-    def _show(self) -> Outcome:
-        from .report import standings, told
+    def _report(self) -> QuickStartResult:
+        from .quickstart_report import summarize_models, summary_sentences
 
         self.watch("page", 0.0, "building")
-        first = show(self.out / "records", self.out / "site", TITLE)
+        page = build_page(self.out / "records", self.out / "site", TITLE)
         self.watch("page", 1.0, "")
-        sentences = told(self.records, self._begun())
-        return Outcome(first, tuple(standings(self.records)), tuple(sentences))
+        sentences = summary_sentences(self.records, self._second_stage_steps())
+        return QuickStartResult(page, tuple(summarize_models(self.records)), tuple(sentences))
 
-    def _begun(self) -> dict[str, int]:
-        """The step before which each model had learned the lesson of the first stage."""
-        found = {}
-        for training in self.trainings:
-            state = read_object(training.checkpoint / "training.json", source=dict)
-            begun = state["source"]["begun"]
-            if len(begun) > 1:
-                found[training.name] = int(begun[1])
-        return found
+    def _second_stage_steps(self) -> dict[str, int]:
+        """Model -> step that started its second stage; models that never got there are left out."""
+        steps = {}
+        for job in self.training_jobs:
+            state = read_object(job.checkpoint / "training.json", source=dict)
+            stage_starts = state["source"]["begun"]
+            if len(stage_starts) > 1:
+                steps[job.name] = int(stage_starts[1])
+        return steps

@@ -1,7 +1,7 @@
-"""The paper's protocol at a scale, from trainings to the page: a plan of cells that leave files.
+"""Run the paper's protocol at a scale: train, score, study, then records, page and claims.
 
-A cell that is done is never done again. All can run in order here, several beside each other as
-processes of their own, or each by itself anywhere that shares the folder.
+The plan is a list of cells that leave result files; finished cells are never repeated. Cells run
+here as parallel subprocesses, or one by one on any machine that shares the folder.
 """
 
 from __future__ import annotations
@@ -21,84 +21,89 @@ from ...core.locks import locked
 from ...models.training.checks import check_writable
 from ...tasks.catalog import resolve
 from ..work_folder import refuse_other, worked_in
-from .estimates import REFERENCE, Estimator, missing
-from .jobs import Training
-from .measurements import show
-from .parallel import Job, end_with_parent, run_all
-from .plan import CLOSING, PAGE, RECORDS, SCORE, TRAIN, Cell, cells
-from .results import Kept, newest
-from .scales import Row, scale
-from .settings import Settings
+from .cell_results import CellResults, last_progress
+from .estimates import REFERENCE_FLOPS, CostEstimator, first_missing
+from .evaluate import build_page
+from .parallel import Subprocess, run_parallel, stop_with_parent
+from .plan import FINAL, PAGE, RECORDS, SCORE, TRAIN, PlanCell, plan_cells
+from .scales import ScaleModel, find_scale
+from .settings import ReproductionSettings
+from .training_job import TrainingJob
 
 if TYPE_CHECKING:
-    from ...leaderboard.claims.claims import Finding
+    from ...leaderboard.claims.findings import Finding
 
 PLAN, LOGS = "reproduce.json", "logs"
 KIND = "reproduction"  # in messages
 Watch = Callable[[str, float, str], object]
-"""Told of a cell, the share of it that is done, and a word about it."""
+"""Progress callback: id of a cell, fraction done, one word."""
 
 
 class Reproduction:
-    """A plan and its folder.
+    """Plan of a reproduction, and the folder it runs in.
+
+    Attributes:
+        estimate: cost estimator of the plan's cells.
+        page: first page of the site, once it is built.
+        findings: verdicts on the paper's claims, once the site is built.
 
     Raises:
-        InputError: an unknown scale, a number of seeds that is none.
+        InputError: the scale is unknown, or ``seeds`` is out of range.
     """
 
-    def __init__(self, asked: Settings) -> None:
-        whole("seeds", asked.seeds, 1, 1000)
-        self.asked, self.out = asked, Path(asked.out)
-        self.scale = scale(asked.scale, asked.fast)
-        self.cells = cells(self.scale, asked.seeds)
-        self.estimate = Estimator(self.scale, REFERENCE, asked.data_dir)
+    def __init__(self, settings: ReproductionSettings) -> None:
+        whole("seeds", settings.seeds, 1, 1000)
+        self.settings, self.out = settings, Path(settings.out)
+        self.scale = find_scale(settings.scale, settings.fast)
+        self.cells = plan_cells(self.scale, settings.seeds)
+        self.estimate = CostEstimator(self.scale, REFERENCE_FLOPS, settings.data_dir)
         self.page: Path | None = None
         self.findings: list[Finding] = []
 
     @cached_property
-    def by_id(self) -> dict[str, Cell]:
-        """The cells by their names."""
+    def by_id(self) -> dict[str, PlanCell]:
+        """Cell id -> cell."""
         return {cell.id: cell for cell in self.cells}
 
-    def training(self, cell: Cell) -> Training:
-        """What a cell trains."""
-        row = self._row(cell)
-        fields = row.fields(self.scale.changes, cell.seed or 0)
+    def training_job(self, cell: PlanCell) -> TrainingJob:
+        """Return the training run that a cell performs or measures."""
+        model = self._model(cell)
+        fields = model.run_fields(self.scale.overrides, cell.seed or 0)
         base = None
-        if row.base is not None:
+        if model.base is not None:
             step = fields["events"][0]["step"]
-            base = self.out / "runs" / f"{row.base}-{cell.seed}" / f"step-{step:09d}"
-        folder = self.out / "runs" / cell.model
-        return Training(cell.model, fields, folder, base, self.scale.launched)
+            base = self.out / "runs" / f"{model.base}-{cell.seed}" / f"step-{step:09d}"
+        folder = self.out / "runs" / cell.run
+        return TrainingJob(cell.run, fields, folder, base, self.scale.distributed)
 
-    def _row(self, cell: Cell) -> Row:
-        assert cell.row is not None
-        return self.scale.row(cell.row)
+    def _model(self, cell: PlanCell) -> ScaleModel:
+        assert cell.model is not None
+        return self.scale.model(cell.model)
 
     @cached_property
-    def kept(self) -> Kept:
-        """The files of what was measured."""
-        return Kept(self.out / "cells")
+    def results(self) -> CellResults:
+        """Result files of the cells."""
+        return CellResults(self.out / "cells")
 
-    def done(self, cell: Cell) -> bool:
-        """Whether a cell has left its file; what closes a plan is made anew each time."""
-        if cell.kind in CLOSING:
+    def done(self, cell: PlanCell) -> bool:
+        """Return True if a cell has left its file; records and page are rebuilt each time."""
+        if cell.kind in FINAL:
             return False
         if cell.kind == TRAIN:
-            return self.training(cell).done
-        if not self.kept.has(cell.id):
+            return self.training_job(cell).done
+        if not self.results.has(cell.id):
             return False
-        self.kept.check(cell.id, self._checkpoint(cell), self._data(cell))
+        self.results.check(cell.id, self._checkpoint(cell), self._data(cell))
         return True
 
-    def _checkpoint(self, cell: Cell) -> Path:
-        """That a cell measures."""
-        training = self.training(cell)
-        return training.branch if self.scale.ask(cell.kind).before else training.checkpoint
+    def _checkpoint(self, cell: PlanCell) -> Path:
+        """Return the checkpoint that a cell measures."""
+        job, study = self.training_job(cell), self.scale.study(cell.kind)
+        return job.cooldown_start if study.before_cooldown else job.checkpoint
 
-    def _data(self, cell: Cell) -> dict[str, Path]:
-        """Files that a cell measures on, by name."""
-        folder = Path(self.asked.data_dir)
+    def _data(self, cell: PlanCell) -> dict[str, Path]:
+        """Return the benchmark files that a cell reads: relative name -> path."""
+        folder = Path(self.settings.data_dir)
         if cell.kind != SCORE or self.scale.tasks:
             return {}
         return {
@@ -107,198 +112,218 @@ class Reproduction:
             if file.is_file()
         }
 
-    def check(self, wanted: Sequence[Cell]) -> None:
-        """Refuse what :meth:`run` would refuse before it trains; data may still be missing.
+    def check(self, cells: Sequence[PlanCell]) -> None:
+        """Check folder and run files as :meth:`run` does before training; data may be missing.
 
         Raises:
-            InputError: the folder is of something else, or cannot be written.
-            InputError: a training that cannot be done.
+            InputError: the folder holds something else or cannot be written.
+            InputError: a run cannot be trained.
         """
         refuse_other(self.out, self.out / PLAN, self._plan_text(), KIND)
         check_writable(self.out)
-        for cell in wanted:
+        for cell in cells:
             if self.done(cell) or cell.kind != TRAIN:
                 continue
-            if missing(self.estimate.needs(cell)) is None:
-                self.training(cell).check()
+            if first_missing(self.estimate.needs(cell)) is None:
+                self.training_job(cell).check()
 
-    def _begun(self, shared: bool) -> contextlib.AbstractContextManager[None]:
-        """The folder, held."""
+    def _locked_folder(self, shared: bool) -> contextlib.AbstractContextManager[None]:
+        """Lock the output folder, exclusively unless ``shared``."""
         return worked_in(self.out, PLAN, self._plan_text(), KIND, shared)
 
     def _plan_text(self) -> str:
-        """What decides the numbers that any cell would find."""
+        """Return, as JSON, every setting that affects the measured numbers."""
         plan: dict[str, Any] = {
             "format": "growloop reproduce",
             "scale": self.scale.name,
-            "runs": [row.fields(self.scale.changes, 0) for row in self.scale.rows],
-            "asks": [[ask.study, ask.options, ask.rows, ask.before] for ask in self.scale.asks],
+            "runs": [model.run_fields(self.scale.overrides, 0) for model in self.scale.models],
+            "asks": [
+                [study.study, study.options, study.models, study.before_cooldown]
+                for study in self.scale.studies
+            ],
             **{name: getattr(self.scale, name) for name in ("tasks", "shots", "items")},
             **{name: getattr(self.scale, name) for name in ("block", "dtype")},
         }
-        known = {name: resolve(name) for name in self.scale.tasks}
-        plan["versions"] = {name: task.version for name, task in known.items() if task}
+        tasks = {name: resolve(name) for name in self.scale.tasks}
+        plan["versions"] = {name: task.version for name, task in tasks.items() if task}
         return json.dumps(plan, indent=1)
 
-    def run(self, wanted: Sequence[Cell], jobs: int, watch: Watch) -> None:
-        """Do cells in order, several at a time.
+    def run(self, cells: Sequence[PlanCell], jobs: int, watch: Watch) -> None:
+        """Run cells in order, ``jobs`` of them in parallel.
 
         Raises:
-            InputError: a cell failed, or needs one that is neither done nor wanted. Those that do
-                not need it are done.
+            InputError: a cell failed, or needs a cell that is neither done nor in ``cells``.
+                Cells that do not need the failed one have run.
         """
         whole("jobs", jobs, 1, 1000)
-        with self._begun(shared=False):
+        with self._locked_folder(shared=False):
             todo = []
-            for cell in wanted:
+            for cell in cells:
                 if self.done(cell):
                     watch(cell.id, 1.0, "")
                 else:
                     todo.append(cell)
-            coming = {cell.id for cell in todo}
+            planned = {cell.id for cell in todo}
             for cell in todo:
-                self._check(cell, coming)
+                self._check_needs(cell, planned)
             failed: InputError | None = None
             try:
-                run_all(self._jobs(todo, watch), jobs, self.asked.device, keep_going=True)
-            except InputError as error:  # the page shows what there is all the same
+                processes = self._subprocesses(todo, watch)
+                run_parallel(processes, jobs, self.settings.device, keep_going=True)
+            except InputError as error:  # the page still shows the results so far
                 failed = error
-            self._close(todo, watch)
+            self._finish(todo, watch)
             if failed is not None:
                 raise failed
 
-    def _jobs(self, todo: Sequence[Cell], watch: Watch) -> list[Job]:
-        """A process for each training, and one for all that is measured of a model."""
-        found: list[Job] = []
-        names: dict[str, str] = {}  # of the jobs that train, by cell
+    def _subprocesses(self, todo: Sequence[PlanCell], watch: Watch) -> list[Subprocess]:
+        """Return one subprocess per training run, and one per model for its measurements."""
+        processes: list[Subprocess] = []
+        names: dict[str, str] = {}  # training cell id -> name of its subprocess
         for cell in (c for c in todo if c.kind == TRAIN):
             needs = frozenset(names[need] for need in cell.needs if need in names)
-            job = self.training(cell).job(partial(watch, cell.id), needs)
-            names[cell.id] = job.name
-            found.append(job)
-        models: dict[str, list[Cell]] = {}
+            process = self.training_job(cell).subprocess(partial(watch, cell.id), needs)
+            names[cell.id] = process.name
+            processes.append(process)
+        by_run: dict[str, list[PlanCell]] = {}
         for cell in todo:
-            if cell.kind not in (TRAIN, *CLOSING):
-                models.setdefault(cell.model, []).append(cell)
-        for model, own in models.items():
-            needs = frozenset(names[n] for cell in own for n in cell.needs if n in names)
-            ids = json.dumps([cell.id for cell in own])
-            command = (sys.executable, "-m", __name__, json.dumps(asdict(self.asked)), ids)
-            # cells of a model may run beside each other, each by a command of its own
-            stem = model if len(own) > 1 else own[0].id.replace("/", "-")
+            if cell.kind not in (TRAIN, *FINAL):
+                by_run.setdefault(cell.run, []).append(cell)
+        for run, cells in by_run.items():
+            needs = frozenset(names[n] for cell in cells for n in cell.needs if n in names)
+            ids = json.dumps([cell.id for cell in cells])
+            command = (sys.executable, "-m", __name__, json.dumps(asdict(self.settings)), ids)
+            # array jobs may measure several cells of a model in parallel: a log for each
+            stem = run if len(cells) > 1 else cells[0].id.replace("/", "-")
             log = self.out / LOGS / f"{stem}.log"
-            look = partial(self._look, log, own, watch)
-            threads = None if self.scale.launched else 1
-            name = f"measuring {model}"
-            found.append(Job(name, command, log, look=look, needs=needs, threads=threads))
-        return found
+            processes.append(
+                Subprocess(
+                    f"measuring {run}",
+                    command,
+                    log,
+                    on_poll=partial(self._report_progress, log, cells, watch),
+                    needs=needs,
+                    threads=None if self.scale.distributed else 1,
+                )
+            )
+        return processes
 
-    def _look(self, log: Path, own: Sequence[Cell], watch: Watch) -> None:
-        """What the process that measures a model has come to."""
-        for cell in own:
-            if self.kept.has(cell.id):
+    def _report_progress(self, log: Path, cells: Sequence[PlanCell], watch: Watch) -> None:
+        """Report the progress of the subprocess that measures a model's cells."""
+        for cell in cells:
+            if self.results.has(cell.id):
                 watch(cell.id, 1.0, "done")
-        told = newest(log)
-        if told is not None and not self.kept.has(told["cell"]):
-            watch(told["cell"], told["share"], told["word"])
+        message = last_progress(log)
+        if message is not None and not self.results.has(message["cell"]):
+            watch(message["cell"], message["share"], message["word"])
 
-    def cell(self, cell: Cell, watch: Watch) -> None:
-        """Do one.
+    def cell(self, cell: PlanCell, watch: Watch) -> None:
+        """Run one cell.
 
         Raises:
-            InputError: what it needs is not there yet, or it is being done elsewhere.
+            InputError: a cell it needs is not done, or another process runs the cell.
         """
-        with self._begun(shared=True):
+        with self._locked_folder(shared=True):
             lock = self.out / "cells" / f".{cell.id.replace('/', '-')}.lock"
             with locked(lock, False, f"cell {cell.number} is done"):
                 if self.done(cell):
                     watch(cell.id, 1.0, "")
                     return
-                self._check(cell, set())
-                run_all(self._jobs([cell], watch), 1, self.asked.device)
-                self._close([cell], watch)
+                self._check_needs(cell, set())
+                run_parallel(self._subprocesses([cell], watch), 1, self.settings.device)
+                self._finish([cell], watch)
 
-    def _check(self, cell: Cell, coming: set[str]) -> None:
-        """Refuse a cell that needs what is not there."""
+    def _check_needs(self, cell: PlanCell, planned: set[str]) -> None:
+        """Refuse a cell whose needs are neither available nor among the ``planned`` cell ids."""
         for need in cell.needs:
             other = self.by_id[need]
-            if need not in coming and not self._there(cell, other):
+            if need not in planned and not self._available(cell, other):
                 raise InputError(
                     f"cell {cell.number} ({cell.id}) needs cell {other.number} ({need}), which is "
                     "not done yet"
                 )
-        if (lost := missing(self.estimate.needs(cell))) is not None:
-            raise InputError(f"cell {cell.number} ({cell.id}): {lost.advice}")
+        if (need_data := first_missing(self.estimate.needs(cell))) is not None:
+            raise InputError(f"cell {cell.number} ({cell.id}): {need_data.advice}")
         if cell.kind == TRAIN:
-            self.training(cell).check()
+            self.training_job(cell).check()
 
-    def _there(self, cell: Cell, other: Cell) -> bool:
-        """A training that goes on from another needs the checkpoint before its cooldown alone."""
-        base = self.training(cell).base if cell.kind == TRAIN else None
+    def _available(self, cell: PlanCell, other: PlanCell) -> bool:
+        """Return True if ``cell`` can use the result of ``other``.
+
+        A run that continues another needs only its checkpoint before the cooldown.
+        """
+        base = self.training_job(cell).base if cell.kind == TRAIN else None
         if base is None:
             return self.done(other)
         from ...models.training.checkpoints import problem
 
         return problem(base) is None
 
-    def measure(self, cell: Cell, watch: Callable[[float, str], object]) -> None:
-        """Score or study a model, and keep what was found."""
-        from .measure_cell import measure
+    def measure(self, cell: PlanCell, watch: Callable[[float, str], object]) -> None:
+        """Score a model or run a study on it, and write the result file."""
+        from .measure_cell import measure_cell
 
-        started = time.perf_counter()
+        start = time.perf_counter()
         watch(0.0, "")
-        ask, checkpoint, data = self.scale.ask(cell.kind), self._checkpoint(cell), self._data(cell)
-        given: dict[str, Any] = {"asked": self.asked, "watch": watch}
-        records = measure(cell, ask, self.scale, checkpoint, self.out, **given)
-        row, seconds = self._row(cell), time.perf_counter() - started
-        self.kept.keep(cell, row, records, self.asked, round(seconds, 1), checkpoint, data)
+        study = self.scale.study(cell.kind)
+        checkpoint, data = self._checkpoint(cell), self._data(cell)
+        records = measure_cell(
+            cell, study, self.scale, checkpoint, self.out, settings=self.settings, watch=watch
+        )
+        model, seconds = self._model(cell), round(time.perf_counter() - start, 1)
+        self.results.write(cell, model, records, self.settings, seconds, checkpoint, data)
         watch(1.0, "")
 
-    def _close(self, todo: Sequence[Cell], watch: Watch) -> None:
-        """Records, and the page of them."""
+    def _finish(self, todo: Sequence[PlanCell], watch: Watch) -> None:
+        """Collect the records of all cells, and build the page."""
         from ...leaderboard import Store
-        from ...leaderboard.claims.claims import findings
-        from ...leaderboard.claims.ledger import CLAIMS
+        from ...leaderboard.claims.findings import evaluate_claims
+        from ...leaderboard.claims.paper_claims import CLAIMS
 
         kinds = [cell.kind for cell in todo]
         store = Store(self.out / "records")
         if RECORDS in kinds:
-            ids = [cell.id for cell in self.cells if cell.kind not in (TRAIN, *CLOSING)]
-            there = [name for name in ids if self.kept.has(name)]
-            for name in there:
-                store.add(self.kept.records(name))
-            watch(RECORDS, 1.0, f"of {len(there)} of {len(ids)} cells")
+            ids = [cell.id for cell in self.cells if cell.kind not in (TRAIN, *FINAL)]
+            measured = [cell_id for cell_id in ids if self.results.has(cell_id)]
+            for cell_id in measured:
+                store.add(self.results.read(cell_id))
+            watch(RECORDS, 1.0, f"of {len(measured)} of {len(ids)} cells")
         if PAGE in kinds:
             watch(PAGE, 0.0, "building")
             title = f"From growing to looping, {self.scale.name}"
-            self.page = show(store.folder, self.out / "site", title)
-            self.findings = findings(store.read(), CLAIMS)
+            self.page = build_page(store.folder, self.out / "site", title)
+            self.findings = evaluate_claims(store.read(), CLAIMS)
             watch(PAGE, 1.0, "")
 
 
-def main(asked: str, ids: str) -> int:
-    """Measure some cells of a model, one after the other; the exit code."""
-    end_with_parent()
+def main(settings: str, ids: str) -> int:
+    """Measure cells of one model one after the other, and return the exit code.
+
+    Args:
+        settings: :class:`ReproductionSettings` as JSON.
+        ids: JSON list of cell ids.
+    """
+    stop_with_parent()
     from transformers.utils import logging
 
     from ...tasks.evaluate import quiet
 
     logging.disable_progress_bar()
     quiet()
-    reproduction, code = Reproduction(Settings(**json.loads(asked))), 0
+    reproduction, code = Reproduction(ReproductionSettings(**json.loads(settings))), 0
     failed = ""
-    for name in json.loads(ids):
+    for cell_id in json.loads(ids):
 
-        def watch(share: float, word: str, name: str = name) -> None:
-            told = {"cell": name, "share": share, "word": word}
-            print(f"\n{json.dumps(told)}", flush=True)
+        def watch(share: float, word: str, cell_id: str = cell_id) -> None:
+            message = {"cell": cell_id, "share": share, "word": word}
+            print(f"\n{json.dumps(message)}", flush=True)
 
         try:
-            reproduction.measure(reproduction.by_id[name], watch)
+            reproduction.measure(reproduction.by_id[cell_id], watch)
         except ValueError as error:
             if not getattr(error, "is_for_the_user", False):
                 raise
-            code, failed = 2, failed or f"{name}: {error}"
+            code, failed = 2, failed or f"{cell_id}: {error}"
     if failed:
         print(failed, flush=True)
     return code

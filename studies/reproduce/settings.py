@@ -1,4 +1,4 @@
-"""Settings of a reproduction, as typed on the command line."""
+"""Settings of a reproduction, as given on the command line."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What is reproduced, and where and how it runs.
+class ReproductionSettings:
+    """Scale, output folder and device of a reproduction.
 
     Args:
-        scale: its name.
-        out: folder of everything.
-        seeds: trainings of each kind of model.
-        fast: few steps and items.
-        device: to compute on; None for a GPU if there is one.
+        scale: name of the scale: laptop, 360m, 1.7b.
+        out: output folder.
+        seeds: training runs per architecture.
+        fast: few steps and items, to try it out.
+        device: device to compute on; None for a GPU if there is one.
         data_dir: folder of the benchmarks.
-        command: what was typed; records quote it.
+        command: command line, copied into the records.
     """
 
     scale: str

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from growloop.models import Schedule, build, loop
 from growloop.models.diagnostics import future_cuts, prediction_effects, trace
-from growloop.studies.measure.schedule_sweep import Sweep
+from growloop.studies.measure.schedule_sweep import ScheduleSweep
 from torch import Tensor
 
 LAYERS, BLOCK, CUTS, ROUNDS = 30, 4, 2, 5
@@ -32,7 +32,7 @@ def grid() -> list[Schedule]:
 
 
 def shared_grid(model: Any, ids: Tensor) -> Tensor:
-    return Sweep(model, grid()).losses(ids)
+    return ScheduleSweep(model, grid()).losses(ids)
 
 
 def a_pass_a_schedule(model: Any, ids: Tensor) -> Tensor:

@@ -14,9 +14,13 @@ from typing import Any
 import pytest
 from growloop.core.errors import InputError
 from growloop.leaderboard import Cost, Growth, Model, Record, Store, Task
-from growloop.studies.reproduce.jobs import Training, last_step
-from growloop.studies.reproduce.parallel import run_all
-from growloop.studies.reproduce.report import best, standings, told
+from growloop.studies.reproduce.parallel import run_parallel
+from growloop.studies.reproduce.quickstart_report import (
+    best_model,
+    summarize_models,
+    summary_sentences,
+)
+from growloop.studies.reproduce.training_job import TrainingJob, last_step
 
 from .test_commands import refused, run
 
@@ -107,9 +111,9 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(
 
 
 def test_a_training_that_fails_says_why(tmp_path: Path) -> None:
-    job = Training("x", {"name": "x", "steps": 3}, tmp_path).job(lambda share, word: None)
+    job = TrainingJob("x", {"name": "x", "steps": 3}, tmp_path).subprocess(lambda share, word: None)
     with pytest.raises(InputError, match=r"training of x failed: .*model is missing"):
-        run_all([job], 1)
+        run_parallel([job], 1)
 
 
 def measured(name: str, value: float, parameters: int, **more: Any) -> Record:
@@ -130,8 +134,8 @@ def test_words_follow_the_records() -> None:
     step = Growth(operator="lidas", before=4, after=6)
     looped = measured("b", 0.60, 200, family="looped", schedule="3x2", training_flops=1e12)
     grown = measured("c", 0.51, 400, family="grown", growth=(step,), training_flops=7e11)
-    lines = told([grown, STANDARD, looped], {"a": 350, "b": 1480})
-    assert [line.kind for line in standings([grown, STANDARD, looped])] == [
+    lines = summary_sentences([grown, STANDARD, looped], {"a": 350, "b": 1480})
+    assert [line.kind for line in summarize_models([grown, STANDARD, looped])] == [
         "Standard 6",
         "Loop(3x2)",
         "LIDAS",
@@ -146,9 +150,9 @@ def test_words_follow_the_records() -> None:
 def test_words_claim_nothing_that_may_be_chance() -> None:
     worse = measured("b", 0.40, 400, family="looped", schedule="3x2", training_flops=1e12)
     guessing = measured("d", 0.17, 400, family="standard", training_flops=1e12)
-    assert "10.0 points worse" in told([STANDARD, worse])[1]
-    assert "not clearly better than guessing" in told([guessing])[0]
-    assert best(standings([STANDARD, worse])).name == "a"
+    assert "10.0 points worse" in summary_sentences([STANDARD, worse])[1]
+    assert "not clearly better than guessing" in summary_sentences([guessing])[0]
+    assert best_model(summarize_models([STANDARD, worse])).name == "a"
 
 
 def test_steps_are_read_from_metrics_that_are_being_written(tmp_path: Path) -> None:

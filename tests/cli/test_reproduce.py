@@ -13,10 +13,10 @@ import pytest
 from growloop.core.errors import InputError
 from growloop.core.locks import InUseError
 from growloop.leaderboard import Store
-from growloop.studies.reproduce.jobs import Training, last_step
-from growloop.studies.reproduce.parallel import Job, run_all
-from growloop.studies.reproduce.plan import cells, chosen
-from growloop.studies.reproduce.scales import scale
+from growloop.studies.reproduce.parallel import Subprocess, run_parallel
+from growloop.studies.reproduce.plan import plan_cells, select_cells
+from growloop.studies.reproduce.scales import find_scale
+from growloop.studies.reproduce.training_job import TrainingJob, last_step
 from growloop.studies.work_folder import locked, worked_in
 
 from .test_commands import refused, run
@@ -96,8 +96,8 @@ def test_large_scales_are_planned_in_gpu_hours(
 
 @pytest.mark.parametrize(("name", "rows"), [("360m", 9 + 6), ("1.7b", 8 + 8)])
 def test_every_row_of_the_tables_is_trained(name: str, rows: int) -> None:
-    planned = cells(scale(name), 2)
-    trained = chosen(planned, "train")
+    planned = plan_cells(find_scale(name), 2)
+    trained = select_cells(planned, "train")
     assert len(trained) == 2 * rows
     assert len({cell.id for cell in planned}) == len(planned)
     places = {cell.id: cell.number for cell in planned}
@@ -231,9 +231,9 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
 
 
 def test_what_does_not_need_a_failed_part_is_done_all_the_same(tmp_path: Path) -> None:
-    def job(name: str, code: str, *needs: str) -> Job:
+    def job(name: str, code: str, *needs: str) -> Subprocess:
         command = [sys.executable, "-c", code]
-        return Job(name, command, tmp_path / f"{name}.log", needs=frozenset(needs))
+        return Subprocess(name, command, tmp_path / f"{name}.log", needs=frozenset(needs))
 
     def write(name: str) -> str:
         return f"open({str(tmp_path / name)!r}, 'w').close()"
@@ -245,7 +245,7 @@ def test_what_does_not_need_a_failed_part_is_done_all_the_same(tmp_path: Path) -
         job("last", write("last"), "good"),
     ]
     with pytest.raises(InputError, match=r"bad failed: out of luck"):
-        run_all(jobs, 2, keep_going=True)
+        run_parallel(jobs, 2, keep_going=True)
     assert {path.name for path in tmp_path.iterdir() if not path.suffix} == {"done", "last"}
 
 
@@ -253,10 +253,10 @@ def test_a_variant_begins_with_the_checkpoint_of_its_base(tmp_path: Path) -> Non
     base = tmp_path / "base/step-000000006"
     base.mkdir(parents=True)
     (base / "weights").write_text("w")
-    variant = Training("v", {"name": "v", "steps": 9}, tmp_path / "v", base, launched=True)
+    variant = TrainingJob("v", {"name": "v", "steps": 9}, tmp_path / "v", base, distributed=True)
     variant.prepare()
     (tmp_path / "v" / base.name / "weights").write_text("own by now")
     variant.prepare()
     assert (tmp_path / "v" / base.name / "weights").read_text() == "own by now"
-    assert "--force-run-file" in variant.typed
+    assert "--force-run-file" in variant.shell_command
     assert "--force-run-file" in variant.command

@@ -20,7 +20,7 @@ from growloop.cli.board import Board
 from growloop.cli.progress import Progress
 from growloop.cli.tables import Column, cells, layout, number, value, wrap
 from growloop.leaderboard import Cost, Model, Record, Store, Task
-from growloop.studies.reproduce.report import Standing
+from growloop.studies.reproduce.quickstart_report import ModelSummary
 from growloop.tasks.benchmarks import BENCHMARKS, TaskResult, summarise
 from growloop.tasks.results import Row
 
@@ -120,7 +120,7 @@ def test_tasks_recipes_and_studies_fit(terminal: int) -> None:
 
 
 def test_a_plan_keeps_cell_and_hours(terminal: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("growloop.studies.reproduce.estimates.measured_rate", lambda device: 1e11)
+    monkeypatch.setattr("growloop.studies.reproduce.estimates.measure_rate", lambda device: 1e11)
     text = shown("reproduce laptop --plan --fast")
     plan = json.loads(shown("reproduce laptop --plan --fast --format json"))["cells"]
     table, _, commands = text.partition("\nid=$(")  # commands are to be copied: they stay whole
@@ -208,10 +208,10 @@ def test_a_suite_keeps_every_column_of_its_row(
 def test_quickstart_keeps_model_and_mean(terminal: int, capsys: pytest.CaptureFixture[str]) -> None:
     columns = {"copying": 0.5, "variable assignment, basic": 0.25, "variable assignment, code": 0.1}
     standings = tuple(
-        Standing("q", "looped", kind, (3, 6), 222_144, 1e14, 0.123, 0.004, 100, 0.16, columns)
+        ModelSummary("q", "looped", kind, (3, 6), 222_144, 1e14, 0.123, 0.004, 100, 0.16, columns)
         for kind in ("Loop(3x2)", "Standard 6")
     )
-    quickstart._print(standings)
+    quickstart._print_table(standings)
     text = capsys.readouterr().out
     check(text, terminal, ["Loop(3x2)", "Standard 6"], ["0.123 ± 0.004"])
 

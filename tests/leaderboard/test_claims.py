@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 from growloop.core.statistics import SHARE, share_interval, sum_interval
 from growloop.leaderboard import Growth, Model, Record, Task
-from growloop.leaderboard.claims.claims import (
+from growloop.leaderboard.claims.findings import (
     Claim,
     Comparison,
     Effect,
     Finding,
+    RecordFilter,
     Term,
-    Where,
-    effect,
-    findings,
+    comparison_effect,
+    evaluate_claims,
 )
-from growloop.leaderboard.claims.ledger import CLAIMS
+from growloop.leaderboard.claims.paper_claims import CLAIMS
 from growloop.leaderboard.paper import paper_rows
 
 SUITE = Task(name="reasoning_primitives", version="1", fingerprint="ab", shots=5, split="test")
 BY_ID = {claim.id: claim for claim in CLAIMS}
-LOOPED = Where(family=("looped",))
-STANDARD = Where(family=("standard",))
+LOOPED = RecordFilter(family=("looped",))
+STANDARD = RecordFilter(family=("standard",))
 
 
 def result(family: str, value: float, seed: int = 0, **fields: Any) -> Record:
@@ -64,7 +64,7 @@ def verdict_of(pairs: list[tuple[float, float]], **more: Any) -> str:
     found = []
     for seed, (looped, standard) in enumerate(pairs):
         found += [result("looped", looped, seed), result("standard", standard, seed)]
-    return effect(looped_less_standard(**more), found).verdict
+    return comparison_effect(looped_less_standard(**more), found).verdict
 
 
 def test_a_clear_gain_supports() -> None:
@@ -83,7 +83,7 @@ def test_what_varies_as_much_as_it_gains_decides_nothing() -> None:
 
 
 def test_what_was_not_measured_was_not_run() -> None:
-    found = effect(looped_less_standard(), [result("looped", 0.5)])
+    found = comparison_effect(looped_less_standard(), [result("looped", 0.5)])
     assert found.verdict == "not run at this scale"
     assert "standard models" in found.why
     assert found.value is None
@@ -91,13 +91,13 @@ def test_what_was_not_measured_was_not_run() -> None:
 
 def test_one_training_decides_nothing_about_kinds_of_models() -> None:
     records = [result("looped", 0.9), result("standard", 0.1)]
-    found = effect(looped_less_standard(), records)
+    found = comparison_effect(looped_less_standard(), records)
     assert found.verdict == "undecided"
     assert "one training" in found.why
     assert found.value == pytest.approx(0.8)
     assert found.low == pytest.approx(less(0.9, 0.1, 0.005)[0])
     assert found.low == pytest.approx(0.8 - 1.96 * 0.005 * 2**0.5, abs=1e-3)
-    assert effect(looped_less_standard(unit="items"), records).verdict == "supported"
+    assert comparison_effect(looped_less_standard(unit="items"), records).verdict == "supported"
 
 
 def test_several_seeds_of_a_study_are_no_further_trainings() -> None:
@@ -107,7 +107,7 @@ def test_several_seeds_of_a_study_are_no_further_trainings() -> None:
         for family, value in (("looped", 0.9), ("standard", 0.1))
         for seed in range(3)
     ]  # fmt: skip
-    found = effect(looped_less_standard(study="s"), records)
+    found = comparison_effect(looped_less_standard(study="s"), records)
     assert (found.verdict, found.trainings) == ("undecided", 1)
     assert "3 seeds of the study" in found.why
 
@@ -119,7 +119,7 @@ def test_a_training_of_more_seeds_weighs_no_more() -> None:
         for family, value in (("looped", 0.9), ("standard", 0.1))
         for training, seed in ((0, 0), (0, 1), (0, 2), (1, 0))
     ]  # fmt: skip
-    found = effect(looped_less_standard(study="s", unit="items"), records)
+    found = comparison_effect(looped_less_standard(study="s", unit="items"), records)
     stderr = 0.03 * ((1 / 3 + 1) / 4) ** 0.5  # of a side: three seeds and one, halved
     assert (found.low, found.high) == pytest.approx(less(0.9, 0.1, stderr))
 
@@ -131,10 +131,10 @@ def test_an_effect_on_accuracy_stays_between_minus_1_and_1() -> None:
         for seed, values in enumerate(pairs)
         for family, value in zip(("looped", "standard"), values, strict=True)
     ]
-    found = effect(looped_less_standard(), records)
+    found = comparison_effect(looped_less_standard(), records)
     assert (found.low, found.high) == (-1.0, 1.0)  # 0.6 ± 12.7 * 0.2
     records = [result("looped", 1.0, n=20, stderr=0.0), result("standard", 0.0, n=20, stderr=0.0)]
-    found = effect(looped_less_standard(unit="items"), records)
+    found = comparison_effect(looped_less_standard(unit="items"), records)
     assert found.low is not None
     assert 0.7 < found.low < 0.8  # all of 20 right, and none
     assert found.high == 1.0
@@ -146,7 +146,7 @@ def test_trainings_that_do_not_differ_have_the_interval_over_items() -> None:
         for seed in range(3)
         for family, value in (("looped", 0.9), ("standard", 0.1))
     ]
-    found = effect(looped_less_standard(), records)
+    found = comparison_effect(looped_less_standard(), records)
     assert found.low is not None
     assert 0.78 < found.low < 0.8
     assert "items: 3 trainings do not differ" in found.why
@@ -154,7 +154,7 @@ def test_trainings_that_do_not_differ_have_the_interval_over_items() -> None:
 
 def test_without_standard_errors_nothing_is_decided() -> None:
     records = [result("looped", 0.9, stderr=None), result("standard", 0.1)]
-    found = effect(looped_less_standard(unit="items"), records)
+    found = comparison_effect(looped_less_standard(unit="items"), records)
     assert (found.verdict, found.low) == ("undecided", None)
 
 
@@ -164,7 +164,7 @@ def test_without_standard_errors_nothing_is_decided() -> None:
 def test_what_is_not_comparable_is_not_compared(change: dict[str, Any]) -> None:
     task = SUITE.model_copy(update=change)
     records = [result("looped", 0.9), result("standard", 0.1, task=task)]
-    found = effect(looped_less_standard(), records)
+    found = comparison_effect(looped_less_standard(), records)
     assert found.verdict == "not run at this scale"
     assert "none comparable" in found.why
 
@@ -179,7 +179,7 @@ def test_the_mean_is_over_tasks_that_both_have() -> None:
         result("standard", 0.6, task=other),
         result("looped", 0.0, task=alone),
     ]
-    found = effect(looped_less_standard(), records)
+    found = comparison_effect(looped_less_standard(), records)
     assert found.value == pytest.approx((0.1 + 0.3) / 2)
     assert (found.groups, len(found.records)) == (2, 4)
 
@@ -191,7 +191,7 @@ def test_trainings_differ_in_their_seed_alone() -> None:
     records += [result(family, 0.1, task=other) for family in ("looped", "standard")]
     for seed in range(3):
         records += [result("looped", 0.5 + seed / 1000, seed), result("standard", 0.4, seed)]
-    found = effect(looped_less_standard(), records)
+    found = comparison_effect(looped_less_standard(), records)
     assert (found.verdict, found.trainings, found.groups) == ("supported", 3, 3)
     assert found.value == pytest.approx(0.101)
     assert len(found.records) == 6
@@ -200,7 +200,7 @@ def test_trainings_differ_in_their_seed_alone() -> None:
         for r in records
         if r.value > 0.1
     ]
-    assert effect(looped_less_standard(), names).trainings == 3
+    assert comparison_effect(looped_less_standard(), names).trainings == 3
 
 
 def test_less_is_more_where_lower_is_better() -> None:
@@ -208,16 +208,16 @@ def test_less_is_more_where_lower_is_better() -> None:
     records = [result("looped", 2.0, task=task), result("standard", 2.5, task=task)]
     terms = Term(1, LOOPED), Term(-1, STANDARD)
     comparison = Comparison("loss", terms, ("held_out",), 0.01, metric="nll", unit="items")
-    assert effect(comparison, records).value == pytest.approx(0.5)
+    assert comparison_effect(comparison, records).value == pytest.approx(0.5)
 
 
 def test_a_model_looped_for_the_evaluation_is_not_taken_for_its_kind() -> None:
     records = [result("looped", 0.9), result("standard", 0.1, schedule="2-4x2-2")]
-    assert effect(looped_less_standard(), records).verdict == "not run at this scale"
+    assert comparison_effect(looped_less_standard(), records).verdict == "not run at this scale"
 
 
 def finding(claim: str, records: list[Record]) -> Finding:
-    (found,) = findings(records, [BY_ID[claim]])
+    (found,) = evaluate_claims(records, [BY_ID[claim]])
     return found
 
 
@@ -416,7 +416,7 @@ def test_every_claim_is_decided_by_the_records_it_asks_for() -> None:
 def test_the_papers_own_rows_come_to_what_its_tables_say() -> None:
     found = {
         (f.claim.id, f.scale): [e.value for e in f.effects]
-        for f in findings(paper_rows(), CLAIMS)
+        for f in evaluate_claims(paper_rows(), CLAIMS)
         if f.verdict != "not run at this scale"
     }
     gains = [0.3384 - 0.1658, (0.4122 + 0.3988) / 2 - 0.3542]
@@ -468,7 +468,7 @@ def test_scales_are_judged_apart() -> None:
         for seed in range(3)
         for record in (result("looped", 0.5 + seed / 1000, seed), result("standard", 0.4, seed))
     ]
-    found = {f.scale: f.verdict for f in findings(large + small, [claim])}
+    found = {f.scale: f.verdict for f in evaluate_claims(large + small, [claim])}
     assert found == {"1B": "contradicted", "30M": "supported"}
 
 
@@ -479,18 +479,18 @@ def items(**more: Any) -> Comparison:
 def test_a_model_in_two_precisions_is_no_further_sample() -> None:
     once = [result("looped", 0.5, dtype="float32"), result("standard", 0.4, dtype="float32")]
     again = [result("looped", 0.51, dtype="bfloat16"), result("standard", 0.4, dtype="bfloat16")]
-    single, both = effect(items(), once), effect(items(), [*once, *again])
+    single, both = comparison_effect(items(), once), comparison_effect(items(), [*once, *again])
     assert (both.value, both.low, both.high) == (single.value, single.low, single.high)
     assert set(both.records) == {record.id for record in once}  # the more precise ones
 
 
 def test_precisions_are_not_compared_with_each_other() -> None:
     mixed = [result("looped", 0.5, dtype="float32"), result("standard", 0.4, dtype="bfloat16")]
-    found = effect(items(), mixed)
+    found = comparison_effect(items(), mixed)
     assert found.verdict == "not run at this scale"
     assert "precision" in found.why
     settings = [result("looped", 0.5, settings={"softmax_dtype": "float64"})]
-    assert effect(items(), [*settings, result("standard", 0.4)]).verdict == found.verdict
+    assert comparison_effect(items(), [*settings, result("standard", 0.4)]).verdict == found.verdict
 
 
 def test_the_precision_that_most_trainings_have_is_compared() -> None:
@@ -500,7 +500,7 @@ def test_the_precision_that_most_trainings_have_is_compared() -> None:
         for seed, dtypes in enumerate((("float32", "bfloat16"), ("bfloat16",), ("bfloat16",)))
         for dtype in dtypes
     ]
-    found = effect(looped_less_standard(), records)
+    found = comparison_effect(looped_less_standard(), records)
     assert found.trainings == 3
     assert set(found.records) == {r.id for r in records if r.dtype == "bfloat16"}
 
@@ -515,4 +515,4 @@ def test_two_checkpoints_of_one_run_are_two_models_in_a_verdict() -> None:
         r.model_copy(update={"model": r.model.model_copy(update={"digest": f"{i:064d}"})})
         for i, r in enumerate(records)
     ]
-    assert len(effect(items(), records).records) == 4
+    assert len(comparison_effect(items(), records).records) == 4

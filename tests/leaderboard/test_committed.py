@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from growloop.leaderboard import Store
-from growloop.leaderboard.entries import entries
+from growloop.leaderboard.entries import build_entries
 
 RECORDS = Path(__file__).parents[2] / "records"
 
@@ -25,7 +25,7 @@ def test_they_are_whole_and_tell_how_they_were_made() -> None:
 def test_a_repeated_block_counts_among_the_layers_that_run() -> None:
     found = {
         entry.label: (entry.model.unique_layers, entry.layers_run)
-        for entry in entries(Store(RECORDS).read())
+        for entry in build_entries(Store(RECORDS).read())
         if entry.task.name == "reasoning_primitives" and entry.first.study is None
     }
     assert found["SmolLM2-135M-Instruct"] == (30, 30)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from growloop.core.statistics import error_interval, seeds_interval, share_interval
 from growloop.leaderboard import Growth, Model, Task
-from growloop.leaderboard.entries import entries, front, tables, task_label
+from growloop.leaderboard.entries import build_entries, group_by_task, task_label
 from growloop.leaderboard.export import as_csv, as_json
 from growloop.leaderboard.paper import paper_rows
-from growloop.leaderboard.site.drawing import of_growth, of_schedule, steps
+from growloop.leaderboard.site.schedule_drawing import draw_growth, draw_schedule, steps
 from growloop.models import Schedule, cost, growth_map, preset
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +23,7 @@ from .making import made
 
 
 def test_of_repetitions_the_one_of_most_items_counts_then_the_newest() -> None:
-    found = entries(
+    found = build_entries(
         [
             made(0.1, n=50, time="2026-01-03T00:00:00Z"),
             made(0.2, n=100, time="2026-01-01T00:00:00Z"),
@@ -35,13 +35,13 @@ def test_of_repetitions_the_one_of_most_items_counts_then_the_newest() -> None:
 
 def test_a_number_of_items_that_nothing_bears_out_hides_nothing() -> None:
     real = made(0.5, n=1000, stderr=0.0158)
-    (entry,) = entries([real, made(0.9, n=10**9)])  # without a standard error
+    (entry,) = build_entries([real, made(0.9, n=10**9)])  # without a standard error
     assert (entry.value, entry.n) == (0.5, 1000)
 
 
 def test_seeds_are_averaged_with_an_interval_over_them() -> None:
     values = [0.4, 0.5, 0.6]
-    (entry,) = entries(
+    (entry,) = build_entries(
         made(value, model=Model(name="a", seed=seed)) for seed, value in enumerate(values)
     )
     assert (entry.seeds, entry.value) == (3, pytest.approx(0.5))
@@ -50,21 +50,23 @@ def test_seeds_are_averaged_with_an_interval_over_them() -> None:
 
 def test_seeds_of_a_study_are_no_further_trainings() -> None:
     values = {0: (0.4, 0.42, 0.41), 1: (0.6, 0.62, 0.61), 2: (0.5, 0.52, 0.51)}
-    (entry,) = entries(
+    (entry,) = build_entries(
         made(value, model=Model(name="a", seed=training), seed=seed)
         for training, of_seeds in values.items()
         for seed, value in enumerate(of_seeds)
     )
     assert (entry.seeds, entry.value) == (3, pytest.approx(0.51))
     assert entry.interval == pytest.approx(seeds_interval([0.41, 0.61, 0.51]))
-    (single,) = entries(
+    (single,) = build_entries(
         made(v, model=Model(name="a", seed=0), seed=i) for i, v in enumerate(values[0])
     )
     assert (single.seeds, single.interval) == (3, pytest.approx(seeds_interval(values[0])))
 
 
 def test_seeds_that_do_not_differ_have_the_interval_over_items() -> None:
-    (entry,) = entries(made(1.0, n=100, model=Model(name="a", seed=seed)) for seed in range(3))
+    (entry,) = build_entries(
+        made(1.0, n=100, model=Model(name="a", seed=seed)) for seed in range(3)
+    )
     assert (entry.seeds, entry.interval) == (3, share_interval(1.0, 100))
 
 
@@ -82,51 +84,42 @@ def test_seeds_that_do_not_differ_have_the_interval_over_items() -> None:
 def test_what_is_not_comparable_is_never_averaged_nor_in_one_table(change: Any) -> None:
     task = Task(name="copying", version="1", fingerprint="ab", shots=5, split="test")
     other = task.model_copy(update=change)
-    found = entries([made(0.2, task=task, seed=0), made(0.4, task=other, seed=1)])
+    found = build_entries([made(0.2, task=task, seed=0), made(0.4, task=other, seed=1)])
     assert [entry.seeds for entry in found] == [1, 1]
-    assert len(tables(found)) == 2
+    assert len(group_by_task(found)) == 2
     assert task_label(task) != task_label(other)
 
 
 def test_a_line_of_one_seed_has_an_interval_over_items() -> None:
-    (plain,) = entries([made(0.5, n=100)])
+    (plain,) = build_entries([made(0.5, n=100)])
     assert plain.interval == pytest.approx(share_interval(0.5, 100))
-    (group,) = entries([made(0.5, n=500, stderr=0.01)])  # a mean of tasks: not binomial
+    (group,) = build_entries([made(0.5, n=500, stderr=0.01)])  # a mean of tasks: not binomial
     assert group.interval == pytest.approx((0.5 - 1.96 * 0.01, 0.5 + 1.96 * 0.01), abs=5e-4)
-    (bounded,) = entries([made(0.99, n=500, stderr=0.02)])
+    (bounded,) = build_entries([made(0.99, n=500, stderr=0.02)])
     assert bounded.interval is not None
     assert 0.99 < bounded.interval[1] <= 1.0
-    (few,) = entries([made(2.5, n=16, stderr=0.1, task=Task(name="a", metric="nats"))])
+    (few,) = build_entries([made(2.5, n=16, stderr=0.1, task=Task(name="a", metric="nats"))])
     assert few.interval == error_interval(2.5, 0.1, 16)
-    (score,) = entries([made(0.99, n=16, stderr=0.1, task=Task(name="a", metric="depth_score"))])
+    (score,) = build_entries(
+        [made(0.99, n=16, stderr=0.1, task=Task(name="a", metric="depth_score"))]
+    )
     assert score.interval is not None
     assert score.interval[1] == 1.0
-    (alike,) = entries([made(2.5, n=16, stderr=0.0, task=Task(name="a", metric="nats"))])
+    (alike,) = build_entries([made(2.5, n=16, stderr=0.0, task=Task(name="a", metric="nats"))])
     assert alike.interval is None
-    (paper,) = entries([made(0.5, n=None, kind="reported")])
+    (paper,) = build_entries([made(0.5, n=None, kind="reported")])
     assert paper.interval is None
 
 
 def test_scores_are_centred_at_chance() -> None:
-    (entry,) = entries([made(0.55, task=Task(name="a", chance=0.1))])
+    (entry,) = build_entries([made(0.55, task=Task(name="a", chance=0.1))])
     assert entry.centred == pytest.approx(0.5)
-    (unknown,) = entries([made(0.55, task=Task(name="a"))])
+    (unknown,) = build_entries([made(0.55, task=Task(name="a"))])
     assert unknown.centred is None
 
 
-@given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 20)), min_size=1))
-def test_the_front_is_what_no_other_point_beats(points: list[tuple[int, int]]) -> None:
-    found = {points[place] for place in front(points)}
-    beaten = {
-        (cost, value)
-        for cost, value in points
-        if any(c <= cost and v >= value and (c, v) != (cost, value) for c, v in points)
-    }
-    assert found == set(points) - beaten
-
-
 def test_the_lines_are_exported_alike_and_formulas_are_texts() -> None:
-    found = entries([made(0.5, model="=HYPERLINK(0)"), made(0.25, model='a,"b"')])
+    found = build_entries([made(0.5, model="=HYPERLINK(0)"), made(0.25, model='a,"b"')])
     rows = list(csv.DictReader(io.StringIO(as_csv(found))))
     data = json.loads(as_json(found))
     assert [float(row["value"]) for row in rows] == [line["value"] for line in data]
@@ -184,7 +177,7 @@ def test_the_layers_that_ran_are_those_of_the_schedule(
     schedule: str | None, run: int | None
 ) -> None:
     model = Model(name="a", schedule="4", unique_layers=4, effective_layers=4)
-    (entry,) = entries([made(model=model, schedule=schedule)])
+    (entry,) = build_entries([made(model=model, schedule=schedule)])
     assert entry.layers_run == run
     [told] = json.loads(as_json([entry]))
     assert (told["schedule"], told["effective_layers"]) == (schedule or "4", run)
@@ -201,14 +194,14 @@ def test_the_layers_that_ran_are_those_of_the_schedule(
 )
 def test_drawings_read_every_schedule_as_the_models_do(schedule: Schedule) -> None:
     assert steps(str(schedule)) == schedule.layers
-    drawing = of_schedule(str(schedule))
+    drawing = draw_schedule(str(schedule))
     assert drawing is not None
     assert [(box.layer, box.loop) for box in drawing.boxes] == list(schedule.coordinates)
 
 
 @pytest.mark.parametrize("text", ["", "x", "4x", "9999x9999", "9" * 9000, "1,,2", "4--4", "٣"])
 def test_what_is_no_schedule_is_not_drawn(text: str) -> None:
-    drawing = of_schedule(text)
+    drawing = draw_schedule(text)
     assert drawing is None or drawing.columns < 1000
 
 
@@ -218,7 +211,7 @@ def test_growth_is_drawn_with_the_copies_marked() -> None:
         for row in paper_rows()
         if row.model.name == "LIDAS" and row.model.size == "1.7B" and row.task.name == "held_out"
     ]
-    drawing = of_growth(row.model.growth)
+    drawing = draw_growth(row.model.growth)
     assert drawing is not None
     assert (drawing.columns, drawing.rows) == (6, 24)
     second = [box for box in drawing.boxes if box.column == 1]
@@ -231,4 +224,4 @@ def test_growth_is_drawn_with_the_copies_marked() -> None:
 def test_growth_that_nobody_can_see_is_not_drawn() -> None:
     least = Growth(operator="lidas", before=4, after=8)
     for size in ({"before": 10**18}, {"after": 10**18}):
-        assert of_growth([least.model_copy(update=size), least]) is None
+        assert draw_growth([least.model_copy(update=size), least]) is None

@@ -208,19 +208,17 @@ def test_the_server_shows_the_site_on_this_machine_only(tmp_path: Path) -> None:
         thread.start()
         try:
 
-            def status(path: str, method: str = "GET", **headers: str) -> int:
+            def status(path: str, method: str = "GET") -> int:
                 connection = http.client.HTTPConnection("127.0.0.1", running.server_port)
-                connection.request(method, path, headers=headers)
+                connection.request(method, path)
                 found = connection.getresponse()
                 assert bool(found.read()) is (method == "GET")
                 connection.close()
                 return found.status
 
             assert status("/") == status("/claims.html") == 200
-            assert status("/../secret") == status("/%2e%2e/secret") == status("/models/") == 404
-            assert status("/", Host="rebound.example:80") == 403
+            assert status("/../secret") == status("/%2e%2e/secret") == 404
             assert status("/", "HEAD") == 200
-            assert status("/%00", "HEAD") == status("/%00") == 404
             with pytest.raises(InputError, match="cannot listen on port"):
                 server(tmp_path, running.server_port)
         finally:

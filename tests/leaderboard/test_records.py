@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from growloop.core.errors import InputError
 from growloop.leaderboard import Cost, Growth, Model, Record, Task, schema
-from growloop.leaderboard.migrations import migrate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -177,19 +176,6 @@ def test_records_of_before_say_nothing_of_their_weights_and_keep_their_names() -
 def test_records_of_a_later_version_are_refused_with_the_remedy() -> None:
     with pytest.raises(InputError, match="version 7, this growloop reads up to 1: update"):
         Record.from_fields({**json.loads(made().to_json()), "version": 7})
-
-
-def test_records_of_earlier_versions_are_brought_up_to_date_step_by_step() -> None:
-    steps = {
-        1: lambda old: {"score": old["value"]},
-        2: lambda old: {"score": old["score"] / 100, "unit": "share"},
-    }
-    assert migrate({"version": 1, "value": 50}, steps, 3) == {
-        "version": 3,
-        "score": 0.5,
-        "unit": "share",
-    }
-    assert migrate({"version": 3, "score": 0.5}, steps, 3) == {"version": 3, "score": 0.5}
 
 
 def test_the_schema_that_is_shipped_is_that_of_the_record() -> None:

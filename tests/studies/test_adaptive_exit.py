@@ -12,7 +12,7 @@ import pytest
 import torch
 from growloop.models import EarlyExit, Recurrence, Schedule, checkpoints, load, loop
 from growloop.studies.checkpoints import Loaded
-from growloop.studies.measure.accuracy import right_answers, scorer_of
+from growloop.studies.measure.accuracy import item_correctness, load_scorer
 from growloop.studies.paper.adaptive_exit import STUDY
 from growloop.studies.paper.adaptive_exit_costs import CRITERIA, FIXED, Exits, Prices, chosen, curve
 from growloop.tasks.questions import questions, scorer
@@ -102,8 +102,8 @@ def test_each_exit_answers_as_the_model_cut_there(models: dict[str, str], tmp_pa
     loaded = Loaded("float32", "cpu")
     loaded.load(models["plain"])
     for split in ("validation", "test"):
-        asked = questions(scorer_of(loaded), TASK, 8, split=split, shots=1)
-        wanted = right_answers(loaded, asked, [Schedule(tuple(range(n))) for n in (1, 2, 3, 4)])
+        asked = questions(load_scorer(loaded), TASK, 8, split=split, shots=1)
+        wanted = item_correctness(loaded, asked, [Schedule(tuple(range(n))) for n in (1, 2, 3, 4)])
         found = Exits.of(record, split)
         assert found.steps.tolist() == [1, 2, 3, 4]
         assert found.right.tolist() == wanted.tolist()

@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 from growloop.cli import main
 from growloop.leaderboard import Record, Store
-from growloop.leaderboard.claims.claims import findings
-from growloop.leaderboard.claims.ledger import CLAIMS
+from growloop.leaderboard.claims.findings import evaluate_claims
+from growloop.leaderboard.claims.paper_claims import CLAIMS
 from growloop.models import build, checkpoints, grow, loop
 from growloop.models.training.data.symbols import END, symbol_tokenizer, vocabulary
 from growloop.studies.catalog import STUDIES
@@ -121,7 +121,7 @@ def records(folder: Path) -> tuple[Record, ...]:
 def test_every_comparison_of_a_claim_finds_its_records(
     claim: Any, records: tuple[Record, ...]
 ) -> None:
-    (found,) = (f for f in findings(records, [claim]) if f.scale == "tiny")
+    (found,) = (f for f in evaluate_claims(records, [claim]) if f.scale == "tiny")
     for effect in found.effects:
         assert effect.verdict != "not run at this scale", f"{effect.comparison.what}: {effect.why}"
         assert effect.value is not None

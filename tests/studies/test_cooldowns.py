@@ -18,8 +18,12 @@ from growloop.models.training.engine import Engine
 from growloop.models.training.recipes import recipe, recipe_text
 from growloop.studies.catalog import find
 from growloop.studies.checkpoints import Model
-from growloop.studies.measure.branching import Parent, continued, cooled
-from growloop.studies.measure.mixtures import mixtures, ready
+from growloop.studies.measure.cooldown_branches import (
+    ParentCheckpoint,
+    cooldown_run,
+    train_cooldown,
+)
+from growloop.studies.measure.cooldown_mixtures import builtin_mixtures, select_mixtures
 
 from ..cli.test_commands import refused, run
 
@@ -85,16 +89,16 @@ def records(name: str, *arguments: str) -> list[dict[str, Any]]:
 
 
 def test_the_usual_cooldown_is_the_end_of_the_run_itself(parent: Path, tmp_path: Path) -> None:
-    found = Parent.read(Model.read(at(parent)))
-    usual = ready(found.run)["usual"]
+    found = ParentCheckpoint.read(Model.read(at(parent)))
+    usual = builtin_mixtures(found.run)["usual"]
     said: list[str] = []
-    end = cooled(found, continued(found, usual), tmp_path, said.append)
+    end = train_cooldown(found, cooldown_run(found, usual), tmp_path, said.append)
     assert weights(end) == weights(parent / f"step-{STEPS:09d}")
     assert [row["lr"] for row in metrics(end.parent)] == [
         row["lr"] for row in metrics(parent) if row["step"] > DECAY
     ]
     assert any("of 12" in text for text in said)
-    other = cooled(found, continued(found, usual, seed=1), tmp_path, quietly)
+    other = train_cooldown(found, cooldown_run(found, usual, seed=1), tmp_path, quietly)
     assert other.parent != end.parent
     assert weights(other) != weights(end)
 
@@ -103,23 +107,23 @@ def test_the_usual_cooldown_is_the_end_of_the_run_itself(parent: Path, tmp_path:
 def test_a_cooldown_of_other_steps_begins_at_the_checkpoint_without_a_jump(
     parent: Path, tmp_path: Path, steps: int
 ) -> None:
-    found = Parent.read(Model.read(at(parent, 4)))
-    usual = ready(found.run)["usual"]
-    end = cooled(found, continued(found, usual, steps=steps), tmp_path, quietly)
+    found = ParentCheckpoint.read(Model.read(at(parent, 4)))
+    usual = builtin_mixtures(found.run)["usual"]
+    end = train_cooldown(found, cooldown_run(found, usual, steps=steps), tmp_path, quietly)
     assert end.name == f"step-{4 + steps:09d}"
     rates = [row["lr"] / RUN["optimizer"]["lr"] for row in metrics(end.parent)]
     assert rates == pytest.approx([left / steps for left in range(steps, 0, -1)])
 
 
 def test_a_cooldown_that_was_stopped_goes_on_to_the_same_bits(parent: Path, tmp_path: Path) -> None:
-    found = Parent.read(Model.read(at(parent)))
-    change = ready(found.run)["assignment"]
-    wanted = continued(found, change)
-    whole = cooled(found, wanted, tmp_path / "whole", quietly)
+    found = ParentCheckpoint.read(Model.read(at(parent)))
+    change = builtin_mixtures(found.run)["assignment"]
+    wanted = cooldown_run(found, change)
+    whole = train_cooldown(found, wanted, tmp_path / "whole", quietly)
     Engine(wanted, tmp_path / "parts" / "cooldowns" / whole.parent.name, parent=found.folder).train(
         DECAY + 1
     )
-    parts = cooled(found, wanted, tmp_path / "parts", quietly)
+    parts = train_cooldown(found, wanted, tmp_path / "parts", quietly)
     assert weights(parts) == weights(whole)
     assert [path.name for path in parts.parent.glob("step-*")] == [whole.name]
 
@@ -127,10 +131,10 @@ def test_a_cooldown_that_was_stopped_goes_on_to_the_same_bits(parent: Path, tmp_
 def test_another_mixture_changes_the_lessons_from_the_checkpoint_on(
     parent: Path, tmp_path: Path
 ) -> None:
-    found = Parent.read(Model.read(at(parent)))
+    found = ParentCheckpoint.read(Model.read(at(parent)))
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"copies": {"copying-words": 1.0}}))
-    [change] = mixtures([str(tmp_path / "mine.yaml")], found.run)
-    end = cooled(found, continued(found, change), tmp_path, quietly)
+    [change] = select_mixtures([str(tmp_path / "mine.yaml")], found.run)
+    end = train_cooldown(found, cooldown_run(found, change), tmp_path, quietly)
     for row in metrics(end.parent):
         assert {name for name in row if name.startswith("loss/")} == {"loss/copying-words"}
     for row in metrics(parent):
@@ -155,14 +159,18 @@ def test_the_mixtures_of_the_recipes_are_those_of_their_run_files(tmp_path: Path
         runs[name] = runfile.load(path, [*changes, f"data.sources={sources}", f"events={events}"])
     Engine(runs["laptop-lidas"], tmp_path / "base").train()
     whole = Engine(runs["laptop-lidas-nemotron"], tmp_path / "whole").train().folder
-    found = Parent.read(Model.read(str(tmp_path / "base" / "step-000000014")))
-    change = ready(found.run)["nemotron"]
-    assert weights(cooled(found, continued(found, change), tmp_path, quietly)) == weights(whole)
+    found = ParentCheckpoint.read(Model.read(str(tmp_path / "base" / "step-000000014")))
+    change = builtin_mixtures(found.run)["nemotron"]
+    assert weights(
+        train_cooldown(found, cooldown_run(found, change), tmp_path, quietly)
+    ) == weights(whole)
     path.write_text(yaml.safe_dump(runs["laptop-lidas-nemotron"].model_dump(mode="json")))
-    [of_file] = mixtures([str(path)], found.run)
+    [of_file] = select_mixtures([str(path)], found.run)
     assert of_file.mixture == change.mixture
     with pytest.raises(InputError, match="is to grow at step"):
-        Parent.read(Model.read(str(growing(runs["laptop-lidas"], tmp_path / "early")))).check(4)
+        ParentCheckpoint.read(
+            Model.read(str(growing(runs["laptop-lidas"], tmp_path / "early")))
+        ).check(4)
 
 
 def growing(wanted: runfile.Run, out: Path) -> Path:

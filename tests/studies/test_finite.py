@@ -10,7 +10,7 @@ import pytest
 import torch
 from growloop.core.errors import InputError
 from growloop.models import Schedule, load
-from growloop.studies.measure.schedule_sweep import Sweep
+from growloop.studies.measure.schedule_sweep import ScheduleSweep
 
 from ..cli.test_commands import run
 from ..damage import LOST, changed, put
@@ -55,7 +55,7 @@ def test_a_schedule_that_overflows_is_named(models: dict[str, str]) -> None:
         return output if torch.equal(states, first) else output * math.inf
 
     model.model.layers[0].register_forward_hook(overflow, with_kwargs=True)
-    sweep = Sweep(model, [Schedule.parse("0,1,2"), Schedule.parse("1,0,2")])
+    sweep = ScheduleSweep(model, [Schedule.parse("0,1,2"), Schedule.parse("1,0,2")])
     with pytest.raises(InputError, match=r"under the schedule 1,0,2 the output of layer 0 \(step"):
         sweep.losses(ids)
-    assert math.isfinite(float(Sweep(model, [Schedule.parse("0,2,1")]).losses(ids)))
+    assert math.isfinite(float(ScheduleSweep(model, [Schedule.parse("0,2,1")]).losses(ids)))

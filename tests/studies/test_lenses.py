@@ -11,7 +11,7 @@ import torch
 from growloop.models import Schedule, checkpoints, load
 from growloop.models.diagnostics import exit_logits, fitting, trace
 from growloop.studies.measure import tuned_lens as lenses
-from growloop.studies.measure.schedule_sweep import Sweep, alone
+from growloop.studies.measure.schedule_sweep import ScheduleSweep, separate_options
 from growloop.tasks.questions import Question, questions, scorer
 
 from ..cli.test_commands import refused, run
@@ -23,9 +23,11 @@ def test_leaving_early_is_scored_by_the_lens(models: dict[str, str]) -> None:
     model = load(models["plain"])
     asked = questions(scorer(model, checkpoints.load_tokenizer(models["plain"])), TASK, 1, shots=0)
     [question] = asked.asked
-    scores = Sweep(model, [Schedule.plain(4)]).exit_scores(question)[0]
+    scores = ScheduleSweep(model, [Schedule.plain(4)]).exit_log_probs(question)[0]
     assert scores.shape == (5, 5)
-    for number, (sheet, option) in enumerate(zip(alone(question), question.options, strict=True)):
+    for number, (sheet, option) in enumerate(
+        zip(separate_options(question), question.options, strict=True)
+    ):
         found = trace(model, torch.tensor([sheet.tokens]))
         for step, state in enumerate((*found.inputs, found.outputs[-1])):
             rows = exit_logits(found, step, state[0, -len(option) :]).log_softmax(-1)
@@ -38,9 +40,9 @@ def test_options_of_other_length_are_read_by_their_own_positions(rope_type: str)
     text = architectures.tokens(1, 30)[0].tolist()
     options = [[7], text[10:14], text[20:30]]  # texts of 10, 13 and 19 tokens; the switch is at 12
     question = Question(text[:10], options, 0)
-    sweep = Sweep(architectures.scaled("llama", rope_type), [Schedule.plain(4)])
+    sweep = ScheduleSweep(architectures.scaled("llama", rope_type), [Schedule.plain(4)])
     for _ in range(2):
-        found = sweep.exit_scores(question)[0, -1]
+        found = sweep.exit_log_probs(question)[0, -1]
         for score, option in zip(found, options, strict=True):
             model = architectures.scaled("llama", rope_type)
             ids = torch.tensor([[*text[:10], *option[:-1]]])

@@ -13,10 +13,10 @@ from growloop.leaderboard.entries import prompting, task_label
 from growloop.models import Schedule, checkpoints, load
 from growloop.models.diagnostics import future_cuts, local_effects, prediction_effects, trace
 from growloop.studies.checkpoints import Model
-from growloop.studies.measure.texts import read_texts
+from growloop.studies.measure.prompts import read_prompts
 from growloop.studies.paper import depth
 from growloop.studies.paper import local_effects as local
-from growloop.studies.reproduce.results import Kept
+from growloop.studies.reproduce.cell_results import CellResults
 from growloop.studies.study import Cell
 
 from ..cli.test_commands import refused
@@ -94,7 +94,7 @@ def test_the_studies_measure_what_the_diagnostics_do(
     models: dict[str, str], tmp_path: Path
 ) -> None:
     model, tokenizer = load(models["looped"]), checkpoints.load_tokenizer(models["looped"])
-    texts = read_texts(tokenizer, None, 8, 150, 0)
+    texts = read_prompts(tokenizer, None, 8, 150, 0)
     for front in (0, 1, 3):
         more = [
             "-m",
@@ -128,7 +128,7 @@ def test_a_front_that_leaves_nothing_is_refused_before_the_models(
         "study", name, "-m", models["plain"], *STUDIES[name], f"--skip-front={front}",
         "--out", str(tmp_path / "out"),
     )  # fmt: skip
-    assert f"skip_front must be from 0 to 148, not {front}" in said
+    assert f"skip_front must be a whole number from 0 to 148, not {front}" in said
     assert not (tmp_path / "out").exists()
 
 
@@ -147,19 +147,19 @@ def test_an_old_leaderboard_record_is_shown_as_one_without_a_front() -> None:
 
 
 def test_a_cell_of_a_plan_that_took_the_first_token_away_is_measured_again(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
+    results = CellResults(tmp_path)
 
     def write(cell: str, task: str, prompting: str) -> None:
         record = {"version": 1, "model": {"name": "m"}, "value": 0.5, "n": 8}
         record |= {"task": {"name": task, "prompting": prompting}}
-        kept.path(cell).parent.mkdir(parents=True, exist_ok=True)
-        kept.path(cell).write_text(json.dumps({"records": [record]}))
+        results.path(cell).parent.mkdir(parents=True, exist_ok=True)
+        results.path(cell).write_text(json.dumps({"records": [record]}))
 
-    assert not kept.has("depth/lidas/0")
+    assert not results.has("depth/lidas/0")
     for cell, task in (("depth/lidas/0", "depth_score"), ("local-effects/m/1", "local_effect")):
         write(cell, task, "texts, at most 128 tokens, 4 cuts")
-        assert not kept.has(cell)
+        assert not results.has(cell)
         write(cell, task, "texts, at most 128 tokens, 4 cuts, skip_front 1")
-        assert kept.has(cell)
+        assert results.has(cell)
     write("swaps/lidas/0", "copying", "fixed shots")
-    assert kept.has("swaps/lidas/0")
+    assert results.has("swaps/lidas/0")

@@ -15,9 +15,9 @@ from growloop.models import Recurrence, Schedule, checkpoints, load, loop
 from growloop.models.diagnostics import local_effects, trace
 from growloop.studies.catalog import STUDIES
 from growloop.studies.checkpoints import Loaded
-from growloop.studies.measure.accuracy import right_answers, scorer_of
-from growloop.studies.measure.schedule_sweep import Sweep, packed
-from growloop.studies.measure.texts import read_texts
+from growloop.studies.measure.accuracy import item_correctness, load_scorer
+from growloop.studies.measure.prompts import read_prompts
+from growloop.studies.measure.schedule_sweep import ScheduleSweep, pack_options
 from growloop.studies.paper.contributions import TITLES
 from growloop.tasks.evaluate import evaluate
 from growloop.tasks.questions import questions, scorer
@@ -119,7 +119,7 @@ def test_studies_score_as_the_evaluation_does(kind: str, tmp_path: Path) -> None
     path = str(tiny.save(kind, tmp_path, layers=4))
     loaded = Loaded("float32", "cpu")
     loaded.load(path)
-    lm = scorer_of(loaded)
+    lm = load_scorer(loaded)
     asked = questions(lm, TASK, 3, shots=1)
     plain = Schedule.plain(4)
     schedules = [plain, plain.repeat(1, 3, 2), plain.swap(0, 2), Schedule((0, 3))]
@@ -127,7 +127,7 @@ def test_studies_score_as_the_evaluation_does(kind: str, tmp_path: Path) -> None
     pairs = [(question.context, option) for question in asked.asked for option in question.options]
     found = torch.tensor([[s for s, _ in part] for part in lm.score_schedules(pairs, schedules)])
     found = found.reshape(len(schedules), 3, -1).transpose(0, 1)
-    right = right_answers(loaded, asked, schedules)
+    right = item_correctness(loaded, asked, schedules)
     for number, schedule in enumerate(schedules):
         results = evaluate(
             path,
@@ -160,7 +160,7 @@ def test_a_sweep_of_a_looped_model_is_one_of_its_layers(models: dict[str, str]) 
         wanted.append(float(-logits.gather(1, ids[0, 1:, None]).mean()))
     for model in (looped, load(models["plain"])):
         torch.testing.assert_close(
-            Sweep(model, schedules).losses(ids), torch.tensor(wanted), atol=1e-5, rtol=1e-5
+            ScheduleSweep(model, schedules).losses(ids), torch.tensor(wanted), atol=1e-5, rtol=1e-5
         )
     assert str(looped.schedule) == "1-2x2-1"
 
@@ -168,7 +168,7 @@ def test_a_sweep_of_a_looped_model_is_one_of_its_layers(models: dict[str, str]) 
 def test_a_sweep_runs_what_schedules_share_once(models: dict[str, str]) -> None:
     model = load(models["plain"])
     plain = Schedule.plain(4)
-    sweep = Sweep(model, [plain, plain.repeat(1, 3), plain.repeat(1, 3, 2)])
+    sweep = ScheduleSweep(model, [plain, plain.repeat(1, 3), plain.repeat(1, 3, 2)])
     sweep.losses(torch.arange(10)[None])
     assert sweep.layer_calls == 4 + (2 + 1) + (2 + 1)
 
@@ -178,7 +178,7 @@ def test_branches_of_a_sheet_do_not_see_each_other(models: dict[str, str]) -> No
     [question] = questions(
         scorer(model, checkpoints.load_tokenizer(models["plain"])), TASK, 1, shots=0
     ).asked
-    sheet = packed(question)
+    sheet = pack_options(question)
     assert sheet.sees is not None
     assert sheet.positions is not None
     length = len(question.context)
@@ -196,7 +196,7 @@ def test_the_heatmap_is_that_of_the_diagnostics(models: dict[str, str], tmp_path
     arguments = ["--where", "all", *TEXTS, "--out", str(tmp_path), "--json"]
     [record] = json.loads(study("local-effects", "-m", models["looped"], *arguments).stdout)
     model, tokenizer = load(models["looped"]), checkpoints.load_tokenizer(models["looped"])
-    texts = read_texts(tokenizer, None, 8, 150, 0)
+    texts = read_prompts(tokenizer, None, 8, 150, 0)
     effects = torch.cat([local_effects(trace(model, ids)) for ids in texts.ids])
     found = torch.tensor(record["data"]["max"])
     torch.testing.assert_close(found, effects.amax(0), atol=1e-4, rtol=1e-4)
@@ -210,12 +210,12 @@ def test_texts_come_from_files_too(models: dict[str, str], tmp_path: Path) -> No
     (tmp_path / "a.txt").write_text("\n\n".join(row["question"] for row in rows))
     tokenizer = checkpoints.load_tokenizer(models["plain"])
     found = [
-        read_texts(tokenizer, str(tmp_path / f"a.{kind}"), 8, 99, 0) for kind in ("jsonl", "txt")
+        read_prompts(tokenizer, str(tmp_path / f"a.{kind}"), 8, 99, 0) for kind in ("jsonl", "txt")
     ]
     assert found[0].fingerprint == found[1].fingerprint
     assert tokenizer.decode(found[0].ids[3][0]) == rows[3]["question"]
     seen = frozenset(row["question"] for row in rows[:7])
-    later = read_texts(tokenizer, str(tmp_path / "a.txt"), 2, 99, 0, without=seen)
+    later = read_prompts(tokenizer, str(tmp_path / "a.txt"), 2, 99, 0, without=seen)
     assert tokenizer.decode(later.ids[0][0]) == rows[7]["question"]
 
 

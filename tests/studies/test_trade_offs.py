@@ -11,7 +11,7 @@ from growloop.core.statistics import share_interval
 from growloop.models import Schedule, checkpoints, cost, grow, load, loop
 from growloop.studies.catalog import find
 from growloop.studies.checkpoints import read_models
-from growloop.studies.measure.pooled import pool
+from growloop.studies.measure.pooled_accuracy import pool_answers
 from growloop.studies.options import read_options
 from growloop.studies.runner import run
 
@@ -155,7 +155,7 @@ def test_the_front_is_of_models_that_none_beats_for_less(records: list[dict[str,
 
 
 def test_intervals_of_a_pool_are_of_items_within_tasks() -> None:
-    mixed = pool({"a": [ALL, NONE], "b": [HALF, HALF]})
+    mixed = pool_answers({"a": [ALL, NONE], "b": [HALF, HALF]})
     assert [mixed.share(name) for name in "ab"] == [0.5, 0.5]
     difference, p = mixed.difference("a", "b")
     assert (difference.value, p) == (0.0, 1.0)
@@ -168,4 +168,4 @@ def test_intervals_of_a_pool_are_of_items_within_tasks() -> None:
         share_interval(0.5, 2 * ITEMS)
     )
     with pytest.raises(InputError, match="the same items"):
-        pool({"a": [ALL], "b": [ALL[1:]]})
+        pool_answers({"a": [ALL], "b": [ALL[1:]]})

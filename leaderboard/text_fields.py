@@ -1,7 +1,7 @@
-"""Texts that a record may hold. Records come from anywhere and end on pages and as file names.
+"""Pydantic types of the text fields of records, which appear on pages and in file names.
 
-Markup is let through, as it is harmless where it is escaped; what no writing system needs is not:
-control characters, marks that turn the direction of the text, halves of surrogate pairs.
+Markup is allowed, because pages escape it. Control characters, direction marks and unpaired
+surrogates are refused.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
 
-TURNING = {chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F)}
+DIRECTION_MARKS = {
+    chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F)
+}
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 def printable(text: str) -> str:
-    """``text``, refused if it has characters that are not to be seen."""
+    """Return ``text``; raise ValueError if it has an unprintable character."""
     for place, letter in enumerate(text):
         bad = unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
-        if letter in TURNING or (bad and letter not in "\n\t"):
+        if letter in DIRECTION_MARKS or (bad and letter not in "\n\t"):
             raise ValueError(f"character {place + 1} (U+{ord(letter):04X}) cannot be printed")
     return text
 
 
 def one_line(text: str) -> str:
-    """``text``, refused if it is blank, has blanks around it, or more than one line."""
+    """Return ``text``; raise ValueError if it is not one printable line without outer blanks."""
     if not text.strip():
         raise ValueError("it is empty")
     if text != text.strip() or "\n" in text or "\t" in text:
@@ -35,7 +37,7 @@ def one_line(text: str) -> str:
 
 
 def no_path(text: str) -> str:
-    """``text``, refused if it could lead out of a folder. A slash inside, as in a hub id, may be.
+    """Return ``text``; raise ValueError if it is a path. A slash inside a hub id is allowed.
 
     >>> no_path("HuggingFaceTB/SmolLM2-135M")
     'HuggingFaceTB/SmolLM2-135M'
@@ -49,17 +51,17 @@ def no_path(text: str) -> str:
 Name = Annotated[
     str, StringConstraints(max_length=200), AfterValidator(one_line), AfterValidator(no_path)
 ]
-"""What a model, a task or a study is called."""
+"""Name of a model, task or study."""
 
 Line = Annotated[str, StringConstraints(max_length=1000), AfterValidator(one_line)]
-"""One line, e.g. where something is from."""
+"""One line of text, e.g. a source."""
 
 Text = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(printable)]
-"""A command or a note."""
+"""Text of several lines: a command or a note."""
 
 Notation = Annotated[
     str,
     StringConstraints(max_length=10_000, pattern=r"^[0-9][0-9x×, -]*$"),
     AfterValidator(one_line),
 ]
-"""A schedule, e.g. 4-4x4-4 or 0-11,8-11,12-23."""
+"""Notation of a schedule, e.g. 4-4x4-4 or 0-11,8-11,12-23."""

@@ -1,8 +1,8 @@
-"""Which mixtures a cooldown can have: ready ones, those of a file, that of another run file.
+"""Mixtures of a cooldown: built-in, from a YAML file, or from another run file.
 
-A file maps names to shares, ``math: {text: 0.8, math: 0.2}``; of a source that the parent's run has
-not, the folder is said in the long form, ``math: {mixture: {…}, sources: {math: shards/math}}``, or
-is beside those of the others.
+A YAML file maps names to shares: ``math: {text: 0.8, math: 0.2}``. A source that the parent's run
+lacks is looked up next to the parent's sources, or in the folder given by the long form,
+``math: {mixture: {…}, sources: {math: shards/math}}``.
 """
 
 from __future__ import annotations
@@ -16,59 +16,61 @@ from ...core.errors import InputError, unknown
 from ...models.training import runfile
 from ...models.training.recipes import MATH, cooldown_shares
 from ...models.training.yaml_text import read_yaml
-from .branching import Change
+from .cooldown_branches import CooldownVariant
 
 USUAL = "usual"
 LESSONS = {
-    # the laptop's counterpart of more math, and of more of something else
+    # laptop scale: in place of more math, and of more of something else
     "assignment": {"assignment-1": 0.5, "assignment-2": 0.3, "assignment-0": 0.1, "recall": 0.1},
     "copying": {"copying-words": 0.4, "copying-letters": 0.4, "recall": 0.1, "repeats": 0.1},
 }
 
 
-def ready(run: runfile.Run) -> dict[str, Change]:
-    """The mixtures that need no file: the run's own first.
+def builtin_mixtures(run: runfile.Run) -> dict[str, CooldownVariant]:
+    """Return the mixtures that need no file, by name; the run's own mixture first.
 
     >>> from growloop.models.training.recipes import recipe
-    >>> list(ready(runfile.parse(recipe("1.7b-lidas"))))
+    >>> list(builtin_mixtures(runfile.parse(recipe("1.7b-lidas"))))
     ['usual', 'finemath', 'nemotron']
     """
-    found = {USUAL: Change(USUAL)}
+    mixtures = {USUAL: CooldownVariant(USUAL)}
     if run.data.curriculum:
-        return found | {name: Change(name, dict(shares)) for name, shares in LESSONS.items()}
+        lessons = {name: CooldownVariant(name, dict(shares)) for name, shares in LESSONS.items()}
+        return mixtures | lessons
     for name in MATH.values():
         shares = cooldown_shares(run.data.shares(), name)
-        found[name] = Change(name, shares, _beside(run, shares))
-    return found
+        mixtures[name] = CooldownVariant(name, shares, _sibling_folders(run, shares))
+    return mixtures
 
 
-def mixtures(given: Sequence[str], run: runfile.Run) -> list[Change]:
-    """The mixtures that were asked for; the first is the base.
+def select_mixtures(names_or_files: Sequence[str], run: runfile.Run) -> list[CooldownVariant]:
+    """Return the selected mixtures; the first is the baseline.
 
     Args:
-        given: names of ready ones, files of mixtures, run files; by default all ready ones.
-        run: of the parent.
+        names_or_files: built-in mixtures, YAML files of mixtures, run files; empty for all
+            built-in mixtures.
+        run: run of the parent checkpoint.
 
     Raises:
-        InputError: one that there is not, or a file that holds none.
+        InputError: a mixture is unknown, or a file holds none.
     """
-    known = ready(run)
-    found: list[Change] = []
-    for name in given or known:
-        if name in known:
-            found.append(known[name])
+    builtin = builtin_mixtures(run)
+    selected: list[CooldownVariant] = []
+    for name in names_or_files or builtin:
+        if name in builtin:
+            selected.append(builtin[name])
         elif name.endswith((".yaml", ".yml")):
-            found += _read(name, run)
+            selected += _read(name, run)
         else:
-            raise unknown("mixture", name, known)
-    names = [change.name for change in found]
+            raise unknown("mixture", name, builtin)
+    names = [variant.name for variant in selected]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"there are two mixtures called {name}: rename one")
-    return found
+    return selected
 
 
-def _read(path: str, run: runfile.Run) -> list[Change]:
+def _read(path: str, run: runfile.Run) -> list[CooldownVariant]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -77,14 +79,14 @@ def _read(path: str, run: runfile.Run) -> list[Change]:
         raise InputError(f"{path}: not YAML: byte {error.start} is not UTF-8") from error
     fields = read_yaml(text, path)
     if isinstance(fields, dict) and {"model", "data", "steps"} <= fields.keys():
-        return [_of_run(runfile.parse(fields, path))]
+        return [_from_run(runfile.parse(fields, path))]
     if not isinstance(fields, dict) or not fields:
         raise InputError(f"{path} holds no mixtures: it must map names to shares")
-    return [_of_file(path, name, value, run) for name, value in fields.items()]
+    return [_from_fields(path, name, value, run) for name, value in fields.items()]
 
 
-def _of_run(other: runfile.Run) -> Change:
-    """The last mixture of another run."""
+def _from_run(other: runfile.Run) -> CooldownVariant:
+    """Return the last mixture of another run."""
     last = max(
         (event for event in other.events if event.mixture is not None),
         key=lambda event: event.step,
@@ -96,15 +98,16 @@ def _of_run(other: runfile.Run) -> Change:
         mixture = dict(other.data.curriculum[-1].lessons)
     else:
         mixture = other.data.shares()
-    return Change(other.name, mixture, dict(other.data.sources))
+    return CooldownVariant(other.name, mixture, dict(other.data.sources))
 
 
-def _of_file(path: str, name: Any, value: Any, run: runfile.Run) -> Change:
+def _from_fields(path: str, name: Any, value: Any, run: runfile.Run) -> CooldownVariant:
+    """Parse one entry of a YAML file of mixtures."""
     where = f"{path}: {name}"
     if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
         raise InputError(f"{where}: a mixture's name has letters, digits, '.', '_' and '-' alone")
     if value in (None, {}):
-        return Change(name)
+        return CooldownVariant(name)
     if not isinstance(value, dict):
         raise InputError(f"{where}: a mixture maps sources or lessons to shares")
     long = "mixture" in value and isinstance(value["mixture"], dict)
@@ -115,12 +118,12 @@ def _of_file(path: str, name: Any, value: Any, run: runfile.Run) -> Change:
         if isinstance(share, bool) or not isinstance(share, (int, float)):
             raise InputError(f"{where}: the share of {source} is a number, not '{share}'")
     mixture = {str(source): float(share) for source, share in shares.items()}
-    given = {str(source): str(folder) for source, folder in dict(folders).items()}
-    return Change(name, mixture, _beside(run, mixture) | given)
+    explicit = {str(source): str(folder) for source, folder in dict(folders).items()}
+    return CooldownVariant(name, mixture, _sibling_folders(run, mixture) | explicit)
 
 
-def _beside(run: runfile.Run, mixture: dict[str, float]) -> dict[str, str]:
-    """Folders of the sources that a run has not: beside its first one."""
+def _sibling_folders(run: runfile.Run, mixture: dict[str, float]) -> dict[str, str]:
+    """Map each source that the run lacks to a folder next to the run's first source."""
     if not run.data.sources:
         return {}
     folder = Path(next(iter(run.data.sources.values()))).parent

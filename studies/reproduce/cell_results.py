@@ -1,4 +1,4 @@
-"""What cells have measured: a file for each, written whole, with records of the leaderboard."""
+"""Store results of plan cells: a JSON file per cell, written atomically, of leaderboard records."""
 
 from __future__ import annotations
 
@@ -16,58 +16,58 @@ from ..model_identity import changed, weights
 
 if TYPE_CHECKING:
     from ...leaderboard import Record
-    from .plan import Cell
-    from .scales import Row
-    from .settings import Settings
+    from .plan import PlanCell
+    from .scales import ScaleModel
+    from .settings import ReproductionSettings
 
-OF_EFFECTS = ("depth", "local-effects")
-"""Cells whose numbers are effects of layers."""
+EFFECT_STUDIES = ("depth", "local-effects")
+"""Studies whose cells measure effects of layers."""
 
 
-class Kept:
-    """The files of a plan's cells.
+class CellResults:
+    """Result files of the cells of a plan, one JSON file per cell.
 
     Args:
-        folder: of them.
+        folder: folder of the files.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, cell: str) -> Path:
-        """The file of a cell."""
+        """Return the file of a cell, by the cell's id."""
         return self.folder / f"{cell}.json"
 
     def has(self, cell: str) -> bool:
-        """Whether it was measured, as it is measured today.
+        """Return True if a cell has current results.
 
-        Effects of layers were once measured with the first token of a text taken away too: a file
-        of such a cell is kept, and replaced when the cell is measured again.
+        Earlier versions measured effects of layers with the first token of a text ablated too.
+        Such results do not count; the next measurement replaces their file.
         """
         path = self.path(cell)
         if not path.is_file():
             return False
-        if cell.partition("/")[0] not in OF_EFFECTS:
+        if cell.partition("/")[0] not in EFFECT_STUDIES:
             return True
-        from ...leaderboard.entries import sink_taken
+        from ...leaderboard.entries import first_token_ablated
 
-        return not any(sink_taken(record.task) for record in self.records(cell))
+        return not any(first_token_ablated(record.task) for record in self.read(cell))
 
     def check(self, cell: str, checkpoint: Path, data: Mapping[str, Path]) -> None:
-        """Refuse what was measured of another model or on other data than there are now.
+        """Refuse results of another model or other data.
 
         Args:
-            checkpoint: of the cell's model; one that is gone is not looked at, nor is such data.
-            data: files that the cell reads, by name.
+            checkpoint: checkpoint of the cell's model; ignored if it was deleted.
+            data: name -> file the cell reads; deleted files are ignored.
 
         Raises:
-            InputError: naming what changed.
+            InputError: the model or a data file changed.
         """
         path = self.path(cell)
         try:
             content = read_object(path, weights=(dict, type(None)), data=(dict, type(None)))
         except ValueError:
-            return  # refused where its records are read
+            return  # reported when the records are read
         if checkpoint.is_dir() and changed(str(checkpoint), content.get("weights")):
             raise InputError(
                 f"{path} is of another model than {checkpoint} holds now: move it away to measure "
@@ -79,33 +79,35 @@ class Kept:
                 "away to measure again, or give another --out"
             )
 
-    def keep(
+    def write(
         self,
-        cell: Cell,
-        row: Row,
+        cell: PlanCell,
+        model: ScaleModel,
         records: Sequence[Record],
-        asked: Settings,
+        settings: ReproductionSettings,
         seconds: float,
         checkpoint: Path,
         data: Mapping[str, Path],
     ) -> None:
-        """Write what was found of a row.
+        """Write the records of a cell.
 
         Args:
-            asked: its device and command go where a record has none.
-            checkpoint, data: that it was measured on, as for :meth:`check`.
+            model: the cell's model in the scale.
+            settings: device and command, for records that have none.
+            seconds: duration of the measurement.
+            checkpoint, data: measured checkpoint and data files, as for :meth:`check`.
         """
         import torch
 
-        device = asked.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        found = []
+        device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        rows = []
         for record in records:
             fields = json.loads(record.to_json())
-            if fields["model"]["name"] == cell.model:  # after its folder, which has the seed in it
-                fields["model"]["name"] = row.model
-            if row.cooldown is not None:
-                fields["model"]["recipe"] = row.cooldown
-            found.append({"device": device, "command": asked.command} | fields)
+            if fields["model"]["name"] == cell.run:  # the folder, which includes the seed
+                fields["model"]["name"] = model.record_name
+            if model.cooldown is not None:
+                fields["model"]["recipe"] = model.cooldown
+            rows.append({"device": device, "command": settings.command} | fields)
         gpu = device.startswith("cuda")
         content = {
             "format": "growloop cell",
@@ -115,17 +117,17 @@ class Kept:
             "seconds": seconds,
             "weights": weights(str(checkpoint)),
             "data": identify(data),
-            "records": found,
+            "records": rows,
         }
         path = self.path(cell.id)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(sealed(content), indent=1).encode())
 
-    def records(self, cell: str) -> list[Record]:
-        """Of a cell.
+    def read(self, cell: str) -> list[Record]:
+        """Read the records of a cell.
 
         Raises:
-            InputError: a file that is none of a cell.
+            InputError: the file is not a result file.
         """
         from ...leaderboard import Record
 
@@ -140,17 +142,17 @@ class Kept:
             raise InputError(f"{path} is no file of a cell ({reason}): move it away") from error
 
 
-def newest(log: Path) -> dict[str, Any] | None:
-    """The last thing that a process has told about a cell in its log."""
+def last_progress(log: Path) -> dict[str, Any] | None:
+    """Return the last progress message in a log: keys cell, share, word; None if there is none."""
     try:
         lines = log.read_bytes()[-8192:].splitlines()
     except OSError:
         return None
     for line in reversed(lines):
         try:
-            found = loads(line)
+            message = loads(line)
         except ValueError:
             continue
-        if isinstance(found, dict) and "cell" in found:
-            return found
+        if isinstance(message, dict) and "cell" in message:
+            return message
     return None

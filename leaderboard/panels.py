@@ -1,7 +1,7 @@
-"""Scales: a row is ranked with those of models of its size, measured as it was.
+"""Group entries into panels, the tables within which models are ranked.
 
-Rows that others report stand apart from those measured here, and small models trained for a task
-apart from large ones that were not: their scores say different things.
+A panel holds one task and one scale, and either measured or reported results. So reported results
+are never ranked against measured ones, nor small models trained for a task against large ones.
 """
 
 from __future__ import annotations
@@ -9,29 +9,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .entries import Entry, tables
+from .entries import LeaderboardEntry, group_by_task
 from .records import Task
 from .site.formats import si
 
-LESSONS = "lessons"  # the size of models that are trained on the tasks themselves
+LESSONS = "lessons"  # size of models that are trained on the tasks themselves
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Entries that may be ranked: one task, one scale, all measured or all reported."""
+    """Entries that may be ranked: one task, one scale, all measured or all reported.
+
+    Args:
+        scale: size of the models, e.g. ``360M``.
+    """
 
     task: Task
     scale: str
-    entries: tuple[Entry, ...]
+    entries: tuple[LeaderboardEntry, ...]
 
     @property
     def reported(self) -> bool:
-        """Whether others measured it."""
+        """True if the results are reported by others."""
         return self.entries[0].first.kind == "reported"
 
     @property
     def title(self) -> str:
-        """The scale, and whose numbers these are."""
+        """Scale and origin of the results."""
         if not self.reported:
             return f"{self.scale}: measured here"
         sources = dict.fromkeys(entry.model.source or "others" for entry in self.entries)
@@ -39,7 +43,7 @@ class Panel:
 
     @property
     def comparable(self) -> str:
-        """What its rows may be compared with."""
+        """Note on which rows may be compared."""
         shots = "" if self.task.shots is None else f", {self.task.shots} shots"
         if self.reported:
             return (
@@ -50,8 +54,8 @@ class Panel:
         return f"{about}the same items{shots}; compare these rows with each other"
 
 
-def scale_of(entry: Entry) -> str:
-    """The size of a model by name, else the power of ten of its parameters."""
+def entry_scale(entry: LeaderboardEntry) -> str:
+    """Return the size of an entry's model, else a range of parameters, a power of ten wide."""
     if entry.model.size:
         return entry.model.size
     cost = entry.first.cost
@@ -62,17 +66,18 @@ def scale_of(entry: Entry) -> str:
     return f"{si(low, 'B')} to {si(10 * low, 'B')} parameters"
 
 
-def panels(found: Sequence[Entry]) -> list[Panel]:
-    """Entries in groups that may be ranked; of a task what was measured comes first."""
-    made: list[Panel] = []
-    for task, group in tables(found):
-        by_scale: dict[tuple[bool, str], list[Entry]] = {}
+def panels(entries: Sequence[LeaderboardEntry]) -> list[Panel]:
+    """Group entries into panels; per task the measured ones first."""
+    grouped: list[Panel] = []
+    for task, group in group_by_task(entries):
+        by_scale: dict[tuple[bool, str], list[LeaderboardEntry]] = {}
         for entry in group:
-            by_scale.setdefault((entry.first.kind == "reported", scale_of(entry)), []).append(entry)
+            key = entry.first.kind == "reported", entry_scale(entry)
+            by_scale.setdefault(key, []).append(entry)
         for reported in (False, True):
-            made += [
-                Panel(task, scale, tuple(some))
-                for (of, scale), some in by_scale.items()
-                if of is reported
+            grouped += [
+                Panel(task, scale, tuple(same_scale))
+                for (is_reported, scale), same_scale in by_scale.items()
+                if is_reported is reported
             ]
-    return made
+    return grouped

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from growloop.leaderboard import Model, Record, Store, Task
-from growloop.leaderboard.entries import Entry, entries
-from growloop.leaderboard.site.curves import Curves, curves
+from growloop.leaderboard.entries import LeaderboardEntry, build_entries
 from growloop.leaderboard.site.page import build
+from growloop.leaderboard.site.study_charts import StudyChart, study_charts
 
 from .making import made
 
@@ -17,22 +17,22 @@ COMMITTED = Path(__file__).parents[2] / "records"
 TASK = Task(name="copying", fingerprint="ab", shots=0, chance=0.1)
 
 
-def studies(records: list[Record]) -> dict[str, list[Entry]]:
-    found: dict[str, list[Entry]] = {}
-    for entry in entries(records):
+def studies(records: list[Record]) -> dict[str, list[LeaderboardEntry]]:
+    found: dict[str, list[LeaderboardEntry]] = {}
+    for entry in build_entries(records):
         if entry.first.study:
             found.setdefault(entry.first.study, []).append(entry)
     return found
 
 
-def drawn(chart: Curves) -> int:
+def drawn(chart: StudyChart) -> int:
     return sum(len(line.points) for line in chart.lines)
 
 
 @pytest.mark.parametrize("name", sorted(studies(list(Store(COMMITTED).read()))))
 def test_every_result_of_the_records_here_is_drawn_once(name: str) -> None:
     found = studies(list(Store(COMMITTED).read()))[name]
-    charts = curves(found)
+    charts = study_charts(found)
     tasks = {chart.title for chart in charts}
     assert len(tasks) == len(charts)  # no two charts say they are of the same
     assert bool(charts) is (name not in NOTHING_VARIED)
@@ -53,7 +53,7 @@ def made_at(model: str, times: int, **fields: object) -> Record:
 
 def lines_of(records: list[Record]) -> dict[str, int]:
     """The one chart, with all results in it: label to number of points."""
-    [chart] = curves(entries(records))
+    [chart] = study_charts(build_entries(records))
     assert drawn(chart) == len(records)
     return {line.label: len(line.points) for line in chart.lines}
 
@@ -65,7 +65,7 @@ def test_a_line_goes_on_over_other_blocks_and_schedules() -> None:
         made_at("a", 2, schedule="2x3-2", conditions={"block": "0:2"}),
     ]
     assert lines_of(records) == {"a": 3}
-    [chart] = curves(entries(records))
+    [chart] = study_charts(build_entries(records))
     words = chart.lines[0].points[2].words
     assert words.splitlines()[1:] == ["block 0:2", "run as 2x3-2"]
     assert words.startswith("0.500 [0.399, 0.601] over 100 items at times 2")
@@ -102,7 +102,7 @@ def test_different_shots_are_different_charts_unless_they_are_varied() -> None:
         for task in (TASK, five)
         for times in (0, 1, 2)
     ]
-    charts = curves(entries(records))
+    charts = study_charts(build_entries(records))
     assert [(drawn(chart), chart.name) for chart in charts] == [(3, "times"), (3, "times")]
     assert {chart.title for chart in charts} == {
         f"copying · {shots} shots · data ab" for shots in (0, 5)
@@ -111,7 +111,7 @@ def test_different_shots_are_different_charts_unless_they_are_varied() -> None:
 
 def test_results_without_the_number_are_counted() -> None:
     records = [made_at("a", 1), made_at("a", 2), made(0.5, model="a", task=TASK, study="s")]
-    [chart] = curves(entries(records))
+    [chart] = study_charts(build_entries(records))
     assert (drawn(chart), chart.elsewhere) == (2, 1)
 
 

@@ -1,4 +1,4 @@
-"""The texts that diagnostics run on: a file of prompts, or generated questions."""
+"""Read the prompts that diagnostics run on: from a file, or generated questions."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ...core.text_tokens import check_embedded, embedded, encode
 from ...primitives import generate
 
 FIELDS = ("text", "question", "prompt", "context")
-DEPTH = 2  # of the generated questions
-SKIP_FRONT_ABOUT = "tokens at the front of a text that nothing is taken away from: the sink"
+DEPTH = 2  # variable-assignment depth of the generated questions
+SKIP_FRONT_HELP = "tokens at the front of a text that are never ablated: the attention sink"
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Texts as tokens.
+class Prompts:
+    """Tokenized prompts.
 
     Args:
-        ids: ``(1, tokens)`` each.
-        source: a file's name or what was generated.
-        fingerprint: SHA-256 of the texts used.
+        ids: token ids, ``(1, tokens)`` per prompt.
+        source: name of the file, or of the generated task.
+        fingerprint: SHA-256 of the prompts' text.
     """
 
     ids: tuple[Tensor, ...]
@@ -37,34 +37,38 @@ class Texts:
     fingerprint: str
 
     @property
-    def about(self) -> dict[str, Any]:
-        """What a record says of them."""
+    def metadata(self) -> dict[str, Any]:
+        """Record fields: texts (source), fingerprint, n (number of prompts)."""
         return {"texts": self.source, "fingerprint": self.fingerprint, "n": len(self.ids)}
 
 
-def check_texts(file: str | None, count: int, tokens: int) -> None:
-    """Refuse what cannot be read, before the slow part."""
+def check_prompts(file: str | None, count: int, tokens: int) -> None:
+    """Check numbers and file before the slow part.
+
+    Raises:
+        InputError: a number is out of range, or the file is unreadable or too short.
+    """
     whole("texts", count, 1, 10**6)
     check_items(count, "texts")
     whole("tokens", tokens, 4, 10**6)
     if file is not None:
-        _enough(_read(file), count, file)
+        _check_count(_read(file), count, file)
 
 
 def check_skip_front(count: int, tokens: int) -> None:
-    """Refuse a front that leaves no token to take away and a later one to look at."""
+    """Check that a token to ablate and a later token remain after the skipped ones."""
     whole("skip_front", count, 0, tokens - 2)
 
 
-def front_skipped(record: Mapping[str, Any]) -> int:
-    """How many tokens at the front of each text a study of effects left alone.
+def skipped_front(record: Mapping[str, Any]) -> int:
+    """Number of tokens at the front of each prompt that a record's study never ablated.
 
-    Records from before the option do not say it: they took the first token away as well.
+    Records from before the option lack the field: they ablated the first token too.
     """
     return int(record["cell"]["options"].get("skip_front", 0))
 
 
-def read_texts(
+def read_prompts(
     tokenizer: Any,
     file: str | None,
     count: int,
@@ -74,27 +78,27 @@ def read_texts(
     without: frozenset[str] = frozenset(),
     distinct: bool = True,
     model: Any = None,
-) -> Texts:
-    """The first ``count`` texts, each cut to ``tokens`` tokens.
+) -> Prompts:
+    """Read and tokenize ``count`` prompts, each cut to ``tokens`` tokens.
 
     Args:
-        file: JSON lines with a field text, question, prompt or context, or plain text with empty
-            lines between; None for generated questions (variable assignment in code).
-        split: of generated questions.
-        without: texts that are left out, to learn from others than are measured.
-        distinct: refuse texts that are the same: they would count as several.
-        model: that is to read them.
+        file: JSON lines with a field text, question, prompt or context, or plain text with prompts
+            separated by empty lines; None for generated questions (variable assignment in code).
+        split: split of the generated questions.
+        without: prompts to leave out, e.g. the measured ones when training a lens.
+        distinct: refuse equal prompts, which would count as several samples.
+        model: model that is to read the prompts.
 
     Raises:
-        InputError: a file that cannot be read, too few texts, or one of less than four tokens.
+        InputError: the file is unreadable, has too few prompts, or one of less than four tokens.
         TokenizerError: a token that ``model`` has no embedding for.
     """
-    chosen = first_texts(file, count, seed, split, without)
+    texts = first_prompts(file, count, seed, split, without)
     source = f"variable_assignment_code_d{DEPTH}" if file is None else Path(file).name
-    digest = hashlib.sha256("\0".join(chosen).encode()).hexdigest()
-    rows = [row[:tokens] for row in encode(tokenizer, chosen)]
+    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
+    rows = [row[:tokens] for row in encode(tokenizer, texts)]
     check_embedded(rows, embedded(model), tokenizer)
-    for text, row in zip(chosen, rows, strict=True):
+    for text, row in zip(texts, rows, strict=True):
         if len(row) < 4:
             raise InputError(f"a text has only {len(row)} tokens: {text[:40]!r}")
     if distinct and (differ := len(set(map(tuple, rows)))) < len(rows):
@@ -102,41 +106,41 @@ def read_texts(
             f"only {differ} of {len(rows)} texts differ in their first {tokens} tokens: give more "
             "--tokens, or other texts"
         )
-    return Texts(tuple(torch.tensor([row]) for row in rows), source, digest)
+    return Prompts(tuple(torch.tensor([row]) for row in rows), source, digest)
 
 
-def digits(values: Iterable[float]) -> list[float]:
-    """Numbers of texts as a record keeps them: five digits each.
+def round_digits(values: Iterable[float]) -> list[float]:
+    """Round values to five significant digits, as records store them.
 
-    >>> digits([0.123456789, 1234.5678])
+    >>> round_digits([0.123456789, 1234.5678])
     [0.12346, 1234.6]
     """
     return [float(f"{value:.5g}") for value in values]
 
 
-def first_texts(
+def first_prompts(
     file: str | None,
     count: int,
     seed: int,
     split: str = "test",
     without: frozenset[str] = frozenset(),
 ) -> list[str]:
-    """Those that :func:`read_texts` reads, as they are written."""
+    """Return the text of the prompts that :func:`read_prompts` tokenizes."""
     if file is None:
         style = {"style": "code", "depth": DEPTH}
         items = generate("variable_assignment", count, split, seed, **style)
         return [item.prompt for item in items]
-    written = [text for text in _read(file) if text not in without]
-    _enough(written, count, file)
-    return written[:count]
+    texts = [text for text in _read(file) if text not in without]
+    _check_count(texts, count, file)
+    return texts[:count]
 
 
-def count_texts(file: str, without: frozenset[str] = frozenset()) -> int:
-    """How many texts a file has."""
+def count_prompts(file: str, without: frozenset[str] = frozenset()) -> int:
+    """Count the prompts of a file, except those in ``without``."""
     return sum(text not in without for text in _read(file))
 
 
-def _enough(texts: list[str], count: int, file: str) -> None:
+def _check_count(texts: list[str], count: int, file: str) -> None:
     if len(texts) < count:
         raise InputError(f"{file} has {len(texts)} texts, {count} are needed")
 

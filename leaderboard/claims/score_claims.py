@@ -1,9 +1,9 @@
-"""Claims about models as they are: from plain evaluations, and what training cost."""
+"""Claims of the paper that plain evaluations and training costs test."""
 
 from __future__ import annotations
 
-from .kinds import GROWN, LIDAS, LOOPED, MIDAS, PRIMITIVES, STANDARD, more
-from .queries import Claim, Comparison, Where
+from .claim import Claim, Comparison, RecordFilter
+from .model_filters import GROWN, LIDAS, LOOPED, MIDAS, PRIMITIVES, STANDARD, difference
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
@@ -14,7 +14,7 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Comparison(
                 "looped less standard, as many unique layers",
-                more(LOOPED, STANDARD),
+                difference(LOOPED, STANDARD),
                 PRIMITIVES,
                 0.01,
                 match=("unique_layers",),
@@ -29,7 +29,7 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Comparison(
                 "looped less standard, as many layers run",
-                more(Where(family=("looped",), unique_share=0.5, recipe=""), STANDARD),
+                difference(RecordFilter(family=("looped",), unique_share=0.5, recipe=""), STANDARD),
                 PRIMITIVES,
                 0.01,
                 match=("effective_layers",),
@@ -44,7 +44,7 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Comparison(
                 "share of training FLOPs saved by growing",
-                more(GROWN, STANDARD),
+                difference(GROWN, STANDARD),
                 ("*",),
                 0.1,
                 match=("effective_layers",),
@@ -52,7 +52,7 @@ CLAIMS: tuple[Claim, ...] = (
             ),
             Comparison(
                 "held-out loss of standard less grown",
-                more(GROWN, STANDARD),
+                difference(GROWN, STANDARD),
                 ("held_out*|holdout",),
                 -0.02,
                 metric="nll|nats_per_token",
@@ -68,14 +68,14 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Comparison(
                 "LIDAS less MIDAS",
-                more(LIDAS, MIDAS),
+                difference(LIDAS, MIDAS),
                 PRIMITIVES,
                 0.01,
                 match=("effective_layers",),
             ),
             Comparison(
                 "MIDAS less standard",
-                more(MIDAS, STANDARD),
+                difference(MIDAS, STANDARD),
                 PRIMITIVES,
                 0.01,
                 match=("effective_layers",),
@@ -90,9 +90,9 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Comparison(
                 "grown and retrofitted less grown, same cooldown",
-                more(
-                    Where(family=("retrofitted",), operator="lidas"),
-                    Where(family=("grown",), operator="lidas"),
+                difference(
+                    RecordFilter(family=("retrofitted",), operator="lidas"),
+                    RecordFilter(family=("grown",), operator="lidas"),
                 ),
                 PRIMITIVES,
                 0.01,
@@ -108,9 +108,9 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Comparison(
                 "Nemotron-CC-Math less FineMath",
-                more(
-                    Where(family=("standard", "grown", "looped"), recipe="cooldown NMT*"),
-                    Where(family=("standard", "grown", "looped"), recipe="cooldown FMT*"),
+                difference(
+                    RecordFilter(family=("standard", "grown", "looped"), recipe="cooldown NMT*"),
+                    RecordFilter(family=("standard", "grown", "looped"), recipe="cooldown FMT*"),
                 ),
                 PRIMITIVES,
                 0.01,
@@ -118,9 +118,9 @@ CLAIMS: tuple[Claim, ...] = (
             ),
             Comparison(
                 "FineMath less the usual mixture",
-                more(
-                    Where(family=("standard", "grown", "looped"), recipe="cooldown FMT*"),
-                    Where(family=("standard", "grown", "looped"), recipe=""),
+                difference(
+                    RecordFilter(family=("standard", "grown", "looped"), recipe="cooldown FMT*"),
+                    RecordFilter(family=("standard", "grown", "looped"), recipe=""),
                 ),
                 PRIMITIVES,
                 0.01,

@@ -1,6 +1,6 @@
-"""A training as a part of something larger: a process of its own that leaves a checkpoint.
+"""Train one model in a subprocess that leaves a checkpoint.
 
-It saves its state when it is ended, and goes on from there when it is begun again.
+A stopped run saves its state and resumes from it when it is started again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from ...core.files import write_atomically
 from ...core.locks import LOCK, locked
 from ...core.strict_json import loads
-from .parallel import ENDED, PATIENCE, Job, end_with_parent
+from .parallel import INTERRUPTED, SAVE_SECONDS, Subprocess, stop_with_parent
 
 LOG = "train.log"
 RUN = "run.yaml"
@@ -26,45 +26,45 @@ LAUNCH = ("-m", "growloop.cli", "train")
 
 
 @dataclass(frozen=True)
-class Training:
-    """A run of ``growloop train`` in a folder.
+class TrainingJob:
+    """Run of ``growloop train`` in a folder.
 
     Args:
-        name: of it, in messages.
-        fields: of its run file.
-        folder: of the run.
-        base: checkpoint of another run that it goes on from.
-        launched: by Accelerate, over all GPUs that are there.
+        name: used in messages.
+        fields: content of the run file.
+        folder: folder of the run.
+        base: checkpoint of another run to continue from.
+        distributed: train with ``accelerate launch`` on all GPUs.
     """
 
     name: str
     fields: dict[str, Any]
     folder: Path
     base: Path | None = None
-    launched: bool = False
+    distributed: bool = False
 
     @property
     def steps(self) -> int:
-        """Of it."""
+        """Number of optimizer steps."""
         return int(self.fields["steps"])
 
     @property
     def checkpoint(self) -> Path:
-        """The last one."""
+        """Folder of the final checkpoint."""
         return self.folder / f"step-{self.steps:09d}"
 
     @property
-    def branch(self) -> Path:
-        """The one before the cooldown."""
+    def cooldown_start(self) -> Path:
+        """Folder of the checkpoint before the cooldown."""
         step = self.steps - int(self.fields["optimizer"]["cooldown"])
         return self.folder / f"step-{step:09d}"
 
     @property
     def done(self) -> bool:
-        """Whether that is there, and whole.
+        """True if the final checkpoint exists and is complete.
 
         Raises:
-            InputError: its inputs are other files now; those that are gone are not looked at.
+            InputError: an input file changed since the run. Deleted inputs are ignored.
         """
         from ...models.training import (
             checkpoint_contents as contents,
@@ -81,16 +81,16 @@ class Training:
             return False
         state, run = contents.read_state(self.checkpoint), runfile.parse(self.fields, self.name)
         if (recorded := state.get("inputs")) is not None:
-            found = inputs.read_inputs(run, recorded, lenient=True)
-            began, where = state["run"], str(self.checkpoint)
-            inputs.refuse_changed(run, began, recorded, found, False, where)
+            current = inputs.read_inputs(run, recorded, lenient=True)
+            first_run, where = state["run"], str(self.checkpoint)
+            inputs.refuse_changed(run, first_run, recorded, current, False, where)
         return True
 
     def check(self) -> None:
-        """Refuse what the training would refuse before its first step.
+        """Check the run file before the first step.
 
         Raises:
-            InputError: saying what cannot be trained.
+            InputError: the run cannot be trained; the message says why.
         """
         from ...models.training import checks, runfile
 
@@ -100,23 +100,23 @@ class Training:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What trains it."""
-        if not self.launched:
+        """Program and arguments that train the model."""
+        if not self.distributed:
             return sys.executable, "-m", __name__, str(self.folder / RUN), str(self.folder)
-        return sys.executable, "-m", "accelerate.commands.launch", *self._launched
+        return sys.executable, "-m", "accelerate.commands.launch", *self._launch_arguments
 
     @property
-    def typed(self) -> str:
-        """What one would type to train it, once the run file is there."""
-        return shlex.join(("accelerate", "launch", *self._launched))
+    def shell_command(self) -> str:
+        """Command line that trains the model, once the run file is written."""
+        return shlex.join(("accelerate", "launch", *self._launch_arguments))
 
     @property
-    def _launched(self) -> tuple[str, ...]:
-        found = (*LAUNCH, str(self.folder / RUN), "--out", str(self.folder))
-        return found if self.base is None else (*found, "--force-run-file")
+    def _launch_arguments(self) -> tuple[str, ...]:
+        arguments = (*LAUNCH, str(self.folder / RUN), "--out", str(self.folder))
+        return arguments if self.base is None else (*arguments, "--force-run-file")
 
     def prepare(self) -> None:
-        """Write the run file, and the checkpoint it goes on from."""
+        """Write the run file, and copy the base checkpoint unless the run has one already."""
         from ...models.training.yaml_text import write_yaml
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -128,31 +128,37 @@ class Training:
         shutil.copytree(self.base, part)
         part.replace(self.folder / self.base.name)
 
-    def job(
+    def subprocess(
         self, watch: Callable[[float, str], object], needs: frozenset[str] = frozenset()
-    ) -> Job:
-        """The process.
+    ) -> Subprocess:
+        """Return the subprocess that trains the model.
 
         Args:
-            watch: told of the share that is done, and the loss.
-            needs: names of jobs that must be done before.
+            watch: progress callback, called with the fraction done and the loss as text.
+            needs: names of subprocesses that must succeed first.
         """
 
-        def look() -> None:
-            found = last_step(self.folder)
-            if found is None:
+        def report_progress() -> None:
+            latest = last_step(self.folder)
+            if latest is None:
                 watch(0.0, "starting")
             else:
-                watch(found[0] / self.steps, f"loss {found[1]:.2f}")
+                watch(latest[0] / self.steps, f"loss {latest[1]:.2f}")
 
-        name, log = f"the training of {self.name}", self.folder / LOG
-        threads = None if self.launched else 1
-        attached = not self.launched
-        return Job(name, self.command, log, self.prepare, look, needs, attached, threads)
+        return Subprocess(
+            f"the training of {self.name}",
+            self.command,
+            self.folder / LOG,
+            self.prepare,
+            report_progress,
+            needs,
+            attached=not self.distributed,
+            threads=None if self.distributed else 1,
+        )
 
 
 def last_step(out: Path) -> tuple[int, float] | None:
-    """The last step that a run has logged, and its loss."""
+    """Return the last logged step and its loss; None before the first one."""
     try:
         with open(out / "metrics.jsonl", "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
@@ -160,15 +166,15 @@ def last_step(out: Path) -> tuple[int, float] | None:
     except OSError:
         return None
     for line in reversed(lines):
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # being written, or cut
-            found: dict[str, Any] = loads(line)
-            return int(found["step"]), float(found["loss"])
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # incomplete line
+            metrics: dict[str, Any] = loads(line)
+            return int(metrics["step"]), float(metrics["loss"])
     return None
 
 
 def main(run_file: str, out: str) -> int:
-    """What each process does; its exit code."""
-    end_with_parent()
+    """Train a run file in this process and return the exit code."""
+    stop_with_parent()
     import torch
     from transformers.utils import logging
 
@@ -178,20 +184,20 @@ def main(run_file: str, out: str) -> int:
     torch.set_num_threads(1)
     logging.disable_progress_bar()
 
-    def say(text: str) -> None:
+    def log_line(text: str) -> None:
         print(text, flush=True)
 
     try:
         # an earlier process whose parent was killed may still be saving
-        with locked(Path(out) / LOCK, False, f"{out} is trained", PATIENCE):
+        with locked(Path(out) / LOCK, False, f"{out} is trained", SAVE_SECONDS):
             pass
-        outcome = Engine(runfile.load(run_file), out, say).train()
+        outcome = Engine(runfile.load(run_file), out, log_line).train()
     except ValueError as error:
         if not getattr(error, "is_for_the_user", False):
             raise
         print(error, file=sys.stderr)
         return 2
-    return 0 if outcome.finished else ENDED
+    return 0 if outcome.finished else INTERRUPTED
 
 
 if __name__ == "__main__":

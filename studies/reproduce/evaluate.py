@@ -1,6 +1,6 @@
-"""Scores and studies of checkpoints as records of the leaderboard: parts of something larger.
+"""Score checkpoints and run studies on them, as leaderboard records.
 
-What was measured is in a file, and is not measured again.
+Results are stored in files and reused by later calls.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from ..checkpoints import Model
     from ..study import Study
 
-Say = Callable[[str], object]
-WEIGHTS = "weights"  # identity of the model, in a file of results
+WEIGHTS = "weights"  # field of a result file: digest of the model
 
 
-def scored(
+def score_checkpoint(
     checkpoint: str | Path,
     tasks: Sequence[str],
     file: Path,
@@ -35,13 +34,16 @@ def scored(
     device: str | None,
     command: str,
 ) -> list[Record]:
-    """Scores of a checkpoint; lm-eval's results are in ``file``.
+    """Score a checkpoint on tasks, unless ``file`` holds its results already.
 
     Args:
-        limit: questions a task.
+        file: result file of lm-eval.
+        shots: examples in the prompt.
+        limit: questions per task.
+        command: command line, copied into the records.
 
     Raises:
-        InputError: the results there are of another model than the checkpoint is now.
+        InputError: ``file`` holds the results of another model.
     """
     from ...leaderboard.harness import read
 
@@ -71,19 +73,19 @@ def scored(
 
 
 def _check_model(file: Path, checkpoint: str) -> None:
-    """Refuse results of another model; those of earlier versions do not say which it was."""
+    """Refuse the results of another model. Results of earlier versions do not name their model."""
     try:
-        was = loads(file.read_text(encoding="utf-8"))["growloop"].get(WEIGHTS)
+        stored = loads(file.read_text(encoding="utf-8"))["growloop"].get(WEIGHTS)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return  # refused where it is read
-    if changed(checkpoint, was):
+        return  # reported when the file is read
+    if changed(checkpoint, stored):
         raise InputError(
             f"{file} is of another model than {checkpoint} holds now: move it away to score this "
             "one, or give another --out"
         )
 
 
-def studied(
+def run_study(
     study: Study,
     paths: Sequence[str | Path],
     options: Callable[[Sequence[Model]], Any],
@@ -94,12 +96,12 @@ def studied(
     dtype: str = "float32",
     watch: Callable[[float, str], object] = lambda share, word: None,
 ) -> list[Record]:
-    """What a study finds out about checkpoints, as far as it is for the leaderboard.
+    """Run a study on checkpoints and return the records that the leaderboard publishes.
 
     Args:
-        options: of the study, for these models.
+        options: maps the models to the options of the study.
         out: folder of the study's own records.
-        watch: told of the share that is done, and a word.
+        watch: progress callback, called with the fraction done and a word.
     """
     from .. import runner
     from ..checkpoints import read_models
@@ -107,8 +109,8 @@ def studied(
     from ..records import record_path
 
     models = read_models([str(path) for path in paths])
-    chosen = options(models)
-    cells = study.plan(models, chosen)
+    study_options = options(models)
+    cells = study.plan(models, study_options)
     files = [record_path(cell, out) for cell in cells]
 
     share = 0.0
@@ -116,18 +118,18 @@ def studied(
     def say(text: str) -> None:
         nonlocal share
         word, _, _ = text.partition(":")
-        if cell := re.fullmatch(r"(\d+) of (\d+)", word):  # others tell how far a training is
+        if cell := re.fullmatch(r"(\d+) of (\d+)", word):  # other lines: progress of a training run
             share = (int(cell[1]) - 1) / int(cell[2])
         watch(share, word)
 
-    found = runner.run(study, cells, chosen, out, command, say, dtype, device)
+    records = runner.run(study, cells, study_options, out, command, say, dtype, device)
     if study.name not in PUBLISHED:
         return []
-    return published(found, max(map(written_at, files)))
+    return published(records, max(map(written_at, files)))
 
 
-def show(records: Path, site: Path, title: str) -> Path:
-    """The page of a folder of records, with the paper's rows beside; its first file."""
+def build_page(records: Path, site: Path, title: str) -> Path:
+    """Build the site of a record folder and the paper's results; return its first page."""
     from ...leaderboard import Store
     from ...leaderboard.paper import paper_rows
     from ...leaderboard.site import page

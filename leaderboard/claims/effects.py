@@ -1,4 +1,4 @@
-"""What a comparison comes to in comparable records: its effect, interval and verdict."""
+"""Estimate the effect of a comparison from comparable records: value, 95 % interval, verdict."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from ...core.statistics import (
 )
 from ..item_intervals import range_of
 from ..records import SHARES, Record
-from .comparable import Group
-from .queries import Comparison
+from .claim import Comparison
+from .matching import ComparableGroup
 
 Verdict = Literal["supported", "contradicted", "undecided", "not run at this scale"]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a comparison came to.
+    """Estimated effect of a comparison.
 
     Args:
+        why: reason of the verdict, or what is missing.
+        value: estimate, in the unit of the metric; None without comparable records.
         low, high: 95 % interval; None where the records have no standard errors.
-        trainings: of each kind of model it rests on.
-        groups: sets of comparable records.
+        trainings: number of training seeds.
+        groups: number of groups of comparable records.
         records: ids of the records.
-        why: what the verdict rests on, or what is missing.
     """
 
     comparison: Comparison
@@ -47,41 +48,41 @@ class Effect:
     records: tuple[str, ...] = ()
 
 
-def measured(comparison: Comparison, groups: Sequence[Group]) -> Effect:
-    """The effect in comparable records: of their groups, then over seeds, then over trainings."""
+def estimate_effect(comparison: Comparison, groups: Sequence[ComparableGroup]) -> Effect:
+    """Estimate the effect: mean over groups, then over study seeds, then over training seeds."""
     ids = tuple(sorted({r.id for group in groups for side in group.sides for r in side}))
     sums: dict[int | None, dict[int | None, list[float]]] = {}
     for group in groups:
-        seeds = sums.setdefault(group.training, {}).setdefault(group.seed, [])
-        seeds.append(_sum(comparison, group))
+        seeds = sums.setdefault(group.training_seed, {}).setdefault(group.seed, [])
+        seeds.append(_group_effect(comparison, group))
     by_seed = {
-        training: [statistics.fmean(parts) for parts in seeds.values()]
-        for training, seeds in sums.items()
+        training_seed: [statistics.fmean(parts) for parts in seeds.values()]
+        for training_seed, seeds in sums.items()
     }
     by_training = [statistics.fmean(values) for values in by_seed.values()]
     value = statistics.fmean(by_training)
     interval, basis = None, "items"
-    within = _range(comparison, groups)
+    bounds = _effect_range(comparison, groups)
     if comparison.of == "training_flops":
         interval, basis = (value, value), "counted, not sampled"
     elif comparison.unit == "trainings" and len(by_training) > 1:
-        interval, basis = seeds_interval(by_training, within), f"{len(by_training)} trainings"
-    elif comparison.unit == "trainings" and len(repeats := next(iter(by_seed.values()))) > 1:
-        interval, basis = seeds_interval(repeats, within), f"{len(repeats)} seeds of the study"
+        interval, basis = seeds_interval(by_training, bounds), f"{len(by_training)} trainings"
+    elif comparison.unit == "trainings" and len(by_study := next(iter(by_seed.values()))) > 1:
+        interval, basis = seeds_interval(by_study, bounds), f"{len(by_study)} seeds of the study"
     if interval is None:
         basis = "items" if basis == "items" else f"items: {basis} do not differ"
-        interval = _over_items(comparison, groups, within)
+        interval = _items_interval(comparison, groups, bounds)
     low, high = interval or (None, None)
     verdict, why = _verdict(comparison, value, low, high, basis, len(by_training))
     return Effect(comparison, verdict, why, value, low, high, len(by_training), len(groups), ids)
 
 
-def _sum(comparison: Comparison, group: Group) -> float:
-    """The effect in a group."""
+def _group_effect(comparison: Comparison, group: ComparableGroup) -> float:
+    """Return the weighted sum of a group, or its share of training FLOPs saved."""
     if comparison.of == "training_flops":
-        # a model has one training, however many scores
+        # one training run per model, however many scores it has
         models = [{r.model.identity: _flops(r) for r in side} for side in group.sides]
-        flops = [statistics.fmean(found.values()) for found in models]
+        flops = [statistics.fmean(by_model.values()) for by_model in models]
         return 1 - flops[0] / flops[1]
     return sum(
         weight * statistics.fmean(record.value for record in side)
@@ -89,39 +90,39 @@ def _sum(comparison: Comparison, group: Group) -> float:
     )
 
 
-def _weights(comparison: Comparison, group: Group) -> Iterator[float]:
-    """The weight of each term, below 0 where less is better."""
+def _weights(comparison: Comparison, group: ComparableGroup) -> Iterator[float]:
+    """Yield the weight of each term, with the sign flipped where lower is better."""
     for term, side in zip(comparison.terms, group.sides, strict=True):
         yield term.weight if side[0].task.higher_is_better else -term.weight
 
 
-def _range(comparison: Comparison, groups: Sequence[Group]) -> Interval | None:
-    """How far the effect may lie; None where a metric has no bounds."""
+def _effect_range(comparison: Comparison, groups: Sequence[ComparableGroup]) -> Interval | None:
+    """Return the range of possible effects; None where a metric is unbounded."""
     low = high = 0.0
     for weight, side in zip(_weights(comparison, groups[0]), groups[0].sides, strict=True):
-        within = range_of(side[0].task)
-        if within is None:
+        bounds = range_of(side[0].task)
+        if bounds is None:
             return None
-        ends = sorted(weight * end for end in within)
+        ends = sorted(weight * end for end in bounds)
         low, high = low + ends[0], high + ends[1]
     return low, high
 
 
 def _flops(record: Record) -> float:
-    found = record.model.training_flops
-    assert found
-    return found
+    flops = record.model.training_flops
+    assert flops
+    return flops
 
 
-def _over_items(
-    comparison: Comparison, groups: Sequence[Group], within: Interval | None
+def _items_interval(
+    comparison: Comparison, groups: Sequence[ComparableGroup], bounds: Interval | None
 ) -> Interval | None:
-    """From the intervals of the terms, each of a mean over all its records."""
+    """Combine the terms' intervals over items, each of a mean over all records of a term."""
     terms = []
     for place, weight in enumerate(_weights(comparison, groups[0])):
         shares = [
             (record, share / len(group.sides[place]))
-            for group, share in _shares(groups)
+            for group, share in _group_shares(groups)
             for record in group.sides[place]
         ]
         value = sum(share * record.value for record, share in shares)
@@ -129,22 +130,25 @@ def _over_items(
         if interval is None:
             return None
         terms.append((weight, value, interval))
-    return clipped(sum_interval(terms), within)
+    return clipped(sum_interval(terms), bounds)
 
 
-def _shares(groups: Sequence[Group]) -> Iterator[tuple[Group, float]]:
-    """What each group counts in the mean over trainings of means over seeds of means."""
-    trainings: dict[int | None, dict[int | None, list[Group]]] = {}
+def _group_shares(
+    groups: Sequence[ComparableGroup],
+) -> Iterator[tuple[ComparableGroup, float]]:
+    """Yield each group with its weight in the mean over training seeds, seeds and groups."""
+    by_training: dict[int | None, dict[int | None, list[ComparableGroup]]] = {}
     for group in groups:
-        trainings.setdefault(group.training, {}).setdefault(group.seed, []).append(group)
-    for seeds in trainings.values():
-        for alike in seeds.values():
-            for group in alike:
-                yield group, 1 / (len(trainings) * len(seeds) * len(alike))
+        by_seed = by_training.setdefault(group.training_seed, {})
+        by_seed.setdefault(group.seed, []).append(group)
+    for by_seed in by_training.values():
+        for same_seed in by_seed.values():
+            for group in same_seed:
+                yield group, 1 / (len(by_training) * len(by_seed) * len(same_seed))
 
 
 def _mean_interval(value: float, shares: Sequence[tuple[Record, float]]) -> Interval | None:
-    """The interval of a weighted mean of records; None where one has no standard error."""
+    """Return the interval of a weighted mean of records; None if a standard error is missing."""
     errors = [record.stderr for record, _ in shares]
     known = [error for error in errors if error is not None]
     if len(known) < len(errors):

@@ -1,25 +1,25 @@
-"""Claims about what a study does to models."""
+"""Claims of the paper that studies test."""
 
 from __future__ import annotations
 
-from .kinds import (
+from .claim import Claim, Comparison, RecordFilter, Term
+from .model_filters import (
     FULL_LOOP,
     GROWN,
-    KINDS,
+    ITERATIVE,
     PARTLY,
     PLAIN,
     PRIMITIVES,
     RETROFITTED,
     STANDARD,
-    gain,
-    more,
-    repeated,
-    under,
+    difference,
+    difference_of_gains,
+    with_conditions,
+    with_repeats,
 )
-from .queries import Claim, Comparison, Term, Where
 
-TUNED_ALIKE = ("train_depths", "lr", "epochs", "lora")
-"""Conditions of fine-tuning that two sides must have in common."""
+FINE_TUNING_CONDITIONS = ("train_depths", "lr", "epochs", "lora")
+"""Conditions of fine-tuning that must be equal on both sides."""
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
@@ -30,10 +30,10 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Comparison(
                 "gain of grown less gain of standard, one repeat of the chosen block",
-                gain(
-                    repeated(GROWN, 0),
-                    repeated(GROWN, 1),
-                    than=(repeated(STANDARD, 0), repeated(STANDARD, 1)),
+                difference_of_gains(
+                    with_repeats(GROWN, 0),
+                    with_repeats(GROWN, 1),
+                    minus=(with_repeats(STANDARD, 0), with_repeats(STANDARD, 1)),
                 ),
                 PRIMITIVES,
                 0.01,
@@ -49,7 +49,7 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Comparison(
                 "gain of the first repeat",
-                more(repeated(GROWN, 1), repeated(GROWN, 0)),
+                difference(with_repeats(GROWN, 1), with_repeats(GROWN, 0)),
                 PRIMITIVES,
                 0.01,
                 study="inference-scaling",
@@ -58,9 +58,9 @@ CLAIMS: tuple[Claim, ...] = (
             Comparison(
                 "gain of the first repeat less gain of the second",
                 (
-                    Term(2, repeated(GROWN, 1), "grown"),
-                    Term(-1, repeated(GROWN, 0), "grown"),
-                    Term(-1, repeated(GROWN, 2), "grown"),
+                    Term(2, with_repeats(GROWN, 1), "grown"),
+                    Term(-1, with_repeats(GROWN, 0), "grown"),
+                    Term(-1, with_repeats(GROWN, 2), "grown"),
                 ),
                 PRIMITIVES,
                 0.01,
@@ -77,12 +77,12 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Comparison(
                 "loss by a swap: full loop less others",
-                gain(
-                    under(PARTLY, swapped=0),
-                    under(PARTLY, swapped=1),
-                    than=(
-                        under(FULL_LOOP, swapped=0),
-                        under(FULL_LOOP, swapped=1),
+                difference_of_gains(
+                    with_conditions(PARTLY, swapped=0),
+                    with_conditions(PARTLY, swapped=1),
+                    minus=(
+                        with_conditions(FULL_LOOP, swapped=0),
+                        with_conditions(FULL_LOOP, swapped=1),
                     ),
                 ),
                 PRIMITIVES,
@@ -99,7 +99,7 @@ CLAIMS: tuple[Claim, ...] = (
         (
             *(
                 Comparison(
-                    f"gain from the fewest to the most examples: {kind} less standard",
+                    f"gain from the fewest to the most examples: {family} less standard",
                     (
                         Term(1, where, "first", "most"),
                         Term(-1, where, "first", "least"),
@@ -112,7 +112,7 @@ CLAIMS: tuple[Claim, ...] = (
                     match=("effective_layers",),
                     vary="shots",
                 )
-                for kind, where in KINDS.items()
+                for family, where in ITERATIVE.items()
             ),
         ),
     ),
@@ -124,15 +124,15 @@ CLAIMS: tuple[Claim, ...] = (
         (
             *(
                 Comparison(
-                    f"{kind} less standard, most examples",
+                    f"{family} less standard, most examples",
                     (Term(1, where, level="most"), Term(-1, STANDARD, level="most")),
                     ("variable_assignment_code_d[12]",),
                     0.02,
                     study="sample-efficiency",
-                    match=("effective_layers", *TUNED_ALIKE),
+                    match=("effective_layers", *FINE_TUNING_CONDITIONS),
                     vary="examples",
                 )
-                for kind, where in KINDS.items()
+                for family, where in ITERATIVE.items()
             ),
         ),
     ),
@@ -145,13 +145,13 @@ CLAIMS: tuple[Claim, ...] = (
             Comparison(
                 "tied less untied, most examples",
                 (
-                    Term(1, Where(family=("looped",)), level="most"),
-                    Term(-1, Where(family=("untied",)), level="most"),
+                    Term(1, RecordFilter(family=("looped",)), level="most"),
+                    Term(-1, RecordFilter(family=("untied",)), level="most"),
                 ),
                 ("variable_assignment_code_d[12]",),
                 0.01,
                 study="sample-efficiency",
-                match=("schedule", *TUNED_ALIKE),
+                match=("schedule", *FINE_TUNING_CONDITIONS),
                 vary="examples",
             ),
         ),
@@ -163,10 +163,10 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Comparison(
                 "change by three repeats: retrofitted less standard and grown",
-                gain(
-                    repeated(RETROFITTED, 0),
-                    repeated(RETROFITTED, 3),
-                    than=(repeated(PLAIN, 0), repeated(PLAIN, 3)),
+                difference_of_gains(
+                    with_repeats(RETROFITTED, 0),
+                    with_repeats(RETROFITTED, 3),
+                    minus=(with_repeats(PLAIN, 0), with_repeats(PLAIN, 3)),
                 ),
                 PRIMITIVES,
                 0.01,
@@ -183,38 +183,38 @@ CLAIMS: tuple[Claim, ...] = (
         (
             *(
                 Comparison(
-                    f"depth score, as a share of the depth: {kind} less standard",
-                    more(where, STANDARD),
+                    f"depth score, as a share of the depth: {family} less standard",
+                    difference(where, STANDARD),
                     ("depth_score*",),
                     0.02,
                     metric="depth_score",
                     study="depth",
                     match=("effective_layers",),
                 )
-                for kind, where in KINDS.items()
+                for family, where in ITERATIVE.items()
             ),
             *(
                 Comparison(
-                    f"top-5 overlap at the same place: standard less {kind}",
-                    more(STANDARD, where),
+                    f"top-5 overlap at the same place: standard less {family}",
+                    difference(STANDARD, where),
                     ("top5_overlap*",),
                     0.02,
                     metric="overlap",
                     study="depth",
                     match=("effective_layers", "place", "lens"),
                 )
-                for kind, where in KINDS.items()
+                for family, where in ITERATIVE.items()
             ),
             *(
                 Comparison(
-                    f"accuracy at an exit at the same place: standard less {kind}",
-                    more(STANDARD, where),
+                    f"accuracy at an exit at the same place: standard less {family}",
+                    difference(STANDARD, where),
                     ("variable_assignment_math*", PRIMITIVES[1]),
                     0.02,
                     study="depth",
                     match=("effective_layers", "place", "lens"),
                 )
-                for kind, where in KINDS.items()
+                for family, where in ITERATIVE.items()
             ),
         ),
     ),
@@ -225,16 +225,16 @@ CLAIMS: tuple[Claim, ...] = (
         "Figures 6 and 11",
         tuple(
             Comparison(
-                f"autocorrelation of attention contributions at the block size: {kind} less "
+                f"autocorrelation of attention contributions at the block size: {family} less "
                 "standard",
-                more(where, STANDARD),
+                difference(where, STANDARD),
                 ("attention_contribution*",),
                 0.1,
                 metric="periodicity",
                 study="contributions",
                 match=("effective_layers", "block"),
             )
-            for kind, where in KINDS.items()
+            for family, where in ITERATIVE.items()
         ),
     ),
 )

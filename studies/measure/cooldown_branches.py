@@ -1,9 +1,9 @@
-"""Cooldowns that branch off from a checkpoint of a run: what ``cooldown`` and ``retrofit`` train.
+"""Train cooldowns that branch off from a checkpoint, for the ``cooldown`` and ``retrofit`` studies.
 
-The run goes on with its weights, its optimizer state and its place in the learning-rate schedule;
-nothing is reset. Only what a :class:`Change` says is another: the mixture, a block that runs once
-more, the order of the data. A cooldown is kept below the name of all that decided it, so that
-studies with the same folder share it.
+A branch continues the run with its weights, optimizer state and learning-rate schedule; nothing is
+reset. A :class:`CooldownVariant` changes the mixture, repeats a block, or both; the seed changes
+the order of the data. The folder name of a cooldown holds a digest of everything that affects its
+weights, so studies with the same output folder share it.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
-class Change:
-    """What a cooldown does otherwise than its parent's run would.
+class CooldownVariant:
+    """Changes of a cooldown with respect to the parent's run.
 
     Args:
-        name: of it.
-        mixture: shares of the sources, or of the lessons.
-        sources: folders of token shards that the parent's run has not, by name.
-        block: steps of the schedule that run once more, from and to.
+        name: name of the variant.
+        mixture: source or lesson -> share; None for the run's own mixture.
+        sources: source -> folder of token shards, for sources that the parent's run lacks.
+        block: first step and end of the block to repeat once; None for no repeat.
     """
 
     name: str
@@ -48,15 +48,15 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Parent:
-    """A checkpoint of ``growloop train`` that is about to cool down.
+class ParentCheckpoint:
+    """Checkpoint of ``growloop train`` from which cooldowns branch off.
 
     Args:
-        name: of the model.
-        folder: the checkpoint.
-        step: steps done.
-        run: that it is of.
-        depth: layers that the run ends with.
+        name: name of the model.
+        folder: folder of the checkpoint.
+        step: number of training steps done.
+        run: run file of the checkpoint.
+        depth: number of layers at the end of the run.
     """
 
     name: str
@@ -66,11 +66,11 @@ class Parent:
     depth: int
 
     @classmethod
-    def read(cls, model: Model) -> Parent:
-        """From a model of a study.
+    def read(cls, model: Model) -> ParentCheckpoint:
+        """Read the checkpoint of a study's model.
 
         Raises:
-            InputError: no checkpoint of a run, or a damaged one.
+            InputError: the model was not made by ``growloop train``, or is damaged.
         """
         folder = Path(model.path)
         if not (folder / contents.STATE).is_file():
@@ -88,17 +88,17 @@ class Parent:
 
     @property
     def decay(self) -> int:
-        """The step from which on the learning rate of the run falls."""
+        """Step at which the learning rate of the run starts to fall."""
         return self.run.steps - self.run.optimizer.cooldown
 
     def check(self, steps: int) -> None:
-        """Refuse a checkpoint that cannot cool down now.
+        """Check that the checkpoint can cool down.
 
         Args:
-            steps: of the cooldown; 0 for what is left of the run.
+            steps: number of steps of the cooldown; 0 for the rest of the run.
 
         Raises:
-            InputError: saying what to do instead.
+            InputError: it cannot; the message says what to do instead.
         """
         whole("steps", steps, 0, 10**9)
         run = self.run
@@ -124,19 +124,21 @@ class Parent:
             raise InputError(f"{self.name} is to grow at step {growing[0]}: it cools down later")
 
 
-def continued(parent: Parent, change: Change, seed: int = 0, steps: int = 0) -> runfile.Run:
-    """The run file of a cooldown.
+def cooldown_run(
+    parent: ParentCheckpoint, variant: CooldownVariant, seed: int = 0, steps: int = 0
+) -> runfile.Run:
+    """Return the run file of a cooldown.
 
     Args:
-        seed: 0 for the parent's order of the data, others for other orders.
-        steps: of the cooldown; 0 for what is left of the parent's run.
+        seed: order of the data; 0 for the parent's order.
+        steps: number of steps of the cooldown; 0 for the rest of the parent's run.
 
     Raises:
-        InputError: a block or a mixture that the run cannot have.
+        InputError: the run cannot have this block or mixture.
     """
     run, start = parent.run, parent.step
     fields = run.model_dump(mode="json")
-    fields |= {"name": f"{run.name}-{change.name}", "seed": run.seed + seed}
+    fields |= {"name": f"{run.name}-{variant.name}", "seed": run.seed + seed}
     fields |= {"trackers": [], "patience": None, "checkpoints": {**fields["checkpoints"]}}
     fields["checkpoints"] |= {"keep": 1, "best": False}
     if run.growth is not None:
@@ -144,37 +146,41 @@ def continued(parent: Parent, change: Change, seed: int = 0, steps: int = 0) -> 
     if steps:
         fields["steps"] = start + steps
         fields["optimizer"]["cooldown"] = steps
-    fields["data"]["sources"] |= change.sources
+    fields["data"]["sources"] |= variant.sources
     fields["events"] = [
-        kept for event in run.events if (kept := _kept(event, parent, change, fields["steps"]))
+        inherited
+        for event in run.events
+        if (inherited := _inherited_event(event, parent, variant, fields["steps"]))
     ]
-    told = {"mixture": change.mixture, "repeat": change.block}
-    if added := {name: value for name, value in told.items() if value is not None}:
+    changes = {"mixture": variant.mixture, "repeat": variant.block}
+    if added := {name: value for name, value in changes.items() if value is not None}:
         fields["events"].append({"step": start, **added})
-    return runfile.parse(fields, f"{change.name} of {parent.name}")
+    return runfile.parse(fields, f"{variant.name} of {parent.name}")
 
 
-def _kept(event: runfile.Event, parent: Parent, change: Change, end: int) -> dict[str, Any]:
-    """What an event of the parent's run does in a cooldown too."""
-    kept = event.model_dump(mode="json", exclude={"evaluate", "checkpoint"})
+def _inherited_event(
+    event: runfile.Event, parent: ParentCheckpoint, variant: CooldownVariant, end: int
+) -> dict[str, Any]:
+    """Return the fields of a parent's event that apply to the cooldown; empty if none do."""
+    fields = event.model_dump(mode="json", exclude={"evaluate", "checkpoint"})
     if event.step >= parent.step:
-        if change.mixture is not None:
-            kept["mixture"] = None
-        if change.block is not None and (event.schedule or event.repeat):
+        if variant.mixture is not None:
+            fields["mixture"] = None
+        if variant.block is not None and (event.schedule or event.repeat):
             raise InputError(
                 f"the run of {parent.name} changes its schedule at step {event.step} itself: give "
                 "a run that does not"
             )
-    does = any(value is not None for name, value in kept.items() if name not in ("step", "times"))
-    return kept if does and event.step < end else {}
+    changes = any(v is not None for name, v in fields.items() if name not in ("step", "times"))
+    return fields if changes and event.step < end else {}
 
 
-def check_data(parent: Parent, run: runfile.Run) -> None:
-    """Refuse data that cannot be trained on, before the slow part.
+def check_data(parent: ParentCheckpoint, run: runfile.Run) -> None:
+    """Check the data of a cooldown before the slow part.
 
     Raises:
-        InputError: data that is not there, is not what its index says, or is other data than the
-            parent read under the same name; a mixture that is none.
+        InputError: data is missing, differs from its index, or differs from what the parent read
+            under the same name; or the mixture is invalid.
     """
     recorded = contents.read_state(parent.folder).get("inputs", {})
     fields, where = parent.run.model_dump(mode="json"), str(parent.folder)
@@ -182,8 +188,8 @@ def check_data(parent: Parent, run: runfile.Run) -> None:
     source_of(run)
 
 
-def data_of(run: runfile.Run) -> dict[str, str]:
-    """What tells the shards of a run's sources from others that were there before."""
+def shard_digests(run: runfile.Run) -> dict[str, str]:
+    """Return source -> digest of its shard index; sources without an index are left out."""
     indices = {name: Path(folder) / INDEX for name, folder in run.data.sources.items()}
     return {
         name: hashlib.sha256(path.read_bytes()).hexdigest()[:12]
@@ -192,17 +198,16 @@ def data_of(run: runfile.Run) -> dict[str, str]:
     }
 
 
-def cooled(parent: Parent, run: runfile.Run, out: Path, say: Say) -> Path:
-    """Train a cooldown, or go on with it; its last checkpoint.
+def train_cooldown(parent: ParentCheckpoint, run: runfile.Run, out: Path, say: Say) -> Path:
+    """Train a cooldown, or resume it, and return its final checkpoint.
 
     Args:
-        run: of :func:`continued`.
-        out: folder of the study; the cooldown is kept in ``cooldowns/``.
-        say: told how far it is.
+        run: run file made by :func:`cooldown_run`.
+        out: folder of the study; the cooldown is stored in its subfolder ``cooldowns``.
+        say: callback for progress messages.
 
     Raises:
-        InputError: it was interrupted.
-        InputError: another process trains it.
+        InputError: the run was interrupted, or another process trains it.
     """
     from transformers.utils import logging
 
@@ -213,16 +218,16 @@ def cooled(parent: Parent, run: runfile.Run, out: Path, say: Say) -> Path:
     engine = Engine(run, folder, say, parent=parent.folder)
     outcome = engine.train(watch=Told(say, engine.step, run.steps))
     if not outcome.finished:
-        raise InputError(f"interrupted after step {outcome.step}; call again to go on")
+        raise InputError(f"interrupted after step {outcome.step}; call again to resume")
     for path in folder.glob("step-*"):
         if path != outcome.folder:
             shutil.rmtree(path)
     return outcome.folder
 
 
-def _digest(parent: Parent, run: runfile.Run) -> str:
-    """What tells two cooldowns apart: the files of the parent, the run file, the shards."""
+def _digest(parent: ParentCheckpoint, run: runfile.Run) -> str:
+    """Digest of all that affects a cooldown: the parent's files, the run file, the shards."""
     files = read_object(parent.folder / snapshots.MANIFEST, sha256=dict)["sha256"]
-    shards = [data] if (data := data_of(run)) else []
+    shards = [data] if (data := shard_digests(run)) else []
     text = json.dumps([files, run.hash(), *shards], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,6 +1,6 @@
-"""A schedule as a drawing: a box for each step, at the height of the layer that runs.
+"""Draw schedules and growth: one box per step, at the height of the layer that runs.
 
-Reads the notations that ``models.Schedule`` writes; what it cannot read is not drawn.
+Reads the notations that ``models.Schedule`` writes; other notations are not drawn.
 """
 
 from __future__ import annotations
@@ -12,12 +12,18 @@ from ...core.errors import NotationError
 from ...core.notation import read
 from ..records import Growth
 
-MOST = 512  # steps that can still be seen
+MAX_STEPS = 512  # more boxes would be too small to see
 
 
 @dataclass(frozen=True)
 class Box:
-    """A step: its column, its layer from below, and how often the layer ran before."""
+    """Box of a step.
+
+    Args:
+        column: index of the step, or of the growth stage.
+        layer: index of the layer, from below.
+        loop: number of earlier runs (or copies) of the layer.
+    """
 
     column: int
     layer: int
@@ -26,7 +32,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Boxes, and the same in words."""
+    """Boxes on a grid of columns and rows, with a description in words."""
 
     boxes: tuple[Box, ...]
     columns: int
@@ -35,7 +41,7 @@ class Drawing:
 
 
 def steps(notation: str) -> tuple[int, ...] | None:
-    """Return the layer of each step; None for what cannot be read or drawn.
+    """Return the layer of each step; None for an unreadable notation or more than MAX_STEPS.
 
     >>> steps("1-2x2-1"), steps("0-2,1,"), steps("0:3,1")
     ((0, 1, 2, 1, 2, 3), (0, 1, 2, 1), (0, 1, 2, 1))
@@ -44,11 +50,11 @@ def steps(notation: str) -> tuple[int, ...] | None:
         layers = read(notation, stored=True)
     except NotationError:
         return None
-    return layers if len(layers) <= MOST else None
+    return layers if len(layers) <= MAX_STEPS else None
 
 
-def of_schedule(notation: str | None) -> Drawing | None:
-    """The drawing of a schedule."""
+def draw_schedule(notation: str | None) -> Drawing | None:
+    """Draw a schedule; None if it cannot be drawn."""
     layers = steps(notation) if notation else None
     if layers is None:
         return None
@@ -60,9 +66,9 @@ def of_schedule(notation: str | None) -> Drawing | None:
     return Drawing(tuple(boxes), len(layers), max(layers) + 1, _words(layers, seen))
 
 
-def of_growth(growth: Sequence[Growth]) -> Drawing | None:
-    """The drawing of growth: a column a stage; a box is marked where its source came before."""
-    if not growth or max(max(step.before, step.after) for step in growth) > MOST:
+def draw_growth(growth: Sequence[Growth]) -> Drawing | None:
+    """Draw the growth of a model: one column per stage; further copies of a layer are marked."""
+    if not growth or max(max(step.before, step.after) for step in growth) > MAX_STEPS:
         return None
     boxes = [Box(0, layer, 0) for layer in range(growth[0].before)]
     words = [f"{growth[0].before} layers at first"]
@@ -80,15 +86,15 @@ def of_growth(growth: Sequence[Growth]) -> Drawing | None:
 
 
 def _words(layers: Sequence[int], runs: dict[int, int]) -> str:
-    """``4 layers once, 4 layers 4 times, ...`` in the order of the layers."""
+    """Describe the runs of each layer, from below: ``4 layers once, 4 layers 4 times``."""
     parts: list[tuple[int, int]] = []  # layers, runs
     for layer in sorted(runs):
         if parts and parts[-1][1] == runs[layer]:
             parts[-1] = (parts[-1][0] + 1, runs[layer])
         else:
             parts.append((1, runs[layer]))
-    told = [
+    runs_of_layers = [
         f"{count} layer{'s' * (count > 1)} {'once' if times == 1 else f'{times} times'}"
         for count, times in parts
     ]
-    return f"{len(layers)} steps over {len(runs)} layers: {', '.join(told)}"
+    return f"{len(layers)} steps over {len(runs)} layers: {', '.join(runs_of_layers)}"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from growloop.leaderboard import Model, Record
-from growloop.leaderboard.entries import entries, latest
-from growloop.leaderboard.identities import Identities
+from growloop.leaderboard.entries import build_entries, latest_records
+from growloop.leaderboard.model_identities import ModelIdentities
 
 from .making import made
 
@@ -22,7 +22,7 @@ def model(weights: str | None = None, name: str = "run", **fields: Any) -> Model
 
 
 def labels(*records: Record) -> dict[str, float]:
-    return {entry.label: entry.value for entry in entries(records)}
+    return {entry.label: entry.value for entry in build_entries(records)}
 
 
 def test_two_folders_of_one_name_are_two_lines_told_apart_by_their_parents() -> None:
@@ -58,7 +58,7 @@ def test_the_shortest_of_what_tells_models_apart_is_appended(
 def test_a_copy_under_another_name_is_the_same_model() -> None:
     here = made(0.2, model=model("a", size="1B"), time="2026-01-01T00:00:00Z")
     copy = made(0.3, model=model("a", "copy"), time="2026-01-02T00:00:00Z")
-    assert latest([here, copy]) == [copy]
+    assert latest_records([here, copy]) == [copy]
     assert labels(here, copy) == {"run 1B": 0.3}  # called as by the one that says most
     changed = made(0.4, model=model("a", "copy", changes="load_in_8bit"))
     assert len(labels(here, copy, changed)) == 2
@@ -73,7 +73,7 @@ def test_checkpoints_of_one_run_are_lines_of_their_own_with_all_seeds() -> None:
         for step in (100, 200)
         for seed in range(3)
     ]
-    found = {entry.label: (entry.seeds, round(entry.value, 3)) for entry in entries(records)}
+    found = {entry.label: (entry.seeds, round(entry.value, 3)) for entry in build_entries(records)}
     assert found == {"run [step 100]": (3, 0.11), "run [step 200]": (3, 0.21)}
 
 
@@ -81,7 +81,7 @@ def test_trainings_that_differ_in_more_than_their_seed_are_not_averaged() -> Non
     fast, slow = (
         [model(f"{lr} {seed}", seed=seed, training=lr) for seed in range(2)] for lr in ("a", "b")
     )
-    found = entries(made(0.5, model=one) for one in (*fast, *slow))
+    found = build_entries(made(0.5, model=one) for one in (*fast, *slow))
     assert [entry.seeds for entry in found] == [2, 2]
     assert len({entry.label for entry in found}) == 2
 
@@ -95,7 +95,7 @@ def test_weights_of_one_seed_that_differ_are_never_averaged() -> None:
             ("c", 1, 0, 0.6),
         )
     ]
-    assert [entry.seeds for entry in entries(records)] == [1, 1, 1]
+    assert [entry.seeds for entry in build_entries(records)] == [1, 1, 1]
 
 
 def test_records_without_a_digest_belong_to_the_model_of_their_description() -> None:
@@ -103,10 +103,10 @@ def test_records_without_a_digest_belong_to_the_model_of_their_description() -> 
     new = made(0.3, model=model("a"), time="2026-01-01T00:00:00Z")
     assert labels(old, new) == {"run": 0.3}
     other_task = made(0.2, task="reversal", model=model())
-    (first, second) = entries([other_task, new])
+    (first, second) = build_entries([other_task, new])
     assert first.key == second.key
     twice = made(0.4, model=model("b"))
-    assert len(entries([old, new, twice])) == 3  # which of the two it was nobody knows
+    assert len(build_entries([old, new, twice])) == 3  # which of the two it was nobody knows
     assert labels(old)["run"] == 0.2
 
 
@@ -119,7 +119,7 @@ def test_commits_of_a_hub_model_are_models() -> None:
 
 
 def test_the_paper_and_what_was_measured_are_never_one_model() -> None:
-    found = Identities([made(0.2), made(0.2, kind="reported")])
+    found = ModelIdentities([made(0.2), made(0.2, kind="reported")])
     assert len({found.key(record) for record in (made(0.2), made(0.2, kind="reported"))}) == 2
 
 
@@ -144,4 +144,8 @@ def test_the_same_model_is_called_the_same_on_every_line() -> None:
         for task in ("copying", "reversal")
         for weights in "ab"
     ]
-    assert sorted(entry.label for entry in entries(some[:3])) == ["run [a]", "run [a]", "run [b]"]
+    assert sorted(entry.label for entry in build_entries(some[:3])) == [
+        "run [a]",
+        "run [a]",
+        "run [b]",
+    ]

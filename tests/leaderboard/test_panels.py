@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from growloop.leaderboard import Cost, Model, Record, Task
-from growloop.leaderboard.entries import entries
-from growloop.leaderboard.export import line
-from growloop.leaderboard.interval_kinds import dots, over, over_words
+from growloop.leaderboard.entries import build_entries
+from growloop.leaderboard.export import entry_fields
+from growloop.leaderboard.interval_basis import interval_basis, interval_basis_text, repeated_values
+from growloop.leaderboard.panels import entry_scale, panels
 from growloop.leaderboard.paper import paper_rows
-from growloop.leaderboard.scales import panels, scale_of
 
 from .making import made
 
@@ -27,16 +27,16 @@ def test_a_scale_is_a_named_size_or_a_power_of_ten(
     size: str | None, parameters: int | None, scale: str
 ) -> None:
     record = made(model=Model(name="a", size=size), cost=Cost(effective_parameters=parameters))
-    [entry] = entries([record])
-    assert scale_of(entry) == scale
+    [entry] = build_entries([record])
+    assert entry_scale(entry) == scale
 
 
 def test_what_is_reported_is_never_ranked_with_what_was_measured() -> None:
     suite = next(r for r in paper_rows() if r.task.name == "reasoning_primitives")
     same = Record(model=suite.model, task=suite.task, value=0.9, n=100)
-    found = panels(entries([*paper_rows(), same]))
+    found = panels(build_entries([*paper_rows(), same]))
     assert all(len({e.first.kind for e in panel.entries}) == 1 for panel in found)
-    assert all(len({scale_of(e) for e in panel.entries}) == 1 for panel in found)
+    assert all(len({entry_scale(e) for e in panel.entries}) == 1 for panel in found)
     assert sum(len(panel.entries) for panel in found) == len(paper_rows()) + 1
     mine, *theirs = [panel for panel in found if panel.task.key == suite.task.key]
     assert mine.title.endswith(": measured here")
@@ -51,14 +51,22 @@ def test_an_interval_says_what_it_is_over() -> None:
     task = Task(name="copying", chance=0.1)
     models = [Model(name="a", seed=seed) for seed in (0, 1, 2)]
     seeds = [made(0.5 + m.seed / 10, model=m, task=task) for m in models if m.seed is not None]
-    [entry] = entries(seeds)
-    assert (over(entry), over_words(entry), len(dots(entry))) == ("seeds", "3 seeds", 3)
-    assert line(entry)["interval_over"] == "seeds"
+    [entry] = build_entries(seeds)
+    assert (interval_basis(entry), interval_basis_text(entry), len(repeated_values(entry))) == (
+        "seeds",
+        "3 seeds",
+        3,
+    )
+    assert entry_fields(entry)["interval_over"] == "seeds"
     again = [made(0.5 + seed / 10, model="a", task=task, seed=seed) for seed in (0, 1)]
-    [entry] = entries(again)
-    assert (over(entry), over_words(entry)) == ("measurements", "2 measurements")
-    assert dots(entry) == (0.5, 0.6)
-    [entry] = entries([made(model="a", task=task, n=1234)])
-    assert (over(entry), over_words(entry), dots(entry)) == ("items", "1,234 items", ())
-    [entry] = entries([made(2.5, model="a", task=Task(name="t", metric="nats"), n=None)])
-    assert (over(entry), over_words(entry)) == (None, "")
+    [entry] = build_entries(again)
+    assert (interval_basis(entry), interval_basis_text(entry)) == ("measurements", "2 measurements")
+    assert repeated_values(entry) == (0.5, 0.6)
+    [entry] = build_entries([made(model="a", task=task, n=1234)])
+    assert (interval_basis(entry), interval_basis_text(entry), repeated_values(entry)) == (
+        "items",
+        "1,234 items",
+        (),
+    )
+    [entry] = build_entries([made(2.5, model="a", task=Task(name="t", metric="nats"), n=None)])
+    assert (interval_basis(entry), interval_basis_text(entry)) == (None, "")

@@ -1,0 +1,185 @@
+"""Colours, dashes and fonts of every chart: pages of the leaderboard and Altair charts of studies.
+
+Series colours follow Okabe and Ito, darkened or lightened to a contrast of at least 3:1 with the
+background, so that they stay distinguishable for colour-blind readers on light and dark pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+FONT = "system-ui, -apple-system, Segoe UI, Helvetica, Arial, Liberation Sans, sans-serif"
+GREY = "#888888"  # neutral, visible on light and dark backgrounds
+DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (1, 3), (10, 2), (4, 4))  # stroke, gap, … in px
+INK = "ink"  # Altair style of marks drawn in the text colour
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours for one background.
+
+    Args:
+        background: page and chart background.
+        surface: background of table heads and forms.
+        ink, faint: text colour of main and secondary text.
+        line: grid lines and borders.
+        link: links.
+        supported, contradicted, undecided: verdicts on claims.
+        series: colours of the lines of a chart, in order.
+        loops: fill of a layer by how often it ran before, 0 to 6.
+        families: model family -> colour.
+    """
+
+    background: str
+    surface: str
+    ink: str
+    faint: str
+    line: str
+    link: str
+    supported: str
+    contradicted: str
+    undecided: str
+    series: tuple[str, ...]
+    loops: tuple[str, ...]
+    families: dict[str, str]
+
+    def variables(self) -> dict[str, str]:
+        """CSS variable name -> colour."""
+        names = {
+            "paper": self.background,
+            "soft": self.surface,
+            "ink": self.ink,
+            "faint": self.faint,
+            "line": self.line,
+            "link": self.link,
+            "yes": self.supported,
+            "no": self.contradicted,
+            "open": self.undecided,
+        }
+        names |= self.families
+        names |= {f"s{number}": colour for number, colour in enumerate(self.series)}
+        return names | {f"l{number}": colour for number, colour in enumerate(self.loops)}
+
+
+LIGHT = Palette(
+    background="#ffffff",
+    surface="#f0f2f4",
+    ink="#1b1f24",
+    faint="#59636e",
+    line="#d8dde3",
+    link="#0b5cad",
+    supported="#00744f",
+    contradicted="#b3261e",
+    undecided="#7a5b00",
+    series=(
+        *("#0072b2", "#c24a00", "#00805f", "#b0527f"),
+        *("#8a6d00", "#7a4a2b", "#6a5fe0", "#6b7480"),
+    ),
+    loops=("#8db7d9", "#4e93c6", "#2b74ad", "#1b578a", "#123f68", "#0d3050", "#09233b"),
+    families={
+        "standard": "#5b6672",
+        "looped": "#c2570c",
+        "grown": "#00744f",
+        "grown-looped": "#8a6d00",
+        "retrofitted": "#8e3f97",
+        "untied": "#1668b0",
+    },
+)
+DARK = Palette(
+    background="#14171b",
+    surface="#1e2329",
+    ink="#e8eaed",
+    faint="#a0a9b4",
+    line="#343b44",
+    link="#7cb8f5",
+    supported="#3fc797",
+    contradicted="#ff8a80",
+    undecided="#e3c34a",
+    series=(
+        *("#5cb3ef", "#ff8f4a", "#3fc797", "#e793bf"),
+        *("#e3c34a", "#d0a27c", "#aaa2ff", "#aab3be"),
+    ),
+    loops=("#3b5f7c", "#4e87b4", "#62a8dc", "#85c3f0", "#a8d6f7", "#c8e6fb", "#e3f2fd"),
+    families={
+        "standard": "#a7b1bd",
+        "looped": "#f59a4c",
+        "grown": "#3fc797",
+        "grown-looped": "#e3c34a",
+        "retrofitted": "#d896e0",
+        "untied": "#74b6f0",
+    },
+)
+
+
+def css() -> str:
+    """Return the CSS of the theme: colour variables, and classes that use them.
+
+    Classes: ``s-0`` … colour of a series, ``d-1`` … dash of a line, ``loop-0`` … fill of a step,
+    ``f-standard`` … colour of a model family.
+    """
+    return "\n".join(_css_rules()) + "\n"
+
+
+def _css_rules() -> Iterator[str]:
+    yield f":root {{ color-scheme: light dark; --font: {FONT}; {_declarations(LIGHT)} }}"
+    dark = _declarations(DARK)
+    yield f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
+    for number in range(len(LIGHT.series)):
+        yield f".s-{number} {{ fill: var(--s{number}); stroke: var(--s{number}); }}"
+    for family in LIGHT.families:
+        yield f".f-{family} {{ fill: var(--{family}); stroke: var(--{family}); }}"
+    for number in range(len(LIGHT.loops)):
+        yield f".loop-{number} {{ fill: var(--l{number}); }}"
+    for number, dash in enumerate(DASHES[1:], start=1):
+        yield f".d-{number} {{ stroke-dasharray: {' '.join(map(str, dash))}; }}"
+
+
+def _declarations(palette: Palette) -> str:
+    return " ".join(f"--{name}: {colour};" for name, colour in palette.variables().items())
+
+
+def altair_config(palette: Palette) -> dict[str, Any]:
+    """Return the Vega-Lite configuration of a chart, for ``chart.configure(**altair_config(…))``.
+
+    A colour scale without a range of its own takes the series colours of the palette.
+    """
+    ink, faint, line = palette.ink, palette.faint, palette.line
+    return {
+        "background": palette.background,
+        "font": FONT,
+        "style": {INK: {"stroke": ink}},
+        "range": {"category": list(palette.series)},
+        "view": {"stroke": None},
+        "rule": {"color": ink},
+        "text": {"color": ink},
+        "axis": {
+            "labelColor": faint,
+            "titleColor": ink,
+            "gridColor": line,
+            "domainColor": faint,
+            "tickColor": faint,
+            "labelFontSize": 11,
+            "titleFontSize": 12,
+            "titleFontWeight": "normal",
+        },
+        "legend": {
+            "labelColor": ink,
+            "titleColor": ink,
+            "orient": "top",
+            "labelFontSize": 11,
+            "labelLimit": 320,
+            "titleFontWeight": "normal",
+            "titleLimit": 320,
+        },
+        "title": {
+            "color": ink,
+            "subtitleColor": faint,
+            "anchor": "start",
+            "fontSize": 14,
+            "subtitleFontSize": 11,
+            "fontWeight": "bold",
+        },
+        "header": {"labelColor": ink, "titleColor": ink, "labelFontSize": 12},
+    }
