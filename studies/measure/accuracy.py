@@ -14,7 +14,8 @@ from ...core.significance import paired
 from ...core.statistics import check_items, ends, share_interval
 from ...models import Schedule, loop
 from ...tasks.questions import Questions, check_questions, questions, scorer, task_names
-from ..checkpoints import Loaded
+from ..checkpoints import ModelLoader
+from ..records import Row
 
 if TYPE_CHECKING:
     from ...tasks.scoring.scorer import TrieLM
@@ -31,7 +32,7 @@ def check_accuracy(names: Sequence[str], items: int, shots: int, seed: int, spli
         check_questions(name, items, split, seed, shots)
 
 
-def ask(loaded: Loaded, name: str, options: Any, split: str) -> Questions:
+def ask(loader: ModelLoader, name: str, options: Any, split: str) -> Questions:
     """The questions of a task for the model in memory; made once.
 
     Args:
@@ -40,39 +41,39 @@ def ask(loaded: Loaded, name: str, options: Any, split: str) -> Questions:
     names = ("seed", "shots", "fixed_shots")
     given = {"split": split} | {name: getattr(options, name) for name in names}
     key = name, options.items, *given.values()
-    if key not in loaded.kept:
-        loaded.kept[key] = questions(scorer_of(loaded), name, options.items, **given)
-    found: Questions = loaded.kept[key]
+    if key not in loader.cache:
+        loader.cache[key] = questions(scorer_of(loader), name, options.items, **given)
+    found: Questions = loader.cache[key]
     return found
 
 
-def scorer_of(loaded: Loaded) -> TrieLM:
+def scorer_of(loader: ModelLoader) -> TrieLM:
     """What scores the model in memory; made once."""
-    if (None,) not in loaded.kept:
-        loaded.kept[(None,)] = scorer(loaded.model, loaded.tokenizer)
-    found: TrieLM = loaded.kept[(None,)]
+    if (None,) not in loader.cache:
+        loader.cache[(None,)] = scorer(loader.model, loader.tokenizer)
+    found: TrieLM = loader.cache[(None,)]
     return found
 
 
-def right_answers(loaded: Loaded, asked: Questions, schedules: Sequence[Schedule]) -> Tensor:
+def right_answers(loader: ModelLoader, asked: Questions, schedules: Sequence[Schedule]) -> Tensor:
     """Whether the model in memory answers each question: ``(schedules, items)``, bool."""
-    return right_together(loaded, [asked], schedules)[0]
+    return right_together(loader, [asked], schedules)[0]
 
 
 def right_together(
-    loaded: Loaded, several: Sequence[Questions], schedules: Sequence[Schedule]
+    loader: ModelLoader, several: Sequence[Questions], schedules: Sequence[Schedule]
 ) -> list[Tensor]:
     """The same for several tasks, or numbers of examples, in one pass.
 
     The model in memory loops from now on, by the schedule it had.
     """
-    lm = scorer_of(loaded)
+    lm = scorer_of(loader)
     loop(lm.model)
     for schedule in schedules:
         schedule.check_fits(lm.model.config.num_unique_layers)
     every = [question for asked in several for question in asked.asked]
     pairs = [(question.context, option) for question in every for option in question.options]
-    scores = [iter(found) for found in lm.score_schedules(pairs, schedules, not loaded.bars)]
+    scores = [iter(found) for found in lm.score_schedules(pairs, schedules, not loader.bars)]
     right = torch.tensor(
         [[_best(found, len(q.options)) == q.answer for q in every] for found in scores]
     )
@@ -85,7 +86,7 @@ def _best(scores: Iterator[tuple[float, bool]], count: int) -> int:
     return values.index(max(values))
 
 
-def accuracy_row(right: Tensor, asked: Questions, **more: Any) -> dict[str, Any]:
+def accuracy_row(right: Tensor, asked: Questions, **more: Any) -> Row:
     """A row: accuracy, its interval over items, and every answer as 0 or 1.
 
     Args:
@@ -94,25 +95,25 @@ def accuracy_row(right: Tensor, asked: Questions, **more: Any) -> dict[str, Any]
     """
     values = [float(value) for value in right]
     mean = statistics.fmean(values)
-    return {
+    return Row.make(
         **asked.about,
-        "metric": "acc",
-        "value": mean,
-        "stderr": (mean * (1 - mean) / (len(values) - 1)) ** 0.5,
+        metric="acc",
+        value=mean,
+        stderr=(mean * (1 - mean) / (len(values) - 1)) ** 0.5,
         **ends(share_interval(mean, len(values))),
-        "answers": "".join(str(int(value)) for value in right),
+        answers="".join(str(int(value)) for value in right),
         **more,
-    }
+    )
 
 
-def against(row: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
-    """A row's difference to another on the same items: difference, interval, McNemar's p."""
-    found = paired(*([a == "1" for a in side["answers"]] for side in (row, plain)))
-    return {
-        "difference": found.difference,
+def with_difference(row: Row, plain: Row) -> Row:
+    """Add a row's difference to another on the same items: difference, interval, McNemar's p."""
+    found = paired(row.correct, plain.correct)
+    return row.replace(
+        difference=found.difference,
         # a schedule is exactly as good as itself
         **ends(None if row is plain else (found.low, found.high), "difference_"),
-        "better": found.better,
-        "worse": found.worse,
-        "p": found.p,
-    }
+        better=found.better,
+        worse=found.worse,
+        p=found.p,
+    )

@@ -23,8 +23,8 @@ from ...models.training import runfile
 from ...models.training.data.shards import INDEX
 from ...models.training.inputs import read_inputs, refuse_changed
 from ...models.training.setup import source_of
-from ..checkpoints import Model
-from ..progress import Told
+from ..checkpoints import StudyModel
+from ..progress import TrainingProgress
 
 Say = Callable[[str], object]
 
@@ -65,7 +65,7 @@ class Parent:
     depth: int
 
     @classmethod
-    def read(cls, model: Model) -> Parent:
+    def read(cls, model: StudyModel) -> Parent:
         """From a model of a study.
 
         Raises:
@@ -210,7 +210,7 @@ def cooled(parent: Parent, run: runfile.Run, out: Path, say: Say) -> Path:
     logging.disable_progress_bar()
     folder = out / "cooldowns" / f"{run.name}-s{run.seed}-{_digest(parent, run)}"
     engine = Engine(run, folder, say, parent=parent.folder)
-    outcome = engine.train(watch=Told(say, engine.step, run.steps))
+    outcome = engine.train(watch=TrainingProgress(say, engine.step, run.steps))
     if not outcome.finished:
         raise InputError(f"interrupted after step {outcome.step}; call again to go on")
     for path in folder.glob("step-*"):

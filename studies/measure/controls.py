@@ -6,17 +6,17 @@ What a model gains there too is no reasoning: it guesses better, or knows the fo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InputError, one_of
 from ...tasks.catalog import resolve
 
 if TYPE_CHECKING:
-    from ..study import Record
+    from ..records import StudyRecord
 
 NONE = "none"
 CONTROLS = (NONE, "cut", "shuffled")
-ABOUT = "also on altered questions, where a task has them: none, cut, shuffled"
 
 
 def controlled(name: str, control: str) -> str | None:
@@ -53,22 +53,22 @@ def with_controls(names: Sequence[str], control: str) -> list[tuple[str, dict[st
     return found
 
 
-def alike(records: Sequence[Record], controls: Sequence[Record]) -> list[Record]:
+def alike(records: Sequence[StudyRecord], controls: Sequence[StudyRecord]) -> list[StudyRecord]:
     """Records with the tasks alone that have controls; none without one."""
-    tasks = {row["task"] for record in controls for row in record["rows"]}
+    tasks = {row.task for record in controls for row in record.rows}
     found = [
-        {**record, "rows": [row for row in record["rows"] if row["task"] in tasks]}
+        replace(record, rows=tuple(row for row in record.rows if row.task in tasks))
         for record in records
     ]
-    return [record for record in found if record["rows"]]
+    return [record for record in found if record.rows]
 
 
-def apart(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+def apart(records: Sequence[StudyRecord]) -> tuple[list[StudyRecord], list[StudyRecord]]:
     """Records without the rows of controls; those rows alone, called after the task they are of."""
     plain, controls = [], []
     for record in records:
-        rows = [row for row in record["rows"] if "of" not in row]
-        beside = [row | {"task": row["of"]} for row in record["rows"] if "of" in row]
-        plain.append({**record, "rows": rows})
-        controls += [{**record, "rows": beside}] if beside else []
+        rows = tuple(row for row in record.rows if row.of is None)
+        beside = tuple(row.replace(task=row.of) for row in record.rows if row.of is not None)
+        plain.append(replace(record, rows=rows))
+        controls += [replace(record, rows=beside)] if beside else []
     return plain, controls

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,9 +17,11 @@ from ...core.strict_json import RepeatedNameError, loads
 from ...core.text_tokens import encode
 from ...primitives import generate
 
+if TYPE_CHECKING:
+    from ..records import StudyRecord
+
 FIELDS = ("text", "question", "prompt", "context")
 DEPTH = 2  # of the generated questions
-SKIP_FRONT_ABOUT = "tokens at the front of a text that nothing is taken away from: the sink"
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,12 @@ def check_skip_front(count: int, tokens: int) -> None:
     whole("skip_front", count, 0, tokens - 2)
 
 
-def front_skipped(record: Mapping[str, Any]) -> int:
+def front_skipped(record: StudyRecord) -> int:
     """How many tokens at the front of each text a study of effects left alone.
 
     Records from before the option do not say it: they took the first token away as well.
     """
-    return int(record["cell"]["options"].get("skip_front", 0))
+    return int(record.cell.options.get("skip_front", 0))
 
 
 def read_texts(

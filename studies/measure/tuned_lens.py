@@ -20,10 +20,11 @@ from ...core.errors import InputError, one_of, whole
 from ...models.diagnostics import Lens, fit_lens
 from ...models.diagnostics.fitting import OPTIMIZERS, RECIPES
 from ...models.training.locks import locked
-from ..checkpoints import Loaded, Model
+from ..cells import StudyCell
+from ..checkpoints import ModelLoader, StudyModel
 from ..model_identity import digest
-from ..progress import Told
-from ..study import Cell, option
+from ..options import option
+from ..progress import TrainingProgress
 from .texts import check_texts, count_texts, first_texts, read_texts
 
 
@@ -47,7 +48,7 @@ TEXTS = 50_000  # that a lens learns from before it reads them again
 
 
 def check_lens(
-    models: Sequence[Model],
+    models: Sequence[StudyModel],
     options: LensOptions,
     tokens: int,
     measured: tuple[str | None, int] = (None, 0),
@@ -80,8 +81,8 @@ def check_lens(
 
 
 def the_lens(
-    cell: Cell,
-    loaded: Loaded,
+    cell: StudyCell,
+    loader: ModelLoader,
     options: LensOptions,
     out: Path,
     tokens: int,
@@ -98,7 +99,7 @@ def the_lens(
         measured: a file of texts and how many of them are measured: it learns from others, of
             that file where ``--lens-text`` names no other.
     """
-    model, tokenizer = loaded(cell.path)
+    model, tokenizer = loader(cell.path)
     if options.lens is not None:
         return _moved(Lens.load(options.lens), model)
     if not options.lens_updates:
@@ -116,7 +117,7 @@ def the_lens(
         if not path.is_file():
             kept = path.with_suffix(".part")
             batches = _batches(model, tokenizer, options, tokens, seed, file, avoided)
-            told = Told(loaded.say, 0, options.lens_updates, "update")
+            told = TrainingProgress(loader.say, 0, options.lens_updates, "update")
             lens = fit_lens(
                 model,
                 batches,

@@ -17,7 +17,7 @@ from ..model_identity import changed, weights
 
 if TYPE_CHECKING:
     from ...leaderboard import Record
-    from ..checkpoints import Model
+    from ..checkpoints import StudyModel
     from ..study import Study
 
 Say = Callable[[str], object]
@@ -85,7 +85,7 @@ def _check_model(file: Path, checkpoint: str) -> None:
 def studied(
     study: Study,
     paths: Sequence[str | Path],
-    options: Callable[[Sequence[Model]], Any],
+    options: Callable[[Sequence[StudyModel]], Any],
     out: Path,
     *,
     device: str | None,
@@ -102,7 +102,7 @@ def studied(
     """
     from .. import runner
     from ..checkpoints import read_models
-    from ..publish import PUBLISHED, published, written_at
+    from ..publish import SELECTORS, leaderboard_records, modified_at
     from ..records import record_path
 
     models = read_models([str(path) for path in paths])
@@ -119,10 +119,10 @@ def studied(
             share = (int(cell[1]) - 1) / int(cell[2])
         watch(share, word)
 
-    found = runner.run(study, cells, chosen, out, command, say, dtype, device)
-    if study.name not in PUBLISHED:
+    found = runner.run_study(study, cells, chosen, out, command, say, dtype, device)
+    if study.name not in SELECTORS:
         return []
-    return published(found, max(map(written_at, files)))
+    return leaderboard_records(found, max(map(modified_at, files)))
 
 
 def show(records: Path, site: Path, title: str) -> Path:

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..work_folder import quiet_libraries, worked_in
+from ..work_folder import quiet_libraries, use_folder
 from .jobs import Training
 from .measurements import scored, show, studied
 from .parallel import run_all
@@ -133,7 +133,7 @@ class QuickStart:
             "tasks": TASKS,
         }
         text = json.dumps(plan, indent=1)
-        with worked_in(self.out, PLAN, text, "quick start"):
+        with use_folder(self.out, PLAN, text, "quick start"):
             self._train()
             with quiet_libraries(self.out / LOG):
                 for training in self.trainings:

@@ -20,7 +20,7 @@ from ...core.errors import InputError, whole
 from ...models.training.checks import check_writable
 from ...models.training.locks import locked
 from ...tasks.catalog import resolve
-from ..work_folder import refuse_other, worked_in
+from ..work_folder import refuse_other, use_folder
 from .estimates import REFERENCE, Estimator, missing
 from .jobs import Training
 from .measurements import show
@@ -124,7 +124,7 @@ class Reproduction:
 
     def _begun(self, shared: bool) -> contextlib.AbstractContextManager[None]:
         """The folder, held."""
-        return worked_in(self.out, PLAN, self._plan_text(), KIND, shared)
+        return use_folder(self.out, PLAN, self._plan_text(), KIND, shared)
 
     def _plan_text(self) -> str:
         """What decides the numbers that any cell would find."""

@@ -13,7 +13,8 @@ from growloop.core.errors import InputError
 from growloop.models import build
 from growloop.models.training import runfile
 from growloop.models.training.engine import Engine
-from growloop.studies.checkpoints import Model
+from growloop.studies.cells import StudyCell
+from growloop.studies.checkpoints import StudyModel
 from growloop.studies.measure.branching import Change, Parent, check_data, continued
 from growloop.studies.paper.sample_efficiency import _written
 from growloop.studies.reproduce.jobs import Training
@@ -22,7 +23,6 @@ from growloop.studies.reproduce.plan import Cell as PlannedCell
 from growloop.studies.reproduce.results import Kept
 from growloop.studies.reproduce.scales import Row
 from growloop.studies.reproduce.settings import Settings
-from growloop.studies.study import Cell
 
 from ..cli.test_commands import refused, run
 from ..models.training.test_inputs import changed, fields, made_by_an_earlier_version, remade
@@ -65,8 +65,8 @@ def test_word_lists_and_files_of_tasks_count_by_content(
 
     def name(file: str) -> str:
         task = f"copying:words={file}:segment_length=2"
-        of_params = Cell("swaps", "m", "m", {"task": task}, {"items": 8}).id.rpartition("-")[2]
-        of_options = Cell("swaps", "m", "m", {}, {"tasks": [task], "items": 8}).id
+        of_params = StudyCell("swaps", "m", "m", {"task": task}, {"items": 8}).id.rpartition("-")[2]
+        of_options = StudyCell("swaps", "m", "m", {}, {"tasks": [task], "items": 8}).id
         return of_params + of_options
 
     first = name("words.txt")
@@ -89,7 +89,9 @@ def test_examples_of_a_fine_tuning_that_were_changed_are_not_taken_for_its_own(
 @pytest.fixture
 def cooling(shards: Path, tmp_path: Path) -> Parent:
     run = fields(shards, steps=6, optimizer={"warmup": 1, "cooldown": 2}, events=[])
-    return Parent.read(Model.read(str(Engine(runfile.parse(run), tmp_path / "p").train(4).folder)))
+    return Parent.read(
+        StudyModel.read(str(Engine(runfile.parse(run), tmp_path / "p").train(4).folder))
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,24 +12,24 @@ from growloop.leaderboard import Record, Store
 from growloop.leaderboard.entries import prompting, task_label
 from growloop.models import Schedule, checkpoints, load
 from growloop.models.diagnostics import future_cuts, local_effects, prediction_effects, trace
-from growloop.studies.checkpoints import Model
+from growloop.studies.cells import StudyCell
+from growloop.studies.checkpoints import StudyModel
 from growloop.studies.measure.texts import read_texts
 from growloop.studies.paper import depth
 from growloop.studies.paper import local_effects as local
 from growloop.studies.reproduce.results import Kept
-from growloop.studies.study import Cell
 
 from ..cli.test_commands import refused
 from .small import FEW, TASK, TEXTS, study
 
-ONE = [Model("m", "m", Schedule.plain(4))]
+ONE = [StudyModel("m", "m", Schedule.plain(4))]
 STUDIES: dict[str, list[str]] = {
     "depth": ["--parts", "score", *FEW, *TEXTS, "--tasks", TASK, "--cuts", "2"],
     "local-effects": [*TEXTS, "--measures", "local,propagated", "--where", "future,all"],
 }
 
 
-def by_name(module: Any, **options: Any) -> dict[tuple[Any, ...], Cell]:
+def by_name(module: Any, **options: Any) -> dict[tuple[Any, ...], StudyCell]:
     cells = module.plan(ONE, module.Options(**options))
     return {tuple(cell.params.values()): cell for cell in cells}
 

@@ -14,7 +14,7 @@ from growloop.core.significance import holm, mcnemar, paired
 from growloop.models import Recurrence, Schedule, checkpoints, load, loop
 from growloop.models.diagnostics import local_effects, trace
 from growloop.studies.catalog import STUDIES
-from growloop.studies.checkpoints import Loaded
+from growloop.studies.checkpoints import ModelLoader
 from growloop.studies.measure.accuracy import right_answers, scorer_of
 from growloop.studies.measure.schedule_sweep import Sweep, packed
 from growloop.studies.measure.texts import read_texts
@@ -113,7 +113,7 @@ def test_the_choice_is_made_on_validation(models: dict[str, str], tmp_path: Path
 @pytest.mark.parametrize("kind", ["llama", "bloom", "mistral-window", "gemma2"])
 def test_studies_score_as_the_evaluation_does(kind: str, tmp_path: Path) -> None:
     path = str(tiny.save(kind, tmp_path, layers=4))
-    loaded = Loaded("float32", "cpu")
+    loaded = ModelLoader("float32", "cpu")
     loaded.load(path)
     lm = scorer_of(loaded)
     asked = questions(lm, TASK, 3, shots=1)
@@ -264,7 +264,7 @@ def test_pictures_on_dark_have_no_black_lines(models: dict[str, str], tmp_path: 
         ("show", "give one study"),
         ("swaps", "give a model"),
         ("swaps -m M --item 5", "did you mean '--items'?"),
-        ("swaps -m M --items many", "--items takes a whole number, not 'many'"),
+        ("swaps -m M --items many", "Invalid value for '--items': 'many' is not a valid integer"),
         ("swaps -m M --items 3", "an interval needs at least 8 items, not 3"),
         ("swaps -m M --sizes 3", "runs 4 steps: no two blocks of 3"),
         ("swaps -m M --pairs some", "unknown choice of pairs 'some'"),
