@@ -7,19 +7,24 @@ from collections.abc import Iterable
 from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
 
+if TYPE_CHECKING:
+    Type = click.ParamType[Any]
+else:
+    Type = click.ParamType  # generic in newer versions alone
 
-class CommaSeparated(click.ParamType):
+
+class CommaSeparated(Type):
     """Values with commas between them, as a tuple without repeats.
 
     >>> CommaSeparated(click.INT).convert("1, 2,2", None, None)
     (1, 2)
     """
 
-    def __init__(self, item: click.ParamType) -> None:
+    def __init__(self, item: Type) -> None:
         self.item = item
         self.name = f"{item.name},…"
 
@@ -39,10 +44,10 @@ class CommaSeparated(click.ParamType):
         return tuple(dict.fromkeys(self.item.convert(part, param, ctx) for part in parts))
 
 
-class OptionalValue(click.ParamType):
+class OptionalValue(Type):
     """A value of another type; an omitted option is None."""
 
-    def __init__(self, item: click.ParamType) -> None:
+    def __init__(self, item: Type) -> None:
         self.item = item
         self.name = item.name
 
@@ -99,8 +104,8 @@ def flag_name(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _click_type(annotation: Any) -> click.ParamType:
-    simple: dict[Any, click.ParamType] = {
+def _click_type(annotation: Any) -> Type:
+    simple: dict[Any, Type] = {
         int: click.INT, float: click.FLOAT, bool: click.BOOL, str: click.STRING,
         Path: click.Path(path_type=Path),
     }  # fmt: skip

@@ -104,6 +104,7 @@ def _check_flags(
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     name: str | None,
     models: tuple[str, ...],
     out: str,
