@@ -45,7 +45,7 @@ class CommaSeparated(Type):
 
 
 class OptionalValue(Type):
-    """A value of another type; an omitted option is None."""
+    """Value of another type; an omitted option is None."""
 
     def __init__(self, item: Type) -> None:
         self.item = item

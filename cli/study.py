@@ -38,7 +38,7 @@ DETAILS = {
 
 
 class StudyCommand(click.Command):
-    """The command ``study``: the options of the study NAME are added to its own before parsing."""
+    """Command ``study``: adds the options of the study NAME to its own before parsing."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the options of all studies, then those of the study that was named."""

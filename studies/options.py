@@ -70,7 +70,7 @@ def shots_option(default: int = 5) -> Any:
 
 
 def fixed_shots_option(later: bool = True) -> Any:
-    """Whether all prompts share their examples."""
+    """Same examples in all prompts, or new ones for each."""
     return option(False, "the same examples before all questions: cheaper", later=later)
 
 

@@ -25,7 +25,7 @@ NUMBER = (int, float)
 
 
 class DamagedFieldError(ValueError):
-    """A field of a record that is missing or has another type; the message names it."""
+    """Missing field of a record, or one of another type; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +199,8 @@ class ModelFacts:
             "architecture": (str,), "schedule": (str,), "layers": (list,), "unique_layers": (int,),
             "effective_depth": (int,), "unique_parameters": (int,), "dtype": (str,),
         }  # fmt: skip
-        found = {name: _typed(facts, name, kinds, "model.") for name, kinds in types.items()}
-        return cls(**found, device=facts.get("device"))
+        known = {name: _typed(facts, name, kinds, "model.") for name, kinds in types.items()}
+        return cls(**known, device=facts.get("device"))
 
 
 @dataclass(frozen=True)

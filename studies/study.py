@@ -54,7 +54,7 @@ class SharedPass:
 
 @dataclass(frozen=True)
 class Study:
-    """A study of the paper, or beyond it.
+    """Study of the paper, or beyond it.
 
     Args:
         name: name on the command line.

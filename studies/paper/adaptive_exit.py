@@ -170,11 +170,11 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
     start = (Schedule(schedules.before),) if options.rule == "geiping" else ()
     sweep = Sweep(model, [*schedules.exits, *looks, *start])
     rows: list[Row] = []
-    scores, asked = {}, []
+    scores, questions = {}, []
     for split in SPLITS:
         name = cell.params["task"]
         some = ask(loader, name, options, split)
-        asked.append(some)
+        questions.append(some)
         each = [
             _question(sweep, question, len(schedules.exits), options, lens)
             for question in loader.with_bar(some.asked, f"{split} questions")
@@ -186,7 +186,7 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
             name: _rounded(torch.stack([judged[name] for _, judged in each], dim=1))
             for name in CRITERIA
         }
-    costs = _costs(model, schedules, asked, options, lens)
+    costs = _costs(model, schedules, questions, options, lens)
     kind = "logit lens" if lens is None else "tuned lens"
     return Measurement(rows, {"lens": kind, "scores": scores, "prices": vars(costs)})
 
@@ -279,12 +279,12 @@ def _rounded(values: Tensor) -> list[list[float]]:
 def _costs(
     model: Any,
     schedules: ExitSchedules,
-    asked: Sequence[Questions],
+    questions: Sequence[Questions],
     options: Options,
     lens: Lens | None,
 ) -> ExitCosts:
     """Count FLOPs a token of layers and looks."""
-    every = [question for some in asked for question in some.asked]
+    every = [question for some in questions for question in some.asked]
     more = [sum(len(option) - 1 for option in question.options) for question in every]
     contexts = [len(question.context) for question in every]
     tokens = statistics.fmean(a + b for a, b in zip(contexts, more, strict=True))

@@ -95,9 +95,9 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
     base, more = base_schedule(model), {"mixture": change.name, "training_seed": run.seed}
     rows = []
     for name, of in with_controls(task_names(options.tasks), options.control):
-        asked = ask(loader, name, options, options.split)
-        [right] = right_answers(loader, asked, [base])
-        rows.append(accuracy_row(right, asked, schedule=str(base), **more, **of))
+        questions = ask(loader, name, options, options.split)
+        [right] = right_answers(loader, questions, [base])
+        rows.append(accuracy_row(right, questions, schedule=str(base), **more, **of))
     data = {"from_step": parent.step, "run": run.model_dump(mode="json")}
     return Measurement(rows, data, checkpoint)
 

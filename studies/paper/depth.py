@@ -127,15 +127,15 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
     if cell.params["part"] == "overlap":
         return _overlap(loader, cell.path, options, lens, kind)
     name, model = cell.params["task"], loader.load(cell.path)
-    asked = ask(loader, name, options, options.split)
+    questions = ask(loader, name, options, options.split)
     sweep, lenses = Sweep(model, [base_schedule(model)]), _lenses(lens)
     answers = [
         sweep.exit_scores(question, lenses).argmax(-1) == question.answer
-        for question in loader.with_bar(asked.asked, "questions")
+        for question in loader.with_bar(questions.asked, "questions")
     ]
     right = torch.stack(answers, dim=-1)  # (lenses, steps + 1, items)
     rows, *logit = (
-        [accuracy_row(values, asked, step=step) for step, values in enumerate(each)]
+        [accuracy_row(values, questions, step=step) for step, values in enumerate(each)]
         for each in right
     )
     return Measurement(rows, _data(kind, logit))
@@ -186,7 +186,7 @@ def _overlap(
     texts = read_texts(tokenizer, options.text, options.texts, options.tokens, options.seed)
     lenses = _lenses(lens)
     traced = (trace(model, ids.to(model.device)) for ids in loader.with_bar(texts.ids, "texts"))
-    every = [[exits(found, each) for each in lenses] for found in traced]
+    every = [[exits(one, lens) for lens in lenses] for one in traced]
     rows, *logit = ([
         Row.make(
             metric=name,
@@ -198,7 +198,7 @@ def _overlap(
         )
         for name in every[0][number]
         for step, (mean, interval, values) in enumerate(
-            _means(torch.cat([found[number][name] for found in every]), RANGES.get(name))
+            _means(torch.cat([one[number][name] for one in every]), RANGES.get(name))
         )
     ] for number in range(len(lenses)))  # fmt: skip
     return Measurement(rows, _data(kind, logit))
@@ -286,8 +286,8 @@ def _bars(records: Sequence[StudyRecord], names: list[str]) -> Any:
         x=alt.X("value:Q", title="mean step, by effect"), color=charts.colour("model", names)
     )
     error = base.mark_rule(size=2).encode(x="low:Q", x2="high:Q")
-    alike = base.mark_tick(size=30, thickness=2, color="#888").encode(x="chance:Q")
-    return (bars + error + alike).properties(width=200, height=max(90, 38 * len(values)))
+    uniform = base.mark_tick(size=30, thickness=2, color="#888").encode(x="chance:Q")
+    return (bars + error + uniform).properties(width=200, height=max(90, 38 * len(values)))
 
 
 def _both(records: Sequence[StudyRecord]) -> bool:

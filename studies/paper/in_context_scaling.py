@@ -75,15 +75,15 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
     counts = sorted(options.counts)
     kwargs: dict[str, Any] = {"split": options.split, "seed": options.seed}
     names = with_controls([cell.params["task"]], options.control)
-    asked = [
+    samples = [
         (questions(lm, name, options.items, shots=n, pool=counts[-1], **kwargs), of)
         for name, of in names
         for n in counts
     ]
-    right = right_together(loader, [each for each, _ in asked], [base_schedule(model)])
+    right = right_together(loader, [each for each, _ in samples], [base_schedule(model)])
     rows = [
         accuracy_row(correct, each, **of)
-        for [correct], (each, of) in zip(right, asked, strict=True)
+        for [correct], (each, of) in zip(right, samples, strict=True)
     ]
     fewest = {row.task: row for row in reversed(rows)}
     return Measurement([with_difference(row, fewest[row.task]) for row in rows])

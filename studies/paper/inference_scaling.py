@@ -105,11 +105,11 @@ def measure_together(
     grid = [[base, *_repeated(base, cell, options)] for cell in cells]
     flat = list(dict.fromkeys(schedule for schedules in grid for schedule in schedules))
     name = cells[0].params["task"]
-    asked = [(name, split, NONE) for split in SPLITS]
+    parts = [(name, split, NONE) for split in SPLITS]
     if (control := controlled(name, options.control)) is not None:
-        asked.append((control, "test", options.control))
+        parts.append((control, "test", options.control))
     rows: list[list[Row]] = [[] for _ in cells]
-    for task, split, kind in asked:
+    for task, split, kind in parts:
         questions = ask(loader, task, options, split)
         right = dict(zip(flat, right_answers(loader, questions, flat), strict=True))
         for cell, schedules, lines in zip(cells, grid, rows, strict=True):

@@ -103,10 +103,10 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
     depth, looped = cell.params["depth"], schedules(base, options)
     rows = []
     for name, of in with_controls([task_of(options, depth)], options.control):
-        asked = ask(loader, name, options, options.split)
-        right = right_answers(loader, asked, looped)
+        questions = ask(loader, name, options, options.split)
+        right = right_answers(loader, questions, looped)
         rows += [
-            accuracy_row(values, asked, loops=loops, depth=depth, schedule=str(schedule), **of)
+            accuracy_row(values, questions, loops=loops, depth=depth, schedule=str(schedule), **of)
             for values, loops, schedule in zip(right, options.loops, looped, strict=True)
         ]
     return Measurement(rows)

@@ -172,9 +172,9 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
     more = {"trained": block, "training_seed": run.seed}
     rows = [
         accuracy_row(
-            values, asked, block=repeated, times=times, schedule=str(schedule), **more, **of
+            values, questions, block=repeated, times=times, schedule=str(schedule), **more, **of
         )
-        for (_, of), asked, right in zip(names, several, correct, strict=True)
+        for (_, of), questions, right in zip(names, several, correct, strict=True)
         for (repeated, times, schedule), values in zip(scored, right, strict=True)
     ]
     data = {"from_step": parent.step, "run": run.model_dump(mode="json")}

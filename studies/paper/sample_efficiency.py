@@ -87,8 +87,8 @@ class Options:
             "lr", "epochs", "min_steps", "batch_size", "patience", "validations", "seq_len",
             "precision", "schedule",
         )  # fmt: skip
-        given = {name: getattr(self, name) for name in same}
-        return Settings(**given, micro_batch_size=self.rows, lora=self.lora or None, untie=untie)
+        kwargs = {name: getattr(self, name) for name in same}
+        return Settings(**kwargs, micro_batch_size=self.rows, lora=self.lora or None, untie=untie)
 
     def task(self, depth: int) -> str:
         """Return the name of the task with chains of a depth."""
@@ -197,15 +197,15 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
         base = Schedule.parse(options.schedule)
     depths = {options.task(depth): depth for depth in options.depths}
     names = with_controls([*depths], options.control)
-    asked = [ask(loader, name, options, "test") for name, _ in names]
-    correct = right_together(loader, asked, [base])
+    questions = [ask(loader, name, options, "test") for name, _ in names]
+    correct = right_together(loader, questions, [base])
     more = dict(cell.params)
     more["tuning_seed"] = more.pop("seed")  # the seed of a row is that of the questions
     if more["ties"] == TIED:  # untied layers have another schedule than the measured model
         more["schedule"] = str(base)
     rows = [
         accuracy_row(right, each, depth=depths[name.partition(":control=")[0]], **more, **of)
-        for (name, of), each, [right] in zip(names, asked, correct, strict=True)
+        for (name, of), each, [right] in zip(names, questions, correct, strict=True)
     ]
     return Measurement(rows, data, temporary=temporary)
 

@@ -151,10 +151,10 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
             for values, place in zip(losses, about, strict=True)
         ]
         return Measurement(rows)
-    asked = ask(loader, cell.params["task"], options, options.split)
-    right = right_answers(loader, asked, schedules)
+    questions = ask(loader, cell.params["task"], options, options.split)
+    right = right_answers(loader, questions, schedules)
     rows = [
-        accuracy_row(values, asked, **place) for values, place in zip(right, about, strict=True)
+        accuracy_row(values, questions, **place) for values, place in zip(right, about, strict=True)
     ]
     return Measurement([with_difference(row, rows[0]) for row in rows])
 

@@ -87,9 +87,9 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
     costs = costs_of(model, cell.path)
     base, rows = base_schedule(model), []
     for name, of in with_controls([cell.params["task"]], options.control):
-        asked = ask(loader, name, options, options.split)
-        [right] = right_answers(loader, asked, [base])
-        rows.append(accuracy_row(right, asked, schedule=str(base), **of))
+        questions = ask(loader, name, options, options.split)
+        [right] = right_answers(loader, questions, [base])
+        rows.append(accuracy_row(right, questions, schedule=str(base), **of))
     return Measurement(rows, costs)
 
 
