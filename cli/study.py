@@ -6,17 +6,24 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..core.errors import InputError, unknown
 from ..tasks.evaluate import DTYPES, require_extra
+from .dataclass_options import no_such_option, options_to_click
+from .options import trust_option
 from .tables import Column, show, width
 
+if TYPE_CHECKING:
+    from ..studies.records import StudyRecord
+    from ..studies.study import Study
+
 ACTIONS = "list", "show", "publish"
+OWN_OPTIONS = "growloop.study.options"
+"""Key of a study's own options in the metadata of a call."""
 VALUES = {
     "value", "mean", "low", "high", "±", "gain", "gain ±", "difference", "plain", "repeated",
     "without", "with", "accuracy", "mean effect of earlier steps", "untied less tied",
@@ -31,11 +38,55 @@ DETAILS = {
 """Columns that a narrow terminal folds, by name or first word: the highest first."""
 
 
-@click.command(
-    "study",
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    add_help_option=False,
-)
+class StudyCommand(click.Command):
+    """Command ``study``: adds the options of the study NAME to its own before parsing."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the options of all studies, then those of the study that was named."""
+        return [*super().get_params(ctx), *ctx.meta.get(OWN_OPTIONS, ())]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Find NAME, then parse all arguments with the options of that study.
+
+        Raises:
+            UsageError: an unknown option, with the nearest of the study's own; one given twice.
+        """
+        ctx.ignore_unknown_options = ctx.allow_extra_args = True
+        typed, _, _ = self.make_parser(ctx).parse_args(list(args))
+        name = typed.get("name")
+        if name is None or name in ACTIONS:
+            return super().parse_args(ctx, args)
+        if name.startswith("--"):
+            known = [flag for param in self.params for flag in param.opts]
+            raise no_such_option(name.partition("=")[0], known, ctx)
+        require_extra("eval", "a study")
+        from ..studies.catalog import find
+
+        own = options_to_click(find(name).options)
+        ctx.meta[OWN_OPTIONS] = own
+        ctx.ignore_unknown_options = ctx.allow_extra_args = False
+        if not typed.get("helped"):
+            _check_flags(self.make_parser(ctx), args, own, ctx)
+        return super().parse_args(ctx, args)
+
+
+def _check_flags(
+    parser: Any, args: Sequence[str], own: Sequence[click.Option], ctx: click.Context
+) -> None:
+    """Refuse an unknown option, an own option without a value or given twice, and extra words."""
+    try:
+        _, rest, order = parser.parse_args(list(args))
+    except click.NoSuchOption as error:
+        flags = [flag for option in own for flag in option.opts]
+        raise no_such_option(error.option_name, flags, ctx) from error
+    if rest:
+        raise click.UsageError(f"unexpected argument '{rest[0]}'", ctx)
+    for option in own:
+        if order.count(option) > 1:
+            raise click.UsageError(f"{option.opts[0]} is given twice", ctx)
+
+
+@click.command("study", cls=StudyCommand, add_help_option=False)
 @click.argument("name", required=False)
 @click.option(
     "--model", "-m", "models", multiple=True, help="hub id, folder, GGUF file or package:NAME"
@@ -45,6 +96,7 @@ DETAILS = {
 @click.option("--cell", type=int, help="measure only this cell of the plan (for array jobs)")
 @click.option("--dtype", default="float32", show_default=True, help=", ".join(DTYPES))
 @click.option("--device", help="cpu, cuda, cuda:1, mps  [default: a GPU if there is one]")
+@trust_option
 @click.option("--picture", "-p", help="chart to write: .html, .svg, .png, .pdf or .json")
 @click.option("--dark", is_flag=True, help="light on dark")
 @click.option("--leaderboard", metavar="FOLDER", help="add what models are compared by to records")
@@ -54,6 +106,7 @@ DETAILS = {
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     name: str | None,
     models: tuple[str, ...],
     out: str,
@@ -67,13 +120,14 @@ def command(
     against: str | None,
     as_json: bool,
     helped: bool,
+    **own: Any,
 ) -> None:
     """Run a study of the paper on any checkpoints.
 
-    NAME is a study, or list. Each study has options of its own: growloop study NAME --help. What
-    was measured is kept: called again, a study goes on where it was stopped. With --leaderboard
-    its numbers are added to the records that growloop leaderboard and growloop claims read; NAME
-    publish does that with all that was measured into --out before.
+    NAME is a study, or list. Each study has options of its own: growloop study NAME --help.
+    Results are stored below --out: called again, a study resumes. With --leaderboard its numbers
+    are added to the records that growloop leaderboard and growloop claims read; NAME publish adds
+    all results stored below --out before.
 
     \b
     Examples:
@@ -91,8 +145,8 @@ def command(
     if name is None:
         raise InputError("which study? growloop study list names them")
     if name in ACTIONS and (models or (name == "list" and ctx.args)):
-        given = "--model" if models else ctx.args[0]
-        raise InputError(f"{name} takes no {given}")
+        extra = "--model" if models else ctx.args[0]
+        raise InputError(f"{name} takes no {extra}")
     if name == "list":
         _list(as_json)
         return
@@ -112,10 +166,10 @@ def command(
         _show(ctx, study)
         return
     from ..studies.checkpoints import read_models
-    from ..studies.options import read_options
-    from ..studies.runner import run
+    from ..studies.records import apply_to_records
+    from ..studies.runner import run_study
 
-    options = read_options(study, _given(ctx.args))
+    options = study.options(**own)
     if not models:
         raise InputError("give a model: --model CHECKPOINT, once for each")
     _check(dtype, picture)
@@ -129,8 +183,8 @@ def command(
     if planned:
         if as_json or cell is not None:
             raise InputError("--plan prints the cells: leave out --json and --cell")
-        for number, found in enumerate(cells):
-            click.echo(f"{number}\t{found.id}")
+        for number, listed in enumerate(cells):
+            click.echo(f"{number}\t{listed.id}")
         return
     if cell is not None:
         if not 0 <= cell < len(cells):
@@ -138,50 +192,52 @@ def command(
         cells = [cells[cell]]
     _check_places(out, picture, leaderboard)
     line = shlex.join(["growloop", *(ctx.obj or [])])
-    records = run(study, cells, options, out, line, _say, dtype, device, True)
+    records = run_study(study, cells, options, out, line, _say, dtype, device, True)
+    if leaderboard is not None:  # before anything is printed: that may fail
+        _publish(records, leaderboard)
     if picture is not None:
         from ..studies.measure.charts import save
 
-        click.echo(str(save(study.chart(records), picture, dark)), err=True)
+        chart = apply_to_records(study.chart, records)
+        click.echo(str(save(chart, picture, dark)), err=True)
     if as_json:
-        click.echo(json.dumps(records, indent=1))
+        click.echo(json.dumps([record.to_json() for record in records], indent=1))
     else:
-        _print(study.table(records))
-    if leaderboard is not None:
-        _publish(records, leaderboard)
+        _print(apply_to_records(study.table, records))
     if against is not None:
-        from ..studies.compare import compared
+        from ..studies.compare import compare_models
 
         click.echo()
-        _print(compared(study, records, against))
+        _print(compare_models(study, records, against))
 
 
-def _publish_all(given: Sequence[str], out: str, leaderboard: str | None) -> None:
-    """All records below ``out``."""
-    if given:
-        raise InputError(f"publish takes --out and --leaderboard alone, not {given[0]}")
+def _publish_all(extra: Sequence[str], out: str, leaderboard: str | None) -> None:
+    """Publish all records below ``out``."""
+    if extra:
+        raise InputError(f"publish takes --out and --leaderboard alone, not {extra[0]}")
     if leaderboard is None:
         raise InputError("publish where? give --leaderboard FOLDER")
     _check_store(leaderboard)
-    from ..studies.publish import read_all
+    from ..studies.publish import read_records
 
-    _publish(read_all(out), leaderboard)
+    _publish(read_records(out), leaderboard)
 
 
-def _publish(records: Sequence[dict[str, Any]], leaderboard: str) -> None:
+def _publish(records: Sequence[StudyRecord], leaderboard: str) -> None:
     from ..leaderboard import Store
-    from ..studies.publish import published, unpublished
+    from ..studies.publish import leaderboard_records, missing_reasons
+    from ..studies.records import apply_to_records
 
-    found = published(records)
-    added = Store(leaderboard).add(found)
-    there = len({record.id for record in found}) - added
+    published = apply_to_records(leaderboard_records, records)
+    added = Store(leaderboard).add(published)
+    there = len({record.id for record in published}) - added
     _say(f"{added:,} records added to {leaderboard}, {there:,} were there already")
-    for reason in unpublished(records):
+    for reason in missing_reasons(records):
         _say(reason)
 
 
 def _check_store(folder: str | None, cell: int | None = None) -> None:
-    """Refuse what is no folder of records, before the slow part."""
+    """Refuse a path that is no folder of records, before the slow part."""
     if folder is None:
         return
     from ..leaderboard import Store
@@ -196,7 +252,7 @@ def _check_store(folder: str | None, cell: int | None = None) -> None:
 
 
 def _check_places(*places: str | None) -> None:
-    """Refuse what cannot be written to, before the slow part."""
+    """Refuse paths that cannot be written, before the slow part."""
     for place in filter(None, places):
         path = Path(place).absolute()
         there = next(folder for folder in (path, *path.parents) if folder.exists())
@@ -206,9 +262,9 @@ def _check_places(*places: str | None) -> None:
             raise InputError(f"{place} cannot be written")
 
 
-def _check_against(against: str, study: Any, models: Sequence[str]) -> None:
-    """Refuse a model to compare with that is none of these, before the slow part."""
-    if study.compares is None:
+def _check_against(against: str, study: Study, models: Sequence[str]) -> None:
+    """Refuse a model to compare with that is not given, before the slow part."""
+    if study.conditions is None:
         raise InputError(f"{study.name} keeps no answers to compare models by")
     if against not in models:
         raise unknown("model", against, models)
@@ -230,46 +286,25 @@ def _check(dtype: str, picture: str | None) -> None:
         check_picture(picture)
 
 
-def _given(arguments: Sequence[str]) -> dict[str, str | None]:
-    """``--name value`` and ``--name=value`` as a dictionary; None for ``--name`` alone."""
-    found: dict[str, str | None] = {}
-    rest = list(arguments)
-    while rest:
-        flag = rest.pop(0)
-        if not flag.startswith("--"):
-            raise InputError(f"unexpected argument '{flag}'")
-        name, equals, text = flag[2:].partition("=")
-        value: str | None = text
-        if not equals:
-            value = rest.pop(0) if rest and not rest[0].startswith("--") else None
-        if found.setdefault(name.replace("-", "_"), value) != value:
-            raise InputError(f"--{name} is given twice")
-    return found
-
-
 def _list(as_json: bool) -> None:
     from ..studies.catalog import STUDIES
 
     if as_json:
-        listed = [{"study": k, "asks": a, "paper": p} for k, (a, p) in STUDIES.items()]
+        listed = [{"study": k, "asks": q, "paper": p} for k, (q, p) in STUDIES.items()]
         click.echo(json.dumps(listed, indent=2))
         return
-    rows = [[name, f"{asks} ({figure})"] for name, (asks, figure) in STUDIES.items()]
+    rows = [[name, f"{question} ({figure})"] for name, (question, figure) in STUDIES.items()]
     show([Column(""), Column("")], rows)
 
 
-def _show(ctx: click.Context, study: Any) -> None:
-    shown = []
-    for option in fields(study.options):
-        default = option.default
-        if isinstance(default, tuple):
-            default = ",".join(map(str, default))
-        more = "" if default in (None, "") else f"  [default: {default}]"
-        shown.append((f"--{option.name.replace('_', '-')}", option.metadata["about"] + more))
-    every = [each for each in ctx.command.params if isinstance(each, click.Option)]
-    everywhere = [found for each in every if (found := each.get_help_record(ctx))]
+def _show(ctx: click.Context, study: Study) -> None:
+    """Print question, cost and options of a study."""
+    own = options_to_click(study.options)
+    shown = [record for option in own if (record := option.get_help_record(ctx))]
+    shared = [each for each in ctx.command.params if isinstance(each, click.Option)]
+    everywhere = [record for each in shared if (record := each.get_help_record(ctx))]
     formatter = click.HelpFormatter(width=min(100, width() or 100))
-    formatter.write_text(f"{study.name}: {study.asks}")
+    formatter.write_text(f"{study.name}: {study.question}")
     formatter.write_text(f"Paper: {study.figure}")
     formatter.write_text(f"Cost: {study.cost}")
     for title, options in (("Options", shown), ("Options of all studies", everywhere)):

@@ -1,4 +1,4 @@
-"""Which studies there are."""
+"""Catalog of studies by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .study import Study
 
 STUDIES = {
-    # name: (what it asks, in the paper)
+    # name: (question, figure or table of the paper)
     "trade-offs": ("What do parameters and FLOPs buy?", "Figure 4"),
     "inference-scaling": ("Does repeating a block without training help?", "Figures 2, 9, 14, 15"),
     "in-context-scaling": ("Do more examples in the prompt help?", "Figures 3, 13"),
@@ -29,13 +29,13 @@ STUDIES = {
 
 
 def find(name: str) -> Study:
-    """The study of a name.
+    """Return a study by name.
 
     Raises:
-        InputError: an unknown one; the message has the nearest.
+        InputError: an unknown name; the message has the nearest one.
     """
     if name not in STUDIES:
         raise unknown("study", name, STUDIES)
     module = importlib.import_module(f".paper.{name.replace('-', '_')}", __package__)
-    found: Study = module.STUDY
-    return found
+    study: Study = module.STUDY
+    return study

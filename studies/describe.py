@@ -1,11 +1,11 @@
-"""What a record says about a model: read from a loaded model or config, and from its checkpoint.
+"""Describe a model for records of the leaderboard: from its config and its checkpoint.
 
-A checkpoint of ``growloop train`` knows its seed, tokens and FLOPs; any other its config alone.
+Checkpoints of ``growloop train`` also have seed, tokens and FLOPs of their run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,43 +17,43 @@ from ..models import Schedule, cost
 from ..models.looping.config import LoopedConfig
 from ..models.looping.decoder import decoder_config
 from .model_identity import weights
-from .provenance import family_of, name_of, recipe_of, runs_of, size_of, training_of
+from .provenance import model_family, model_size, read_metadata, read_runs, recipe_name, run_name
 from .runs import RunIdentity
 
 PACKAGES = ("growloop", "torch", "transformers", "lm-eval")
 SEQ_LEN = 2048
-PARTS = 3  # of the path of a model, kept to tell models of one name apart
+PATH_PARTS = 3  # last parts of a path, recorded to distinguish models of one name
 
 
-def versions() -> dict[str, str]:
-    """Of the packages that a result depends on, where they are installed."""
-    found = {}
+def package_versions() -> dict[str, str]:
+    """Return versions of the installed packages that a result depends on."""
+    versions = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def model_of(model: Any, path: str, name: str | None = None) -> Model:
-    """The description of a checkpoint.
+    """Describe a checkpoint.
 
     Args:
-        model: it, or its config, as it was loaded.
+        model: the loaded model, or its config.
         path: folder, hub id, GGUF file or ``package:NAME``.
-        name: what to call it; by default as its run, or after its path.
+        name: name of the model; by default that of its run, or the end of its path.
     """
     config = getattr(model, "config", model)
     schedule = _schedule(config)
     history = getattr(config, "growth_history", None) or ()
-    training, runs = training_of(path), runs_of(path)
+    metadata, runs = read_metadata(path), read_runs(path)
     run = runs[0] if runs else {}
     from_scratch = bool(run) and (run.get("model") or {}).get("path") is None
     return Model(
-        name=name or model_name(name_of(runs) or _whole(path)),
-        family=family_of(schedule, bool(history), runs),
-        size=size_of(runs),
+        name=name or model_name(run_name(runs) or _whole(path)),
+        family=model_family(schedule, bool(history), runs),
+        size=model_size(runs),
         seed=run.get("seed"),
         schedule=str(schedule),
         unique_layers=schedule.num_unique_layers,
@@ -67,67 +67,72 @@ def model_of(model: Any, path: str, name: str | None = None) -> Model:
             )
             for step in history
         ),
-        # of a run that began with a checkpoint only the last part is known
-        training_flops=training.get("flops") if from_scratch else None,
-        training_tokens=training.get("tokens") if from_scratch else None,
-        recipe=recipe_of(runs),
-        **_content(config, path),
+        # a run that started from a checkpoint knows only its own part
+        training_flops=metadata.get("flops") if from_scratch else None,
+        training_tokens=metadata.get("tokens") if from_scratch else None,
+        recipe=recipe_name(runs),
+        **_weights(config, path),
         source=f"growloop train {run['name']}" if run else None if Path(path).exists() else path,
-        step=training.get("step"),
-        training=trained.recipe if (trained := RunIdentity.read(path)) else None,
+        step=metadata.get("step"),
+        training=identity.recipe if (identity := RunIdentity.read(path)) else None,
     )
 
 
-def _content(config: Any, path: str) -> dict[str, Any]:
-    """Which weights these are: a digest of files and where they were; of the hub the commit."""
+def _weights(config: Any, path: str) -> dict[str, Any]:
+    """Identify the weights: digest and folder of local files, or commit of a hub model."""
     try:
-        known = weights(path)
+        identity = weights(path)
     except InputError:  # a folder without a model, whose config came from elsewhere
         return {}
-    if known is None:
+    if identity is None:
         return {"revision": getattr(config, "_commit_hash", None)}
-    parts = () if path.startswith("package:") else Path(path).resolve().parts[1:][-PARTS:]
-    return {"digest": known["sha256"], "folder": tuple(part for part in parts if _sayable(part))}
+    parts = () if path.startswith("package:") else Path(path).resolve().parts[1:][-PATH_PARTS:]
+    return {"digest": identity["sha256"], "folder": tuple(filter(_recordable, parts))}
 
 
-def _sayable(part: str) -> bool:
-    """Whether a record can hold a part of a path."""
+def _recordable(part: str) -> bool:
+    """Return whether a record can hold a part of a path."""
     return part.isprintable() and part == part.strip() and 0 < len(part) <= 200
 
 
 def cost_of(model: Any, schedule: str | None = None) -> tuple[str, Cost]:
-    """The schedule of a model or config, by default what it runs now, and what it costs."""
+    """Return a schedule of a model or config, by default its own, and the costs under it."""
     config = getattr(model, "config", model)
     longest = getattr(decoder_config(config), "max_position_embeddings", None) or SEQ_LEN
-    found = cost(model, schedule, seq_len=min(SEQ_LEN, longest))
-    return str(found.schedule), Cost(
-        unique_parameters=found.unique_parameters,
-        effective_parameters=found.effective_parameters,
-        inference_flops=float(found.forward_flops),
-        seq_len=found.seq_len,
+    costs = cost(model, schedule, seq_len=min(SEQ_LEN, longest))
+    return str(costs.schedule), Cost(
+        unique_parameters=costs.unique_parameters,
+        effective_parameters=costs.effective_parameters,
+        inference_flops=float(costs.forward_flops),
+        seq_len=costs.seq_len,
     )
 
 
-def described(path: str, model: Any, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a study's record keeps for the leaderboard, so that it needs no checkpoint later.
+def leaderboard_facts(path: str, model: Any, schedules: Iterable[str]) -> dict[str, Any]:
+    """Return what the leaderboard needs of a model: ``{"model": …, "cost": {schedule: …}}``.
+
+    A record of a study stores it, so that publishing needs no checkpoint.
 
     Args:
-        path: of the checkpoint, whose config tells what it is.
-        model: it, as it is now: a study may have made it loop.
-        rows: what was measured, each under its own schedule if it names one.
+        path: path of the checkpoint, whose config describes it.
+        model: the loaded model, which a study may have changed to loop.
+        schedules: schedules that were measured, beside the model's own.
     """
     from ..models.checkpoints import load_config
     from ..tasks.evaluate import model_arguments
 
     config = load_config(**model_arguments(path))
-    about = model_of(config, path)
-    schedules = dict.fromkeys([about.schedule, *(row.get("schedule") for row in rows)])
-    costs = [cost_of(model, schedule) for schedule in schedules if schedule is not None]
-    return {"model": _json(about), "cost": {schedule: _json(found) for schedule, found in costs}}
+    description = model_of(config, path)
+    every = dict.fromkeys([description.schedule, *schedules])
+    costs = dict(cost_of(model, schedule) for schedule in every if schedule is not None)
+    return {
+        "model": _json(description),
+        "cost": {name: _json(cost) for name, cost in costs.items()},
+    }
 
 
 def describe(results: dict[str, Any], path: str, name: str | None = None) -> None:
-    """Note in lm-eval's results what a checkpoint tells about itself, for results without that."""
+    """Add description and costs of a checkpoint to results of lm-eval that lack them."""
     from ..models.checkpoints import load_config
     from ..tasks.evaluate import model_arguments
 
@@ -142,10 +147,10 @@ def describe(results: dict[str, Any], path: str, name: str | None = None) -> Non
 
 
 def checked_name(name: str | None) -> str | None:
-    """A name for a model that was asked for, refused here if no record can have it.
+    """Return a model name given by the user.
 
     Raises:
-        InputError: saying why not.
+        InputError: no record can have this name.
     """
     if name is not None:
         fields = {"model": {"name": name}, "task": {"name": "any"}, "value": 0.0}
@@ -154,15 +159,15 @@ def checked_name(name: str | None) -> str | None:
 
 
 class Recorder:
-    """Describes a model on its way into an evaluation, before and after it is looped for it.
+    """Describes the model of an evaluation, before and after it is changed to loop.
 
-    Give it as ``prepare`` to ``tasks.evaluate.evaluate``, then let it note in the results what it
-    saw.
+    Pass it as ``prepare`` to ``tasks.evaluate.evaluate``; then :meth:`note` adds the description
+    to the results.
 
     Args:
-        path: that the model is loaded from.
-        prepare: what is done to the model.
-        name: what to call it.
+        path: path that the model is loaded from.
+        prepare: changes the model before it is scored.
+        name: name of the model.
     """
 
     def __init__(
@@ -174,46 +179,46 @@ class Recorder:
         self.path = path
         self.prepare = prepare
         self.name = name
-        self.found: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {}
         self.config: Any = None
 
     def __call__(self, model: Any) -> None:
         """Describe ``model`` and prepare it."""
-        described = self._describe(model)
+        description = self._describe(model)
         if self.prepare is not None:
             self.prepare(model)
         self.config = model.config
-        self.found = {"model": described, "versions": versions()}
+        self.facts = {"model": description, "versions": package_versions()}
         try:
             schedule, costs = cost_of(model)
-        except InputError:  # no decoder that can loop is scored all the same
+        except InputError:  # models that cannot loop are scored without costs
             return
-        self.found |= {
+        self.facts |= {
             "schedule": schedule,
             "cost": _json(costs),
         }
 
     def _describe(self, model: Any) -> dict[str, Any]:
         try:
-            found = model_of(model, self.path, self.name)
+            description = model_of(model, self.path, self.name)
         except InputError:
-            found = Model(
+            description = Model(
                 name=self.name or model_name(_whole(self.path)),
-                **_content(model.config, self.path),
+                **_weights(model.config, self.path),
             )
-        return _json(found)
+        return _json(description)
 
     def note(self, results: dict[str, Any]) -> None:
-        """Add what was seen to lm-eval's results."""
-        told = results.get("growloop", {})
-        if told.get("schedule") not in (None, self.found.get("schedule")):  # one of several
-            _, costs = cost_of(self.config, told["schedule"])
-            self.found |= {"schedule": told["schedule"], "cost": _json(costs)}
-        results["growloop"] = {**self.found, **told}
+        """Add the description to lm-eval's results."""
+        stated = results.get("growloop", {})
+        if stated.get("schedule") not in (None, self.facts.get("schedule")):  # one of several
+            _, costs = cost_of(self.config, stated["schedule"])
+            self.facts |= {"schedule": stated["schedule"], "cost": _json(costs)}
+        results["growloop"] = {**self.facts, **stated}
 
 
 def _whole(path: str) -> str:
-    """A path that ends in a name: ``.`` has none."""
+    """Return a path that ends in a name: ``.`` does not."""
     return str(Path(path).resolve()) if Path(path).name in ("", "..") else path
 
 

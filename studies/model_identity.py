@@ -1,7 +1,8 @@
-"""Identity of the model at a path: what was measured of another one is not taken for it."""
+"""Identity of the model at a path, to notice when its files hold another model."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from ..tasks.evaluate import model_arguments
 
 
 def weights(model: str) -> dict[str, Any] | None:
-    """Identity of the model at a path (weights, config, tokenizer); None of a hub id.
+    """Identify the model at a path (weights, config, tokenizer); None for a hub id.
 
     Example::
 
@@ -22,11 +23,13 @@ def weights(model: str) -> dict[str, Any] | None:
     return {"files": [list(file) for file in file_states(*place)], "sha256": model_digest(*place)}
 
 
-def changed(model: str, was: dict[str, Any] | None) -> bool:
-    """Whether a path holds another model now; files of the same time are taken to be the same.
+def changed(model: str, was: Mapping[str, Any] | None) -> bool:
+    """Return whether a path holds another model now.
+
+    Files of equal size and time are not read again.
 
     Args:
-        was: an earlier result of :func:`weights`; None of a model or time without one.
+        was: earlier result of :func:`weights`; None where it is not known.
     """
     if was is None or (place := _place(model)) is None:
         return False
@@ -35,18 +38,18 @@ def changed(model: str, was: dict[str, Any] | None) -> bool:
 
 
 def is_known(model: str) -> bool:
-    """Whether a model is known by its content: not a hub id."""
+    """Return whether a model is identified by its content: a local one, not a hub id."""
     return _place(model) is not None
 
 
 def digest(model: str) -> str:
-    """Digest of the model at a path; of a hub id, the id."""
+    """Return the digest of the model at a path; for a hub id, the id."""
     place = _place(model)
     return model if place is None else model_digest(*place)
 
 
 def _place(model: str) -> tuple[Path, str | None] | None:
-    """Folder and GGUF file of a model; None of a hub id."""
+    """Return folder and GGUF file of a model; None for a hub id."""
     where = model_arguments(model)
     folder = Path(where["pretrained"])
     return (folder, where.get("gguf_file")) if folder.is_dir() else None

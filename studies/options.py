@@ -1,56 +1,111 @@
-"""A study's options from what was typed."""
+"""Options of studies: fields of a frozen dataclass, with what the command line and records need."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+import hashlib
+import json
+from dataclasses import asdict, field, fields
+from pathlib import Path
 from typing import Any
 
-from ..core.errors import InputError, one_of, unknown
-from .study import Study
+FILES = {"text", "lens", "lens_text"}
+"""Options that are paths of files."""
 
 
-def read_options(study: Study, given: Mapping[str, str | None]) -> Any:
-    """A study's options from what was typed; None for a name without a value.
+def option(
+    default: Any, about: str, later: bool = False, drawn: bool = False, before: Any = None
+) -> Any:
+    """Declare a field of a study's options.
 
-    Raises:
-        InputError: an option it has not, or a value of another kind.
+    Args:
+        about: help text of the command line.
+        later: the option was added after records existed; these were measured with its default.
+        drawn: the option decides no number, only what the chart shows or which files stay.
+        before: value that records from before the option were measured with, where that is not
+            the default: those records are read for this value alone.
     """
-    known = {f.name: f for f in fields(study.options)}
-    read: dict[str, Any] = {}
-    for name, text in given.items():
-        if name not in known:
-            dashed = [f"--{key.replace('_', '-')}" for key in known]
-            raise unknown(f"option of {study.name}", f"--{name.replace('_', '-')}", dashed)
-        default = known[name].default
-        if text is None and not isinstance(default, bool):
-            raise InputError(f"--{name.replace('_', '-')} needs a value")
-        read[name] = _value(name, "true" if text is None else text, default)
-    return study.options(**read)
+    unsaid = (default,) if later else () if before is None else (before,)
+    return field(default=default, metadata={"about": about, "unsaid": unsaid, "drawn": drawn})
 
 
-def _value(name: str, text: str, default: Any) -> Any:
-    flag = f"--{name.replace('_', '-')}"
-    if isinstance(default, bool):
-        one_of(flag, text, ("true", "false"))
-        return text == "true"
-    if isinstance(default, tuple):
-        kind = int if default and isinstance(default[0], int) else _kinds.get(name, str)
-        parts = [part.strip() for part in text.split(",") if part.strip()]
-        if not parts:
-            raise InputError(f"{flag} needs at least one value")
-        return tuple(dict.fromkeys(_number(flag, part, kind) for part in parts))
-    return _number(flag, text, type(default) if default is not None else str)
+def recorded_options(options: Any, *without: str) -> dict[str, Any]:
+    """Return options as a record stores them.
+
+    Files are named by their content: another file of the same name makes other cells. An option
+    added later is left out where it has the value that records from before it were measured with.
+
+    Args:
+        without: options that are parameters of the cell instead.
+    """
+    stored = asdict(options)
+    for known in fields(options):
+        unsaid = stored[known.name] in known.metadata["unsaid"]
+        if unsaid or known.metadata["drawn"] or known.name in without:
+            del stored[known.name]
+    for name in FILES & stored.keys():
+        if stored[name] is not None and (path := Path(stored[name])).is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            stored[name] = f"{path.name}@{digest[:12]}"
+    as_json: dict[str, Any] = json.loads(json.dumps(stored))
+    return as_json
 
 
-_kinds: dict[str, type] = {"starts": int}
+# Options that several studies share. Each call makes a field of its own, so a study keeps the order
+# of its options.
 
 
-def _number(flag: str, text: str, kind: type) -> Any:
-    if kind is str:
-        return text
-    try:
-        return kind(text)
-    except ValueError as error:
-        name = {int: "a whole number", float: "a number"}[kind]
-        raise InputError(f"{flag} takes {name}, not '{text[:60]}'") from error
+def tasks_option(*default: str, about: str = "tasks or groups of them") -> Any:
+    """Tasks whose questions are scored."""
+    return option(default or ("reasoning_primitives",), about)
+
+
+def items_option(default: int = 200, about: str = "questions a task") -> Any:
+    """Number of questions."""
+    return option(default, about)
+
+
+def shots_option(default: int = 5) -> Any:
+    """Number of examples in a prompt."""
+    return option(default, "examples before a question")
+
+
+def fixed_shots_option(later: bool = True) -> Any:
+    """Same examples in all prompts, or new ones for each."""
+    return option(False, "the same examples before all questions: cheaper", later=later)
+
+
+def split_option() -> Any:
+    """Split of the questions."""
+    return option("test", "split of the questions: validation or test")
+
+
+def control_option(default: str = "none", later: bool = True) -> Any:
+    """Counterfactual control of the questions."""
+    about = "also on altered questions, where a task has them: none, cut, shuffled"
+    return option(default, about, later=later)
+
+
+def seed_option(about: str = "seed that draws questions and examples") -> Any:
+    """Seed of what is measured on."""
+    return option(0, about)
+
+
+def text_option(about: str = "file of prompts; by default generated questions") -> Any:
+    """File of prompts."""
+    return option(None, about)
+
+
+def texts_option(default: int = 16, about: str = "number of prompts") -> Any:
+    """Number of prompts."""
+    return option(default, about)
+
+
+def tokens_option(default: int = 128) -> Any:
+    """Length that prompts are cut to."""
+    return option(default, "longest prompt in tokens; longer ones are cut")
+
+
+def skip_front_option(default: int, before: int) -> Any:
+    """Number of tokens at the front that keep their effects."""
+    about = "tokens at the front of a text that nothing is taken away from: the sink"
+    return option(default, about, before=before)

@@ -1,7 +1,7 @@
-"""What the runs that made a checkpoint tell of it: kind, cooldown, where its weights come from.
+"""Provenance of a checkpoint: model family, recipe and size, read from the runs that made it.
 
-A run that began with a checkpoint is followed back to the run that made that one, as far as the
-folders are there.
+A run that started from a checkpoint is followed back to the run that made that one, as far as the
+folders exist.
 """
 
 from __future__ import annotations
@@ -13,45 +13,45 @@ from typing import Any
 from ..core.strict_json import loads
 from ..models import Schedule
 
-SHORT = {"finemath": "FMT", "nemotron": "NMT"}  # as the paper's tables call what cools down on it
-LONGEST = 20  # runs
-TUNED = "sft"  # as growloop sft calls every run
-GREW = 0.005  # of all: what a share must grow by to be named
-NAMED = 4  # sources, at most
+SHORT_NAMES = {"finemath": "FMT", "nemotron": "NMT"}  # names of cooldowns in the paper's tables
+MAX_RUNS = 20
+SFT_NAME = "sft"  # name of every run of growloop sft
+MIN_SHARE_GAIN = 0.005  # of a source in a cooldown, for it to be named
+MAX_SOURCES = 4  # named in a recipe
 
 
-def training_of(path: str) -> dict[str, Any]:
-    """What a run left beside its checkpoint; nothing for other checkpoints."""
+def read_metadata(path: str) -> dict[str, Any]:
+    """Read ``training.json`` of a checkpoint; empty for checkpoints of other programs."""
     try:
-        found = loads((Path(path) / "training.json").read_text(encoding="utf-8"))
+        metadata = loads((Path(path) / "training.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
-def runs_of(path: str) -> list[dict[str, Any]]:
-    """The runs that made a checkpoint, the last one first."""
-    found: list[dict[str, Any]] = []
-    place: Any = path
-    while isinstance(place, str) and len(found) < LONGEST:
-        run = training_of(place).get("run")
+def read_runs(path: str) -> list[dict[str, Any]]:
+    """Read the run files of the runs that made a checkpoint, the last run first."""
+    runs: list[dict[str, Any]] = []
+    checkpoint: Any = path
+    while isinstance(checkpoint, str) and len(runs) < MAX_RUNS:
+        run = read_metadata(checkpoint).get("run")
         if not run:
             break
-        found.append(run)
-        place = _model(run).get("path")
-    return found
+        runs.append(run)
+        checkpoint = _model(run).get("path")
+    return runs
 
 
-def family_of(schedule: Schedule, grown: bool, runs: Sequence[Mapping[str, Any]]) -> str:
-    """The kind of model: see ``leaderboard.Model``.
+def model_family(schedule: Schedule, grown: bool, runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the model family, as ``leaderboard.Model`` names it.
 
     Args:
-        schedule: that it runs now.
-        grown: whether it has grown.
-        runs: of :func:`runs_of`.
+        schedule: schedule of the model.
+        grown: whether its config has a growth history.
+        runs: runs that made it, from :func:`read_runs`.
     """
     looped = any(section.times > 1 for section in schedule.sections)
-    if looped and any(map(_loops_late, runs)):
+    if looped and any(map(_adds_loop, runs)):
         return "retrofitted"
     if looped:
         return "grown-looped" if grown else "looped"
@@ -60,26 +60,26 @@ def family_of(schedule: Schedule, grown: bool, runs: Sequence[Mapping[str, Any]]
     return "grown" if grown else "standard"
 
 
-def name_of(runs: Sequence[Mapping[str, Any]]) -> str | None:
-    """What the last run calls its model.
+def run_name(runs: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the name of the last run.
 
-    All of ``growloop sft`` are called alike: these are called after what was tuned, and on what.
+    Runs of ``growloop sft`` all have one name: theirs is made of the base model and the examples.
     """
     if not runs:
         return None
     run, *earlier = runs
     examples = (run.get("data") or {}).get("examples")
-    if run.get("name") != TUNED or not examples:
+    if run.get("name") != SFT_NAME or not examples:
         return run.get("name")
     if earlier:
-        base = f"{name_of(earlier)}-s{earlier[0].get('seed')}"
+        base = f"{run_name(earlier)}-s{earlier[0].get('seed')}"
     else:
         base = str(_model(run).get("path")).rstrip("/").rpartition("/")[2]
-    return f"{base}-{TUNED}-{Path(examples).stem}"
+    return f"{base}-{SFT_NAME}-{Path(examples).stem}"
 
 
-def _loops_late(run: Mapping[str, Any]) -> bool:
-    """Whether a run adds a loop to what was trained before."""
+def _adds_loop(run: Mapping[str, Any]) -> bool:
+    """Return whether a run adds a loop to a model trained before."""
     began_trained = _model(run).get("path") is not None
     return bool(began_trained and _model(run).get("schedule")) or any(
         (event.get("step") or began_trained) and (event.get("schedule") or event.get("repeat"))
@@ -87,18 +87,18 @@ def _loops_late(run: Mapping[str, Any]) -> bool:
     )
 
 
-def size_of(runs: Sequence[Mapping[str, Any]]) -> str | None:
-    """The preset that the first of the runs began with."""
-    found = _model(runs[-1]).get("preset") if runs else None
-    return None if found is None else str(found)
+def model_size(runs: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the preset that the first of the runs started with."""
+    preset = _model(runs[-1]).get("preset") if runs else None
+    return None if preset is None else str(preset)
 
 
-def recipe_of(runs: Sequence[Mapping[str, Any]]) -> str | None:
-    """What sets the training apart: the mixture of a cooldown with one of its own, fine-tuning.
+def recipe_name(runs: Sequence[Mapping[str, Any]]) -> str | None:
+    """Name the recipe of a model: fine-tuning, or a cooldown on another mixture.
 
-    ``cooldown`` and the sources whose share grew in the second half of a run, or in one that began
-    with a checkpoint, with what they grew to: ``cooldown NMT 20%``, ``cooldown math 60% + code
-    20%``. None if nothing changed.
+    A cooldown is named after the sources whose share grew in the second half of a run, or in a run
+    that started from a checkpoint, with their new shares: ``cooldown NMT 20%``, ``cooldown math
+    60% + code 20%``. None if no mixture changed.
     """
     recipe: str | None = None
     shares: dict[str, float] = {}
@@ -106,41 +106,41 @@ def recipe_of(runs: Sequence[Mapping[str, Any]]) -> str | None:
         data = run.get("data") or {}
         if data.get("examples"):
             return "fine-tuned"
-        before, shares = shares, _at_first(data)
-        recipe = (number and _change(before, shares)) or recipe
+        before, shares = shares, _first_shares(data)
+        recipe = (number and _cooldown_name(before, shares)) or recipe
         events = [event for event in run.get("events") or () if event.get("mixture")]
         for event in sorted(events, key=lambda event: int(event["step"])):
             late = number > 0 or 2 * int(event["step"]) >= int(run.get("steps") or 0)
-            before, shares = shares, _normal(event["mixture"])
-            recipe = (late and _change(before, shares)) or recipe
+            before, shares = shares, _normalized(event["mixture"])
+            recipe = (late and _cooldown_name(before, shares)) or recipe
     return recipe or None
 
 
-def _change(before: Mapping[str, float], after: Mapping[str, float]) -> str | None:
-    """The sources whose share grew, the largest first."""
-    grew = {
+def _cooldown_name(before: Mapping[str, float], after: Mapping[str, float]) -> str | None:
+    """Name a cooldown after the sources whose share grew, the largest first."""
+    larger = {
         name: share
         for name, share in after.items()
-        if before and share - before.get(name, 0.0) > GREW
+        if before and share - before.get(name, 0.0) > MIN_SHARE_GAIN
     }
-    names = sorted(grew, key=lambda name: -grew[name])
-    told = [f"{SHORT.get(name, name)} {grew[name]:.0%}" for name in names[:NAMED]]
-    told += ["…"] if len(names) > NAMED else []
-    return f"cooldown {' + '.join(told)}" if told else None
+    names = sorted(larger, key=lambda name: -larger[name])
+    parts = [f"{SHORT_NAMES.get(name, name)} {larger[name]:.0%}" for name in names[:MAX_SOURCES]]
+    parts += ["…"] if len(names) > MAX_SOURCES else []
+    return f"cooldown {' + '.join(parts)}" if parts else None
 
 
-def _at_first(data: Mapping[str, Any]) -> dict[str, float]:
-    """The shares of sources, or of the lessons of the last stage, before any event."""
+def _first_shares(data: Mapping[str, Any]) -> dict[str, float]:
+    """Return shares of sources before any event; of a curriculum, those of its last stage."""
     if data.get("curriculum"):
-        return _normal(data["curriculum"][-1]["lessons"])
-    return _normal(data.get("mixture") or dict.fromkeys(data.get("sources") or (), 1.0))
+        return _normalized(data["curriculum"][-1]["lessons"])
+    return _normalized(data.get("mixture") or dict.fromkeys(data.get("sources") or (), 1.0))
 
 
-def _normal(shares: Mapping[str, float]) -> dict[str, float]:
+def _normalized(shares: Mapping[str, float]) -> dict[str, float]:
     total = sum(shares.values()) or 1.0
     return {name: share / total for name, share in shares.items()}
 
 
 def _model(run: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = run.get("model")
-    return found if isinstance(found, Mapping) else {}
+    model = run.get("model")
+    return model if isinstance(model, Mapping) else {}

@@ -1,4 +1,4 @@
-"""Records of the paper's suite: its columns, and each task in them."""
+"""Publish results of the paper's suite: records of its columns and of each task in them."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from ..leaderboard.harness_options import how
 from ..tasks.benchmarks import COLUMNS, SuiteResult
 from ..tasks.benchmarks.store import TaskResult
 from ..tasks.notes import CUT, SYSTEM
-from .describe import versions
+from .describe import package_versions
 
 
 def suite_records(
     result: SuiteResult, model: dict[str, Any], cost: dict[str, Any], command: str
 ) -> list[Record]:
-    """A record for each column that has a mean, each task and the held-out text.
+    """Make a record for each column with a mean, each task and the held-out text.
 
     Args:
-        result: of ``run_suite``.
-        model, cost: as ``recording.describe`` notes them.
-        command: that measured it.
+        result: result of ``run_suite``.
+        model, cost: description and costs, from :func:`.describe.describe`.
+        command: command line that measured it.
 
     Raises:
         InputError: a value that no record can hold.
     """
     settings = result.settings
-    told = next((task.told for task in result.tasks.values() if task.told), {})
-    run = how(told)
+    metadata = next((task.told for task in result.tasks.values() if task.told), {})
+    run = how(metadata)
     changed = {name: run[name] for name in ("revision", "changes") if run[name]}
     shared: dict[str, Any] = {
         "version": 1,
         "model": {**changed, **model},
         "cost": cost,
         "schedule": result.schedule,
-        # that ran; of results of an earlier time what was asked for
+        # as it ran; older results have only the requested one
         "dtype": run["dtype"] or (None if settings["dtype"] == "auto" else settings["dtype"]),
         "device": run["device"],
         "settings": run["settings"],
         "backend": settings["backend"],
-        "versions": versions(),
+        "versions": package_versions(),
         "command": command,
         "time": datetime.now(UTC).isoformat(),
     }
     if (limit := settings["limit"]) is not None:
         shared["conditions"] = {"limit": limit}
-    found: list[Record] = []
+    records: list[Record] = []
 
     def add(task: dict[str, Any], value: float, stderr: float | None, n: int) -> None:
         if options := _options(result, draws=bool(task.get("shots"))):
@@ -56,7 +56,7 @@ def suite_records(
         known = {name: value for name, value in task.items() if value is not None}
         fields = {**shared, "task": known, "value": value, "n": n}
         fields |= {"stderr": stderr}
-        found.append(Record.from_fields({k: v for k, v in fields.items() if v is not None}))
+        records.append(Record.from_fields({k: v for k, v in fields.items() if v is not None}))
 
     cells = {cell.key: cell for cell in result.cells}
     for column in COLUMNS:
@@ -75,7 +75,7 @@ def suite_records(
         if cell.value is None or len(column.members) == 1:
             continue
         about = {"name": column.group, "metric": members[0].metric, "shots": members[0].shots}
-        about["fingerprint"] = _together([task.fingerprint for task in members])
+        about["fingerprint"] = _combined_digest([task.fingerprint for task in members])
         about |= {"version": str(column.version), "prompting": _prompting(members)}
         stderr = None if cell.stderr is None else cell.stderr / 100
         add(about, cell.value / 100, stderr, sum(task.n for task in members))
@@ -85,11 +85,11 @@ def suite_records(
         add(about, nll.nats_per_byte, None, nll.documents)
         if nll.stderr is not None:
             add(about | {"metric": "nats_per_token"}, nll.nats_per_token, nll.stderr, nll.documents)
-    return found
+    return records
 
 
 def _prompting(tasks: list[TaskResult]) -> str | None:
-    """What of the prompts was not as the tasks ask, e.g. how many lost their beginning."""
+    """Count prompts that differ from the tasks' own, e.g. those cut at the front."""
     counts: Counter[str] = Counter()
     for task in tasks:
         counts.update({kind: n for kind, n in task.notes.items() if kind in (CUT, SYSTEM)})
@@ -97,19 +97,19 @@ def _prompting(tasks: list[TaskResult]) -> str | None:
 
 
 def _options(result: SuiteResult, draws: bool) -> str | None:
-    """What options changed of the questions.
+    """Describe options that changed the questions.
 
     Args:
-        draws: whether there are examples.
+        draws: whether prompts have examples.
     """
     for task in result.tasks.values():
         if task.told:
-            found: str | None = how(task.told, draws)["prompting"]
-            return found
-    options = result.settings.get("options") or {}  # of an earlier time, which did not sort them
+            prompting: str | None = how(task.told, draws)["prompting"]
+            return prompting
+    options = result.settings.get("options") or {}  # older results, which are not sorted
     parts = [f"{name} {value}" for name, value in sorted(options.items())]
-    return f"options {_together(parts)[:12]}" if parts else None
+    return f"options {_combined_digest(parts)[:12]}" if parts else None
 
 
-def _together(fingerprints: list[str]) -> str:
+def _combined_digest(fingerprints: list[str]) -> str:
     return hashlib.sha256("\0".join(fingerprints).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Runs the cells of a study that have no record yet.
+"""Run the cells of a study that have no record yet.
 
 Cells can run in any order, on any number of machines that share a folder, and a killed study goes
 on where it was.
@@ -12,26 +12,28 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
-from ..models.training.data.shards import write_whole
+from ..core.files import write_atomically
+from ..core.strict_json import sealed
 from ..tasks.catalog import resolve
-from .checkpoints import Loaded, check_device
-from .describe import described, versions
+from .cells import StudyCell
+from .checkpoints import ModelLoader, check_device
+from .describe import leaderboard_facts, package_versions
 from .model_identity import changed, is_known, weights
-from .records import read_record, record_path
-from .runs import RunIdentity, as_metadata
-from .study import Cell, Record, Study
+from .records import StudyRecord, record_path
+from .runs import RunIdentity
+from .study import Measurement, Study
 
 
-def run(
+def run_study(
     study: Study,
-    cells: Sequence[Cell],
+    cells: Sequence[StudyCell],
     options: Any,
     out: str | Path,
     command: str = "",
@@ -39,89 +41,96 @@ def run(
     dtype: str = "float32",
     device: str | None = None,
     bars: bool = False,
-) -> list[Record]:
-    """Measure the cells that have no record yet; the records of all.
+) -> list[StudyRecord]:
+    """Measure the cells that have no record yet, and return the records of all cells.
 
     Args:
-        command: kept in the records.
-        say: told which cell is next, and of what takes long.
-        dtype, device: of the models.
-        bars: whether bars on standard error show how far a cell is.
+        out: folder of the records.
+        command: command line, stored in the records.
+        say: receives a message before each cell and slow part.
+        dtype, device: what models are loaded to.
+        bars: whether progress bars are shown on standard error.
 
     Raises:
-        InputError: a record there is of another model, precision or version of its task; several
-            processes.
+        InputError: an existing record is of another model, precision or version of its task;
+            several processes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
             "a study runs in one process: for several GPUs give each a --cell of its own"
         )
     check_device(device)
-    loaded, found = Loaded(dtype, device, say, bars), dict[str, Record]()
-    waiting: list[Cell] = []
+    loader, records = ModelLoader(dtype, device, say, bars), dict[str, StudyRecord]()
+    waiting: list[StudyCell] = []
     for cell in cells:
         path = record_path(cell, out)
         if path.is_file():
-            found[cell.id] = _checked(path, cell, dtype)
+            records[cell.id] = _read_checked(path, cell, dtype)
         else:
             waiting.append(cell)
     while waiting:
-        # others that share the folder may have measured some meanwhile
+        # other processes that share the folder may have measured some meanwhile
         path = record_path(waiting[0], out)
         if path.is_file():
             cell = waiting.pop(0)
-            found[cell.id] = _checked(path, cell, dtype)
+            records[cell.id] = _read_checked(path, cell, dtype)
             continue
-        part = _together(study, waiting)
-        del waiting[: len(part)]
-        for number, cell in enumerate(part, start=len(found) + 1):
+        batch = _next_batch(study, waiting)
+        del waiting[: len(batch)]
+        for number, cell in enumerate(batch, start=len(records) + 1):
             say(f"{number} of {len(cells)}: {cell.id}")
         started = time.perf_counter()
         try:
-            if study.together is not None:
-                measured = study.together.measure(part, options, loaded, Path(out))
+            if study.shared_pass is not None:
+                results = study.shared_pass.measure(batch, options, loader, Path(out))
             else:
-                measured = [study.measure(part[0], options, loaded, Path(out))]
+                results = [study.measure(batch[0], options, loader, Path(out))]
         finally:
-            loaded.close()
-        seconds = round((time.perf_counter() - started) / len(part), 1)
-        for cell, values in zip(part, measured, strict=True):
-            of = values.get("checkpoint", cell.path)  # another one if the study trains
-            finished = values.pop("finished", ())
-            loaded.load(of)
-            record = {
-                "format": "growloop study",
-                "version": 1,
-                "growloop": version("growloop"),
-                "study": study.name,
-                "cell": {"id": cell.id, **asdict(cell)},
-                "model": loaded.about(),
-                "weights": weights(cell.path),
-                "training": as_metadata(RunIdentity.read(cell.path)),
-                "leaderboard": described(of, loaded.model, values["rows"]),
-                "versions": versions(),
-                "command": command,
-                "time": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": seconds,
-                **values,
-            }
-            path = record_path(cell, out)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps(record, indent=1).encode())
-            found[cell.id] = record
-            for folder in finished:
+            loader.close()
+        seconds = round((time.perf_counter() - started) / len(batch), 1)
+        for cell, result in zip(batch, results, strict=True):
+            record = _record(cell, result, loader, command, seconds)
+            content = json.dumps(sealed(record.to_json()), indent=1)
+            write_atomically(record_path(cell, out), content.encode())
+            records[cell.id] = replace(record, sealed=True)
+            for folder in result.temporary:
                 _remove(folder)
-    _check_precision(found.values())
-    for record in found.values():
-        record["data"] |= _drawn(options)
-    return [found[cell.id] for cell in cells]
+    _check_precision(records.values())
+    shown = _chart_options(options)
+    return [replace(record, data={**record.data, **shown})
+            for record in (records[cell.id] for cell in cells)]  # fmt: skip
 
 
-def _check_precision(records: Iterable[Record]) -> None:
-    """Refuse numbers of a model in two precisions: one table cannot show both."""
+def _record(
+    cell: StudyCell, result: Measurement, loader: ModelLoader, command: str, seconds: float
+) -> StudyRecord:
+    """Make the record of a measurement; loads the measured model for its description."""
+    checkpoint = result.checkpoint or cell.path
+    model = loader.load(checkpoint)
+    schedules = [row.schedule for row in result.rows if row.schedule is not None]
+    return StudyRecord(
+        cell=cell,
+        id=cell.id,
+        model=loader.facts(),
+        rows=tuple(result.rows),
+        data=result.data,
+        command=command,
+        growloop=version("growloop"),
+        weights=weights(cell.path),
+        training=RunIdentity.read(cell.path),
+        leaderboard=leaderboard_facts(checkpoint, model, schedules),
+        versions=package_versions(),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=seconds,
+        checkpoint=result.checkpoint,
+    )
+
+
+def _check_precision(records: Iterable[StudyRecord]) -> None:
+    """Refuse records of a model in two precisions: one table cannot show both."""
     dtypes: dict[str, str] = {}
     for record in records:
-        name, dtype = record["cell"]["model"], record["model"]["dtype"]
+        name, dtype = record.model_name, record.model.dtype
         if dtypes.setdefault(name, dtype) != dtype:
             raise InputError(
                 f"what was measured of {name} is in {dtypes[name]} and in {dtype}: give --dtype "
@@ -130,52 +139,58 @@ def _check_precision(records: Iterable[Record]) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """A folder, so that a kill on the way leaves nothing that looks whole."""
-    passing = folder.with_name(f".{folder.name}.removed")
-    shutil.rmtree(passing, ignore_errors=True)
-    folder.rename(passing)
-    shutil.rmtree(passing, ignore_errors=True)
+    """Remove a folder; it is renamed first, so that a kill leaves nothing that looks whole."""
+    renamed = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(renamed, ignore_errors=True)
+    folder.rename(renamed)
+    shutil.rmtree(renamed, ignore_errors=True)
 
 
-def _drawn(options: Any) -> dict[str, Any]:
-    """What the chart is to show now, whatever it was when the cells were measured."""
+def _chart_options(options: Any) -> dict[str, Any]:
+    """Return options of the chart as they are now, whatever they were at the measurement."""
     names = [known.name for known in fields(options) if known.metadata["drawn"]]
     shown: dict[str, Any] = json.loads(json.dumps({name: getattr(options, name) for name in names}))
     return shown
 
 
-def _together(study: Study, waiting: Sequence[Cell]) -> list[Cell]:
-    """The first cell that waits, and those that are measured with it."""
-    if (how := study.together) is None:
+def _next_batch(study: Study, waiting: Sequence[StudyCell]) -> list[StudyCell]:
+    """Return the first waiting cell and those that share its pass."""
+    if (shared := study.shared_pass) is None:
         return [waiting[0]]
 
-    def key(cell: Cell) -> Hashable:
-        return cell.path, how.alike(cell)
+    def key(cell: StudyCell) -> Hashable:
+        return cell.path, shared.key(cell)
 
-    alike = itertools.takewhile(lambda cell: key(cell) == key(waiting[0]), waiting)
-    return list(itertools.islice(alike, how.most))
+    same = itertools.takewhile(lambda cell: key(cell) == key(waiting[0]), waiting)
+    return list(itertools.islice(same, shared.max_cells))
 
 
-def _checked(path: Path, cell: Cell, dtype: str) -> Record:
-    """The record that there is of a cell, if it is of this model, precision and tasks."""
-    record = read_record(path)
-    for row in record["rows"]:
-        task = resolve(row["task"]) if "version" in row else None
-        if task is not None and task.version != row["version"]:
+def _read_checked(path: Path, cell: StudyCell, dtype: str) -> StudyRecord:
+    """Read the record of a cell.
+
+    Raises:
+        InputError: it is of another model, precision or version of its task.
+    """
+    record = StudyRecord.read(path)
+    for row in record.rows:
+        task = resolve(row.task) if "version" in row else None
+        if task is not None and task.version != row.version:
             raise InputError(
-                f"{path} is of version {row['version']} of {row['task']}, which is {task.version} "
+                f"{path} is of version {row.version} of {row.task}, which is {task.version} "
                 "now: give another --out"
             )
-    was = record["cell"]["path"], record["model"]["dtype"]
-    known = record.get("weights") is not None and is_known(cell.path)
-    place = was[0] if known else cell.path  # a model that is known by its content may have moved
-    if was != (place, dtype if dtype != "auto" else was[1]):
+    recorded = record.cell.path, record.model.dtype
+    by_content = record.weights is not None and is_known(cell.path)
+    place = recorded[0] if by_content else cell.path  # a model known by its content may have moved
+    if recorded != (place, dtype if dtype != "auto" else recorded[1]):
         raise InputError(
-            f"{path} is of {was[0]} in {was[1]}, not of {cell.path} in {dtype}: give another --out"
+            f"{path} is of {recorded[0]} in {recorded[1]}, not of {cell.path} in {dtype}: "
+            "give another --out"
         )
-    if changed(cell.path, record.get("weights")):
+    if changed(cell.path, record.weights):
         raise InputError(
             f"{path} is of another model than {cell.path} holds now: give another --out"
         )
-    record.setdefault("training", as_metadata(RunIdentity.read(cell.path)))
+    if record.training is None:  # records from before runs were noted
+        record = replace(record, training=RunIdentity.read(cell.path))
     return record

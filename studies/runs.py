@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ IDLE = {
     "name", "seed", "micro_batch_size", "parallel", "compile", "gradient_checkpointing",
     "log_every", "validate_every", "trackers", "checkpoints",
 }  # fmt: skip
-"""What two trainings of a kind may differ in, beside where their files are."""
+"""Fields of a run file that replicates may differ in, besides paths of their files."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class RunIdentity:
 
     Args:
         kind: name of the run, without its seed.
-        seed: of weights and data.
-        recipe: a digest of all else that decided the weights.
+        seed: seed of weights and data.
+        recipe: digest of everything else that decided the weights.
     """
 
     kind: str
@@ -39,22 +39,23 @@ class RunIdentity:
     def read(cls, path: str) -> RunIdentity | None:
         """Read ``training.json`` of a folder; None if ``growloop train`` did not make it."""
         try:
-            told = loads((Path(path) / "training.json").read_text(encoding="utf-8"))
-            run = told["run"]
+            metadata = loads((Path(path) / "training.json").read_text(encoding="utf-8"))
+            run = metadata["run"]
             name, seed = str(run["name"]), int(run["seed"])
-            kept = {key: value for key, value in run.items() if key not in IDLE}
-            kept |= {"model": _placeless(run.get("model"), "path"), "step": told.get("step")}
-            kept |= {"data": _placeless(run.get("data"), "sources", "examples", "validation")}
-            kept |= _began_with(run)
-            kept["events"] = [_change(event) for event in run.get("events") or ()]
+            recipe = {key: value for key, value in run.items() if key not in IDLE}
+            recipe["model"] = _without_paths(run.get("model"), "path")
+            recipe["step"] = metadata.get("step")
+            recipe["data"] = _without_paths(run.get("data"), "sources", "examples", "validation")
+            recipe |= _base(run)
+            recipe["events"] = [_training_event(event) for event in run.get("events") or ()]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
-        digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
         return cls(seedless(name, seed), seed, digest)
 
 
 def seedless(name: str, seed: int) -> str:
-    """The name of a run without its seed.
+    """Remove the seed from the name of a run.
 
     >>> seedless("standard-s1", 1), seedless("loop_seed-2", 2), seedless("standard-s1", 3)
     ('standard', 'loop', 'standard-s1')
@@ -62,16 +63,16 @@ def seedless(name: str, seed: int) -> str:
     return re.sub(rf"[-_.](?:s|seed)[-_]?{seed}$", "", name) or name
 
 
-def _placeless(part: Any, *places: str) -> Any:
-    """A part of a run file without where its files are."""
+def _without_paths(part: Any, *places: str) -> Any:
+    """Replace paths in a part of a run file by names, or by whether there is one."""
     if not isinstance(part, dict):
         return part
     return part | {name: sorted(part[name]) if isinstance(part.get(name), dict)
                    else part.get(name) is not None for name in places}  # fmt: skip
 
 
-def _began_with(run: dict[str, Any]) -> dict[str, Any]:
-    """Of a run that goes on from a checkpoint: the kind of that, and the name of its examples."""
+def _base(run: dict[str, Any]) -> dict[str, Any]:
+    """Identify the checkpoint that a run starts from, and its file of examples by name."""
     path, data = (run.get("model") or {}).get("path"), run.get("data") or {}
     if path is None:
         return {}
@@ -80,11 +81,6 @@ def _began_with(run: dict[str, Any]) -> dict[str, Any]:
     return {"base": path if base is None else [base.kind, base.recipe], "examples": name}
 
 
-def _change(event: dict[str, Any]) -> dict[str, Any]:
-    """An event without what only looks at the model."""
+def _training_event(event: dict[str, Any]) -> dict[str, Any]:
+    """Drop the parts of an event that do not change the model."""
     return {key: value for key, value in event.items() if key not in ("evaluate", "checkpoint")}
-
-
-def as_metadata(run: RunIdentity | None) -> dict[str, Any] | None:
-    """Fields of a run's identity, as a record holds them; None for a model of no known run."""
-    return None if run is None else asdict(run)

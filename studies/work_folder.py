@@ -1,4 +1,4 @@
-"""A folder that is worked in: whose it is, and that nobody else works in it at the same time."""
+"""Exclusive use of a work folder: it holds one plan, and one process works in it at a time."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from ..core.files import write_atomically
 from ..core.locks import LOCK, locked
 
 BEGIN = ".begin.lock"
-PATIENCE = 30  # seconds to wait for another process that begins too
+PATIENCE = 30  # seconds to wait for another process that starts
 
 
 @contextlib.contextmanager
-def worked_in(out: Path, file: str, text: str, kind: str, shared: bool = False) -> Iterator[None]:
-    """Hold a folder, which is made, or holds what was begun with the same ``text`` in ``file``.
+def use_folder(out: Path, file: str, text: str, kind: str, shared: bool = False) -> Iterator[None]:
+    """Lock a folder for one plan; a new folder is created.
 
     Args:
-        kind: of what is begun, in messages.
-        shared: with others that say so too.
+        out: the folder.
+        file: name of the file in it that holds the plan.
+        text: content of that file: a folder with another plan is refused.
+        kind: noun of the plan, in messages.
+        shared: whether other processes with ``shared`` may use the folder too.
 
     Raises:
-        InputError: a folder of something else.
-        InputError: another process works in it.
+        InputError: the folder has another plan or other files; another process uses it.
     """
     plan = out / file
     with contextlib.ExitStack() as stack:
@@ -35,7 +37,7 @@ def worked_in(out: Path, file: str, text: str, kind: str, shared: bool = False) 
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(out / LOCK, shared, f"{out} is in use"))
             with locked(out / BEGIN, False, f"{out} is begun", PATIENCE):
-                refuse_other(out, plan, text, kind)  # begun meanwhile
+                refuse_other(out, plan, text, kind)  # another process may have started
                 if not plan.is_file():
                     write_atomically(plan, text.encode())
         except (OSError, UnicodeDecodeError) as error:
@@ -45,28 +47,29 @@ def worked_in(out: Path, file: str, text: str, kind: str, shared: bool = False) 
 
 
 def refuse_other(out: Path, plan: Path, text: str, kind: str) -> None:
-    """Refuse a folder of something else.
+    """Refuse a folder with another plan.
 
     Args:
-        plan: file in it that holds ``text``.
-        kind: of what is begun, in messages.
+        plan: file of the plan.
+        text: content that the file must have.
+        kind: noun of the plan, in messages.
 
     Raises:
-        InputError: it holds other files, or a plan of another text.
+        InputError: the folder holds other files, or another plan.
     """
-    if out.is_dir() and not plan.is_file() and _holds_something(out):
+    if out.is_dir() and not plan.is_file() and _has_files(out):
         raise InputError(f"{out} holds something else: give another --out")
     if plan.is_file() and plan.read_text(encoding="utf-8") != text:
         raise InputError(f"{out} holds a {kind} of another size or version: give another --out")
 
 
-def _holds_something(folder: Path) -> bool:
+def _has_files(folder: Path) -> bool:
     return any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 @contextlib.contextmanager
 def quiet_libraries(log: Path) -> Iterator[None]:
-    """What libraries, and programs they call, write to standard error goes to a file."""
+    """Redirect standard error of libraries and their subprocesses to a file."""
     sys.stderr.flush()
     before = os.dup(2)
     try:

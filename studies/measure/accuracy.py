@@ -14,7 +14,8 @@ from ...core.significance import paired
 from ...core.statistics import check_items, ends, share_interval
 from ...models import Schedule, loop
 from ...tasks.questions import Questions, check_questions, questions, scorer, task_names
-from ..checkpoints import Loaded
+from ..checkpoints import ModelLoader
+from ..records import Row
 
 if TYPE_CHECKING:
     from ...tasks.scoring.scorer import TrieLM
@@ -35,7 +36,7 @@ def check_accuracy(names: Sequence[str], items: int, shots: int, seed: int, spli
         check_questions(name, items, split, seed, shots)
 
 
-def load_questions(loaded: Loaded, name: str, options: Any, split: str) -> Questions:
+def load_questions(loader: ModelLoader, name: str, options: Any, split: str) -> Questions:
     """Return a task's questions, tokenized for the loaded model; cached with the model.
 
     Args:
@@ -44,29 +45,29 @@ def load_questions(loaded: Loaded, name: str, options: Any, split: str) -> Quest
     names = ("seed", "shots", "fixed_shots")
     kwargs = {"split": split} | {name: getattr(options, name) for name in names}
     key = name, options.items, *kwargs.values()
-    if key not in loaded.kept:
-        loaded.kept[key] = questions(load_scorer(loaded), name, options.items, **kwargs)
-    cached: Questions = loaded.kept[key]
+    if key not in loader.cache:
+        loader.cache[key] = questions(load_scorer(loader), name, options.items, **kwargs)
+    cached: Questions = loader.cache[key]
     return cached
 
 
-def load_scorer(loaded: Loaded) -> TrieLM:
+def load_scorer(loader: ModelLoader) -> TrieLM:
     """Return the scorer of the loaded model; cached with the model."""
-    if (None,) not in loaded.kept:
-        loaded.kept[(None,)] = scorer(loaded.model, loaded.tokenizer)
-    cached: TrieLM = loaded.kept[(None,)]
+    if (None,) not in loader.cache:
+        loader.cache[(None,)] = scorer(loader.model, loader.tokenizer)
+    cached: TrieLM = loader.cache[(None,)]
     return cached
 
 
 def item_correctness(
-    loaded: Loaded, task_questions: Questions, schedules: Sequence[Schedule]
+    loader: ModelLoader, task_questions: Questions, schedules: Sequence[Schedule]
 ) -> Tensor:
     """Per-item correctness of the loaded model: ``(schedules, items)``, bool."""
-    return item_correctness_per_task(loaded, [task_questions], schedules)[0]
+    return item_correctness_per_task(loader, [task_questions], schedules)[0]
 
 
 def item_correctness_per_task(
-    loaded: Loaded, tasks: Sequence[Questions], schedules: Sequence[Schedule]
+    loader: ModelLoader, tasks: Sequence[Questions], schedules: Sequence[Schedule]
 ) -> list[Tensor]:
     """Per-item correctness of several tasks, scored in one pass.
 
@@ -75,13 +76,13 @@ def item_correctness_per_task(
     Returns:
         per task ``(schedules, items)``, bool.
     """
-    lm = load_scorer(loaded)
+    lm = load_scorer(loader)
     loop(lm.model)
     for schedule in schedules:
         schedule.check_fits(lm.model.config.num_unique_layers)
     all_questions = [question for task in tasks for question in task.asked]
     pairs = [(q.context, option) for q in all_questions for option in q.options]
-    scores = [iter(row) for row in lm.score_schedules(pairs, schedules, not loaded.bars)]
+    scores = [iter(row) for row in lm.score_schedules(pairs, schedules, not loader.bars)]
     correct = torch.tensor(
         [[_best(row, len(q.options)) == q.answer for q in all_questions] for row in scores]
     )
@@ -94,7 +95,7 @@ def _best(scores: Iterator[tuple[float, bool]], count: int) -> int:
     return values.index(max(values))
 
 
-def accuracy_row(correct: Tensor, task_questions: Questions, **more: Any) -> dict[str, Any]:
+def accuracy_row(correct: Tensor, task_questions: Questions, **more: Any) -> Row:
     """Return a row: accuracy, its 95 % interval over items, and per-item correctness.
 
     Args:
@@ -103,25 +104,25 @@ def accuracy_row(correct: Tensor, task_questions: Questions, **more: Any) -> dic
     """
     values = [float(value) for value in correct]
     mean = statistics.fmean(values)
-    return {
+    return Row.make(
         **task_questions.about,
-        "metric": "acc",
-        "value": mean,
-        "stderr": (mean * (1 - mean) / (len(values) - 1)) ** 0.5,
+        metric="acc",
+        value=mean,
+        stderr=(mean * (1 - mean) / (len(values) - 1)) ** 0.5,
         **ends(share_interval(mean, len(values))),
-        "answers": "".join(str(int(value)) for value in correct),
+        answers="".join(str(int(value)) for value in correct),
         **more,
-    }
+    )
 
 
-def paired_difference(row: dict[str, Any], baseline: dict[str, Any]) -> dict[str, Any]:
-    """Compare a row with a baseline on the same items: difference, interval, McNemar's p."""
-    comparison = paired(*([a == "1" for a in side["answers"]] for side in (row, baseline)))
-    return {
-        "difference": comparison.difference,
-        # the baseline itself has no interval
-        **ends(None if row is baseline else (comparison.low, comparison.high), "difference_"),
-        "better": comparison.better,
-        "worse": comparison.worse,
-        "p": comparison.p,
-    }
+def with_difference(row: Row, plain: Row) -> Row:
+    """Add a row's difference to another on the same items: difference, interval, McNemar's p."""
+    found = paired(row.correct, plain.correct)
+    return row.replace(
+        difference=found.difference,
+        # a schedule is exactly as good as itself
+        **ends(None if row is plain else (found.low, found.high), "difference_"),
+        better=found.better,
+        worse=found.worse,
+        p=found.p,
+    )

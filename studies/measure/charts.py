@@ -77,6 +77,50 @@ def steps_line(field: str, title: str) -> Any:
     return alt.X(f"{field}:Q", title=title, axis=axis)
 
 
+def line_with_band(
+    base: Any,
+    value: Any,
+    names: list[str],
+    *,
+    field: str = "model",
+    low: Any = None,
+    point: Any = True,
+    opacity: float = 0.15,
+    dashes: Any = None,
+    line_options: dict[str, Any] | None = None,
+    band_options: dict[str, Any] | None = None,
+    band: Any = None,
+) -> list[Any]:
+    """Draw lines with their 95 % intervals as bands: the layers of a chart, bands first.
+
+    Data has the fields of ``base`` and ``value``, and ``low`` and ``high``.
+
+    Args:
+        base: chart with data, x axis and colours.
+        value: y encoding of the line.
+        names: lines, in the order of the legend.
+        field: field whose values are the names.
+        low: y encoding of the lower end; by default the field ``low`` on the scale of ``value``.
+        point: points on the line, as Altair's ``mark_line`` takes them.
+        opacity: of the band.
+        dashes: encoding of the dashes; by default one for each name.
+        line_options, band_options: more encodings.
+        band: chart of the bands, where it is not ``base``.
+    """
+    alt = altair()
+    dashes = dash(field, names) if dashes is None else dashes
+    low = alt.Y("low:Q", scale=value["scale"]) if low is None else low
+    line = base.mark_line(point=point).encode(y=value, strokeDash=dashes, **(line_options or {}))
+    area = (base if band is None else band).mark_area(opacity=opacity)
+    return [area.encode(y=low, y2="high:Q", **(band_options or {})), line]
+
+
+def chance_line(chance: float | None) -> Any:
+    """Draw a dotted line at the value of a guesser."""
+    rule = altair().Chart(rows([{"chance": chance}])).mark_rule(color="#888", strokeDash=[1, 3])
+    return rule.encode(y="chance:Q")
+
+
 def around_zero(values: list[float]) -> list[float]:
     """Return a domain centred on 0 that contains all values."""
     limit = max((abs(value) for value in values), default=0.0) or 1.0

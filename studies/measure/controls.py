@@ -6,17 +6,17 @@ A gain on the controls is not reasoning: the model guesses better, or knows the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InputError, one_of
 from ...tasks.catalog import resolve
 
 if TYPE_CHECKING:
-    from ..study import Record
+    from ..records import StudyRecord
 
 NO_CONTROL = "none"
 CONTROLS = (NO_CONTROL, "cut", "shuffled")
-CONTROL_HELP = "also on altered questions, where a task has them: none, cut, shuffled"
 
 
 def control_task(name: str, control: str) -> str | None:
@@ -57,25 +57,27 @@ def with_controls(names: Sequence[str], control: str) -> list[tuple[str, dict[st
     return tasks
 
 
-def keep_controlled_tasks(records: Sequence[Record], controls: Sequence[Record]) -> list[Record]:
+def keep_controlled_tasks(
+    records: Sequence[StudyRecord], controls: Sequence[StudyRecord]
+) -> list[StudyRecord]:
     """Keep only the rows of tasks that have controls, and only records with such rows."""
-    tasks = {row["task"] for record in controls for row in record["rows"]}
+    tasks = {row.task for record in controls for row in record.rows}
     kept = [
-        {**record, "rows": [row for row in record["rows"] if row["task"] in tasks]}
+        replace(record, rows=tuple(row for row in record.rows if row.task in tasks))
         for record in records
     ]
-    return [record for record in kept if record["rows"]]
+    return [record for record in kept if record.rows]
 
 
-def split_controls(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+def split_controls(records: Sequence[StudyRecord]) -> tuple[list[StudyRecord], list[StudyRecord]]:
     """Split records into those without control rows and those with control rows only.
 
     A control row gets the name of its original task.
     """
     plain, controls = [], []
     for record in records:
-        rows = [row for row in record["rows"] if "of" not in row]
-        control_rows = [row | {"task": row["of"]} for row in record["rows"] if "of" in row]
-        plain.append({**record, "rows": rows})
-        controls += [{**record, "rows": control_rows}] if control_rows else []
+        rows = tuple(row for row in record.rows if row.of is None)
+        control_rows = tuple(row.replace(task=row.of) for row in record.rows if row.of is not None)
+        plain.append(replace(record, rows=rows))
+        controls += [replace(record, rows=control_rows)] if control_rows else []
     return plain, controls

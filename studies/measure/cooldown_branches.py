@@ -24,8 +24,8 @@ from ...models.training import runfile
 from ...models.training.data.shards import INDEX
 from ...models.training.inputs import read_inputs, refuse_changed
 from ...models.training.setup import source_of
-from ..checkpoints import Model
-from ..progress import Told
+from ..checkpoints import StudyModel
+from ..progress import TrainingProgress
 
 Say = Callable[[str], object]
 
@@ -66,7 +66,7 @@ class ParentCheckpoint:
     depth: int
 
     @classmethod
-    def read(cls, model: Model) -> ParentCheckpoint:
+    def read(cls, model: StudyModel) -> ParentCheckpoint:
         """Read the checkpoint of a study's model.
 
         Raises:
@@ -216,7 +216,7 @@ def train_cooldown(parent: ParentCheckpoint, run: runfile.Run, out: Path, say: S
     logging.disable_progress_bar()
     folder = out / "cooldowns" / f"{run.name}-s{run.seed}-{_digest(parent, run)}"
     engine = Engine(run, folder, say, parent=parent.folder)
-    outcome = engine.train(watch=Told(say, engine.step, run.steps))
+    outcome = engine.train(watch=TrainingProgress(say, engine.step, run.steps))
     if not outcome.finished:
         raise InputError(f"interrupted after step {outcome.step}; call again to resume")
     for path in folder.glob("step-*"):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,9 +17,11 @@ from ...core.strict_json import LineError, line_value
 from ...core.text_tokens import check_embedded, embedded, encode
 from ...primitives import generate
 
+if TYPE_CHECKING:
+    from ..records import StudyRecord
+
 FIELDS = ("text", "question", "prompt", "context")
 DEPTH = 2  # variable-assignment depth of the generated questions
-SKIP_FRONT_HELP = "tokens at the front of a text that are never ablated: the attention sink"
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,12 @@ def check_skip_front(count: int, tokens: int) -> None:
     whole("skip_front", count, 0, tokens - 2)
 
 
-def skipped_front(record: Mapping[str, Any]) -> int:
+def skipped_front(record: StudyRecord) -> int:
     """Number of tokens at the front of each prompt that a record's study never ablated.
 
     Records from before the option lack the field: they ablated the first token too.
     """
-    return int(record["cell"]["options"].get("skip_front", 0))
+    return int(record.cell.options.get("skip_front", 0))
 
 
 def read_prompts(

@@ -20,10 +20,11 @@ from ...core.errors import InputError, one_of, whole
 from ...core.locks import locked
 from ...models.diagnostics import Lens, fit_lens
 from ...models.diagnostics.fitting import OPTIMIZERS, RECIPES
-from ..checkpoints import Loaded, Model
+from ..cells import StudyCell
+from ..checkpoints import ModelLoader, StudyModel
 from ..model_identity import digest
-from ..progress import Told
-from ..study import Cell, option
+from ..options import option
+from ..progress import TrainingProgress
 from .prompts import check_prompts, count_prompts, first_prompts, read_prompts
 
 
@@ -47,7 +48,7 @@ MAX_PROMPTS = 50_000  # training prompts of a lens; further updates reuse them
 
 
 def check_lens(
-    models: Sequence[Model],
+    models: Sequence[StudyModel],
     options: LensOptions,
     tokens: int,
     measured: tuple[str | None, int] = (None, 0),
@@ -84,8 +85,8 @@ def check_lens(
 
 
 def load_or_train_lens(
-    cell: Cell,
-    loaded: Loaded,
+    cell: StudyCell,
+    loader: ModelLoader,
     options: LensOptions,
     out: Path,
     tokens: int,
@@ -102,7 +103,7 @@ def load_or_train_lens(
         measured: file of the measured prompts and their number. The lens trains on other prompts,
             of the same file unless ``--lens-text`` names another.
     """
-    model, tokenizer = loaded(cell.path)
+    model, tokenizer = loader(cell.path)
     if options.lens is not None:
         return _to_device(Lens.load(options.lens), model)
     if not options.lens_updates:
@@ -120,7 +121,7 @@ def load_or_train_lens(
         if not path.is_file():
             partial_file = path.with_suffix(".part")
             batches = _batches(model, tokenizer, options, tokens, seed, file, excluded)
-            progress = Told(loaded.say, 0, options.lens_updates, "update")
+            progress = TrainingProgress(loader.say, 0, options.lens_updates, "update")
             lens = fit_lens(
                 model,
                 batches,

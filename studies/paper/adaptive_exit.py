@@ -1,10 +1,10 @@
-"""How many steps can be saved by leaving when a prediction has settled? Beyond the paper.
+"""Adaptive exit: how many steps does leaving save once a prediction has settled? Beyond the paper.
 
-All exits of a question are answered in one pass, and what the criteria of ``EarlyExit`` look at is
-recorded beside them: every criterion and threshold is then judged on the same answers, against
-leaving at a fixed exit. A question leaves as a whole, all its tokens at the same exit, so that what
-is counted as saved would not have run. Thresholds are chosen on validation, reported on test.
-``--rule geiping`` judges as Geiping et al. do (see ``EarlyExit.geiping``).
+One pass answers a question at all exits and records the scores that the criteria of ``EarlyExit``
+read. Every criterion and threshold is then evaluated on the same answers, against leaving at a
+fixed exit. All tokens of a question leave at the same exit, so that steps counted as saved would
+not have run. Thresholds are chosen on validation items and reported on test items. ``--rule
+geiping`` follows Geiping et al. (see ``EarlyExit.geiping``).
 """
 
 from __future__ import annotations
@@ -26,14 +26,25 @@ from ...models import EarlyExit, Schedule, cost
 from ...models.diagnostics import Lens, Trace, exit_logits
 from ...models.looping.early_exit import at_start, change, reading
 from ...tasks.questions import Question, Questions, task_names
-from .. import seeds
-from ..checkpoints import Loaded, Model
+from .. import seed_aggregation
+from ..cells import StudyCell
+from ..checkpoints import ModelLoader, StudyModel
 from ..measure.accuracy import SPLITS, accuracy_row, check_accuracy, load_questions
 from ..measure.schedule_sweep import ScheduleSweep, current_schedule, option_log_probs
 from ..measure.tuned_lens import LensOptions, check_lens, load_or_train_lens
-from ..study import Cell, Record, Study, Table, option, settled
+from ..options import (
+    fixed_shots_option,
+    items_option,
+    option,
+    recorded_options,
+    seed_option,
+    shots_option,
+    tasks_option,
+)
+from ..records import Row, StudyRecord
+from ..study import Measurement, Study, Table
 from .adaptive_exit_chart import chart
-from .adaptive_exit_costs import CRITERIA, FIXED, Exits, Prices, chosen
+from .adaptive_exit_costs import CRITERIA, FIXED, ExitAnswers, ExitCosts, choose_threshold
 
 EXITS = ("step", "loop")
 JUDGED = ("answer", "all")
@@ -43,31 +54,33 @@ LENS_TOKENS = 128  # of a text that a lens learns from
 
 @dataclass(frozen=True)
 class Options(LensOptions):
-    """What is measured."""
+    """Options of adaptive-exit."""
 
-    tasks: tuple[str, ...] = option(("variable_assignment_math_d0",), "tasks or groups of them")
-    exits: str = option("step", "after each step, or after each loop of the looped block")
-    loops: int = option(0, "how often looped blocks run in all; 0: as the model has it")
-    judged: str = option("answer", "what must have settled: the token before the answer, or all")
+    tasks: tuple[str, ...] = tasks_option("variable_assignment_math_d0")
+    exits: str = option("step", "exits after each step, or after each loop of the looped block")
+    loops: int = option(0, "loops of the looped block; 0: as the model has it")
+    judged: str = option(
+        "answer", "tokens that must have settled: the one before the answer, or all"
+    )
     rule: str = option(
         "ours",
-        "how criteria judge: ours, or geiping, with --exits loop (see EarlyExit)",
+        "comparison rule of the criteria: ours, or geiping with --exits loop (see EarlyExit)",
         later=True,
     )
-    items: int = option(200, "questions a task, of each split")
-    shots: int = option(5, "examples before a question")
-    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
-    seed: int = option(0, "which questions and examples are drawn")
+    items: int = items_option(about="questions a task, of each split")
+    shots: int = shots_option()
+    fixed_shots: bool = fixed_shots_option()
+    seed: int = seed_option()
 
 
 @dataclass(frozen=True)
-class Ways:
-    """Where a model can be left.
+class ExitSchedules:
+    """Schedules of a model's exits.
 
     Args:
-        exits: what runs in all if it is left there; the last is all of it.
-        looks: what has run when the criterion looks, one for each exit.
-        before: what runs before the looped block, if there is one.
+        exits: schedule that runs for each exit; the last one is the whole model.
+        looks: schedule that has run when the criterion reads the state, one for each exit.
+        before: layers before the looped block.
     """
 
     exits: tuple[Schedule, ...]
@@ -76,22 +89,22 @@ class Ways:
 
     @property
     def coda(self) -> tuple[int, ...]:
-        """What runs after a look at an exit."""
+        """Layers that run after the criterion has read the state at an exit."""
         return self.exits[0].layers[len(self.looks[0]) :]
 
 
-def ways(base: Schedule, options: Options) -> Ways:
-    """The exits of a model.
+def exit_schedules(base: Schedule, options: Options) -> ExitSchedules:
+    """Return the exits of a schedule.
 
     Raises:
-        InputError: a model with nothing to leave out.
+        InputError: no exit saves a step.
     """
     full = base.with_loops(options.loops) if options.loops else base
     prefixes = tuple(Schedule(full.layers[:step]) for step in range(1, len(full) + 1))
     if options.exits == "step":
         if len(full) < 3:
             raise InputError(f"schedule {full} runs {len(full)} steps: no exit saves any of them")
-        return Ways(prefixes, prefixes)
+        return ExitSchedules(prefixes, prefixes)
     looped = [section for section in full.sections if section.times > 1]
     if len(looped) != 1:
         raise InputError(
@@ -108,11 +121,11 @@ def ways(base: Schedule, options: Options) -> Ways:
     after = full.layers[start + size * times :]
     exits = tuple(Schedule(full.layers[: start + size * count] + after) for count in counts)
     looks = tuple(prefixes[start + size * count - 1] for count in counts)
-    return Ways(exits, looks, full.layers[:start])
+    return ExitSchedules(exits, looks, full.layers[:start])
 
 
-def plan(models: Sequence[Model], options: Options) -> list[Cell]:
-    """A cell for each model and task."""
+def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
+    """Make a cell for each model and task."""
     one_of("kind of exits", options.exits, EXITS)
     one_of("choice of judged tokens", options.judged, JUDGED)
     one_of("rule", options.rule, RULES)
@@ -129,62 +142,63 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     if reads and (options.exits == "loop" or options.loops):
         raise InputError("a lens is for the model's own steps: leave --loops and --exits loop out")
     for model in models:
-        if not ways(model.schedule, options).before and options.rule == "geiping":
+        if not exit_schedules(model.schedule, options).before and options.rule == "geiping":
             raise InputError(
                 f"schedule {model.schedule} begins with its looped block: --rule geiping compares "
                 "the first loop with what enters the block, and needs layers before it"
             )
-    kept = settled(options, "tasks", "exits")
+    recorded = recorded_options(options, "tasks", "exits")
     return [
-        Cell(
-            "adaptive-exit", model.name, model.path, {"task": name, "exits": options.exits}, kept
+        StudyCell(
+            "adaptive-exit",
+            model.name,
+            model.path,
+            {"task": name, "exits": options.exits},
+            recorded,
         )
         for model in models
         for name in task_names(options.tasks)
     ]  # fmt: skip
 
 
-def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
-    """Answers and scores at every exit, on validation and test items."""
-    model, _ = loaded(cell.path)
-    found = ways(current_schedule(model), options)
-    lens = load_or_train_lens(cell, loaded, options, out, LENS_TOKENS, options.seed)
-    looks = found.looks if options.exits == "loop" else ()
-    start = (Schedule(found.before),) if options.rule == "geiping" else ()
-    sweep = ScheduleSweep(model, [*found.exits, *looks, *start])
-    rows: list[dict[str, Any]] = []
-    scores, asked = {}, []
+def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
+    """Measure answers and scores at every exit, on validation and test items."""
+    model, _ = loader(cell.path)
+    schedules = exit_schedules(current_schedule(model), options)
+    lens = load_or_train_lens(cell, loader, options, out, LENS_TOKENS, options.seed)
+    looks = schedules.looks if options.exits == "loop" else ()
+    start = (Schedule(schedules.before),) if options.rule == "geiping" else ()
+    sweep = ScheduleSweep(model, [*schedules.exits, *looks, *start])
+    rows: list[Row] = []
+    scores, questions = {}, []
     for split in SPLITS:
         name = cell.params["task"]
-        some = load_questions(loaded, name, options, split)
-        asked.append(some)
+        some = load_questions(loader, name, options, split)
+        questions.append(some)
         each = [
-            _question(sweep, question, len(found.exits), options, lens)
-            for question in loaded.each(some.asked, f"{split} questions")
+            _question(sweep, question, len(schedules.exits), options, lens)
+            for question in loader.with_bar(some.asked, f"{split} questions")
         ]
         right = torch.stack([row for row, _ in each], dim=1)  # (exits, items)
-        for number, (schedule, values) in enumerate(zip(found.exits, right, strict=True)):
+        for number, (schedule, values) in enumerate(zip(schedules.exits, right, strict=True)):
             rows.append(accuracy_row(values, some, exit=number, steps=len(schedule)))
         scores[split] = {
             name: _rounded(torch.stack([judged[name] for _, judged in each], dim=1))
             for name in CRITERIA
         }
-    prices = _prices(model, found, asked, options, lens)
+    costs = _costs(model, schedules, questions, options, lens)
     kind = "logit lens" if lens is None else "tuned lens"
-    return {
-        "rows": rows,
-        "data": {"lens": kind, "scores": scores, "prices": vars(prices)},
-    }
+    return Measurement(rows, {"lens": kind, "scores": scores, "prices": vars(costs)})
 
 
 def _question(
     sweep: ScheduleSweep, question: Question, exits: int, options: Options, lens: Lens | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Whether each exit answers it, ``(exits,)``; what each criterion sees at each exit.
+    """Return per-exit correctness ``(exits,)``, and each criterion's score at each exit.
 
-    Under the rule ``ours`` nothing is seen at the first exit: ``(exits - 1,)``.
+    Under the rule ``ours`` the first exit has no score: ``(exits - 1,)``.
     """
-    found = torch.zeros(exits, len(question.options))
+    log_probs = torch.zeros(exits, len(question.options))
     length = len(question.context)
     judged = slice(length - 1 if options.judged == "answer" else 0, length)
     states: dict[int, Tensor] = {}
@@ -192,12 +206,12 @@ def _question(
     for sheet, base, number, state in sweep.final_states(question):
         step = len(sweep.schedules[number])
         if number < exits:
-            found[number] += option_log_probs(base, sheet, question, state, step, lens)
+            log_probs[number] += option_log_probs(base, sheet, question, state, step, lens)
         if options.exits == "step" or number >= exits:
             states.setdefault(number % exits, state[judged])
         ends.setdefault(number, state[:length])
     if options.rule == "geiping":
-        return found.argmax(1) == question.answer, _published(base, ends, exits)
+        return log_probs.argmax(1) == question.answer, _geiping_scores(base, ends, exits)
     logits = [
         exit_logits(base, len(sweep.schedules[number]), states[number], lens)
         for number in range(exits)
@@ -210,63 +224,67 @@ def _question(
         ]
         changes = torch.stack([change(name, *pair) for pair in itertools.pairwise(seen)])
         scores[name] = (_runs(changes).amin(1) if name == "argmax" else changes.amax(1)).cpu()
-    return found.argmax(1) == question.answer, scores
+    return log_probs.argmax(1) == question.answer, scores
 
 
-def _published(base: Trace, ends: dict[int, Tensor], exits: int) -> dict[str, Tensor]:
-    """What Geiping et al.'s criteria see after each loop: criterion to ``(exits,)``.
+def _geiping_scores(base: Trace, ends: dict[int, Tensor], exits: int) -> dict[str, Tensor]:
+    """Return scores of Geiping et al.'s criteria after each loop: criterion -> ``(exits,)``.
 
     Args:
-        ends: states on the context ``(tokens, dim)``: what leaves the model at each exit, then the
-            state after each loop, then what enters the block.
+        ends: states on the context ``(tokens, dim)``: the model's last state at each exit, then
+            the state after each loop, then the input of the block.
     """
-    entering = ends[2 * exits]
-    found = {}
+    block_input = ends[2 * exits]
+    scores = {}
     for name in CRITERIA:
         rule = EarlyExit.geiping(name)
         places = range(exits) if rule.through_coda else range(exits, 2 * exits)
         judged = slice(-1, None) if rule.judged == "last" else slice(None)
         seen = [reading(name, ends[place][judged], base.readout) for place in places]
-        seen.insert(0, at_start(name, entering[judged], seen[0]))
+        seen.insert(0, at_start(name, block_input[judged], seen[0]))
         changes = torch.stack(
             [change(name, *pair, rule.direction) for pair in itertools.pairwise(seen)]
         )
-        found[name] = (_repeats(changes) if name == "argmax" else changes).mean(1).cpu()
-    return found
+        scores[name] = (_repeats(changes) if name == "argmax" else changes).mean(1).cpu()
+    return scores
 
 
 def _repeats(changed: Tensor) -> Tensor:
-    """How often in a row each token has stayed the same, ``(looks, tokens)`` as ``changed``."""
-    count, found = torch.zeros_like(changed[0]), []
+    """Count how often in a row each token has stayed equal: ``(looks, tokens)`` as ``changed``."""
+    count, counts = torch.zeros_like(changed[0]), []
     for row in changed:
         count = torch.where(row == 0, count + 1, torch.zeros_like(count))
-        found.append(count)
-    return torch.stack(found)
+        counts.append(count)
+    return torch.stack(counts)
 
 
 def _runs(changed: Tensor) -> Tensor:
-    """For how many looks each token has stayed the same, from the second look on.
+    """Count the looks for which each token has stayed equal, from the second look on.
 
     Args:
-        changed: 1 where it differs from the look before, ``(looks - 1, tokens)``.
+        changed: 1 where the token differs from the look before, ``(looks - 1, tokens)``.
     """
     count = torch.ones_like(changed[0])
-    found = []
+    counts = []
     for row in changed:
         count = torch.where(row == 0, count + 1, torch.ones_like(count))
-        found.append(count)
-    return torch.stack(found)
+        counts.append(count)
+    return torch.stack(counts)
 
 
 def _rounded(values: Tensor) -> list[list[float]]:
     return [[float(f"{value:.4g}") for value in row] for row in values.tolist()]
 
 
-def _prices(
-    model: Any, found: Ways, asked: Sequence[Questions], options: Options, lens: Lens | None
-) -> Prices:
-    """What runs and looks cost, in FLOPs a token."""
-    every = [question for some in asked for question in some.asked]
+def _costs(
+    model: Any,
+    schedules: ExitSchedules,
+    questions: Sequence[Questions],
+    options: Options,
+    lens: Lens | None,
+) -> ExitCosts:
+    """Count FLOPs a token of layers and looks."""
+    every = [question for some in questions for question in some.asked]
     more = [sum(len(option) - 1 for option in question.options) for question in every]
     contexts = [len(question.context) for question in every]
     tokens = statistics.fmean(a + b for a, b in zip(contexts, more, strict=True))
@@ -274,69 +292,69 @@ def _prices(
     def flops(layers: tuple[int, ...]) -> float:
         return cost(model, Schedule(layers), seq_len=max(1, round(tokens))).forward_flops
 
-    first = found.exits[-1].layers[:1]
+    first = schedules.exits[-1].layers[:1]
     head = 2 * flops(first) - flops(first * 2)
     width = 0 if lens is None else lens.shifts.shape[1]
-    return Prices(
-        layers=[flops(schedule.layers) - head for schedule in found.exits],
+    return ExitCosts(
+        layers=[flops(schedule.layers) - head for schedule in schedules.exits],
         head=head + 2.0 * width * width,
         last=head,
         tokens=tokens,
         read=statistics.fmean(1 + value for value in more),
         judged=1.0 if options.judged == "answer" else statistics.fmean(contexts),
         reused=options.exits == "step",
-        coda=flops(found.coda + first) - flops(first) if options.rule == "geiping" else 0.0,
+        coda=flops(schedules.coda + first) - flops(first) if options.rule == "geiping" else 0.0,
     )
 
 
-@seeds.over_seeds(
+@seed_aggregation.with_seed_means(
     "task",
     "criterion",
     of="difference",
     means=("steps", "saved", "FLOPs saved", "decoding", "accuracy", "all steps"),
     within=CHANGE,
 )
-def table(records: Sequence[Record]) -> Table:
-    """For each criterion the cheapest threshold on validation, and what it saves on test.
+def table(records: Sequence[StudyRecord]) -> Table:
+    """Tabulate, for each criterion, the cheapest threshold on validation and its savings on test.
 
-    ``FLOPs saved`` are of a question whose tokens run together, ``decoding`` of generation, where
-    every token is looked at; ``a look`` is what that costs, in steps. Without a threshold nothing
-    is left out. The difference is paired, to all steps; p is corrected for all criteria and models
-    and task (Holm).
+    ``FLOPs saved`` are those of scoring a question, whose tokens run together; ``decoding`` those
+    of generation, where the criterion looks at every token. ``a look`` is the cost of a look in
+    steps. Without a threshold all steps run. ``difference`` is paired, to running all steps; p is
+    corrected for all criteria, models and tasks (Holm).
     """
     lines: Table = []
     for record in records:
-        validation, test = (Exits.of(record, split) for split in SPLITS)
-        end, some = test.leaves(FIXED, None), []
+        validation, test = (ExitAnswers.read(record, split) for split in SPLITS)
+        last, some = test.exits_taken(FIXED, None), []
         for criterion in (FIXED, *CRITERIA):
-            threshold = chosen(validation, criterion)
-            leaves = test.leaves(criterion, threshold)
-            paid = FIXED if threshold is None else criterion  # who never leaves need not look
-            right, steps, prices = test.answers(leaves), test.steps, test.prices
+            threshold = choose_threshold(validation, criterion)
+            taken = test.exits_taken(criterion, threshold)
+            looks = FIXED if threshold is None else criterion  # no threshold, no looks
+            right, steps, costs = test.correct_at(taken), test.steps, test.costs
             tested = paired(right.tolist(), test.full.tolist())
             question, token = (
-                1 - float(price(leaves, paid).mean() / price(end, FIXED).mean())
-                for price in (prices.question, prices.token)
+                1 - float(flops(taken, looks).mean() / flops(last, FIXED).mean())
+                for flops in (costs.question, costs.token)
             )
             some.append(
                 {
-                    "model": record["cell"]["model"],
-                    "task": record["rows"][0]["task"],
+                    "model": record.model_name,
+                    "task": record.rows[0].task,
                     "criterion": criterion,
                     "threshold": threshold,
-                    "steps": float(steps[leaves].mean()),
+                    "steps": float(steps[taken].mean()),
                     "of": int(steps[-1]),
-                    "saved": 1 - float(steps[leaves].mean() / steps[-1]),
+                    "saved": 1 - float(steps[taken].mean() / steps[-1]),
                     "FLOPs saved": question,
                     "decoding": token,
-                    "a look": prices.look_in_steps(criterion, int(steps[-1])),
+                    "a look": costs.look_in_steps(criterion, int(steps[-1])),
                     "accuracy": float(right.mean()),
                     "all steps": float(test.full.mean()),
                     "difference": tested.difference,
-                    **ends(None if (leaves == end).all() else (tested.low, tested.high)),
+                    **ends(None if (taken == last).all() else (tested.low, tested.high)),
                     "p": tested.p,
                     "n": len(right),
-                    "chance": record["rows"][0]["chance"],
+                    "chance": record.rows[0].chance,
                 }
             )
         lines += some
@@ -345,7 +363,7 @@ def table(records: Sequence[Record]) -> Table:
 
 STUDY = Study(
     name="adaptive-exit",
-    asks="How many steps can a model save by leaving when its prediction has settled?",
+    question="How many steps can a model save by leaving when its prediction has settled?",
     figure="beyond the paper",
     cost="a pass a question of two splits and a head an exit; with --exits loop also what comes "
     "after the block, for each loop",
@@ -354,5 +372,5 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
-    compares=("exits", "steps"),
+    conditions=("exits", "steps"),
 )

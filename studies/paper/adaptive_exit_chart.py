@@ -1,4 +1,4 @@
-"""The picture of leaving early: accuracy against executed steps, a line for each criterion."""
+"""Chart of adaptive exit: accuracy against executed steps, a line for each criterion."""
 
 from __future__ import annotations
 
@@ -8,62 +8,70 @@ from typing import Any
 import numpy as np
 
 from ...core.statistics import SHARE
-from .. import seeds
+from .. import seed_aggregation
 from ..measure import charts
-from ..study import Record
-from .adaptive_exit_costs import CRITERIA, FIXED, Exits, chosen, curve, resampled
+from ..records import StudyRecord
+from .adaptive_exit_costs import (
+    CRITERIA,
+    FIXED,
+    ExitAnswers,
+    choose_threshold,
+    curve,
+    interpolate_curve,
+)
 
 
-def chart(records: Sequence[Record]) -> Any:
-    """A panel for each model and task: accuracy against executed steps, a line a criterion."""
+def chart(records: Sequence[StudyRecord]) -> Any:
+    """Draw a panel for each model and task: accuracy against executed steps, a line a criterion."""
     alt = charts.altair()
     panels = []
-    for task in dict.fromkeys(record["rows"][0]["task"] for record in records):
-        some = [record for record in records if record["rows"][0]["task"] == task]
+    for task in dict.fromkeys(record.rows[0].task for record in records):
+        some = [record for record in records if record.rows[0].task == task]
         points = _points(some)
-        about = some[0]["rows"][0]
-        for name in seeds.names(some):
+        first = some[0].rows[0]
+        for name in seed_aggregation.legend_names(some):
             mine = [point for point in points if point["model"] == name]
             title = alt.Title(
                 [name, task],
-                subtitle=f"{some[0]['data']['lens']}, n = {about['n']}; ring: chosen on "
+                subtitle=f"{some[0].data['lens']}, n = {first.n}; ring: chosen on "
                 "validation, dotted: chance",
             )
-            panels.append(_panel(mine, title, about["chance"]))
-    return alt.concat(*panels, columns=min(3, len(seeds.names(records))))
+            panels.append(_panel(mine, title, first.chance))
+    return alt.concat(*panels, columns=min(3, len(seed_aggregation.legend_names(records))))
 
 
-def _points(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The curves of all models, those of several seeds at the same steps and averaged."""
-    found: list[dict[str, Any]] = []
-    several = {model for kind in seeds.kinds_of(records) for model in kind.models.values()}
+def _points(records: Sequence[StudyRecord]) -> list[dict[str, Any]]:
+    """Compute the curves of all models; those of replicates are averaged at equal steps."""
+    points: list[dict[str, Any]] = []
+    groups = seed_aggregation.replicates_of(records)
+    replicated = {model for group in groups for model in group.models.values()}
     for criterion in (FIXED, *CRITERIA):
         curves = {
-            record["cell"]["model"]: curve(
-                Exits.of(record, "validation"), Exits.of(record, "test"), criterion
+            record.model_name: curve(
+                ExitAnswers.read(record, "validation"), ExitAnswers.read(record, "test"), criterion
             )
             for record in records
         }
-        for kind in seeds.kinds_of(records):
-            alike = [curves[model] for model in kind.models.values()]
-            low = max(min(point["steps"] for point in points) for points in alike)
-            high = min(max(point["steps"] for point in points) for points in alike)
+        for group in groups:
+            replicates = [curves[model] for model in group.models.values()]
+            low = max(min(point["steps"] for point in line) for line in replicates)
+            high = min(max(point["steps"] for point in line) for line in replicates)
             grid = np.linspace(low, max(low, high), 16).tolist()
-            for model in kind.models.values():
-                curves[model] = resampled(curves[model], grid)
+            for model in group.models.values():
+                curves[model] = interpolate_curve(curves[model], grid)
         place = {"chosen": False}
         for record in records:
-            model = record["cell"]["model"]
-            if model not in several:
-                best = chosen(Exits.of(record, "validation"), criterion)
+            model = record.model_name
+            if model not in replicated:
+                best = choose_threshold(ExitAnswers.read(record, "validation"), criterion)
                 curves[model] = [p | {"chosen": p["threshold"] == best} for p in curves[model]]
-        found += [
+        points += [
             {"model": model, **place, **point} for model, line in curves.items() for point in line
         ]
-    return seeds.lines(records, found, "criterion", "steps", within=SHARE)
+    return seed_aggregation.seed_means(records, points, "criterion", "steps", within=SHARE)
 
 
-def _panel(points: list[dict[str, Any]], title: Any, chance: float) -> Any:
+def _panel(points: list[dict[str, Any]], title: Any, chance: float | None) -> Any:
     alt = charts.altair()
     names = [*CRITERIA, FIXED]
     base = alt.Chart(charts.rows(points), title=title).encode(

@@ -1,7 +1,7 @@
-"""How the residual stream grows, and how much attention and MLP add to it (paper Figures 6, 11).
+"""Growth of the residual stream, and contributions of attention and MLP (paper Figures 6, 11).
 
-Beside the curves one number: how much the contributions of attention recur a block of steps later
-(:func:`.periods.periodicity`), at every size of block that the model has steps for.
+Beside the curves, one number: how much the contributions of attention recur a block of steps later
+(``models.diagnostics.periodicity``), for every size of block that the model has steps for.
 """
 
 from __future__ import annotations
@@ -30,11 +30,21 @@ from ...core.statistics import (
 )
 from ...models.diagnostics import MEASURES, contributions, trace
 from ...models.diagnostics.periodicity import block_of, blocks, periodicity
-from .. import seeds
-from ..checkpoints import Loaded, Model
+from .. import seed_aggregation
+from ..cells import StudyCell
+from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
 from ..measure.prompts import check_prompts, read_prompts, round_digits
-from ..study import Cell, Record, Study, Table, option, settled
+from ..options import (
+    option,
+    recorded_options,
+    seed_option,
+    text_option,
+    texts_option,
+    tokens_option,
+)
+from ..records import Row, StudyRecord
+from ..study import Measurement, Study, Table
 
 TITLES = {
     "residual_norm": "norm of the residual stream",
@@ -50,12 +60,12 @@ PERIODICITY = "attention_periodicity"
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured."""
+    """Options of contributions."""
 
-    text: str | None = option(None, "file of prompts; by default generated questions")
-    texts: int = option(16, "how many of them")
-    tokens: int = option(256, "tokens of each, at most")
-    seed: int = option(0, "of generated questions")
+    text: str | None = text_option()
+    texts: int = texts_option()
+    tokens: int = tokens_option(256)
+    seed: int = seed_option("seed of generated questions")
     show: tuple[str, ...] = option(
         ("residual_norm", "attention_ratio", "mlp_ratio", "layer_ratio"),
         f"measures in the chart, of {', '.join(MEASURES)}",
@@ -63,129 +73,129 @@ class Options:
     )
 
 
-def plan(models: Sequence[Model], options: Options) -> list[Cell]:
-    """A cell for each model."""
+def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
+    """Make a cell for each model."""
     check_prompts(options.text, options.texts, options.tokens)
     for name in options.show:
         one_of("measure", name, MEASURES)
-    kept = settled(options)
-    return [Cell("contributions", model.name, model.path, {}, kept) for model in models]
+    recorded = recorded_options(options)
+    return [StudyCell("contributions", model.name, model.path, {}, recorded) for model in models]
 
 
-def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
-    """All measures at every step of a model."""
-    model, tokenizer = loaded(cell.path)
+def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
+    """Measure contributions at every step of a model."""
+    model, tokenizer = loader(cell.path)
     texts = read_prompts(
         tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
     )
-    found: dict[str, list[torch.Tensor]] = {name: [] for name in MEASURES}
-    for ids in loaded.each(texts.ids, "texts"):
+    measures: dict[str, list[torch.Tensor]] = {name: [] for name in MEASURES}
+    for ids in loader.with_bar(texts.ids, "texts"):
         traced = trace(model, ids.to(model.device), sublayers=True)
         for name, values in contributions(traced).items():
-            found[name].append(values[0].cpu())
-    rows: list[dict[str, Any]] = []
-    for name, each in found.items():
+            measures[name].append(values[0].cpu())
+    rows: list[Row] = []
+    for name, each in measures.items():
         measured = torch.stack(each).double().numpy()  # (texts, steps)
         intervals = interval_pairs(mean_intervals(measured, range_of(name)))
         for step, mean in enumerate(measured.mean(0)):
             layer, loop = traced.coordinates[step]
             rows.append(
-                {
-                    "metric": name,
-                    "step": step,
-                    "layer": layer,
-                    "loop": loop,
-                    "value": float(mean),
+                Row.make(
+                    metric=name,
+                    step=step,
+                    layer=layer,
+                    loop=loop,
+                    value=float(mean),
                     **ends(intervals[step]),
-                    "each": round_digits(measured[:, step]),
+                    each=round_digits(measured[:, step]),
                     **texts.metadata,
-                }
+                )
             )
-    attention = torch.stack(found["attention_ratio"]).double().numpy()
-    rows += [row | texts.metadata for row in recurrences(attention)]
+    attention = torch.stack(measures["attention_ratio"]).double().numpy()
+    rows += [Row.make(**columns, **texts.metadata) for columns in recurrences(attention)]
     assert traced.sublayers is not None
     parallel = [part.parallel for part in traced.sublayers]
-    return {"rows": rows, "data": {"parallel": parallel, "block": block_of(model.config)}}
+    return Measurement(rows, {"parallel": parallel, "block": block_of(model.config)})
 
 
 def recurrences(ratios: Array) -> list[dict[str, Any]]:
-    """How much contributions ``(texts, steps)`` recur, for each size of block; over texts."""
+    """Return columns of rows: periodicity of contributions ``(texts, steps)`` for each block."""
     rows: list[dict[str, Any]] = []
     for size in blocks(ratios.shape[1]):
         value = float(periodicity(ratios.mean(0), size))
         if not np.isnan(value):
             error = jackknife_error(ratios, partial(periodicity, block=size))
-            found = error_interval(value, error, len(ratios), CHANGE)
-            row = {"metric": PERIODICITY, "block": size, "value": value, **ends(found)}
+            interval = error_interval(value, error, len(ratios), CHANGE)
+            row = {"metric": PERIODICITY, "block": size, "value": value, **ends(interval)}
             rows.append(row | {"stderr": None if math.isnan(error) else error})
     return rows
 
 
 def range_of(measure: str) -> Interval:
-    """The range of a measure, as rows or the table call it."""
+    """Return the range of a measure, by its name in rows or in the table."""
     return CHANGE if "cosine" in measure or "recurs" in measure else SIZE
 
 
-@seeds.over_seeds(
+@seed_aggregation.with_seed_means(
     "measure", "step", "layer", "loop", of="mean", within=lambda row: range_of(row["measure"])
 )
-def table(records: Sequence[Record]) -> Table:
-    """Each measure at the first, middle and last step; how much attention recurs, block by block.
+def table(records: Sequence[StudyRecord]) -> Table:
+    """Tabulate each measure at the first, middle and last step, and the periodicity of attention.
 
-    The sizes of block are those of the models that have one, or all.
+    Blocks have the sizes of the models' own blocks; without any, all sizes.
     """
     lines: Table = []
-    own = {record["data"]["block"] for record in records} - {None}
+    own = {record.data["block"] for record in records} - {None}
     for record in records:
         for name in TITLES:
-            found = [row for row in record["rows"] if row["metric"] == name]
-            for row in (found[0], found[len(found) // 2], found[-1]):
+            steps = [row for row in record.rows if row.metric == name]
+            for row in (steps[0], steps[len(steps) // 2], steps[-1]):
                 lines.append(
                     {
-                        "model": record["cell"]["model"],
+                        "model": record.model_name,
                         "measure": name,
                         "step": row["step"],
                         "layer": row["layer"],
                         "loop": row["loop"],
-                        "mean": row["value"],
-                        "low": row["low"],
-                        "high": row["high"],
-                        "texts": row["n"],
+                        "mean": row.value,
+                        "low": row.low,
+                        "high": row.high,
+                        "texts": row.n,
                     }
                 )
-        for row in record["rows"]:
-            if row["metric"] == PERIODICITY and (not own or row["block"] in own):
+        for row in record.rows:
+            if row.metric == PERIODICITY and (not own or row["block"] in own):
                 lines.append(
                     {
-                        "model": record["cell"]["model"],
+                        "model": record.model_name,
                         "measure": f"attention recurs after {row['block']} steps",
                         "step": None,
                         "layer": None,
                         "loop": None,
-                        "mean": row["value"],
-                        "low": row["low"],
-                        "high": row["high"],
-                        "texts": row["n"],
+                        "mean": row.value,
+                        "low": row.low,
+                        "high": row.high,
+                        "texts": row.n,
                     }
                 )
     return lines
 
 
-def chart(records: Sequence[Record]) -> Any:
-    """A panel for each measure: its mean against the step, with the 95 % interval."""
+def chart(records: Sequence[StudyRecord]) -> Any:
+    """Draw a panel for each measure: its mean against the step, with the 95 % interval."""
     alt = charts.altair()
-    names = seeds.names(records)
+    names = seed_aggregation.legend_names(records)
     panels = []
-    for name in records[0]["data"]["show"]:
+    for name in records[0].data["show"]:
         values = [
-            {"model": record["cell"]["model"], **row}
+            {"model": record.model_name, **row.to_json()}
             for record in records
-            for row in record["rows"]
-            if row["metric"] == name
+            for row in record.rows
+            if row.metric == name
         ]
-        values = seeds.lines(records, values, "step", within=range_of(name))
-        said = f"mean of {values[0]['n']} texts, bands: 95 %"
-        title = alt.Title(TITLES[name], subtitle=said)
+        values = seed_aggregation.seed_means(records, values, "step", within=range_of(name))
+        subtitle = f"mean of {values[0]['n']} texts, bands: 95 %"
+        title = alt.Title(TITLES[name], subtitle=subtitle)
         base = alt.Chart(charts.rows(values), title=title).encode(
             x=charts.steps_line("step", "step (layer, in the order they run)"),
             color=charts.colour("model", names),
@@ -193,22 +203,25 @@ def chart(records: Sequence[Record]) -> Any:
         signed = name.endswith("cosine")  # norms and ratios: the first layers dwarf the rest
         scale = alt.Scale(zero=True) if signed else alt.Scale(type="log", nice=False)
         title = "mean over tokens" + ("" if signed else ", logarithmic")
-        line = base.mark_line(point={"size": 18}).encode(
-            y=alt.Y("value:Q", title=title, scale=scale),
-            strokeDash=charts.dash("model", names),
-            tooltip=["model:N", "step:Q", "layer:Q", "loop:Q", "value:Q", "low:Q", "high:Q"],
+        tooltip = ["model:N", "step:Q", "layer:Q", "loop:Q", "value:Q", "low:Q", "high:Q"]
+        layers = charts.line_with_band(
+            base,
+            alt.Y("value:Q", title=title, scale=scale),
+            names,
+            point={"size": 18},
+            opacity=0.2,
+            line_options={"tooltip": tooltip},
+            # a logarithmic axis has no 0 for a band to end at
+            band=base if signed else base.transform_filter("datum.low > 0"),
         )
-        # a logarithmic axis has no 0 for a band to end at
-        drawn = base if signed else base.transform_filter("datum.low > 0")
-        band = drawn.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
-        panels.append((band + line).properties(width=330, height=190))
+        panels.append(alt.layer(*layers).properties(width=330, height=190))
     return alt.concat(*panels, columns=2)
 
 
 STUDY = Study(
     name="contributions",
-    asks="How does the residual stream grow, and do attention, MLP and whole layers contribute in "
-    "a cycle?",
+    question="How does the residual stream grow, and do attention, MLP and whole layers contribute "
+    "in a cycle?",
     figure="Figures 6 and 11",
     cost="one forward pass a text",
     options=Options,
@@ -216,5 +229,5 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
-    compares=("step",),
+    conditions=("step",),
 )

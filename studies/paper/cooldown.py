@@ -1,8 +1,8 @@
-"""What does the mixture of the cooldown change (paper Tables 2, 4)?
+"""Cooldown mixtures: what does another mixture in the cooldown change (paper Tables 2, 4)?
 
 One checkpoint cools down on each of several mixtures, with several orders of the data, and each
-end point is scored. Mixtures are compared with the first, seed by seed on the same items: what
-differs over seeds is the order of the data alone, as the weights they start from are the same.
+final checkpoint is scored. Mixtures are compared with the first one, seed by seed on equal items.
+Seeds differ in the order of the data alone: all start from the same weights.
 """
 
 from __future__ import annotations
@@ -16,22 +16,11 @@ from typing import Any
 from ...core.errors import whole
 from ...core.statistics import CHANGE, SHARE, Interval, ends, seeds_interval
 from ...tasks.questions import task_names
-from ..checkpoints import Loaded, Model
+from ..cells import StudyCell
+from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
-from ..measure.accuracy import (
-    SPLITS,
-    accuracy_row,
-    check_accuracy,
-    item_correctness,
-    load_questions,
-)
-from ..measure.controls import (
-    CONTROL_HELP,
-    NO_CONTROL,
-    check_control,
-    split_controls,
-    with_controls,
-)
+from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, load_questions
+from ..measure.controls import check_control, split_controls, with_controls
 from ..measure.cooldown_branches import (
     CooldownVariant,
     ParentCheckpoint,
@@ -43,35 +32,48 @@ from ..measure.cooldown_branches import (
 from ..measure.cooldown_mixtures import select_mixtures
 from ..measure.pooled_accuracy import pool_answers
 from ..measure.schedule_sweep import current_schedule
-from ..study import Cell, Record, Study, Table, option, settled
+from ..options import (
+    control_option,
+    fixed_shots_option,
+    items_option,
+    option,
+    recorded_options,
+    seed_option,
+    shots_option,
+    split_option,
+    tasks_option,
+)
+from ..records import StudyRecord
+from ..study import Measurement, Study, Table
 
 MEAN = "mean"
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is trained and measured."""
+    """Options of cooldown."""
 
     mixtures: tuple[str, ...] = option(
-        (), "names of ready ones, YAML files of names and shares, run files; the first is the base"
+        (),
+        "names of ready mixtures, YAML files of names and shares, run files; the first is the base",
     )
-    steps: int = option(0, "of the cooldown; by default what is left of the run")
-    seeds: int = option(3, "orders of the data; the first is that of the run")
-    tasks: tuple[str, ...] = option(("reasoning_primitives",), "tasks or groups of them")
-    items: int = option(200, "questions a task")
-    shots: int = option(5, "examples before a question")
-    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
-    split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
-    control: str = option(NO_CONTROL, CONTROL_HELP, later=True)
-    seed: int = option(0, "which questions and examples are drawn")
+    steps: int = option(0, "steps of the cooldown; by default those left in the run")
+    seeds: int = option(3, "orders of the data; the first one is the run's own")
+    tasks: tuple[str, ...] = tasks_option()
+    items: int = items_option()
+    shots: int = shots_option()
+    fixed_shots: bool = fixed_shots_option()
+    split: str = split_option()
+    control: str = control_option()
+    seed: int = seed_option()
 
 
-def plan(models: Sequence[Model], options: Options) -> list[Cell]:
-    """A cell for each checkpoint, mixture and order of the data."""
+def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
+    """Make a cell for each checkpoint, mixture and order of the data."""
     whole("seeds", options.seeds, 1, 10_000)
     check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
     check_control(task_names(options.tasks), options.control)
-    kept = settled(options, "mixtures", "seeds")
+    recorded = recorded_options(options, "mixtures", "seeds")
     cells = []
     for model in models:
         parent = ParentCheckpoint.read(model)
@@ -79,40 +81,42 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         for change in select_mixtures(options.mixtures, parent.run):
             run = cooldown_run(parent, change, steps=options.steps)
             check_data(parent, run)
-            told = {"shares": change.mixture, "sources": change.sources}
-            told |= {"data": data} if (data := shard_digests(run)) else {}
+            mixture = {"shares": change.mixture, "sources": change.sources}
+            mixture |= {"data": data} if (data := shard_digests(run)) else {}
             for seed in range(options.seeds):
                 params = {"mixture": change.name, "seed": seed}
-                cells.append(Cell("cooldown", model.name, model.path, params, kept | told))
+                cells.append(
+                    StudyCell("cooldown", model.name, model.path, params, recorded | mixture)
+                )
     return cells
 
 
-def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
-    """A cooldown, and the accuracy where it ends."""
-    told = cell.options
-    change = CooldownVariant(cell.params["mixture"], told["shares"], told["sources"])
-    parent = ParentCheckpoint.read(Model.read(cell.path))
+def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
+    """Train a cooldown, and measure the accuracy of its last checkpoint."""
+    shares, sources = cell.options["shares"], cell.options["sources"]
+    change = CooldownVariant(cell.params["mixture"], shares, sources)
+    parent = ParentCheckpoint.read(StudyModel.read(cell.path))
     run = cooldown_run(parent, change, cell.params["seed"], options.steps)
-    checkpoint = str(train_cooldown(parent, run, out, loaded.say))
-    model, _ = loaded(checkpoint)
+    checkpoint = str(train_cooldown(parent, run, out, loader.say))
+    model, _ = loader(checkpoint)
     base, more = current_schedule(model), {"mixture": change.name, "training_seed": run.seed}
     rows = []
     for name, of in with_controls(task_names(options.tasks), options.control):
-        asked = load_questions(loaded, name, options, options.split)
-        [right] = item_correctness(loaded, asked, [base])
-        rows.append(accuracy_row(right, asked, schedule=str(base), **more, **of))
+        questions = load_questions(loader, name, options, options.split)
+        [right] = item_correctness(loader, questions, [base])
+        rows.append(accuracy_row(right, questions, schedule=str(base), **more, **of))
     data = {"from_step": parent.step, "run": run.model_dump(mode="json")}
-    return {"rows": rows, "data": data, "checkpoint": checkpoint}
+    return Measurement(rows, data, checkpoint)
 
 
 @dataclass(frozen=True)
-class Line:
-    """A mixture on a task, or on the mean of all.
+class MixtureResult:
+    """Result of a mixture on a task, or on the mean of all tasks.
 
     Args:
-        values: of each seed.
-        gains: over the base, of each seed that the base has too.
-        low, high: of the mean gain, over items.
+        values: accuracy of each seed.
+        gains: gain over the base mixture, of each seed that both have.
+        low, high: 95 % interval of the mean gain over items.
     """
 
     model: str
@@ -127,113 +131,117 @@ class Line:
 
     @property
     def gain(self) -> float | None:
-        """The mean over seeds; None of the base."""
+        """Mean gain over seeds; None for the base mixture."""
         return statistics.fmean(self.gains) if self.gains else None
 
 
-def lines(records: Sequence[Record]) -> list[Line]:
-    """Every mixture of every checkpoint; the first one is the base."""
-    found = []
-    for model in dict.fromkeys(record["cell"]["model"] for record in records):
-        mine = [record for record in records if record["cell"]["model"] == model]
-        tasks = [row["task"] for row in mine[0]["rows"]]
+def mixture_results(records: Sequence[StudyRecord]) -> list[MixtureResult]:
+    """Return results of every mixture of every checkpoint; the first mixture is the base."""
+    results = []
+    for model in dict.fromkeys(record.model_name for record in records):
+        mine = [record for record in records if record.model_name == model]
+        tasks = [row.task for row in mine[0].rows]
         for task in [*tasks, *([MEAN] if len(tasks) > 1 else [])]:
-            found += _lines(model, task, mine)
-    return found
+            results += _task_results(model, task, mine)
+    return results
 
 
-def _lines(model: str, task: str, records: Sequence[Record]) -> list[Line]:
-    cells: dict[str, dict[int, str]] = {}  # mixture to seed to the cell's name
+def _task_results(model: str, task: str, records: Sequence[StudyRecord]) -> list[MixtureResult]:
+    cells: dict[str, dict[int, str]] = {}  # mixture -> seed -> name of the cell
     answers = {}
     for record in records:
-        params, name = record["cell"]["params"], record["cell"]["id"]
+        params, name = record.params, record.id
         cells.setdefault(params["mixture"], {})[params["seed"]] = name
-        answers[name] = [row["answers"] for row in record["rows"] if task in (row["task"], MEAN)]
+        answers[name] = [row.answers for row in record.rows if task in (row.task, MEAN)]
     together = pool_answers(answers)
-    rows = [row for row in records[0]["rows"] if task in (row["task"], MEAN)]
-    chance = statistics.fmean(row["chance"] for row in rows)
+    rows = [row for row in records[0].rows if task in (row.task, MEAN)]
+    chance = statistics.fmean(row.chance or 0.0 for row in rows)
     base = next(iter(cells.values()))
-    found = []
+    results = []
     for mixture, seeds in cells.items():
         values = tuple(together.share(name) for name in seeds.values())
         pairs = [] if seeds is base else [(seeds[s], base[s]) for s in seeds if s in base]
         low, high = together.gain(pairs)
         gains = tuple(together.share(a) - together.share(b) for a, b in pairs)
-        line = Line(model, mixture, task, values, gains, low, high, together.items, chance)
-        found.append(line)
-    return found
+        about = together.items, chance
+        results.append(MixtureResult(model, mixture, task, values, gains, low, high, *about))
+    return results
 
 
-def over_seeds(values: Sequence[float], within: Interval) -> str:
-    """The 95 % interval of a mean over seeds (Student's t), as a table shows it.
+def format_seed_interval(values: Sequence[float], within: Interval) -> str:
+    """Format the 95 % interval of a mean over seeds (Student's t) for a table.
 
-    >>> over_seeds([0.5, 0.6, 0.7], SHARE), over_seeds([0.5, 0.5], SHARE), over_seeds([0.5], SHARE)
-    ('[0.352, 0.848]', 'no spread', '')
+    >>> format_seed_interval([0.5, 0.6, 0.7], SHARE), format_seed_interval([0.5, 0.5], SHARE)
+    ('[0.352, 0.848]', 'no spread')
+    >>> format_seed_interval([0.5], SHARE)
+    ''
     """
     if len(values) < 2:
         return ""
-    found = seeds_interval(values, within)
-    return "no spread" if found is None else "[{:.3f}, {:.3f}]".format(*found)
+    interval = seeds_interval(values, within)
+    return "no spread" if interval is None else "[{:.3f}, {:.3f}]".format(*interval)
 
 
-def table(records: Sequence[Record]) -> Table:
-    """Each mixture, and its gain over the first on the same items.
+def table(records: Sequence[StudyRecord]) -> Table:
+    """Tabulate each mixture, with its gain over the first one on the same items.
 
-    ``over seeds`` is Student's interval of the column before it, ``low`` and ``high`` of the gain
-    are over items (95 %).
+    ``over seeds`` is Student's 95 % interval of the column before it; ``low`` and ``high`` are the
+    95 % interval of the gain over items.
     """
     plain, controls = split_controls(records)
-    beside = {_place(line): line.gain for line in lines(controls)}
-    if len({line.task for line in lines(controls)}) < len({line.task for line in lines(plain)}):
-        beside |= {place: None for place in beside if MEAN in place}  # it is of fewer tasks
+    results, control_results = mixture_results(plain), mixture_results(controls)
+    control_gains = {_key(result): result.gain for result in control_results}
+    if len({result.task for result in control_results}) < len({result.task for result in results}):
+        # their mean is over fewer tasks
+        control_gains |= {key: None for key in control_gains if MEAN in key}
     return [
         {
-            "model": line.model,
-            "mixture": line.mixture,
-            "task": line.task,
-            "seeds": len(line.values),
-            "value": statistics.fmean(line.values),
-            "over seeds": over_seeds(line.values, SHARE),
-            "gain": line.gain,
-            "gain over seeds": over_seeds(line.gains, CHANGE),
-            "low": line.low,
-            "high": line.high,
-            **({"control gain": beside.get(_place(line))} if beside else {}),
-            "n": line.n,
-            "chance": line.chance,
+            "model": result.model,
+            "mixture": result.mixture,
+            "task": result.task,
+            "seeds": len(result.values),
+            "value": statistics.fmean(result.values),
+            "over seeds": format_seed_interval(result.values, SHARE),
+            "gain": result.gain,
+            "gain over seeds": format_seed_interval(result.gains, CHANGE),
+            "low": result.low,
+            "high": result.high,
+            **({"control gain": control_gains.get(_key(result))} if control_gains else {}),
+            "n": result.n,
+            "chance": result.chance,
         }
-        for line in lines(plain)
+        for result in results
     ]
 
 
-def _place(line: Line) -> tuple[str, str, str]:
-    return line.model, line.mixture, line.task
+def _key(result: MixtureResult) -> tuple[str, str, str]:
+    return result.model, result.mixture, result.task
 
 
-def chart(records: Sequence[Record]) -> Any:
-    """A panel for each task: every seed a dot, the mean and its interval over seeds."""
+def chart(records: Sequence[StudyRecord]) -> Any:
+    """Draw a panel for each task: a dot for each seed, the mean and its interval over seeds."""
     alt = charts.altair()
-    found = lines(split_controls(records)[0])
-    models = list(dict.fromkeys(line.model for line in found))
-    mixed = list(dict.fromkeys(line.mixture for line in found))
+    results = mixture_results(split_controls(records)[0])
+    models = list(dict.fromkeys(result.model for result in results))
+    mixtures = list(dict.fromkeys(result.mixture for result in results))
     panels = []
-    for task in dict.fromkeys(line.task for line in found):
-        mine = [line for line in found if line.task == task]
+    for task in dict.fromkeys(result.task for result in results):
+        mine = [result for result in results if result.task == task]
         means = []
-        for line in mine:
-            place = {"model": line.model, "mixture": line.mixture, "chance": line.chance}
-            place |= ends(seeds_interval(line.values, SHARE))
-            means.append(place | {"value": statistics.fmean(line.values)})
+        for result in mine:
+            place = {"model": result.model, "mixture": result.mixture, "chance": result.chance}
+            place |= ends(seeds_interval(result.values, SHARE))
+            means.append(place | {"value": statistics.fmean(result.values)})
         dots = [
-            {"model": line.model, "mixture": line.mixture, "value": value}
-            for line in mine
-            for value in line.values
+            {"model": result.model, "mixture": result.mixture, "value": value}
+            for result in mine
+            for value in result.values
         ]
         seeds = len(mine[0].values)
         about = [f"n = {mine[0].n}, chance {mine[0].chance:.2f}"]
         about += [f"bars: 95 % over {seeds} seeds"] if seeds > 1 else []
         title = alt.Title(task, subtitle=about)
-        x = alt.X("mixture:N", sort=mixed, title="mixture", axis=alt.Axis(labelAngle=0))
+        x = alt.X("mixture:N", sort=mixtures, title="mixture", axis=alt.Axis(labelAngle=0))
         side = alt.XOffset("model:N", sort=models)
         value = alt.Y("value:Q", title="accuracy", scale=alt.Scale(zero=False))
         colour = charts.colour("model", models)
@@ -245,13 +253,15 @@ def chart(records: Sequence[Record]) -> Any:
             .mark_point(size=20, opacity=0.6)
             .encode(x=x, xOffset=side, y=value, color=colour)
         )
-        panels.append(alt.layer(bars, single, ticks).properties(width=65 * len(mixed), height=170))
+        panels.append(
+            alt.layer(bars, single, ticks).properties(width=65 * len(mixtures), height=170)
+        )
     return alt.concat(*panels, columns=4 if len(panels) == 4 else 3)
 
 
 STUDY = Study(
     name="cooldown",
-    asks="What does another mixture in the cooldown change, beyond the order of the data?",
+    question="What does another mixture in the cooldown change, beyond the order of the data?",
     figure="Tables 2 and 4",
     cost="for each mixture and seed the steps of the cooldown, then a forward pass for each item",
     options=Options,
@@ -259,6 +269,6 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
-    compares=("mixture",),
-    over=("cell.seed",),
+    conditions=("mixture",),
+    averaged_over=("cell.seed",),
 )

@@ -1,9 +1,9 @@
-"""Does repeating a block help a model that was not trained to (paper Figures 2, 9, 14, 15)?
+"""Inference scaling: does repeating a block help without training (paper Figures 2, 9, 14, 15)?
 
-The whole grid of start × times is measured on validation and on test items. Where to repeat is
-chosen on validation, and the gain of that choice is what the test items say of it: never the best
-of test. A counterfactual control runs beside: items whose answer cannot be worked out (``cut``),
-where a gain would be no reasoning.
+The whole grid of first step × repeats is measured on validation and test items. The block and its
+repeats are chosen on validation items; the gain reported is that choice's gain on test items, never
+the best of the test items. A counterfactual control is measured too: questions whose answer cannot
+be worked out (``cut``), where a gain would be no reasoning.
 """
 
 from __future__ import annotations
@@ -18,49 +18,61 @@ from ...core.significance import corrected, paired
 from ...core.statistics import CHANGE, SHARE, ends
 from ...models import Schedule
 from ...tasks.questions import task_names
-from .. import seeds
-from ..checkpoints import Loaded, Model
+from .. import seed_aggregation
+from ..cells import StudyCell
+from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
 from ..measure.accuracy import (
     accuracy_row,
     check_accuracy,
     item_correctness,
     load_questions,
-    paired_difference,
+    with_difference,
 )
-from ..measure.controls import CONTROLS, control_task
+from ..measure.controls import CONTROLS, NO_CONTROL, control_task
 from ..measure.schedule_sweep import current_schedule
-from ..study import Cell, Record, Study, Table, Together, option, settled
+from ..options import (
+    control_option,
+    fixed_shots_option,
+    items_option,
+    option,
+    recorded_options,
+    seed_option,
+    shots_option,
+    tasks_option,
+)
+from ..records import Row, StudyRecord
+from ..study import Measurement, SharedPass, Study, Table
 
 SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured."""
+    """Options of inference-scaling."""
 
-    tasks: tuple[str, ...] = option(
-        ("variable_assignment_math_d0", "variable_assignment_code_d0"), "tasks or groups of them"
+    tasks: tuple[str, ...] = tasks_option(
+        "variable_assignment_math_d0", "variable_assignment_code_d0"
     )
     block: int = option(4, "steps in the block")
-    starts: tuple[int, ...] = option((), "first steps of the block; by default all")
-    times: tuple[int, ...] = option((1, 2, 3), "how often it runs again")
-    items: int = option(200, "questions a task, of each split")
-    shots: int = option(5, "examples before a question")
-    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
-    control: str = option("cut", "of the test items, where a task has it: none, cut, shuffled")
-    seed: int = option(0, "which questions and examples are drawn")
+    starts: tuple[int, ...] = option((), "first steps of the block; by default all possible ones")
+    times: tuple[int, ...] = option((1, 2, 3), "repeats: extra passes of the block")
+    items: int = items_option(about="questions a task, of each split")
+    shots: int = shots_option()
+    fixed_shots: bool = fixed_shots_option()
+    control: str = control_option("cut", later=False)
+    seed: int = seed_option()
 
 
-def plan(models: Sequence[Model], options: Options) -> list[Cell]:
-    """A cell for each model, task and start."""
+def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
+    """Make a cell for each model, task and first step of the block."""
     whole("the block", options.block, 1, 10_000)
     one_of("control", options.control, CONTROLS)
     for times in options.times:
         whole("times", times, 1, 1000)
     for split in SPLITS:
         check_accuracy(options.tasks, options.items, options.shots, options.seed, split)
-    kept = settled(options, "tasks", "starts", "block")
+    recorded = recorded_options(options, "tasks", "starts", "block")
     cells = []
     for model in models:
         last = len(model.schedule) - options.block
@@ -78,108 +90,111 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         for name in task_names(options.tasks):
             for start in options.starts or range(last + 1):
                 params = {"task": name, "block": options.block, "start": start}
-                cells.append(Cell("inference-scaling", model.name, model.path, params, kept))
+                cells.append(
+                    StudyCell("inference-scaling", model.name, model.path, params, recorded)
+                )
     return cells
 
 
-def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
-    """A block at one start, repeated 0 to n times, on all splits and the control."""
-    return measure_together([cell], options, loaded, out)[0]
+def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
+    """Measure a block at one first step with all repeats, on both splits and the control."""
+    return measure_together([cell], options, loader, out)[0]
 
 
 def measure_together(
-    cells: Sequence[Cell], options: Options, loaded: Loaded, out: Path
-) -> list[dict[str, Any]]:
-    """Several starts of a model and task: what comes before a block runs once for all."""
-    model, _ = loaded(cells[0].path)
+    cells: Sequence[StudyCell], options: Options, loader: ModelLoader, out: Path
+) -> list[Measurement]:
+    """Measure several blocks of a model and task; the layers before a block run once for all."""
+    model, _ = loader(cells[0].path)
     base = current_schedule(model)
     repeats = [0, *options.times]
     grid = [[base, *_repeated(base, cell, options)] for cell in cells]
     flat = list(dict.fromkeys(schedule for schedules in grid for schedule in schedules))
     name = cells[0].params["task"]
-    asked = [(name, split, "none") for split in SPLITS]
+    parts = [(name, split, NO_CONTROL) for split in SPLITS]
     if (control := control_task(name, options.control)) is not None:
-        asked.append((control, "test", options.control))
-    rows: list[list[dict[str, Any]]] = [[] for _ in cells]
-    for task, split, kind in asked:
-        found = load_questions(loaded, task, options, split)
-        right = dict(zip(flat, item_correctness(loaded, found, flat), strict=True))
+        parts.append((control, "test", options.control))
+    rows: list[list[Row]] = [[] for _ in cells]
+    for task, split, kind in parts:
+        questions = load_questions(loader, task, options, split)
+        right = dict(zip(flat, item_correctness(loader, questions, flat), strict=True))
         for cell, schedules, lines in zip(cells, grid, rows, strict=True):
-            plain: dict[str, Any] | None = None
+            plain: Row | None = None
             for times, schedule in zip(repeats, schedules, strict=True):
                 place = {"start": cell.params["start"], "times": times, "schedule": str(schedule)}
-                row = accuracy_row(right[schedule], found, **place, control=kind)
+                row = accuracy_row(right[schedule], questions, **place, control=kind)
                 plain = plain or row
-                lines.append(row | paired_difference(row, plain))
-    return [{"rows": lines, "data": {}} for lines in rows]
+                lines.append(with_difference(row, plain))
+    return [Measurement(lines) for lines in rows]
 
 
-def _repeated(base: Schedule, cell: Cell, options: Options) -> list[Schedule]:
+def _repeated(base: Schedule, cell: StudyCell, options: Options) -> list[Schedule]:
     start, stop = cell.params["start"], cell.params["start"] + cell.params["block"]
     return [base.repeat(start, stop, times) for times in options.times]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What validation chose for a model and task, and what test says of it."""
+    """Block and repeats chosen on validation items for a model and task.
+
+    Args:
+        plain, chosen: test rows without repeats, and of the choice.
+        control, plain_control: the same on control questions.
+        cells: number of alternatives.
+    """
 
     model: str
     task: str
     block: int
-    plain: dict[str, Any]
-    chosen: dict[str, Any]
-    control: dict[str, Any] | None
-    plain_control: dict[str, Any] | None
+    plain: Row
+    chosen: Row
+    control: Row | None
+    plain_control: Row | None
     cells: int
 
 
-def choices(records: Sequence[Record]) -> list[Choice]:
-    """One for each model, task and size of block."""
-    grouped: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+def choices(records: Sequence[StudyRecord]) -> list[Choice]:
+    """Choose on validation items, for each model, task and size of block."""
+    grouped: dict[tuple[str, str, int], list[Row]] = {}
     for record in records:
-        cell = record["cell"]
-        key = cell["model"], cell["params"]["task"], cell["params"]["block"]
-        grouped.setdefault(key, []).extend(record["rows"])
-    found = []
+        key = record.model_name, record.params["task"], record.params["block"]
+        grouped.setdefault(key, []).extend(record.rows)
+    chosen = []
     for (model, task, block), rows in grouped.items():
-        validation = [r for r in rows if r["split"] == "validation"]
-        test = [r for r in rows if r["split"] == "test" and r["control"] == "none"]
-        control = [r for r in rows if r["control"] != "none"]
-        # the cheapest of those that are best: no repeat where none is better
-        best = max(validation, key=lambda row: (row["value"], -row["times"], -row["start"]))
-        found.append(
+        validation = [r for r in rows if r.split == "validation"]
+        test = [r for r in rows if r.split == "test" and r.control == NO_CONTROL]
+        control = [r for r in rows if r.control != NO_CONTROL]
+        # of equally good ones the cheapest: no repeats where none helps
+        best = max(validation, key=lambda row: (row.value, -row["times"], -row["start"]))
+        start, times = best["start"], best["times"]
+        chosen.append(
             Choice(
                 model,
                 task,
                 block,
-                _same(test, best | {"times": 0}),
-                _same(test, best),
-                _same(control, best) if control else None,
-                _same(control, best | {"times": 0}) if control else None,
+                _row_at(test, start, 0),
+                _row_at(test, start, times),
+                _row_at(control, start, times) if control else None,
+                _row_at(control, start, 0) if control else None,
                 sum(row["times"] > 0 for row in validation),
             )
         )
-    return found
+    return chosen
 
 
-def _same(rows: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, Any]:
-    """The row of another split at the same place."""
-    place = wanted["start"], wanted["times"]
-    return next(row for row in rows if (row["start"], row["times"]) == place)
+def _row_at(rows: Sequence[Row], start: int, times: int) -> Row:
+    """Return the row of a block with so many repeats."""
+    return next(row for row in rows if (row["start"], row["times"]) == (start, times))
 
 
-@seeds.over_seeds(
+@seed_aggregation.with_seed_means(
     "task", of="gain", means=("plain", "repeated", "control plain", "control"), within=CHANGE
 )
-def table(records: Sequence[Record]) -> Table:
-    """What validation chose, and its gain on test; p corrected for the number of choices (Holm)."""
-    found = choices(records)
-    tests = []
-    for choice in found:
-        answers = [[a == "1" for a in row["answers"]] for row in (choice.chosen, choice.plain)]
-        tests.append(paired(*answers))
+def table(records: Sequence[StudyRecord]) -> Table:
+    """Tabulate the choices on validation, with gains on test; p corrected for choices (Holm)."""
     lines: Table = []
-    for choice, test in zip(found, tests, strict=True):
+    for choice in choices(records):
+        test = paired(choice.chosen.correct, choice.plain.correct)
         none = choice.chosen["times"] == 0
         start, stop = choice.chosen["start"], choice.chosen["start"] + choice.block
         lines.append(
@@ -188,30 +203,33 @@ def table(records: Sequence[Record]) -> Table:
                 "task": choice.task,
                 "chosen of": choice.cells,
                 "block": "none" if none else f"{start}:{stop} ×{choice.chosen['times']}",
-                "plain": choice.plain["value"],
-                "repeated": choice.chosen["value"],
+                "plain": choice.plain.value,
+                "repeated": choice.chosen.value,
                 "gain": test.difference,
                 **ends(None if none else (test.low, test.high)),
                 "p": test.p,
-                "n": choice.plain["n"],
-                "chance": choice.plain["chance"],
-                "control plain": choice.plain_control and choice.plain_control["value"],
-                "control": choice.control and choice.control["value"],
+                "n": choice.plain.n,
+                "chance": choice.plain.chance,
+                "control plain": choice.plain_control and choice.plain_control.value,
+                "control": choice.control and choice.control.value,
             }
         )
     return corrected(lines)
 
 
-def chart(records: Sequence[Record]) -> Any:
-    """For each model and task the grid on test as a heatmap and as curves; the choice is marked."""
+def chart(records: Sequence[StudyRecord]) -> Any:
+    """Draw the grid on test items as heatmap and curves, for each model and task.
+
+    A frame marks the choice on validation items.
+    """
     alt = charts.altair()
     panels = []
     most = charts.around_zero(
         [
-            row["difference"]
+            row.difference or 0.0
             for record in records
-            for row in record["rows"]
-            if row["control"] == "none" and row["split"] == "test"
+            for row in record.rows
+            if row.control == NO_CONTROL and row.split == "test"
         ]
     )
     places = [(choice.task, choice.block) for choice in choices(records)]
@@ -219,8 +237,7 @@ def chart(records: Sequence[Record]) -> Any:
         some = [
             record
             for record in records
-            if (record["cell"]["params"]["task"], record["cell"]["params"]["block"])
-            == (task, block)
+            if (record.params["task"], record.params["block"]) == (task, block)
         ]
         chosen = {
             (choice.model, choice.chosen["start"], choice.chosen["times"])
@@ -228,17 +245,17 @@ def chart(records: Sequence[Record]) -> Any:
         }
         rows = [
             {
-                "model": (model := record["cell"]["model"]),
+                "model": (model := record.model_name),
                 "chosen": float((model, row["start"], row["times"]) in chosen),
-                **row,
+                **row.to_json(),
             }
             for record in some
-            for row in record["rows"]
-            if row["control"] == "none" and row["split"] == "test"
+            for row in record.rows
+            if row.control == NO_CONTROL and row.split == "test"
         ]
         numbers = ("value", "difference", "chosen")
-        rows = seeds.lines(some, rows, "start", "times", of=numbers, within=SHARE)
-        for name in seeds.names(some):
+        rows = seed_aggregation.seed_means(some, rows, "start", "times", of=numbers, within=SHARE)
+        for name in seed_aggregation.legend_names(some):
             mine = [row for row in rows if row["model"] == name]
             pair = alt.hconcat(_heatmap(mine, name, block, most), _curves(mine, block))
             panels.append(pair.resolve_scale(color="independent", strokeDash="independent"))
@@ -261,7 +278,7 @@ def _heatmap(rows: list[dict[str, Any]], name: str, block: int, domain: list[flo
     )
     encoding = {
         "x": charts.steps_axis("start", f"first step of the block of {block}"),
-        "y": alt.Y("times:O", title="times more", sort="descending"),
+        "y": alt.Y("times:O", title="repeats", sort="descending"),
     }
     base = alt.Chart(charts.rows(values), title=title).encode(**encoding)
     squares = base.mark_rect().encode(
@@ -295,20 +312,23 @@ def _curves(rows: list[dict[str, Any]], block: int) -> Any:
         color=charts.colour("times", names, "block runs"),
     )
     scale = alt.Scale(zero=False)
-    line = base.mark_line(point={"size": 18}).encode(
-        y=alt.Y("value:Q", title="accuracy", scale=scale),
-        strokeDash=charts.dash("times", names, "block runs"),
+    layers = charts.line_with_band(
+        base,
+        alt.Y("value:Q", title="accuracy", scale=scale),
+        names,
+        point={"size": 18},
+        opacity=0.12,
+        dashes=charts.dash("times", names, "block runs"),
     )
-    band = base.mark_area(opacity=0.12).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
     rules = [{"y": without["value"]}, {"y": without["chance"]}]
     plain = alt.Chart(charts.rows(rules[:1])).mark_rule(strokeDash=[4, 3]).encode(y="y:Q")
     chance = alt.Chart(charts.rows(rules[1:])).mark_rule(strokeDash=[1, 3]).encode(y="y:Q")
-    return alt.layer(band, line, plain, chance).properties(width=300, height=150)
+    return alt.layer(*layers, plain, chance).properties(width=300, height=150)
 
 
 STUDY = Study(
     name="inference-scaling",
-    asks="Where, and how often, does repeating a block help a model without any training?",
+    question="Where, and how often, does repeating a block help a model without any training?",
     figure="Figures 2, 9, 14 and 15",
     cost="a start: for each item of two splits and the control, 1 forward pass plus, for each of "
     "--times, the block and what comes after it",
@@ -317,9 +337,9 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
-    compares=("block", "times"),
-    over=("start",),
-    together=Together(
+    conditions=("block", "times"),
+    averaged_over=("start",),
+    shared_pass=SharedPass(
         lambda cell: (cell.params["task"], cell.params["block"]), 8, measure_together
     ),
 )

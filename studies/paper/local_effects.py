@@ -1,9 +1,10 @@
-"""Which layer depends on which earlier one (paper Figures 7 and 10; Csordás 2025).
+"""Local effects: which layer depends on which earlier one (paper Figures 7, 10; Csordás 2025)?
 
-The contribution of a source step is taken away and the relative change of what a later step adds
-is looked at: alone (local), or with everything between recomputed (propagated); at later tokens
-only (future), or at all. Nothing is taken away from the first token of a text. The heatmap is the
-largest over tokens and texts, as in the paper; the mean over texts has intervals.
+The contribution of a source step is removed, and the relative change of a later step's contribution
+is measured: with the source alone removed (local), or with all steps between recomputed
+(propagated); at later tokens only (future), or at all tokens. The first token of a text keeps its
+contribution. The heatmap shows the maximum over tokens and texts, as in the paper; the mean over
+texts has intervals.
 """
 
 from __future__ import annotations
@@ -20,17 +21,27 @@ import torch
 from ...core.errors import one_of, whole
 from ...core.statistics import SIZE, ends, interval_pairs, mean_intervals
 from ...models.diagnostics import SKIP_FRONT, future_cuts, local_effects, propagated_effects, trace
-from ..checkpoints import Loaded, Model
+from ..cells import StudyCell
+from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
 from ..measure.prompts import (
-    SKIP_FRONT_HELP,
     check_prompts,
     check_skip_front,
     read_prompts,
     round_digits,
     skipped_front,
 )
-from ..study import Cell, Record, Study, Table, option, settled
+from ..options import (
+    option,
+    recorded_options,
+    seed_option,
+    skip_front_option,
+    text_option,
+    texts_option,
+    tokens_option,
+)
+from ..records import Row, StudyRecord
+from ..study import Measurement, Study, Table
 
 MEASURES = {"local": local_effects, "propagated": propagated_effects}
 WHERE = ("future", "all")
@@ -38,20 +49,20 @@ WHERE = ("future", "all")
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured."""
+    """Options of local-effects."""
 
-    text: str | None = option(None, "file of prompts; by default generated questions")
-    texts: int = option(16, "how many of them")
-    tokens: int = option(128, "tokens of each, at most")
-    measures: tuple[str, ...] = option(("local",), "local, propagated")
-    where: tuple[str, ...] = option(("future",), "future, all: which tokens")
+    text: str | None = text_option()
+    texts: int = texts_option()
+    tokens: int = tokens_option()
+    measures: tuple[str, ...] = option(("local",), "effects: local, propagated")
+    where: tuple[str, ...] = option(("future",), "tokens: future, all")
     cuts: int = option(4, "places between earlier and later tokens, for future")
-    skip_front: int = option(SKIP_FRONT, SKIP_FRONT_HELP, before=0)
-    seed: int = option(0, "of generated questions")
+    skip_front: int = skip_front_option(SKIP_FRONT, before=0)
+    seed: int = seed_option("seed of generated questions")
 
 
-def plan(models: Sequence[Model], options: Options) -> list[Cell]:
-    """A cell for each model, measure and place."""
+def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
+    """Make a cell for each model, measure and choice of tokens."""
     check_prompts(options.text, options.texts, options.tokens)
     whole("cuts", options.cuts, 1, options.tokens - 1)
     check_skip_front(options.skip_front, options.tokens)
@@ -59,59 +70,59 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         one_of("measure", measure, MEASURES)
     for where in options.where:
         one_of("place", where, WHERE)
-    kept = settled(options, "measures", "where")
+    recorded = recorded_options(options, "measures", "where")
     return [
-        Cell("local-effects", model.name, model.path, {"measure": measure, "where": where}, kept)
+        StudyCell(
+            "local-effects", model.name, model.path, {"measure": measure, "where": where}, recorded
+        )
         for model in models
         for measure in options.measures
         for where in options.where
     ]
 
 
-def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
-    """The heatmap of a model."""
-    model, tokenizer = loaded(cell.path)
+def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
+    """Measure the heatmap of a model."""
+    model, tokenizer = loader(cell.path)
     texts = read_prompts(
         tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
     )
-    found = []
-    for ids in loaded.each(texts.ids, "texts"):
+    per_text = []
+    for ids in loader.with_bar(texts.ids, "texts"):
         traced = trace(model, ids.to(model.device))
         future = cell.params["where"] == "future"
         cuts = future_cuts(ids.shape[1], options.cuts) if future else None
         effect = MEASURES[cell.params["measure"]]
-        found.append(effect(traced, cuts, skip_front=options.skip_front)[0])
-    effects = torch.stack(found)  # (texts, source, target)
+        per_text.append(effect(traced, cuts, skip_front=options.skip_front)[0])
+    effects = torch.stack(per_text)  # (texts, source, target)
     steps = effects.shape[1]
     values = effects.flatten(1).double().numpy()
     low, high = mean_intervals(values, SIZE)
     shape = (steps, steps)
-    # how much a step depends on all before it, on average: the vertical lines of the heatmap
+    # mean effect of all earlier steps on a step: the vertical lines of the heatmap
     per_target = effects.double().sum(1)[:, 1:] / torch.arange(1, steps)
     intervals = interval_pairs(mean_intervals(per_target.numpy(), SIZE))
     targets = per_target.mean(0)
     rows = [
-        {
-            "metric": "mean effect of earlier steps",
-            "step": step,
-            "value": float(targets[step - 1]),
+        Row.make(
+            metric="mean effect of earlier steps",
+            step=step,
+            value=float(targets[step - 1]),
             **ends(intervals[step - 1]),
-            "each": round_digits(per_target[:, step - 1].tolist()),
+            each=round_digits(per_target[:, step - 1].tolist()),
             **texts.metadata,
-        }
+        )
         for step in range(1, steps)
     ]
-    return {
-        "rows": rows,
-        "data": {
-            "coordinates": [list(place) for place in traced.coordinates],
-            "max": _rounded(effects.amax(0).numpy()),
-            "mean": _rounded(effects.mean(0).numpy()),
-            "low": _rounded(low.reshape(shape)),  # None where no text has an effect
-            "high": _rounded(high.reshape(shape)),
-            **texts.metadata,
-        },
+    data = {
+        "coordinates": [list(place) for place in traced.coordinates],
+        "max": _rounded(effects.amax(0).numpy()),
+        "mean": _rounded(effects.mean(0).numpy()),
+        "low": _rounded(low.reshape(shape)),  # None where no text has an effect
+        "high": _rounded(high.reshape(shape)),
+        **texts.metadata,
     }
+    return Measurement(rows, data)
 
 
 def _rounded(values: Any) -> list[list[float | None]]:
@@ -119,40 +130,40 @@ def _rounded(values: Any) -> list[list[float | None]]:
     return [[None if math.isnan(value) else value for value in row] for row in rows]
 
 
-def table(records: Sequence[Record]) -> Table:
-    """The three steps of each model that depend most on what came before them."""
+def table(records: Sequence[StudyRecord]) -> Table:
+    """Tabulate the three steps of each model that depend most on earlier steps."""
     lines: Table = []
     for record in records:
-        most = sorted(record["rows"], key=lambda row: -row["value"])[:3]
-        coordinates = record["data"]["coordinates"]
+        most = sorted(record.rows, key=lambda row: -row.value)[:3]
+        coordinates = record.data["coordinates"]
         for row in most:
             layer, loop = coordinates[row["step"]]
             lines.append(
                 {
-                    "model": record["cell"]["model"],
-                    **record["cell"]["params"],
+                    "model": record.model_name,
+                    **record.params,
                     "step": row["step"],
                     "layer": layer,
                     "loop": loop,
-                    "mean effect of earlier steps": row["value"],
-                    "low": row["low"],
-                    "high": row["high"],
-                    "texts": row["n"],
+                    "mean effect of earlier steps": row.value,
+                    "low": row.low,
+                    "high": row.high,
+                    "texts": row.n,
                     "skip_front": skipped_front(record),
                 }
             )
     return lines
 
 
-def chart(records: Sequence[Record]) -> Any:
-    """A heatmap for each model: the step taken away against the step looked at.
+def chart(records: Sequence[StudyRecord]) -> Any:
+    """Draw a heatmap for each model: the removed step against the affected step.
 
-    Models share their colours, so that they can be compared; each measure has its own.
+    Models share one colour scale for each measure.
     """
     alt = charts.altair()
-    kinds: dict[tuple[str, str], list[Record]] = {}
+    kinds: dict[tuple[str, str], list[StudyRecord]] = {}
     for record in records:
-        params = record["cell"]["params"]
+        params = record.params
         kinds.setdefault((params["measure"], params["where"]), []).append(record)
     rows = []
     for some in kinds.values():
@@ -164,21 +175,21 @@ def chart(records: Sequence[Record]) -> Any:
     return alt.concat(*rows, columns=columns).resolve_scale(color="independent")
 
 
-def _upper(record: Record) -> list[dict[str, Any]]:
+def _upper(record: StudyRecord) -> list[dict[str, Any]]:
     return [
         {"source": i, "target": j, "effect": value}
-        for i, row in enumerate(record["data"]["max"])
+        for i, row in enumerate(record.data["max"])
         for j, value in enumerate(row)
         if j > i
     ]
 
 
-def _heatmap(record: Record, top: float) -> Any:
+def _heatmap(record: StudyRecord, top: float) -> Any:
     alt = charts.altair()
-    params, model = record["cell"]["params"], record["cell"]["model"]
-    size = max(180, min(420, 14 * len(record["data"]["max"])))
-    about = f"{params['measure']}, {params['where']} tokens, {record['data']['n']} texts"
-    how = f"schedule {record['model']['schedule']}, skip_front {skipped_front(record)}"
+    params, model = record.params, record.model_name
+    size = max(180, min(420, 14 * len(record.data["max"])))
+    about = f"{params['measure']}, {params['where']} tokens, {record.data['n']} texts"
+    how = f"schedule {record.model.schedule}, skip_front {skipped_front(record)}"
     title = alt.Title(model, subtitle=[about, how])
     return (
         alt.Chart(charts.rows(_upper(record)), title=title)
@@ -197,8 +208,8 @@ def _heatmap(record: Record, top: float) -> Any:
 
 STUDY = Study(
     name="local-effects",
-    asks="Which layer depends directly on which earlier one, and does a pattern repeat with the "
-    "looped or grown block?",
+    question="Which layer depends directly on which earlier one, and does a pattern repeat with "
+    "the looped or grown block?",
     figure="Figures 7 and 10",
     cost="half as many forward passes a text as the model has steps (times --cuts for future)",
     options=Options,
@@ -206,5 +217,5 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
-    compares=("measure", "where", "step"),
+    conditions=("measure", "where", "step"),
 )

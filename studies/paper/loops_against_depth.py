@@ -1,6 +1,7 @@
-"""Do more loops solve deeper chains of assignments? Accuracy on the grid of loops × depth.
+"""Loops against depth: do more loops solve deeper chains of assignments? Beyond the paper.
 
-A looped model's block runs 1 to n times; of a plain one the block ``--block START:STOP`` does.
+Accuracy on the grid of loops × depth. A looped model runs its own block 1 to n times; a plain model
+runs the block ``--block START:STOP``.
 """
 
 from __future__ import annotations
@@ -15,39 +16,45 @@ from ...core.errors import InputError, whole
 from ...core.significance import corrected, paired
 from ...core.statistics import SHARE
 from ...models import Schedule
-from .. import seeds
-from ..checkpoints import Loaded, Model
+from .. import seed_aggregation
+from ..cells import StudyCell
+from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
 from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, load_questions
-from ..measure.controls import (
-    CONTROL_HELP,
-    NO_CONTROL,
-    check_control,
-    split_controls,
-    with_controls,
-)
+from ..measure.controls import check_control, split_controls, with_controls
 from ..measure.schedule_sweep import current_schedule
-from ..study import Cell, Record, Study, Table, option, settled
+from ..options import (
+    control_option,
+    fixed_shots_option,
+    items_option,
+    option,
+    recorded_options,
+    seed_option,
+    shots_option,
+    split_option,
+)
+from ..records import StudyRecord
+from ..study import Measurement, Study, Table
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured."""
+    """Options of loops-against-depth."""
 
     style: str = option("code", "wording of variable assignment: basic, math, code")
-    depths: tuple[int, ...] = option((0, 1, 2, 3), "of the chains of assignments")
-    loops: tuple[int, ...] = option((1, 2, 3, 4), "how often the block runs in all")
+    depths: tuple[int, ...] = option((0, 1, 2, 3), "depths of the chains of assignments")
+    loops: tuple[int, ...] = option((1, 2, 3, 4), "loops: passes of the block in all")
     block: str | None = option(None, "START:STOP, for models that do not loop")
-    items: int = option(200, "questions a depth")
-    shots: int = option(5, "examples before a question")
-    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
-    split: str = option("test", "test or validation")
-    control: str = option(NO_CONTROL, CONTROL_HELP, later=True)
-    seed: int = option(0, "which questions and examples are drawn")
+    items: int = items_option(about="questions a depth")
+    shots: int = shots_option()
+    fixed_shots: bool = fixed_shots_option()
+    split: str = split_option()
+    control: str = control_option()
+    seed: int = seed_option()
 
 
 def schedules(base: Schedule, options: Options) -> list[Schedule]:
-    """A schedule for each number of loops.
+    """Return a schedule for each number of loops.
 
     Raises:
         InputError: a model that does not loop, without a block.
@@ -57,21 +64,21 @@ def schedules(base: Schedule, options: Options) -> list[Schedule]:
         return [base.with_loops(loops) for loops in options.loops]
     if options.block is None:
         raise InputError(f"schedule {base} has no looped block: say which with --block START:STOP")
-    found = re.fullmatch(r"\s*(\d{1,6})\s*:\s*(\d{1,6})\s*", options.block)
-    if not found:
+    match = re.fullmatch(r"\s*(\d{1,6})\s*:\s*(\d{1,6})\s*", options.block)
+    if not match:
         raise InputError(f"a block is START:STOP, e.g. 6:10, not '{options.block[:60]}'")
-    start, stop = int(found[1]), int(found[2])
+    start, stop = int(match[1]), int(match[2])
     base.repeat(start, stop)  # refuses a block outside
     return [base if n == 1 else base.repeat(start, stop, n - 1) for n in options.loops]
 
 
 def task_of(options: Options, depth: int) -> str:
-    """The task of a depth."""
+    """Return the name of the task with chains of a depth."""
     return f"variable_assignment:style={options.style}:depth={depth}"
 
 
-def plan(models: Sequence[Model], options: Options) -> list[Cell]:
-    """A cell for each model and depth."""
+def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
+    """Make a cell for each model and depth."""
     for depth in options.depths:
         check_accuracy(
             [task_of(options, depth)], options.items, options.shots, options.seed, options.split
@@ -81,81 +88,80 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         whole("loops", loops, 1, 1000)
     for model in models:
         schedules(model.schedule, options)
-    kept = settled(options, "depths")
+    recorded = recorded_options(options, "depths")
     return [
-        Cell("loops-against-depth", model.name, model.path, {"depth": depth}, kept)
+        StudyCell("loops-against-depth", model.name, model.path, {"depth": depth}, recorded)
         for model in models
         for depth in options.depths
     ]
 
 
-def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
-    """All numbers of loops at a depth."""
-    model, _ = loaded(cell.path)
+def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
+    """Measure accuracy at a depth with each number of loops."""
+    model, _ = loader(cell.path)
     base = current_schedule(model)
-    depth, tried = cell.params["depth"], schedules(base, options)
+    depth, looped = cell.params["depth"], schedules(base, options)
     rows = []
     for name, of in with_controls([task_of(options, depth)], options.control):
-        asked = load_questions(loaded, name, options, options.split)
-        right = item_correctness(loaded, asked, tried)
+        questions = load_questions(loader, name, options, options.split)
+        right = item_correctness(loader, questions, looped)
         rows += [
-            accuracy_row(values, asked, loops=loops, depth=depth, schedule=str(schedule), **of)
-            for values, loops, schedule in zip(right, options.loops, tried, strict=True)
+            accuracy_row(values, questions, loops=loops, depth=depth, schedule=str(schedule), **of)
+            for values, loops, schedule in zip(right, options.loops, looped, strict=True)
         ]
-    return {"rows": rows, "data": {}}
+    return Measurement(rows)
 
 
-@seeds.over_seeds("task", "loops", within=SHARE)
-def table(records: Sequence[Record]) -> Table:
-    """A row for each depth and number of loops; p against the fewest loops, corrected."""
+@seed_aggregation.with_seed_means("task", "loops", within=SHARE)
+def table(records: Sequence[StudyRecord]) -> Table:
+    """Tabulate each depth and number of loops; p is against the fewest loops, corrected."""
     lines: Table = []
     plain, controls = split_controls(records)
-    beside = {
-        (record["cell"]["id"], row["loops"]): row["value"] - record["rows"][0]["value"]
+    control_gains = {
+        (record.id, row["loops"]): row.value - record.rows[0].value
         for record in controls
-        for row in record["rows"]
+        for row in record.rows
     }
     for record in plain:
-        first = record["rows"][0]
-        for row in record["rows"]:
-            answers = [[a == "1" for a in side["answers"]] for side in (row, first)]
+        first = record.rows[0]
+        for row in record.rows:
             name = f"p against {first['loops']}"
             lines.append(
                 {
-                    "model": record["cell"]["model"],
-                    "task": row["task"],
+                    "model": record.model_name,
+                    "task": row.task,
                     "loops": row["loops"],
-                    "value": row["value"],
-                    "low": row["low"],
-                    "high": row["high"],
-                    name: paired(*answers).p if row is not first else None,
+                    "value": row.value,
+                    "low": row.low,
+                    "high": row.high,
+                    name: paired(row.correct, first.correct).p if row is not first else None,
                     **(
-                        {"control gain": beside.get((record["cell"]["id"], row["loops"]))}
-                        if beside
+                        {"control gain": control_gains.get((record.id, row["loops"]))}
+                        if control_gains
                         else {}
                     ),
-                    "n": row["n"],
-                    "chance": row["chance"],
+                    "n": row.n,
+                    "chance": row.chance,
                 }
             )
     return corrected(lines, name)
 
 
-def chart(records: Sequence[Record]) -> Any:
-    """A heatmap for each model: loops against depth, accuracy written in."""
+def chart(records: Sequence[StudyRecord]) -> Any:
+    """Draw a heatmap for each model: loops against depth, with the accuracies written in."""
     alt = charts.altair()
     panels = []
     records = split_controls(records)[0]
-    every = [{"model": r["cell"]["model"], **row} for r in records for row in r["rows"]]
-    every = seeds.lines(records, every, "loops", "depth", within=SHARE)
-    for model in seeds.names(records):
+    every = [{"model": r.model_name, **row.to_json()} for r in records for row in r.rows]
+    every = seed_aggregation.seed_means(records, every, "loops", "depth", within=SHARE)
+    for model in seed_aggregation.legend_names(records):
         rows = [row for row in every if row["model"] == model]
         values = [{key: row[key] for key in ("loops", "depth", "value")} for row in rows]
         chance = rows[0]["chance"]
         subtitle = f"accuracy, n = {rows[0]['n']}, chance {chance:.2f}"
         base = alt.Chart(charts.rows(values), title=alt.Title(model, subtitle=subtitle)).encode(
             x=alt.X("depth:O", title="depth of the chain", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("loops:O", title="times the block runs", sort="descending"),
+            y=alt.Y("loops:O", title="loops of the block", sort="descending"),
         )
         squares = base.mark_rect().encode(color=charts.heat("value", "accuracy", [chance, 1]))
         middle = (1 + chance) / 2
@@ -171,7 +177,7 @@ def chart(records: Sequence[Record]) -> Any:
 
 STUDY = Study(
     name="loops-against-depth",
-    asks="Does running the looped block more often solve deeper chains of assignments?",
+    question="Does running the looped block more often solve deeper chains of assignments?",
     figure="beyond the paper",
     cost="for each question and number of loops the looped steps and what comes after them",
     options=Options,
@@ -180,5 +186,5 @@ STUDY = Study(
     table=table,
     chart=chart,
     example="--block 2:4",
-    compares=("loops",),
+    conditions=("loops",),
 )

@@ -1,10 +1,10 @@
-"""How many examples does fine-tuning need (paper section 3.2, Figures 3 right and 12)?
+"""Sample efficiency: how many examples does fine-tuning need (paper section 3.2, Figures 3, 12)?
 
 Models are fine-tuned on variable assignment in code, on equal numbers of examples of each training
-depth, and scored at every depth. Training, validation and test items are of different splits, which
-share no item; the smaller sets of a seed are parts of its larger ones. Looped models may lose their
-ties first: each step gets a layer of its own. The paper does not say with which optimizer, how
-long, or with how many examples in the prompt: all of that is a parameter.
+depth, and scored at every depth. Training, validation and test items come from splits that share
+no item; the smaller training sets of a seed are subsets of its larger ones. Looped models can be
+untied first: each step gets a layer of its own. The paper states neither optimizer, length nor
+number of examples in the prompt: all three are options.
 """
 
 from __future__ import annotations
@@ -25,18 +25,28 @@ from ...models.training.finetuning import Settings, finetune, run_of
 from ...primitives import Source, generate, make_task
 from ...primitives.uniqueness import check_capacity
 from ...tasks.evaluate import model_arguments
-from ..checkpoints import Loaded, Model, as_folder
+from ..cells import StudyCell
+from ..checkpoints import ModelLoader, StudyModel, as_folder
 from ..measure.accuracy import (
     accuracy_row,
     check_accuracy,
     item_correctness_per_task,
     load_questions,
 )
-from ..measure.controls import CONTROL_HELP, NO_CONTROL, check_control, with_controls
+from ..measure.controls import check_control, with_controls
 from ..measure.schedule_sweep import current_schedule
 from ..model_identity import digest
-from ..progress import Told
-from ..study import Cell, Study, option, settled
+from ..options import (
+    control_option,
+    fixed_shots_option,
+    items_option,
+    option,
+    recorded_options,
+    seed_option,
+    shots_option,
+)
+from ..progress import TrainingProgress
+from ..study import Measurement, Study
 from .sample_efficiency_table import TIED, UNTIED, chart, table
 
 TASK = "variable_assignment"
@@ -45,55 +55,55 @@ USUAL = Settings()
 
 @dataclass(frozen=True)
 class Options:
-    """What is trained and measured."""
+    """Options of sample-efficiency."""
 
     sizes: tuple[int, ...] = option(
         (0, 64, 128, 256, 512, 1024), "numbers of training examples; 0 is the model as it is"
     )
-    seeds: int = option(3, "of the examples and their order")
+    seeds: int = option(3, "seeds of the examples and their order")
     ties: tuple[str, ...] = option(
-        (TIED,), f"of looped models in fine-tuning: {TIED}, {UNTIED}, or both with a comma"
+        (TIED,), f"ties of looped models in fine-tuning: {TIED}, {UNTIED}, or both with a comma"
     )
-    train_depths: tuple[int, ...] = option((1, 2), "that are trained on, in equal numbers")
-    depths: tuple[int, ...] = option((0, 1, 2), "that are scored")
-    style: str = option("code", "of variable assignment: basic, math, code")
+    train_depths: tuple[int, ...] = option((1, 2), "depths that are trained on, in equal numbers")
+    depths: tuple[int, ...] = option((0, 1, 2), "depths that are scored")
+    style: str = option("code", "wording of variable assignment: basic, math, code")
     held_out: int = option(64, "validation examples, for early stopping")
-    items: int = option(1000, "test questions a depth")
-    shots: int = option(0, "examples before a question")
-    fixed_shots: bool = option(False, "the same examples before all: cheaper")
-    control: str = option(NO_CONTROL, CONTROL_HELP, later=True)
-    seed: int = option(0, "which questions and examples are drawn")
+    items: int = items_option(1000, "test questions a depth")
+    shots: int = shots_option(0)
+    fixed_shots: bool = fixed_shots_option(later=False)
+    control: str = control_option()
+    seed: int = seed_option()
     lr: float = option(USUAL.lr, "peak learning rate")
     epochs: int = option(USUAL.epochs, "passes over the training examples")
-    min_steps: int = option(USUAL.min_steps, "at least, for few examples")
+    min_steps: int = option(USUAL.min_steps, "fewest steps, for few examples")
     batch_size: int = option(USUAL.batch_size, "training examples a step")
     patience: int = option(USUAL.patience, "validations without a lower loss before it stops")
-    validations: int = option(USUAL.validations, "in a run")
-    seq_len: int = option(USUAL.seq_len, "tokens a packed row")
+    validations: int = option(USUAL.validations, "validations in a run")
+    seq_len: int = option(USUAL.seq_len, "tokens in a packed row")
     rows: int = option(USUAL.micro_batch_size, "packed rows a forward pass of training")
-    precision: str = option(USUAL.precision, "of training: bf16 or fp32")
+    precision: str = option(USUAL.precision, "precision of training: bf16 or fp32")
     lora: int = option(0, "rank of low-rank adapters; 0 trains all weights")
     schedule: str | None = option(None, "run the layers by this schedule, e.g. 4-4x4-4")
     keep: bool = option(False, "keep the fine-tuned checkpoints", drawn=True)
 
     def settings(self, untie: bool) -> Settings:
-        """Of a fine-tuning."""
+        """Return the settings of a fine-tuning."""
         same = (
             "lr", "epochs", "min_steps", "batch_size", "patience", "validations", "seq_len",
             "precision", "schedule",
         )  # fmt: skip
-        given = {name: getattr(self, name) for name in same}
-        return Settings(**given, micro_batch_size=self.rows, lora=self.lora or None, untie=untie)
+        kwargs = {name: getattr(self, name) for name in same}
+        return Settings(**kwargs, micro_batch_size=self.rows, lora=self.lora or None, untie=untie)
 
     def task(self, depth: int) -> str:
-        """The name of the task of a depth."""
+        """Return the name of the task with chains of a depth."""
         return f"{TASK}:style={self.style}:depth={depth}"
 
     def check(self) -> None:
-        """Refuse what cannot be done, before the slow part.
+        """Refuse options that cannot be run, before the slow part.
 
         Raises:
-            InputError: naming it.
+            InputError: names the option.
         """
         for name in ("sizes", "ties", "train_depths", "depths"):
             if not getattr(self, name):
@@ -131,7 +141,7 @@ class Options:
                     check_capacity(Source(task, split, 0), count // parts)
 
     def examples(self, split: str, count: int, seed: int) -> list[dict[str, str]]:
-        """Prompts and targets, the depths in turn."""
+        """Generate prompts and targets, the depths in turn."""
         share = count // len(self.train_depths)
         parts = [
             generate(TASK, share, split, seed, style=self.style, depth=depth) if share else []
@@ -145,15 +155,15 @@ class Options:
 
 
 SCORING = {"depths", "items", "shots", "fixed_shots", "control", "seed"}
-"""Options that do not decide what the fine-tuned model is."""
-BEFORE = SCORING | {"style", "schedule"}
-"""Options of the model as it is."""
+"""Options that do not change the fine-tuned model."""
+BASELINE = SCORING | {"style", "schedule"}
+"""Options that decide the score of the model without fine-tuning."""
 
 
-def plan(models: Sequence[Model], options: Options) -> list[Cell]:
-    """For each model the model as it is, and a fine-tuning for each size, seed and kind of ties."""
+def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
+    """Make, for each model, a cell without fine-tuning and one for each size, seed and ties."""
     options.check()
-    kept = settled(options, "sizes", "seeds", "ties")
+    recorded = recorded_options(options, "sizes", "seeds", "ties")
     cells = []
     for model in models:
         if options.schedule is not None:
@@ -171,42 +181,44 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
         for ties, size in sizes:
             for seed in range(options.seeds if size else 1):
                 params = {"examples": size, "seed": seed, "ties": ties}
-                told = kept if size else {k: v for k, v in kept.items() if k in BEFORE}
-                cells.append(Cell("sample-efficiency", model.name, model.path, params, told))
+                decisive = {k: v for k, v in recorded.items() if size or k in BASELINE}
+                cells.append(
+                    StudyCell("sample-efficiency", model.name, model.path, params, decisive)
+                )
     return cells
 
 
-def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
-    """A fine-tuning, and the accuracy of its best checkpoint at each depth."""
-    place, finished, data = cell.path, list[Path](), dict[str, Any]()
+def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
+    """Fine-tune a model, and measure its best checkpoint at each depth."""
+    place, temporary, data = cell.path, list[Path](), dict[str, Any]()
     if cell.params["examples"]:
         folder, stays = _folder(cell, options, out.resolve())
-        place, run = _tuned(cell, options, loaded, folder, out.resolve())
+        place, run = _tuned(cell, options, loader, folder, out.resolve())
         data = {"run": run, "checkpoint": place if stays else None}
-        finished = [] if stays else [folder]
-    model, _ = loaded(place)
+        temporary = [] if stays else [folder]
+    model, _ = loader(place)
     base = current_schedule(model)
     if not cell.params["examples"] and options.schedule is not None:
         base = Schedule.parse(options.schedule)
     depths = {options.task(depth): depth for depth in options.depths}
     names = with_controls([*depths], options.control)
-    asked = [load_questions(loaded, name, options, "test") for name, _ in names]
-    found = item_correctness_per_task(loaded, asked, [base])
+    questions = [load_questions(loader, name, options, "test") for name, _ in names]
+    correct = item_correctness_per_task(loader, questions, [base])
     more = dict(cell.params)
-    more["tuning_seed"] = more.pop("seed")  # that of a row says which questions were drawn
-    if more["ties"] == TIED:  # the schedule of untied layers says nothing of the model there was
+    more["tuning_seed"] = more.pop("seed")  # the seed of a row is that of the questions
+    if more["ties"] == TIED:  # untied layers have another schedule than the measured model
         more["schedule"] = str(base)
     rows = [
         accuracy_row(right, each, depth=depths[name.partition(":control=")[0]], **more, **of)
-        for (name, of), each, [right] in zip(names, asked, found, strict=True)
+        for (name, of), each, [right] in zip(names, questions, correct, strict=True)
     ]
-    return {"rows": rows, "data": data, "finished": finished}
+    return Measurement(rows, data, temporary=temporary)
 
 
 def _tuned(
-    cell: Cell, options: Options, loaded: Loaded, folder: Path, out: Path
+    cell: StudyCell, options: Options, loader: ModelLoader, folder: Path, out: Path
 ) -> tuple[str, dict[str, Any]]:
-    """The best checkpoint of a fine-tuning, and its run file; one that was killed goes on."""
+    """Fine-tune, or resume; return the path of the best checkpoint, and the run file."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -217,30 +229,34 @@ def _tuned(
     assert train is not None
     settings = options.settings(cell.params["ties"] == UNTIED)
     run = run_of(as_folder(cell.path, out), train, validation, settings, seed)
-    best = finetune(run, folder, loaded.say, Told(loaded.say, 0, run.steps))
+    best = finetune(run, folder, loader.say, TrainingProgress(loader.say, 0, run.steps))
     return str(best), run.model_dump(mode="json")
 
 
-def _folder(cell: Cell, options: Options, out: Path) -> tuple[Path, bool]:
-    """Of a fine-tuning, and whether it stays.
+def _folder(cell: StudyCell, options: Options, out: Path) -> tuple[Path, bool]:
+    """Return the folder of a fine-tuning, and whether it stays after the measurement.
 
-    One that stays is named by what decides the model, so that other questions find it; others by
-    the cell too, so that nobody else looks into them. Another model at the path has other folders.
+    A folder that stays is named after what decides the model, so that other questions reuse it;
+    others are named after the cell too. Another model at the same path gets other folders.
     """
-    decides = {name: value for name, value in cell.options.items() if name not in SCORING}
-    text = json.dumps([cell.params, decides, digest(cell.path)], sort_keys=True)
+    decisive = {name: value for name, value in cell.options.items() if name not in SCORING}
+    text = json.dumps([cell.params, decisive, digest(cell.path)], sort_keys=True)
     name = hashlib.sha256(text.encode()).hexdigest()[:8]
     size, seed, ties = (cell.params[name] for name in ("examples", "seed", "ties"))
     folder = out / "fine-tunings"
-    kept = folder / f"kept-{cell.model}-{size}-s{seed}-{ties}-{name}"
-    return (kept, True) if options.keep or kept.is_dir() else (folder / f"{cell.id}-{name}", False)
+    lasting = folder / f"kept-{cell.model}-{size}-s{seed}-{ties}-{name}"
+    return (
+        (lasting, True)
+        if options.keep or lasting.is_dir()
+        else (folder / f"{cell.id}-{name}", False)
+    )
 
 
 def _written(path: Path, rows: Sequence[dict[str, str]]) -> str | None:
-    """A file of examples; None for none.
+    """Write a file of examples and return its path; None without examples.
 
     Raises:
-        InputError: the file is there, with other examples.
+        InputError: the file exists with other examples.
     """
     if not rows:
         return None
@@ -258,7 +274,7 @@ def _written(path: Path, rows: Sequence[dict[str, str]]) -> str | None:
 
 STUDY = Study(
     name="sample-efficiency",
-    asks="How many examples does fine-tuning need, and do looped and grown models need fewer?",
+    question="How many examples does fine-tuning need, and do looped and grown models need fewer?",
     figure="Figures 3 (right) and 12",
     cost="for each number of examples and seed as many training passes as --epochs over them, and "
     "a forward pass for each test question",
@@ -267,7 +283,7 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
-    compares=("examples",),
-    over=("tuning_seed",),
+    conditions=("examples",),
+    averaged_over=("tuning_seed",),
     variant=("ties", TIED),
 )

@@ -1,4 +1,4 @@
-"""What fine-tuning on few examples did: its table and its chart."""
+"""Table and chart of sample efficiency."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from typing import Any
 
 from ...core.significance import holm
 from ...core.statistics import SHARE, seeds_interval
-from .. import seeds
-from ..compare import Change
+from .. import seed_aggregation
+from ..compare import PairedDifference
 from ..measure import charts
 from ..measure.controls import split_controls
-from ..study import Record, Table
+from ..records import Row, StudyRecord
+from ..study import Table
 
 TIED, UNTIED = "tied", "untied"
 NAMES = {"gain": "gain", "untied": "untied less tied"}
 
 
 @dataclass(frozen=True)
-class Line:
-    """A model after so many examples, at a depth.
+class FineTuningResult:
+    """Accuracy of a model at a depth, after fine-tuning on so many examples.
 
     Args:
-        values: accuracy after each fine-tuning.
-        low, high: of the mean: over seeds, or over items where they are one or do not differ.
-        gain: over the same model without examples.
-        untied: over the same model with its ties, after as many.
+        values: accuracy of each seed.
+        low, high: 95 % interval of the mean over seeds; over items where there is one seed, or
+            seeds do not differ.
+        gain: difference to the same model without fine-tuning.
+        untied: difference to the same model fine-tuned with its ties.
     """
 
     model: str
@@ -35,92 +37,92 @@ class Line:
     examples: int
     depth: int
     values: tuple[float, ...]
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
-    chance: float
-    gain: Change | None
-    untied: Change | None
+    chance: float | None
+    gain: PairedDifference | None
+    untied: PairedDifference | None
 
     @property
     def mean(self) -> float:
-        """Over seeds."""
+        """Mean over seeds."""
         return statistics.fmean(self.values)
 
 
-def lines(records: Sequence[Record]) -> list[Line]:
-    """Every model, kind of ties, number of examples and depth."""
-    rows: dict[tuple[str, str, int, int], list[dict[str, Any]]] = {}
+def fine_tuning_results(records: Sequence[StudyRecord]) -> list[FineTuningResult]:
+    """Return results for every model, ties, number of examples and depth."""
+    rows: dict[tuple[str, str, int, int], list[Row]] = {}
     for record in records:
-        for row in record["rows"]:
-            key = record["cell"]["model"], row["ties"], row["examples"], row["depth"]
+        for row in record.rows:
+            key = record.model_name, row["ties"], row["examples"], row["depth"]
             rows.setdefault(key, []).append(row)
-    answers = {
-        key: {row["tuning_seed"]: row["answers"] for row in some} for key, some in rows.items()
-    }
-    found = []
+    answers = {key: {row["tuning_seed"]: row.answers for row in some} for key, some in rows.items()}
+    results = []
     for (model, ties, size, depth), some in rows.items():
         mine = answers[model, ties, size, depth]
         gain = untied = None
         if size and (before := answers.get((model, TIED, 0, depth))):
-            gain = Change.of(mine, dict.fromkeys(mine, before[0]))
+            gain = PairedDifference.between(mine, dict.fromkeys(mine, before[0]))
         if ties == UNTIED and (tied := answers.get((model, TIED, size, depth))):
-            untied = Change.of(mine, tied)
-        values = tuple(row["value"] for row in some)
-        low, high = seeds_interval(values, SHARE) or (some[0]["low"], some[0]["high"])
-        about = some[0]["n"], some[0]["chance"]
-        found.append(Line(model, ties, size, depth, values, low, high, *about, gain, untied))
-    return found
+            untied = PairedDifference.between(mine, tied)
+        values, first = tuple(row.value for row in some), some[0]
+        low, high = seeds_interval(values, SHARE) or (first.low, first.high)
+        place = model, ties, size, depth
+        about = first.n, first.chance
+        results.append(FineTuningResult(*place, values, low, high, *about, gain, untied))
+    return results
 
 
-@seeds.over_seeds("ties", "examples", "depth", within=SHARE)
-def table(records: Sequence[Record]) -> Table:
-    """Accuracy; on the same items the gain over no examples, and what untying adds.
+@seed_aggregation.with_seed_means("ties", "examples", "depth", within=SHARE)
+def table(records: Sequence[StudyRecord]) -> Table:
+    """Tabulate accuracy, the gain over no fine-tuning, and the difference that untying makes.
 
-    Of these the first brackets are over items, those after ``seeds`` over seeds (both 95 %), p is
-    over items and corrected for the number of comparisons (Holm).
+    Differences are paired on the same items. Their first brackets are 95 % intervals over items,
+    those after ``seeds`` over seeds; p is over items, corrected for all comparisons (Holm).
     """
     plain, controls = split_controls(records)
-    found = lines(plain)
-    beside = {_place(line): line.gain for line in lines(controls)}
+    results = fine_tuning_results(plain)
+    control_gains = {_key(result): result.gain for result in fine_tuning_results(controls)}
     kinds = "gain", "untied"
-    changes = {(line, kind): getattr(line, kind) for line in found for kind in kinds}
-    tested = {place: change.p for place, change in changes.items() if change}
+    differences = {(result, kind): getattr(result, kind) for result in results for kind in kinds}
+    tested = {key: difference.p for key, difference in differences.items() if difference}
     corrected = dict(zip(tested, holm([*tested.values()]), strict=True))
-    shown = [kind for kind in kinds if any(kind == of for _, of in tested)]
+    shown = [kind for kind in kinds if any(kind == other for _, other in tested)]
     rows = []
-    for line in found:
-        row = {name: getattr(line, name) for name in ("model", "ties", "examples", "depth")}
-        row |= {"seeds": len(line.values), "value": line.mean, "low": line.low, "high": line.high}
+    for result in results:
+        row = {name: getattr(result, name) for name in ("model", "ties", "examples", "depth")}
+        row |= {"seeds": len(result.values), "value": result.mean}
+        row |= {"low": result.low, "high": result.high}
         for kind in shown:
-            row[NAMES[kind]] = str(changes[line, kind] or "")
-            row[f"p {kind} (Holm of {len(tested)})"] = corrected.get((line, kind))
-        if beside:
-            gain = beside.get(_place(line))
+            row[NAMES[kind]] = str(differences[result, kind] or "")
+            row[f"p {kind} (Holm of {len(tested)})"] = corrected.get((result, kind))
+        if control_gains:
+            gain = control_gains.get(_key(result))
             row["control gain"] = None if gain is None else gain.mean
-        rows.append(row | {"n": line.n, "chance": line.chance})
+        rows.append(row | {"n": result.n, "chance": result.chance})
     return rows
 
 
-def _place(line: Line) -> tuple[Any, ...]:
-    return line.model, line.ties, line.examples, line.depth
+def _key(result: FineTuningResult) -> tuple[Any, ...]:
+    return result.model, result.ties, result.examples, result.depth
 
 
-def chart(records: Sequence[Record]) -> Any:
-    """A panel for each depth: accuracy against examples, a line for each model and kind of ties."""
+def chart(records: Sequence[StudyRecord]) -> Any:
+    """Draw a panel for each depth: accuracy against examples, a line for each model and ties."""
     alt = charts.altair()
     records = split_controls(records)[0]
-    found = lines(records)
+    results = fine_tuning_results(records)
     keys = "ties", "examples", "depth"
     values = [
-        {name: getattr(line, name) for name in ("model", *keys, "low", "high")}
-        | {"value": line.mean}
-        for line in found
+        {name: getattr(result, name) for name in ("model", *keys, "low", "high")}
+        | {"value": result.mean}
+        for result in results
     ]
-    values = seeds.lines(records, values, *keys, within=SHARE)
+    values = seed_aggregation.seed_means(records, values, *keys, within=SHARE)
     ties = list(dict.fromkeys(value["ties"] for value in values))
     models = list(dict.fromkeys(value["model"] for value in values))
-    # what was untied began as the model with its ties
+    # untied models start from the model with its ties
     values += [
         value | {"ties": UNTIED}
         for value in values
@@ -129,17 +131,17 @@ def chart(records: Sequence[Record]) -> Any:
     ]  # fmt: skip
     counts = sorted({value["examples"] for value in values})
     over = "items, or seeds where there are several"
-    if kinds := seeds.kinds_of(records):
-        over = f"{len(kinds[0].models)} trainings"
-    elif all(len(line.values) == 1 for line in found):
+    if groups := seed_aggregation.replicates_of(records):
+        over = f"{len(groups[0].models)} runs"
+    elif all(len(result.values) == 1 for result in results):
         over = "items"
     panels = []
-    for depth in sorted({line.depth for line in found}):
+    for depth in sorted({result.depth for result in results}):
         some = [value for value in values if value["depth"] == depth]
-        about = next(line for line in found if line.depth == depth)
+        first = next(result for result in results if result.depth == depth)
         title = alt.Title(
             f"variable assignment, depth {depth}",
-            subtitle=[f"n = {about.n}, dotted: chance", f"bands: 95 % over {over}"],
+            subtitle=[f"n = {first.n}, dotted: chance", f"bands: 95 % over {over}"],
         )
         base = alt.Chart(charts.rows(some), title=title).encode(
             x=alt.X(
@@ -155,15 +157,17 @@ def chart(records: Sequence[Record]) -> Any:
         if len(ties) > 1:
             dash = charts.dash("ties", ties)
             dash.legend = alt.Legend(title=None, symbolType="stroke", symbolSize=400)
-        line = base.mark_line().encode(y=y, strokeDash=dash)
-        dots = base.mark_point(filled=True, size=30, opacity=1).encode(y=y)
-        group = alt.Detail("ties:N")
-        band = base.mark_area(opacity=0.12).encode(
-            y=alt.Y("low:Q", title="accuracy"), y2="high:Q", detail=group
+        layers = charts.line_with_band(
+            base,
+            y,
+            models,
+            low=alt.Y("low:Q", title="accuracy"),
+            point=False,
+            opacity=0.12,
+            dashes=dash,
+            band_options={"detail": alt.Detail("ties:N")},
         )
-        rule = alt.Chart(charts.rows([{"chance": about.chance}])).mark_rule(
-            strokeDash=[2, 3], color="#888"
-        )
-        parts = band, line, dots, rule.encode(y="chance:Q")
-        panels.append(alt.layer(*parts).properties(width=230, height=190))
+        layers.append(base.mark_point(filled=True, size=30, opacity=1).encode(y=y))
+        layers.append(charts.chance_line(first.chance))
+        panels.append(alt.layer(*layers).properties(width=230, height=190))
     return alt.concat(*panels, columns=3).resolve_scale(y="shared")

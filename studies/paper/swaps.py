@@ -1,8 +1,8 @@
-"""Whether the order of layers matters (paper Figures 1 and 8).
+"""Swaps: does the order of layers matter (paper Figures 1 and 8)?
 
-Two blocks of one or more steps change places, and accuracy or next-token loss is measured. By
-default each block swaps with the one after it; ``--pairs all`` swaps every two, which gives the
-matrix of how sensitive the model is to its order.
+Two blocks of one or more steps are swapped, and accuracy or next-token loss is measured. By default
+each block is swapped with the next one; ``--pairs all`` swaps every two blocks, which gives a
+matrix of the model's sensitivity to its order.
 """
 
 from __future__ import annotations
@@ -20,45 +20,60 @@ from ...core.significance import holm
 from ...core.statistics import SHARE, SIZE, Interval, ends, mean_interval
 from ...models import Schedule
 from ...tasks.questions import task_names
-from .. import seeds
-from ..checkpoints import Loaded, Model
+from .. import seed_aggregation
+from ..cells import StudyCell
+from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
 from ..measure.accuracy import (
     accuracy_row,
     check_accuracy,
     item_correctness,
     load_questions,
-    paired_difference,
+    with_difference,
 )
 from ..measure.prompts import check_prompts, read_prompts, round_digits
 from ..measure.schedule_sweep import ScheduleSweep, current_schedule
-from ..study import Cell, Record, Study, Table, option, settled
+from ..options import (
+    fixed_shots_option,
+    items_option,
+    option,
+    recorded_options,
+    seed_option,
+    shots_option,
+    split_option,
+    tasks_option,
+    text_option,
+    texts_option,
+    tokens_option,
+)
+from ..records import Row, StudyRecord
+from ..study import Measurement, Study, Table
 
 PAIRS = ("adjacent", "all")
-LOSS = "loss"  # in the place of a task
+LOSS = "loss"  # given in place of a task
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured."""
+    """Options of swaps."""
 
-    tasks: tuple[str, ...] = option(
-        ("variable_assignment_math_d0",), "tasks; loss is the next-token loss on --text"
+    tasks: tuple[str, ...] = tasks_option(
+        "variable_assignment_math_d0", about="tasks; loss is the next-token loss on --text"
     )
     sizes: tuple[int, ...] = option((1, 2), "steps in a block")
-    pairs: str = option("adjacent", "adjacent blocks, or all pairs")
-    items: int = option(200, "questions a task")
-    shots: int = option(5, "examples before a question")
-    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
-    split: str = option("test", "test or validation")
-    text: str | None = option(None, "file of prompts for loss; by default generated questions")
-    texts: int = option(32, "how many of them")
-    tokens: int = option(256, "tokens of each, at most")
-    seed: int = option(0, "which questions and examples are drawn")
+    pairs: str = option("adjacent", "pairs of blocks: adjacent, all")
+    items: int = items_option()
+    shots: int = shots_option()
+    fixed_shots: bool = fixed_shots_option()
+    split: str = split_option()
+    text: str | None = text_option("file of prompts for loss; by default generated questions")
+    texts: int = texts_option(32)
+    tokens: int = tokens_option(256)
+    seed: int = seed_option()
 
 
 def swaps(schedule: Schedule, size: int, pairs: str) -> list[tuple[int, int]]:
-    """The pairs of first steps of blocks that change places.
+    """Return first steps of the pairs of blocks to swap.
 
     >>> swaps(Schedule.plain(4), 1, "adjacent"), swaps(Schedule.plain(4), 2, "all")
     ([(0, 1), (1, 2), (2, 3)], [(0, 2)])
@@ -73,12 +88,12 @@ def swaps(schedule: Schedule, size: int, pairs: str) -> list[tuple[int, int]]:
 
 
 def middle(layers: Sequence[int], size: int) -> list[tuple[int, int]]:
-    """The swaps of neighbouring blocks in the middle half of the steps that change something.
+    """Return swaps of neighbouring blocks in the middle half of the steps.
 
-    Two neighbours of a looped model may be the same layers: nothing changes places then.
+    Swaps of equal layers, which change nothing, are left out: neighbours in a looped model.
 
     Args:
-        layers: the layer of each step.
+        layers: unique layer of each step.
 
     >>> middle(range(8), 1), middle(range(8), 2), middle([0, 1] * 3, 2)
     ([(2, 3), (3, 4), (4, 5)], [(2, 4)], [])
@@ -91,8 +106,8 @@ def middle(layers: Sequence[int], size: int) -> list[tuple[int, int]]:
     ]
 
 
-def plan(models: Sequence[Model], options: Options) -> list[Cell]:
-    """A cell for each model, task and size."""
+def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
+    """Make a cell for each model, task and size of block."""
     one_of("choice of pairs", options.pairs, PAIRS)
     tasks = [name for name in options.tasks if name != LOSS]
     check_accuracy(tasks, options.items, options.shots, options.seed, options.split)
@@ -106,14 +121,14 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
                     f"{model.name} runs {len(model.schedule)} steps: no two blocks of {size}"
                 )
     names = [*task_names(tasks), *([LOSS] if LOSS in options.tasks else [])]
-    kept = settled(options, "tasks", "sizes", "pairs")
+    recorded = recorded_options(options, "tasks", "sizes", "pairs")
     return [
-        Cell(
+        StudyCell(
             "swaps",
             model.name,
             model.path,
             {"task": name, "size": size, "pairs": options.pairs},
-            kept,
+            recorded,
         )
         for model in models
         for name in names
@@ -121,9 +136,9 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
     ]
 
 
-def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
-    """All swaps of a size, and the model as it is."""
-    model, tokenizer = loaded(cell.path)
+def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
+    """Measure all swaps of blocks of a size, and the model as it is."""
+    model, tokenizer = loader(cell.path)
     base = current_schedule(model)
     size = cell.params["size"]
     places = swaps(base, size, cell.params["pairs"])
@@ -137,25 +152,24 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
             tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
         )
         sweep = ScheduleSweep(model, schedules)
-        every = loaded.each(texts.ids, "texts")
+        every = loader.with_bar(texts.ids, "texts")
         losses = torch.stack([sweep.losses(ids.to(model.device)) for ids in every], dim=1)
         rows = [
             loss_row(values.tolist(), losses[0].tolist(), **place, **texts.metadata)
             for values, place in zip(losses, about, strict=True)
         ]
-        return {"rows": rows, "data": {}}
-    asked = load_questions(loaded, cell.params["task"], options, options.split)
-    right = item_correctness(loaded, asked, schedules)
+        return Measurement(rows)
+    questions = load_questions(loader, cell.params["task"], options, options.split)
+    right = item_correctness(loader, questions, schedules)
     rows = [
-        accuracy_row(values, asked, **place) for values, place in zip(right, about, strict=True)
+        accuracy_row(values, questions, **place) for values, place in zip(right, about, strict=True)
     ]
-    rows = [row | paired_difference(row, rows[0]) for row in rows]
-    return {"rows": rows, "data": {}}
+    return Measurement([with_difference(row, rows[0]) for row in rows])
 
 
-def _changes(record: Record, row: dict[str, Any]) -> bool:
-    """Whether other layers change places, not the same layers of two loops."""
-    layers, size = record["model"]["layers"], row["swapped"]
+def _changes_order(record: StudyRecord, row: Row) -> bool:
+    """Return whether a swap changes the order of layers; two loops have equal layers."""
+    layers, size = record.model.layers, row["swapped"]
     first, second = (layers[start : start + size] for start in (row["first"], row["second"]))
     return bool(first != second)
 
@@ -164,127 +178,131 @@ def _range(task: str) -> Interval:
     return SIZE if task == LOSS else SHARE
 
 
-def loss_row(values: list[float], plain: list[float], **more: Any) -> dict[str, Any]:
-    """A row of losses a text, with intervals over texts, beside the model as it is."""
+def loss_row(values: list[float], plain: list[float], **more: Any) -> Row:
+    """Make a row of losses a text, with the difference to the model as it is."""
     changes = [a - b for a, b in zip(values, plain, strict=True)]
-    return {
-        "task": LOSS,
-        "metric": "nats a token",
-        "value": statistics.fmean(values),
+    return Row.make(
+        task=LOSS,
+        metric="nats a token",
+        value=statistics.fmean(values),
         **ends(mean_interval(values, SIZE)),
-        "difference": statistics.fmean(changes),
+        difference=statistics.fmean(changes),
         **ends(mean_interval(changes), "difference_"),
-        "chance": None,
-        "each": round_digits(values),
+        chance=None,
+        each=round_digits(values),
         **more,
-    }
+    )
 
 
-@seeds.over_seeds("task", "size", "swap", within=lambda row: _range(row["task"]))
-def table(records: Sequence[Record]) -> Table:
-    """The model as it is, and the mean over all swaps, the least and the most harmful one.
+@seed_aggregation.with_seed_means("task", "size", "swap", within=lambda row: _range(row["task"]))
+def table(records: Sequence[StudyRecord]) -> Table:
+    """Tabulate the model as it is, the most and least harmful swap, and the mean over swaps.
 
-    Swaps of a looped model that change nothing are not counted.
+    Swaps of equal layers in a looped model do not count.
     """
     lines: Table = []
     for record in records:
-        plain, *_ = record["rows"]
-        swapped = [row for row in record["rows"][1:] if _changes(record, row)]
-        worse = -1 if plain["task"] == LOSS else 1
-        order = sorted(swapped, key=lambda row: worse * row["value"])
+        plain, *_ = record.rows
+        swapped = [row for row in record.rows[1:] if _changes_order(record, row)]
+        sign = -1 if plain.task == LOSS else 1
+        order = sorted(swapped, key=lambda row: sign * row.value)
         corrected = holm([row["p"] for row in swapped]) if "p" in plain else []
         changed = sum(p < 0.05 for p in corrected) if corrected else None
         common = {
-            "model": record["cell"]["model"],
-            "task": plain["task"],
-            "size": record["cell"]["params"]["size"],
-            "n": plain["n"],
+            "model": record.model_name,
+            "task": plain.task,
+            "size": record.params["size"],
+            "n": plain.n,
         }
-        mean = statistics.fmean(row["value"] for row in swapped) if swapped else None
-        ends = [("as it is", plain)]
-        if swapped:  # else the blocks of a looped model are all the same layers
-            ends += [("most harmful", order[0]), ("least harmful", order[-1])]
-        for name, row in ends:
+        mean = statistics.fmean(row.value for row in swapped) if swapped else None
+        shown = [("as it is", plain)]
+        if swapped:  # none where all blocks of a looped model are the same layers
+            shown += [("most harmful", order[0]), ("least harmful", order[-1])]
+        for name, row in shown:
             place = "" if row["first"] is None else f" {row['first']}-{row['second']}"
             lines.append(
                 common
-                | {"swap": name + place, "value": row["value"], "low": row["low"]}
-                | {"high": row["high"], "chance": row["chance"]}
+                | {"swap": name + place, "value": row.value, "low": row.low}
+                | {"high": row.high, "chance": row.chance}
                 | {"swaps": None, "differ (Holm)": None}
             )
         lines.append(
             common
             | {"swap": "mean of swaps", "value": mean, "low": None, "high": None}
-            | {"chance": plain["chance"], "swaps": len(swapped), "differ (Holm)": changed}
+            | {"chance": plain.chance, "swaps": len(swapped), "differ (Holm)": changed}
         )
     return lines
 
 
-def chart(records: Sequence[Record]) -> Any:
-    """The measure against the first step of the swap; a matrix where all pairs were swapped."""
+def chart(records: Sequence[StudyRecord]) -> Any:
+    """Draw the measure against the first step of the swap; all pairs as a matrix."""
     alt = charts.altair()
-    grids = [r for r in records if r["cell"]["params"]["pairs"] == "all"]
+    grids = [r for r in records if r.params["pairs"] == "all"]
     panels = _matrices(grids)
-    lines = [r for r in records if r["cell"]["params"]["pairs"] == "adjacent"]
-    names = seeds.names(records)
-    for kind in dict.fromkeys((r["rows"][0]["task"], r["cell"]["params"]["size"]) for r in lines):
-        panels.append(_lines([r for r in lines if _kind(r) == kind], *kind, names))
+    lines = [r for r in records if r.params["pairs"] == "adjacent"]
+    names = seed_aggregation.legend_names(records)
+    for kind in dict.fromkeys((r.rows[0].task, r.params["size"]) for r in lines):
+        panels.append(_lines([r for r in lines if _task_and_size(r) == kind], *kind, names))
     return alt.concat(*panels, columns=2).resolve_scale(color="independent" if grids else "shared")
 
 
-def _kind(record: Record) -> tuple[str, int]:
-    return record["rows"][0]["task"], record["cell"]["params"]["size"]
+def _task_and_size(record: StudyRecord) -> tuple[str, int]:
+    return record.rows[0].task, record.params["size"]
 
 
-def _lines(records: Sequence[Record], task: str, size: int, names: list[str]) -> Any:
+def _lines(records: Sequence[StudyRecord], task: str, size: int, names: list[str]) -> Any:
     alt = charts.altair()
     points: list[dict[str, Any]] = []
     plain: list[dict[str, Any]] = []
     for record in records:
-        model = record["cell"]["model"]
-        for row in record["rows"]:
-            (points if row["first"] is not None else plain).append({"model": model, **row})
+        model = record.model_name
+        for row in record.rows:
+            (points if row["first"] is not None else plain).append(
+                {"model": model, **row.to_json()}
+            )
     within = _range(task)
-    points = seeds.lines(records, points, "first", within=within)
-    plain = seeds.lines(records, plain, within=within)
+    points = seed_aggregation.seed_means(records, points, "first", within=within)
+    plain = seed_aggregation.seed_means(records, plain, within=within)
     title = "next-token loss (nats)" if task == LOSS else "accuracy"
-    what = "single layers" if size == 1 else f"blocks of {size} layers"
-    about = f"{what} swapped with the next, n = {points[0]['n']}"
-    said = "bands: 95 %, dashed: as it is" + ("" if task == LOSS else ", dotted: chance")
+    noun = "single layers" if size == 1 else f"blocks of {size} layers"
+    about = f"{noun} swapped with the next, n = {points[0]['n']}"
+    legend = "bands: 95 %, dashed: as it is" + ("" if task == LOSS else ", dotted: chance")
     base = alt.Chart(
         charts.rows(points),
-        title=alt.Title(task, subtitle=[about, said]),
+        title=alt.Title(task, subtitle=[about, legend]),
     ).encode(
         x=charts.steps_line("first", "first step of the swap"), color=charts.colour("model", names)
     )
-    line = base.mark_line(point={"size": 18}).encode(
-        y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
-        strokeDash=charts.dash("model", names),
-        tooltip=["model:N", "first:Q", "second:Q", "value:Q", "low:Q", "high:Q"],
-    )
-    band = base.mark_area(opacity=0.2).encode(
-        y=alt.Y("low:Q", scale=alt.Scale(zero=False)), y2="high:Q"
+    tooltip = ["model:N", "first:Q", "second:Q", "value:Q", "low:Q", "high:Q"]
+    layers = charts.line_with_band(
+        base,
+        alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
+        names,
+        point={"size": 18},
+        opacity=0.2,
+        line_options={"tooltip": tooltip},
     )
     rule = (
         alt.Chart(charts.rows(plain))
         .mark_rule(strokeDash=[4, 3], size=1.5)
         .encode(y="value:Q", color=charts.colour("model", names))
     )
-    layers = [band, line, rule]
+    layers.append(rule)
     if points[0]["chance"] is not None:
-        chance = alt.Chart(charts.rows([{"chance": points[0]["chance"]}]))
-        layers.append(chance.mark_rule(color="#888", strokeDash=[1, 3]).encode(y="chance:Q"))
+        layers.append(charts.chance_line(points[0]["chance"]))
     return alt.layer(*layers).properties(width=360, height=220)
 
 
-def _matrices(records: Sequence[Record]) -> list[Any]:
-    """A panel for each model, task and size."""
+def _matrices(records: Sequence[StudyRecord]) -> list[Any]:
+    """Draw a matrix for each model, task and size."""
     panels = []
-    for kind in dict.fromkeys(map(_kind, records)):
-        some = [record for record in records if _kind(record) == kind]
-        rows = [{"model": r["cell"]["model"], **row} for r in some for row in r["rows"]]
-        rows = seeds.lines(some, rows, "first", "second", of=("value", "difference"))
-        for name in seeds.names(some):
+    for kind in dict.fromkeys(map(_task_and_size, records)):
+        some = [record for record in records if _task_and_size(record) == kind]
+        rows = [{"model": r.model_name, **row.to_json()} for r in some for row in r.rows]
+        rows = seed_aggregation.seed_means(
+            some, rows, "first", "second", of=("value", "difference")
+        )
+        for name in seed_aggregation.legend_names(some):
             panels.append(_matrix(name, [row for row in rows if row["model"] == name], kind[1]))
     return panels
 
@@ -324,7 +342,7 @@ def _matrix(name: str, rows: list[dict[str, Any]], size: int) -> Any:
 
 STUDY = Study(
     name="swaps",
-    asks="How much does a model lose when layers, or blocks of them, change places?",
+    question="How much does a model lose when layers, or blocks of them, change places?",
     figure="Figures 1 and 8",
     cost="half as many forward passes an item as there are swaps (steps - size, or all pairs)",
     options=Options,
@@ -332,6 +350,6 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
-    compares=("swapped",),
-    over=("first", "second"),
+    conditions=("swapped",),
+    averaged_over=("first", "second"),
 )

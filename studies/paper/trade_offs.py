@@ -1,8 +1,8 @@
-"""What does a model's reasoning cost (paper Figure 4)? Accuracy against parameters and FLOPs.
+"""Trade-offs: accuracy against parameters and FLOPs (paper Figure 4).
 
-A model is compared with the standard model of as many unique layers (iso-parameter) and the one of
-the same effective depth (iso-FLOP), on the same items. Of a looped model with both, the gap closed
-is the share of their difference that looping makes up for.
+A model is compared on the same items with the standard model of equal unique layers (iso-parameter)
+and the one of equal effective depth (iso-FLOP). For a looped model with both, the gap closed is its
+gain over the first, as a share of the second's gain.
 """
 
 from __future__ import annotations
@@ -16,27 +16,26 @@ from ...core.significance import corrected
 from ...core.statistics import CHANGE, SHARE, Interval
 from ...models.looping.decoder import decoder_config
 from ...tasks.questions import task_names
-from .. import seeds
-from ..checkpoints import Loaded, Model
+from .. import seed_aggregation
+from ..cells import StudyCell
+from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
-from ..measure.accuracy import (
-    SPLITS,
-    accuracy_row,
-    check_accuracy,
-    item_correctness,
-    load_questions,
-)
-from ..measure.controls import (
-    CONTROL_HELP,
-    NO_CONTROL,
-    check_control,
-    keep_controlled_tasks,
-    split_controls,
-    with_controls,
-)
+from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, load_questions
+from ..measure.controls import check_control, keep_controlled_tasks, split_controls, with_controls
 from ..measure.pooled_accuracy import PooledAnswers, PooledEstimate, pool_answers
 from ..measure.schedule_sweep import current_schedule
-from ..study import Cell, Record, Study, Table, option, settled
+from ..options import (
+    control_option,
+    fixed_shots_option,
+    items_option,
+    recorded_options,
+    seed_option,
+    shots_option,
+    split_option,
+    tasks_option,
+)
+from ..records import StudyRecord
+from ..study import Measurement, Study, Table
 
 PANELS = (
     # field, title of the axis
@@ -45,7 +44,7 @@ PANELS = (
     ("training_flops", "training FLOPs"),
 )
 SHAPE = ("hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
-BESIDE = "difference, controlled tasks", "control difference"
+CONTROL_COLUMNS = "difference, controlled tasks", "control difference"
 SIGNS = {
     "standard": "circle",
     "looped": "square",
@@ -59,45 +58,45 @@ SIGNS = {
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured."""
+    """Options of trade-offs."""
 
-    tasks: tuple[str, ...] = option(("reasoning_primitives",), "tasks or groups of them")
-    items: int = option(200, "questions a task")
-    shots: int = option(5, "examples before a question")
-    fixed_shots: bool = option(False, "the same examples before all: cheaper", later=True)
-    split: str = option("test", f"of the questions: {', '.join(SPLITS)}")
-    control: str = option(NO_CONTROL, CONTROL_HELP, later=True)
-    seed: int = option(0, "which questions and examples are drawn")
+    tasks: tuple[str, ...] = tasks_option()
+    items: int = items_option()
+    shots: int = shots_option()
+    fixed_shots: bool = fixed_shots_option()
+    split: str = split_option()
+    control: str = control_option()
+    seed: int = seed_option()
 
 
-def plan(models: Sequence[Model], options: Options) -> list[Cell]:
-    """A cell for each model and task."""
+def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
+    """Make a cell for each model and task."""
     check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
     check_control(task_names(options.tasks), options.control)
-    kept = settled(options, "tasks")
+    recorded = recorded_options(options, "tasks")
     return [
-        Cell("trade-offs", model.name, model.path, {"task": name}, kept)
+        StudyCell("trade-offs", model.name, model.path, {"task": name}, recorded)
         for model in models
         for name in task_names(options.tasks)
     ]
 
 
-def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
-    """A task under the model's own schedule, and what the model cost."""
-    model, _ = loaded(cell.path)
+def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
+    """Measure a task under the model's own schedule, and the costs of the model."""
+    model, _ = loader(cell.path)
     costs = costs_of(model, cell.path)
     base, rows = current_schedule(model), []
     for name, of in with_controls([cell.params["task"]], options.control):
-        asked = load_questions(loaded, name, options, options.split)
-        [right] = item_correctness(loaded, asked, [base])
-        rows.append(accuracy_row(right, asked, schedule=str(base), **of))
-    return {"rows": rows, "data": costs}
+        questions = load_questions(loader, name, options, options.split)
+        [right] = item_correctness(loader, questions, [base])
+        rows.append(accuracy_row(right, questions, schedule=str(base), **of))
+    return Measurement(rows, costs)
 
 
 def costs_of(model: Any, path: str) -> dict[str, Any]:
-    """Kind and cost of a model under its own schedule; of its training what its checkpoint tells.
+    """Return family and costs of a model under its own schedule, and of its run where known.
 
-    ``shape`` is what two models share that differ in their layers alone.
+    Models that differ in their number of layers alone have equal ``shape``.
     """
     from ..describe import cost_of, model_of
 
@@ -118,8 +117,14 @@ def costs_of(model: Any, path: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A model: what it is and costs, and the standard models it is compared with."""
+class ModelSummary:
+    """Description and costs of a model, and the standard models it is compared with.
+
+    Args:
+        layers, runs: unique layers, and steps.
+        iso_parameter: standard model of equal unique layers.
+        iso_flop: standard model of equal effective depth.
+    """
 
     name: str
     schedule: str
@@ -134,37 +139,37 @@ class Standing:
     iso_flop: str | None
 
 
-def standings(records: Sequence[Record]) -> list[tuple[Standing, PooledAnswers]]:
-    """The models, each with all that were asked the same questions."""
-    models: dict[str, list[Record]] = {}
+def summaries(records: Sequence[StudyRecord]) -> list[tuple[ModelSummary, PooledAnswers]]:
+    """Summarise each model, with the pool of all models that answered the same questions."""
+    models: dict[str, list[StudyRecord]] = {}
     for record in records:
-        models.setdefault(record["cell"]["model"], []).append(record)
-    asked = {name: tuple(map(_asked, found)) for name, found in models.items()}
+        models.setdefault(record.model_name, []).append(record)
+    items = {name: tuple(map(_items, own)) for name, own in models.items()}
     pools = {
         key: pool_answers(
             {
-                name: [record["rows"][0]["answers"] for record in found]
-                for name, found in models.items()
-                if asked[name] == key
+                name: [record.rows[0].answers for record in own]
+                for name, own in models.items()
+                if items[name] == key
             }
         )
-        for key in dict.fromkeys(asked.values())
+        for key in dict.fromkeys(items.values())
     }
     lines = []
-    for name, found in models.items():
-        about, data = found[0]["model"], found[0]["data"]
-        together = pools[asked[name]]
+    for name, own in models.items():
+        facts, data = own[0].model, own[0].data
+        together = pools[items[name]]
         others = {other: models[other][0] for other in together.answers}
-        line = Standing(
+        line = ModelSummary(
             name,
-            about["schedule"],
-            about["unique_layers"],
-            about["effective_depth"],
-            about["unique_parameters"],
+            facts.schedule,
+            facts.unique_layers,
+            facts.effective_depth,
+            facts.unique_parameters,
             data["family"],
             data["inference_flops"],
             data["training_flops"],
-            sum(record["rows"][0]["chance"] for record in found) / len(found),
+            sum(record.rows[0].chance or 0.0 for record in own) / len(own),
             _standard(name, others, "unique_layers"),
             _standard(name, others, "effective_depth"),
         )
@@ -172,76 +177,79 @@ def standings(records: Sequence[Record]) -> list[tuple[Standing, PooledAnswers]]
     return lines
 
 
-def _asked(record: Record) -> tuple[str, ...]:
-    """What tells the questions of a record from others."""
-    [row] = record["rows"]
+def _items(record: StudyRecord) -> tuple[str, ...]:
+    """Return the columns that identify the questions of a record."""
+    [row] = record.rows
     names = ("fingerprint", "shots", "prompting", "split", "seed", "n")
     return tuple(str(row.get(name)) for name in names)
 
 
-def _standard(name: str, models: dict[str, Record], count: str) -> str | None:
-    """A standard model with as many layers of a kind, trained alike, of its seed if there is one.
+def _standard(name: str, models: dict[str, StudyRecord], count: str) -> str | None:
+    """Return the standard model of equal layers and recipe, with equal seed if there is one.
 
     None for a standard model.
+
+    Args:
+        count: the number that must be equal, ``unique_layers`` or ``effective_depth``.
     """
-    about, data = models[name]["model"], models[name]["data"]
+    facts, data = models[name].model, models[name].data
     if data["family"] == "standard":
         return None
-    found = [
-        (record["data"]["training_seed"] != data["training_seed"], other)
+    candidates = [
+        (record.data["training_seed"] != data["training_seed"], other)
         for other, record in models.items()
-        if record["data"]["family"] == "standard"
-        and record["model"][count] == about[count]
-        and record["data"]["shape"] == data["shape"]
-        and record["data"].get("recipe") == data.get("recipe")  # no other mixture in the cooldown
+        if record.data["family"] == "standard"
+        and getattr(record.model, count) == getattr(facts, count)
+        and record.data["shape"] == data["shape"]
+        and record.data.get("recipe") == data.get("recipe")  # no other mixture in the cooldown
     ]
-    return min(found, key=lambda pair: pair[0])[1] if found else None
+    return min(candidates, key=lambda pair: pair[0])[1] if candidates else None
 
 
-@seeds.over_seeds("what", within=lambda row: _range(row["what"]))
-def table(records: Sequence[Record]) -> Table:
-    """For each model its mean, the differences to its partners, and the gap closed.
+@seed_aggregation.with_seed_means("what", within=lambda row: _range(row["what"]))
+def table(records: Sequence[StudyRecord]) -> Table:
+    """Tabulate each model's mean, the differences to its standard models, and the gap closed.
 
-    p is of McNemar's test, corrected for the number of comparisons (Holm). Where questions without
-    an answer were asked too, the difference there stands beside that of the tasks that have them.
+    p is of McNemar's test, corrected for the number of comparisons (Holm). Where control questions
+    were asked, two columns have the differences on them, and on the tasks that have them.
     """
     records, controls = split_controls(records)
-    beside = [
-        {line.name: together for line, together in standings(some)}
+    control_pools = [
+        {line.name: together for line, together in summaries(some)}
         for some in (keep_controlled_tasks(records, controls), controls)
         if controls
     ]
     lines: Table = []
-    for line, together in standings(records):
+    for line, together in summaries(records):
         lines.append(_line(line, together, "mean", "", together.mean(line.name)))
         for other, what in _partners(line).items():
             difference, p = together.difference(line.name, other)
             lines.append(_line(line, together, f"vs {what}", other, difference, p))
-            for name, pools in zip(BESIDE, beside, strict=False):
+            for name, pools in zip(CONTROL_COLUMNS, control_pools, strict=False):
                 both = pools.get(line.name)
                 if both is not None and {line.name, other} <= both.answers.keys():
                     lines[-1][name] = both.difference(line.name, other)[0].value
         if (gap := _gap(line, together)) is not None:
-            said = "gap closed" if gap.value is not None else "gap is within noise"
-            lines.append(_line(line, together, said, "", gap))
+            what = "gap closed" if gap.value is not None else "gap is within noise"
+            lines.append(_line(line, together, what, "", gap))
     lines = corrected(lines)
-    shown = {name: None for name in BESIDE if controls}
+    shown = {name: None for name in CONTROL_COLUMNS if controls}
     return [row | shown | {name: row[name] for name in shown if name in row} for row in lines]
 
 
 def _range(what: str) -> Interval | None:
-    """The range of a line of the table; a gap closed has none."""
+    """Return the range of a table row; a gap closed is unbounded."""
     if what == "mean":
         return SHARE
     return CHANGE if what.startswith("vs ") else None
 
 
 def _line(
-    line: Standing,
+    line: ModelSummary,
     together: PooledAnswers,
     what: str,
     against: str,
-    found: PooledEstimate,
+    estimate: PooledEstimate,
     p: float | None = None,
 ) -> dict[str, Any]:
     mean = what == "mean"
@@ -253,38 +261,38 @@ def _line(
         "training": line.training_flops if mean else None,
         "what": what,
         "against": against,
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
         "p": p,
         "n": together.items,
         "chance": line.chance if mean else None,
     }
 
 
-def _partners(line: Standing) -> dict[str, str]:
-    """The standard models that a model is compared with, and what they have in common."""
+def _partners(line: ModelSummary) -> dict[str, str]:
+    """Return the standard models that a model is compared with: name -> what is equal."""
     if line.iso_parameter is not None and line.iso_parameter == line.iso_flop:
         return {line.iso_parameter: "iso-both"}
     pairs = (line.iso_parameter, "iso-param"), (line.iso_flop, "iso-FLOP")
     return {other: what for other, what in pairs if other is not None}
 
 
-def _gap(line: Standing, together: PooledAnswers) -> PooledEstimate | None:
-    """The gap that a looped model closes; None where it has not both partners."""
+def _gap(line: ModelSummary, together: PooledAnswers) -> PooledEstimate | None:
+    """Return the gap that a looped model closes; None where a standard model is missing."""
     low, high = line.iso_parameter, line.iso_flop
     if line.runs == line.layers or low is None or high is None or low == high:
         return None
     return together.gap_closed(line.name, low, high)
 
 
-def chart(records: Sequence[Record]) -> Any:
-    """Mean accuracy against parameters, inference and training FLOPs, with each Pareto front."""
+def chart(records: Sequence[StudyRecord]) -> Any:
+    """Draw mean accuracy against parameters and FLOPs, with the Pareto fronts."""
     alt = charts.altair()
     records, _ = split_controls(records)
-    found = standings(records)
+    models = summaries(records)
     points = []
-    for line, together in found:
+    for line, together in models:
         mean = together.mean(line.name)
         points.append(
             {name: getattr(line, name) for name, _ in PANELS}
@@ -292,11 +300,11 @@ def chart(records: Sequence[Record]) -> Any:
             | {"value": mean.value, "low": mean.low, "high": mean.high}
         )
     numbers = ("value", *(name for name, _ in PANELS))
-    points = seeds.lines(records, points, of=numbers, within=SHARE)
+    points = seed_aggregation.seed_means(records, points, of=numbers, within=SHARE)
     known = [(field, title) for field, title in PANELS if any(point[field] for point in points)]
     panels = [_panel(points, field, title) for field, title in known]
-    items = f"n = {found[0][1].items}, bars: 95 % over items"
-    if len(points) < len(found):
+    items = f"n = {models[0][1].items}, bars: 95 % over items"
+    if len(points) < len(models):
         items += ", over seeds where there are several"
     title = alt.Title(
         "Accuracy against cost", subtitle=f"{items}; dashed: Pareto front; dotted: chance"
@@ -333,7 +341,7 @@ def _panel(points: list[dict[str, Any]], field: str, title: str) -> Any:
 
 
 def _front(points: list[dict[str, Any]], field: str) -> Iterator[dict[str, Any]]:
-    """The models that none beats at the same cost or less, the cheapest first; on to the right."""
+    """Yield the points of the Pareto front, the cheapest first, extended to the right."""
     best = -1.0
     for point in sorted(points, key=lambda point: (point[field], -point["value"])):
         if point["value"] > best:
@@ -344,7 +352,7 @@ def _front(points: list[dict[str, Any]], field: str) -> Iterator[dict[str, Any]]
 
 STUDY = Study(
     name="trade-offs",
-    asks="How accurate are models for their unique parameters, inference FLOPs and training FLOPs?",
+    question="How accurate are models for their unique parameters, inference and training FLOPs?",
     figure="Figure 4",
     cost="a forward pass for each item",
     options=Options,
@@ -352,5 +360,5 @@ STUDY = Study(
     measure=measure,
     table=table,
     chart=chart,
-    compares=(),
+    conditions=(),
 )

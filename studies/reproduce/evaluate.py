@@ -18,7 +18,7 @@ from ..model_identity import changed, weights
 
 if TYPE_CHECKING:
     from ...leaderboard import Record
-    from ..checkpoints import Model
+    from ..checkpoints import StudyModel
     from ..study import Study
 
 WEIGHTS = "weights"  # field of a result file: digest of the model
@@ -88,7 +88,7 @@ def _check_model(file: Path, checkpoint: str) -> None:
 def run_study(
     study: Study,
     paths: Sequence[str | Path],
-    options: Callable[[Sequence[Model]], Any],
+    options: Callable[[Sequence[StudyModel]], Any],
     out: Path,
     *,
     device: str | None,
@@ -105,7 +105,7 @@ def run_study(
     """
     from .. import runner
     from ..checkpoints import read_models
-    from ..publish import PUBLISHED, published, written_at
+    from ..publish import SELECTORS, leaderboard_records, modified_at
     from ..records import record_path
 
     models = read_models([str(path) for path in paths])
@@ -122,10 +122,10 @@ def run_study(
             share = (int(cell[1]) - 1) / int(cell[2])
         watch(share, word)
 
-    records = runner.run(study, cells, study_options, out, command, say, dtype, device)
-    if study.name not in PUBLISHED:
+    records = runner.run_study(study, cells, study_options, out, command, say, dtype, device)
+    if study.name not in SELECTORS:
         return []
-    return published(records, max(map(written_at, files)))
+    return leaderboard_records(records, max(map(modified_at, files)))
 
 
 def build_page(records: Path, site: Path, title: str) -> Path:

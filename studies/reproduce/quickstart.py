@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.strict_json import read_object
-from ..work_folder import quiet_libraries, worked_in
+from ..work_folder import quiet_libraries, use_folder
 from .evaluate import build_page, run_study, score_checkpoint
 from .parallel import run_parallel
 from .training_job import TrainingJob
@@ -135,7 +135,7 @@ class QuickStart:
             "tasks": TASKS,
         }
         text = json.dumps(plan, indent=1)
-        with worked_in(self.out, PLAN, text, "quick start"):
+        with use_folder(self.out, PLAN, text, "quick start"):
             self._train()
             with quiet_libraries(self.out / LOG):
                 for job in self.training_jobs:

@@ -20,7 +20,7 @@ from ...core.errors import InputError, whole
 from ...core.locks import locked
 from ...models.training.checks import check_writable
 from ...tasks.catalog import resolve
-from ..work_folder import refuse_other, worked_in
+from ..work_folder import refuse_other, use_folder
 from .cell_results import CellResults, last_progress
 from .estimates import REFERENCE_FLOPS, CostEstimator, first_missing
 from .evaluate import build_page
@@ -129,7 +129,7 @@ class Reproduction:
 
     def _locked_folder(self, shared: bool) -> contextlib.AbstractContextManager[None]:
         """Lock the output folder, exclusively unless ``shared``."""
-        return worked_in(self.out, PLAN, self._plan_text(), KIND, shared)
+        return use_folder(self.out, PLAN, self._plan_text(), KIND, shared)
 
     def _plan_text(self) -> str:
         """Return, as JSON, every setting that affects the measured numbers."""

@@ -17,7 +17,7 @@ from growloop.studies.reproduce.parallel import Subprocess, run_parallel
 from growloop.studies.reproduce.plan import plan_cells, select_cells
 from growloop.studies.reproduce.scales import find_scale
 from growloop.studies.reproduce.training_job import TrainingJob, last_step
-from growloop.studies.work_folder import locked, worked_in
+from growloop.studies.work_folder import locked, use_folder
 
 from .test_commands import refused, run
 from .test_quickstart import kept, until
@@ -193,16 +193,16 @@ def test_killed_it_goes_on_and_a_cell_is_done_once(
 
 
 def test_a_folder_is_of_one_process_at_a_time(tmp_path: Path) -> None:
-    with worked_in(tmp_path / "q", "plan", "text", "quick start"):
+    with use_folder(tmp_path / "q", "plan", "text", "quick start"):
         for shared in (False, True):
             with (
                 pytest.raises(InUseError, match=rf"q is in use by process {os.getpid()} on"),
-                worked_in(tmp_path / "q", "plan", "text", "quick start", shared),
+                use_folder(tmp_path / "q", "plan", "text", "quick start", shared),
             ):
                 pass
     with (
-        worked_in(tmp_path / "q", "plan", "text", "quick start", shared=True),
-        worked_in(tmp_path / "q", "plan", "text", "quick start", shared=True),
+        use_folder(tmp_path / "q", "plan", "text", "quick start", shared=True),
+        use_folder(tmp_path / "q", "plan", "text", "quick start", shared=True),
     ):
         pass
     assert [path.name for path in (tmp_path / "q").iterdir() if path.name[0] != "."] == ["plan"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+from growloop.studies.records import StudyRecord
 
 from ..cli.test_commands import run
 
@@ -29,3 +32,8 @@ def study(*arguments: str) -> Any:
     result = run("study", *arguments)
     assert result.exit_code == 0, result.output
     return result
+
+
+def parsed(records: Iterable[dict[str, Any]]) -> list[StudyRecord]:
+    """Records from the JSON that a command printed."""
+    return [StudyRecord.from_json(record) for record in records]

@@ -11,14 +11,22 @@ import numpy as np
 import pytest
 import torch
 from growloop.models import EarlyExit, Recurrence, Schedule, checkpoints, load, loop
-from growloop.studies.checkpoints import Loaded
+from growloop.studies.checkpoints import ModelLoader
 from growloop.studies.measure.accuracy import item_correctness, load_scorer
 from growloop.studies.paper.adaptive_exit import STUDY
-from growloop.studies.paper.adaptive_exit_costs import CRITERIA, FIXED, Exits, Prices, chosen, curve
+from growloop.studies.paper.adaptive_exit_costs import (
+    CRITERIA,
+    FIXED,
+    ExitAnswers,
+    ExitCosts,
+    choose_threshold,
+    curve,
+)
 from growloop.tasks.questions import questions, scorer
 
 from ..cli.test_commands import refused, run
 from ..tasks import tiny
+from .small import parsed
 
 TASK = "variable_assignment_code_d0"
 FEW = ["--tasks", TASK, "--items", "8", "--shots", "1", "--json"]
@@ -51,7 +59,7 @@ def test_offline_exits_are_those_of_a_model_that_really_leaves(
     models: dict[str, str], tmp_path: Path
 ) -> None:
     record = measured(models["looped"], tmp_path, "--exits", "loop", "--judged", "all")
-    exits = Exits.of(record, "test")
+    exits = ExitAnswers.read(parsed([record])[0], "test")
     assert exits.steps.tolist() == [4, 6, 8, 10]
     tokenizer = checkpoints.load_tokenizer(models["looped"])
     asked = questions(scorer(load(models["looped"]), tokenizer), TASK, 8, shots=1).asked
@@ -60,7 +68,7 @@ def test_offline_exits_are_those_of_a_model_that_really_leaves(
         threshold = 2.0 if criterion == "argmax" else float(np.median(seen))
         early = EarlyExit(criterion, threshold)
         model = loop(load(models["looped"]), recurrence=Recurrence(early_exit=early)).eval()
-        leaves = exits.leaves(criterion, threshold)
+        leaves = exits.exits_taken(criterion, threshold)
         for question, place in zip(asked, leaves, strict=True):
             with torch.no_grad():
                 model(torch.tensor([question.context]), use_cache=False)
@@ -72,7 +80,7 @@ def test_the_published_rule_is_that_of_a_model_that_really_leaves(
     models: dict[str, str], tmp_path: Path
 ) -> None:
     record = measured(models["looped"], tmp_path, "--exits", "loop", "--rule", "geiping")
-    exits = Exits.of(record, "test")
+    exits = ExitAnswers.read(parsed([record])[0], "test")
     tokenizer = checkpoints.load_tokenizer(models["looped"])
     asked = questions(scorer(load(models["looped"]), tokenizer), TASK, 8, shots=1).asked
     for criterion in CRITERIA:
@@ -81,7 +89,7 @@ def test_the_published_rule_is_that_of_a_model_that_really_leaves(
         threshold = 1.0 if criterion == "argmax" else float(np.median(seen[1:-1]))
         early = EarlyExit.geiping(criterion, threshold)
         model = loop(load(models["looped"]), recurrence=Recurrence(early_exit=early)).eval()
-        leaves = exits.leaves(criterion, threshold)
+        leaves = exits.exits_taken(criterion, threshold)
         for question, place in zip(asked, leaves, strict=True):
             with torch.no_grad():
                 model(torch.tensor([question.context]), use_cache=False)
@@ -99,12 +107,12 @@ def test_the_published_rule_is_that_of_a_model_that_really_leaves(
 
 def test_each_exit_answers_as_the_model_cut_there(models: dict[str, str], tmp_path: Path) -> None:
     record = measured(models["plain"], tmp_path)
-    loaded = Loaded("float32", "cpu")
+    loaded = ModelLoader("float32", "cpu")
     loaded.load(models["plain"])
     for split in ("validation", "test"):
         asked = questions(load_scorer(loaded), TASK, 8, split=split, shots=1)
         wanted = item_correctness(loaded, asked, [Schedule(tuple(range(n))) for n in (1, 2, 3, 4)])
-        found = Exits.of(record, split)
+        found = ExitAnswers.read(parsed([record])[0], split)
         assert found.steps.tolist() == [1, 2, 3, 4]
         assert found.right.tolist() == wanted.tolist()
 
@@ -130,13 +138,13 @@ def test_a_tuned_lens_reads_the_exits(models: dict[str, str], tmp_path: Path) ->
     assert record["data"]["prices"]["head"] == plain["data"]["prices"]["head"] + 2 * 64 * 64
 
 
-PRICES = Prices([10.0, 20.0, 30.0], 4.0, 4.0, 7.0, 2.0, 1.0, True)
+PRICES = ExitCosts([10.0, 20.0, 30.0], 4.0, 4.0, 7.0, 2.0, 1.0, True)
 
 
-def example(right: list[list[int]], entropy: list[list[float]]) -> Exits:
+def example(right: list[list[int]], entropy: list[list[float]]) -> ExitAnswers:
     """Three exits of one step each."""
     scores = {"entropy": np.asarray([[np.inf] * len(right[0]), *entropy])}
-    return Exits(np.asarray(right, dtype=bool), scores, np.asarray([1, 2, 3]), PRICES)
+    return ExitAnswers(np.asarray(right, dtype=bool), scores, np.asarray([1, 2, 3]), PRICES)
 
 
 def test_what_runs_and_looks_is_paid() -> None:
@@ -166,14 +174,14 @@ def test_a_look_through_the_coda_is_paid() -> None:
 def test_the_cheapest_threshold_within_a_point_is_chosen_on_validation() -> None:
     right = [[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
     validation = example(right, [[0.1, 0.2, 0.5, 0.6], [0.0] * 4])
-    threshold = chosen(validation, "entropy")
+    threshold = choose_threshold(validation, "entropy")
     assert threshold is not None
     assert 0.2 < threshold <= 0.5  # the first two leave at the second exit, both right
-    assert validation.steps[validation.leaves("entropy", threshold)].tolist() == [2, 2, 3, 3]
-    assert chosen(validation, FIXED) is None  # no fixed exit is as good as all steps
+    assert validation.steps[validation.exits_taken("entropy", threshold)].tolist() == [2, 2, 3, 3]
+    assert choose_threshold(validation, FIXED) is None  # no fixed exit is as good as all steps
     hopeless = example(right, [[0.6, 0.5, 0.2, 0.1], [0.0] * 4])
-    assert chosen(hopeless, "entropy") is None
-    assert hopeless.leaves("entropy", None).tolist() == [2, 2, 2, 2]
+    assert choose_threshold(hopeless, "entropy") is None
+    assert hopeless.exits_taken("entropy", None).tolist() == [2, 2, 2, 2]
 
 
 def test_the_curve_goes_from_all_steps_to_the_fewest() -> None:
@@ -188,11 +196,11 @@ def test_the_curve_goes_from_all_steps_to_the_fewest() -> None:
 
 def test_the_test_items_choose_nothing(models: dict[str, str], tmp_path: Path) -> None:
     record = measured(models["plain"], tmp_path)
-    before = [line["threshold"] for line in STUDY.table([record])]
+    before = [line["threshold"] for line in STUDY.table(parsed([record]))]
     for row in record["rows"]:
         if row["split"] == "test":
             row["answers"] = "10" * 4
-    lines = STUDY.table([record])
+    lines = STUDY.table(parsed([record]))
     assert [line["threshold"] for line in lines] == before
     assert {line["accuracy"] for line in lines} == {0.5}
     for line in lines:

@@ -9,10 +9,10 @@ import pytest
 from growloop.core.significance import paired
 from growloop.models import checkpoints, load, loop
 from growloop.studies.catalog import find
-from growloop.studies.compare import compared
-from growloop.studies.publish import published
+from growloop.studies.compare import compare_models
+from growloop.studies.publish import leaderboard_records
 
-from .small import FEW, SMALL, TASK, TEXTS, study
+from .small import FEW, SMALL, TASK, TEXTS, parsed, study
 
 
 @pytest.mark.parametrize(
@@ -30,12 +30,12 @@ def test_models_are_compared_on_the_same_items(
     options += SMALL[name]
     found = json.loads(study(name, *options, "--json").stdout)
     study(name, *options, "--against", "plain")
-    rows = compared(find(name), found, "plain")
+    rows = compare_models(find(name), parsed(found), "plain")
     assert len(rows) == count
     assert {(row["model"], row["against"], row["n"]) for row in rows} == {("looped", "plain", 8)}
     assert all(row["low"] - 1e-9 <= row["difference"] <= row["high"] + 1e-9 for row in rows)
     assert all(0 < row[f"p (Holm of {count})"] <= 1 for row in rows)
-    back = compared(find(name), found, "looped")
+    back = compare_models(find(name), parsed(found), "looped")
     assert [row["difference"] for row in back] == pytest.approx([-r["difference"] for r in rows])
 
 
@@ -43,7 +43,7 @@ def test_a_comparison_is_the_paired_one(models: dict[str, str], tmp_path: Path) 
     options = ["--model", models["plain"], "--model", models["looped"], "--out", str(tmp_path)]
     options += ["--tasks", TASK, "--items", "40", "--shots", "0", "--json"]
     found = json.loads(study("trade-offs", *options).stdout)
-    [row] = compared(find("trade-offs"), found, "plain")
+    [row] = compare_models(find("trade-offs"), parsed(found), "plain")
     plain, looped = ([a == "1" for a in record["rows"][0]["answers"]] for record in found)
     wanted = paired(looped, plain)
     values = [row[name] for name in ("difference", "low", "high", "p (Holm of 1)")]
@@ -58,20 +58,22 @@ def test_beside_a_difference_is_the_one_on_questions_without_an_answer(
     plain = json.loads(study("trade-offs", *options, "--out", str(tmp_path / "a")).stdout)
     options += ["--control", "cut", "--out", str(tmp_path / "b")]
     found = json.loads(study("trade-offs", *options).stdout)
-    before, rows = (compared(find("trade-offs"), some, "plain") for some in (plain, found))
+    before, rows = (
+        compare_models(find("trade-offs"), parsed(some), "plain") for some in (plain, found)
+    )
     values = {record["cell"]["model"]: record["rows"][-1] for record in found if "of" in
               record["rows"][-1]}  # fmt: skip
     difference = values["looped"]["value"] - values["plain"]["value"]
     assert [row.pop("control difference") for row in rows] == [pytest.approx(difference), None]
     assert rows == before
-    assert len(published(found)) == len(published(plain))
+    assert len(leaderboard_records(parsed(found))) == len(leaderboard_records(parsed(plain)))
     # in the study's own table: as if the looped model were compared with a standard one
     for record in found:
         record["data"]["shape"] = []
         same = record["cell"]["model"] == "plain"
         record["data"]["family"] = "standard" if same else "looped"
         record["model"] |= {"unique_layers": 4, "effective_depth": 6 if same else 8}
-    mean, _, versus = find("trade-offs").table(found)
+    mean, _, versus = find("trade-offs").table(parsed(found))
     assert mean["control difference"] is None
     assert versus["what"] == "vs iso-param"
     assert versus["control difference"] == pytest.approx(difference)
@@ -87,7 +89,7 @@ def test_examples_are_shown_to_questions_without_an_answer_too(
     found = json.loads(study("in-context-scaling", *options, "--control", "shuffled").stdout)
     for record, other in zip(plain, found, strict=True):
         assert other["rows"][:2] == record["rows"]
-    rows = find("in-context-scaling").table(found)
+    rows = find("in-context-scaling").table(parsed(found))
     beside = found[0]["rows"][2:]
     assert [row["shots"] for row in beside] == [0, 2]
     assert [row["control gain"] for row in rows] == [0.0, beside[1]["difference"], None, None]
@@ -100,11 +102,11 @@ def test_loops_are_run_on_questions_without_an_answer_too(
     options = ["-m", models["looped"], *FEW, "--depths", "0,1", "--loops", "1,2", "--json"]
     options += ["--control", "cut", "--out", str(tmp_path)]
     found = json.loads(study("loops-against-depth", *options).stdout)
-    rows = find("loops-against-depth").table(found)
+    rows = find("loops-against-depth").table(parsed(found))
     cut = [[row["value"] for row in record["rows"] if "of" in row] for record in found]
     assert [row["control gain"] for row in rows] == [0.0, cut[0][1] - cut[0][0], 0.0,
                                                      cut[1][1] - cut[1][0]]  # fmt: skip
-    assert len(published(found)) == len(rows) == 4
+    assert len(leaderboard_records(parsed(found))) == len(rows) == 4
 
 
 def test_diagnostics_are_compared_on_the_same_texts(models: dict[str, str], tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_diagnostics_are_compared_on_the_same_texts(models: dict[str, str], tmp_
     for name, count in wanted.items():
         asked = [name, *both, *more.get(name, [])]
         found = json.loads(study(*asked, "--json").stdout)
-        rows = compared(find(name), found, "plain")
+        rows = compare_models(find(name), parsed(found), "plain")
         assert len(rows) == count, name
         for row in rows:
             if row["low"] is not None:  # else all texts differ by the same
@@ -127,7 +129,11 @@ def test_diagnostics_are_compared_on_the_same_texts(models: dict[str, str], tmp_
         assert kept
         assert all(len(each) == 8 for each in kept)
     found = json.loads(study("depth", *both, *more["depth"], "--json").stdout)
-    [score] = [row for row in compared(find("depth"), found, "plain") if "score" in row["task"]]
+    [score] = [
+        row
+        for row in compare_models(find("depth"), parsed(found), "plain")
+        if "score" in row["task"]
+    ]
     each = [r["rows"][0]["each"] for r in found if r["cell"]["params"]["part"] == "score"]
     assert score["difference"] == pytest.approx(sum(b - a for a, b in zip(*each, strict=True)) / 8)
 
@@ -137,7 +143,7 @@ def test_swaps_that_change_nothing_are_not_counted(models: dict[str, str], tmp_p
     [record] = json.loads(study(*asked, "--sizes", "2", "--json").stdout)
     same = [row for row in record["rows"] if not row.get("changes", True)]
     assert [(row["first"], row["second"]) for row in same] == [(1, 3)]
-    rows = find("swaps").table([record])
+    rows = find("swaps").table(parsed([record]))
     assert rows[-1]["swaps"] == len(record["rows"]) - 2 == 2
     others = [row["value"] for row in record["rows"][1:] if row["changes"]]
     assert rows[-1]["value"] == pytest.approx(sum(others) / 2)

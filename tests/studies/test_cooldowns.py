@@ -17,7 +17,7 @@ from growloop.models.training.data.tokenization import byte_tokenizer, tokenize
 from growloop.models.training.engine import Engine
 from growloop.models.training.recipes import recipe, recipe_text
 from growloop.studies.catalog import find
-from growloop.studies.checkpoints import Model
+from growloop.studies.checkpoints import StudyModel
 from growloop.studies.measure.cooldown_branches import (
     ParentCheckpoint,
     cooldown_run,
@@ -26,6 +26,7 @@ from growloop.studies.measure.cooldown_branches import (
 from growloop.studies.measure.cooldown_mixtures import builtin_mixtures, select_mixtures
 
 from ..cli.test_commands import refused, run
+from .small import parsed
 
 STEPS, DECAY, WARMUP = 12, 8, 2
 TASKS = "variable_assignment_code_d0,copying_real_words"
@@ -89,7 +90,7 @@ def records(name: str, *arguments: str) -> list[dict[str, Any]]:
 
 
 def test_the_usual_cooldown_is_the_end_of_the_run_itself(parent: Path, tmp_path: Path) -> None:
-    found = ParentCheckpoint.read(Model.read(at(parent)))
+    found = ParentCheckpoint.read(StudyModel.read(at(parent)))
     usual = builtin_mixtures(found.run)["usual"]
     said: list[str] = []
     end = train_cooldown(found, cooldown_run(found, usual), tmp_path, said.append)
@@ -107,7 +108,7 @@ def test_the_usual_cooldown_is_the_end_of_the_run_itself(parent: Path, tmp_path:
 def test_a_cooldown_of_other_steps_begins_at_the_checkpoint_without_a_jump(
     parent: Path, tmp_path: Path, steps: int
 ) -> None:
-    found = ParentCheckpoint.read(Model.read(at(parent, 4)))
+    found = ParentCheckpoint.read(StudyModel.read(at(parent, 4)))
     usual = builtin_mixtures(found.run)["usual"]
     end = train_cooldown(found, cooldown_run(found, usual, steps=steps), tmp_path, quietly)
     assert end.name == f"step-{4 + steps:09d}"
@@ -116,7 +117,7 @@ def test_a_cooldown_of_other_steps_begins_at_the_checkpoint_without_a_jump(
 
 
 def test_a_cooldown_that_was_stopped_goes_on_to_the_same_bits(parent: Path, tmp_path: Path) -> None:
-    found = ParentCheckpoint.read(Model.read(at(parent)))
+    found = ParentCheckpoint.read(StudyModel.read(at(parent)))
     change = builtin_mixtures(found.run)["assignment"]
     wanted = cooldown_run(found, change)
     whole = train_cooldown(found, wanted, tmp_path / "whole", quietly)
@@ -131,7 +132,7 @@ def test_a_cooldown_that_was_stopped_goes_on_to_the_same_bits(parent: Path, tmp_
 def test_another_mixture_changes_the_lessons_from_the_checkpoint_on(
     parent: Path, tmp_path: Path
 ) -> None:
-    found = ParentCheckpoint.read(Model.read(at(parent)))
+    found = ParentCheckpoint.read(StudyModel.read(at(parent)))
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"copies": {"copying-words": 1.0}}))
     [change] = select_mixtures([str(tmp_path / "mine.yaml")], found.run)
     end = train_cooldown(found, cooldown_run(found, change), tmp_path, quietly)
@@ -159,7 +160,7 @@ def test_the_mixtures_of_the_recipes_are_those_of_their_run_files(tmp_path: Path
         runs[name] = runfile.load(path, [*changes, f"data.sources={sources}", f"events={events}"])
     Engine(runs["laptop-lidas"], tmp_path / "base").train()
     whole = Engine(runs["laptop-lidas-nemotron"], tmp_path / "whole").train().folder
-    found = ParentCheckpoint.read(Model.read(str(tmp_path / "base" / "step-000000014")))
+    found = ParentCheckpoint.read(StudyModel.read(str(tmp_path / "base" / "step-000000014")))
     change = builtin_mixtures(found.run)["nemotron"]
     assert weights(
         train_cooldown(found, cooldown_run(found, change), tmp_path, quietly)
@@ -169,7 +170,7 @@ def test_the_mixtures_of_the_recipes_are_those_of_their_run_files(tmp_path: Path
     assert of_file.mixture == change.mixture
     with pytest.raises(InputError, match="is to grow at step"):
         ParentCheckpoint.read(
-            Model.read(str(growing(runs["laptop-lidas"], tmp_path / "early")))
+            StudyModel.read(str(growing(runs["laptop-lidas"], tmp_path / "early")))
         ).check(4)
 
 
@@ -197,7 +198,9 @@ def test_the_study_compares_mixtures_on_the_same_items(parent: Path, tmp_path: P
             assert (row["n"], row["shots"], row["split"]) == (10, 0, "test")
             assert row["training_seed"] == record["cell"]["params"]["seed"]
     assert study("cooldown", *arguments) == printed  # nothing is trained again
-    table = find("cooldown").table(answered(found, usual="1000000000", copying="1100000000"))
+    table = find("cooldown").table(
+        parsed(answered(found, usual="1000000000", copying="1100000000"))
+    )
     lines = {(line["mixture"], line["task"]): line for line in table}
     gain = lines["copying", "mean"]
     assert (gain["value"], gain["gain"]) == (pytest.approx(0.2), pytest.approx(0.1))
@@ -206,7 +209,7 @@ def test_the_study_compares_mixtures_on_the_same_items(parent: Path, tmp_path: P
     assert (gain["n"], gain["seeds"], gain["chance"]) == (20, 2, pytest.approx(0.15))
     assert lines["usual", "mean"]["gain"] is None
     found[0]["rows"][0]["answers"] = "1111000000"
-    assert find("cooldown").table(found[:1])[0]["value"] == 0.4  # a single cell
+    assert find("cooldown").table(parsed(found[:1]))[0]["value"] == 0.4  # a single cell
 
 
 def answered(found: list[dict[str, Any]], **answers: str) -> list[dict[str, Any]]:
@@ -222,7 +225,7 @@ def test_the_interval_over_seeds_is_students(parent: Path, tmp_path: Path) -> No
     found = records("cooldown", *arguments, *FEW)
     for record, answers in zip(found, ("1" * 5 + "0" * 5, "1" * 6 + "0" * 4), strict=True):
         record["rows"][0]["answers"] = answers
-    line = find("cooldown").table(found)[0]
+    line = find("cooldown").table(parsed(found))[0]
     assert line["value"] == pytest.approx(0.55)
     assert line["over seeds"] == "[0.000, 1.000]"  # 0.55 ± 12.706 * 0.05, as far as it can be
 
@@ -263,7 +266,7 @@ def test_the_gain_is_of_each_model_as_trained_and_at_every_repeat(
             times, after = row["times"], record["cell"]["params"]["block"] != "none"
             right = times + 2 * after if row["block"] in ("none", "1:3") else 0
             row["answers"] = ("1" * right).ljust(10, "0")
-    lines = {line["repeated"]: line for line in find("retrofit").table(changed)}
+    lines = {line["repeated"]: line for line in find("retrofit").table(parsed(changed))}
     trained = lines["as trained"]
     assert (trained["without"], trained["with"]) == (0.0, pytest.approx(0.3))
     assert (lines["none"]["without"], lines["none"]["with"]) == (0.0, pytest.approx(0.2))
@@ -272,9 +275,9 @@ def test_the_gain_is_of_each_model_as_trained_and_at_every_repeat(
     assert lines["0:2 ×2"]["gain"] == 0
     assert trained["low"] > 0
     assert "1:3 ×1" not in lines  # its control was not asked to
-    assert find("retrofit").table(changed[:1]) == []
+    assert find("retrofit").table(parsed(changed[:1])) == []
     with pytest.raises(InputError, match="nothing to draw"):
-        find("retrofit").chart(changed[:1])
+        find("retrofit").chart(parsed(changed[:1]))
 
 
 @pytest.mark.parametrize(
@@ -285,13 +288,13 @@ def test_the_gain_on_questions_without_an_answer_stands_beside(
     name: str, options: list[str], parent: Path, tmp_path: Path
 ) -> None:
     arguments = ["-m", at(parent), *options, *FEW, "--seeds", "1", "--out", str(tmp_path)]
-    plain = find(name).table(records(name, *arguments))
+    plain = find(name).table(parsed(records(name, *arguments)))
     found = records(name, *arguments, "--control", "cut")
     cut = [row for record in found for row in record["rows"] if "of" in row]
     assert {(row["task"], row["of"]) for row in cut} == {
         ("variable_assignment_code_d0:control=cut", "variable_assignment_code_d0")
     }
-    rows = find(name).table(found)
+    rows = find(name).table(parsed(found))
     gains = [row.pop("control gain") for row in rows]
     same = [row.pop("gain, controlled tasks", 0) for row in rows]
     assert None not in same
@@ -304,7 +307,7 @@ def test_the_gain_on_questions_without_an_answer_stands_beside(
     for row in changed[0]["rows"]:
         if "of" in row:
             row["answers"] = "1" * 5 + "0" * 5
-    gains = [row["control gain"] for row in find(name).table(changed)]
+    gains = [row["control gain"] for row in find(name).table(parsed(changed))]
     assert [gain for gain in gains if gain is not None][-1] == pytest.approx(0.5)
 
 

@@ -13,7 +13,8 @@ from growloop.core.errors import InputError
 from growloop.models import build
 from growloop.models.training import runfile
 from growloop.models.training.engine import Engine
-from growloop.studies.checkpoints import Model
+from growloop.studies.cells import StudyCell
+from growloop.studies.checkpoints import StudyModel
 from growloop.studies.measure.cooldown_branches import (
     CooldownVariant,
     ParentCheckpoint,
@@ -21,20 +22,19 @@ from growloop.studies.measure.cooldown_branches import (
     cooldown_run,
 )
 from growloop.studies.paper.sample_efficiency import _written
-from growloop.studies.reproduce.cell_results import CellResults
-from growloop.studies.reproduce.evaluate import score_checkpoint
-from growloop.studies.reproduce.plan import PlanCell
-from growloop.studies.reproduce.scales import ScaleModel
-from growloop.studies.reproduce.settings import ReproductionSettings
-from growloop.studies.reproduce.training_job import TrainingJob
-from growloop.studies.study import Cell
+from growloop.studies.reproduce.jobs import Training
+from growloop.studies.reproduce.measurements import scored
+from growloop.studies.reproduce.plan import Cell as PlannedCell
+from growloop.studies.reproduce.results import Kept
+from growloop.studies.reproduce.scales import Row
+from growloop.studies.reproduce.settings import Settings
 
 from ..cli.test_commands import refused, run
 from ..models.training.test_inputs import changed, fields, made_by_an_earlier_version, remade
 from ..models.training.test_inputs import shards as shards
 from .small import TASK, TEXTS, study
 
-SETTINGS = ReproductionSettings("laptop", "r", 1, True, "cpu", "data")
+ASKED = Settings("laptop", "r", 1, True, "cpu", "data")
 
 
 def another_model(folder: Path) -> None:
@@ -70,8 +70,8 @@ def test_word_lists_and_files_of_tasks_count_by_content(
 
     def name(file: str) -> str:
         task = f"copying:words={file}:segment_length=2"
-        of_params = Cell("swaps", "m", "m", {"task": task}, {"items": 8}).id.rpartition("-")[2]
-        of_options = Cell("swaps", "m", "m", {}, {"tasks": [task], "items": 8}).id
+        of_params = StudyCell("swaps", "m", "m", {"task": task}, {"items": 8}).id.rpartition("-")[2]
+        of_options = StudyCell("swaps", "m", "m", {}, {"tasks": [task], "items": 8}).id
         return of_params + of_options
 
     first = name("words.txt")
@@ -95,7 +95,7 @@ def test_examples_of_a_fine_tuning_that_were_changed_are_not_taken_for_its_own(
 def cooling(shards: Path, tmp_path: Path) -> ParentCheckpoint:
     run = fields(shards, steps=6, optimizer={"warmup": 1, "cooldown": 2}, events=[])
     return ParentCheckpoint.read(
-        Model.read(str(Engine(runfile.parse(run), tmp_path / "p").train(4).folder))
+        StudyModel.read(str(Engine(runfile.parse(run), tmp_path / "p").train(4).folder))
     )
 
 
@@ -126,7 +126,7 @@ def test_a_parent_of_an_earlier_version_cools_down(shards: Path, cooling: Parent
 
 def test_a_training_is_done_with_the_shards_it_read(shards: Path, tmp_path: Path) -> None:
     run = fields(shards)
-    training = TrainingJob("tiny", run, tmp_path / "out")
+    training = Training("tiny", run, tmp_path / "out")
     Engine(runfile.parse(run), training.folder).train()
     assert training.done
     kept = shutil.move(shards / "a", tmp_path / "kept")
@@ -141,35 +141,35 @@ def test_a_cell_is_of_the_model_and_the_data_that_it_measured(tmp_path: Path) ->
     model, data = tmp_path / "model", tmp_path / "data.jsonl"
     another_model(model)
     data.write_text("{}\n")
-    results, cell = CellResults(tmp_path / "cells"), PlanCell(0, "score", "lidas", 0)
-    model_row = ScaleModel("lidas", "lessons-lidas", "lidas")
-    results.write(cell, model_row, [], SETTINGS, 1.0, model, {"data.jsonl": data})
+    kept, cell = Kept(tmp_path / "cells"), PlannedCell(0, "score", "lidas", 0)
+    row = Row("lidas", "lessons-lidas", "lidas")
+    kept.keep(cell, row, [], ASKED, 1.0, model, {"data.jsonl": data})
     os.utime(data, ns=(1, 1))
-    results.check(cell.id, model, {"data.jsonl": data})
-    results.check(cell.id, tmp_path / "gone", {})
+    kept.check(cell.id, model, {"data.jsonl": data})
+    kept.check(cell.id, tmp_path / "gone", {})
     data.write_text("[]\n")
     with pytest.raises(InputError, match=r"data\.jsonl changed since .*0\.json was measured"):
-        results.check(cell.id, model, {"data.jsonl": data})
+        kept.check(cell.id, model, {"data.jsonl": data})
     changed(model / "model.safetensors")
     with pytest.raises(InputError, match=r"0\.json is of another model than"):
-        results.check(cell.id, model, {})
-    path = results.path(cell.id)
+        kept.check(cell.id, model, {})
+    path = kept.path(cell.id)
     old = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("weights", "data")}
     path.write_text(json.dumps(old))
-    results.check(cell.id, model, {"data.jsonl": data})
+    kept.check(cell.id, model, {"data.jsonl": data})
 
 
 def test_results_are_of_the_model_that_was_scored(models: dict[str, str], tmp_path: Path) -> None:
     place = shutil.copytree(models["plain"], tmp_path / "plain")
     given: dict[str, Any] = {"shots": 0, "limit": 2, "device": "cpu", "command": "c"}
     file = tmp_path / "results" / "plain.json"
-    found = score_checkpoint(place, [TASK], file, **given)
-    assert [r.to_json() for r in score_checkpoint(place, [TASK], file, **given)] == [
+    found = scored(place, [TASK], file, **given)
+    assert [r.to_json() for r in scored(place, [TASK], file, **given)] == [
         r.to_json() for r in found
     ]
     changed(place / "model.safetensors")
     with pytest.raises(InputError, match=r"plain\.json is of another model than"):
-        score_checkpoint(place, [TASK], file, **given)
+        scored(place, [TASK], file, **given)
 
 
 def test_a_plan_refuses_what_its_reproduction_refuses(

@@ -11,30 +11,47 @@ import numpy as np
 import pytest
 from growloop.cli import main
 from growloop.leaderboard import Store
-from growloop.leaderboard.claims.findings import RecordFilter
+from growloop.leaderboard.claims.findings import Where
 from growloop.leaderboard.claims.model_filters import with_repeats
 from growloop.models import build, grow, loop
 from growloop.models.diagnostics.periodicity import block_of, blocks, periodicity
 from growloop.studies.leaderboard_rows import mean_of
 from growloop.studies.paper.swaps import middle
-from growloop.studies.publish import published, unpublished
+from growloop.studies.publish import leaderboard_records, missing_reasons
+from growloop.studies.records import Row
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ..cli.test_commands import refused, run
 from ..tasks import tiny
+from .small import parsed
 
 MODEL = {"name": "m", "family": "standard", "schedule": "8"}
 
 
 def measured(study: str, rows: list[dict[str, Any]], params: Any = None, **data: Any) -> Any:
-    """A record as ``study.run`` writes it."""
+    """A record as ``run_study`` writes it."""
     schedules = {row["schedule"] for row in rows if "schedule" in row} | {"8"}
     options = {"tokens": 16, "seed": 0}
     return {
+        "format": "growloop study",
         "study": study,
-        "cell": {"model": "m", "path": "gone", "params": params or {}, "options": options},
-        "model": {"dtype": "float32", "schedule": "8", "layers": [*range(8)]},
+        "cell": {
+            "id": "m",
+            "model": "m",
+            "path": "gone",
+            "params": params or {},
+            "options": options,
+        },
+        "model": {
+            "architecture": "A",
+            "dtype": "float32",
+            "schedule": "8",
+            "layers": [*range(8)],
+            "unique_layers": 8,
+            "effective_depth": 8,
+            "unique_parameters": 9,
+        },
         "leaderboard": {
             "model": MODEL,
             "cost": {schedule: {"unique_parameters": 9} for schedule in schedules},
@@ -67,7 +84,9 @@ def test_swaps_are_published_as_their_mean_over_the_middle() -> None:
     swaps = [answered("0000", first=0, second=1), answered("1100", first=2, second=3)]
     swaps += [answered("1000", first=3, second=4), answered("1110", first=2, second=6)]
     record = measured("swaps", [plain, *swaps], {"size": 1})
-    found = {record.conditions["swapped"]: record for record in published([record])}
+    found = {
+        record.conditions["swapped"]: record for record in leaderboard_records(parsed([record]))
+    }
     assert found[0].value == 1.0
     assert found[1].value == pytest.approx((0.5 + 0.25) / 2)
     # items are right in 2, 1, 0 and 0 of the two swaps
@@ -88,18 +107,18 @@ def repeats(start: int, validation: str, test: str, seed: int = 0) -> Any:
 
 def test_an_early_choice_of_a_block_is_told_from_that_among_all() -> None:
     some = [repeats(0, "1100", "0000"), repeats(2, "0000", "0000")]
-    early = {r.conditions["times"]: r for r in published(some)}
+    early = {r.conditions["times"]: r for r in leaderboard_records(parsed(some))}
     assert {r.conditions["chosen"] for r in early.values()} == {"of 2 of 3 starts"}
     assert early[1].conditions["block"] == "0:6"
-    assert unpublished(some) == [
+    assert missing_reasons(parsed(some)) == [
         "inference-scaling has measured 2 of 3 starts of m for copying: no claim counts what it "
         "chose before it has all"
     ]
     every = [*some, repeats(1, "1110", "1111")]
-    last = {r.conditions["times"]: r for r in published(every)}
+    last = {r.conditions["times"]: r for r in leaderboard_records(parsed(every))}
     assert last[1].conditions == {"times": 1, "block": "1:7", "chosen": True}
-    assert unpublished(every) == []
-    counted = with_repeats(RecordFilter(family=("standard",)), 1)
+    assert missing_reasons(parsed(every)) == []
+    counted = with_repeats(Where(family=("standard",)), 1)
     assert [counted.matches(record) for record in (early[1], last[1])] == [False, True]
 
 
@@ -108,19 +127,20 @@ def test_starts_of_other_weights_or_another_precision_are_no_choice_among_all() 
         every = [repeats(start, "1110", "1111") for start in range(3)]
         other = every[1]
         other[name] = {**other.get(name, {}), **value}
-        found = {r.conditions["chosen"] for r in published(every)}
+        found = {r.conditions["chosen"] for r in leaderboard_records(parsed(every))}
         assert found == {"of 2 of 3 starts", "of 1 of 3 starts"}
 
 
 def test_each_draw_of_questions_has_a_choice_of_its_own() -> None:
     cells = [repeats(start, "1111" if start == seed else "0000", "0000", seed)
              for seed in (0, 1) for start in range(3)]  # fmt: skip
-    found = [r for r in published(cells) if r.conditions["times"] == 1]
+    found = [r for r in leaderboard_records(parsed(cells)) if r.conditions["times"] == 1]
     assert {(r.seed, r.conditions["block"]) for r in found} == {(0, "0:6"), (1, "1:7")}
 
 
 def test_without_answers_an_error_is_the_most_it_can_be() -> None:
-    rows = [{"value": 1.0, "low": 0.9, "high": 1.1}, {"value": 2.0, "low": 1.7, "high": 2.3}]
+    rows = [Row("kl", value, 8, low=low, high=high)
+            for value, low, high in ((1.0, 0.9, 1.1), (2.0, 1.7, 2.3))]  # fmt: skip
     found = mean_of(rows)
     assert found["value"] == 1.5
     assert found["stderr"] == pytest.approx(0.2 / 1.959964, rel=1e-5)
@@ -129,10 +149,10 @@ def test_without_answers_an_error_is_the_most_it_can_be() -> None:
 def test_a_score_under_the_own_schedule_counts_as_an_evaluation() -> None:
     rows = [answered("1100", schedule="8", block="none", times=0, trained="none")]
     rows += [answered("1110", schedule="2-2x2-4", block="2:4", times=1, trained="none")]
-    found = published([measured("retrofit", rows)])
+    found = leaderboard_records(parsed([measured("retrofit", rows)]))
     assert [(r.study, r.schedule, r.value) for r in found if r.study is None] == [(None, None, 0.5)]
     assert [r.conditions["times"] for r in found if r.study == "retrofit"] == [0, 1]
-    assert published([measured("trade-offs", rows[:1])])[0].study is None
+    assert leaderboard_records(parsed([measured("trade-offs", rows[:1])]))[0].study is None
 
 
 def test_orders_of_the_data_in_a_cooldown_are_no_further_trainings() -> None:
@@ -144,7 +164,7 @@ def test_orders_of_the_data_in_a_cooldown_are_no_further_trainings() -> None:
             cell["training"] = {"kind": "m", "seed": parent, "recipe": "ab"}
             cell["leaderboard"] |= {"model": MODEL | {"seed": parent + order}}  # of the cooldown
             cells.append(cell)
-    found = [(r.model.seed, r.seed, r.value) for r in published(cells)]
+    found = [(r.model.seed, r.seed, r.value) for r in leaderboard_records(parsed(cells))]
     assert found == [(3, 0, 0.75), (3, 1, 0.5), (4, 0, 0.75), (4, 1, 0.5)]
 
 
@@ -155,7 +175,7 @@ def test_exits_of_other_kinds_are_other_records() -> None:
         cell = measured("adaptive-exit", rows, {"exits": exits}, lens="logit lens")
         cell["cell"]["options"] |= {"loops": loops}
         cells.append(cell)
-    found = [record.conditions for record in published(cells)]
+    found = [record.conditions for record in leaderboard_records(parsed(cells))]
     plain = {"steps": 4, "lens": "logit lens"}
     assert found == [plain, plain | {"exits": "loop"}, plain | {"loops": 4}]
 
@@ -163,8 +183,8 @@ def test_exits_of_other_kinds_are_other_records() -> None:
 def test_a_study_with_nothing_says_so() -> None:
     record = measured("swaps", [answered("11", first=None), answered("11", first=0, second=1)],
                       {"size": 1})  # fmt: skip
-    assert published([record, measured("new", [])]) == []
-    assert unpublished([record, measured("new", [])]) == [
+    assert leaderboard_records(parsed([record, measured("new", [])])) == []
+    assert missing_reasons(parsed([record, measured("new", [])])) == [
         "swaps has nothing of m for the leaderboard: no two blocks of this size are neighbours in "
         "the middle half of its steps",
         "new has nothing of m for the leaderboard",
@@ -233,7 +253,7 @@ def test_records_of_earlier_versions_are_described_by_their_checkpoint(
     assert "1 records added to new, 0 were there already" in done.stderr
     (file,) = (tmp_path / "studies" / "records").rglob("*.json")
     record = json.loads(file.read_text())
-    for name in ("leaderboard", "versions", "time", "sha256"):
+    for name in ("leaderboard", "versions", "time"):
         record.pop(name)
     file.write_text(json.dumps(record))
     main(["study", "publish", "--leaderboard", "old"], standalone_mode=False)

@@ -16,13 +16,15 @@ from growloop.core.significance import mcnemar, sign_flip
 from growloop.models import Recurrence, build, checkpoints, load, loop
 from growloop.models.training.data.symbols import END, symbol_tokenizer, vocabulary
 from growloop.primitives import make_task
-from growloop.studies.checkpoints import Model, read_models
-from growloop.studies.compare import compared
+from growloop.studies.cells import StudyCell
+from growloop.studies.checkpoints import StudyModel, read_models
+from growloop.studies.compare import compare_models
 from growloop.studies.paper import sample_efficiency
 from growloop.studies.paper.sample_efficiency import Options, plan
-from growloop.studies.paper.sample_efficiency_table import lines, table
-from growloop.studies.publish import published
-from growloop.studies.runner import run as run_study
+from growloop.studies.paper.sample_efficiency_table import fine_tuning_results, table
+from growloop.studies.publish import leaderboard_records
+from growloop.studies.records import ModelFacts, Row, StudyRecord
+from growloop.studies.runner import run_study
 from transformers import PreTrainedTokenizerFast
 
 from ..cli.test_commands import refused, run
@@ -50,7 +52,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: str(folder / name) for name in ("plain", "looped")}
 
 
-def measured(paths: list[str], options: Options, out: Path, **more: Any) -> list[dict[str, Any]]:
+def measured(paths: list[str], options: Options, out: Path, **more: Any) -> list[StudyRecord]:
     return run_study(STUDY, plan(read_models(paths), options), options, out, **more)
 
 
@@ -79,7 +81,7 @@ def test_a_cell_is_a_model_a_size_a_seed_and_its_ties(models: dict[str, str]) ->
         ("looped", 16, 0, "untied"), ("looped", 16, 1, "untied"),
     ]  # fmt: skip
     tried = [replace(OPTIONS, lr=lr, rows=rows) for lr, rows in ((1e-3, 1), (1e-4, 2))]
-    ids = [[cell.id for cell in plan([Model.read(models["plain"])], each)] for each in tried]
+    ids = [[cell.id for cell in plan([StudyModel.read(models["plain"])], each)] for each in tried]
     assert ids[0][0] == ids[1][0]  # the model as it is is scored once for all settings
     assert not {*ids[0][1:]} & {*ids[1][1:]}
 
@@ -99,7 +101,7 @@ def test_a_killed_fine_tuning_goes_on_and_leaves_only_its_record(
     assert not (tmp_path / "records").exists()
     [record] = measured([models["plain"]], one, tmp_path, say=told.append)
     assert any(text.startswith("going on after step") for text in told)
-    assert [(row["depth"], row["n"], row["chance"]) for row in record["rows"]] == [
+    assert [(row["depth"], row.n, row.chance) for row in record.rows] == [
         (0, 20, 0.2),
         (2, 20, 0.2),
     ]
@@ -128,7 +130,7 @@ def test_a_killed_fine_tuning_does_not_go_on_from_another_model(
     [record] = measured([str(path)], one, tmp_path / "a", say=told.append)
     assert not any(text.startswith("going on") for text in told)
     [fresh] = measured([str(path)], one, tmp_path / "b")
-    assert record["rows"] == fresh["rows"]
+    assert record.rows == fresh.rows
 
 
 def test_what_is_kept_is_not_trained_again_for_other_questions(
@@ -139,12 +141,12 @@ def test_what_is_kept_is_not_trained_again_for_other_questions(
     told: list[str] = []
     more = replace(one, items=30, depths=(1,))
     [again] = measured([models["looped"]], more, tmp_path, say=told.append)
-    assert Path(record["data"]["checkpoint"], "config.json").is_file()
-    assert again["data"]["checkpoint"] == record["data"]["checkpoint"]
+    assert Path(record.data["checkpoint"], "config.json").is_file()
+    assert again["data"]["checkpoint"] == record.data["checkpoint"]
     assert not [text for text in told if text.startswith("step")]
-    assert again["rows"][0]["n"] == 30
+    assert again.rows[0].n == 30
     measured([models["looped"]], replace(more, keep=False, items=25), tmp_path)
-    assert Path(record["data"]["checkpoint"], "config.json").is_file()
+    assert Path(record.data["checkpoint"], "config.json").is_file()
 
 
 def test_the_table_compares_with_no_examples(models: dict[str, str], tmp_path: Path) -> None:
@@ -159,7 +161,10 @@ def test_the_table_compares_with_no_examples(models: dict[str, str], tmp_path: P
         for depth in (0, 2)
     ]  # fmt: skip
     assert all(0 <= row["low"] <= row["value"] <= row["high"] <= 1 for row in rows)
-    found = {(line.model, line.ties, line.examples, line.depth): line for line in lines(records)}
+    found = {
+        (line.model, line.ties, line.examples, line.depth): line
+        for line in fine_tuning_results(records)
+    }
     looped = found["looped", "untied", 16, 2]
     none = found["looped", "tied", 0, 2]
     assert looped.gain is not None
@@ -179,13 +184,13 @@ def test_the_gain_on_questions_without_an_answer_stands_beside(
 ) -> None:
     one = replace(OPTIONS, seeds=1, control="cut", items=40)
     records = measured([models["plain"]], one, tmp_path)
-    cut = [[row for row in record["rows"] if "of" in row] for record in records]
+    cut = [[row for row in record.rows if "of" in row] for record in records]
     assert [row["depth"] for row in cut[0]] == [0, 2]
     rows = table(records)
-    after = [row["value"] - before["value"] for row, before in zip(cut[1], cut[0], strict=True)]
+    after = [row.value - before.value for row, before in zip(cut[1], cut[0], strict=True)]
     assert [row["control gain"] for row in rows] == [None, None, *map(pytest.approx, after)]
     assert {row["n"] for row in rows} == {40}
-    assert len(published(records)) == len(rows)
+    assert len(leaderboard_records(records)) == len(rows)
     assert (
         "control gain"
         not in table(measured([models["plain"]], replace(one, control="none"), tmp_path / "o"))[0]
@@ -193,12 +198,14 @@ def test_the_gain_on_questions_without_an_answer_stands_beside(
 
 
 def test_the_interval_over_seeds_is_student_s() -> None:
-    def record(seed: int, right: int) -> dict[str, Any]:
-        row = {"ties": "tied", "examples": 8, "depth": 1, "tuning_seed": seed, "n": 10}
-        row |= {"value": right / 10, "answers": "1" * right + "0" * (10 - right), "chance": 0.2}
-        return {"cell": {"model": "m"}, "rows": [row]}
+    def record(seed: int, right: int) -> StudyRecord:
+        own = {"ties": "tied", "examples": 8, "depth": 1, "tuning_seed": seed}
+        answers = "1" * right + "0" * (10 - right)
+        row = Row("acc", right / 10, 10, answers=answers, chance=0.2, columns=own)
+        cell, facts = StudyCell("s", "m", "m", {}, {}), ModelFacts("A", "2", [0, 1], 2, 2, 9, "f")
+        return StudyRecord(cell, "m", facts, (row,), {}, "")
 
-    [line] = lines([record(seed, right) for seed, right in enumerate((5, 6, 7))])
+    [line] = fine_tuning_results([record(seed, right) for seed, right in enumerate((5, 6, 7))])
     assert (line.mean, len(line.values)) == (pytest.approx(0.6), 3)
     assert line.low == pytest.approx(0.352, abs=1e-3)  # t with 2 degrees of freedom: 4.303
 
@@ -224,7 +231,7 @@ def test_records_tell_what_was_tuned_how_apart(models: dict[str, str], tmp_path:
     one = replace(OPTIONS, sizes=(16,), seeds=1, depths=(1,), min_steps=2)
 
     def record(path: str, **changes: Any) -> Any:
-        [found] = published(measured([path], replace(one, **changes), tmp_path))
+        [found] = leaderboard_records(measured([path], replace(one, **changes), tmp_path))
         return found
 
     tied, untied = (record(str(retrofit), ties=(ties,)) for ties in ("tied", "untied"))
@@ -244,9 +251,9 @@ def test_records_tell_what_was_tuned_how_apart(models: dict[str, str], tmp_path:
 
 def test_a_schedule_is_that_of_all_sizes(models: dict[str, str], tmp_path: Path) -> None:
     looped = replace(OPTIONS, seeds=1, schedule="1-2x2-1")
-    rows = [row for r in measured([models["plain"]], looped, tmp_path) for row in r["rows"]]
-    assert {row["schedule"] for row in rows} == {"1-2x2-1"}
-    records = published(measured([models["plain"]], looped, tmp_path))
+    rows = [row for r in measured([models["plain"]], looped, tmp_path) for row in r.rows]
+    assert {row.schedule for row in rows} == {"1-2x2-1"}
+    records = leaderboard_records(measured([models["plain"]], looped, tmp_path))
     assert {record.schedule for record in records} == {"1-2x2-1"}
     assert {record.conditions["train_depths"] for record in records} == {"1,2"}
 
@@ -254,12 +261,12 @@ def test_a_schedule_is_that_of_all_sizes(models: dict[str, str], tmp_path: Path)
 def test_the_untied_model_is_compared_with_others(models: dict[str, str], tmp_path: Path) -> None:
     both = replace(OPTIONS, seeds=1, ties=("tied", "untied"))
     records = measured([*models.values()], both, tmp_path)
-    rows = compared(STUDY, records, "plain")
+    rows = compare_models(STUDY, records, "plain")
     assert [(row["model"], row["examples"]) for row in rows] == [
         ("looped", 0), ("looped", 0), ("looped", 16), ("looped, untied", 16),
         ("looped", 16), ("looped, untied", 16),
     ]  # fmt: skip
-    own = compared(STUDY, [r for r in records if r["cell"]["model"] == "looped"], "looped")
+    own = compare_models(STUDY, [r for r in records if r.model_name == "looped"], "looped")
     assert {row["model"] for row in own} == {"looped, untied"}
 
 
@@ -267,7 +274,7 @@ def test_a_model_that_computes_more_is_not_untied(models: dict[str, str], tmp_pa
     model = loop(load(models["plain"]), "1-1x3-1", recurrence=Recurrence("add"))
     checkpoints.save(model, None, tmp_path / "injected")
     with pytest.raises(InputError, match="injection between its loops"):
-        plan([Model.read(str(tmp_path / "injected"))], replace(OPTIONS, ties=("untied",)))
+        plan([StudyModel.read(str(tmp_path / "injected"))], replace(OPTIONS, ties=("untied",)))
 
 
 def test_several_processes_are_refused(
@@ -334,14 +341,14 @@ def test_bad_options_are_refused(
     models: dict[str, str], changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message) as stopped:
-        plan([Model.read(models["plain"])], replace(OPTIONS, **changes))
+        plan([StudyModel.read(models["plain"])], replace(OPTIONS, **changes))
     assert isinstance(stopped.value, InputError) or getattr(stopped.value, "is_for_the_user", False)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["study", "sample-efficiency", "--sizes", "1,b"], "whole number"),
+        (["study", "sample-efficiency", "--sizes", "1,b"], "not a valid integer"),
         (["sft", "--data", "nowhere.jsonl", "--out", "o"], "no file or folder"),
         (["sft", "--data", "nowhere.jsonl", "--out", "o", "--seeds", "0"], "seeds"),
         (["sft", "--out", "o"], "--data"),

@@ -16,10 +16,11 @@ from growloop.studies.catalog import find
 from growloop.studies.checkpoints import read_models
 from growloop.studies.measure.charts import save
 from growloop.studies.runs import RunIdentity
-from growloop.studies.seeds import kinds_of
+from growloop.studies.seed_aggregation import replicates_of
 
 from ..cli.test_commands import refused, run
 from ..tasks import tiny
+from .small import parsed
 
 TASK = "variable_assignment_code_d0"
 CURVE = ["in-context-scaling", "--items", "8", "--tasks", TASK, "--counts", "0,1"]
@@ -71,7 +72,7 @@ def test_a_kind_has_the_mean_over_seeds_and_kinds_their_differences(
         looped = record["training"]["kind"] == "loop"
         for row in record["rows"]:
             row["value"] = 0.4 + 0.1 * seed + (0.2 + 0.02 * seed) * looped
-    lines = [row for row in find("in-context-scaling").table(found) if row["shots"] == 1]
+    lines = [row for row in find("in-context-scaling").table(parsed(found)) if row["shots"] == 1]
     assert [line["model"] for line in lines[:4]] == list(runs)
     means = {line["model"]: line for line in lines[4:]}
     assert list(means) == [
@@ -125,12 +126,16 @@ def test_fine_tuned_models_are_one_kind_where_base_and_examples_are(
 
 def test_a_chart_has_a_line_for_each_kind(runs: dict[str, str], tmp_path: Path) -> None:
     found = records(runs, tmp_path)
-    picture = save(find("in-context-scaling").chart(found), tmp_path / "all.svg").read_text()
+    picture = save(
+        find("in-context-scaling").chart(parsed(found)), tmp_path / "all.svg"
+    ).read_text()
     assert "standard (2 seeds)" in picture
     assert "loop (2 seeds)" in picture
     assert "loop-s1" not in picture
     some = [record for record in found if record["cell"]["model"] != "loop-s1"]
-    picture = save(find("in-context-scaling").chart(some), tmp_path / "some.svg").read_text()
+    picture = save(
+        find("in-context-scaling").chart(parsed(some)), tmp_path / "some.svg"
+    ).read_text()
     assert "standard (2 seeds)" in picture
     assert "loop-s0" in picture
 
@@ -159,14 +164,14 @@ def test_studies_average_over_seeds(name: str, runs: dict[str, str], tmp_path: P
     result = run("study", name, *both, *SMALL[name], "--out", str(tmp_path), "--json")
     assert result.exit_code == 0, result.output
     study, found = find(name), json.loads(result.stdout)
-    alone = study.table(found)
+    alone = study.table(parsed(found))
     assert not any("seeds" in row["model"] for row in alone)
     for record in list(found):  # another seed, which came out alike
         again = copy.deepcopy(record)
         again["cell"]["model"] = again["cell"]["model"].replace("-s0", "-s1")
         again["training"]["seed"] = 1
         found.append(again)
-    lines = study.table(found)
+    lines = study.table(parsed(found))
     assert all(line.keys() == lines[0].keys() for line in lines)
     means = [line for line in lines if line["model"] == "standard: mean of 2 seeds"]
     assert len(means) == sum(row["model"] == "standard-s0" for row in alone)
@@ -176,7 +181,7 @@ def test_studies_average_over_seeds(name: str, runs: dict[str, str], tmp_path: P
         # no spread over seeds: of a share what is known over items, of others nothing
         assert (mean["low"], mean["high"]) in ((None, None), (row["low"], row["high"]))
     assert any(line["model"] == "loop minus standard: mean of 2 seeds" for line in lines)
-    picture = save(study.chart(found), tmp_path / "chart.svg").read_text()
+    picture = save(study.chart(parsed(found)), tmp_path / "chart.svg").read_text()
     assert "loop (2 seeds)" in picture
     assert "loop-s" not in picture
 
@@ -192,7 +197,9 @@ def test_equal_folders_of_other_seeds_get_names_that_differ(
     assert [model.name for model in read_models(paths)] == ["standard-s0", "standard-s1"]
     assert [model.name for model in read_models(paths[:1])] == ["standard"]
     found = records({"a": paths[0], "b": paths[1]}, tmp_path / "out")
-    assert [kind.models for kind in kinds_of(found)] == [{0: "standard-s0", 1: "standard-s1"}]
+    assert [kind.models for kind in replicates_of(parsed(found))] == [
+        {0: "standard-s0", 1: "standard-s1"}
+    ]
     (Path(paths[1]) / "training.json").write_text("{}")
     message = refused("study", *CURVE, "-m", paths[0], "-m", paths[1])
     assert "two of the models have the same name" in message
@@ -206,7 +213,7 @@ def test_trainings_that_differ_in_more_than_the_seed_are_not_averaged(
         path = tmp_path / f"run-{number}"
         shutil.copytree(runs["standard-s0"], path)
         paths[path.name] = told(path, "standard", number, lr, step)
-    assert kinds_of(records(paths, tmp_path / "out")) == []
+    assert replicates_of(parsed(records(paths, tmp_path / "out"))) == []
 
 
 def test_the_same_training_counts_once(runs: dict[str, str], tmp_path: Path) -> None:
@@ -225,4 +232,7 @@ def test_records_from_before_seeds_were_noted_are_understood(
         del record["training"]
         record.pop("sha256", None)  # of a record that was changed
         file.write_text(json.dumps(record))
-    assert [kind.name for kind in kinds_of(records(runs, tmp_path))] == ["standard", "loop"]
+    assert [kind.name for kind in replicates_of(parsed(records(runs, tmp_path)))] == [
+        "standard",
+        "loop",
+    ]

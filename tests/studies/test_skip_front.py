@@ -12,24 +12,24 @@ from growloop.leaderboard import Record, Store
 from growloop.leaderboard.entries import prompting, task_label
 from growloop.models import Schedule, checkpoints, load
 from growloop.models.diagnostics import future_cuts, local_effects, prediction_effects, trace
-from growloop.studies.checkpoints import Model
+from growloop.studies.cells import StudyCell
+from growloop.studies.checkpoints import StudyModel
 from growloop.studies.measure.prompts import read_prompts
 from growloop.studies.paper import depth
 from growloop.studies.paper import local_effects as local
-from growloop.studies.reproduce.cell_results import CellResults
-from growloop.studies.study import Cell
+from growloop.studies.reproduce.results import Kept
 
 from ..cli.test_commands import refused
 from .small import FEW, TASK, TEXTS, study
 
-ONE = [Model("m", "m", Schedule.plain(4))]
+ONE = [StudyModel("m", "m", Schedule.plain(4))]
 STUDIES: dict[str, list[str]] = {
     "depth": ["--parts", "score", *FEW, *TEXTS, "--tasks", TASK, "--cuts", "2"],
     "local-effects": [*TEXTS, "--measures", "local,propagated", "--where", "future,all"],
 }
 
 
-def by_name(module: Any, **options: Any) -> dict[tuple[Any, ...], Cell]:
+def by_name(module: Any, **options: Any) -> dict[tuple[Any, ...], StudyCell]:
     cells = module.plan(ONE, module.Options(**options))
     return {tuple(cell.params.values()): cell for cell in cells}
 
@@ -128,7 +128,7 @@ def test_a_front_that_leaves_nothing_is_refused_before_the_models(
         "study", name, "-m", models["plain"], *STUDIES[name], f"--skip-front={front}",
         "--out", str(tmp_path / "out"),
     )  # fmt: skip
-    assert f"skip_front must be a whole number from 0 to 148, not {front}" in said
+    assert f"skip_front must be from 0 to 148, not {front}" in said
     assert not (tmp_path / "out").exists()
 
 
@@ -147,19 +147,19 @@ def test_an_old_leaderboard_record_is_shown_as_one_without_a_front() -> None:
 
 
 def test_a_cell_of_a_plan_that_took_the_first_token_away_is_measured_again(tmp_path: Path) -> None:
-    results = CellResults(tmp_path)
+    kept = Kept(tmp_path)
 
     def write(cell: str, task: str, prompting: str) -> None:
         record = {"version": 1, "model": {"name": "m"}, "value": 0.5, "n": 8}
         record |= {"task": {"name": task, "prompting": prompting}}
-        results.path(cell).parent.mkdir(parents=True, exist_ok=True)
-        results.path(cell).write_text(json.dumps({"records": [record]}))
+        kept.path(cell).parent.mkdir(parents=True, exist_ok=True)
+        kept.path(cell).write_text(json.dumps({"records": [record]}))
 
-    assert not results.has("depth/lidas/0")
+    assert not kept.has("depth/lidas/0")
     for cell, task in (("depth/lidas/0", "depth_score"), ("local-effects/m/1", "local_effect")):
         write(cell, task, "texts, at most 128 tokens, 4 cuts")
-        assert not results.has(cell)
+        assert not kept.has(cell)
         write(cell, task, "texts, at most 128 tokens, 4 cuts, skip_front 1")
-        assert results.has(cell)
+        assert kept.has(cell)
     write("swaps/lidas/0", "copying", "fixed shots")
-    assert results.has("swaps/lidas/0")
+    assert kept.has("swaps/lidas/0")

@@ -14,7 +14,7 @@ from growloop.core.significance import holm, mcnemar, paired
 from growloop.models import Recurrence, Schedule, checkpoints, load, loop
 from growloop.models.diagnostics import local_effects, trace
 from growloop.studies.catalog import STUDIES
-from growloop.studies.checkpoints import Loaded
+from growloop.studies.checkpoints import ModelLoader
 from growloop.studies.measure.accuracy import item_correctness, load_scorer
 from growloop.studies.measure.prompts import read_prompts
 from growloop.studies.measure.schedule_sweep import ScheduleSweep, pack_options
@@ -60,9 +60,6 @@ def test_what_was_measured_is_not_measured_again(models: dict[str, str], tmp_pat
     changed = json.loads(file.read_text())
     changed["rows"][0]["value"] = 12345.0
     file.write_text(json.dumps(changed))
-    assert "is not as it was written: restore it" in refused("study", *arguments)
-    del changed["sha256"]  # as in records of earlier versions
-    file.write_text(json.dumps(changed))
     assert "12345" in study(*arguments, "--json").stdout  # it was read, not made
     study(*arguments, "--seed", "1")
     assert len(list((tmp_path / "records").rglob("*.json"))) == 2
@@ -106,7 +103,6 @@ def test_the_choice_is_made_on_validation(models: dict[str, str], tmp_path: Path
         for row in record["rows"]:
             best = 0 if row["split"] == "validation" else 1
             row["value"] = 0.9 if row["times"] == 2 and start == best else 0.1
-        record.pop("sha256", None)  # of a record that was changed
         file.write_text(json.dumps(record))
     [line] = study(*arguments, "--out", str(tmp_path)).stdout.splitlines()[1:]
     assert "0:3 ×2" in line
@@ -117,7 +113,7 @@ def test_the_choice_is_made_on_validation(models: dict[str, str], tmp_path: Path
 @pytest.mark.parametrize("kind", ["llama", "bloom", "mistral-window", "gemma2"])
 def test_studies_score_as_the_evaluation_does(kind: str, tmp_path: Path) -> None:
     path = str(tiny.save(kind, tmp_path, layers=4))
-    loaded = Loaded("float32", "cpu")
+    loaded = ModelLoader("float32", "cpu")
     loaded.load(path)
     lm = load_scorer(loaded)
     asked = questions(lm, TASK, 3, shots=1)
@@ -268,7 +264,7 @@ def test_pictures_on_dark_have_no_black_lines(models: dict[str, str], tmp_path: 
         ("show", "give one study"),
         ("swaps", "give a model"),
         ("swaps -m M --item 5", "did you mean '--items'?"),
-        ("swaps -m M --items many", "--items takes a whole number, not 'many'"),
+        ("swaps -m M --items many", "Invalid value for '--items': 'many' is not a valid integer"),
         ("swaps -m M --items 3", "an interval needs at least 8 items, not 3"),
         ("swaps -m M --sizes 3", "runs 4 steps: no two blocks of 3"),
         ("swaps -m M --pairs some", "unknown choice of pairs 'some'"),

@@ -12,10 +12,10 @@ from growloop.models import Schedule, checkpoints, cost, grow, load, loop
 from growloop.studies.catalog import find
 from growloop.studies.checkpoints import read_models
 from growloop.studies.measure.pooled_accuracy import pool_answers
-from growloop.studies.options import read_options
-from growloop.studies.runner import run
+from growloop.studies.runner import run_study
 
 from ..tasks import tiny
+from .small import parsed
 
 TASKS = ("variable_assignment_code_d0", "copying_random_words")
 ITEMS = 24
@@ -37,11 +37,11 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     told = {"run": {"name": "looped", "seed": 3, "model": {"preset": "tiny"}}, "flops": 5e9}
     (folder / "looped" / "training.json").write_text(json.dumps(told))
     study = find("trade-offs")
-    given = {"tasks": ",".join(TASKS), "items": str(ITEMS), "shots": "0"}
-    options = read_options(study, given)
+    options = study.options(tasks=TASKS, items=ITEMS, shots=0)
     paths = [str(folder / name) for name in ("standard-2", "standard-4", "looped", "grown")]
     cells = study.plan(read_models(paths), options)
-    return run(study, cells, options, folder / "out", device="cpu")
+    measured = run_study(study, cells, options, folder / "out", device="cpu")
+    return [record.to_json() for record in measured]
 
 
 def answered(records: list[dict[str, Any]], **answers: str) -> list[dict[str, Any]]:
@@ -54,7 +54,11 @@ def answered(records: list[dict[str, Any]], **answers: str) -> list[dict[str, An
 
 
 def lines(records: list[dict[str, Any]], model: str) -> dict[str, dict[str, Any]]:
-    return {row["what"]: row for row in find("trade-offs").table(records) if row["model"] == model}
+    return {
+        row["what"]: row
+        for row in find("trade-offs").table(parsed(records))
+        if row["model"] == model
+    }
 
 
 def test_costs_are_those_of_the_schedule_and_the_checkpoint(
@@ -136,7 +140,7 @@ def test_models_of_another_mixture_in_the_cooldown_are_no_partners(
 def test_the_chart_has_a_panel_for_each_cost_that_is_known(records: list[dict[str, Any]]) -> None:
     axes = [
         panel["layer"][0]["encoding"]["x"]["title"]
-        for panel in find("trade-offs").chart(records).to_dict()["hconcat"]
+        for panel in find("trade-offs").chart(parsed(records)).to_dict()["hconcat"]
     ]
     assert axes == [
         "unique parameters",
@@ -144,12 +148,12 @@ def test_the_chart_has_a_panel_for_each_cost_that_is_known(records: list[dict[st
         "training FLOPs (known of 1 of 4 models)",
     ]
     untrained = [record for record in records if record["cell"]["model"] != "looped"]
-    assert len(find("trade-offs").chart(untrained).to_dict()["hconcat"]) == 2
+    assert len(find("trade-offs").chart(parsed(untrained)).to_dict()["hconcat"]) == 2
 
 
 def test_the_front_is_of_models_that_none_beats_for_less(records: list[dict[str, Any]]) -> None:
     changed = answered(records, standard_2=HALF, standard_4=ALL, looped=NONE, grown=HALF)
-    panel = find("trade-offs").chart(changed).to_dict()["hconcat"][1]
+    panel = find("trade-offs").chart(parsed(changed)).to_dict()["hconcat"][1]
     front = panel["layer"][0]["data"]["values"]
     assert [point["value"] for point in front] == [0.5, 1.0, 1.0]
 
