@@ -23,7 +23,6 @@ from .growing.maps import prop_schedule
 from .looping.config import LoopedConfig
 from .looping.decoder import decoder_config, find_decoder
 from .looping.recurrence import Recurrence
-from .looping.views import LoopedLayers
 
 EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 EXPERTS_USED = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k")
@@ -242,8 +241,7 @@ def _parts(
     if isinstance(config, LoopedConfig):
         recurrence = Recurrence.from_dict(config.recurrence)
     decoder = find_decoder(built)
-    layers = decoder.layers
-    schedule = layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
+    schedule = decoder.schedule
     inner = decoder_config(config)
     types = _layer_types(config, len(decoder.unique))
     per_layer = []

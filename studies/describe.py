@@ -13,8 +13,8 @@ from typing import Any
 from ..core.errors import InputError
 from ..leaderboard import Cost, Growth, Model, Record
 from ..leaderboard.harness import model_name
-from ..models import Schedule, cost
-from ..models.looping.config import LoopedConfig
+from ..models import cost
+from ..models.looping.config import current_schedule
 from ..models.looping.decoder import decoder_config
 from .model_identity import weights
 from .provenance import family_of, name_of, recipe_of, runs_of, size_of, training_of
@@ -45,7 +45,7 @@ def model_of(model: Any, path: str, name: str | None = None) -> Model:
         name: what to call it; by default as its run, or after its path.
     """
     config = getattr(model, "config", model)
-    schedule = _schedule(config)
+    schedule = current_schedule(config)
     history = getattr(config, "growth_history", None) or ()
     training, runs = training_of(path), runs_of(path)
     run = runs[0] if runs else {}
@@ -219,9 +219,3 @@ def _whole(path: str) -> str:
 
 def _json(part: Model | Cost) -> dict[str, Any]:
     return part.model_dump(mode="json", exclude_defaults=True)
-
-
-def _schedule(config: Any) -> Schedule:
-    if isinstance(config, LoopedConfig):
-        return Schedule.parse(config.schedule, stored=True)
-    return Schedule.plain(decoder_config(config).num_hidden_layers)

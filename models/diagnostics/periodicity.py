@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...core.statistics import Array
-from .. import Schedule
-from ..looping.config import LoopedConfig
+from ..looping.config import LoopedConfig, current_schedule
 
 FLOOR = 1e-4  # of the stream: a step that adds less adds nothing
 FEWEST = 3  # pairs of steps: through two points there is always a line
@@ -23,7 +22,7 @@ def block_of(config: Any) -> int | None:
     That is the size of the block it loops, else the number of layers its last growth step added.
     """
     if isinstance(config, LoopedConfig):
-        sections = Schedule.parse(config.schedule, stored=True).sections
+        sections = current_schedule(config).sections
         looped = [section for section in sections if section.times > 1]
         if looped:
             return max(looped, key=lambda section: section.size * section.times).size

@@ -194,11 +194,8 @@ class _Recorder:
 
     def __init__(self, decoder: Decoder, sublayers: bool) -> None:
         self.decoder, self.with_sublayers = decoder, sublayers
-        layers = decoder.layers
-        self.looped = isinstance(layers, LoopedLayers)
-        self.schedule = (
-            layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
-        )
+        self.looped = isinstance(decoder.layers, LoopedLayers)
+        self.schedule = decoder.schedule
         self.place = {id(layer): i for i, layer in enumerate(decoder.unique)}
         steps = len(self.schedule)
         self.inputs: list[Any] = [None] * steps

@@ -24,7 +24,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from ...core.errors import InputError, shown
 from ...core.schedule import Schedule
-from .decoder import decoder_config, gather_fields, per_layer_fields, set_fields
+from .decoder import decoder_config, find_decoder, gather_fields, per_layer_fields, set_fields
 from .recurrence import Recurrence
 
 MODEL_TYPE = "growloop"
@@ -58,7 +58,7 @@ class LoopedConfig:
     @property
     def effective_depth(self) -> int:
         """How many layers a forward pass runs."""
-        return len(Schedule.parse(self.schedule, stored=True))
+        return len(current_schedule(self))
 
     def set_schedule(self, schedule: Schedule) -> None:
         """Follow another schedule."""
@@ -224,6 +224,20 @@ def config_class_of(base: Any) -> Any:
         return base
     fields = {"plain_class": base, "__module__": __name__}
     return type(f"{LOOPED}{base.__name__}", (LoopedConfig, base), fields)
+
+
+def current_schedule(model: Any) -> Schedule:
+    """Return the schedule that a model or a config runs now; a plain one runs every layer once.
+
+    Example::
+
+        current_schedule(loop(model, "4-4x4-4")).effective_depth  # 24
+    """
+    if isinstance(model, LoopedConfig):
+        return Schedule.parse(model.schedule, stored=True)
+    if isinstance(model, PretrainedConfig):
+        return Schedule.plain(decoder_config(model).num_hidden_layers)
+    return find_decoder(model).schedule
 
 
 AutoConfig.register(MODEL_TYPE, GrowloopConfig, exist_ok=True)

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ...core.errors import InputError
+from ...core.schedule import Schedule
 from .views import LoopedLayers
 
 NOT_PER_LAYER = {
@@ -50,8 +51,14 @@ class Decoder:
 
     @property
     def unique(self) -> list[nn.Module]:
-        """The layers themselves, once each."""
+        """Unique layers, in order."""
         return list(self.layers._modules.values())
+
+    @property
+    def schedule(self) -> Schedule:
+        """Schedule the model runs now: that of its looped layers, else every layer once."""
+        layers = self.layers
+        return layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
 
     @property
     def final_norm(self) -> nn.Module:

@@ -69,8 +69,7 @@ def loop(
         model.generate(**inputs, schedule="30")  # one call without
     """
     decoder = find_decoder(model)
-    now = _schedule(model, decoder)
-    wanted = now if schedule is None else as_schedule(schedule)
+    wanted = decoder.schedule if schedule is None else as_schedule(schedule)
     if repeat is None and times != 1:
         raise InputError("times says how often the block of repeat runs again: give both")
     if repeat is not None:
@@ -85,11 +84,6 @@ def loop(
     recurrence.check_fits(wanted)
     _install(model, decoder, wanted, recurrence)
     return model
-
-
-def _schedule(model: PreTrainedModel, decoder: Decoder) -> Schedule:
-    layers = decoder.layers
-    return layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
 
 
 def _install(

@@ -23,8 +23,8 @@ from transformers import PreTrainedModel
 
 from ...core.errors import InputError
 from ...core.finite import first_not_finite
-from ...core.schedule import Schedule
 from ..costs import Stage, training_flops
+from ..looping.config import current_schedule
 from ..looping.decoder import find_decoder
 from ..looping.recurrence import Recurrence
 from . import checkpoint_contents as contents
@@ -158,9 +158,7 @@ class Engine:
             self.wrapped, self.prepared = prepared[0], list(prepared[1:])
         self.forward = torch.compile(self.wrapped) if self.run.compile else self.wrapped
         recurrence = getattr(self.model, "recurrence", Recurrence())
-        schedule = getattr(self.model, "schedule", None) or Schedule.plain(
-            len(find_decoder(self.model).unique)
-        )
+        schedule = current_schedule(self.model)
 
         @functools.cache
         def flops(loops: int | None) -> float:

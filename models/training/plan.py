@@ -17,6 +17,7 @@ from ...core.schedule import Schedule
 from ..checkpoints import empty
 from ..costs import Stage, cost, training_flops
 from ..growing.maps import GrowthMap
+from ..looping.config import current_schedule
 from ..looping.decoder import find_decoder
 from ..looping.recurrence import Recurrence
 from . import events as changes
@@ -148,7 +149,7 @@ def _memory(model: PreTrainedModel, run: Run) -> float:
     attention matrix), one with checkpointing; logits twice in float32.
     """
     config = model.config
-    schedule = getattr(model, "schedule", None) or Schedule.plain(len(find_decoder(model).unique))
+    schedule = current_schedule(model)
     rows = run.micro_batch_size or run.data.batch_size
     values = 1 if run.gradient_checkpointing else 17
     size = 2 if run.precision == "bf16" else 4

@@ -25,8 +25,8 @@ from ...core.errors import InputError
 from ...core.positions import counts_places, regimes
 from ...models import Schedule
 from ...models.diagnostics import Lens, Replay, Trace, exit_logits, trace
+from ...models.looping.config import current_schedule
 from ...models.looping.decoder import decoder_config, find_decoder
-from ...models.looping.views import LoopedLayers
 from ...tasks.questions import Question
 
 
@@ -55,12 +55,6 @@ class Sheet:
     positions: list[int] | None = None
 
 
-def base_schedule(model: Any) -> Schedule:
-    """The schedule that a model runs now."""
-    layers = find_decoder(model).layers
-    return layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
-
-
 class Sweep:
     """A model under many schedules.
 
@@ -78,7 +72,7 @@ class Sweep:
         decoder = find_decoder(model)
         for schedule in self.schedules:
             schedule.check_fits(len(decoder.unique))
-        self.base = base_schedule(model)
+        self.base = decoder.schedule
         needed = {layer for schedule in self.schedules for layer in schedule}
         if not needed <= set(self.base):  # every layer must have been called once
             self.base = Schedule.plain(len(decoder.unique))
@@ -168,7 +162,7 @@ class Sweep:
 
     def _trace(self, ids: Tensor, mask: Tensor | None = None, **more: Any) -> Trace:
         change: Any = contextlib.nullcontext()
-        if self.base != base_schedule(self.model):
+        if self.base != current_schedule(self.model):
             change = self.model.scheduled(self.base)
         with change:
             return trace(self.model, ids, mask, **more)

@@ -24,12 +24,13 @@ from ...core.significance import corrected, paired
 from ...core.statistics import CHANGE, ends
 from ...models import EarlyExit, Schedule, cost
 from ...models.diagnostics import Lens, Trace, exit_logits
+from ...models.looping.config import current_schedule
 from ...models.looping.early_exit import at_start, change, reading
 from ...tasks.questions import Question, Questions, task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
 from ..measure.accuracy import SPLITS, accuracy_row, ask, check_accuracy
-from ..measure.schedule_sweep import Sweep, base_schedule, option_scores
+from ..measure.schedule_sweep import Sweep, option_scores
 from ..measure.tuned_lens import LensOptions, check_lens, the_lens
 from ..study import Cell, Record, Study, Table, option, settled
 from .adaptive_exit_chart import chart
@@ -147,7 +148,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """Answers and scores at every exit, on validation and test items."""
     model, _ = loaded(cell.path)
-    found = ways(base_schedule(model), options)
+    found = ways(current_schedule(model), options)
     lens = the_lens(cell, loaded, options, out, LENS_TOKENS, options.seed)
     looks = found.looks if options.exits == "loop" else ()
     start = (Schedule(found.before),) if options.rule == "geiping" else ()

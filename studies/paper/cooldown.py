@@ -15,6 +15,7 @@ from typing import Any
 
 from ...core.errors import whole
 from ...core.statistics import CHANGE, SHARE, Interval, ends, seeds_interval
+from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from ..checkpoints import Loaded, Model
 from ..measure import charts
@@ -23,7 +24,6 @@ from ..measure.branching import Change, Parent, check_data, continued, cooled, d
 from ..measure.controls import ABOUT, NONE, apart, check_control, with_controls
 from ..measure.mixtures import mixtures
 from ..measure.pooled import pool
-from ..measure.schedule_sweep import base_schedule
 from ..study import Cell, Record, Study, Table, option, settled
 
 MEAN = "mean"
@@ -76,7 +76,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     run = continued(parent, change, cell.params["seed"], options.steps)
     checkpoint = str(cooled(parent, run, out, loaded.say))
     model, _ = loaded(checkpoint)
-    base, more = base_schedule(model), {"mixture": change.name, "training_seed": run.seed}
+    base, more = current_schedule(model), {"mixture": change.name, "training_seed": run.seed}
     rows = []
     for name, of in with_controls(task_names(options.tasks), options.control):
         asked = ask(loaded, name, options, options.split)

@@ -36,12 +36,13 @@ from ...models.diagnostics import (
     prediction_effects,
     trace,
 )
+from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
 from ..measure import charts
 from ..measure.accuracy import accuracy_row, ask, check_accuracy
-from ..measure.schedule_sweep import Sweep, base_schedule
+from ..measure.schedule_sweep import Sweep
 from ..measure.texts import (
     SKIP_FRONT_ABOUT,
     check_skip_front,
@@ -111,7 +112,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
         return _overlap(loaded, cell.path, options, lens, kind)
     name, model = cell.params["task"], loaded.load(cell.path)
     asked = ask(loaded, name, options, options.split)
-    sweep, lenses = Sweep(model, [base_schedule(model)]), _lenses(lens)
+    sweep, lenses = Sweep(model, [current_schedule(model)]), _lenses(lens)
     answers = [
         sweep.exit_scores(question, lenses).argmax(-1) == question.answer
         for question in loaded.each(asked.asked, "questions")

@@ -14,6 +14,7 @@ from typing import Any
 from ...core.errors import InputError
 from ...core.significance import corrected
 from ...core.statistics import SHARE
+from ...models.looping.config import current_schedule
 from ...tasks.questions import questions, task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
@@ -27,7 +28,6 @@ from ..measure.accuracy import (
     scorer_of,
 )
 from ..measure.controls import ABOUT, NONE, apart, check_control, with_controls
-from ..measure.schedule_sweep import base_schedule
 from ..study import Cell, Record, Study, Table, option, settled
 
 
@@ -70,7 +70,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
         for name, of in names
         for n in counts
     ]
-    right = right_together(loaded, [each for each, _ in asked], [base_schedule(model)])
+    right = right_together(loaded, [each for each, _ in asked], [current_schedule(model)])
     rows = [
         accuracy_row(found, each, **of) for [found], (each, of) in zip(right, asked, strict=True)
     ]

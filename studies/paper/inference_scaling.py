@@ -17,13 +17,13 @@ from ...core.errors import InputError, one_of, whole
 from ...core.significance import corrected, paired
 from ...core.statistics import CHANGE, SHARE, ends
 from ...models import Schedule
+from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
 from ..measure import charts
 from ..measure.accuracy import accuracy_row, against, ask, check_accuracy, right_answers
 from ..measure.controls import CONTROLS, controlled
-from ..measure.schedule_sweep import base_schedule
 from ..study import Cell, Record, Study, Table, Together, option, settled
 
 SPLITS = ("validation", "test")
@@ -86,7 +86,7 @@ def measure_together(
 ) -> list[dict[str, Any]]:
     """Several starts of a model and task: what comes before a block runs once for all."""
     model, _ = loaded(cells[0].path)
-    base = base_schedule(model)
+    base = current_schedule(model)
     repeats = [0, *options.times]
     grid = [[base, *_repeated(base, cell, options)] for cell in cells]
     flat = list(dict.fromkeys(schedule for schedules in grid for schedule in schedules))

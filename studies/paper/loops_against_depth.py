@@ -15,12 +15,12 @@ from ...core.errors import InputError, whole
 from ...core.significance import corrected, paired
 from ...core.statistics import SHARE
 from ...models import Schedule
+from ...models.looping.config import current_schedule
 from .. import seeds
 from ..checkpoints import Loaded, Model
 from ..measure import charts
 from ..measure.accuracy import accuracy_row, ask, check_accuracy, right_answers
 from ..measure.controls import ABOUT, NONE, apart, check_control, with_controls
-from ..measure.schedule_sweep import base_schedule
 from ..study import Cell, Record, Study, Table, option, settled
 
 
@@ -86,7 +86,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """All numbers of loops at a depth."""
     model, _ = loaded(cell.path)
-    base = base_schedule(model)
+    base = current_schedule(model)
     depth, tried = cell.params["depth"], schedules(base, options)
     rows = []
     for name, of in with_controls([task_of(options, depth)], options.control):

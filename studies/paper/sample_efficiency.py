@@ -20,6 +20,7 @@ from ...core.errors import InputError, one_of, whole
 from ...core.schedule import check_whole
 from ...models import Schedule, checkpoints
 from ...models.growing.grow import check_untie
+from ...models.looping.config import current_schedule
 from ...models.training.data.shards import write_whole
 from ...models.training.finetuning import Settings, finetune, run_of
 from ...primitives import Source, generate, make_task
@@ -28,7 +29,6 @@ from ...tasks.evaluate import model_arguments
 from ..checkpoints import Loaded, Model, as_folder
 from ..measure.accuracy import accuracy_row, ask, check_accuracy, right_together
 from ..measure.controls import ABOUT, NONE, check_control, with_controls
-from ..measure.schedule_sweep import base_schedule
 from ..model_identity import digest
 from ..progress import Told
 from ..study import Cell, Study, option, settled
@@ -180,7 +180,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
         data = {"run": run, "checkpoint": place if stays else None}
         finished = [] if stays else [folder]
     model, _ = loaded(place)
-    base = base_schedule(model)
+    base = current_schedule(model)
     if not cell.params["examples"] and options.schedule is not None:
         base = Schedule.parse(options.schedule)
     depths = {options.task(depth): depth for depth in options.depths}

@@ -19,12 +19,13 @@ from ...core.errors import InputError, one_of, whole
 from ...core.significance import holm
 from ...core.statistics import SHARE, SIZE, Interval, ends, mean_interval
 from ...models import Schedule
+from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
 from ..measure import charts
 from ..measure.accuracy import accuracy_row, against, ask, check_accuracy, right_answers
-from ..measure.schedule_sweep import Sweep, base_schedule
+from ..measure.schedule_sweep import Sweep
 from ..measure.texts import check_texts, digits, read_texts
 from ..study import Cell, Record, Study, Table, option, settled
 
@@ -118,7 +119,7 @@ def plan(models: Sequence[Model], options: Options) -> list[Cell]:
 def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str, Any]:
     """All swaps of a size, and the model as it is."""
     model, tokenizer = loaded(cell.path)
-    base = base_schedule(model)
+    base = current_schedule(model)
     size = cell.params["size"]
     places = swaps(base, size, cell.params["pairs"])
     schedules = [base, *(base.swap(first, second, size) for first, second in places)]

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...core.significance import corrected
 from ...core.statistics import CHANGE, SHARE, Interval
+from ...models.looping.config import current_schedule
 from ...models.looping.decoder import decoder_config
 from ...tasks.questions import task_names
 from .. import seeds
@@ -22,7 +23,6 @@ from ..measure import charts
 from ..measure.accuracy import SPLITS, accuracy_row, ask, check_accuracy, right_answers
 from ..measure.controls import ABOUT, NONE, alike, apart, check_control, with_controls
 from ..measure.pooled import Estimate, Pool, pool
-from ..measure.schedule_sweep import base_schedule
 from ..study import Cell, Record, Study, Table, option, settled
 
 PANELS = (
@@ -73,7 +73,7 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     """A task under the model's own schedule, and what the model cost."""
     model, _ = loaded(cell.path)
     costs = costs_of(model, cell.path)
-    base, rows = base_schedule(model), []
+    base, rows = current_schedule(model), []
     for name, of in with_controls([cell.params["task"]], options.control):
         asked = ask(loaded, name, options, options.split)
         [right] = right_answers(loaded, asked, [base])
