@@ -1,4 +1,4 @@
-"""Extras of the package, looked for without importing what they bring."""
+"""Optional dependencies of the package, checked without importing them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ EXTRAS = {
     "leaderboard": ("pydantic", "rich"),
     "plots": ("altair", "vl_convert"),
 }
-"""Extra -> modules that its commands import."""
+"""extra -> modules that its commands import."""
 
 
 def missing(extra: str) -> str | None:
-    """First module of an extra that is not installed; None where all are.
+    """Return the first module of an extra that is not installed, or None.
 
     Example::
 

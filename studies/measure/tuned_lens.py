@@ -125,7 +125,7 @@ def the_lens(
                 recipe=options.lens_recipe,
                 positions=options.lens_positions,
                 seed=seed,
-                kept=kept,
+                state_file=kept,
                 watch=lambda update, loss: told(update + 1, {"loss": loss}),
             )
             told_of = {name: about[name] for name in (WEIGHTS, "dtype")}

@@ -25,7 +25,7 @@ from ...core.statistics import CHANGE, ends
 from ...models import EarlyExit, Schedule, cost
 from ...models.diagnostics import Lens, Trace, exit_logits
 from ...models.looping.config import current_schedule
-from ...models.looping.early_exit import at_start, change, reading
+from ...models.looping.early_exit import exit_signal, initial_signal, signal_change
 from ...tasks.questions import Question, Questions, task_names
 from .. import seeds
 from ..checkpoints import Loaded, Model
@@ -206,10 +206,10 @@ def _question(
     scores = {}
     for name in CRITERIA:
         seen = [
-            reading(name, states[i], lambda _, i=i: logits[i])  # type: ignore[misc]
+            exit_signal(name, states[i], lambda _, i=i: logits[i])  # type: ignore[misc]
             for i in range(exits)
         ]
-        changes = torch.stack([change(name, *pair) for pair in itertools.pairwise(seen)])
+        changes = torch.stack([signal_change(name, *pair) for pair in itertools.pairwise(seen)])
         scores[name] = (_runs(changes).amin(1) if name == "argmax" else changes.amax(1)).cpu()
     return found.argmax(1) == question.answer, scores
 
@@ -227,10 +227,10 @@ def _published(base: Trace, ends: dict[int, Tensor], exits: int) -> dict[str, Te
         rule = EarlyExit.geiping(name)
         places = range(exits) if rule.through_coda else range(exits, 2 * exits)
         judged = slice(-1, None) if rule.judged == "last" else slice(None)
-        seen = [reading(name, ends[place][judged], base.readout) for place in places]
-        seen.insert(0, at_start(name, entering[judged], seen[0]))
+        seen = [exit_signal(name, ends[place][judged], base.readout) for place in places]
+        seen.insert(0, initial_signal(name, entering[judged], seen[0]))
         changes = torch.stack(
-            [change(name, *pair, rule.direction) for pair in itertools.pairwise(seen)]
+            [signal_change(name, *pair, rule.direction) for pair in itertools.pairwise(seen)]
         )
         found[name] = (_repeats(changes) if name == "argmax" else changes).mean(1).cpu()
     return found

@@ -29,7 +29,7 @@ from ...core.statistics import (
     mean_intervals,
 )
 from ...models.diagnostics import MEASURES, contributions, trace
-from ...models.diagnostics.periodicity import block_of, blocks, periodicity
+from ...models.diagnostics.periodicity import block_sizes, expected_period, periodicity
 from .. import seeds
 from ..checkpoints import Loaded, Model
 from ..measure import charts
@@ -103,13 +103,13 @@ def measure(cell: Cell, options: Options, loaded: Loaded, out: Path) -> dict[str
     rows += [row | texts.about for row in recurrences(attention)]
     assert traced.sublayers is not None
     parallel = [part.parallel for part in traced.sublayers]
-    return {"rows": rows, "data": {"parallel": parallel, "block": block_of(model.config)}}
+    return {"rows": rows, "data": {"parallel": parallel, "block": expected_period(model.config)}}
 
 
 def recurrences(ratios: Array) -> list[dict[str, Any]]:
     """How much contributions ``(texts, steps)`` recur, for each size of block; over texts."""
     rows: list[dict[str, Any]] = []
-    for size in blocks(ratios.shape[1]):
+    for size in block_sizes(ratios.shape[1]):
         value = float(periodicity(ratios.mean(0), size))
         if not np.isnan(value):
             error = jackknife_error(ratios, partial(periodicity, block=size))
