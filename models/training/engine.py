@@ -29,8 +29,7 @@ from ..looping.decoder import find_decoder
 from ..looping.recurrence import Recurrence
 from . import checkpoint_contents as contents
 from . import checkpoints as snapshots
-from . import events as changes
-from . import sharding
+from . import events, sharding
 from .checks import Last, check
 from .data.batches import Batch
 from .data.examples import Examples
@@ -330,10 +329,10 @@ class Engine:
 
     def _events(self) -> None:
         """What happens before this step."""
-        altered = changes.alters(self.run, self.growth, self.step)
+        altered = events.changes_model(self.run, self.growth, self.step)
         if altered:
             self._unwrap()
-        done = changes.happen(self.model, self.run, self.growth, self.step, self.optimizers)
+        done = events.apply_events(self.model, self.run, self.growth, self.step, self.optimizers)
         for line in done:
             self.say(f"step {self.step}: {line}")
         if altered:
