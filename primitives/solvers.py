@@ -1,7 +1,7 @@
-"""Finds the answer of each primitive from its prompt alone.
+"""Solvers: the answer of each primitive from its prompt alone.
 
-Written apart from the generators and sharing no code with them, so that the two check each
-other. A solver reads the packaged prompts, and returns None where the answer cannot be derived.
+They share no code with the generators, so that the two check each other. A solver parses packaged
+prompts and returns None where the answer cannot be derived.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Solver = Callable[[str], str | None]
 
 def _variable_assignment(prompt: str) -> str | None:
     bindings = dict(re.findall(r"^([a-z]+) ?= ?(-?\d+|[a-z]+)$", prompt, re.MULTILINE))
-    asked = re.search(r"^([a-z]+)=____\. ->$|value of ([a-z]+)\?$", prompt, re.MULTILINE)
-    if asked is None:
+    query = re.search(r"^([a-z]+)=____\. ->$|value of ([a-z]+)\?$", prompt, re.MULTILINE)
+    if query is None:
         return None
-    current: str = asked[1] or asked[2]
+    current: str = query[1] or query[2]
     for _ in range(len(bindings) + 1):
         if current not in bindings:
             return None
@@ -134,7 +134,7 @@ SOLVERS: dict[str, Solver] = {
 
 
 def solve(task: str, prompt: str) -> str | None:
-    """The answer of a prompt, or None where it cannot be derived.
+    """Solve a prompt; None where the answer cannot be derived.
 
     >>> solve("variable_assignment", "Fill in blank:\\n\\no=23\\nk=3\\nk=____. ->")
     '3'

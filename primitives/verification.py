@@ -21,8 +21,9 @@ from typing import IO, Any
 import numpy as np
 
 from ..core.errors import InputError, shown, unknown
-from .items import MAX_INDEX, TASKS, Item, Source, make_task
+from .items import MAX_INDEX, Item, Source
 from .solvers import solve
+from .task import TASKS, make_task
 from .templating import Template
 from .uniqueness import NEGLIGIBLE, Hashes, expected_repeats, select
 

@@ -281,8 +281,8 @@ def _looped_class(base: Any) -> Any:
         if runner is None:
             return base.forward(self, *args, **kwargs)
         mask = arguments.get("attention_mask")
-        flat = isinstance(mask, Tensor) and mask.dim() == 2
-        runner.token_mask = mask.bool() if flat else None
+        two_d = isinstance(mask, Tensor) and mask.dim() == 2
+        runner.token_mask = mask.bool() if mask is not None and two_d else None
         try:
             return base.forward(self, *args, **kwargs)
         finally:

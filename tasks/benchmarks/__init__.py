@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from .catalog import BENCHMARKS, COLUMNS, Benchmark, Column
 from .store import TaskResult
-from .suite import SuiteResult, run_suite, summarise
+from .suite import run_suite
+from .summary import SuiteResult, summarise
 
 __all__ = [
     "BENCHMARKS",
