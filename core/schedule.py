@@ -159,7 +159,7 @@ Section(start=16, size=12, times=1))
         return iter(self.layers)
 
     def __str__(self) -> str:
-        """The shortest notation that reads back as this schedule."""
+        """Format in the shortest notation that parses back to this schedule."""
         return write(self.layers, self.sections)
 
     def repeat(self, start: int, stop: int, times: int = 1) -> Schedule:

@@ -45,15 +45,15 @@ def causal_keys(keys: Array, terms: Integers, amounts: Integers) -> NDArray[np.u
         terms: earlier lines that a line uses, ``(lines, most, count)``.
         amounts: number of its terms in use, ``(lines, count)``.
     """
-    found = keys.astype(np.uint64)
+    ordered = keys.astype(np.uint64)
     column = np.arange(keys.shape[1])
-    for i in range(len(found)):
+    for i in range(len(ordered)):
         above = np.zeros(len(column), np.uint64)
         for k in range(terms.shape[1]):
-            used = found[terms[i, k], column]
+            used = ordered[terms[i, k], column]
             above = np.maximum(above, np.where(k < amounts[i], used, np.uint64(0)))
-        found[i] = above + ((found[i] * (np.uint64(2**32) - above)) >> np.uint64(32))
-    return found
+        ordered[i] = above + ((ordered[i] * (np.uint64(2**32) - above)) >> np.uint64(32))
+    return ordered
 
 
 def _pick(draws: Integers, wanted: NDArray[np.bool_]) -> Integers:
@@ -66,8 +66,8 @@ def _pick(draws: Integers, wanted: NDArray[np.bool_]) -> Integers:
     rows = len(wanted)
     pool = wanted | ~wanted.any(axis=0)
     rank = draws * pool.sum(axis=0) // rows
-    found: Integers = (pool.cumsum(axis=0) > rank).argmax(axis=0)
-    return found
+    row: Integers = (pool.cumsum(axis=0) > rank).argmax(axis=0)
+    return row
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class Problems:
                 total += np.where(self.minus[i] & (k == 1), -term, term)
             total = np.where(head == TIMES, total * number, total + number)
             values[i] = total % modulus
-        found: Integers = values[-1]
-        return found
+        result: Integers = values[-1]
+        return result
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,8 @@ class PlantedHops:
         landed = np.take_along_axis(letters, np.minimum(layout.passed + 1, self.hops), axis=0)
         tokens = np.where(layout.ends, landed, tokens)
         tokens[-1] = letters[0]
-        found: Tokens = tokens.astype(np.uint8)
-        return found
+        sequences: Tokens = tokens.astype(np.uint8)
+        return sequences
 
     def _codes(self, fillers: Array, layout: Layout) -> Tokens:
         """Encode all but the letters of hops, ``(length, count)``: pair positions, filler ranks."""
@@ -115,8 +115,8 @@ class PlantedHops:
             codes = np.zeros(filler.shape, np.uint32)
         codes = np.where(layout.starts, width, np.where(layout.ends, width + np.uint32(1), codes))
         codes[-1] = 0
-        found: Tokens = codes.astype(np.uint8)
-        return found
+        encoded: Tokens = codes.astype(np.uint8)
+        return encoded
 
     def splits_of(self, tokens: Tokens, hops: NDArray[np.intp]) -> list[str]:
         """Return the split of each sequence.

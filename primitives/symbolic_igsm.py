@@ -210,8 +210,8 @@ class SymbolicIGSM(Task):
                 for k in range(self.max_terms):
                     values[i] += np.where(k < amounts[i], values[terms[i, k], column], 0)
                 values[i] %= self.modulus
-            found: NDArray[np.intp] = values[query, column]
-            return found
+            queried: NDArray[np.intp] = values[query, column]
+            return queried
 
         original = result(constants)
         if self.control == "shuffled":

@@ -130,9 +130,9 @@ class Template:
         if "\ue000" in "".join(parts[::2]):
             return None
         names = list(slots)
-        found = {int(index) for index in parts[1::2]}
+        written = {int(index) for index in parts[1::2]}
         for index, slot in enumerate(names):
-            if index not in found:
+            if index not in written:
                 raise InputError(f"template {self.name}: it loses '{slot}'")
         pieces: list[Piece] = []
         for i, part in enumerate(parts):

@@ -1,4 +1,4 @@
-"""The paper's 22 benchmarks, GSM8K and held-out likelihood, as lm-eval tasks and as one table row.
+"""Benchmarks of the paper's suite: its 22 tasks, GSM8K and held-out likelihood, on lm-eval.
 
 ``growloop eval --suite paper`` runs them. Importing this loads neither torch nor lm-eval.
 """
