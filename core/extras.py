@@ -1,4 +1,4 @@
-"""Extras of the package, looked for without importing what they bring."""
+"""Optional dependencies of the package, checked without importing them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXTRAS = {
 
 
 def missing(extra: str) -> str | None:
-    """First module of an extra that is not installed; None where all are.
+    """Return the first module of an extra that is not installed, or None.
 
     Example::
 

@@ -1,6 +1,6 @@
-"""Where a forward pass stops being finite: the module that puts out NaN or infinity first.
+"""Localisation of NaN and infinity: the first module of a forward pass that outputs one.
 
-Modules and tensors are used as they are given; torch is not imported.
+Works by duck typing, without importing torch.
 """
 
 from __future__ import annotations
@@ -10,28 +10,29 @@ from typing import Any
 
 
 def first_not_finite(model: Any, run: Callable[[], Any]) -> str | None:
-    """Name the first module whose output is not finite; None where all are.
+    """Describe the first module whose output is not finite; None if all outputs are finite.
 
-    Logits of -inf are no fault where they are meant: a model may mask parts of its vocabulary.
-    They are, if the head's own output is finite or its weights hold the -inf.
+    Logits of -inf are no fault where a model masks part of its vocabulary: where the head's own
+    output is finite, or its weights hold the -inf.
 
     Args:
         model: a torch module.
-        run: calls it once, with what gave a number that is not finite.
+        run: runs the failing forward pass once and returns its output.
 
     Returns:
-        ``model.layers.1.mlp.down_proj gives NaN (its weights hold NaN or infinity)``, say.
+        A phrase such as ``model.layers.1.mlp.down_proj gives NaN (its weights hold NaN or
+        infinity)``.
     """
-    found: list[str] = []
+    faults: list[str] = []
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
 
     def watch(name: str) -> Callable[[Any, Any, Any], None]:
         def after(module: Any, args: Any, output: Any) -> None:
-            if found or (what := _not_finite(output)) is None:
+            if faults or (what := _not_finite(output)) is None:
                 return
             if what == "-infinity" and module is head and not _all_finite(module):
                 return
-            found.append(f"{name} gives {what}{_reason(module, output)}")
+            faults.append(f"{name} gives {what}{_reason(module, output)}")
 
         return after
 
@@ -42,13 +43,13 @@ def first_not_finite(model: Any, run: Callable[[], Any]) -> str | None:
     finally:
         for handle in handles:
             handle.remove()
-    if not found and _not_finite(output) not in (None, "-infinity"):
-        found.append(f"the head gives {_not_finite(output)}")
-    return found[0] if found else None
+    if not faults and _not_finite(output) not in (None, "-infinity"):
+        faults.append(f"the head gives {_not_finite(output)}")
+    return faults[0] if faults else None
 
 
 def _not_finite(output: Any) -> str | None:
-    """Of the tensors in an output: ``NaN``, ``infinity``, ``-infinity``, or None."""
+    """Return the worst of ``NaN``, ``infinity``, ``-infinity`` in an output, or None."""
     seen = {_kind(tensor) for tensor in _tensors(output)}
     return next((kind for kind in ("NaN", "infinity", "-infinity") if kind in seen), None)
 
@@ -76,7 +77,7 @@ def _all_finite(module: Any) -> bool:
 
 
 def _reason(module: Any, output: Any) -> str:
-    """Why, as far as it shows."""
+    """Return a reason in brackets: bad weights, or an overflow of float16; else nothing."""
     half = any(str(tensor.dtype) == "torch.float16" for tensor in _tensors(output))
     if not _all_finite(module):
         return f" (its weights hold NaN or infinity{', in float16' if half else ''})"

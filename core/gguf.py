@@ -1,4 +1,4 @@
-"""The tensors that a GGUF file lists: its header is read, none of its weights."""
+"""Tensor sizes of a GGUF file, from its header alone."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import struct
 from pathlib import Path
 
 SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-"""Type of a value: its bytes. Strings and arrays say their length themselves."""
+"""Value type -> bytes. Strings and arrays hold their own length."""
 STRING, ARRAY = 8, 9
 
 
 def tensor_sizes(path: Path) -> dict[str, int]:
-    """How many numbers each tensor of a GGUF file holds, by name.
+    """Return the number of elements of each tensor of a GGUF file, by name.
 
     Raises:
-        ValueError: a file that is not GGUF, or one that is cut.
+        ValueError: a file that is not GGUF, or a truncated one.
     """
     with open(path, "rb") as file:
         if file.read(4) != b"GGUF":
@@ -30,40 +30,40 @@ def tensor_sizes(path: Path) -> dict[str, int]:
 
 class _Reader:
     def __init__(self, data: mmap.mmap) -> None:
-        self.data, self.place = data, 8  # after magic and version
+        self.data, self.offset = data, 8  # after magic and version
 
     def tensor_sizes(self) -> dict[str, int]:
         tensors, values = self.number("Q"), self.number("Q")
         for _ in range(values):
             self.text()
             self.skip(self.number("I"))
-        found = {}
+        sizes = {}
         for _ in range(tensors):
             name = self.text().decode("utf-8", "replace")
-            found[name] = math.prod(self.number("Q") for _ in range(self.number("I")))
-            self.place += 12  # its type, and where it begins
-        return found
+            sizes[name] = math.prod(self.number("Q") for _ in range(self.number("I")))
+            self.offset += 12  # type and offset of the data
+        return sizes
 
     def number(self, kind: str) -> int:
-        (found,) = struct.unpack_from("<" + kind, self.data, self.place)
-        self.place += struct.calcsize(kind)
-        return int(found)
+        (value,) = struct.unpack_from("<" + kind, self.data, self.offset)
+        self.offset += struct.calcsize(kind)
+        return int(value)
 
     def text(self) -> bytes:
         length = self.number("Q")
-        self.place += length
-        return self.data[self.place - length : self.place]
+        self.offset += length
+        return self.data[self.offset - length : self.offset]
 
     def skip(self, kind: int) -> None:
-        """Go past a value."""
+        """Skip a value."""
         if kind == STRING:
             self.text()
         elif kind == ARRAY:
             inner, count = self.number("I"), self.number("Q")
             if inner in SCALARS:
-                self.place += SCALARS[inner] * count
+                self.offset += SCALARS[inner] * count
             else:
                 for _ in range(count):
                     self.skip(inner)
         else:
-            self.place += SCALARS[kind]
+            self.offset += SCALARS[kind]

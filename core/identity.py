@@ -1,6 +1,6 @@
-"""Content identity of files: what a run, a cell or a job read, so that a change is noticed.
+"""Content identity of input files, to detect changes between runs.
 
-Size and time of change are the fast path; a digest is computed only where they differ.
+Size and modification time are compared first; a digest is computed only where they differ.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Identity = dict[str, Any]
 
 
 def sha256(path: Path) -> str:
-    """Digest of a file's content; computed again only when its size or time changed."""
+    """Compute the SHA-256 of a file, cached by path, size and modification time."""
     state = path.stat()
     return _sha256(path.resolve(), state.st_size, state.st_mtime_ns)
 
@@ -27,13 +27,13 @@ def identify(
     known: Mapping[str, Mapping[str, Any]] | None = None,
     digest: Callable[[Path], str] = sha256,
 ) -> dict[str, Identity]:
-    """Identity of each file.
+    """Compute the identity of each file.
 
     Args:
-        files: name -> path. The name is what messages and records call the file; the path may be
-            another one the next time (another working directory).
+        files: name -> path. Messages and records use the name; the path may differ from run to
+            run (another working directory).
         known: an earlier result; files of the same size and time are not read again.
-        digest: of a file's content, for files of which not every byte counts.
+        digest: path -> digest, for files of which not every byte counts.
 
     Returns:
         name -> ``{"bytes": int, "mtime_ns": int, "sha256": str}``.
@@ -55,7 +55,7 @@ def changed_files(
     recorded: Mapping[str, Mapping[str, Any]],
     digest: Callable[[Path], str] = sha256,
 ) -> list[str]:
-    """Names of the files whose content is not the recorded one; also those gone or new.
+    """Return the names of files whose content is not the recorded one, or that are gone or new.
 
     Args:
         files: name -> path, as for :func:`identify`.
@@ -66,19 +66,19 @@ def changed_files(
 
 
 def differing(
-    found: Mapping[str, Mapping[str, Any]], recorded: Mapping[str, Mapping[str, Any]]
+    current: Mapping[str, Mapping[str, Any]], recorded: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    """Names under which two results of :func:`identify` have other contents, or one has none."""
+    """Return the names whose contents differ between two results of :func:`identify`."""
 
     def content(identities: Mapping[str, Mapping[str, Any]], name: str) -> Any:
         return identities.get(name, {}).get("sha256")
 
-    names = sorted(found.keys() | recorded.keys())
-    return [name for name in names if content(found, name) != content(recorded, name)]
+    names = sorted(current.keys() | recorded.keys())
+    return [name for name in names if content(current, name) != content(recorded, name)]
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
-    """Names as a message has them.
+    """Format names for a message.
 
     >>> listed(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
@@ -88,7 +88,7 @@ def listed(names: Sequence[str], most: int = 3) -> str:
 
 
 def files_of_task(task: str) -> dict[str, Path]:
-    """Files in the name of a task, as typed -> path: a word list, the YAML file of a task.
+    """Return the files in a task's name (a word list, a YAML file), as typed -> path.
 
     >>> files_of_task("copying:words=no_such_file.txt:segment_length=4")
     {}
@@ -99,7 +99,7 @@ def files_of_task(task: str) -> dict[str, Path]:
 
 
 def task_by_content(task: str) -> str:
-    """The name of a task with its files named by content: ``copying:words=w.txt@0f3a…``.
+    """Replace the files in a task's name by name and digest: ``copying:words=w.txt@0f3a…``.
 
     >>> task_by_content("copying:words=real")
     'copying:words=real'
@@ -113,10 +113,10 @@ def _identity(
     path: Path, known: Mapping[str, Any] | None, digest: Callable[[Path], str]
 ) -> Identity:
     state = path.stat()
-    found = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
-    if known is not None and all(known.get(name) == value for name, value in found.items()):
+    fields = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
+    if known is not None and all(known.get(name) == value for name, value in fields.items()):
         return dict(known)
-    return found | {"sha256": digest(path)}
+    return fields | {"sha256": digest(path)}
 
 
 @functools.cache

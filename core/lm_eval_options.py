@@ -1,6 +1,6 @@
-"""Options of lm-eval that growloop passes on: a closed table, with what each one changes.
+"""Table of the lm-eval options that growloop forwards, with the effect of each.
 
-``growloop eval`` validates options by it, records say by it what a number is of, and
+``growloop eval`` validates options against it, records use it to identify results, and
 docs/evaluation.md shows it.
 """
 
@@ -16,18 +16,18 @@ Changes = Literal["prompt", "run", "model", "nothing"]
 
 @dataclass(frozen=True)
 class Option:
-    """An option of lm-eval.
+    """Option of lm-eval.
 
     Args:
-        name: as lm-eval calls it.
-        kind: its type; an ``object`` is JSON, or ``name=value,name=value``.
-        goes: to ``lm_eval.simple_evaluate`` (harness), to lm-eval's ``hf`` model (model), or
-            through it to ``from_pretrained`` (weights).
-        changes: ``prompt``: what the model reads, or what of its answer counts; such results are
-            another task. ``run``: how the same is computed. ``model``: which weights and tokenizer
-            answer. ``nothing``: no number.
-        about: what it does, in a few words.
-        default: value that is the same as leaving the option out.
+        name: lm-eval's name.
+        kind: type; an ``object`` is JSON, or ``name=value,name=value``.
+        goes: receiver: ``lm_eval.simple_evaluate`` (harness), lm-eval's ``hf`` model (model), or
+            through it ``from_pretrained`` (weights).
+        changes: effect on results. ``prompt``: the model's input or the scored part of its answer,
+            which makes it another task; ``run``: numerics; ``model``: weights or tokenizer;
+            ``nothing``: none.
+        about: description for the docs.
+        default: value that is equivalent to leaving the option out.
     """
 
     name: str
@@ -123,7 +123,7 @@ OWN: dict[str, str] = {
     "tasks": "--tasks",
     "output_path": "--out",
 }
-"""What lm-eval calls things that have an option of growloop's: name -> that option."""
+"""lm-eval's name -> growloop's own option for the same thing."""
 
 IN_RESULTS: dict[str, str] = {
     "gen_kwargs": "gen_kwargs",
@@ -132,4 +132,4 @@ IN_RESULTS: dict[str, str] = {
     "numpy_random_seed": "numpy_seed",
     "torch_random_seed": "torch_seed",
 }
-"""Options of the harness that lm-eval's result files have under ``config``, and their names."""
+"""Harness option -> its name under ``config`` in lm-eval's result files."""

@@ -1,4 +1,4 @@
-"""The files that decide a model's numbers (weights, config, tokenizer, code) and their digest."""
+"""Digest of a model's content: weights, config, tokenizer and code."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .strict_json import read_object
 
 CONFIG = "config.json"
 WEIGHTS = ("model*.safetensors", "*.safetensors"), ("*.bin",)
-CODE = "*.py"  # of a model that comes with its own: it decides every number
+CODE = "*.py"  # a model's own code decides every number
 OTHERS = (
     "tokenizer*.json", "*.model", "vocab.*", "merges.txt", "added_tokens.json", CODE, CONFIG,
 )  # fmt: skip
-DECIDES_NOTHING = {"transformers_version", "_name_or_path"}  # keys of a config
+DECIDES_NOTHING = {"transformers_version", "_name_or_path"}  # config keys that change no result
 FileStates = tuple[tuple[str, int, int], ...]
-"""Name, bytes and time of change in nanoseconds of each file."""
+"""Name, size in bytes and modification time in nanoseconds of each file."""
 
 
 def model_files(folder: Path, gguf_file: str | None = None) -> set[Path]:
-    """Weights, config and tokenizer of a model folder; of a GGUF model, its one file."""
+    """Return the weights, config and tokenizer files of a model folder, or its one GGUF file."""
     if gguf_file is not None:
         return {folder / gguf_file}
     every = (_matching(folder, (kind,)) for kinds in WEIGHTS for kind in kinds)
@@ -30,23 +30,23 @@ def model_files(folder: Path, gguf_file: str | None = None) -> set[Path]:
 
 
 def file_states(folder: Path, gguf_file: str | None = None) -> FileStates:
-    """State of each of a model's files, sorted by name: the key of its digest."""
+    """Return the state of each model file, sorted by name: the cache key of the digest."""
     stats = ((file.name, file.stat()) for file in sorted(model_files(folder, gguf_file)))
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 of one of a model's files; of the config, of the fields that decide a number."""
+    """Compute the SHA-256 of a model file; of a config, only of fields that affect results."""
     if path.name == CONFIG:
         return hashlib.sha256(_decisive(path)).hexdigest()
     return sha256(path)
 
 
 def model_digest(folder: Path, gguf_file: str | None = None) -> str:
-    """SHA-256 of a model's content: equal for a copy of the folder, wherever it lies.
+    """Compute the SHA-256 of a model's content; copies of a folder have the same digest.
 
-    Weights and tokenizer count byte by byte, the config by its fields (without those that decide
-    no number). Files unchanged in size and time are not read again in one process.
+    Weights and tokenizer count byte by byte, the config by its fields that affect results. The
+    digest is cached within a process by the files' size and time.
     """
     return _digest(folder.resolve(), file_states(folder, gguf_file))
 

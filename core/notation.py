@@ -1,9 +1,13 @@
-"""Reads and writes schedules.
+"""Parsing and formatting of schedules.
 
-Two notations: blocks of new layers as in the literature (``24``, ``4x6``, ``4-4x4-4``), and layers
-as they run: ranges with a colon leave the end out (``0:12,8:12,12:24``), ranges with a dash and a
-comma have it in (``0-11,8-11,12-23``; such a range may go down; a single one ends in a comma).
-``8-23`` alone would be two blocks and looks like a range: it is refused.
+There are two notations:
+
+- blocks of new layers, as in the literature: ``24``, ``4x6``, ``4-4x4-4``;
+- lists of layers in the order they run. Ranges with a colon exclude the end (``0:12,8:12,12:24``);
+  ranges with a dash include it (``0-11,8-11,12-23``) and may descend. A single dash range ends in a
+  comma.
+
+``8-23`` alone would be two blocks but looks like a range, so it is refused.
 """
 
 from __future__ import annotations
@@ -14,25 +18,26 @@ from collections.abc import Iterator, Sequence
 from .errors import NotationError
 
 Sections = Sequence[tuple[int, int, int]]
-"""``(first step, steps, times)`` of each stretch of a schedule."""
+"""``(first step, steps, loops)`` of each stretch of a schedule."""
 MAX_STEPS = 10_000
 _BLOCK = re.compile(r"\s*([0-9]+)\s*(?:x\s*([0-9]+)\s*)?")
 _RANGE = re.compile(r"\s*([0-9]+)\s*(?:([-:])\s*([0-9]+)\s*)?")
 
 
 def is_list(text: str) -> bool:
-    """Whether a schedule lists the layers that run, and is not written in blocks."""
+    """Return whether a notation lists layers, rather than blocks."""
     return "," in text or ":" in text
 
 
 def read(text: str, stored: bool = False) -> tuple[int, ...]:
-    """The layer of each step.
+    """Parse a notation into the layer of each step.
 
     Args:
-        stored: read what a file holds, where ``8-24`` can only be two blocks.
+        text: the notation.
+        stored: the text comes from a file, where ``8-24`` can only be two blocks.
 
     Raises:
-        NotationError: pointing at the character that cannot be read.
+        NotationError: with the character that cannot be parsed.
     """
     compact = text.replace("×", "x").replace("X", "x")
     if not compact.strip():
@@ -48,7 +53,7 @@ def read(text: str, stored: bool = False) -> tuple[int, ...]:
 
 
 def _readings(compact: str) -> str:
-    """What blocks without a loop may mean, and how to write either."""
+    """Explain what blocks without a loop may mean, and how to write each meaning."""
     sizes = [int(size) for size in compact.split("-")]
     if len(sizes) > 2:
         return f"blocks that run once are a plain stack: write {sum(sizes)}"
@@ -62,7 +67,7 @@ def _readings(compact: str) -> str:
 
 
 def write(layers: Sequence[int], sections: Sections) -> str:
-    """The shorter of the two notations; blocks where both are alike."""
+    """Format layers in the shorter of the two notations; in blocks where both are equally long."""
     blocks, ranges = _blocks(layers, sections), _ranges(layers)
     return blocks if blocks is not None and len(blocks) <= len(ranges) else ranges
 
@@ -78,22 +83,22 @@ def _number(text: str, digits: str, place: int, low: int) -> int:
 def _read_blocks(compact: str, text: str) -> Iterator[Sequence[int]]:
     place = first = 0
     while True:
-        found = _BLOCK.match(compact, place)
-        if not found:
+        match = _BLOCK.match(compact, place)
+        if not match:
             raise NotationError(text, place, "a number is needed")
-        if found[1] == "0":
+        if match[1] == "0":
             raise NotationError(
-                text, found.start(1), "a block has 1 layer or more (layers 0 to 5 are 0:6)"
+                text, match.start(1), "a block has 1 layer or more (layers 0 to 5 are 0:6)"
             )
-        size = _number(text, found[1], found.start(1), 1)
-        times = _number(text, found[2], found.start(2), 1) if found[2] else 1
+        size = _number(text, match[1], match.start(1), 1)
+        times = _number(text, match[2], match.start(2), 1) if match[2] else 1
         if size * times > MAX_STEPS:
-            raise NotationError(text, found.start(1), f"more than {MAX_STEPS:,} steps")
+            raise NotationError(text, match.start(1), f"more than {MAX_STEPS:,} steps")
         yield tuple(range(first, first + size)) * times
-        first, place = first + size, found.end()
+        first, place = first + size, match.end()
         if place == len(compact):
             return
-        if compact[place] == "x" and not found[2]:
+        if compact[place] == "x" and not match[2]:
             raise NotationError(text, place + 1, "a number of loops is needed after x")
         if compact[place] != "-":
             raise NotationError(text, place, f"'{compact[place]}' is unexpected: write x, - or ,")
@@ -103,24 +108,24 @@ def _read_blocks(compact: str, text: str) -> Iterator[Sequence[int]]:
 def _read_ranges(compact: str, text: str) -> Iterator[Sequence[int]]:
     place = 0
     while place < len(compact) or place == 0:
-        found = _RANGE.match(compact, place)
-        if not found:
+        match = _RANGE.match(compact, place)
+        if not match:
             raise NotationError(text, place, "a layer or a range such as 8:12 is needed")
-        start = _number(text, found[1], found.start(1), 0)
-        stop = _number(text, found[3], found.start(3), 0) if found[3] else start
+        start = _number(text, match[1], match.start(1), 0)
+        stop = _number(text, match[3], match.start(3), 0) if match[3] else start
         step = 1 if stop >= start else -1
-        if found[2] == ":" and stop <= start:
+        if match[2] == ":" and stop <= start:
             reason = f"{start}:{stop} leaves layer {stop} out, so it is empty or goes down"
-            raise NotationError(text, found.start(1), reason)
-        yield range(start, stop if found[2] == ":" else stop + step, step)
-        place = found.end()
+            raise NotationError(text, match.start(1), reason)
+        yield range(start, stop if match[2] == ":" else stop + step, step)
+        place = match.end()
         if place < len(compact) and compact[place] != ",":
             raise NotationError(text, place, f"'{compact[place]}' is unexpected: write :, - or ,")
         place += 1
 
 
 def _blocks(layers: Sequence[int], sections: Sections) -> str | None:
-    """Block notation, or None where a section is not made of new layers, counted up."""
+    """Format in block notation; None where a section does not consist of new, ascending layers."""
     first = 0
     for start, size, _ in sections:
         if tuple(layers[start : start + size]) != tuple(range(first, first + size)):
@@ -130,7 +135,7 @@ def _blocks(layers: Sequence[int], sections: Sections) -> str | None:
 
 
 def _ranges(layers: Sequence[int]) -> str:
-    """Explicit notation; always with a comma."""
+    """Format as a list of layers, always with a comma."""
     parts: list[str] = []
     place = 0
     while place < len(layers):

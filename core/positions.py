@@ -1,13 +1,13 @@
-"""Positions whose meaning depends on the length of the text they stand in.
+"""Rotary embeddings whose frequencies depend on the length of the text.
 
-LongRoPE rotates by one set of frequencies in texts up to some length and by another in longer ones;
-dynamic NTK scaling has frequencies of its own for every length beyond the trained one.
-transformers takes the length from the largest position of a forward pass. So texts that run
-together all get what the longest of them needs, and a text that runs in parts gets something else
-for each part. Dynamic scaling also remembers the longest text of the passes before.
+LongRoPE uses one set of frequencies up to some length and another for longer texts. Dynamic NTK
+scaling has its own frequencies for every length beyond the trained one. transformers takes the
+length from the largest position of a forward pass. So all texts of a batch get the frequencies of
+the longest, and a text that runs in parts gets different frequencies for each part. Dynamic scaling
+also remembers the longest text of earlier passes.
 
-``Regimes.of`` says which lengths are read alike, ``as_long_as`` fixes the length for a while, and
-``forget`` takes back what was remembered.
+``Regimes.of`` tells which lengths have the same frequencies, ``as_long_as`` fixes the length, and
+``forget`` resets the remembered length.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Regimes:
-    """Which lengths of a text a model reads alike.
+    """Lengths of text that a model reads with the same rotary frequencies.
 
     Args:
         switches: lengths after which other frequencies begin.
@@ -35,7 +35,7 @@ class Regimes:
     grows: tuple[int, ...] = ()
 
     def of(self, length: int) -> tuple[int, ...]:
-        """Equal for lengths that are read alike.
+        """Return a key that is equal for lengths with the same frequencies.
 
         Args:
             length: tokens that the model reads.
@@ -44,20 +44,20 @@ class Regimes:
         return (*(int(length > switch) for switch in self.switches), *own)
 
     def groups(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Indices of the texts that may run together, the shortest texts first."""
-        found: dict[tuple[int, ...], list[int]] = {}
+        """Group the indices of texts that may share a batch, shortest texts first."""
+        members_of: dict[tuple[int, ...], list[int]] = {}
         for i, length in sorted(enumerate(lengths), key=lambda item: (item[1], item[0])):
-            found.setdefault(self.of(length), []).append(i)
-        return [sorted(members) for members in found.values()]
+            members_of.setdefault(self.of(length), []).append(i)
+        return [sorted(members) for members in members_of.values()]
 
     @property
     def short(self) -> int:
-        """The longest text of the first regime, in tokens."""
+        """Longest text of the first regime, in tokens."""
         return min((*self.switches, *self.grows))
 
 
 def regimes(model: Any) -> Regimes | None:
-    """The regimes of a Hugging Face model; None where positions mean the same at every length."""
+    """Return the regimes of a Hugging Face model; None if frequencies never depend on length."""
     switches: set[int] = set()
     grows: set[int] = set()
     for module in _rotary(model):
@@ -72,9 +72,9 @@ def regimes(model: Any) -> Regimes | None:
 
 
 def counts_places(model: Any) -> bool:
-    """Whether layers count tokens by their place in the pass, from some place on.
+    """Return whether layers depend on the index of a token in the pass, not on position ids.
 
-    Llama 4 scales the queries of its layers without rotation so; position ids do not matter to it.
+    Llama 4 scales queries of its layers without rotation by that index.
     """
     return any(
         getattr(module, "attn_temperature_tuning", False) and not getattr(module, "use_rope", True)
@@ -84,16 +84,17 @@ def counts_places(model: Any) -> bool:
 
 @contextmanager
 def as_long_as(model: Any, length: int) -> Iterator[None]:
-    """Inside, positions mean what they mean in a text of ``length`` tokens, whatever runs.
+    """Use the rotary frequencies of a text of ``length`` tokens inside a ``with`` block.
 
-    A last position is added to what the rotary embeddings are asked for, and taken off again.
+    A last position ``length - 1`` is appended to the input of the rotary embeddings and removed
+    from their output.
     """
 
     def longer(positions: Any) -> Any:
         *rows, tokens = positions.shape
-        found = positions.new_full((*rows, tokens + 1), length - 1)
-        found[..., :-1] = positions
-        return found
+        extended = positions.new_full((*rows, tokens + 1), length - 1)
+        extended[..., :-1] = positions
+        return extended
 
     def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if "position_ids" in kwargs:
@@ -117,7 +118,7 @@ def as_long_as(model: Any, length: int) -> Iterator[None]:
 
 
 def forget(model: Any) -> None:
-    """Make a model with dynamic scaling what it was before it read anything."""
+    """Reset a model with dynamic scaling to its state before it read any text."""
     for module in _rotary(model):
         for kind, name in _kinds(module):
             if "dynamic" not in kind:
@@ -130,14 +131,14 @@ def forget(model: Any) -> None:
 
 
 def _rotary(model: Any) -> list[Any]:
-    """Rotary embeddings whose frequencies depend on length."""
+    """Return the rotary embeddings whose frequencies depend on length."""
     return [module for module in model.modules() if _kinds(module)]
 
 
 def _kinds(module: Any) -> list[tuple[str, str | None]]:
-    """Kinds of scaling that depend on length, and the kind of layer each is for, if it says."""
-    given = getattr(module, "rope_type", None)
-    named = given.items() if isinstance(given, dict) else [(None, given)]
+    """Return length-dependent scaling types of a module, each with its layer type or None."""
+    rope_type = getattr(module, "rope_type", None)
+    named = rope_type.items() if isinstance(rope_type, dict) else [(None, rope_type)]
     return [
         (kind, name)
         for name, kind in named

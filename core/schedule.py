@@ -1,4 +1,4 @@
-"""A schedule: which unique layer runs at each step of a forward pass.
+"""Schedule: the unique layer that runs at each step of a forward pass.
 
 Looping, repeating a block, swapping and skipping layers are all edits of this one index list.
 """
@@ -16,7 +16,7 @@ from .notation import MAX_STEPS, is_list, read, write
 
 
 class Section(NamedTuple):
-    """``size`` steps from step ``start`` on that run ``times`` times in all."""
+    """Block of ``size`` layers, from step ``start`` on, that runs ``times`` times in all."""
 
     start: int
     size: int
@@ -25,13 +25,13 @@ class Section(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """The unique layer of each step; equal if the same layers run in the same order.
+    """Unique layer of each step; equal if the same layers run in the same order.
 
     Args:
         layers: unique layer indices from 0, one a step.
 
     Raises:
-        InputError: no steps, more than 10,000, or something that is no layer index.
+        InputError: no steps, more than 10,000, or an entry that is no layer index.
 
     >>> schedule = Schedule.parse("4-4x4-4")  # Loop(4-4x4-4), paper appendix E
     >>> schedule.num_unique_layers, schedule.effective_depth
@@ -53,92 +53,96 @@ class Schedule:
 
     @classmethod
     def plain(cls, depth: int) -> Schedule:
-        """Every layer once: ``plain(24)`` is ``24``."""
+        """Make the schedule that runs every layer once, in order: ``plain(24)`` is ``24``."""
         return cls(tuple(range(whole("the depth", depth, 1, MAX_STEPS))))
 
     @classmethod
     def parse(cls, text: str, stored: bool = False) -> Schedule:
-        """Read any notation; ``x`` and ``×`` mean the same.
+        """Parse a schedule in any notation; ``x`` and ``×`` mean the same.
 
-        ``24`` is a plain stack, ``4x6`` four layers run six times, ``4-4x4-4`` four layers, then
-        four run four times, then four; ``0:12,8:12,12:24``, or ``0-11,8-11,12-23``, are the layers
-        as they run.
+        ``24`` is a plain stack; ``4x6`` is four layers run six times; ``4-4x4-4`` is four layers,
+        four layers run four times, four layers. ``0:12,8:12,12:24`` and ``0-11,8-11,12-23`` list
+        the layers in the order they run.
 
         Args:
-            stored: read what a config or a checkpoint holds: ``8-24`` is two blocks there, and
-                refused where it is given.
+            text: the notation.
+            stored: accept ``8-24`` as two blocks, as configs and checkpoints hold it; from a user
+                it is refused, since it may mean a range.
 
         Raises:
-            NotationError: pointing at the character that cannot be read, or saying how to write
-                what may be two blocks or a range.
+            NotationError: with the character that cannot be parsed, or with the ways to write an
+                ambiguous notation.
         """
         return cls(read(text, stored))
 
     @property
     def effective_depth(self) -> int:
-        """How many layers a forward pass runs."""
+        """Number of steps."""
         return len(self.layers)
 
     @property
     def num_unique_layers(self) -> int:
-        """How many different layers run."""
+        """Number of different layers that run."""
         return len(set(self.layers))
 
     @property
     def needs(self) -> int:
-        """How many layers a model must have to run this."""
+        """Number of layers a model must have to run this."""
         return max(self.layers) + 1
 
     @cached_property
     def coordinates(self) -> tuple[tuple[int, int], ...]:
         """``(layer, loop)`` of each step; ``loop`` counts the earlier runs of the layer."""
-        seen: dict[int, int] = {}
-        found = []
+        runs: dict[int, int] = {}
+        coordinates = []
         for layer in self.layers:
-            loop = seen.get(layer, 0)
-            found.append((layer, loop))
-            seen[layer] = loop + 1
-        return tuple(found)
+            loop = runs.get(layer, 0)
+            coordinates.append((layer, loop))
+            runs[layer] = loop + 1
+        return tuple(coordinates)
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
-        """The steps as blocks that run several times and stretches that run once.
+        """Steps grouped into blocks that run several times and stretches that run once.
 
         >>> Schedule.parse("0-11,8-11,12-23").sections
         (Section(start=0, size=8, times=1), Section(start=8, size=4, times=2), \
 Section(start=16, size=12, times=1))
         """
-        places: dict[int, list[int]] = {}
+        steps_of: dict[int, list[int]] = {}
         for step, layer in enumerate(self.layers):
-            places.setdefault(layer, []).append(step)
-        found: list[Section] = []
+            steps_of.setdefault(layer, []).append(step)
+        sections: list[Section] = []
         step = 0
         while step < len(self.layers):
-            size, times = self._repeat_at(step, places[self.layers[step]])
-            if times == 1 and found and found[-1].times == 1:
-                start, length, _ = found.pop()
+            size, times = self._repeat_at(step, steps_of[self.layers[step]])
+            if times == 1 and sections and sections[-1].times == 1:
+                start, length, _ = sections.pop()
                 size, step = length + 1, start
-            found.append(Section(step, size, times))
+            sections.append(Section(step, size, times))
             step += size * times
-        return tuple(found)
+        return tuple(sections)
 
-    def _repeat_at(self, step: int, places: list[int]) -> tuple[int, int]:
-        """The shortest block from ``step`` on that runs at least twice in a row.
+    def _repeat_at(self, step: int, steps: list[int]) -> tuple[int, int]:
+        """Return size and runs of the shortest block from ``step`` on that repeats at once.
 
         Args:
             places: all steps of the layer at ``step``; the second run starts at one of them.
         """
-        for place in places[bisect_right(places, step) :]:
-            size, times = place - step, 1
-            block = self.layers[step:place]
-            while self.layers[step + times * size : place + times * size] == block:
+        for second in steps[bisect_right(steps, step) :]:
+            size, times = second - step, 1
+            block = self.layers[step:second]
+            while self.layers[step + times * size : second + times * size] == block:
                 times += 1
             if times > 1:
                 return size, times
         return 1, 1
 
     def check_fits(self, layers: int) -> None:
-        """Refuse a model that has too few layers for this.
+        """Refuse a model with too few layers for this schedule.
+
+        Args:
+            layers: number of layers of the model.
 
         Raises:
             InputError: naming both numbers.
@@ -155,11 +159,11 @@ Section(start=16, size=12, times=1))
         return iter(self.layers)
 
     def __str__(self) -> str:
-        """The shortest notation that reads back as this schedule."""
+        """Format in the shortest notation that parses back to this schedule."""
         return write(self.layers, self.sections)
 
     def repeat(self, start: int, stop: int, times: int = 1) -> Schedule:
-        """Run steps ``start .. stop-1`` ``times`` more often, right after themselves.
+        """Repeat the steps ``start .. stop-1`` right after themselves, ``times`` extra passes.
 
         >>> Schedule.plain(4).repeat(1, 3).layers
         (0, 1, 2, 1, 2, 3)
@@ -171,7 +175,7 @@ Section(start=16, size=12, times=1))
         return Schedule(self.layers[:stop] + self.layers[start:stop] * times + self.layers[stop:])
 
     def with_loops(self, times: int) -> Schedule:
-        """The same with every looped block run ``times`` times in all.
+        """Set the number of loops of every looped block to ``times`` passes in all.
 
         >>> str(Schedule.parse("4-4x4-4").with_loops(2))
         '4-4x2-4'
@@ -201,17 +205,17 @@ Section(start=16, size=12, times=1))
         return Schedule(tuple(layers))
 
     def skip(self, start: int, stop: int | None = None) -> Schedule:
-        """Leave out step ``start``, or the steps ``start .. stop-1``."""
+        """Skip step ``start``, or the steps ``start .. stop-1``."""
         stop = start + 1 if stop is None else stop
         self._check_block(start, stop)
         return Schedule(self.layers[:start] + self.layers[stop:])
 
     def reverse(self, start: int = 0, stop: int | None = None) -> Schedule:
-        """The steps ``start .. stop-1``, all by default, in the opposite order."""
+        """Reverse the order of the steps ``start .. stop-1``, by default of all."""
         stop = len(self) if stop is None else stop
         self._check_block(start, stop)
-        turned = self.layers[start:stop][::-1]
-        return Schedule(self.layers[:start] + turned + self.layers[stop:])
+        reversed_block = self.layers[start:stop][::-1]
+        return Schedule(self.layers[:start] + reversed_block + self.layers[stop:])
 
     def _check_block(self, start: object, stop: object) -> None:
         for bound in (start, stop):
@@ -226,7 +230,13 @@ Section(start=16, size=12, times=1))
 
 
 def check_whole(text: str, layers: int) -> None:
-    """Refuse blocks that are of fewer layers than a model has: the rest would go unnoticed.
+    """Refuse a block notation that covers fewer layers than the model has.
+
+    Such a schedule would drop layers unnoticed. A list of layers may leave some out.
+
+    Args:
+        text: the notation, as a user wrote it.
+        layers: number of layers of the model.
 
     Raises:
         InputError: saying how to leave layers out on purpose.
@@ -238,14 +248,18 @@ def check_whole(text: str, layers: int) -> None:
         )
 
 
-def as_schedule(given: Schedule | str | int | Sequence[int]) -> Schedule:
-    """A schedule from itself, its notation, its list of layers, or the depth of a plain stack."""
-    if isinstance(given, Schedule):
-        return given
-    if isinstance(given, str):
-        return Schedule.parse(given)
-    if isinstance(given, (list, tuple)):
-        return Schedule(tuple(given))
-    if isinstance(given, int) and not isinstance(given, bool):
-        return Schedule.plain(given)
-    raise InputError(f"a schedule is a notation such as 4-4x4-4, not {shown(given)}")
+def as_schedule(value: Schedule | str | int | Sequence[int]) -> Schedule:
+    """Convert a notation, a list of layers, or the depth of a plain stack to a schedule.
+
+    >>> as_schedule("2x2").layers, as_schedule([0, 1, 1]).layers, as_schedule(2).layers
+    ((0, 1, 0, 1), (0, 1, 1), (0, 1))
+    """
+    if isinstance(value, Schedule):
+        return value
+    if isinstance(value, str):
+        return Schedule.parse(value)
+    if isinstance(value, (list, tuple)):
+        return Schedule(tuple(value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Schedule.plain(value)
+    raise InputError(f"a schedule is a notation such as 4-4x4-4, not {shown(value)}")

@@ -1,8 +1,8 @@
-"""Intervals of 95 %, two-sided: one implementation of each for every floor.
+"""Two-sided 95 % confidence intervals, one implementation of each for the whole package.
 
-Measured coverage of each, and which number has which: ``docs/statistics.md``. Values without any
-spread have no interval, except answers right or wrong, whose range says how far another sample may
-lie. ``within`` is the range of a bounded quantity, which no interval leaves.
+``docs/statistics.md`` lists which number has which interval, and the measured coverage of each.
+Values without spread have no interval, except shares of right answers. The argument ``within`` is
+the range of a bounded quantity; intervals are clipped to it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .errors import InputError
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 Tasks = Sequence[Sequence[float] | Array]
-"""A number an item, of each task."""
+"""task -> one number per item."""
 
 Z = statistics.NormalDist().inv_cdf(0.975)
-DRAWS = 2000  # of a bootstrap
-FEWEST = 8  # items: an interval from fewer says nothing
-SHARE = (0.0, 1.0)
-SIZE = (0.0, math.inf)  # of a norm, a loss, a divergence
-CHANGE = (-1.0, 1.0)  # of a share
+DRAWS = 2000  # bootstrap draws
+FEWEST = 8  # items that an interval needs
+SHARE = (0.0, 1.0)  # range of a share
+SIZE = (0.0, math.inf)  # range of a norm, a loss, a divergence
+CHANGE = (-1.0, 1.0)  # range of a difference of shares
 
 STUDENT = (
     12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157,
@@ -36,11 +36,14 @@ STUDENT = (
     2.093024, 2.085963, 2.079614, 2.073873, 2.068658, 2.063899, 2.059539, 2.055529, 2.051831,
     2.048407, 2.045230, 2.042272,
 )  # fmt: skip
-"""The 0.975 quantile of Student's t with 1 to 30 degrees of freedom."""
+"""0.975 quantiles of Student's t for 1 to 30 degrees of freedom."""
 
 
 def student(freedom: int) -> float:
-    """The 0.975 quantile of Student's t (above 30 by Cornish and Fisher's expansion).
+    """Return the 0.975 quantile of Student's t (above 30 by the Cornish-Fisher expansion).
+
+    Args:
+        freedom: degrees of freedom, 1 or more.
 
     >>> round(student(2), 3), round(student(60), 3)
     (4.303, 2.0)
@@ -53,13 +56,14 @@ def student(freedom: int) -> float:
 def share_interval(
     value: float, n: float | None = None, stderr: float | None = None
 ) -> Interval | None:
-    """Share of right answers: Wilson's interval with continuity correction.
+    """Compute the interval of a share of right answers: Wilson's, with continuity correction.
 
     Args:
         value: the share, or a mean of shares of several tasks.
         n: number of answers.
-        stderr: standard error of ``value``. If given, the interval is that of as many independent
-            answers as have this error (Korn and Graubard), so a mean over tasks has one too.
+        stderr: standard error of ``value``. If given, ``n`` is replaced by the number of
+            independent answers with this error (Korn and Graubard), which also covers a mean over
+            tasks.
 
     Returns:
         None where neither ``n`` nor a positive ``stderr`` is known.
@@ -67,7 +71,7 @@ def share_interval(
     >>> low, high = share_interval(0.5, 100)
     >>> round(low, 3), round(high, 3)
     (0.399, 0.601)
-    >>> low, high = share_interval(1.0, 8)  # the lower end of what gives 8 of 8
+    >>> low, high = share_interval(1.0, 8)
     >>> round(low, 3), high
     (0.598, 1.0)
     """
@@ -87,7 +91,7 @@ def share_interval(
 
 
 def seeds_interval(values: Sequence[float], within: Interval | None = None) -> Interval | None:
-    """Mean of a few independent values, one a seed: Student's t.
+    """Compute the interval of a mean of a few independent values, one per seed: Student's t.
 
     Returns:
         None for values without spread, or fewer than two.
@@ -105,10 +109,15 @@ def seeds_interval(values: Sequence[float], within: Interval | None = None) -> I
 def error_interval(
     value: float, stderr: float, n: int | None = None, within: Interval | None = None
 ) -> Interval | None:
-    """Mean with a known standard error, of ``n`` values: Student's t, or normal without ``n``.
+    """Compute the interval of a mean with a known standard error.
+
+    Args:
+        value: the mean.
+        stderr: its standard error.
+        n: number of values, for Student's t; None for the normal distribution.
 
     Returns:
-        None for an error of 0 (up to rounding), or of a single value.
+        None for an error of 0 (up to rounding), or a single value.
     """
     if n == 1 or not stderr > 1e-12 * abs(value):
         return None
@@ -117,7 +126,7 @@ def error_interval(
 
 
 def clipped(interval: Interval, within: Interval | None) -> Interval:
-    """The part of an interval that lies within the range of its quantity."""
+    """Clip an interval to the range of its quantity."""
     if within is None:
         return interval
     low, high = interval
@@ -125,7 +134,7 @@ def clipped(interval: Interval, within: Interval | None) -> Interval:
 
 
 def mean_interval(values: Sequence[float], within: Interval | None = None) -> Interval | None:
-    """Mean of continuous values, such as a loss a text; see :func:`mean_intervals`.
+    """Compute the interval of a mean of continuous values; see :func:`mean_intervals`.
 
     >>> low, high = mean_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
     >>> low < 4.5 < high
@@ -136,10 +145,13 @@ def mean_interval(values: Sequence[float], within: Interval | None = None) -> In
 
 
 def mean_intervals(values: Array, within: Interval | None = None) -> tuple[Array, Array]:
-    """Mean of each column of ``(values, columns)``.
+    """Compute the interval of the mean of each column of ``(values, columns)``.
 
-    The wider of two on either side: Student's t, and the studentised bootstrap, which follows the
-    skew of a few large values. NaN for a column without spread.
+    Each end is the wider of two: Student's t, and the studentised bootstrap, which follows the skew
+    of a few large values.
+
+    Returns:
+        Lower and upper ends, ``(columns,)`` each; NaN for a column without spread.
     """
     return ratio_intervals(values, np.ones(len(values)), within)
 
@@ -147,13 +159,13 @@ def mean_intervals(values: Array, within: Interval | None = None) -> tuple[Array
 def ratio_intervals(
     numerators: Array, denominators: Array, within: Interval | None = None
 ) -> tuple[Array, Array]:
-    """Sums of numerators over the sum of denominators, such as nats a token over documents.
+    """Compute intervals of sum of numerators / sum of denominators, such as nats per token.
 
-    Student's t and the studentised bootstrap as for :func:`mean_intervals`, with the linearised
-    error of a ratio. The same rows are drawn for all columns.
+    Student's t and the studentised bootstrap as in :func:`mean_intervals`, with the linearised
+    standard error of a ratio. The bootstrap draws the same rows for all columns.
 
     Args:
-        numerators: ``(rows, columns)``.
+        numerators: ``(rows, columns)``; rows are the sampled units, such as documents.
         denominators: ``(rows,)``, above 0.
 
     Returns:
@@ -161,8 +173,8 @@ def ratio_intervals(
     """
     n, sizes = len(numerators), denominators[:, None]
     if n < 2:
-        nothing = np.full(numerators.shape[1], np.nan)
-        return nothing, nothing
+        undefined = np.full(numerators.shape[1], np.nan)
+        return undefined, undefined
     ratios, off, error = _ratios(numerators, sizes)
     spread = error > 1e-12 * np.abs(numerators).max(0) * n / sizes.sum()
     counts = _counts(n)
@@ -172,9 +184,9 @@ def ratio_intervals(
     squares += shift**2 * (counts @ sizes**2)
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn_error = np.sqrt(np.maximum(squares, 0.0) * n / (n - 1)) / drawn
-        ways = shift / drawn_error
-    ways[drawn_error <= 1e-6 * error] = 0.0  # all drawn rows alike: no scale to measure by
-    below, above = np.quantile(ways, [0.025, 0.975], axis=0)
+        studentised = shift / drawn_error
+    studentised[drawn_error <= 1e-6 * error] = 0.0  # all drawn rows equal: no scale
+    below, above = np.quantile(studentised, [0.025, 0.975], axis=0)
     t = student(n - 1)
     low = ratios - np.maximum(above, t) * error
     high = ratios + np.maximum(-below, t) * error
@@ -184,7 +196,7 @@ def ratio_intervals(
 
 
 def _ratios(numerators: Array, sizes: Array) -> tuple[Array, Array, Array]:
-    """Ratios, ``(columns,)``, what each row is off by, ``(rows, columns)``, and their errors."""
+    """Return ratios ``(columns,)``, residuals ``(rows, columns)`` and standard errors."""
     n = len(numerators)
     ratios: Array = numerators.sum(0) / sizes.sum()
     off: Array = numerators - ratios * sizes
@@ -192,7 +204,7 @@ def _ratios(numerators: Array, sizes: Array) -> tuple[Array, Array, Array]:
 
 
 def ratio_error(numerators: Sequence[float], denominators: Sequence[float]) -> float:
-    """Linearised standard error of a sum over a sum, with rows drawn at random."""
+    """Compute the linearised standard error of a ratio of sums over randomly drawn rows."""
     columns = [np.asarray(part, dtype=np.float64)[:, None] for part in (numerators, denominators)]
     return float(_ratios(columns[0], columns[1])[2][0])
 
@@ -200,7 +212,7 @@ def ratio_error(numerators: Sequence[float], denominators: Sequence[float]) -> f
 def ratio_interval(
     numerators: Sequence[float], denominators: Sequence[float], within: Interval | None = None
 ) -> Interval | None:
-    """A single column of :func:`ratio_intervals`; None without spread."""
+    """Compute the interval of one ratio; see :func:`ratio_intervals`. None without spread."""
     rows = np.asarray(numerators, dtype=np.float64)[:, None]
     low, high = ratio_intervals(rows, np.asarray(denominators, dtype=np.float64), within)
     return None if np.isnan(low[0]) else (float(low[0]), float(high[0]))
@@ -208,18 +220,19 @@ def ratio_interval(
 
 @lru_cache(maxsize=4)
 def _counts(rows: int) -> Array:
-    """How often each row is drawn: ``(draws, rows)``."""
+    """Draw how often each row is in each bootstrap sample: ``(draws, rows)``."""
     random = np.random.Generator(np.random.Philox(0))
     return random.multinomial(rows, np.full(rows, 1 / rows), size=DRAWS).astype(np.float64)
 
 
 def jackknife_error(values: Array, statistic: Callable[[Array], Any]) -> float:
-    """Standard error of a smooth statistic of the mean row of ``(rows, columns)``.
+    """Compute the jackknife standard error of a smooth statistic of the mean row.
 
-    Its interval is :func:`error_interval` of this.
+    :func:`error_interval` makes an interval of it.
 
     Args:
-        statistic: ``(..., columns)`` -> ``(...)``.
+        values: ``(rows, columns)``.
+        statistic: mean rows ``(..., columns)`` -> ``(...)``.
 
     Returns:
         NaN where it is not defined without one of the rows.
@@ -230,20 +243,20 @@ def jackknife_error(values: Array, statistic: Callable[[Array], Any]) -> float:
 
 
 def change_interval(tasks: Tasks) -> Interval:
-    """Mean difference of answers to the same items: of each task, then over tasks.
+    """Compute the interval of a mean difference of answers to the same items.
 
-    Two items are added, one for and one against (Bonett and Price), so few or no differing answers
-    have an interval too.
+    The mean is taken within each task, then over tasks. Two items are added, one for and one
+    against (Bonett and Price), so that few or no differing answers have an interval too.
 
     Args:
-        tasks: of each task, a difference an item, from -1 to 1.
+        tasks: per task one difference per item, from -1 to 1.
 
     >>> low, high = change_interval([[0.0] * 98])
     >>> round(low, 3), round(high, 3)
     (-0.028, 0.028)
     """
-    found = [np.asarray(task, dtype=np.float64)[:, None] for task in tasks]
-    n, means, squares = _scatter(found)
+    columns = [np.asarray(task, dtype=np.float64)[:, None] for task in tasks]
+    n, means, squares = _scatter(columns)
     mean, square = float(means[0]), float(squares[0, 0])
     error = math.sqrt(square + 2 + 2 * n * mean**2 / (n + 2)) / (n + 2)
     middle = mean * n / (n + 2)
@@ -251,20 +264,20 @@ def change_interval(tasks: Tasks) -> Interval:
 
 
 def quotient_interval(numerators: Tasks, denominators: Tasks) -> Interval | None:
-    """Quotient of two mean differences of answers to the same items (Fieller).
+    """Compute Fieller's interval of the quotient of two mean differences on the same items.
 
     Args:
         numerators, denominators: as ``tasks`` of :func:`change_interval`.
 
     Returns:
-        None where the denominator may be 0, so that no end is known.
+        None where the denominator may be 0, so that the interval is unbounded.
     """
-    found = [
+    pairs = [
         np.stack(pair, axis=1).astype(np.float64)
         for pair in zip(numerators, denominators, strict=True)
     ]
-    n, (top, bottom), squares = _scatter(found)
-    added = 2 * n / (n + 2)  # by two more items that only the numerator sees
+    n, (top, bottom), squares = _scatter(pairs)
+    added = 2 * n / (n + 2)  # by the two added items, which only the numerator has
     squares = squares + added * np.outer((top, bottom), (top, bottom))
     squares[0, 0] += 2
     squares = Z**2 * squares / n**2
@@ -276,14 +289,14 @@ def quotient_interval(numerators: Tasks, denominators: Tasks) -> Interval | None
 
 
 def _scatter(tasks: Sequence[Array]) -> tuple[int, Array, Array]:
-    """Number of items, plain mean of the tasks' means, and squares around the tasks' means.
+    """Compute the mean over tasks of the tasks' means, and the scatter around the tasks' means.
 
     Args:
         tasks: ``(items, columns)`` each.
 
     Returns:
-        Items in all; ``(columns,)``; ``(columns, columns)``, scaled as if all items were of one
-        task.
+        Number of items in all; means, ``(columns,)``; scatter, ``(columns, columns)``, scaled as if
+        all items were of one task.
     """
     total, columns = sum(map(len, tasks)), tasks[0].shape[1]
     squares = np.zeros((columns, columns))
@@ -295,13 +308,12 @@ def _scatter(tasks: Sequence[Array]) -> tuple[int, Array, Array]:
 
 
 def sum_interval(terms: Sequence[tuple[float, float, Interval]]) -> Interval:
-    """Weighted sum of independent numbers from their intervals (Zou and Donner).
+    """Compute the interval of a weighted sum of independent numbers (Zou and Donner).
 
-    Each end lies as far from the sum as the ends of the terms, squared and added: what bounds the
-    terms bounds the sum.
+    Distances of the terms' ends from their values are added in squares.
 
     Args:
-        terms: weight, value and interval of each.
+        terms: weight, value and interval of each term.
 
     >>> low, high = sum_interval([(1, 1.0, (0.9, 1.0)), (-1, 0.0, (0.0, 0.1))])
     >>> round(low, 3), high
@@ -316,7 +328,7 @@ def sum_interval(terms: Sequence[tuple[float, float, Interval]]) -> Interval:
 
 
 def ends(interval: Interval | None, before: str = "") -> dict[str, float | None]:
-    """Write an interval as ``low`` and ``high`` of a table row; None for values without spread.
+    """Return an interval as fields ``low`` and ``high`` of a table row; None for no interval.
 
     >>> ends((0.25, 0.5), "gain_"), ends(None)
     ({'gain_low': 0.25, 'gain_high': 0.5}, {'low': None, 'high': None})

@@ -1,9 +1,9 @@
 """Parameters and FLOPs of a model under a schedule, and of a whole training run.
 
-A multiply-add is two FLOPs. Counted are matrix products: projections, attention scores and values,
-the head. Attention is counted over the full ``seq_len x seq_len`` square (a sliding window: over
-the window), as ``torch.utils.flop_counter`` does; causal kernels do about half of that. Norms,
-activations, rotary positions and the softmax are left out, and so are the state updates of linear
+A multiply-add is two FLOPs. Matrix products are counted: projections, attention scores and values,
+the head. Attention is counted over the full ``seq_len x seq_len`` square (with a sliding window,
+over the window), as ``torch.utils.flop_counter`` does; causal kernels do about half of that. Not
+counted are norms, activations, rotary positions, the softmax, and the state updates of linear
 attention and state-space layers.
 """
 
@@ -23,7 +23,6 @@ from .growing.maps import prop_schedule
 from .looping.config import LoopedConfig
 from .looping.decoder import decoder_config, find_decoder
 from .looping.recurrence import Recurrence
-from .looping.views import LoopedLayers
 
 EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 EXPERTS_USED = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k")
@@ -31,18 +30,18 @@ EXPERTS_USED = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs under a schedule.
+    """Cost of a model under a schedule. FLOPs are per token of a sequence of ``seq_len`` tokens.
 
     Args:
-        schedule: which layer runs at each step.
-        unique_parameters: weights that are used, each once.
-        stored_parameters: the same with layers that the schedule never runs.
-        effective_parameters: weights applied: each layer counts as often as it runs.
-        embedding_parameters: of token and position embeddings, and of a head of its own.
-        forward_flops: for one token of a sequence of ``seq_len``, attention included.
-        attention_flops: the part of it that grows with ``seq_len``.
-        seq_len: tokens.
-        backward_flops: for one token; twice the forward pass, less what ``backward_loops`` saves.
+        schedule: the schedule.
+        unique_parameters: weights that are used, each counted once.
+        stored_parameters: the same plus layers that the schedule never runs.
+        effective_parameters: weights, with each layer counted as often as it runs.
+        embedding_parameters: weights of token and position embeddings, and of an untied head.
+        forward_flops: forward pass, attention included.
+        attention_flops: part of ``forward_flops`` that grows with ``seq_len``.
+        seq_len: tokens of a sequence.
+        backward_flops: twice the forward pass, less what ``backward_loops`` saves.
     """
 
     schedule: Schedule
@@ -57,29 +56,29 @@ class Cost:
 
     @property
     def unique_non_embedding(self) -> int:
-        """Weights stored in layers and norms."""
+        """Unique weights without embeddings."""
         return self.unique_parameters - self.embedding_parameters
 
     @property
     def effective_non_embedding(self) -> int:
-        """Weights applied in layers and norms."""
+        """Effective weights without embeddings."""
         return self.effective_parameters - self.embedding_parameters
 
     @property
     def training_flops(self) -> float:
-        """For one token, forward and backward."""
+        """Forward and backward FLOPs per token."""
         return self.forward_flops + self.backward_flops
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a training run.
+    """Stage of a training run.
 
     Args:
-        schedule: what runs; in a growth stage the plain stack of its depth.
-        tokens: trained on.
-        backward_loops: gradients flow through the last so many loops only; by default as the
-            model's recurrence says.
+        schedule: schedule of the stage; in a growth stage the plain stack of its depth.
+        tokens: number of training tokens.
+        backward_loops: number of final loops that gradients flow through; by default that of the
+            model's recurrence.
     """
 
     schedule: Schedule | str | int
@@ -89,7 +88,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What the numbers are made of: per unique layer, and for the rest of the model."""
+    """Costs per unique layer and of the rest of the model."""
 
     layers: list[tuple[int, float, float]]  # parameters, FLOPs, attention FLOPs a token
     rest: int
@@ -102,20 +101,20 @@ def cost(
     schedule: Schedule | str | int | None = None,
     seq_len: int = 2048,
 ) -> Cost:
-    """Parameters and FLOPs of a model or config under a schedule.
+    """Count parameters and FLOPs of a model or config under a schedule.
 
     Args:
-        model: a model, or a config (nothing is allocated then).
-        schedule: by default what the model runs.
-        seq_len: tokens a sequence.
+        model: a model, or a config (then no weight is allocated).
+        schedule: by default the model's current schedule.
+        seq_len: tokens of a sequence.
 
     Raises:
-        InputError: a schedule that the model has not the layers for.
+        InputError: a schedule that needs more layers than the model has.
 
     >>> from transformers import LlamaConfig
-    >>> found = cost(LlamaConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=4,
+    >>> counted = cost(LlamaConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=4,
     ...     num_attention_heads=4, vocab_size=100), "2x4")
-    >>> found.schedule.num_unique_layers, found.schedule.effective_depth
+    >>> counted.schedule.num_unique_layers, counted.schedule.effective_depth
     (2, 8)
     """
     whole("seq_len", seq_len, 1)
@@ -143,16 +142,19 @@ def cost(
 def training_flops(
     model: PreTrainedModel | PretrainedConfig, stages: Sequence[Stage], seq_len: int = 2048
 ) -> float:
-    """FLOPs of a whole training run: growth stages, cooldown, retrofit, truncated backward.
+    """Count the FLOPs of a training run: growth stages, cooldown, retrofit, truncated backward.
 
-    A step costs its forward pass once where no gradient flows, three times where it does: with
-    ``backward_loops`` that is ``(2 N1 + 6 N2) D``. Without injection no gradient reaches what is
-    before the truncated loops either.
+    A step costs one forward pass where no gradient flows and three where it does: with
+    ``backward_loops`` that is ``(2 N1 + 6 N2) D``. Without injection, no gradient reaches the
+    layers before the truncated loops either.
 
     Args:
         model: the model at full depth, or its config.
-        stages: what is run on how many tokens.
-        seq_len: tokens a sequence.
+        stages: schedule and number of tokens of each stage.
+        seq_len: tokens of a sequence.
+
+    Raises:
+        InputError: a schedule that needs more layers than the model has.
     """
     parts, _, recurrence = _parts(model, seq_len)
     width = decoder_config(_config(model)).hidden_size
@@ -169,7 +171,7 @@ def training_flops(
 def _trained(
     schedule: Schedule, parts: _Parts, recurrence: Recurrence, width: int, last: int | None
 ) -> float:
-    """Training FLOPs of a token."""
+    """Count training FLOPs per token; ``last`` overrides the recurrence's ``backward_loops``."""
     last = last or recurrence.backward_loops
     silent = _without_gradient(schedule, last, recurrence.injection != "none")
     saved = sum(parts.layers[schedule.layers[step]][1] for step in silent)
@@ -184,7 +186,7 @@ def growth_stages(
     cooldown_tokens: int = 0,
     alpha: float = 1.0,
 ) -> list[Stage]:
-    """The stages of MIDAS or LIDAS: stage i at depth ``i block_size``, then the cooldown.
+    """Return the stages of MIDAS or LIDAS: stage i at depth ``i block_size``, then the cooldown.
 
     >>> [stage.tokens for stage in growth_stages(24, 4, 170_000, 30_000)]
     [8095, 16191, 24285, 32381, 40477, 48571, 30000]
@@ -204,7 +206,10 @@ def _flops(schedule: Schedule, parts: _Parts) -> float:
 def _adapter_flops(
     schedule: Schedule, recurrence: Recurrence, width: int, backward_loops: int | None
 ) -> float:
-    """Training FLOPs of the linear map of state and input, once a repeat; a third is forward."""
+    """Count training FLOPs per token of the injection's linear map, once a repeat.
+
+    A third of them are the forward pass.
+    """
     if recurrence.injection != "concat":
         return 0.0
     passes = 0
@@ -219,7 +224,7 @@ def _config(model: PreTrainedModel | PretrainedConfig) -> PretrainedConfig:
 
 
 def _without_gradient(schedule: Schedule, last: int | None, injected: bool) -> list[int]:
-    """Steps that only run forward."""
+    """Return the steps that run without a backward pass."""
     silent: set[int] = set()
     if last is None:
         return []
@@ -242,8 +247,7 @@ def _parts(
     if isinstance(config, LoopedConfig):
         recurrence = Recurrence.from_dict(config.recurrence)
     decoder = find_decoder(built)
-    layers = decoder.layers
-    schedule = layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
+    schedule = decoder.schedule
     inner = decoder_config(config)
     types = _layer_types(config, len(decoder.unique))
     per_layer = []
@@ -261,18 +265,18 @@ def _parts(
     others = [
         m for m in decoder.owner.modules() if isinstance(m, nn.Linear) and id(m) not in inside
     ]
-    beside = sum(2.0 * module.weight.numel() for module in others)
+    other_linear = sum(2.0 * module.weight.numel() for module in others)
     parts = _Parts(
         layers=per_layer,
         rest=total - in_layers,
         embeddings=sum(embeddings.values()),
-        head=2.0 * head.weight.numel() + beside,
+        head=2.0 * head.weight.numel() + other_linear,
     )
     return parts, schedule, recurrence
 
 
 def _runner_parts(model: Any) -> list[nn.Module]:
-    """What is counted with the loops it belongs to."""
+    """Return the modules of the runner, which are counted with their loops."""
     runner = model._modules.get("runner")
     return [] if runner is None else list(runner.modules())
 
@@ -282,7 +286,7 @@ def _count(module: nn.Module) -> int:
 
 
 def _layer_types(config: Any, depth: int) -> list[str]:
-    """The kind of attention of each unique layer."""
+    """Return the attention type of each unique layer."""
     plain = config.plain() if isinstance(config, LoopedConfig) else config
     inner = decoder_config(plain)
     listed = getattr(inner, "layer_types", None)
@@ -294,7 +298,7 @@ def _layer_types(config: Any, depth: int) -> list[str]:
 
 
 def _matrices(layer: nn.Module, config: Any) -> float:
-    """FLOPs of a layer's matrix products for one token, without attention scores."""
+    """Count FLOPs per token of a layer's matrix products, without attention scores."""
     experts = next((n for name in EXPERT_COUNTS if (n := getattr(config, name, None))), None)
     active = next((n for name in EXPERTS_USED if (n := getattr(config, name, None))), None)
     total = 0.0
@@ -310,7 +314,7 @@ def _matrices(layer: nn.Module, config: Any) -> float:
 
 
 def _attention(config: Any, kind: str, seq_len: int) -> float:
-    """FLOPs of scores and values for one token, averaged over a sequence."""
+    """Count FLOPs per token of attention scores and values, averaged over a sequence."""
     if "attention" not in kind or kind == "linear_attention":
         return 0.0
     seen = seq_len

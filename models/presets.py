@@ -1,6 +1,6 @@
-"""Models from scratch, by name: the paper's configurations, and small ones for laptops.
+"""Named model configurations: the paper's, and small ones for laptops.
 
-The paper's models are SmolLM-v1 configurations (appendix E): Llama with tied embeddings.
+The paper's models have SmolLM-v1 configurations (appendix E): Llama with tied embeddings.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _sizes(
 
 
 SIZES = tuple(_sizes(1, 1, 1, 1, 1))
-"""Fields that are whole numbers."""
+"""Config fields that are whole numbers."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     # width, depth, heads, key-value heads, MLP width, vocabulary
@@ -60,7 +60,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset(name: str, **changes: Any) -> LlamaConfig:
-    """A configuration by name, with any field of ``LlamaConfig`` changed.
+    """Return a configuration by name, with any fields of ``LlamaConfig`` changed.
 
     Raises:
         InputError: an unknown name or field.
@@ -94,13 +94,13 @@ def preset(name: str, **changes: Any) -> LlamaConfig:
 def build(
     name: str, schedule: Schedule | str | int | None = None, seed: int = 0, **changes: Any
 ) -> PreTrainedModel:
-    """A randomly initialised model.
+    """Build a randomly initialised model.
 
     Args:
         name: one of ``PRESETS``.
-        schedule: the model has as many layers as this needs, and loops if this loops; by default
-            the preset's plain stack.
-        seed: of the weights; the global random state is left alone.
+        schedule: sets the number of layers, and loops the model if it loops; by default the
+            preset's plain stack.
+        seed: seed of the weights; the global random state is not changed.
         changes: fields of ``LlamaConfig``, such as ``hidden_size=512``.
 
     Returns:
@@ -111,17 +111,17 @@ def build(
     (3, 5)
     """
     whole("the seed", seed, 0, 2**63 - 1)
-    plain = None
+    target = None
     if schedule is not None:
         if "num_hidden_layers" in changes:
             raise InputError("give a schedule or num_hidden_layers, not both")
-        plain = as_schedule(schedule)
-        changes = changes | {"num_hidden_layers": plain.needs}
+        target = as_schedule(schedule)
+        changes = changes | {"num_hidden_layers": target.needs}
     config = preset(name, **changes)
     devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    if plain is not None and plain != Schedule.plain(plain.needs):
-        loop(model, plain)
+    if target is not None and target != Schedule.plain(target.needs):
+        loop(model, target)
     return model

@@ -1,4 +1,4 @@
-"""How alike the weights of layers are: grown and looped models show it one block apart."""
+"""Similarity of the weights of layers; grown and looped models show it one block apart."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .looping.decoder import find_decoder
 
 @torch.no_grad()
 def layer_similarity(model: PreTrainedModel) -> Tensor:
-    """Cosine similarity of the weights of every two unique layers, mean over weight matrices.
+    """Compute the cosine similarity of every two unique layers, mean over weight matrices.
 
-    Matrices are compared with those of the same name and shape; 1 for copies, about 0 for layers
-    trained apart.
+    Matrices of the same name and shape are compared. 1 for copies, about 0 for layers trained
+    independently.
 
     Args:
         model: any decoder.
@@ -33,25 +33,26 @@ def layer_similarity(model: PreTrainedModel) -> Tensor:
     for name in names:
         shapes = dict.fromkeys(layer[name].shape for layer in layers if name in layer)
         for shape in shapes:
-            having = [i for i, layer in enumerate(layers) if name in layer
-                      and layer[name].shape == shape]  # fmt: skip
-            rows = torch.stack([layers[i][name].detach().float().flatten() for i in having])
+            members = [i for i, layer in enumerate(layers) if name in layer
+                       and layer[name].shape == shape]  # fmt: skip
+            rows = torch.stack([layers[i][name].detach().float().flatten() for i in members])
             if not bool((finite := rows.isfinite().all(1)).all()):
-                layer = having[int((~finite).nonzero()[0])]
+                layer = members[int((~finite).nonzero()[0])]
                 raise InputError(f"{name} of layer {layer} holds NaN or infinity")
             rows = torch.nn.functional.normalize(rows, dim=1)
-            place = torch.tensor(having)
-            total[place[:, None], place] += (rows @ rows.T).cpu()
-            pairs[place[:, None], place] += 1
-    found = total / pairs.clamp_min(1)
-    return found.fill_diagonal_(1.0)
+            index = torch.tensor(members)
+            total[index[:, None], index] += (rows @ rows.T).cpu()
+            pairs[index[:, None], index] += 1
+    similarity = total / pairs.clamp_min(1)
+    return similarity.fill_diagonal_(1.0)
 
 
 def block_similarity(similarity: Tensor, block_size: int) -> float:
-    """Mean similarity of layers ``block_size`` apart (paper section 5; Saunshi 2025).
+    """Average the similarity of layers ``block_size`` apart (paper section 5; Saunshi 2025).
 
     Args:
-        similarity: of :func:`layer_similarity`, ``(layers, layers)``.
+        similarity: result of :func:`layer_similarity`, ``(layers, layers)``.
+        block_size: distance in layers.
     """
     whole("block_size", block_size, 1, len(similarity) - 1)
     return float(similarity.diagonal(block_size).mean())

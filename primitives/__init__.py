@@ -1,10 +1,10 @@
-"""Reasoning primitives: data sets as pure functions of their coordinates.
+"""Reasoning primitives: synthetic data sets as pure functions of their coordinates.
 
 >>> item = generate("variable_assignment", count=1, split="test", style="code", depth=2)[0]
 >>> solve(item.task, item.prompt) == item.target
 True
 
-Imports numpy and jinja2 alone.
+Needs only numpy and jinja2.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from ..core.errors import InputError, whole
 from .addition import Addition
 from .bits import SPLITS
 from .copying import Copying
-from .items import MAX_INDEX, TASKS, Batch, Item, Source, Task, make_task
+from .items import MAX_INDEX, Batch, Item, Source
 from .p_hop import PHop
 from .preschool_math import PreschoolMath
 from .solvers import solve
 from .standard import STANDARD, fingerprint, golden, standard_task
 from .symbolic_igsm import SymbolicIGSM
+from .task import TASKS, Task, make_task
 from .templating import Template
 from .uniqueness import different
 from .variable_assignment import VariableAssignment
@@ -59,7 +60,7 @@ __all__ = [
 def generate(
     task: str, count: int, split: str = "test", seed: int = 0, **params: object
 ) -> list[Item]:
-    """The first ``count`` different items of a task, as ``growloop generate`` writes them.
+    """Generate the first ``count`` different items of a task, as ``growloop generate`` does.
 
     >>> generate("copying", 2, words="real") == generate("copying", 3, words="real")[:2]
     True

@@ -1,7 +1,7 @@
-"""n-ary addition: what is the sum of these numbers?
+"""n-ary addition: the sum of several numbers (arXiv 2502.17416).
 
-``operands`` numbers of ``digits`` digits, leading zeros kept; the options are the sum and four
-near misses (arXiv 2502.17416)::
+``operands`` numbers of ``digits`` digits, with leading zeros; the options are the sum and four near
+misses::
 
     315+120+045+824=   1304
 """
@@ -17,8 +17,8 @@ import numpy as np
 
 from ..core.errors import InputError, whole
 from .bits import Array, Partition, smallest
-from .items import Content, Task, register
 from .options import OPTIONS, RANGES, REACH, near_misses
+from .task import Content, Task, register
 from .text import Column, Table
 
 
@@ -38,8 +38,8 @@ class Addition(Task):
     """Parameters of n-ary addition.
 
     Args:
-        operands: how many numbers to add; the literature trains on 2, 4, 8, 16 and 32.
-        digits: digits of each.
+        operands: number of summands; the literature trains on 2, 4, 8, 16 and 32.
+        digits: digits of each number.
 
     >>> from growloop.primitives import generate
     >>> item = generate("addition", count=1, operands=2)[0]

@@ -1,8 +1,8 @@
 """Random numbers as a pure function of an item's coordinates.
 
-An item owns a fixed run of Philox blocks: the key is a hash of (task, version, parameters,
-split, seed), the counter is the item's index. Only raw bits are used, never numpy's
-distributions, so the same coordinates give the same item on every platform and numpy version.
+An item owns a fixed run of Philox blocks. The key is a hash of (task, version, parameters, split,
+seed); the counter is the item's index. Only raw bits are used, never numpy's distributions, so the
+same coordinates give the same item on every platform and numpy version.
 
 A draw from ``n`` alternatives is ``(32-bit lane * n) >> 32``; its bias is below ``n / 2**32``.
 """
@@ -23,14 +23,14 @@ from ..core.errors import InputError, unknown
 
 LANES_PER_BLOCK = 8  # one Philox-4x64 block is four 64-bit words
 SPLITS = {"train": (0, 5), "validation": (5, 7), "test": (7, 9), "fewshot": (9, 10)}  # tenths
-MIN_SHARES = 20  # the split coordinate takes at least so many values
-FEW_HEADS = 1000  # combinations of the other ranks below which the coordinate is strewn
+MIN_SHARES = 20  # least number of values of the split coordinate
+FEW_HEADS = 1000  # combinations of the other ranks below which the coordinate is scattered
 
 Array = NDArray[np.unsignedinteger]
 
 
 def stream_key(*coordinates: object) -> NDArray[np.uint64]:
-    """A 128-bit Philox key, ``(2,)`` uint64, from any JSON-able coordinates."""
+    """Hash JSON-able coordinates to a 128-bit Philox key, ``(2,)`` uint64."""
     text = json.dumps(coordinates, sort_keys=True, separators=(",", ":"))
     return np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], "<u8").astype(np.uint64)
 
@@ -38,9 +38,9 @@ def stream_key(*coordinates: object) -> NDArray[np.uint64]:
 def draw(
     key: NDArray[np.uint64], start: int, count: int, ranges: Sequence[int]
 ) -> NDArray[np.uint32]:
-    """Draws of ``count`` items from ``start`` on, ``(len(ranges), count)``.
+    """Draw numbers for ``count`` items from ``start`` on, ``(len(ranges), count)``.
 
-    Row ``j`` is below ``ranges[j]``.
+    Row ``j`` is uniform below ``ranges[j]``.
 
     >>> a = draw(stream_key("x"), 0, 100, [26, 5])
     >>> b = draw(stream_key("x"), 40, 2, [26, 5])
@@ -58,29 +58,29 @@ def draw(
 
 
 def parts(draws: Array, sizes: Mapping[str, Sequence[int]]) -> dict[str, Array]:
-    """The draws of an item by what they are for, given the ranges of each part in order."""
-    found, start = {}, 0
+    """Split the draws of an item into named parts, given the ranges of each part in order."""
+    named, start = {}, 0
     for name, ranges in sizes.items():
-        found[name] = draws[start : start + len(ranges)]
+        named[name] = draws[start : start + len(ranges)]
         start += len(ranges)
-    return found
+    return named
 
 
 def smallest(bound: int) -> type[np.unsignedinteger]:
-    """The narrowest unsigned type holding ``0..bound``: narrow columns are what makes this fast."""
+    """Return the narrowest unsigned type that holds ``0..bound``; narrow columns are fast."""
     return np.uint8 if bound < 2**8 else np.uint16 if bound < 2**16 else np.uint32
 
 
 def falling(population: int, picks: int) -> list[int]:
-    """Ranges of the draws that pick ``picks`` of ``population`` without replacement."""
+    """Return the ranges of draws that pick ``picks`` of ``population`` without replacement."""
     return [population - j for j in range(picks)]
 
 
 def distinct(ranks: Array, population: int) -> Array:
-    """``(k, count)`` ranks drawn from :func:`falling` ranges, as ``k`` different picks a column.
+    """Turn ranks ``(k, count)`` below :func:`falling` ranges into ``k`` different picks a column.
 
-    Pick ``j`` is the ``ranks[j]``-th number not picked before, so ranks and ordered samples
-    correspond one to one: uniform ranks give uniform samples. Takes ``k**2`` array operations.
+    Pick ``j`` is the ``ranks[j]``-th number not picked before. Ranks and ordered samples correspond
+    one to one, so uniform ranks give uniform samples. Takes ``k**2`` array operations.
 
     >>> distinct(np.array([[1], [1], [0]], np.uint32), 4).ravel().tolist()
     [1, 2, 0]
@@ -98,9 +98,9 @@ def distinct(ranks: Array, population: int) -> Array:
 
 
 def deal(ranks: Array, population: int) -> Array:
-    """Like :func:`distinct` for very many picks, in another order: a Fisher-Yates shuffle.
+    """Make different picks like :func:`distinct`, by a Fisher-Yates shuffle, for very many picks.
 
-    Its memory is ``population * count``.
+    The picks come in another order than from :func:`distinct`. Takes ``population * count`` memory.
     """
     columns = np.arange(ranks.shape[1])
     pool = np.repeat(np.arange(population, dtype=smallest(population))[:, None], len(columns), 1)
@@ -111,15 +111,15 @@ def deal(ranks: Array, population: int) -> Array:
 
 
 def unused(picks: Array, ranks: Array, population: int) -> Array:
-    """The ``ranks[j]``-th number that no row of ``picks`` holds, for each row ``j``."""
-    found = ranks.astype(smallest(population))
+    """Return the ``ranks[j]``-th number that no row of ``picks`` holds, for each row ``j``."""
+    numbers = ranks.astype(smallest(population))
     for taken in np.sort(picks, axis=0):
-        found += found >= taken
-    return found
+        numbers += numbers >= taken
+    return numbers
 
 
 def ranks_of(picks: Array) -> Array:
-    """The inverse of :func:`distinct`."""
+    """Invert :func:`distinct`."""
     ranks = picks.copy()
     for j in range(1, len(picks)):
         ranks[j] -= (picks[:j] < picks[j]).sum(axis=0, dtype=picks.dtype)
@@ -127,7 +127,7 @@ def ranks_of(picks: Array) -> Array:
 
 
 def mix(rows: Sequence[Array] | Array, count: int) -> NDArray[np.uint64]:
-    """A 64-bit hash a column of ``rows``."""
+    """Compute a 64-bit hash of each column of ``rows``, ``(count,)``."""
     state = np.full(count, 0x9E3779B97F4A7C15, np.uint64)
     for row in rows:
         state ^= row
@@ -139,19 +139,19 @@ def mix(rows: Sequence[Array] | Array, count: int) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True)
 class Partition:
-    """Cuts the space of rank tuples into one disjoint part a split, without rejecting anything.
+    """Partition of the space of rank tuples into disjoint splits, without rejection sampling.
 
     The last few ranks form one coordinate ``x`` below ``size``. A split owns the interval of
-    ``x - hash(the other ranks, context) mod size`` that :data:`SPLITS` gives it. Equal tuples
-    thus belong to the same split, whatever the seed; within a split every tuple is as likely
-    as any other; and, the hash being unpredictable, no single rank tells the split.
+    ``x - hash(the other ranks, context) mod size`` that :data:`SPLITS` gives it. Equal tuples thus
+    belong to the same split whatever the seed, and within a split all tuples are equally likely.
+    Since the hash is unpredictable, no single rank reveals the split.
     """
 
     ranges: tuple[int, ...]
 
     @cached_property
     def tail(self) -> int:
-        """How many of the last ranks form the coordinate."""
+        """Number of last ranks that form the coordinate."""
         for length in range(1, len(self.ranges) + 1):
             if prod(self.ranges[-length:]) >= MIN_SHARES:
                 return length
@@ -166,10 +166,10 @@ class Partition:
 
     @cached_property
     def stride(self) -> int:
-        """What the coordinate is multiplied by, modulo ``size``.
+        """Multiplier of the coordinate, modulo ``size``.
 
-        1 where there is much else to hash. Where there is not, an interval would show in the
-        ranks themselves; a stride coprime to ``size`` strews it over all of them.
+        It is 1 if there are many combinations of other ranks to hash. Otherwise an interval would
+        show in the ranks themselves; a stride coprime to ``size`` scatters it over all values.
         """
         if prod(self.ranges[: -self.tail]) >= FEW_HEADS:
             return 1
@@ -179,14 +179,14 @@ class Partition:
         return stride
 
     def interval(self, split: str) -> tuple[int, int]:
-        """First and past-last value of the coordinate that ``split`` owns."""
+        """Return the first and past-last value of the coordinate that ``split`` owns."""
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
         low, high = SPLITS[split]
         return self.size * low // 10, self.size * high // 10
 
     def share(self, total: int, split: str) -> int:
-        """How many of ``total`` items fall to ``split``."""
+        """Return how many of ``total`` items belong to ``split``."""
         low, high = self.interval(split)
         return total * (high - low) // self.size
 
@@ -199,7 +199,7 @@ class Partition:
         return (hashed * np.uint64(self.size)) >> np.uint64(32)
 
     def ranks(self, draws: Array, context: Sequence[Array], split: str) -> Array:
-        """Ranks in ``split`` from draws below :meth:`draw_ranges`; ``(len(ranges), count)``."""
+        """Map draws below :meth:`draw_ranges` to ranks in ``split``, ``(len(ranges), count)``."""
         head, last = draws[:-1], draws[-1]
         offset = np.uint64(self.interval(split)[0])
         x = (last + offset + self._shift(head, context, len(last))) % np.uint64(self.size)
@@ -211,7 +211,7 @@ class Partition:
         return np.concatenate([head, np.stack(rows)])
 
     def split_of(self, ranks: Array, context: Sequence[Array]) -> list[str]:
-        """The split each column of ``ranks`` belongs to."""
+        """Return the split of each column of ``ranks``."""
         count = ranks.shape[1]
         head = ranks[: -self.tail]
         x = np.zeros(count, np.uint64)

@@ -1,7 +1,7 @@
-"""Copying: which word followed this segment the first time?
+"""Copying: continue the second copy of a segment (arXiv 2602.16490, App. I.1).
 
-``sequence_length`` different words, then a contiguous run of ``segment_length`` of them again;
-the answer is the word that came next (arXiv 2602.16490, App. I.1)::
+``sequence_length`` different words, then a contiguous segment of ``segment_length`` of them again;
+the answer is the word that followed the segment::
 
     jic dqy sof uzg ewr oxw osp tkj rvw mnu   jic dqy sof uzg ewr ____     answer oxw
 """
@@ -24,14 +24,14 @@ import numpy as np
 
 from ..core.errors import InputError, shown, whole
 from .bits import Array, Partition, distinct, falling, ranks_of, smallest
-from .items import Content, Task, register
+from .task import Content, Task, register
 from .text import Column, Table
 
 WORDS_FILE = Path(__file__).parent / "words" / "english.txt"
 MAX_LENGTH = 1000
 JOINERS = dict.fromkeys((0x200C, 0x200D))  # in words of Persian or Hindi: no letters of their own
 _LISTS: dict[str, tuple[str, ...]] = {}
-"""Word lists read so far, by digest: recorded parameters make their task again in one process."""
+"""digest -> word list read in this process, so that recorded parameters can rebuild a task."""
 
 
 @cache
@@ -40,7 +40,7 @@ def _random_words(length: int) -> tuple[str, ...]:
 
 
 def _listed_words(path: str, length: int | None) -> tuple[str, ...]:
-    """The words of a file, one a line, in its order; ``#`` begins a comment line."""
+    """Read the words of a file in order, one per line; ``#`` begins a comment line."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
@@ -82,9 +82,9 @@ class Copying(Task):
     Args:
         words: ``random`` letter strings, ``real`` English words, or a text file with a word a
             line, where ``#`` begins a comment.
-        sequence_length: words in the sequence, and so options.
-        segment_length: words repeated after it.
-        word_length: letters a word; 3 for random words, any for real ones.
+        sequence_length: number of words in the sequence, and of options.
+        segment_length: number of words repeated after it.
+        word_length: letters per word; by default 3 for random words, any for real ones.
 
     >>> from growloop.primitives import generate
     >>> item = generate("copying", count=1, words="real")[0]
@@ -153,7 +153,7 @@ class Copying(Task):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters; a word file counts by its words, not by its place."""
+        """Parameters; a word file is identified by its words, not by its path."""
         params = {k: v for k, v in super().params.items() if k != "vocabulary"}
         if self.words not in ("random", "real"):
             params["words"] = _digest(self.vocabulary)
@@ -165,7 +165,7 @@ class Copying(Task):
 
     @property
     def starts(self) -> int:
-        """Places a segment can begin, the next word being in the sequence."""
+        """Number of positions where a segment can begin."""
         return self.sequence_length - self.segment_length
 
     @property
@@ -184,7 +184,7 @@ class Copying(Task):
         slots = {f"word {i}": Column(row, table) for i, row in enumerate(words)}
         for i in range(self.segment_length):
             slots[f"segment word {i}"] = Column(words[start + i, column], table)
-        # options in the order of the sequence, begun anywhere: the answer's place says nothing
+        # options in the order of the sequence, rotated at random: the answer's index says nothing
         places = (np.arange(length)[:, None] + turn) % length
         answer = (start + self.segment_length - turn) % length
         return Content(slots, table, words[places, column], answer)

@@ -1,17 +1,17 @@
 """Symbolic i-GSM on a random graph, as arXiv 2502.17416 describes it after Ye et al. 2024.
 
-A hierarchy of entities gets random edges from each level to the next; an edge is a quantity (how
-many of the one the other has) and is named after both. Every quantity is a number, or a sum or
-difference of others, perhaps with a number added or multiplied::
+A hierarchy of entities gets random edges from each level to the next. An edge is a quantity (how
+many of one entity the other has), named after both. A quantity is a number, or a sum or difference
+of other quantities, perhaps with a number added or multiplied::
 
     E#I := 4. J#P := H#J - E#I. H#J := E#I. I#N := 2 * (J#P + H#J + E#I). I#N?
 
-Line by line the rules are those of Ye et al.'s generator: a number alone; or up to ``max_terms``
-other quantities, two of them as a sum or as a difference, more as a sum; and with half of these a
-number that is added to or multiplied with all of it. Theirs also build the graph back from the
-question, so that it needs most of the lines; here each line first uses one that is not used yet.
-Ours is how often each form occurs (equally often), and that the last line in the order of
-dependence is asked, which is never a number alone.
+The form of a line follows Ye et al.'s generator: a number alone; or up to ``max_terms`` other
+quantities, two of them as a sum or a difference, more as a sum; half of these with a number added
+to or multiplied with the result. Their generator builds the graph backwards from the question, so
+that the question needs most of the lines; here each line first uses one that is not used yet.
+Our own choices: all forms are equally frequent, and the query is the last line in dependency order,
+which is never a number alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .bits import Array, Partition, distinct, falling, parts
 Integers = NDArray[np.intp]
 
 NOTHING, NUMBER, PLUS, TIMES = range(4)
-"""What stands before the quantities of a line."""
+"""Forms of the number before the quantities of a line."""
 
 NAME = re.compile("[A-Z]#[A-Z]")
 LINE = re.compile(r"([A-Z]#[A-Z]) := (?:(\d+)(?: ([+*]) )?)?\(?([A-Z#+\- ]*)\)?")
@@ -38,26 +38,26 @@ _LETTERS = ascii_uppercase
 
 
 def causal_keys(keys: Array, terms: Integers, amounts: Integers) -> NDArray[np.uint64]:
-    """Keys to sort lines by, so that each comes after those it uses.
+    """Return sort keys by which each line comes after the lines it uses.
 
     Args:
         keys: random, below 2**32, ``(lines, count)``.
-        terms: lines that a line uses, all of them before it, ``(lines, most, count)``.
-        amounts: how many of its terms count, ``(lines, count)``.
+        terms: earlier lines that a line uses, ``(lines, most, count)``.
+        amounts: number of its terms in use, ``(lines, count)``.
     """
-    found = keys.astype(np.uint64)
+    ordered = keys.astype(np.uint64)
     column = np.arange(keys.shape[1])
-    for i in range(len(found)):
+    for i in range(len(ordered)):
         above = np.zeros(len(column), np.uint64)
         for k in range(terms.shape[1]):
-            used = found[terms[i, k], column]
+            used = ordered[terms[i, k], column]
             above = np.maximum(above, np.where(k < amounts[i], used, np.uint64(0)))
-        found[i] = above + ((found[i] * (np.uint64(2**32) - above)) >> np.uint64(32))
-    return found
+        ordered[i] = above + ((ordered[i] * (np.uint64(2**32) - above)) >> np.uint64(32))
+    return ordered
 
 
 def _pick(draws: Integers, wanted: NDArray[np.bool_]) -> Integers:
-    """One of the wanted rows of each column, or of all where none is: ``(count,)``.
+    """Pick one of the wanted rows of each column, or any row where none is wanted: ``(count,)``.
 
     Args:
         draws: below the number of rows, ``(count,)``.
@@ -66,21 +66,21 @@ def _pick(draws: Integers, wanted: NDArray[np.bool_]) -> Integers:
     rows = len(wanted)
     pool = wanted | ~wanted.any(axis=0)
     rank = draws * pool.sum(axis=0) // rows
-    found: Integers = (pool.cumsum(axis=0) > rank).argmax(axis=0)
-    return found
+    row: Integers = (pool.cumsum(axis=0) > rank).argmax(axis=0)
+    return row
 
 
 @dataclass(frozen=True)
 class Problems:
-    """Problems as columns; lines in an order of dependence, ``(lines, count)`` each.
+    """Columns of problems, with lines in dependency order, ``(lines, count)`` each.
 
     Args:
-        parents, children: the entities that name a line, counted through all levels.
-        heads: what stands before the quantities: NOTHING, NUMBER, PLUS or TIMES.
-        numbers: the number there, 0 where there is none.
-        minus: whether it is a difference.
-        terms: the lines whose quantities it uses, ``(lines, most, count)``.
-        amounts: how many of its terms count.
+        parents, children: entities that name a line, numbered through all levels.
+        heads: form of the number before the quantities: NOTHING, NUMBER, PLUS or TIMES.
+        numbers: that number, 0 for none.
+        minus: whether the line is a difference.
+        terms: lines whose quantities it uses, ``(lines, most, count)``.
+        amounts: number of its terms in use.
     """
 
     parents: Integers
@@ -92,7 +92,7 @@ class Problems:
     amounts: Integers
 
     def value(self, modulus: int) -> Integers:
-        """The quantity of the last line, ``(count,)``."""
+        """Compute the quantity of the last line, ``(count,)``."""
         column = np.arange(self.heads.shape[1])
         values = np.zeros_like(self.numbers)
         for i, (head, number) in enumerate(zip(self.heads, self.numbers, strict=True)):
@@ -102,17 +102,17 @@ class Problems:
                 total += np.where(self.minus[i] & (k == 1), -term, term)
             total = np.where(head == TIMES, total * number, total + number)
             values[i] = total % modulus
-        found: Integers = values[-1]
-        return found
+        result: Integers = values[-1]
+        return result
 
 
 @dataclass(frozen=True)
 class RandomGraph:
-    """Where problems come from.
+    """Sampler of problems.
 
     Args:
-        levels, width: of the hierarchy; every level has ``width`` entities.
-        edges: of the hierarchy, and so lines of a problem.
+        levels, width: size of the hierarchy; every level has ``width`` entities.
+        edges: edges of the hierarchy, and lines of a problem.
         max_terms: most quantities in a line.
         modulus: results are taken modulo this.
     """
@@ -125,25 +125,25 @@ class RandomGraph:
 
     @cached_property
     def partition(self) -> Partition:
-        """By the letters of the query, and the number of the first line that is one alone."""
+        """Partition by the letters of the query, and the number of the first number-only line."""
         return Partition((self.width, self.width, self.modulus))
 
     @property
     def below(self) -> int:
-        """Entities that have a parent."""
+        """Number of entities that have a parent."""
         return (self.levels - 1) * self.width
 
     def combinations(self, ordered: bool) -> int:
-        """How many problems there are, if none were likelier than the likeliest.
+        """Return the number of problems if all were as likely as the likeliest (a lower bound).
 
-        The likeliest line has a third of all chances; of the second and the last half, of the
-        first one in ``modulus``. Where the order of lines is free, all are equally likely.
+        The likeliest form of a line has probability 1/3; of the second and the last line 1/2, of
+        the first 1 / ``modulus``. Shuffled orders of lines are equally likely.
         """
         total: int = self.modulus * 4 * 3 ** max(0, self.edges - 3)
         return total * (1 if ordered else factorial(self.edges))
 
     def _sizes(self, split: str) -> dict[str, list[int]]:
-        """The draws of an item by what they are for, in their order in the stream."""
+        """Return part -> ranges of its draws, in their order in the stream."""
         others = self.below * (self.width - 1)
         lines: list[int] = []
         for i in range(self.edges):
@@ -163,7 +163,7 @@ class RandomGraph:
         return [size for sizes in self._sizes(split).values() for size in sizes]
 
     def problems(self, draws: Array, split: str) -> tuple[Problems, Array]:
-        """Problems in a split, and random keys of their lines."""
+        """Make problems in a split, and random keys of their lines."""
         drawn = parts(draws, self._sizes(split))
         parents, children = self._hierarchy(drawn["parents"], drawn["more"])
         sequence = distinct(drawn["sequence"], self.edges).astype(np.intp)
@@ -173,7 +173,7 @@ class RandomGraph:
         return self._named(made, drawn["letters"], split), drawn["keys"]
 
     def _hierarchy(self, first: Array, more: Array) -> tuple[Integers, Integers]:
-        """Edges ``(edges, count)``: one into each entity below the top, then further ones."""
+        """Return edges ``(edges, count)``: one into each entity below the top, then others."""
         count = first.shape[1]
         children = np.repeat(np.arange(self.below)[:, None], count, axis=1)
         parents = first.astype(np.intp)
@@ -216,7 +216,7 @@ class RandomGraph:
         return Problems(parents, children, heads, numbers, minus, terms, amounts)
 
     def _named(self, made: Problems, draws: Array, split: str) -> Problems:
-        """The problem that is in the split: entities renamed, and another number in one line."""
+        """Move problems into the split by renaming entities and changing the number of one line."""
         plain = self._turned(made, -made.parents[-1], -made.children[-1])
         codes = self._codes(plain)
         first = np.where(made.heads == NUMBER, codes, self.below * self.width).argmin(axis=0)
@@ -227,7 +227,7 @@ class RandomGraph:
         return named
 
     def _turned(self, made: Problems, by_parent: Integers, by_child: Integers) -> Problems:
-        """Turn the names in the two levels of the query, the last line."""
+        """Rotate the names in the two levels of the query, the last line."""
         level = made.children[-1] // self.width
 
         def turn(entities: Integers) -> Integers:
@@ -240,12 +240,12 @@ class RandomGraph:
         return Problems(**fields | {"numbers": made.numbers.copy()})
 
     def _codes(self, made: Problems) -> Integers:
-        """A number for the name of each line."""
+        """Return a number for the name of each line."""
         codes: Integers = (made.children - self.width) * self.width + made.parents % self.width
         return codes
 
     def _context(self, made: Problems, first: Integers) -> list[Array]:
-        """All that tells a problem from others but what its split is about, in order of names."""
+        """Return all that identifies a problem except its partition ranks, in order of names."""
         codes = self._codes(made)
         column = np.arange(len(first))
         numbers = made.numbers.copy()
@@ -259,10 +259,10 @@ class RandomGraph:
         return [row for part in ordered for row in part]
 
     def splits_of(self, prompts: list[str]) -> list[str]:
-        """The split of each prompt.
+        """Return the split of each prompt.
 
         Raises:
-            ValueError: a prompt is no such problem.
+            ValueError: a prompt that is no such problem.
         """
         made = self._read([prompt.split("\n")[1] for prompt in prompts])
         place = [entities[-1] % self.width for entities in (made.parents, made.children)]
@@ -273,7 +273,7 @@ class RandomGraph:
         return self.partition.split_of(ranks, self._context(plain, first))
 
     def _read(self, texts: list[str]) -> Problems:
-        """Problems as they are written; the last line is what is asked, the others in any order."""
+        """Parse problems; the query becomes the last line, the others come in any order."""
         shape = (self.edges, len(texts))
         parents, children, heads, numbers, amounts = (np.zeros(shape, np.intp) for _ in range(5))
         terms = np.zeros((self.edges, self.max_terms, len(texts)), np.intp)

@@ -1,7 +1,6 @@
-"""What every primitive is: a frozen set of parameters that turns draws into columns of items.
+"""Items of a primitive: one endless, random-access sequence per task, split and seed.
 
-``Task`` is one primitive with its parameters, ``Source`` one endless sequence of its items
-(split and seed fixed), ``Batch`` a run of that sequence as columns, ``Item`` one element.
+``Source`` is such a sequence, ``Batch`` a run of it as columns, ``Item`` one element.
 """
 
 from __future__ import annotations
@@ -10,218 +9,41 @@ import dataclasses
 import hashlib
 import json
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, shown, unknown, whole
-from .bits import Array, Partition, draw, mix, stream_key
+from ..core.errors import InputError, whole
+from .bits import draw, mix, stream_key
+from .task import Content, Task
 from .templating import Template
 from .text import Column, Decimals, Piece, Slot, Table, escape, fill, squeeze, texts
 
 MAX_SEED = 2**63 - 1
 MAX_INDEX = 2**63 - 1
-CONTROLS = ("none", "cut", "shuffled")
-SAMPLE = 12  # items on which an own template is tried before it is used
-
-
-def later(default: Any) -> Any:
-    """A parameter that a task got after it had items.
-
-    It stands in an item's parameters, and so in its coordinates, only where it is not the default:
-    the items of the time before it stay what they are.
-    """
-    return dataclasses.field(default=default, metadata={"later": True})
-
-
-@dataclass(frozen=True)
-class Content:
-    """``count`` items as columns.
-
-    ``slots`` fill the prompt, ``choices`` (k, count) are codes of ``table``, and ``answer``
-    (count,) says which choice is right. For a counterfactual control ``original`` (count,) is
-    the answer of the item it was made from.
-    """
-
-    slots: dict[str, Column]
-    table: Table
-    choices: Array
-    answer: NDArray[np.integer]
-    original: NDArray[np.integer] | None = None
-
-
-class Task(ABC):
-    """One primitive with its parameters; a subclass is a frozen dataclass of them.
-
-    Changing what a task writes for given parameters means raising its ``version``.
-    """
-
-    name: ClassVar[str]
-    version: ClassVar[int]
-    summary: ClassVar[str]
-    unkeyed: ClassVar[tuple[str, ...]] = ("control",)
-    """Parameters that do not choose another item: a control shows the same one, altered."""
-    delimiter: ClassVar[str] = " "
-    """What stands between a prompt and its answer."""
-
-    @property
-    @abstractmethod
-    def template(self) -> str:
-        """Name of the packaged template."""
-
-    @property
-    @abstractmethod
-    def partition(self) -> Partition:
-        """The part of an item by which the splits are kept apart."""
-
-    @abstractmethod
-    def ranges(self, split: str) -> list[int]:
-        """Ranges of the draws one item takes."""
-
-    @abstractmethod
-    def content(self, draws: Array, split: str) -> Content:
-        """Items from draws ``(len(ranges), count)``."""
-
-    @abstractmethod
-    def context(self, slot: Callable[[str], str]) -> dict[str, Any]:
-        """The template's variables, with ``slot(name)`` wherever an item's own text goes."""
-
-    @property
-    @abstractmethod
-    def combinations(self) -> int:
-        """How many different prompts there are over all splits (a lower bound)."""
-
-    @property
-    @abstractmethod
-    def options(self) -> int:
-        """How many choices an item has."""
-
-    @abstractmethod
-    def splits_of(self, prompts: list[str]) -> list[str]:
-        """The split each prompt belongs to, worked out from what it states.
-
-        For uncontrolled prompts in the packaged wording: a control has the split of the item
-        it was made from.
-
-        Raises:
-            ValueError: a prompt is not of this task.
-        """
-
-    @property
-    @abstractmethod
-    def stem(self) -> tuple[str, tuple[str, ...]]:
-        """A short name, and the parameters it already tells."""
-
-    @property
-    def label(self) -> str:
-        """The name a result is reported under: the stem and what differs from the defaults.
-
-        >>> make_task("variable_assignment", {"depth": 5, "order": "shuffled"}).label
-        'variable_assignment_basic_d5:order=shuffled'
-        """
-        stem, told = self.stem
-        try:
-            defaults = type(self)(**{name: getattr(self, name) for name in told}).params
-        except InputError:  # what the stem tells needs other parameters than the defaults
-            defaults = type(self)().params
-        rest = {k: v for k, v in self.params.items() if k not in told and v != defaults.get(k)}
-        return ":".join([stem, *(f"{key}={value}" for key, value in rest.items())])
-
-    @property
-    def chance(self) -> float:
-        return 1 / self.options
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The parameters as JSON-able values, without defaults of :func:`later` ones."""
-        return {
-            f.name: value
-            for f in dataclasses.fields(self)  # type: ignore[arg-type]
-            if (value := getattr(self, f.name)) != f.default or not f.metadata.get("later")
-        }
-
-    @property
-    def uncontrolled(self) -> Task:
-        """The same task without a control."""
-        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}  # type: ignore[arg-type]
-        return type(self)(**{**given, "control": "none"})
-
-    @property
-    def keyed(self) -> dict[str, Any]:
-        """The parameters that choose the items."""
-        return {k: v for k, v in self.params.items() if k not in self.unkeyed}
-
-    def capacity(self, split: str) -> int:
-        """How many different items ``split`` holds (a lower bound)."""
-        return self.partition.share(self.combinations, split)
-
-
-T = TypeVar("T", bound=type[Task])
-TASKS: dict[str, type[Task]] = {}
-
-
-def register(task: T) -> T:
-    """Make a task known by its name."""
-    TASKS[task.name] = task
-    return task
-
-
-def _converted(field: dataclasses.Field[Any], value: object) -> object:
-    """``value``, read as the type of ``field`` where it is a string from a command line."""
-    kind = str(field.type)
-    given = value
-    if isinstance(value, str) and "str" not in kind:
-        text = value.strip().lower()
-        if "None" in kind and text in {"none", "null", ""}:
-            return None
-        if "bool" in kind:
-            value = {"true": True, "false": False, "1": True, "0": False}.get(text, value)
-        else:
-            value = int(text) if re.fullmatch(r"-?[0-9]{1,30}", text) else value
-    wanted: tuple[type, ...] = (bool,) if "bool" in kind else (int,) if "int" in kind else (str,)
-    if value is None and "None" in kind:
-        return None
-    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-        name = {bool: "true or false", int: "a whole number", str: "a text"}[wanted[0]]
-        raise InputError(f"parameter {field.name} must be {name}, not {shown(given)}")
-    return value
-
-
-def make_task(name: str, params: Mapping[str, object] | None = None) -> Task:
-    """A task by name; parameters may be strings, as they come from a command line.
-
-    >>> make_task("variable_assignment", {"style": "code", "depth": "2"}).chance
-    0.2
-
-    Raises:
-        InputError: unknown task or parameter, or a value that is not allowed.
-    """
-    if name not in TASKS:
-        raise unknown("task", name, sorted(TASKS))
-    kind = TASKS[name]
-    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}  # type: ignore[arg-type]
-    given = {}
-    for key, value in (params or {}).items():
-        if key not in fields:
-            raise unknown(f"parameter of {name}", key, fields)
-        given[key] = _converted(fields[key], value)
-    return kind(**given)
+SAMPLE = 12  # items that a user's template is tried on before it is used
 
 
 def params_text(params: Mapping[str, Any]) -> str:
-    """Parameters as files hold them: JSON text, since they differ from task to task."""
+    """Format parameters for files, as JSON text, since they differ from task to task."""
     return json.dumps(params, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question. ``answer`` is the index of the right one of ``choices``; ``target`` is it."""
+    """One question.
+
+    Args:
+        id: unique id: task, version, parameters, split, seed, index.
+        target: right choice.
+        answer: index of the right choice.
+        original_answer: index of the right choice without the control; None if uncontrolled.
+    """
 
     id: str
     task: str
@@ -237,16 +59,16 @@ class Item:
     original_answer: int | None = None
 
     def record(self) -> dict[str, Any]:
-        """The item as fingerprints count it: ``original_answer`` only under a control."""
+        """Return the fields that fingerprints are of: ``original_answer`` only under a control."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         if self.original_answer is None:
             del fields["original_answer"]
         return fields
 
     def row(self) -> dict[str, Any]:
-        """The item as files hold it: the same columns, of the same types, for every task.
+        """Return the item as a file row, with the same columns and types for every task.
 
-        ``params`` is JSON text, and ``original_answer`` is ``answer`` where no control changed it.
+        ``params`` is JSON text; without a control ``original_answer`` equals ``answer``.
         """
         original = self.answer if self.original_answer is None else self.original_answer
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -255,14 +77,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
-    """The items of ``task`` in ``split`` under ``seed``; item ``i`` depends on nothing else.
+    """Items of a task in a split under a seed; item ``i`` depends on nothing else.
 
     Args:
         task: a primitive with its parameters, e.g. ``make_task("copying")``.
         split: train, validation, test or fewshot; two splits never share an item.
         seed: 0 to 2**63 - 1.
-        own_template: a template to use in place of the task's.
+        own_template: user's template in place of the packaged one.
 
+    >>> from growloop.primitives import make_task
     >>> source = Source(make_task("variable_assignment"), "test", 0)
     >>> source[17] == source.items(10, 20)[7]
     True
@@ -287,7 +110,7 @@ class Source:
 
     @cached_property
     def params(self) -> dict[str, Any]:
-        """The task's parameters, and the hash of the template where it is not the task's own."""
+        """Task parameters, plus the hash of a user's template."""
         if self.own_template is None:
             return self.task.params
         digest = hashlib.sha256(self.own_template.source.encode()).hexdigest()[:16]
@@ -295,7 +118,7 @@ class Source:
 
     @cached_property
     def prefix(self) -> str:
-        """What every id of this source begins with."""
+        """Common prefix of the ids of all items."""
         text = json.dumps(self.params, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         return f"{self.task.name}@{self.task.version}/{digest}/{self.split}/{self.seed}/"
@@ -306,7 +129,7 @@ class Source:
 
     @cached_property
     def pieces(self) -> list[Piece] | None:
-        """The compiled prompt; None for a template that must be rendered item by item."""
+        """Compiled prompt; None for a template that Jinja2 must render item by item."""
         pieces = self.template.pieces(self.task.context)
         if self.own_template is None:
             return pieces
@@ -318,7 +141,7 @@ class Source:
         return None
 
     def _render(self, strings: Mapping[str, str]) -> str:
-        """One prompt by Jinja2 itself, from the string of each slot."""
+        """Render one prompt with Jinja2 from the string of each slot."""
         return self.template.render(self.task.context(lambda slot: strings[slot]))
 
     def _values(self, content: Content, count: int) -> list[dict[str, str]]:
@@ -326,9 +149,9 @@ class Source:
         return [{name: column[i] for name, column in columns.items()} for i in range(count)]
 
     def _require_every_slot(self, values: list[dict[str, str]], prompts: list[str]) -> None:
-        """Refuse a template that must be rendered by Jinja2 and writes the same for two values.
+        """Refuse an uncompiled template whose output does not depend on every slot.
 
-        (Of a compiled template it is known which slots it writes.)
+        Slots of a compiled template are checked when it is compiled.
         """
         for slot in values[0]:
             for strings, prompt in zip(values, prompts, strict=True):
@@ -343,25 +166,25 @@ class Source:
 
     @cached_property
     def chunk(self) -> int:
-        """Items worked on at a time, so that memory stays bounded. Never changes an item."""
+        """Items per batch, which bounds memory. It never changes an item."""
         [prompt] = self.batch(0, 1).prompts()
         return max(1, min(8192, 2**19 // len(self._ranges), 2**23 // (len(prompt) + 256)))
 
     @cached_property
     def packaged(self) -> Source:
-        """The same items in the packaged wording, which can be read back."""
+        """Same items in the packaged wording, which can be parsed back."""
         return Source(self.task, self.split, self.seed)
 
     @cached_property
     def uncontrolled(self) -> Source:
-        """The items these were made from, in the packaged wording."""
+        """Original items without the control, in the packaged wording."""
         return Source(self.task.uncontrolled, self.split, self.seed)
 
     def _columns(self, start: int, count: int) -> Content:
         return self.task.content(draw(self.key, start, count, self._ranges), self.split)
 
     def batch(self, start: int, stop: int) -> Batch:
-        """Items ``start..stop-1``, drawn in one go; see :meth:`batches` for many."""
+        """Draw items ``start..stop-1`` at once; see :meth:`batches` for many."""
         if not 0 <= start <= stop <= MAX_INDEX:
             raise InputError(f"items {start} to {stop}: indices run from 0 to {MAX_INDEX}")
         content = self._columns(start, stop - start)
@@ -375,12 +198,12 @@ class Source:
         return Batch(self, np.arange(start, stop, dtype=np.uint64), content, slots, pieces)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
-        """The same items as ``batch(start, stop)``, a cache-sized chunk at a time."""
+        """Yield the items of ``batch(start, stop)``, a cache-sized chunk at a time."""
         for begin in range(start, stop, self.chunk):
             yield self.batch(begin, min(begin + self.chunk, stop))
 
     def items(self, start: int, stop: int) -> list[Item]:
-        """Items ``start..stop-1``."""
+        """Return items ``start..stop-1``."""
         return [item for batch in self.batches(start, stop) for item in batch.items()]
 
     def __getitem__(self, index: int) -> Item:
@@ -393,7 +216,7 @@ def _literal(**fields: object) -> bytes:
 
 @dataclass(frozen=True)
 class Batch:
-    """A run of a source's items as columns, ready to be written as texts."""
+    """Consecutive items of a source as columns."""
 
     source: Source
     indices: NDArray[np.uint64]
@@ -405,7 +228,7 @@ class Batch:
         return len(self.indices)
 
     def without(self, skip: NDArray[np.uint64]) -> Batch:
-        """The batch less the items whose index is in ``skip``."""
+        """Return the batch without the items whose index is in ``skip``."""
         keep = ~np.isin(self.indices, skip)
         if keep.all():
             return self
@@ -423,7 +246,7 @@ class Batch:
         return texts(self.pieces, self.slots, len(self))
 
     def hashes(self) -> NDArray[np.uint64]:
-        """A 64-bit hash of each prompt."""
+        """Compute a 64-bit hash of each prompt, ``(count,)``."""
         if self.source.own_template is not None:  # two fillings may read the same
             digests = [blake2b(p.encode(), digest_size=8).digest() for p in self.prompts()]
             return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
@@ -440,15 +263,15 @@ class Batch:
         return self._target().strings()
 
     def choices(self) -> list[list[str]]:
-        """The options of each item, ``count`` lists of ``k``."""
+        """Return the choices of each item, ``count`` lists of ``k``."""
         return [list(row) for row in zip(*(c.strings() for c in self._choices()), strict=True)]
 
     def lines(self) -> bytes:
-        """The items as JSON lines: :meth:`Item.record` of each. Fingerprints are of these."""
+        """Format items as JSON lines of :meth:`Item.record`; fingerprints are of these."""
         return self._lines(self.source.params, self.content.original)
 
     def rows(self) -> bytes:
-        """The items as files hold them: :meth:`Item.row` of each, as JSON lines."""
+        """Format items as JSON lines of :meth:`Item.row`, as in files."""
         original = self.content.original
         return self._lines(
             params_text(self.source.params), self.content.answer if original is None else original
@@ -456,10 +279,10 @@ class Batch:
 
     @staticmethod
     def counted(source: Source, rows: bytes) -> bytes:
-        """What fingerprints count of :meth:`rows`: the bytes of :meth:`lines`.
+        """Convert the bytes of :meth:`rows` to those of :meth:`lines`, for fingerprints.
 
-        Cheaper than writing both: quotes inside JSON strings are escaped, so what is replaced
-        stands nowhere else.
+        This is cheaper than formatting twice. Quotes inside JSON strings are escaped, so the
+        replaced fields occur nowhere else.
         """
         flat, params = (_literal(params=p) for p in (params_text(source.params), source.params))
         lines = rows.replace(flat, params)

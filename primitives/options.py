@@ -1,7 +1,7 @@
-"""Wrong answers for tasks whose answer is a number.
+"""Distractors for tasks whose answer is a number.
 
-The right answer is as likely to be the smallest option as the second smallest, and so on: the
-options alone give nothing away.
+The rank of the right answer among the options is uniform, so the options alone carry no
+information.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ OPTIONS = 5
 DISTANCES = np.array([1, 2, 10, 20])
 _ORDER = falling(len(DISTANCES), len(DISTANCES))
 RANGES = [OPTIONS, *_ORDER, *_ORDER, OPTIONS]
-"""Ranges of the draws :func:`near_misses` takes."""
+"""Ranges of the draws of :func:`near_misses`."""
 REACH = 3 * int(DISTANCES.max())
-"""No option is farther than this from the answer."""
+"""Largest distance of an option from the answer."""
 
 
 def near_misses(
     answer: NDArray[np.int64], draws: Array, low: int
 ) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """Five different numbers from ``low`` up, one of them right.
+    """Make five different options, one of them right.
 
     Args:
-        answer: ``(count,)``.
+        answer: right answers, ``(count,)``.
         draws: ``(len(RANGES), count)``, below :data:`RANGES`.
+        low: smallest number allowed.
 
     Returns:
-        The options ``(5, count)`` and the place ``(count,)`` of the right one.
+        Options ``(5, count)``, and the index of the right one ``(count,)``.
     """
     size = len(DISTANCES)
     below = draws[0]  # how many options are smaller than the answer

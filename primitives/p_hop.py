@@ -1,16 +1,16 @@
-"""p-hop induction: jump back ``hops`` times, each time to behind the last earlier occurrence.
+"""p-hop induction: follow ``hops`` induction hops back through a sequence.
 
-From the last token of a sequence, one hop goes to the token that followed the most recent
-earlier occurrence of the present one; a hop that finds none stops at the first token. The
-answer is the token reached (Sanford et al. 2024; arXiv 2502.17416: alphabet 4, length 256,
-16 or 32 hops). With one hop this is what an induction head does::
+From the last token, one hop goes to the token after the most recent earlier occurrence of the
+current token. Without an earlier occurrence it goes to the first token. The answer is the token
+reached (Sanford et al. 2024; arXiv 2502.17416: alphabet 4, length 256, 16 or 32 hops). One hop is
+what an induction head does::
 
     b d a c b a d b   2 hops: b (end) -> a (after the last b before) -> c    answer c
 
-Sequences are drawn in two ways. ``uniform``, the default: any sequence that repeats no token at
-once (a hop onto a repeated token would stay there). Hops are short then, ``alphabet - 1`` tokens
-on average, and never reach most of the sequence. ``planted``, as in arXiv 2502.17416: the hops are
-drawn first and spread over the whole sequence (:mod:`.planted_hops`).
+There are two samplings. ``uniform``, the default, draws any sequence without adjacent repeats (a
+hop onto a repeated token would not move). Its hops are short, ``alphabet - 1`` tokens on average,
+and never reach most of the sequence. ``planted``, as in arXiv 2502.17416, draws the hops first and
+spreads them over the whole sequence (:mod:`.planted_hops`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, flag, one_of, whole
 from .bits import Array, Partition
-from .items import Content, Task, later, register
 from .planted_hops import PlantedHops
+from .task import Content, Task, later, register
 from .text import Column, Table
 
 SAMPLINGS = ("uniform", "planted")
@@ -40,14 +40,14 @@ class PHop(Task):
     """Parameters of p-hop induction.
 
     Args:
-        hops: how often to jump.
+        hops: number of hops.
         length: tokens in the sequence.
-        alphabet: different tokens, and so options.
-        adjacent_repeats: let a token follow itself; in uniform sampling.
-        sampling: uniform, any sequence; planted, hops spread over the whole sequence as in arXiv
-            2502.17416.
-        control: ``shuffled`` renames every token, and with them the right answer. There is no
-            ``cut``: a hop that finds nothing is defined.
+        alphabet: number of different tokens, and of options.
+        adjacent_repeats: let a token follow itself (uniform sampling only).
+        sampling: ``uniform``, any sequence; ``planted``, hops spread over the whole sequence as in
+            arXiv 2502.17416.
+        control: ``shuffled`` renames every token, which changes the right answer. There is no
+            ``cut``: a hop without an earlier occurrence is defined.
 
     >>> from growloop.primitives import generate
     >>> generate("p_hop", count=1, hops=1, length=16)[0].choices
@@ -157,14 +157,14 @@ class PHop(Task):
         return Content(slots, _LETTERS, choices, answer, original if controlled else None)
 
     def _follow(self, tokens: NDArray[np.uint8]) -> NDArray[np.intp]:
-        """The token reached, ``(count,)``."""
+        """Return the token reached, ``(count,)``."""
         reached: NDArray[np.intp] = np.take_along_axis(tokens, self._hops(tokens)[-1:], axis=0)[0]
         return reached.astype(np.intp)
 
     def _hops(self, tokens: NDArray[np.uint8]) -> NDArray[np.intp]:
-        """The place that each hop lands on, ``(hops, count)``."""
+        """Return the position that each hop lands on, ``(hops, count)``."""
         column = np.arange(tokens.shape[1])
-        behind = np.zeros((self.alphabet, len(column)), np.uint16)  # place after the last such
+        behind = np.zeros((self.alphabet, len(column)), np.uint16)  # position after the latest one
         hop = np.zeros(tokens.shape, np.uint16)
         for i in range(self.length):
             if i:

@@ -1,12 +1,14 @@
-"""p-hop sequences in which every hop is planted, as arXiv 2502.17416 samples them.
+"""p-hop sequences with planted hops, as arXiv 2502.17416 samples them.
 
-First the letters of the hops are drawn, then pairs of neighbours (where from, where to) are placed
-among fillers, then the fillers are drawn so that no hop lands elsewhere. With two hops::
+First the letters of the hops are drawn. Then a pair of neighbouring letters (matched letter, next
+letter) is placed for each hop. Then the fillers are drawn so that no hop lands elsewhere. With two
+hops::
 
-    . . a c . . . b a . b     b (end) -> a -> c; a pair for each hop, dots are fillers
+    . . a c . . . b a . b     b (end) -> a -> c; one pair per hop, dots are fillers
 
-Between a pair and the place that hops to it stands any letter but the one that is looked for;
-before the last pair anything does. Two letters in a row of a hop differ: else the hop stays.
+Fillers between a pair and the position that hops to it are any letter but the matched one; fillers
+before the last pair are any letter. Consecutive letters of the hops differ, else the hop would not
+move.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ Tokens = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Layout:
-    """What each place of some sequences is, ``(length, count)`` each.
+    """Role of each position of some sequences, ``(length, count)`` each.
 
     Args:
-        starts, ends: whether it is the first or second of a pair.
-        passed: how many pairs stand to its right, and so how many hops came before it.
+        starts, ends: whether it is the first, or the second, of a pair.
+        passed: number of pairs to its right, so of hops before it is reached.
     """
 
     starts: NDArray[np.bool_]
@@ -38,7 +40,7 @@ class Layout:
 
     @classmethod
     def of(cls, places: NDArray[np.intp], length: int) -> Layout:
-        """From the first place of each pair, ``(hops, count)``."""
+        """Make the layout from the first position of each pair, ``(hops, count)``."""
         starts = np.zeros((length, places.shape[1]), np.bool_)
         starts[places, np.arange(places.shape[1])] = True
         ends = np.roll(starts, 1, axis=0)
@@ -48,11 +50,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class PlantedHops:
-    """Sequences with planted hops.
-
-    Args:
-        hops, length, alphabet: as of the task.
-    """
+    """Sampler of sequences with planted hops; arguments as for the task."""
 
     hops: int
     length: int
@@ -64,19 +62,19 @@ class PlantedHops:
 
     @cached_property
     def partition(self) -> Partition:
-        """By the letters of the hops."""
+        """Partition by the letters of the hops."""
         return Partition((self.alphabet, *[self.alphabet - 1] * self.hops))
 
     @property
     def combinations(self) -> int:
-        """How many sequences there are, if none were likelier than the likeliest."""
+        """Number of sequences if all were as likely as the likeliest (a lower bound)."""
         places = comb(self.hops + self.fillers, self.hops)
         return int(places * self.alphabet * (self.alphabet - 1) ** (self.hops + self.fillers))
 
     def _sizes(self, split: str) -> dict[str, list[int]]:
         return {
             "places": falling(self.hops + self.fillers, self.hops),
-            # a multiple of both: any letter, or any but one
+            # a multiple of both ranges: any letter, or any but one
             "fillers": [self.alphabet * (self.alphabet - 1)] * self.fillers,
             "letters": self.partition.draw_ranges(split),
         }
@@ -85,7 +83,7 @@ class PlantedHops:
         return [size for sizes in self._sizes(split).values() for size in sizes]
 
     def tokens(self, draws: Array, split: str) -> Tokens:
-        """Sequences ``(length, count)`` from draws below :meth:`ranges`."""
+        """Make sequences ``(length, count)`` from draws below :meth:`ranges`."""
         drawn = parts(draws, self._sizes(split))
         slots = np.sort(distinct(drawn["places"], self.hops + self.fillers), axis=0)
         places = slots.astype(np.intp) + np.arange(self.hops)[:, None]
@@ -101,11 +99,11 @@ class PlantedHops:
         landed = np.take_along_axis(letters, np.minimum(layout.passed + 1, self.hops), axis=0)
         tokens = np.where(layout.ends, landed, tokens)
         tokens[-1] = letters[0]
-        found: Tokens = tokens.astype(np.uint8)
-        return found
+        sequences: Tokens = tokens.astype(np.uint8)
+        return sequences
 
     def _codes(self, fillers: Array, layout: Layout) -> Tokens:
-        """All but the letters of hops, ``(length, count)``: places of pairs, ranks of fillers."""
+        """Encode all but the letters of hops, ``(length, count)``: pair positions, filler ranks."""
         filler = ~(layout.starts | layout.ends)
         filler[-1] = False
         number = np.maximum(filler.cumsum(axis=0, dtype=np.intp) - 1, 0)
@@ -117,15 +115,15 @@ class PlantedHops:
             codes = np.zeros(filler.shape, np.uint32)
         codes = np.where(layout.starts, width, np.where(layout.ends, width + np.uint32(1), codes))
         codes[-1] = 0
-        found: Tokens = codes.astype(np.uint8)
-        return found
+        encoded: Tokens = codes.astype(np.uint8)
+        return encoded
 
     def splits_of(self, tokens: Tokens, hops: NDArray[np.intp]) -> list[str]:
-        """The split of each sequence.
+        """Return the split of each sequence.
 
         Args:
             tokens: ``(length, count)``.
-            hops: the place that each hop lands on, ``(hops, count)``.
+            hops: position that each hop lands on, ``(hops, count)``.
         """
         layout = Layout.of(hops - 1, self.length)
         letters = np.concatenate([tokens[-1:], np.take_along_axis(tokens, hops, axis=0)])

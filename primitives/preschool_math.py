@@ -1,7 +1,6 @@
-"""Pre-school math: what is a small sum of variables?
+"""Pre-school math: a signed sum of a few variables (after Saunshi et al. 2024; wording ours).
 
-``terms`` variables are bound to small numbers, one more to a signed sum of them
-(after Saunshi et al. 2024; the wording is ours)::
+``terms`` variables are bound to small numbers, and one more to a signed sum of them::
 
     z=6, b=5, i=-z+b, i=?   -1
 """
@@ -20,8 +19,8 @@ import numpy as np
 
 from ..core.errors import InputError, one_of, whole
 from .bits import Array, Partition, distinct, falling
-from .items import CONTROLS, Content, Task, register
 from .options import OPTIONS, RANGES, REACH, near_misses
+from .task import CONTROLS, Content, Task, register
 from .text import Column, Table
 
 LETTERS = len(ascii_lowercase)
@@ -34,7 +33,7 @@ def _numbers(low: int, high: int) -> Table:
 
 @cache
 def _terms(first: bool) -> Table:
-    """Added names, then subtracted ones."""
+    """Make the table of terms: added names, then subtracted ones."""
     plus = "" if first else "+"
     return Table([plus + name for name in ascii_lowercase] + ["-" + n for n in ascii_lowercase])
 
@@ -49,7 +48,7 @@ class PreschoolMath(Task):
 
     Args:
         terms: variables in the sum.
-        low, high: the range of their values, both included.
+        low, high: range of their values, both included.
         control: ``cut`` binds the values to other names; ``shuffled`` passes each value to
             the next variable, which changes the sum unless their signs agree.
 
@@ -69,7 +68,7 @@ class PreschoolMath(Task):
 
     def __post_init__(self) -> None:
         one_of("control", self.control, CONTROLS)
-        whole("terms", self.terms, 2, (LETTERS - 1) // 2)  # as many are left for the control
+        whole("terms", self.terms, 2, (LETTERS - 1) // 2)  # leaves as many names for the control
         whole("low", self.low, -1000, 1000)
         whole("high", self.high, -1000, 1000)
         if self.high <= self.low:
@@ -128,7 +127,7 @@ class PreschoolMath(Task):
         elif self.control == "shuffled":
             values = np.roll(values, -1, axis=0)
             right = (weight * values[sum_order, column]).sum(axis=0)
-            # the options stay, but one that is wrong now and before makes room if need be
+            # the options stay, but one that is wrong both ways is replaced if the answer is missing
             spare = (original + 1) % OPTIONS
             missing = ~(options == right).any(axis=0)
             options[spare, column] = np.where(missing, right, options[spare, column])

@@ -1,7 +1,7 @@
-"""Finds the answer of each primitive from its prompt alone.
+"""Solvers: the answer of each primitive from its prompt alone.
 
-Written apart from the generators and sharing no code with them, so that the two check each
-other. A solver reads the packaged prompts, and returns None where the answer cannot be derived.
+They share no code with the generators, so that the two check each other. A solver parses packaged
+prompts and returns None where the answer cannot be derived.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Solver = Callable[[str], str | None]
 
 def _variable_assignment(prompt: str) -> str | None:
     bindings = dict(re.findall(r"^([a-z]+) ?= ?(-?\d+|[a-z]+)$", prompt, re.MULTILINE))
-    asked = re.search(r"^([a-z]+)=____\. ->$|value of ([a-z]+)\?$", prompt, re.MULTILINE)
-    if asked is None:
+    query = re.search(r"^([a-z]+)=____\. ->$|value of ([a-z]+)\?$", prompt, re.MULTILINE)
+    if query is None:
         return None
-    current: str = asked[1] or asked[2]
+    current: str = query[1] or query[2]
     for _ in range(len(bindings) + 1):
         if current not in bindings:
             return None
@@ -30,10 +30,10 @@ def _variable_assignment(prompt: str) -> str | None:
 
 
 def _copying(prompt: str) -> str | None:
-    found = re.fullmatch(r"Fill in the blank:\n(.*) ____ \. ->", prompt)
-    if found is None:
+    match = re.fullmatch(r"Fill in the blank:\n(.*) ____ \. ->", prompt)
+    if match is None:
         return None
-    words = found[1].split(" ")
+    words = match[1].split(" ")
     sequence: list[str] = []
     while words and words[0] not in sequence:
         sequence.append(words.pop(0))
@@ -73,12 +73,12 @@ def _preschool_math(prompt: str) -> str | None:
 
 
 def _p_hop(prompt: str) -> str | None:
-    found = re.fullmatch(r"Hop back (\d+) times:\n(.*) ->", prompt)
-    if found is None:
+    match = re.fullmatch(r"Hop back (\d+) times:\n(.*) ->", prompt)
+    if match is None:
         return None
-    tokens = found[2].split(" ")
+    tokens = match[2].split(" ")
     place = len(tokens) - 1
-    for _ in range(int(found[1])):
+    for _ in range(int(match[1])):
         for j in range(place, 0, -1):
             if tokens[j - 1] == tokens[place]:
                 place = j
@@ -89,24 +89,24 @@ def _p_hop(prompt: str) -> str | None:
 
 
 def _symbolic_igsm(prompt: str) -> str | None:
-    found = re.fullmatch(r"All arithmetic is modulo (\d+)\.\n(.*) (\S+)\?", prompt)
-    if found is None:
+    match = re.fullmatch(r"All arithmetic is modulo (\d+)\.\n(.*) (\S+)\?", prompt)
+    if match is None:
         return None
-    modulus = int(found[1])
+    modulus = int(match[1])
     if not modulus:
         return None
     lines = {}
-    for line in found[2].removesuffix(".").split(". "):
+    for line in match[2].removesuffix(".").split(". "):
         name, _, right = line.partition(" := ")
         times = re.fullmatch(r"(\d+) \* (?:\((.*)\)|(.*))", right)
         whole = (times[2] or times[3]) if times else right
         terms = re.findall(r"(?:^|([+-]) )([^ ]+)", whole)
         lines[name] = (int(times[1]) if times else 1, terms)
     known: dict[str, int] = {}
-    waiting = [found[3]]
+    waiting = [match[3]]
     for _ in range(2 * len(lines) ** 2 + 2):  # each symbol waits at most for all others
         if not waiting:
-            return str(known[found[3]])
+            return str(known[match[3]])
         name = waiting[-1]
         if name not in lines:
             return None
@@ -134,7 +134,7 @@ SOLVERS: dict[str, Solver] = {
 
 
 def solve(task: str, prompt: str) -> str | None:
-    """The answer of a prompt, or None where it cannot be derived.
+    """Solve a prompt; None where the answer cannot be derived.
 
     >>> solve("variable_assignment", "Fill in blank:\\n\\no=23\\nk=3\\nk=____. ->")
     '3'

@@ -1,4 +1,4 @@
-"""The named tasks: fixed parameters under a name that papers and leaderboards can quote."""
+"""Standard tasks: fixed parameters under a name that papers and leaderboards can cite."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import unknown
-from .items import Source, Task, make_task
+from .items import Source
+from .task import Task, make_task
 from .uniqueness import check_capacity, select
 from .variable_assignment import STYLES
 
 FINGERPRINTS = Path(__file__).parent / "fingerprints.json"
-FINGERPRINTED = 10_000  # items
+FINGERPRINTED = 10_000  # items of a fingerprint
 
 STANDARD: dict[str, tuple[str, dict[str, Any]]] = {
     "copying_random_words": ("copying", {"words": "random"}),
@@ -39,7 +40,7 @@ STANDARD: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def standard_task(name: str, **params: object) -> Task:
-    """A named task, some of its parameters perhaps changed.
+    """Make a standard task, with some of its parameters changed.
 
     >>> standard_task("variable_assignment_code_d2").params["depth"]
     2
@@ -51,9 +52,9 @@ def standard_task(name: str, **params: object) -> Task:
 
 
 def fingerprint(source: Source, count: int = FINGERPRINTED) -> str:
-    """SHA-256 of the first ``count`` different items of ``source`` as JSON lines.
+    """Compute the SHA-256 of the first ``count`` different items of ``source`` as JSON lines.
 
-    It is the SHA-256 of the file that ``growloop generate`` writes.
+    It equals the fingerprint that ``growloop generate`` reports.
     """
     check_capacity(source, count)
     digest = hashlib.sha256()
@@ -64,6 +65,6 @@ def fingerprint(source: Source, count: int = FINGERPRINTED) -> str:
 
 @cache
 def golden() -> dict[str, dict[str, Any]]:
-    """The checked-in fingerprints: name to version and SHA-256 of the first 10,000 test items."""
+    """Load the checked-in fingerprints: name -> version and SHA-256 of 10,000 test items."""
     loaded: dict[str, dict[str, Any]] = json.loads(FINGERPRINTS.read_text(encoding="utf-8"))
     return loaded

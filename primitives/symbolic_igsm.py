@@ -1,13 +1,13 @@
 """Symbolic i-GSM: evaluate a graph of sums modulo a prime.
 
-Problems are drawn in two ways. ``layered``, the default and ours: ``width`` constants, then
-``depth`` layers of ``width`` sums of earlier symbols, each using at least one of the layer before
-it; the query is in the last layer::
+There are two samplings. ``layered``, the default and ours: ``width`` constants, then ``depth``
+layers of ``width`` sums of earlier symbols, each with at least one symbol of the previous layer.
+The query is in the last layer::
 
     E#I := 4. E#J := E#I. K#N := E#J + E#I. K#N?      8 mod 7 = 1
 
-``graph``, as arXiv 2502.17416 describes its problems: a random graph of dependence, with
-differences, factors and constants anywhere (:mod:`.igsm_graph`).
+``graph``, after the description in arXiv 2502.17416: a random dependency graph with differences,
+factors and constants anywhere (:mod:`.igsm_graph`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, one_of, whole
 from .bits import Array, Partition, deal, distinct, falling, parts, unused
 from .igsm_graph import TIMES, Problems, RandomGraph, causal_keys
-from .items import CONTROLS, Content, Task, later, register
+from .task import CONTROLS, Content, Task, later, register
 from .text import Column, Table
 
 ORDERS = ("layered", "causal", "shuffled")
@@ -45,7 +45,7 @@ _TERM_TABLES = (
 
 @cache
 def _first_table(modulus: int) -> Table:
-    """What a line can begin with: a name or a constant."""
+    """Make the table of first terms of a line: names, then constants."""
     return Table(NAMES + [str(number) for number in range(modulus)])
 
 
@@ -59,13 +59,13 @@ class SymbolicIGSM(Task):
         width: symbols in a layer; in a graph, entities in a level.
         max_terms: most terms of a sum.
         modulus: results are taken modulo this, and are the options.
-        order: ``layered`` line by layer; ``causal`` mixed, every symbol before its use;
-            ``shuffled`` freely mixed.
+        order: ``layered``, layer by layer; ``causal``, shuffled with every symbol defined before
+            its use; ``shuffled``, shuffled freely.
         control: ``cut`` gives the constants to other symbols, which nothing refers to;
-            ``shuffled`` passes each constant to the next symbol. Not of a graph.
-        sampling: layered, sums of sums; graph, a random graph with differences and factors, as in
-            arXiv 2502.17416, which needs order shuffled or causal.
-        edges: in a graph, how many quantities there are, a line each.
+            ``shuffled`` passes each constant to the next symbol. Not for a graph.
+        sampling: ``layered``, sums of sums; ``graph``, a random graph with differences and factors
+            as in arXiv 2502.17416, which needs order shuffled or causal.
+        edges: in a graph, number of quantities, one line each.
 
     >>> from growloop.primitives import generate
     >>> generate("symbolic_igsm", count=1)[0].prompt.endswith("?")
@@ -155,7 +155,7 @@ class SymbolicIGSM(Task):
         return Partition((self.modulus,) * self.width)
 
     def _terms(self, layer: int) -> int:
-        """Most terms of a sum in ``layer``."""
+        """Return the most terms of a sum in ``layer``."""
         return min(self.max_terms, layer * self.width)
 
     @property
@@ -171,7 +171,7 @@ class SymbolicIGSM(Task):
         return int(total // factorial(width) ** self.depth)
 
     def _sizes(self, split: str) -> dict[str, list[int]]:
-        """The draws of an item by what they are for, in their order in the stream."""
+        """Return part -> ranges of its draws, in their order in the stream."""
         width = self.width
         terms: list[int] = []
         for layer in range(1, self.depth + 1):
@@ -210,8 +210,8 @@ class SymbolicIGSM(Task):
                 for k in range(self.max_terms):
                     values[i] += np.where(k < amounts[i], values[terms[i, k], column], 0)
                 values[i] %= self.modulus
-            found: NDArray[np.intp] = values[query, column]
-            return found
+            queried: NDArray[np.intp] = values[query, column]
+            return queried
 
         original = result(constants)
         if self.control == "shuffled":
@@ -273,7 +273,7 @@ class SymbolicIGSM(Task):
         return Content(slots, Table(numbers), choices, made.value(self.modulus))
 
     def _sums(self, draws: Array, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Terms ``(symbols, max_terms, count)`` and how many of them count ``(symbols, count)``."""
+        """Return terms ``(symbols, max_terms, count)`` and their numbers ``(symbols, count)``."""
         terms = np.zeros((self.symbols, self.max_terms, count), np.intp)
         amounts = np.zeros((self.symbols, count), np.intp)
         row = 0
@@ -290,7 +290,7 @@ class SymbolicIGSM(Task):
     def _sort_keys(
         self, keys: Array, terms: NDArray[np.intp], amounts: NDArray[np.intp]
     ) -> NDArray[np.uint64]:
-        """The key each line is sorted by, ``(symbols, count)``."""
+        """Return the sort key of each line, ``(symbols, count)``."""
         keys = keys.astype(np.uint64)
         if self.order == "layered":
             layers = np.arange(self.symbols, dtype=np.uint64) // np.uint64(self.width)

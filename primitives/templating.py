@@ -1,8 +1,8 @@
 """Prompt templates: Jinja2 files, compiled once into literal pieces and slots.
 
-A template is rendered with private markers in place of its values; where the markers come out
-are its slots. A template that computes with its values cannot be compiled that way: this is
-noticed, and it is then rendered by Jinja2 item by item, which is slower and just as right.
+A template is rendered with private markers as values; the positions of the markers in the output
+are its slots. A template that computes with its values cannot be compiled this way. That is
+detected, and Jinja2 then renders it item by item, which is slower but gives the same text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..core.errors import InputError
 from .text import FORBIDDEN, Piece, Slot
 
 Context = Callable[[Callable[[str], str]], dict[str, Any]]
-"""Builds a template's variables, given what to put in each slot."""
+"""Function that builds a template's variables from slot name -> text."""
 
 FOLDER = Path(__file__).parent / "templates"
 MAX_LENGTH = 1_000_000  # characters; a template that writes more is refused
@@ -29,15 +29,15 @@ _MARK = re.compile("\ue000(\\d+)\ue001")
 
 
 class _Watched(str):
-    """A marker that notices when a template looks at a value instead of writing it."""
+    """Marker that records when a template inspects a value instead of printing it."""
 
     touched = False
 
     @staticmethod
     def _noticing(method: Any) -> Any:
-        def noticing(self: str, *given: Any) -> Any:
+        def noticing(self: str, *args: Any) -> Any:
             _Watched.touched = True
-            return method(self, *given)
+            return method(self, *args)
 
         return noticing
 
@@ -51,7 +51,7 @@ for _name in ("__int__", "__float__"):  # the filters int and float
 
 @dataclass(frozen=True)
 class Template:
-    """A template's text and the name errors call it by."""
+    """Template text, and its name in error messages."""
 
     name: str
     source: str
@@ -87,10 +87,11 @@ class Template:
             raise InputError(f"template {self.name}: {type(error).__name__}") from error
 
     def render(self, variables: Mapping[str, Any]) -> str:
-        """The text for one item.
+        """Render the text of one item.
 
         Raises:
-            InputError: the template uses an unknown variable, an unsafe operation, or fails.
+            InputError: an unknown variable, an unsafe operation, forbidden characters, a text of
+                more than 1,000,000 characters, or any other failure.
         """
         text = ""
         try:
@@ -111,17 +112,17 @@ class Template:
         return text
 
     def pieces(self, context: Context) -> list[Piece] | None:
-        """Literal pieces and slots; None where the text depends on the values themselves.
+        """Compile to literal pieces and slots; None if the text depends on the values themselves.
 
         Raises:
-            InputError: a slot is missing: the prompt would lose a part of the question.
+            InputError: a slot is missing, so the prompt would lose a part of the question.
         """
         slots: dict[str, int] = {}
         _Watched.touched = False
         text = self.render(
             context(lambda slot: _Watched(f"\ue000{slots.setdefault(slot, len(slots))}\ue001"))
         )
-        # other values, of another length, must come out at the same places
+        # other values, of another length, must appear at the same positions
         other = self.render(context(lambda slot: f"Q\ue000{slots[slot]}\ue001q"))
         if _Watched.touched or _MARK.sub(r"Q\g<0>q", text) != other:
             return None
@@ -129,9 +130,9 @@ class Template:
         if "\ue000" in "".join(parts[::2]):
             return None
         names = list(slots)
-        found = {int(index) for index in parts[1::2]}
+        written = {int(index) for index in parts[1::2]}
         for index, slot in enumerate(names):
-            if index not in found:
+            if index not in written:
                 raise InputError(f"template {self.name}: it loses '{slot}'")
         pieces: list[Piece] = []
         for i, part in enumerate(parts):

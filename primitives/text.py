@@ -1,8 +1,8 @@
-"""Texts that differ only in their slots, written for thousands of items at once.
+"""Vectorised formatting of texts that differ only in their slots.
 
-A text is a tuple of pieces: literal bytes and slot names. Every piece has a fixed place in a
-``(count, width)`` byte matrix; short strings leave NULs behind them, and one pass drops every
-NUL. Writing a text thus costs a table look-up a slot and no Python per item.
+A text is a sequence of pieces: literal bytes and slot names. Every piece has fixed columns in a
+``(count, width)`` byte matrix. Short strings are padded with NULs, and one pass removes all NULs.
+Formatting thus costs one table look-up per slot and no Python per item.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
-FORBIDDEN = "\0\x01"  # characters that no text may hold: they are used for padding and cutting
+FORBIDDEN = "\0\x01"  # characters that no text may hold: they serve as padding and separator
 
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of column ``name`` in a text; ``escape`` where the text is inside a JSON string."""
+    """Slot of column ``name`` in a text; ``escape`` inside a JSON string."""
 
     name: str
     escape: bool = False
@@ -31,7 +31,7 @@ Piece: TypeAlias = bytes | Slot
 
 
 def _matrix(strings: Sequence[bytes]) -> Bytes:
-    """NUL-padded strings, ``(len(strings), longest)``."""
+    """Pad strings with NULs to a matrix, ``(len(strings), longest)``."""
     width = max(1, max(map(len, strings), default=1))
     return np.frombuffer(b"".join(s.ljust(width, b"\0") for s in strings), np.uint8).reshape(
         -1, width
@@ -39,12 +39,12 @@ def _matrix(strings: Sequence[bytes]) -> Bytes:
 
 
 def escape(text: str) -> str:
-    """``text`` as it stands inside a JSON string."""
+    """Escape a text for the inside of a JSON string."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 class Table:
-    """The strings a column can hold."""
+    """Strings that a column can hold."""
 
     def __init__(self, strings: Sequence[str]) -> None:
         self.strings = list(strings)
@@ -57,7 +57,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Column:
-    """One string an item: ``table.strings[codes[i]]``; codes are ``(count,)`` unsigned ints."""
+    """One string per item, ``table.strings[codes[i]]``; codes are ``(count,)`` unsigned ints."""
 
     codes: NDArray[np.integer]
     table: Table = field(repr=False)
@@ -69,19 +69,19 @@ class Column:
         return int(self.table.bytes(escaped).shape[1])
 
     def write(self, out: Bytes, escaped: bool) -> None:
-        """Fill ``out`` ``(count, width)``."""
+        """Write all strings to ``out``, ``(count, width)``."""
         source = self.table.bytes(escaped)
         width = source.shape[1]
         if width <= 3:
             for j in range(width):
                 out[:, j] = np.ascontiguousarray(source[:, j]).take(self.codes)
-        else:  # one memory copy an item
+        else:  # one memory copy per item
             whole = source.view(f"V{width}")[:, 0]
             out.view(f"V{width}")[:, 0] = whole.take(self.codes)
 
 
 class Decimals(Column):
-    """Non-negative whole numbers in decimal; no table, so no bound on their size."""
+    """Column of non-negative whole numbers in decimal; it has no table, so no bound on the size."""
 
     def __init__(self, values: NDArray[np.integer]) -> None:
         super().__init__(values, Table([]))
@@ -101,7 +101,7 @@ class Decimals(Column):
 
 
 def fill(pieces: Sequence[Piece], columns: Mapping[str, Column], count: int) -> Bytes:
-    """The texts of ``count`` items, ``(count, width)``, with NULs still to be dropped.
+    """Format ``count`` texts as a NUL-padded matrix ``(count, width)``.
 
     The width is a multiple of 8, so that rows can be read as 64-bit words.
     """
@@ -123,7 +123,7 @@ def fill(pieces: Sequence[Piece], columns: Mapping[str, Column], count: int) -> 
 
 
 def squeeze(matrix: Bytes) -> bytes:
-    """All texts of a :func:`fill` matrix, one after the other."""
+    """Concatenate the texts of a :func:`fill` matrix, without padding."""
     return matrix.tobytes().translate(None, b"\0")
 
 
@@ -132,6 +132,6 @@ _CUT = bytes.maketrans(_END, b"\x01")  # no text may hold \x01, see FORBIDDEN
 
 
 def texts(pieces: Sequence[Piece], columns: Mapping[str, Column], count: int) -> list[str]:
-    """The texts of ``count`` items as strings."""
+    """Format the texts of ``count`` items as strings."""
     joined = fill([*pieces, _END], columns, count).tobytes().translate(_CUT, b"\0")
     return joined.decode().split("\x01")[:count]

@@ -1,8 +1,8 @@
-"""Which items a file holds: the first ``count`` different ones.
+"""Deduplication: the first ``count`` different items of a source.
 
-Two indices can draw the same item by chance. Such repeats are found by exact comparison of
-prompt hashes and left out, so that a file of a small task holds no item twice; since the
-order is that of the index, the file is still a pure function of its coordinates.
+Two indices can draw the same item by chance. Such duplicates are detected by prompt hashes and
+skipped, so that a file holds no item twice. Items stay in the order of their index, so a file is
+still a pure function of its coordinates.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from .items import Batch, Item, Source
 
-ALWAYS_HASHED = 2**22  # items; 8 bytes each
+ALWAYS_HASHED = 2**22  # items, 8 bytes each, up to which all are hashed
 STEP = 2**20  # hashes looked up at a time
-NEGLIGIBLE = 1e-9  # expected repeats below which a larger count is not hashed
+NEGLIGIBLE = 1e-9  # expected duplicates below which a larger count is not hashed
 
 Hashes = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The indices ``0 .. stop`` less ``repeats``."""
+    """Indices ``0 .. stop-1`` without ``repeats``."""
 
     stop: int
     repeats: NDArray[np.uint64]
 
     def blocks(self, source: Source) -> Iterator[Batch]:
-        """The selected items, a chunk at a time."""
+        """Yield the selected items, a chunk at a time."""
         for batch in source.batches(0, self.stop):
             yield batch.without(self.repeats)
 
@@ -41,7 +41,11 @@ def everything(count: int) -> Selection:
 
 
 def check_capacity(source: Source, count: int) -> None:
-    """Refuse more items than half of what the split holds, saying how many it holds."""
+    """Refuse more than half of the items that the split holds.
+
+    Raises:
+        InputError: with the number that the split holds.
+    """
     capacity = source.task.capacity(source.split)
     if 2 * count > capacity:
         raise InputError(
@@ -56,18 +60,18 @@ def expected_repeats(source: Source, count: int) -> float:
 
 
 def worth_hashing(source: Source, count: int) -> bool:
-    """Whether all items are compared: else memory would grow with the count for nothing."""
+    """Return whether duplicates are likely enough to hash all items, which costs memory."""
     return count <= ALWAYS_HASHED or expected_repeats(source, count) >= NEGLIGIBLE
 
 
 def all_different(hashes: Hashes) -> bool:
-    """Whether no hash comes twice; sorts ``hashes`` in place."""
+    """Return whether all hashes differ; sorts ``hashes`` in place."""
     hashes.sort()
     return not bool((hashes[1:] == hashes[:-1]).any())
 
 
 def select(source: Source, count: int) -> Selection:
-    """The first ``count`` different items of ``source``, found by hashing them all."""
+    """Select the first ``count`` different items of ``source`` by hashing."""
     hashes, stop = np.zeros(0, np.uint64), count
     while True:
         more = np.empty(stop, np.uint64)
@@ -82,29 +86,33 @@ def select(source: Source, count: int) -> Selection:
             break
         stop += 2 * (count + len(repeats) - stop) + 16
     stop, last = count, -1
-    while stop != last:  # up to the last item needed, and no further
+    while stop != last:  # shrink to the last item needed
         stop, last = count + int(np.searchsorted(repeats, stop)), stop
     return Selection(stop, repeats[repeats < stop].astype(np.uint64))
 
 
 def _repeats(hashes: Hashes) -> NDArray[np.intp]:
-    """Where a hash stands that stood before, ascending; needs one copy of ``hashes``."""
+    """Return the ascending indices of hashes that occurred before; takes one copy of ``hashes``."""
     ordered = np.sort(hashes)
     several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     del ordered
     if not len(several):
         return np.zeros(0, np.intp)
-    found = []
+    chunks = []
     for start in range(0, len(hashes), STEP):
         part = hashes[start : start + STEP]
         at = np.searchsorted(several, part).clip(max=len(several) - 1)
-        found.append(np.flatnonzero(several[at] == part) + start)
-    places = np.concatenate(found)
+        chunks.append(np.flatnonzero(several[at] == part) + start)
+    places = np.concatenate(chunks)
     _, first = np.unique(hashes[places], return_index=True)
     return np.delete(places, first)
 
 
 def different(source: Source, count: int) -> list[Item]:
-    """The first ``count`` different items of ``source``."""
+    """Return the first ``count`` different items of ``source``.
+
+    Raises:
+        InputError: more than half of the items that the split holds.
+    """
     check_capacity(source, count)
     return [item for batch in select(source, count).blocks(source) for item in batch.items()]

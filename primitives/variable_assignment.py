@@ -1,13 +1,13 @@
-"""Variable assignment: chains of names bound to values; what is the value of the last name?
+"""Variable assignment: resolve a name through a chain of aliases.
 
-``chains`` names are bound to integers, then each of ``depth`` layers adds one alias a chain;
-the query is a name of the last layer, the options are the base values (Saunshi et al. 2024;
+``chains`` names are bound to integers, then each of ``depth`` layers adds one alias per chain. The
+query is a name of the last layer; the options are the base values (Saunshi et al. 2024;
 arXiv 2602.16490, App. I.1)::
 
     o=2 k=23 t=13 a=1 e=9   v=k c=e s=o y=t r=a   y=?      depth 1, answer 13
 
-A chain's canonical place is the rank of its base name, so that what a prompt states, and not
-the order of its lines, decides which split it belongs to.
+Chains are ordered by their base names, so that the content of a prompt, not the order of its lines,
+decides its split.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, flag, one_of, whole
 from .bits import Array, Partition, deal, distinct, falling, parts, ranks_of, smallest, unused
-from .items import CONTROLS, Content, Task, register
+from .task import CONTROLS, Content, Task, register
 from .text import Column, Table
 
 STYLES = ("basic", "math", "code")
@@ -40,14 +40,14 @@ RESERVED = frozenset(["as", "do", "if", "in", "is", "or", "and", "def", "del", "
 
 @cache
 def _names(length: int) -> list[str]:
-    """All names of ``length`` letters, ascending."""
+    """Return all names of ``length`` letters, ascending."""
     names = ("".join(letters) for letters in product(ascii_lowercase, repeat=length))
     return [name for name in names if name not in RESERVED]
 
 
 @cache
 def _table(length: int, low: int, high: int) -> Table:
-    """Names, then values: what either side of a line can hold."""
+    """Make the table of names, then values, for either side of a line."""
     return Table(_names(length) + [str(value) for value in range(low, high + 1)])
 
 
@@ -59,17 +59,17 @@ class VariableAssignment(Task):
     Args:
         style: basic (``o=23``), math (the same, as equations) or code (``o = 23``).
         depth: alias layers between the query and its value, 0 or more.
-        chains: base bindings, and so options.
-        low, high: the range of the values, both included.
-        distinct_values: no two base names share a value; otherwise they may, and values that
-            do not occur complete the options.
-        order: ``layered`` as in the paper; ``causal`` mixes the lines but binds every name
-            before its use; ``shuffled`` mixes them freely.
+        chains: number of base bindings, and of options.
+        low, high: range of the values, both included.
+        distinct_values: no two base names share a value; otherwise they may, and absent values
+            complete the options.
+        order: ``layered``, as in the paper; ``causal``, lines shuffled with every name bound
+            before its use; ``shuffled``, lines shuffled freely.
         distractors: further aliases, of any name, that nothing refers to.
-        name_length: letters a name; by default the fewest that leave a name over.
-        control: ``cut`` binds the base values to other names, so that no value can be traced
-            to the query; ``shuffled`` passes each value to another chain, so that the right
-            answer changes. All else stays the same.
+        name_length: letters per name; by default the fewest that suffice.
+        control: ``cut`` binds the base values to other names, so that no value leads to the
+            query; ``shuffled`` passes each value to another chain, which changes the right
+            answer. Nothing else changes.
 
     >>> from growloop.primitives import generate
     >>> item = generate("variable_assignment", count=1, style="basic", depth=0)[0]
@@ -177,7 +177,7 @@ class VariableAssignment(Task):
         return stated * orders
 
     def _sizes(self, split: str) -> dict[str, list[int]]:
-        """The draws of an item by what they are for, in their order in the stream."""
+        """Return part -> ranges of its draws, in their order in the stream."""
         c, names = self.chains, self.name_count
         layered = self.order == "layered"
         return {
@@ -256,17 +256,17 @@ class VariableAssignment(Task):
         return Content(slots, table, choices, answer, original if controlled else None)
 
     def _options(self, values: Array, start: Array) -> Array:
-        """``chains`` different values, those of the item among them, ``(chains, count)``."""
+        """Return ``chains`` different values that include the item's, ``(chains, count)``."""
         count = values.shape[1]
         absent = np.ones((self.values, count), np.uint32)
         absent[values, np.arange(count)] = 0
         turn = (np.arange(self.values, dtype=np.uint32)[:, None] - start) % np.uint32(self.values)
         first = (absent * np.uint32(self.values) + turn).argsort(axis=0, kind="stable")
-        # which of them are in the item must not show from their place
+        # sorted, so that the index of an option does not reveal whether it is in the item
         return np.sort(first[: self.chains], axis=0).astype(values.dtype)
 
     def _sort_keys(self, keys: Array, parents: NDArray[np.intp]) -> NDArray[np.uint64]:
-        """The key each line is sorted by, ``(lines, count)``."""
+        """Return the sort key of each line, ``(lines, count)``."""
         keys = keys.astype(np.uint64)
         if self.order == "shuffled":
             return keys

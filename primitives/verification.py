@@ -22,8 +22,9 @@ import numpy as np
 
 from ..core.errors import InputError, shown, unknown
 from ..core.strict_json import BOM, loads
-from .items import MAX_INDEX, TASKS, Item, Source, make_task
+from .items import MAX_INDEX, Item, Source
 from .solvers import solve
+from .task import TASKS, make_task
 from .templating import Template
 from .uniqueness import NEGLIGIBLE, Hashes, expected_repeats, select
 

@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 from ..core.errors import InputError
 from ..core.locks import locked
 from ..models import Schedule, checkpoints
-from ..models.looping.config import LoopedConfig
-from ..models.looping.decoder import decoder_config
+from ..models.looping.config import current_schedule
 from ..tasks.bars import bar
 from ..tasks.evaluate import model_arguments
 from .records import ModelFacts
@@ -49,11 +48,7 @@ class StudyModel:
     def read(cls, path: str) -> StudyModel:
         """Read the config of a model given as ``--model``."""
         config = checkpoints.load_config(model_arguments(path).pop("pretrained"), **_file(path))
-        if isinstance(config, LoopedConfig):
-            schedule = Schedule.parse(config.schedule, stored=True)
-        else:
-            schedule = Schedule.plain(decoder_config(config).num_hidden_layers)
-        return cls(model_name(path), path, schedule, RunIdentity.read(path))
+        return cls(model_name(path), path, current_schedule(config), RunIdentity.read(path))
 
 
 def _file(path: str) -> dict[str, Any]:

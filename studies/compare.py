@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import InputError
 from ..core.significance import holm, sign_flip, sign_flip_mean
 from ..core.statistics import CHANGE, Interval, change_interval, mean_interval, seeds_interval
-from .measure.controls import NO_CONTROL
+from .records import NO_CONTROL
 
 if TYPE_CHECKING:
     from .records import Row, StudyRecord

@@ -13,8 +13,8 @@ from typing import Any
 from ..core.errors import InputError
 from ..leaderboard import Cost, Growth, Model, Record
 from ..leaderboard.harness import model_name
-from ..models import Schedule, cost
-from ..models.looping.config import LoopedConfig
+from ..models import cost
+from ..models.looping.config import current_schedule
 from ..models.looping.decoder import decoder_config
 from .model_identity import weights
 from .provenance import model_family, model_size, read_metadata, read_runs, recipe_name, run_name
@@ -45,7 +45,7 @@ def model_of(model: Any, path: str, name: str | None = None) -> Model:
         name: name of the model; by default that of its run, or the end of its path.
     """
     config = getattr(model, "config", model)
-    schedule = _schedule(config)
+    schedule = current_schedule(config)
     history = getattr(config, "growth_history", None) or ()
     metadata, runs = read_metadata(path), read_runs(path)
     run = runs[0] if runs else {}
@@ -224,9 +224,3 @@ def _whole(path: str) -> str:
 
 def _json(part: Model | Cost) -> dict[str, Any]:
     return part.model_dump(mode="json", exclude_defaults=True)
-
-
-def _schedule(config: Any) -> Schedule:
-    if isinstance(config, LoopedConfig):
-        return Schedule.parse(config.schedule, stored=True)
-    return Schedule.plain(decoder_config(config).num_hidden_layers)

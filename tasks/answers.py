@@ -1,7 +1,7 @@
-"""Answers kept by ``--use_cache``: in files of their own for whatever answers differently.
+"""File names of cached answers (``--use_cache``), one file per model and settings.
 
-lm-eval's cache knows requests alone, so another model, schedule or precision would be served the
-answers of the first. Here the name of the file says all of it.
+lm-eval's cache is keyed by requests alone, so another model, schedule or precision would get the
+answers of the first. Here a digest of all of these is part of the file's name.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from .loading import local_files
 def answers_file(
     path: str, lm: Any, arguments: Mapping[str, Any], options: Mapping[str, Any]
 ) -> str:
-    """The name of the file for the answers of a loaded model: ``path`` and a digest.
+    """Return the file for the answers of a loaded model: ``path`` and a digest.
 
-    The same for both backends, any device and any number of questions.
+    The digest is the same for both backends, any device and any number of questions.
 
     Args:
-        path: what the user gave.
+        path: path given by the user.
         lm: the model as it runs, looped already.
-        arguments: of :func:`..loading.model_arguments`.
-        options: of lm-eval that change numbers.
+        arguments: result of :func:`..loading.model_arguments`.
+        options: lm-eval options that affect results.
     """
     config = lm.model.config.to_dict()
     parts = {
@@ -42,9 +42,9 @@ def answers_file(
 
 
 def _sums(model: Any) -> list[tuple[str, int]]:
-    """By name the sum of each weight's bits: what was changed after loading has others.
+    """Return name and checksum of each weight, which detect changes after loading.
 
-    Sums of integers are exact, so they are the same on any device.
+    Checksums are integer sums of the bits: exact, so the same on any device.
     """
     import torch
 
@@ -61,7 +61,7 @@ def _plain(value: Any) -> Any:
 
 
 def _identity(model: Any, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
-    """The content of a model's files; of a hub model its id and revision."""
+    """Return the digest of a local model, or id and revision of a hub model."""
     place = local_files(arguments)
     if place is not None:
         return [model_digest(*place)]

@@ -1,4 +1,4 @@
-"""Bars of work that takes long, on standard error."""
+"""Progress bars on standard error."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def bar(
     quiet: bool = False,
     leave: bool = True,
 ) -> Any:
-    """A bar: live on a terminal, a line a minute in a log.
+    """Make a progress bar: live on a terminal, one line per minute in a log.
 
     Args:
-        what: is done.
-        things: that are gone through with it.
-        total: of them, where they are not given.
-        unit: of the total.
-        quiet: no bar.
-        leave: it stays when all is done.
+        what: label.
+        things: iterable to wrap.
+        total: number of steps, without ``things``.
+        unit: unit of ``total``.
+        quiet: show no bar.
+        leave: leave the bar on the screen at the end.
     """
     live = sys.stderr.isatty()
     often: dict[str, Any] = {"delay": 0.5} if live else {"mininterval": LOG, "delay": LOG}
-    # tqdm's own estimate of when to look at the clock skips the first minutes of a log
+    # tqdm's own estimate of the interval would skip the first minutes of a log
     often["maxinterval"] = LOG
     return tqdm(things, what, total, leave=leave, disable=quiet, unit=unit, **often)

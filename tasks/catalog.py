@@ -1,4 +1,4 @@
-"""Which tasks there are, and what a name with parameters means.
+"""Catalogue of growloop's tasks, and parsing of task names with parameters.
 
 A name is a standard task (``variable_assignment_code_d2``) or a primitive
 (``variable_assignment``), with parameters after colons: ``variable_assignment:style=code:depth=5``.
@@ -16,7 +16,7 @@ from ..primitives import STANDARD, TASKS, Task, golden, make_task
 PATH = Path(__file__).parent / "yaml"
 ITEMS = 1000  # test items: every published five-task mean is a multiple of 0.02 %
 SHOTS = 5
-FEWSHOT_POOL = 1000  # examples that shots are drawn from
+FEWSHOT_POOL = 1000  # examples that few-shot prompts are drawn from
 
 STYLES = ("basic", "math", "code")
 GROUPS: dict[str, list[str]] = {
@@ -31,7 +31,7 @@ GROUPS: dict[str, list[str]] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A named task as ``growloop tasks`` lists it."""
+    """Standard task as ``growloop tasks`` lists it."""
 
     name: str
     summary: str
@@ -42,15 +42,15 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """The standard tasks."""
-    found = []
+    """Return the standard tasks."""
+    listed = []
     for name, (primitive, params) in STANDARD.items():
         task = make_task(primitive, params)
         digest = golden()[name]["sha256"]
-        found.append(
+        listed.append(
             Entry(name, task.summary, task.chance, task.capacity("test"), task.version, str(digest))
         )
-    return found
+    return listed
 
 
 def _parameters(name: str) -> set[str]:
@@ -58,33 +58,33 @@ def _parameters(name: str) -> set[str]:
 
 
 def resolve(spec: str, params: Mapping[str, object] | None = None) -> Task | None:
-    """The task a name stands for, or None if the name is not one of ours.
+    """Return the task of a name; None if the name is not one of growloop's.
 
     Args:
         spec: a name, perhaps with parameters after colons.
-        params: further parameters; those the primitive does not have are passed over, so that
+        params: further parameters; those the primitive does not have are ignored, so that
             ``depth=5`` can be given for a group whose copying tasks have no depth.
 
     >>> resolve("variable_assignment_code_d0", {"depth": 3}).label
     'variable_assignment_code_d3'
 
     Raises:
-        InputError: a parameter is unknown or not allowed.
+        InputError: an unknown parameter, or a value that is not allowed.
     """
     name, *pairs = spec.split(":")
     if name not in STANDARD and name not in TASKS:
         return None
     primitive, fixed = STANDARD.get(name, (name, {}))
-    given: dict[str, object] = {}
+    own: dict[str, object] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
             raise InputError(f"task '{spec}': parameters are written name=value, not '{pair}'")
         if key not in _parameters(primitive):
             raise unknown(f"parameter of {primitive}", key, sorted(_parameters(primitive)))
-        given[key] = value
+        own[key] = value
     more = {k: v for k, v in (params or {}).items() if k in _parameters(primitive)}
-    return make_task(primitive, {**fixed, **more, **given})
+    return make_task(primitive, {**fixed, **more, **own})
 
 
 def check_params(params: Mapping[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""The data sets behind the lm-eval tasks: generated here, never downloaded."""
+"""Data sets of growloop's lm-eval tasks, generated and never downloaded."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ def _document(item: Item) -> dict[str, Any]:
 
 
 def pool_size(task: Task, shots: int) -> int:
-    """How many examples shots are drawn from: a small task may have few."""
+    """Return the number of examples that few-shot prompts are drawn from."""
     return min(max(FEWSHOT_POOL, shots + 1), task.capacity("fewshot") // 2)
 
 
 def splits(
     task: Task, count: int = ITEMS, seed: int = 0, shots: int = SHOTS, split: str = "test"
 ) -> dict[str, Any]:
-    """The test and few-shot splits as ``datasets.Dataset`` with ``count`` test items.
+    """Generate the test and few-shot splits as ``datasets.Dataset``, with ``count`` test items.
 
-    A control is asked, never shown: the examples are those of the uncontrolled task. What is
-    called test here may be of another split, for choices that must not be made on test items.
+    Few-shot examples are those of the uncontrolled task.
+
+    Args:
+        split: split that the test items are drawn from, such as ``validation`` for model selection.
     """
     import datasets
 
@@ -41,11 +43,14 @@ def splits(
 
 
 def load(growloop: dict[str, Any], **metadata: Any) -> dict[str, Any]:
-    """The splits of the task named by ``growloop["task"]``: lm-eval's ``custom_dataset``.
+    """Load the splits of the task ``growloop["task"]``: lm-eval's ``custom_dataset``.
 
-    ``--metadata '{"depth": 3}'`` changes parameters; ``items`` and ``seed`` are understood too.
-    What was generated is written back into ``growloop``: it is a part of the task's
-    configuration, and so of lm-eval's results.
+    ``--metadata '{"depth": 3}'`` changes parameters; ``items`` and ``seed`` are accepted too. The
+    description of the data is written back into ``growloop``, which is part of the task's
+    configuration and so of lm-eval's results.
+
+    Raises:
+        InputError: an unknown task, or a parameter that is part of its name.
     """
     fixed = STANDARD.get(growloop["task"], ("", {}))[1]
     for name in sorted((fixed.keys() & metadata.keys()) - {"depth"}):
@@ -53,9 +58,8 @@ def load(growloop: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     task = resolve(growloop["task"], metadata | growloop.get("params", {}))
     if task is None:
         raise InputError(f"{growloop['task']} is not a task of growloop")
-    given = metadata
-    count = int(growloop.get("items", given.get("items", ITEMS)))
-    seed = int(growloop.get("seed", given.get("seed", 0)))
+    count = int(growloop.get("items", metadata.get("items", ITEMS)))
+    seed = int(growloop.get("seed", metadata.get("seed", 0)))
     split = str(growloop.get("split", "test"))
     growloop |= {
         "label": task.label,
@@ -71,14 +75,14 @@ def load(growloop: dict[str, Any], **metadata: Any) -> dict[str, Any]:
 
 
 def as_list(documents: Any) -> list[dict[str, Any]]:
-    """Few-shot examples as a list: the sampler copies what it draws from for every document."""
+    """Convert few-shot examples to a list: the sampler copies its pool for every document."""
     return list(documents)
 
 
 def config(
     task: Task, count: int, seed: int, fixed_shots: bool, shots: int = SHOTS
 ) -> dict[str, Any]:
-    """The lm-eval configuration of a task; for standard tasks, what the YAML file says."""
+    """Return the lm-eval configuration of a task; for standard tasks that of the YAML file."""
     metric = {"aggregation": "mean", "higher_is_better": True}
     return {
         "task": task.label,

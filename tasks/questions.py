@@ -1,4 +1,4 @@
-"""Questions of the evaluation tasks as tokens: lm-eval's own prompts, of any split."""
+"""Tokenized questions of the evaluation tasks, with lm-eval's prompts, from any split."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from .scoring.scorer import TrieLM
 
 FEWSHOT_SEED = 1234  # lm-eval's own
-FIXED = "fixed shots"  # as records of evaluations say it
+FIXED = "fixed shots"  # value of `prompting` in records
 
 
 @dataclass(frozen=True)
 class Question:
-    """Tokens of a prompt and of its options; which option is right."""
+    """Tokens of a prompt and of its options, and the index of the right option."""
 
     context: list[int]
     options: list[list[int]]
@@ -36,7 +36,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Questions:
-    """The questions of a task, and what identifies them."""
+    """Questions of a task with their provenance.
+
+    Args:
+        fingerprint: SHA-256 of the items.
+        chance: accuracy of guessing.
+        asked: the questions.
+        prompting: ``fixed shots`` if all questions have the same examples, else None.
+    """
 
     task: str
     version: int
@@ -50,33 +57,37 @@ class Questions:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a record says of them."""
+        """Provenance fields of records."""
         names = ("task", "version", "fingerprint", "split", "seed", "shots", "chance")
-        found = {name: getattr(self, name) for name in names} | {"n": len(self.asked)}
-        return found | ({"prompting": self.prompting} if self.prompting else {})
+        fields = {name: getattr(self, name) for name in names} | {"n": len(self.asked)}
+        return fields | ({"prompting": self.prompting} if self.prompting else {})
 
 
 def task_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Our tasks among ``names``, groups written out.
+    """Expand groups in ``names`` and check that all tasks are growloop's.
 
     Raises:
         InputError: a task that is not one of growloop's own.
     """
-    found: list[str] = []
+    expanded: list[str] = []
     for name in names:
         group, *params = name.split(":")
         for member in GROUPS.get(group, [group]):
-            found.append(":".join([member, *params]))
-    for name in found:
+            expanded.append(":".join([member, *params]))
+    for name in expanded:
         if resolve(name) is None:
             from ..primitives import STANDARD, TASKS
 
             raise unknown_task(name, [*STANDARD, *TASKS, *GROUPS])
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(expanded))
 
 
 def check_questions(name: str, count: int, split: str, seed: int, shots: int) -> None:
-    """Refuse a task that has not so many items, before the slow part."""
+    """Refuse more items or shots than a task has.
+
+    Raises:
+        InputError: with the number it has.
+    """
     task = resolve(name)
     assert task is not None
     whole("shots", shots, 0, 10**5)
@@ -96,20 +107,21 @@ def questions(
     fixed_shots: bool = False,
     pool: int | None = None,
 ) -> Questions:
-    """The first ``count`` questions of a task.
+    """Tokenize the first ``count`` questions of a task.
 
     Args:
-        scorer: of :func:`scorer`.
-        name: a task of ours, with parameters after colons.
-        split: ``test``, or ``validation`` for choices.
-        seed: which items and examples are drawn.
-        shots: examples before each question.
-        fixed_shots: the same before all.
-        pool: the largest number of examples in a curve: those of fewer are the first of those of
-            more. By default they are those of ``growloop eval --shots``.
+        scorer: result of :func:`scorer`, which tokenizes.
+        name: a task of growloop, with parameters after colons.
+        count: number of questions.
+        split: ``test``, or ``validation`` for model selection.
+        seed: seed of items and few-shot examples.
+        shots: few-shot examples per question.
+        fixed_shots: use the same examples for all questions.
+        pool: largest number of shots of an in-context curve, for nested examples; None for the
+            examples of ``growloop eval --shots``.
 
     Raises:
-        InputError: a question that does not fit into the model's context.
+        InputError: a question longer than the model's context.
     """
     from lm_eval.api.task import ConfigurableTask
 
@@ -128,7 +140,7 @@ def questions(
         built = NestedTask(config=settings)
     built.set_config(key="num_fewshot", value=shots)
     built.set_fewshot_seed(seed=FEWSHOT_SEED)
-    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar, of a second, cannot be told
+    with contextlib.redirect_stderr(io.StringIO()):  # lm-eval's progress bar cannot be turned off
         built.build_all_requests()
     by_item: dict[int, list[Any]] = defaultdict(list)
     for request in built.instances:
@@ -136,12 +148,12 @@ def questions(
     in_order = [sorted(by_item[item], key=lambda request: request.idx) for item in sorted(by_item)]
     texts = [request.args for requests in in_order for request in requests]
     encoded = iter(scorer.encoded(texts, tasks=[task.label] * len(texts)))
-    asked = []
+    tokenized = []
     for requests in in_order:
         pairs = list(itertools.islice(encoded, len(requests)))
         scorer.check(pairs)
         options = [option for _, _, option in pairs]
-        asked.append(Question(pairs[0][1], options, int(requests[0].doc["answer"])))
+        tokenized.append(Question(pairs[0][1], options, int(requests[0].doc["answer"])))
     about = built.config.metadata["growloop"]
     return Questions(
         task.label,
@@ -151,13 +163,13 @@ def questions(
         seed,
         shots,
         task.chance,
-        tuple(asked),
+        tuple(tokenized),
         FIXED if fixed_shots else None,
     )
 
 
 def scorer(model: Any, tokenizer: Any) -> TrieLM:
-    """Turns texts into tokens and scores them, as ``growloop eval`` does with this model."""
+    """Wrap a model and its tokenizer as ``growloop eval`` does, to tokenize and score texts."""
     from .scoring.scorer import TrieLM
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)

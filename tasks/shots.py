@@ -1,8 +1,8 @@
-"""In-context curves: the examples of fewer shots are the first of those of more.
+"""Nested few-shot examples for in-context curves: fewer shots are the first of more shots.
 
-lm-eval draws the examples of one question after those of another, from one stream: other counts
-give other examples. Here the examples of a question depend on the question alone, so that curves
-compare like with like, and share their prompts' beginnings.
+lm-eval draws the examples of all questions from one stream, so another number of shots gives other
+examples. Here the examples of a question depend on the question alone. Points of a curve are then
+comparable, and their prompts share a prefix.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from lm_eval.api.task import ConfigurableTask
 
 
 class NestedSampler(ContextSampler):  # type: ignore[misc]
-    """The first examples of an order that each question has for itself.
+    """Sampler that takes the first examples of a fixed order per question.
 
-    Args (set by the task):
-        document: the question.
+    Attributes:
+        document: the question, set by the task before sampling.
     """
 
     document: dict[str, Any] | None = None
@@ -28,17 +28,17 @@ class NestedSampler(ContextSampler):  # type: ignore[misc]
         self, n: int, eval_doc: Any = None, df: Any = None, **rest: Any
     ) -> Sequence[dict[str, Any]]:
         question = self.document or {}
-        drawn = _order(str(question.get("id")), len(self.df))
-        found: list[dict[str, Any]] = []
-        while len(found) < n:
-            example = self.df[next(drawn)]
+        order = _order(str(question.get("id")), len(self.df))
+        examples: list[dict[str, Any]] = []
+        while len(examples) < n:
+            example = self.df[next(order)]
             if example["prompt"] != question.get("prompt"):
-                found.append(example)
-        return found
+                examples.append(example)
+        return examples
 
 
 def _order(key: str, size: int) -> Iterator[int]:
-    """The numbers below ``size`` in an order that ``key`` decides, for ever."""
+    """Yield the numbers below ``size`` in a pseudo-random order that depends only on ``key``."""
     seen: set[int] = set()
     count = 0
     while len(seen) < size:
@@ -51,7 +51,7 @@ def _order(key: str, size: int) -> Iterator[int]:
 
 
 class NestedTask(ConfigurableTask):  # type: ignore[misc]
-    """A task whose sampler knows which question it draws for."""
+    """lm-eval task that tells its sampler the question."""
 
     def fewshot_context(self, doc: dict[str, Any], *args: Any, **options: Any) -> Any:
         self.sampler.document = doc

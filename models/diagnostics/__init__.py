@@ -1,6 +1,6 @@
-"""What each step of a model does: contributions, effects on later steps, lenses.
+"""Diagnostics per step of a model: contributions, effects on later steps, lenses.
 
-One traced forward pass serves all of them; every step has the coordinate ``(layer, loop)``, so
+All of them work on one traced forward pass. Every step has the coordinate ``(layer, loop)``, so
 plain, looped and grown models are measured alike.
 """
 

@@ -1,4 +1,4 @@
-"""Norms of the residual stream and of what layers add to it (paper Figures 6 and 11)."""
+"""Norms of the residual stream and of the layers' contributions to it (paper Figures 6, 11)."""
 
 from __future__ import annotations
 
@@ -18,32 +18,36 @@ MEASURES = (
     "mlp_cosine",
     "layer_cosine",
 )
-"""What :func:`contributions` measures, in its order."""
+"""Measures of :func:`contributions`, in its order."""
 
 
 @torch.no_grad()
-def contributions(found: Trace) -> dict[str, Tensor]:
-    """Norm of the stream, and how large and how aligned what each step adds to it is.
+def contributions(trace: Trace) -> dict[str, Tensor]:
+    """Measure the norm of the stream, and relative size and alignment of each step's contribution.
 
-    ``residual_norm`` is ``|h|``; the ratios are ``|a|/|h|``, ``|m|/|h + a|``, ``|a + m|/|h|``; the
-    cosines are of the same pairs. Where attention and MLP run in parallel the MLP reads ``h``, so
-    ``h`` takes the place of ``h + a``. With post-norms ``a`` and ``m`` are what is added, after
-    them.
+    With input ``h``, attention output ``a`` and MLP output ``m``: ``residual_norm`` is ``|h|``; the
+    ratios are ``|a|/|h|``, ``|m|/|h + a|`` and ``|a + m|/|h|``; the cosines are between the same
+    pairs. Where attention and MLP run in parallel, the MLP reads ``h``, so ``h`` replaces
+    ``h + a``. With post-norms, ``a`` and ``m`` are taken after them.
 
     Args:
-        found: a trace with ``sublayers=True``.
+        trace: a trace with ``sublayers=True``.
 
     Returns:
-        For each of :data:`MEASURES` ``(batch, steps)``, the mean over the real tokens of a text.
+        measure -> ``(batch, steps)``, means over the real tokens of a text; keys are
+        :data:`MEASURES`.
+
+        Raises:
+            InputError: a trace without sublayers.
 
     Example::
 
         contributions(trace(model, ids, sublayers=True))["attention_ratio"].mean(0)
     """
-    if found.sublayers is None:
+    if trace.sublayers is None:
         raise InputError("contributions need a trace with sublayers=True")
     rows: dict[str, list[Tensor]] = {name: [] for name in MEASURES}
-    for hidden, (attention, mlp, parallel) in zip(found.inputs, found.sublayers, strict=True):
+    for hidden, (attention, mlp, parallel) in zip(trace.inputs, trace.sublayers, strict=True):
         h, a, m = hidden.float(), attention.float(), mlp.float()
         middle = h if parallel else h + a
         norm = h.norm(dim=-1)
@@ -57,10 +61,10 @@ def contributions(found: Trace) -> dict[str, Tensor]:
             "layer_cosine": cosine_similarity(a + m, h, dim=-1),
         }
         for name, values in measured.items():
-            rows[name].append(mean_over(values, found.real))
+            rows[name].append(mean_over(values, trace.real))
     return {name: torch.stack(values, dim=1) for name, values in rows.items()}
 
 
 def mean_over(values: Tensor, real: Tensor) -> Tensor:
-    """Mean of ``(batch, tokens)`` over the real tokens: ``(batch,)``."""
+    """Average ``(batch, tokens)`` over the real tokens: ``(batch,)``."""
     return (values * real).sum(1) / real.sum(1).clamp_min(1)

@@ -1,7 +1,7 @@
-"""Lenses: predictions read off the state before any step (paper Figure 5; Belrose 2023).
+"""Lenses: predictions read off the state before each step (paper Figure 5; Belrose 2023).
 
-The logit lens is the model's own norm and head on the state. A tuned lens first adds an affine map
-of it, ``h + A h + b``, one for the input of each step, trained to predict what the model predicts.
+The logit lens applies the model's own norm and head to the state. A tuned lens applies them to
+``h + A h + b``, with one affine map per step trained to match the model's final predictions.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ FORMAT = "growloop tuned lens"
 
 @dataclass(frozen=True)
 class Lens:
-    """A tuned lens: an affine map for the input of each step.
+    """Tuned lens: one affine map for the input of each step.
 
     Args:
-        schedule: of the model it belongs to.
+        schedule: schedule of the model it was trained on.
         matrices: ``A``, ``(steps, dim, dim)``.
         shifts: ``b``, ``(steps, dim)``.
-        about: what its file tells of it besides.
+        about: further metadata of its file.
     """
 
     schedule: Schedule
@@ -42,28 +42,28 @@ class Lens:
     about: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, step: int, states: Tensor) -> Tensor:
-        """States as the final norm takes them; after the last step they are what they are."""
+        """Map states for the final norm; the state after the last step is unchanged."""
         if step == len(self.shifts):
             return states
         matrix, shift = (part[step].to(states.device) for part in (self.matrices, self.shifts))
-        here = states.to(matrix.dtype)
-        return (here + here @ matrix.T + shift).to(states.dtype)
+        h = states.to(matrix.dtype)
+        return (h + h @ matrix.T + shift).to(states.dtype)
 
-    def check_fits(self, found: Trace) -> None:
+    def check_fits(self, trace: Trace) -> None:
         """Refuse a model that this lens was not trained on.
 
         Raises:
-            InputError: naming both.
+            InputError: another schedule or width.
         """
-        width = found.inputs[0].shape[-1]
-        if self.schedule != found.schedule or self.shifts.shape[1] != width:
+        width = trace.inputs[0].shape[-1]
+        if self.schedule != trace.schedule or self.shifts.shape[1] != width:
             raise InputError(
                 f"the lens was trained on schedule {self.schedule}, width {self.shifts.shape[1]}; "
-                f"the model has schedule {found.schedule}, width {width}"
+                f"the model has schedule {trace.schedule}, width {width}"
             )
 
     def save(self, path: str | Path) -> None:
-        """Write it as safetensors, whole or not at all."""
+        """Write the lens as safetensors, atomically."""
         layers = json.dumps(list(self.schedule.layers))
         tensors = {"matrices": self.matrices.contiguous(), "shifts": self.shifts.contiguous()}
         about = {**self.about, "format": FORMAT, "layers": layers}
@@ -71,7 +71,7 @@ class Lens:
 
     @classmethod
     def load(cls, path: str | Path) -> Lens:
-        """Read what :meth:`save` wrote.
+        """Load a lens that :meth:`save` wrote.
 
         Raises:
             InputError: no such file, or one that holds no lens.
@@ -97,25 +97,24 @@ class Lens:
         return cls(schedule, tensors[0], tensors[1], more)
 
 
-def _divergence(wanted: Tensor, logits: Tensor) -> Tensor:
-    """``KL(final ‖ lens)`` in nats, of log-probabilities and logits ``(..., vocabulary)``."""
-    return (wanted.exp() * (wanted - logits.log_softmax(-1))).sum(-1)
+def _divergence(final: Tensor, logits: Tensor) -> Tensor:
+    """Compute ``KL(final ‖ lens)`` in nats from log-probabilities and logits."""
+    return (final.exp() * (final - logits.log_softmax(-1))).sum(-1)
 
 
 @torch.no_grad()
-def exits(found: Trace, lens: Lens | None = None, top: int = 5) -> dict[str, Tensor]:
-    """How near the predictions before each step are to the final ones.
+def exits(trace: Trace, lens: Lens | None = None, top: int = 5) -> dict[str, Tensor]:
+    """Compare the predictions before each step with the final ones.
 
     Args:
-        found: a trace.
-        lens: a tuned lens; None for the logit lens.
-        top: how many of the most likely tokens are compared.
+        trace: traced forward pass.
+        lens: tuned lens; None for the logit lens.
+        top: number of most likely tokens compared for ``overlap``.
 
     Returns:
-        ``kl``, ``KL(final ‖ exit)`` in nats, ``overlap``, the share of the ``top`` tokens in
-        common, and ``agreement``, whether the most likely token is the same; means over real
-        tokens, ``(batch, steps + 1)`` each. Exit i leaves before step i; the last is the model
-        itself.
+        ``kl``: ``KL(final ‖ exit)`` in nats; ``overlap``: share of the ``top`` tokens in common;
+        ``agreement``: share of tokens with the same most likely token. Means over real tokens,
+        ``(batch, steps + 1)`` each. Exit i is before step i; the last is the model itself.
 
     Example::
 
@@ -124,29 +123,29 @@ def exits(found: Trace, lens: Lens | None = None, top: int = 5) -> dict[str, Ten
     Raises:
         InputError: a lens of another model; predictions that are NaN or infinite.
     """
-    whole("top", top, 1, found.logits.shape[-1])
-    found.check_readout()
+    whole("top", top, 1, trace.logits.shape[-1])
+    trace.check_readout()
     if lens is not None:
-        lens.check_fits(found)
-    wanted = found.logits.float().log_softmax(-1)
-    best = wanted.topk(top, dim=-1).indices
+        lens.check_fits(trace)
+    final = trace.logits.float().log_softmax(-1)
+    final_top = final.topk(top, dim=-1).indices
     rows: dict[str, list[Tensor]] = {"kl": [], "overlap": [], "agreement": []}
-    for step, states in enumerate((*found.inputs, found.outputs[-1])):
-        logits = exit_logits(found, step, states, lens).float()
-        mine = logits.topk(top, dim=-1).indices
-        common = (mine[..., :, None] == best[..., None, :]).any(-1).float().mean(-1)
+    for step, states in enumerate((*trace.inputs, trace.outputs[-1])):
+        logits = exit_logits(trace, step, states, lens).float()
+        exit_top = logits.topk(top, dim=-1).indices
+        common = (exit_top[..., :, None] == final_top[..., None, :]).any(-1).float().mean(-1)
         for name, values in (
-            ("kl", _divergence(wanted, logits)),
+            ("kl", _divergence(final, logits)),
             ("overlap", common),
-            ("agreement", (mine[..., 0] == best[..., 0]).float()),
+            ("agreement", (exit_top[..., 0] == final_top[..., 0]).float()),
         ):
-            rows[name].append(mean_over(values, found.real))
+            rows[name].append(mean_over(values, trace.real))
         if not bool(rows["kl"][-1].isfinite().all()):
             what = "the logit lens" if lens is None else "the tuned lens"
             raise InputError(f"the predictions of {what} before step {step} are not finite")
     return {name: torch.stack(values, dim=1).cpu() for name, values in rows.items()}
 
 
-def exit_logits(found: Trace, step: int, states: Tensor, lens: Lens | None = None) -> Tensor:
-    """Logits ``(..., vocabulary)`` of leaving before a step with states ``(..., dim)``."""
-    return found.readout(states if lens is None else lens(step, states))
+def exit_logits(trace: Trace, step: int, states: Tensor, lens: Lens | None = None) -> Tensor:
+    """Compute logits ``(..., vocabulary)`` of an exit before a step from states ``(..., dim)``."""
+    return trace.readout(states if lens is None else lens(step, states))

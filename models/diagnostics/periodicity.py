@@ -1,6 +1,6 @@
-"""Whether something recurs along the depth of a model, one block after the other.
+"""Periodicity along the depth of a model: do contributions repeat from block to block?
 
-The paper shows it as curves (Figures 6, 11); here it is one number, so that models can be compared.
+The paper shows curves (Figures 6, 11). Here it is one number, so that models can be compared.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 
 from ...core.statistics import Array
-from .. import Schedule
-from ..looping.config import LoopedConfig
+from ..looping.config import LoopedConfig, current_schedule
 
-FLOOR = 1e-4  # of the stream: a step that adds less adds nothing
-FEWEST = 3  # pairs of steps: through two points there is always a line
+MIN_RATIO = 1e-4  # contribution / residual stream; smaller ones count as this
+MIN_PAIRS = 3  # for a correlation; two points always lie on a line
 
 
-def block_of(config: Any) -> int | None:
-    """Steps after which a model is built to come back to where it was; None for a plain one.
+def expected_period(config: Any) -> int | None:
+    """Return the period a model's construction suggests, in steps; None for a plain model.
 
-    That is the size of the block it loops, else the number of layers its last growth step added.
+    It is the size of the longest-running looped block, else the number of layers that the last
+    growth step added.
     """
     if isinstance(config, LoopedConfig):
-        sections = Schedule.parse(config.schedule, stored=True).sections
+        sections = current_schedule(config).sections
         looped = [section for section in sections if section.times > 1]
         if looped:
             return max(looped, key=lambda section: section.size * section.times).size
@@ -32,39 +32,39 @@ def block_of(config: Any) -> int | None:
 
 
 def periodicity(ratios: Array, block: int) -> Array:
-    """Autocorrelation of the changes of log contributions, ``block`` steps apart.
+    """Compute the autocorrelation of changes of log contributions at a lag of ``block`` steps.
 
-    From step to step a ratio changes by ``d[i] = log(r[i + 1] / r[i])``; this is Pearson's
-    correlation of ``d[i]`` and ``d[i + block]`` over all ``i``. Changes, because the slow fall of
-    contributions with depth would look alike at any distance; logarithms, because the first layers
-    dwarf the rest. 1: every block repeats the one before it; about 0: none does.
+    With ``d[i] = log(r[i + 1] / r[i])`` it is Pearson's correlation of ``d[i]`` and
+    ``d[i + block]`` over all ``i``. Changes are used because the slow decline of contributions
+    with depth would correlate at any lag; logarithms because the first layers dwarf the rest.
 
     Args:
         ratios: contributions, ``(..., steps)``, such as ``|a| / |h|``.
-        block: steps in a block.
+        block: lag in steps.
 
     Returns:
-        ``(...)``; NaN where all changes are the same, or fewer than three pairs are so far apart.
+        ``(...)``: 1 if every block repeats the previous one, about 0 if none does; NaN where all
+        changes are equal, or with fewer than three pairs.
 
     >>> round(float(periodicity(np.array([8, 4, 2, 6, 3, 1.5, 4.5, 2.25]), 3)), 6)
     1.0
     """
-    changes = np.diff(np.log(np.maximum(ratios, FLOOR)), axis=-1)
+    changes = np.diff(np.log(np.maximum(ratios, MIN_RATIO)), axis=-1)
     pairs = changes.shape[-1] - block
-    if pairs < FEWEST:
+    if pairs < MIN_PAIRS:
         return np.full(ratios.shape[:-1], np.nan)
-    sides = [part - part.mean(-1, keepdims=True) for part in (changes[..., :pairs],
-                                                              changes[..., block:])]  # fmt: skip
-    norm = np.sqrt((sides[0] ** 2).sum(-1) * (sides[1] ** 2).sum(-1))
+    early, late = (part - part.mean(-1, keepdims=True)
+                   for part in (changes[..., :pairs], changes[..., block:]))  # fmt: skip
+    norm = np.sqrt((early**2).sum(-1) * (late**2).sum(-1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Array = np.where(norm > 1e-12, (sides[0] * sides[1]).sum(-1) / norm, np.nan)
-    return found
+        correlation: Array = np.where(norm > 1e-12, (early * late).sum(-1) / norm, np.nan)
+    return correlation
 
 
-def blocks(steps: int) -> range:
-    """The sizes of block that so many steps can show.
+def block_sizes(steps: int) -> range:
+    """Return the block sizes whose periodicity can be measured over ``steps`` steps.
 
-    >>> list(blocks(6)), list(blocks(12)), list(blocks(4))
+    >>> list(block_sizes(6)), list(block_sizes(12)), list(block_sizes(4))
     ([2], [2, 3, 4, 5, 6], [])
     """
-    return range(2, min(steps // 2, steps - 1 - FEWEST) + 1)
+    return range(2, min(steps // 2, steps - 1 - MIN_PAIRS) + 1)

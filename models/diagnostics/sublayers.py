@@ -1,7 +1,7 @@
-"""Which part of what a layer adds to its input comes from attention, which from the MLP.
+"""Decomposition of a layer's contribution into attention and MLP.
 
-There is no table of architectures: the calls inside a layer are recorded, a reading of them is
-proposed, and it stands only if input and contributions add up to the layer's output.
+There is no table of architectures. The calls of a layer's children are recorded, and a
+decomposition is accepted only if input and contributions add up to the layer's output.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 
 class Sublayers(NamedTuple):
-    """What is added to a layer's input ``h``: ``h + attention + mlp`` is its output.
+    """Contributions to a layer's input ``h``: its output is ``h + attention + mlp``.
 
     Args:
         attention, mlp: ``(batch, tokens, dim)``, after post-norms and multipliers.
-        parallel: the MLP reads ``h`` and not ``h + attention``.
+        parallel: whether the MLP reads ``h`` instead of ``h + attention``.
     """
 
     attention: Tensor
@@ -28,80 +28,81 @@ class Sublayers(NamedTuple):
 
 @dataclass
 class Event:
-    """A call of a direct child of a layer."""
+    """Recorded call of a direct child of a layer."""
 
     module: nn.Module
-    read: tuple[Any, ...]  # the very tensors it was given, to follow them
-    read_first: Tensor | None
-    raw: Any  # the very tensor it returned
-    value: Tensor  # a copy: some layers add in place
+    inputs: tuple[Any, ...]  # its argument tensors themselves, compared by identity
+    input_copy: Tensor | None  # copy of the first one of the state's size
+    raw: Any  # the returned tensor itself, compared by identity
+    value: Tensor  # copy of it: some layers add in place
 
     @property
-    def weighs(self) -> bool:
-        """Whether it is more than a norm or a dropout."""
+    def has_matrices(self) -> bool:
+        """Whether the module has weight matrices, so is no norm or dropout."""
         return any(weight.dim() > 1 for weight in self.module.parameters())
 
 
 def event(module: nn.Module, args: Any, kwargs: Any, output: Any, size: int) -> Event | None:
-    """Note a call whose output is as large as the hidden state (``size`` numbers)."""
+    """Record a call whose output has the size of the hidden state (``size`` numbers), else None."""
     raw = output[0] if isinstance(output, tuple) else output
     if not isinstance(raw, Tensor) or raw.numel() != size:
         return None
-    read = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-    first = next((value.detach().clone() for value in read if value.numel() == size), None)
-    return Event(module, tuple(read), first, raw, raw.detach().clone())
+    inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    first = next((value.detach().clone() for value in inputs if value.numel() == size), None)
+    return Event(module, tuple(inputs), first, raw, raw.detach().clone())
 
 
 def explain(hidden: Tensor, output: Tensor, events: list[Event]) -> Sublayers | None:
-    """The sublayers of a layer, or None if no reading of its calls adds up.
+    """Decompose a layer into sublayers; None if no decomposition adds up.
 
     Args:
-        hidden, output: of the layer, ``(batch, tokens, dim)``.
+        hidden, output: input and output of the layer, ``(batch, tokens, dim)``.
         events: calls of its direct children, in order.
     """
-    heavy = [e for e in events if e.weighs]
+    heavy = [e for e in events if e.has_matrices]
     if len(heavy) < 2:
         return None
     first, last = heavy[0], heavy[-1]
     attention, mlp = (_followed(e, events).view_as(hidden) for e in (first, last))
     change = output - hidden
     scale = _scale(change, attention + mlp)
-    inside = first.value.view_as(hidden)  # the residual was added in the sublayer itself (BLOOM)
-    readings = (
+    inside = first.value.view_as(hidden)  # with the residual, added in the sublayer (BLOOM)
+    decompositions = (
         (attention, mlp),
         (scale * attention, scale * mlp),  # a multiplier (Granite)
         (inside - hidden, last.value.view_as(hidden) - inside),
     )
-    for a, m in readings:
+    for a, m in decompositions:
         if _adds_up(hidden + a + m, output, change):
             after = events[events.index(first) + 1 :]
             middle = hidden + a
-            reads = (e.read_first.view_as(hidden) for e in after if e.read_first is not None)
-            parallel = not any(_adds_up(middle, read, change) for read in reads)
+            inputs = (e.input_copy.view_as(hidden) for e in after if e.input_copy is not None)
+            parallel = not any(_adds_up(middle, value, change) for value in inputs)
             return Sublayers(a, m, parallel)
     return None
 
 
 def _followed(start: Event, events: list[Event]) -> Tensor:
-    """What becomes of an output: the last norm or dropout that it went through."""
+    """Follow an output through norms and dropouts; return the last result."""
     end = start
     for other in events[events.index(start) + 1 :]:
-        if not other.weighs and any(value is end.raw for value in other.read):
-            if other.read_first is not None and not torch.equal(
-                other.read_first.reshape(-1), end.value.reshape(-1)
+        if not other.has_matrices and any(value is end.raw for value in other.inputs):
+            if other.input_copy is not None and not torch.equal(
+                other.input_copy.reshape(-1), end.value.reshape(-1)
             ):
-                continue  # something was added in place before: this reads the sum
+                continue  # something was added in place before: this module reads the sum
             end = other
     return end.value
 
 
 def _scale(change: Tensor, total: Tensor) -> Tensor:
+    """Fit the factor that makes ``total`` closest to ``change`` (least squares)."""
     square = (total.double() ** 2).sum().clamp_min(1e-30)
     return ((change.double() * total.double()).sum() / square).to(change.dtype)
 
 
-def _adds_up(found: Tensor, wanted: Tensor, change: Tensor) -> bool:
-    """Whether two states agree, up to rounding, as seen beside what the layer changes."""
-    rounding = torch.finfo(wanted.dtype).eps
-    allowed = 1e-3 * change.double().norm() + 4 * rounding * wanted.double().norm()
-    return bool((found.double() - wanted.double()).norm() <= allowed)
+def _adds_up(total: Tensor, expected: Tensor, change: Tensor) -> bool:
+    """Return whether two states agree up to rounding, relative to the layer's change."""
+    rounding = torch.finfo(expected.dtype).eps
+    allowed = 1e-3 * change.double().norm() + 4 * rounding * expected.double().norm()
+    return bool((total.double() - expected.double()).norm() <= allowed)

@@ -1,8 +1,8 @@
-"""One forward pass with everything the diagnostics need, keyed by step: ``(layer, loop)``.
+"""Traced forward pass with everything the diagnostics need, per step ``(layer, loop)``.
 
-Letters of the diagnostics, for step ``l`` of ``steps``::
+Notation of the diagnostics for step ``l``::
 
-    h_l   input     a_l, m_l   what attention and MLP add to it     c_l = out_l - h_l = a_l + m_l
+    h_l   input     a_l, m_l   contributions of attention and MLP     c_l = out_l - h_l = a_l + m_l
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ from .sublayers import Event, Sublayers, event, explain
 
 
 class Call(NamedTuple):
-    """How a layer was called: everything but the hidden state, which came by this name or first."""
+    """Arguments of a layer call, without the hidden state.
+
+    Args:
+        name: keyword of the hidden state; None if it was the first positional argument.
+    """
 
     name: str | None
     args: tuple[Any, ...]
@@ -38,18 +42,18 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Trace:
-    """What happened in a forward pass.
+    """Record of a forward pass.
 
     Args:
-        decoder: of the model.
-        schedule: that ran; ``schedule.coordinates[l]`` is step l's ``(layer, loop)``.
-        real: which tokens are not padding, ``(batch, tokens)``, bool.
-        inputs, outputs: of each step, ``(batch, tokens, dim)`` each.
+        decoder: decoder of the model.
+        schedule: schedule that ran; ``schedule.coordinates[l]`` is step l's ``(layer, loop)``.
+        real: True for tokens that are not padding, ``(batch, tokens)``.
+        inputs, outputs: states before and after each step, ``(batch, tokens, dim)`` each.
         logits: ``(batch, tokens, vocabulary)``.
-        calls: how each step was called.
-        modules: what was called.
-        sublayers: of each step, or None if not asked for.
-        readout: from states to logits.
+        calls: arguments of each step's layer call.
+        modules: layer (or view of it) of each step.
+        sublayers: attention and MLP contributions of each step; None if not recorded.
+        readout: states -> logits.
     """
 
     decoder: Decoder
@@ -65,7 +69,7 @@ class Trace:
 
     @property
     def steps(self) -> int:
-        """How many layers ran."""
+        """Number of steps."""
         return len(self.inputs)
 
     @property
@@ -75,13 +79,13 @@ class Trace:
 
     @cached_property
     def contributions(self) -> tuple[Tensor, ...]:
-        """``c_l``, what each step adds: ``(batch, tokens, dim)`` each."""
+        """Contributions ``c_l`` of each step, ``(batch, tokens, dim)`` each."""
         return tuple(
             after - before for before, after in zip(self.inputs, self.outputs, strict=True)
         )
 
     def check_flow(self) -> None:
-        """Refuse a model that does something to the state between its steps.
+        """Refuse a model that changes the state between its steps.
 
         Raises:
             InputError: naming the first step whose input is not the output of the one before.
@@ -97,19 +101,19 @@ class Trace:
 
     @torch.no_grad()
     def check_readout(self) -> None:
-        """Refuse a model whose logits are not read off its last state by norm and head.
+        """Refuse a model whose logits are not its norm and head on the last state.
 
         Raises:
-            InputError: how far they are apart.
+            InputError: with the largest difference.
         """
-        found = self.readout(self.outputs[-1])[self.real].float()
-        wanted = self.logits[self.real].float()
-        apart = float((found - wanted).abs().max())
+        expected = self.readout(self.outputs[-1])[self.real].float()
+        logits = self.logits[self.real].float()
+        difference = float((expected - logits).abs().max())
         scale = 1e-3 if self.logits.dtype == torch.float32 else 5e-2
-        if not apart <= scale * max(1.0, float(wanted.abs().max())):
+        if not difference <= scale * max(1.0, float(logits.abs().max())):
             raise InputError(
                 "the logits of this model are not its final norm and head on its last state "
-                f"(they differ by {apart:.3g}): it has no place for a lens or an early exit"
+                f"(they differ by {difference:.3g}): it has no place for a lens or an early exit"
             )
 
 
@@ -121,51 +125,50 @@ def trace(
     sublayers: bool = False,
     **more: Any,
 ) -> Trace:
-    """Run a model once, in evaluation mode, and keep what happened.
+    """Run a model once in evaluation mode and record every step.
 
     Args:
         model: any decoder, plain, looped or grown.
         ids: tokens, ``(batch, tokens)``.
-        mask: 1 for real tokens, 0 for padding, ``(batch, tokens)``; or a mask of the model's own
-            shape, such as ``(batch, 1, tokens, tokens)``: then all tokens are real.
-        sublayers: keep what attention and MLP add, each.
-        more: for the model's forward, such as ``position_ids`` or ``logits_to_keep``.
+        mask: attention mask: 1 for real tokens, 0 for padding, ``(batch, tokens)``; or one of
+            the model's own shape, such as ``(batch, 1, tokens, tokens)``: then all tokens are real.
+        sublayers: also record the contributions of attention and MLP.
+        more: further arguments of the model's forward, such as ``position_ids``.
 
     Raises:
         InputError: an architecture whose layers or sublayers are not found; steps that an early
-            exit left out; padded texts of lengths that the model reads by different positions; a
-            last state or logits that are NaN or infinite, naming the first module that puts out
-            such.
+            exit skipped; a padded batch of lengths that the model reads with different positions; a
+            last state or logits that are NaN or infinite, naming the first such module.
 
     Example::
 
-        found = trace(model, tokenizer(text, return_tensors="pt").input_ids)
-        found.coordinates[5], found.inputs[5].norm(dim=-1)
+        result = trace(model, tokenizer(text, return_tensors="pt").input_ids)
+        result.coordinates[5], result.inputs[5].norm(dim=-1)
     """
     decoder = find_decoder(model)
     _check_lengths(model, ids, mask)
     recorder = _Recorder(decoder, sublayers)
-    given = {} if mask is None else {"attention_mask": mask}
+    masks = {} if mask is None else {"attention_mask": mask}
     with evaluating(model), recorder.watching():
-        logits = model(input_ids=ids, use_cache=False, **given, **more).logits
+        logits = model(input_ids=ids, use_cache=False, **masks, **more).logits
     flat = mask is not None and mask.dim() == 2
     real = mask.bool() if flat and mask is not None else torch.ones_like(ids, dtype=torch.bool)
     last, shown = recorder.outputs[-1], logits.amax(-1)
-    shown = shown[real] if shown.shape == real.shape else shown  # all, or some (logits_to_keep)
+    shown = shown[real] if shown.shape == real.shape else shown  # all positions, or logits_to_keep
     if last is not None and not bool(last[real].isfinite().all() & shown.isfinite().all()):
         with evaluating(model):
-            again = functools.partial(model, input_ids=ids, use_cache=False, **given, **more)
+            again = functools.partial(model, input_ids=ids, use_cache=False, **masks, **more)
             where = first_not_finite(model, again)
         raise InputError(f"the model's output is not finite: {where or 'its logits hold NaN'}")
     return recorder.result(logits, real, Readout(model, decoder))
 
 
 def _check_lengths(model: nn.Module, ids: Tensor, mask: Tensor | None) -> None:
-    """Refuse a batch whose texts would get the positions of the longest of them."""
+    """Refuse a batch whose texts would all get the positions of the longest one."""
     known = regimes(model)
     if known is None:
         return
-    forget(model)  # the texts before change nothing
+    forget(model)  # earlier texts change nothing
     if mask is None or mask.dim() != 2:
         return
     width = known.of(ids.shape[1])
@@ -179,7 +182,7 @@ def _check_lengths(model: nn.Module, ids: Tensor, mask: Tensor | None) -> None:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; every module as it was after it."""
+    """Set evaluation mode inside a ``with`` block; restore every module's mode after it."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -190,28 +193,25 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 class _Recorder:
-    """Hooks for one forward pass."""
+    """Forward hooks that record one forward pass."""
 
     def __init__(self, decoder: Decoder, sublayers: bool) -> None:
         self.decoder, self.with_sublayers = decoder, sublayers
-        layers = decoder.layers
-        self.looped = isinstance(layers, LoopedLayers)
-        self.schedule = (
-            layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
-        )
-        self.place = {id(layer): i for i, layer in enumerate(decoder.unique)}
+        self.looped = isinstance(decoder.layers, LoopedLayers)
+        self.schedule = decoder.schedule
+        self.position = {id(layer): i for i, layer in enumerate(decoder.unique)}
         steps = len(self.schedule)
         self.inputs: list[Any] = [None] * steps
         self.outputs: list[Any] = [None] * steps
         self.calls: list[Any] = [None] * steps
         self.modules: list[Any] = [None] * steps
         self.parts: list[Any] = [None] * steps
-        self.events: list[Event] = []  # inside the step that runs now
-        self.size = 0  # of its state
+        self.events: list[Event] = []  # calls inside the current step
+        self.size = 0  # numbers in its state
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Hooks inside; none after, whatever happens."""
+        """Register the hooks inside a ``with`` block."""
         handles = []
         try:
             for layer in self.decoder.unique:  # its views share its hooks
@@ -225,10 +225,11 @@ class _Recorder:
                 handle.remove()
 
     def step_of(self, layer: Any) -> int:
-        """A view knows its step; a plain layer has its place."""
-        return int(layer._step) if self.looped else self.place[id(layer)]
+        """Return the step of a layer: that of a view, or the position of a plain layer."""
+        return int(layer._step) if self.looped else self.position[id(layer)]
 
     def before(self, layer: nn.Module, args: Any, kwargs: Any) -> None:
+        """Record the input of a step."""
         step = self.step_of(layer)
         name = None if args else "hidden_states"
         rest = {key: value for key, value in kwargs.items() if key != name}
@@ -241,10 +242,12 @@ class _Recorder:
         self.events, self.size = [], hidden.numel()
 
     def inside(self, child: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if (found := event(child, args, kwargs, output, self.size)) is not None:
-            self.events.append(found)
+        """Record a call of a layer's child."""
+        if (call := event(child, args, kwargs, output, self.size)) is not None:
+            self.events.append(call)
 
     def after(self, layer: nn.Module, args: Any, output: Any) -> None:
+        """Record the output of a step."""
         step = self.step_of(layer)
         state = output[0] if isinstance(output, tuple) else output
         self.outputs[step] = state.detach().clone()
@@ -253,11 +256,16 @@ class _Recorder:
             self.events = []
 
     def result(self, logits: Tensor, real: Tensor, readout: Readout) -> Trace:
+        """Return the trace.
+
+        Raises:
+            InputError: steps that did not run, or a layer that does not decompose.
+        """
         if any(state is None for state in self.outputs):
-            left = [i for i, state in enumerate(self.outputs) if state is None]
+            missing = [i for i, state in enumerate(self.outputs) if state is None]
             raise InputError(
-                f"{len(left)} of {len(self.schedule)} steps did not run, the first {left[0]}: "
-                "diagnostics need a model without early exit"
+                f"{len(missing)} of {len(self.schedule)} steps did not run, the first "
+                f"{missing[0]}: diagnostics need a model without early exit"
             )
         if self.with_sublayers and None in self.parts:
             step = self.parts.index(None)

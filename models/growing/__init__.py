@@ -1,1 +1,1 @@
-"""Growing: deeper models whose layers are copies, by an index list."""
+"""Growing: deeper models whose layers are copies, given by an index list."""

@@ -1,7 +1,7 @@
-"""Grows a model, its optimizer with it: gathers layers by index, copying them.
+"""Growth of a model and its optimizers: gather layers by index, as copies.
 
 New layers get deep copies of the weights and of every per-parameter optimizer state, step counts
-included; nothing is reset, and parameter groups keep their options (paper appendix F).
+included. Nothing is reset, and parameter groups keep their options (paper appendix F).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .maps import GrowthMap, growth_map
 Model = TypeVar("Model", bound=PreTrainedModel)
 OUTPUTS = {"o_proj", "out_proj", "down_proj", "c_proj", "dense", "dense_4h_to_h", "fc2", "w2", "wo",
            "attention_output", "output_linear", "fc_out", "down_proj_bias"}  # fmt: skip
-"""Names of the maps whose outputs are added to the residual stream."""
+"""Names of linear layers whose outputs are added to the residual stream."""
 
 
 def grow(
@@ -45,20 +45,19 @@ def grow(
 
     Args:
         model: any Hugging Face causal language model that does not loop; unwrapped (with
-            Accelerate: ``accelerator.unwrap_model(model)``, and ``prepare`` it again after).
+            Accelerate: ``accelerator.unwrap_model(model)``, then ``prepare`` it again).
         operator: ``midas``, ``lidas``, ``gradual_stacking``, ``g_stack``, ``solar``,
             ``llama_pro``, or a list of source layers such as ``0-5,2-7``.
-        optimizer: a torch optimizer over the model's parameters, or Accelerate's wrapper, or a
-            list of them: the new parameters join the groups of their sources, with copies of
-            their states.
-        options: of the operator, as ``block_size=4``.
+        optimizer: torch optimizer over the model's parameters, Accelerate's wrapper, or a list of
+            them. New parameters join the groups of their sources, with copies of their states.
+        options: options of the operator, such as ``block_size=4``.
 
     Returns:
-        The same model. ``model.config.growth_history`` tells what was done.
+        The same model. ``model.config.growth_history`` records the growth step.
 
     Raises:
-        InputError: a map the model has not the layers for; an architecture that builds some of
-            its layers otherwise, so that the grown model could not be saved.
+        InputError: a map that needs other layers than the model has; an architecture that builds
+            some of its layers differently, so that the grown model could not be loaded.
 
     Example::
 
@@ -70,22 +69,22 @@ def grow(
             "a looped model cannot grow: give its layers copies first (untie, growloop export)"
         )
     depth = len(decoder.unique)
-    found = growth_map(operator, depth, **options)
+    growth = growth_map(operator, depth, **options)
     history = [
         *(getattr(model.config, "growth_history", None) or []),
-        {"operator": found.name, "from": depth, "to": len(found), "sources": str(found)}
-        | ({"zeroed": list(found.zeroed)} if found.zeroed else {}),
+        {"operator": growth.name, "from": depth, "to": len(growth), "sources": str(growth)}
+        | ({"zeroed": list(growth.zeroed)} if growth.zeroed else {}),
     ]
-    config = _grown_config(type(model), model.config, found, {"growth_history": history})
-    _gather(model, decoder, found, optimizer, config)
+    config = _grown_config(type(model), model.config, growth, {"growth_history": history})
+    _gather(model, decoder, growth, optimizer, config)
     return model
 
 
 def check_untie(config: LoopedConfig) -> None:
-    """Refuse a looped model that does more than running layers again.
+    """Refuse to untie a looped model whose recurrence does more than repeat layers.
 
     Raises:
-        InputError: naming what it does.
+        InputError: naming the settings.
     """
     recurrence = dict(config.recurrence)
     for only_in_training in ("backward_loops", "random_loops"):
@@ -98,14 +97,17 @@ def check_untie(config: LoopedConfig) -> None:
 
 
 def untie(model: PreTrainedModel, optimizer: Any = None) -> PreTrainedModel:
-    """Give every step of a looped model layers of its own: the untied hybrid (paper section 4).
+    """Give every step of a looped model its own layer: the untied hybrid (paper section 4).
 
-    The model is changed in place to an ordinary one, as deep as its schedule was long, that
-    computes the same. It can be saved for software that knows no loops.
+    The model becomes, in place, an ordinary model with one layer per step that computes the same.
+    Software without loops can load it.
+
+    Args:
+        optimizer: as for :func:`grow`.
 
     Raises:
-        InputError: a model that does not loop, or one whose recurrence is more than running
-            layers again (injection, damping, shared caches, early exit).
+        InputError: a model that does not loop, or one whose recurrence does more than repeat
+            layers (injection, damping, shared caches, early exit).
     """
     decoder = find_decoder(model)
     layers = decoder.layers
@@ -127,11 +129,11 @@ def untie(model: PreTrainedModel, optimizer: Any = None) -> PreTrainedModel:
 
 
 def _gather(
-    model: PreTrainedModel, decoder: Decoder, found: GrowthMap, optimizer: Any, config: Any
+    model: PreTrainedModel, decoder: Decoder, growth: GrowthMap, optimizer: Any, config: Any
 ) -> None:
-    """Put copies of layers in place, and make the optimizers follow."""
-    given = optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]
-    optimizers = [_inner_optimizer(one) for one in given if one is not None]
+    """Replace the layer list by copies, and update the optimizers."""
+    wrapped = optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]
+    optimizers = [_inner_optimizer(one) for one in wrapped if one is not None]
     order = {parameter: i for i, parameter in enumerate(model.parameters())}
     if optimizers and not any(
         p in order for one in optimizers for group in one.param_groups for p in group["params"]
@@ -141,7 +143,7 @@ def _gather(
     layers: list[nn.Module] = []
     copies: dict[nn.Parameter, list[nn.Parameter]] = {}
     used: set[int] = set()
-    for source in found.sources:
+    for source in growth.sources:
         layer = old[source]
         if source in used:
             layer = copy.deepcopy(layer)
@@ -150,15 +152,15 @@ def _gather(
                 copies.setdefault(before, []).append(after)
         used.add(source)
         layers.append(layer)
-    for place in found.zeroed:
+    for place in growth.zeroed:
         _zero_outputs(layers[place])
-        _check_adds_nothing(model, decoder, found.sources[place], layers[place])
-    for place, (layer, source) in enumerate(zip(layers, found.sources, strict=True)):
+        _check_adds_nothing(model, decoder, growth.sources[place], layers[place])
+    for place, (layer, source) in enumerate(zip(layers, growth.sources, strict=True)):
         _renumber(layer, source, place)
     replace_config(model, model.config, config)
-    put = nn.ModuleList(layers)
-    put.training = decoder.layers.training
-    decoder.put(put)
+    module_list = nn.ModuleList(layers)
+    module_list.training = decoder.layers.training
+    decoder.put(module_list)
     names = {parameter: name for name, parameter in model.named_parameters()}
     dropped = {
         p for index, layer in enumerate(old) if index not in used for p in layer.parameters()
@@ -167,25 +169,28 @@ def _gather(
         _extend(one, copies, dropped - set(names), names, order)
 
 
-def _grown_config(kind: Any, before: Any, found: GrowthMap, notes: dict[str, Any]) -> Any:
-    """The config of the grown stack; refused if the architecture would build other layers from it.
+def _grown_config(model_class: Any, before: Any, growth: GrowthMap, notes: dict[str, Any]) -> Any:
+    """Make the config of the grown stack.
 
-    Some architectures make the first layers, or every n-th, otherwise than the rest, or take
-    constants from a layer's number: what is in memory would not be what is loaded again.
+    Some architectures build the first layers, or every n-th, differently, or derive constants from
+    a layer's number. The grown model in memory would then differ from the one loaded again.
+
+    Raises:
+        InputError: the architecture would build other layers from the config.
     """
     config = copy.deepcopy(before)
     inner = decoder_config(config)
-    set_fields(inner, gather_fields(inner, found.sources))
+    set_fields(inner, gather_fields(inner, growth.sources))
     for name, value in notes.items():
         setattr(config, name, value)
     with torch.device("meta"):
-        now = find_decoder(kind(copy.deepcopy(before))).unique
-        then = find_decoder(kind(copy.deepcopy(config))).unique
-    for place, source in enumerate(found.sources):
-        wanted, made = _signature(now[source]), _signature(then[place])
-        if wanted != made:
-            names = sorted(wanted.keys() | made.keys())
-            what = next(n for n in names if wanted.get(n) != made.get(n))
+        now = find_decoder(model_class(copy.deepcopy(before))).unique
+        then = find_decoder(model_class(copy.deepcopy(config))).unique
+    for place, source in enumerate(growth.sources):
+        expected, made = _signature(now[source]), _signature(then[place])
+        if expected != made:
+            names = sorted(expected.keys() | made.keys())
+            what = next(n for n in names if expected.get(n) != made.get(n))
             raise InputError(
                 f"{before.model_type} builds layer {place} otherwise than layer {source}, of which "
                 f"it would be a copy ({what}): the result could not be loaded again"
@@ -194,18 +199,18 @@ def _grown_config(kind: Any, before: Any, found: GrowthMap, notes: dict[str, Any
 
 
 def _signature(layer: nn.Module) -> dict[str, Any]:
-    """Shapes of parameters, and the constants that the modules of a layer keep."""
-    found: dict[str, Any] = {name: p.shape for name, p in layer.named_parameters()}
+    """Return parameter shapes and module constants of a layer."""
+    signature: dict[str, Any] = {name: p.shape for name, p in layer.named_parameters()}
     for path, module in layer.named_modules():
         for name, value in vars(module).items():
             plain = isinstance(value, (bool, int, float, str)) and not name.startswith("_")
             if plain and name not in INDEX_NAMES:
-                found[f"{path}.{name}".lstrip(".")] = value
-    return found
+                signature[f"{path}.{name}".lstrip(".")] = value
+    return signature
 
 
 def _renumber(layer: nn.Module, old: int, new: int) -> None:
-    """Cache slots go by the index that a layer and its modules keep."""
+    """Update the layer index in a layer and its modules, which cache slots follow."""
     for module in layer.modules():
         for name in INDEX_NAMES:
             value = module.__dict__.get(name)
@@ -214,14 +219,14 @@ def _renumber(layer: nn.Module, old: int, new: int) -> None:
 
 
 def _zero_outputs(layer: nn.Module) -> None:
-    """Let a layer add nothing to the residual stream."""
-    found = [
+    """Zero a layer's output weights, so that it adds nothing to the residual stream."""
+    outputs = [
         parameter
         for name, parameter in layer.named_parameters()
         if OUTPUTS & set(name.replace(".base_layer", "").split(".")[-2:])
     ]
     with torch.no_grad():
-        for parameter in found:
+        for parameter in outputs:
             parameter.zero_()
 
 
@@ -229,15 +234,15 @@ def _zero_outputs(layer: nn.Module) -> None:
 def _check_adds_nothing(
     model: PreTrainedModel, decoder: Decoder, source: int, layer: nn.Module
 ) -> None:
-    """Run a zeroed layer once in the place of its source: what goes in must come out."""
+    """Run a zeroed layer once in place of its source; refuse it if it changes the state."""
     if next(layer.parameters()).is_meta:
         return
-    seen: list[bool] = []
+    unchanged: list[bool] = []
 
-    def watch(module: nn.Module, given: Any, named: dict[str, Any], output: Any) -> None:
-        before = given[0] if given else named["hidden_states"]
+    def watch(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        before = args[0] if args else kwargs["hidden_states"]
         after = output[0] if isinstance(output, tuple) else output
-        seen.append(torch.equal(before, after))
+        unchanged.append(torch.equal(before, after))
 
     original, training = decoder.unique[source], model.training
     hook = layer.register_forward_hook(watch, with_kwargs=True)
@@ -249,7 +254,7 @@ def _check_adds_nothing(
         hook.remove()
         decoder.layers._modules[str(source)] = original
         model.train(training)
-    if not all(seen):
+    if not all(unchanged):
         raise InputError(
             f"a {type(layer).__name__} with zeroed outputs ({', '.join(sorted(OUTPUTS))}) still "
             "changes the state: this operator cannot keep the function of this architecture"
@@ -271,7 +276,7 @@ def _extend(
     names: dict[nn.Parameter, str],
     order: dict[nn.Parameter, int],
 ) -> None:
-    """Give an optimizer the copies of its parameters, and their states.
+    """Add the copies of an optimizer's parameters to their groups, with copies of their states.
 
     A group in the order of the model's parameters stays in that order: torch saves and loads
     states by position.

@@ -1,7 +1,7 @@
-"""Growth maps: from which old layer each layer of a deeper model is copied.
+"""Growth maps: the old layer that each layer of a deeper model is copied from.
 
-Every operator of the literature is such a list. ``growth_map("lidas", 8)`` says that 8 layers grow
-to 12 as ``0-5,2-7``, in short ``2-4x2-2``; ``growing.py`` applies it to a model and its optimizer.
+Every growth operator of the literature is such a list. ``growth_map("lidas", 8)`` grows 8 layers to
+12 as ``0-5,2-7``, in short ``2-4x2-2``. ``grow.py`` applies it to a model and its optimizer.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from ...core.schedule import Schedule
 
 @dataclass(frozen=True)
 class GrowthMap:
-    """The source layer of each new layer.
+    """Source layer of each new layer.
 
     Args:
-        sources: old layer indices, one a new layer.
-        zeroed: new layers whose outputs are set to zero, so that they change nothing at first.
-        name: of the operator it came from.
+        sources: old layer indices, one per new layer.
+        zeroed: new layers whose output weights are set to zero, so that they change nothing at
+            first.
+        name: name of the operator.
 
     >>> growth_map("lidas", 8).sources
     (0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7)
@@ -43,19 +44,19 @@ class GrowthMap:
 
     @property
     def needs(self) -> int:
-        """How many layers the old model must have."""
+        """Number of layers the old model must have."""
         return max(self.sources) + 1
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def __str__(self) -> str:
-        """In the notation of schedules."""
+        """Format in the notation of schedules."""
         return str(Schedule(self.sources))
 
 
 def midas(depth: int, block_size: int = 4) -> GrowthMap:
-    """Copy the middle block, the ``ceil(n/2)``-th of n, and put it right after itself (MIDAS)."""
+    """Copy the middle block, the ``ceil(n/2)``-th of n, right after itself (MIDAS)."""
     blocks = _blocks(depth, block_size)
     stop = math.ceil(blocks / 2) * block_size
     return GrowthMap((*range(stop), *range(stop - block_size, depth)))
@@ -65,9 +66,11 @@ def lidas(depth: int, block_size: int = 4, order: str = "contiguous") -> GrowthM
     """Copy the middle ``block_size`` layers (LIDAS, paper section 2).
 
     Args:
+        depth: number of layers.
+        block_size: number of layers to copy.
         order: ``contiguous`` puts the copy right after its source (8 to 12: ``0-5,2-7``), which
             keeps every layer's place in the cycle of blocks; ``inserted`` puts it at the middle
-            (``0-3,2-5,4-7``). The paper does not say which; its periodic signatures suggest the
+            (``0-3,2-5,4-7``). The paper does not specify it; its periodic signatures suggest the
             first.
     """
     _at_least(depth, block_size)
@@ -87,19 +90,19 @@ def gradual_stacking(depth: int, block_size: int = 4) -> GrowthMap:
 
 
 def g_stack(depth: int, times: int = 2) -> GrowthMap:
-    """The whole stack ``times`` times (G_stack)."""
+    """Repeat the whole stack, ``times`` passes in all (G_stack)."""
     whole("times", times, 2)
     return GrowthMap(tuple(range(depth)) * times)
 
 
 def solar(depth: int, drop: int = 8) -> GrowthMap:
-    """Two copies of the stack, without the last ``drop`` and the first ``drop`` layers (SOLAR)."""
+    """Join the stack without its last ``drop`` layers and the stack without its first (SOLAR)."""
     whole("drop", drop, 0, depth - 1)
     return GrowthMap((*range(depth - drop), *range(drop, depth)))
 
 
 def llama_pro(depth: int, block_size: int = 4) -> GrowthMap:
-    """After each block a copy of its last layer that changes nothing at first (LLaMA Pro)."""
+    """Copy the last layer of each block after it, zeroed (LLaMA Pro)."""
     _blocks(depth, block_size)
     sources: list[int] = []
     zeroed: list[int] = []
@@ -125,46 +128,47 @@ OPERATORS: dict[str, Callable[..., GrowthMap]] = {
 def growth_map(
     operator: str | GrowthMap | Schedule | Sequence[int], depth: int, **options: int | str
 ) -> GrowthMap:
-    """The growth map of an operator for a model of ``depth`` layers.
+    """Return the growth map of an operator for a model of ``depth`` layers.
 
     Args:
-        operator: a name in ``OPERATORS``, or any list of source layers, in the notation of
-            schedules or as it is.
-        options: what the operator takes: ``block_size``, ``order``, ``times``, ``drop``.
+        operator: a name in ``OPERATORS``, or any list of source layers, as a sequence or in the
+            notation of schedules.
+        depth: number of layers of the model.
+        options: options of the operator: ``block_size``, ``order``, ``times``, ``drop``.
 
     Raises:
         InputError: an unknown operator or option, a depth that is no multiple of the block, or a
-            list that names layers the model has not, or is shorter than the model.
+            list that names layers the model does not have, or is shorter than the model.
     """
     whole("the depth", depth, 1)
     check_operator(operator, options)
     if isinstance(operator, str) and operator in OPERATORS:
         return replace(OPERATORS[operator](depth, **options), name=operator)
     if isinstance(operator, GrowthMap):
-        found = operator
+        growth = operator
     elif isinstance(operator, str):
-        found = GrowthMap(Schedule.parse(operator).layers)
+        growth = GrowthMap(Schedule.parse(operator).layers)
     elif isinstance(operator, Schedule):
-        found = GrowthMap(operator.layers)
+        growth = GrowthMap(operator.layers)
     elif isinstance(operator, Sequence):
-        found = GrowthMap(tuple(operator))  # type: ignore[arg-type]
+        growth = GrowthMap(tuple(operator))  # type: ignore[arg-type]
     else:
         raise InputError(f"an operator is a name or a list of layers, not {shown(operator)}")
-    if len(found) < depth and not isinstance(operator, GrowthMap):
+    if len(growth) < depth and not isinstance(operator, GrowthMap):
         raise InputError(
-            f"the map {found} makes {len(found)} layers of {depth}, and growing takes none away: "
+            f"the map {growth} makes {len(growth)} layers of {depth}, and growing takes none away: "
             "to run some of the layers, give a schedule"
         )
-    if found.needs > depth:
-        raise InputError(f"the map {found} needs {found.needs} layers, the model has {depth}")
-    return found
+    if growth.needs > depth:
+        raise InputError(f"the map {growth} needs {growth.needs} layers, the model has {depth}")
+    return growth
 
 
 def check_operator(operator: object, options: Iterable[str] = ()) -> None:
-    """Refuse a name or an option that does not exist, for a model of any depth.
+    """Refuse an unknown operator or option, whatever the depth of the model.
 
     Raises:
-        InputError: with what exists.
+        InputError: with the known ones.
     """
     known: list[str] = []
     if isinstance(operator, str) and operator in OPERATORS:
@@ -181,7 +185,7 @@ def check_operator(operator: object, options: Iterable[str] = ()) -> None:
 
 
 def growth_maps(operator: str, depth: int, target: int, **options: int | str) -> list[GrowthMap]:
-    """The growth steps from ``depth`` layers to ``target``, one after the other.
+    """Return the growth steps from ``depth`` layers to ``target``, in order.
 
     >>> [str(step) for step in growth_maps("lidas", 4, 12)]
     ['4x2', '2-4x2-2']
@@ -205,7 +209,7 @@ def growth_maps(operator: str, depth: int, target: int, **options: int | str) ->
 
 
 def prop_schedule(total_steps: int, stages: int, alpha: float = 1.0) -> tuple[int, ...]:
-    """Steps of each growth stage, ``i^alpha / sum_j j^alpha`` of all (PROP-alpha, paper app. F).
+    """Split training steps over growth stages in proportion to ``i^alpha`` (PROP-alpha, app. F).
 
     Stage ends are rounded, so the stages sum exactly to ``total_steps``.
 

@@ -1,11 +1,11 @@
-"""Which cache slot each step of a looped model uses, and what is in it.
+"""KV cache of a looped model: the slot of each step, and its content.
 
-With every step in a slot of its own nothing is to do here: Hugging Face's caches are indexed by
-``layer_idx``, which is the step. Two variants need more:
+With one slot per step there is nothing to do: Hugging Face's caches are indexed by ``layer_idx``,
+which is the step. Two variants need more:
 
-- loops that share a slot (``last``, or the last ``n`` loops): within one forward each loop replaces
-  the entries of the loop before it, so the slot is first put back to what it held;
-- early exit: loops that did not run leave the entries of the last loop that did.
+- Loops that share a slot. Within one forward pass each loop replaces the entries of the previous
+  loop, so the slot is first restored to its content before the forward pass.
+- Early exit. Skipped loops get the entries of the last loop that ran.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Entries = tuple[Tensor, Tensor]
 
 
 def slots_of(schedule: Schedule, budget: int | None) -> list[int]:
-    """The cache slot of each step, if the loops of a layer share ``budget`` slots.
+    """Assign a cache slot to each step, where the loops of a layer share ``budget`` slots.
 
-    A slot has the number of the first step that uses it.
+    A slot is numbered after the first step that uses it.
 
     >>> slots_of(Schedule.parse("2x3"), None), slots_of(Schedule.parse("2x3"), 1)
     ([0, 1, 2, 3, 4, 5], [0, 1, 0, 1, 0, 1])
@@ -45,7 +45,7 @@ def slots_of(schedule: Schedule, budget: int | None) -> list[int]:
 
 
 def find_cache(arguments: Sequence[Any]) -> Any:
-    """The cache among the arguments of a layer, or None."""
+    """Return the cache among the arguments of a layer, or None."""
     for value in arguments:
         if isinstance(value, Cache):
             return getattr(value, "self_attention_cache", value)
@@ -53,71 +53,73 @@ def find_cache(arguments: Sequence[Any]) -> Any:
 
 
 class Slots:
-    """The slots of one forward pass.
+    """Cache slots during one forward pass.
 
     Args:
         slots: cache slot of each step.
-        exits: whether loops may be left out.
+        exits: whether loops may be skipped (early exit).
     """
 
     def __init__(self, slots: Sequence[int], exits: bool) -> None:
         self.slots, self.exits = slots, exits
-        self.before: dict[int, tuple[Any, ...]] = {}  # slot: what it held when the forward began
-        self.last: dict[int, Entries] = {}  # layer: entries of its last run
+        self.initial: dict[int, tuple[Any, ...]] = {}  # slot -> content before the forward pass
+        self.latest: dict[int, Entries] = {}  # layer -> entries of its latest run
 
     def open(self, cache: Any, step: int) -> None:
-        """Make the slot of a step ready to be written."""
+        """Prepare the slot of a step for writing."""
         slot = self.slots[step]
-        if slot in self.before:
-            _put_back(cache.layers[slot], self.before[slot])
+        if slot in self.initial:
+            _restore(cache.layers[slot], self.initial[slot])
         elif slot < len(cache.layers):
-            self.before[slot] = _held(cache.layers[slot])
+            self.initial[slot] = _content(cache.layers[slot])
         else:  # a cache that grows by itself: nothing was ever written there
-            self.before[slot] = (False, None, None, None)
+            self.initial[slot] = (False, None, None, None)
 
-    def close(self, cache: Any, step: int, layer: int, tokens: int, gone: Tensor | None) -> None:
-        """After a step: sequences that have left keep the entries of their last loop.
+    def close(self, cache: Any, step: int, layer: int, tokens: int, exited: Tensor | None) -> None:
+        """Finish the slot of a step: exited sequences keep the entries of their last loop.
 
         Args:
-            gone: which sequences have left, ``(batch,)``, bool; None if none has.
+            exited: sequences that have exited, ``(batch,)`` bool; None if none has.
         """
         if not self.exits:
             return
         slot = cache.layers[self.slots[step]]
-        new = _new(slot, tokens)
-        if gone is not None:
-            rows = gone[:, None, None, None]
-            pairs = zip(self.last[layer], new, strict=True)
+        new = _new_entries(slot, tokens)
+        if exited is not None:
+            rows = exited[:, None, None, None]
+            pairs = zip(self.latest[layer], new, strict=True)
             keys, values = (torch.where(rows, before, after) for before, after in pairs)
             new = keys, values
             _overwrite(slot, new)
-        self.last[layer] = new
+        self.latest[layer] = new
 
     def skip(self, cache: Any, step: int, layer: int, tokens: int) -> None:
-        """Instead of a step: its slot gets the entries of the layer's last loop."""
+        """Fill the slot of a skipped step with the entries of the layer's latest run."""
         self.open(cache, step)
         slot = self.slots[step]
-        keys, values = self.last[layer]
+        keys, values = self.latest[layer]
         cache.update(keys, values, slot)
-        if missing := tokens - keys.shape[2]:  # a window keeps fewer than came in
+        if missing := tokens - keys.shape[2]:  # a sliding window holds fewer tokens than came in
             cache.layers[slot].cumulative_length += missing
 
     @contextlib.contextmanager
-    def trial(self, cache: Any, steps: Sequence[int]) -> Iterator[None]:
-        """Let these steps run and write their slots; afterwards the slots are as before."""
+    def restored_after(self, cache: Any, steps: Sequence[int]) -> Iterator[None]:
+        """Let steps write their slots inside a ``with`` block, and restore the slots after it."""
         numbers = {self.slots[step] for step in steps}
-        held = {i: _held(cache.layers[i]) for i in numbers if i < len(cache.layers)}
+        contents = {i: _content(cache.layers[i]) for i in numbers if i < len(cache.layers)}
         try:
-            for number in numbers & set(self.before) & set(held):  # an earlier loop wrote there
-                _put_back(cache.layers[number], self.before[number])
+            for number in numbers & set(self.initial) & set(contents):  # written by an earlier loop
+                _restore(cache.layers[number], self.initial[number])
             yield
         finally:
             for number in numbers:
                 if number < len(cache.layers):
-                    _put_back(cache.layers[number], held.get(number, (False, None, None, None)))
+                    content = contents.get(number, (False, None, None, None))
+                    _restore(cache.layers[number], content)
 
 
-def _held(slot: Any) -> tuple[Any, ...]:
+def _content(slot: Any) -> tuple[Any, ...]:
+    """Return the content of a slot: initialised or not, keys, values, cumulative length."""
     if not hasattr(slot, "keys"):
         raise InputError(
             f"shared slots and early exit need keys and values in the cache, not a "
@@ -131,10 +133,10 @@ def _copy(length: Any) -> Any:
     return length.clone() if isinstance(length, Tensor) else length
 
 
-def _put_back(slot: Any, held: tuple[Any, ...]) -> None:
-    initialized, keys, values, length = held
+def _restore(slot: Any, content: tuple[Any, ...]) -> None:
+    initialized, keys, values, length = content
     _refuse_static_window(slot)
-    if getattr(slot, "is_compileable", False):  # written in place: what follows is overwritten
+    if getattr(slot, "is_compileable", False):  # written in place: later entries are overwritten
         slot.cumulative_length.copy_(length)
         return
     slot.is_initialized, slot.keys, slot.values = initialized, keys, values
@@ -142,8 +144,8 @@ def _put_back(slot: Any, held: tuple[Any, ...]) -> None:
         slot.cumulative_length = length
 
 
-def _new(slot: Any, tokens: int) -> Entries:
-    """The entries of the newest tokens; a window may keep fewer."""
+def _new_entries(slot: Any, tokens: int) -> Entries:
+    """Return the entries of the newest tokens; a sliding window may hold fewer."""
     _refuse_static_window(slot)
     if getattr(slot, "is_compileable", False):  # the next loop may write over them
         new = slice(int(slot.cumulative_length) - tokens, int(slot.cumulative_length))
@@ -152,7 +154,7 @@ def _new(slot: Any, tokens: int) -> Entries:
 
 
 def _overwrite(slot: Any, new: Entries) -> None:
-    """Other entries for the newest tokens; in place only where the slot itself works in place."""
+    """Replace the entries of the newest tokens, in place only in a slot that works in place."""
     tokens = new[0].shape[2]
     if getattr(slot, "is_compileable", False):
         end = int(slot.cumulative_length)
@@ -170,7 +172,7 @@ def _refuse_static_window(slot: Any) -> None:
 
 
 def writable(cache: Any, schedule: Schedule) -> None:
-    """Refuse a cache that was made for fewer steps."""
+    """Refuse a cache with fewer slots than the schedule has steps."""
     fixed = cache is not None and getattr(cache, "layer_class_to_replicate", None) is None
     if fixed and len(getattr(cache, "layers", ())) < len(schedule):
         raise InputError(

@@ -1,7 +1,7 @@
-"""Finds the layers of a decoder, and what its config says about each of them.
+"""Decoder layers of a Hugging Face model, and the per-layer fields of its config.
 
-There is no table of architectures: the layers are the one ``ModuleList`` that is as long as the
-config says, and what the config lists for each layer are its lists of that length.
+There is no table of architectures. The layers are the one ``ModuleList`` of ``num_hidden_layers``
+entries; per-layer fields are the config's lists of that length.
 """
 
 from __future__ import annotations
@@ -14,24 +14,26 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ...core.errors import InputError
+from ...core.schedule import Schedule
 from .views import LoopedLayers
 
 NOT_PER_LAYER = {
     "architectures",
     "growth_history",
     "keys_to_ignore_at_inference",
-    "moe_layers",  # numbers of layers, not one entry a layer
+    "moe_layers",  # layer indices, not one entry per layer
 }
 FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "norm_f", "final_norm")
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Where a model keeps its layers.
+    """Location of the layer list in a model.
 
     Args:
-        owner: the module whose attribute ``name`` is the list of layers.
-        path: the same from the top of the model, as in ``model.layers``.
+        owner: module that holds the layer list.
+        name: attribute of ``owner`` that is the layer list.
+        path: dotted path of the layer list from the top of the model, such as ``model.layers``.
     """
 
     owner: nn.Module
@@ -40,22 +42,32 @@ class Decoder:
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The list of layers (of *unique* layers where the model loops)."""
-        found: nn.ModuleList = getattr(self.owner, self.name)
-        return found
+        """Layer list; :class:`LoopedLayers` where the model loops."""
+        layers: nn.ModuleList = getattr(self.owner, self.name)
+        return layers
 
     def put(self, layers: nn.ModuleList) -> None:
-        """Let the model run another list of layers."""
+        """Replace the layer list of the model."""
         setattr(self.owner, self.name, layers)
 
     @property
     def unique(self) -> list[nn.Module]:
-        """The layers themselves, once each."""
+        """Unique layers, in order."""
         return list(self.layers._modules.values())
 
     @property
+    def schedule(self) -> Schedule:
+        """Schedule the model runs now: that of its looped layers, else every layer once."""
+        layers = self.layers
+        return layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
+
+    @property
     def final_norm(self) -> nn.Module:
-        """The norm between the last layer and the head."""
+        """Norm between the last layer and the head.
+
+        Raises:
+            InputError: a decoder without one.
+        """
         for name in FINAL_NORMS:
             if isinstance(norm := getattr(self.owner, name, None), nn.Module):
                 return norm
@@ -63,16 +75,17 @@ class Decoder:
 
 
 def decoder_config(config: PretrainedConfig) -> PretrainedConfig:
-    """The part of a config that describes the text decoder."""
-    found: PretrainedConfig = config.get_text_config(decoder=True)
-    return found
+    """Return the part of a config that describes the text decoder."""
+    decoder: PretrainedConfig = config.get_text_config(decoder=True)
+    return decoder
 
 
 def find_decoder(model: nn.Module) -> Decoder:
-    """The decoder of a Hugging Face model.
+    """Find the layer list of a Hugging Face model.
 
     Raises:
-        InputError: naming what was looked for and not found.
+        InputError: no Hugging Face decoder, or not exactly one list of as many layers as its config
+            says.
     """
     if not isinstance(model, PreTrainedModel):
         raise InputError(
@@ -82,23 +95,23 @@ def find_decoder(model: nn.Module) -> Decoder:
     if model.config.is_encoder_decoder:
         raise InputError(f"{type(model).__name__} has an encoder: only decoders can loop or grow")
     depth = getattr(decoder_config(model.config), "num_hidden_layers", None)
-    found: list[tuple[str, nn.ModuleList]] = []
+    candidates: list[tuple[str, nn.ModuleList]] = []
     for path, module in model.named_modules():
         if isinstance(module, LoopedLayers):
             return _decoder(model, path)
         same = isinstance(module, nn.ModuleList) and len(module) == depth
-        if same and not any(path.startswith(outer + ".") for outer, _ in found):
-            found.append((path, module))
-    if len(found) > 1:  # a vision tower may be as deep: the decoder proper decides
+        if same and not any(path.startswith(outer + ".") for outer, _ in candidates):
+            candidates.append((path, module))
+    if len(candidates) > 1:  # a vision tower may be as deep: the decoder proper decides
         inner = set(model.get_decoder().modules())
-        found = [pair for pair in found if pair[1] in inner] or found
-    if len(found) != 1:
-        places = ", ".join(path for path, _ in found) or "none"
+        candidates = [pair for pair in candidates if pair[1] in inner] or candidates
+    if len(candidates) != 1:
+        paths = ", ".join(path for path, _ in candidates) or "none"
         raise InputError(
             f"{type(model).__name__} is not supported: looked for one ModuleList of {depth} layers "
-            f"(config.num_hidden_layers), found {places}"
+            f"(config.num_hidden_layers), found {paths}"
         )
-    return _decoder(model, found[0][0])
+    return _decoder(model, candidates[0][0])
 
 
 def _decoder(model: nn.Module, path: str) -> Decoder:
@@ -107,7 +120,7 @@ def _decoder(model: nn.Module, path: str) -> Decoder:
 
 
 def per_layer_fields(config: PretrainedConfig) -> dict[str, list[Any]]:
-    """What a decoder's config says layer by layer: ``layer_types``, ``no_rope_layers``, …"""
+    """Return the per-layer fields of a decoder's config: ``layer_types``, ``no_rope_layers``, …"""
     depth = config.num_hidden_layers
     return {
         name: list(value)
@@ -120,7 +133,7 @@ def per_layer_fields(config: PretrainedConfig) -> dict[str, list[Any]]:
 
 
 def gather_fields(config: PretrainedConfig, layers: Sequence[int]) -> dict[str, Any]:
-    """The fields of a config whose layers are those of ``config`` at ``layers``."""
+    """Return the fields of a config whose layers are copies of ``config``'s layers ``layers``."""
     fields: dict[str, Any] = {"num_hidden_layers": len(layers)}
     for name, value in per_layer_fields(config).items():
         fields[name] = [value[layer] for layer in layers]
@@ -128,13 +141,13 @@ def gather_fields(config: PretrainedConfig, layers: Sequence[int]) -> dict[str, 
 
 
 def set_fields(config: PretrainedConfig, fields: dict[str, Any]) -> None:
-    """Write fields into a config, the lists first: some configs compare lengths."""
+    """Set fields of a config, lists first: some configs compare lengths with the depth."""
     for name in sorted(fields, key=lambda name: name == "num_hidden_layers"):
         setattr(config, name, fields[name])
 
 
 def replace_config(model: nn.Module, old: PretrainedConfig, new: PretrainedConfig) -> None:
-    """Give the parts of a model another config: the old one may belong to other models too."""
+    """Replace a config in all modules of a model; other models may share the old one."""
     pairs = [(old, new), (decoder_config(old), decoder_config(new))]
     for module in model.modules():
         for name, value in list(module.__dict__.items()):

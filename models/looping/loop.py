@@ -1,7 +1,7 @@
-"""Loops any Hugging Face decoder: ``loop(model, "4-4x4-4")``.
+"""Looping of any Hugging Face decoder: ``loop(model, "4-4x4-4")``.
 
-The model stays what it is, with two changes: its list of layers becomes a :class:`LoopedLayers`,
-and its class and config become subclasses that know the schedule.
+Two things change in the model: its layer list becomes a :class:`LoopedLayers`, and its class and
+config become subclasses that know the schedule.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from .config import (
 )
 from .decoder import Decoder, decoder_config, find_decoder, replace_config
 from .readout import Readout
-from .recurrence import Recurrence, Runner
+from .recurrence import Recurrence
+from .runner import Runner
 from .views import LoopedLayers
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -44,33 +45,33 @@ def loop(
     times: int = 1,
     recurrence: Recurrence | None = None,
 ) -> Model:
-    """Let a model run its layers by a schedule. No weight is copied; the model itself is changed.
+    """Run the layers of a model by a schedule, in place and without copying weights.
 
     Args:
         model: any Hugging Face causal language model, looped or not.
-        schedule: over the unique layers, as ``4-4x4-4`` or a list; by default what runs now.
-        repeat: shorthand: run the steps ``start .. stop-1`` of the schedule ``times`` more often.
-        times: how often the block of ``repeat`` is run again.
-        recurrence: what happens between loops; by default what was set before, or nothing. What
-            an adapter or a gate learned before stays.
+        schedule: schedule over the unique layers, as ``4-4x4-4`` or a list; by default the current
+            one.
+        repeat: ``(start, stop)``: repeat the steps ``start .. stop-1`` of the schedule.
+        times: number of extra passes of the ``repeat`` block.
+        recurrence: settings of what happens between loops; by default the current ones. A trained
+            adapter or gate is kept.
 
     Returns:
-        The same model, now with ``model.schedule``, ``model.scheduled(...)`` and ``schedule=`` for
-        each call of the model and of ``generate``.
+        The same model, with ``model.schedule``, ``model.scheduled(...)`` and a ``schedule=``
+        argument of its forward and of ``generate``.
 
     Raises:
-        InputError: a schedule that the model has not the layers for, or an architecture whose
+        InputError: a schedule that needs more layers than the model has, or an architecture whose
             layers are not found.
 
     Example::
 
         model = AutoModelForCausalLM.from_pretrained("HuggingFaceTB/SmolLM2-135M")
-        loop(model, repeat=(6, 10))  # run the layers 6-9 twice
-        model.generate(**inputs, schedule="30")  # one call without
+        loop(model, repeat=(6, 10))  # layers 6-9 run twice
+        model.generate(**inputs, schedule="30")  # one call without looping
     """
     decoder = find_decoder(model)
-    now = _schedule(model, decoder)
-    wanted = now if schedule is None else as_schedule(schedule)
+    wanted = decoder.schedule if schedule is None else as_schedule(schedule)
     if repeat is None and times != 1:
         raise InputError("times says how often the block of repeat runs again: give both")
     if repeat is not None:
@@ -87,57 +88,53 @@ def loop(
     return model
 
 
-def _schedule(model: PreTrainedModel, decoder: Decoder) -> Schedule:
-    layers = decoder.layers
-    return layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
-
-
 def _install(
     model: PreTrainedModel, decoder: Decoder, schedule: Schedule, recurrence: Recurrence
 ) -> None:
-    fresh = not isinstance(decoder.layers, LoopedLayers)
-    if fresh:
+    if not isinstance(decoder.layers, LoopedLayers):
         _refuse_bound_layers(decoder_config(model.config))
         layers = LoopedLayers(decoder.unique, schedule)
         config = looped_config(model.config, schedule, Recurrence())
         replace_config(model, model.config, config)
         layers.training = decoder.layers.training
         decoder.put(layers)
-        kind: Any = type(model)
-        model.__class__ = looped_class(kind)
-        rebind_forward(model, kind)
-        model.__dict__["_looped"] = (layers,)  # in a tuple: it has its place in the decoder
+        plain_class: Any = type(model)
+        model.__class__ = looped_class(plain_class)
+        rebind_forward(model, plain_class)
+        model.__dict__["_looped"] = (
+            layers,
+        )  # a tuple, so that torch registers no second submodule
     assert isinstance(decoder.layers, LoopedLayers)
     if model.recurrence != recurrence:
         runner = _runner(model, decoder, recurrence)  # may refuse
         model.config.recurrence = recurrence.to_dict()
         decoder.layers.set_runner(runner)
-        before = model._modules.pop("runner", None)
+        previous = model._modules.pop("runner", None)
         if runner is not None:
-            runner.take_learned(before)
+            runner.reuse_learned(previous)
             model.add_module("runner", runner)
     model.schedule = schedule
 
 
-def rebind_forward(model: PreTrainedModel, before: Any) -> None:
-    """Hooks that were put around the model's forward (device_map) are put around its new one."""
+def rebind_forward(model: PreTrainedModel, old_class: Any) -> None:
+    """Make hooks around the model's old forward (device_map) wrap that of its new class."""
     for name in ("forward", "_old_forward"):
-        if getattr(model.__dict__.get(name), "__func__", None) is before.forward:
+        if getattr(model.__dict__.get(name), "__func__", None) is old_class.forward:
             model.__dict__[name] = MethodType(type(model).forward, model)
 
 
 def _runner(model: PreTrainedModel, decoder: Decoder, recurrence: Recurrence) -> Runner | None:
-    """What a recurrence needs beside the layers; nothing for the default."""
+    """Make the runner of a recurrence; None for the default settings."""
     if not recurrence.to_dict():
         return None
     if recurrence.early_exit is not None:
         _ = decoder.final_norm  # refuses a decoder without one
     width = decoder_config(model.config).hidden_size
     runner = Runner(recurrence, width, Readout(model, decoder))
-    some = next(decoder.unique[0].parameters())
-    runner.to(dtype=some.dtype)
-    if some.device.type != "meta":
-        runner.to(device=some.device)
+    parameter = next(decoder.unique[0].parameters())
+    runner.to(dtype=parameter.dtype)
+    if parameter.device.type != "meta":
+        runner.to(device=parameter.device)
     return runner.train(model.training)
 
 
@@ -148,11 +145,11 @@ BOUND = {
     "whisper": "its num_hidden_layers counts the layers of the encoder",
     "prophetnet": "its num_hidden_layers counts the layers of the encoder",
 }
-"""model_type: why its layers must run once, in order."""
+"""model_type -> why its layers must run once, in order."""
 
 
 def _refuse_bound_layers(config: PretrainedConfig) -> None:
-    """Refuse an architecture that has its depth in more places than the list of layers."""
+    """Refuse an architecture whose layers depend on their number beyond the cache slot."""
     reason = BOUND.get(config.model_type)
     if getattr(config, "num_kv_shared_layers", None) is not None:
         reason = (
@@ -166,7 +163,7 @@ def _refuse_bound_layers(config: PretrainedConfig) -> None:
 
 
 class LoopedModel:
-    """Mixed into the class of a Hugging Face model that loops."""
+    """Mixin for the class of a Hugging Face model that loops."""
 
     config: Any
     training: bool
@@ -175,7 +172,7 @@ class LoopedModel:
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """As the architecture says: it decides names in files and which buffers are made."""
+        """Answer as the plain class: it decides names in files and which buffers are made."""
         return bool(cls.plain_class.is_custom_code())
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
@@ -188,17 +185,17 @@ class LoopedModel:
 
     @property
     def looped_layers(self) -> LoopedLayers:
-        """The list of layers, wherever the architecture keeps it."""
+        """Layer list, wherever the architecture has it."""
         return self._looped[0]
 
     @property
     def recurrence(self) -> Recurrence:
-        """What happens between loops."""
+        """Settings of what happens between loops."""
         return Recurrence.from_dict(self.config.recurrence)
 
     @property
     def schedule(self) -> Schedule:
-        """Which layer runs at each step; can be set."""
+        """Layer of each step; can be set."""
         return self.looped_layers.schedule
 
     @schedule.setter
@@ -211,9 +208,9 @@ class LoopedModel:
 
     @contextlib.contextmanager
     def scheduled(self, schedule: Schedule | str) -> Iterator[None]:
-        """Another schedule inside a ``with`` block; restored after it, whatever happens.
+        """Run another schedule inside a ``with`` block, and restore the schedule after it.
 
-        A cache that was filled under one schedule cannot be used under another.
+        A cache filled under one schedule cannot be used under another.
         """
         before = self.schedule
         self.schedule = schedule
@@ -223,35 +220,35 @@ class LoopedModel:
             self.schedule = before
 
     def generate(self, *args: Any, schedule: Schedule | str | None = None, **kwargs: Any) -> Any:
-        """Hugging Face's ``generate``, under another schedule if one is given."""
+        """Call Hugging Face's ``generate``, under another schedule if one is given."""
         with contextlib.nullcontext() if schedule is None else self.scheduled(schedule):
             return super().generate(*args, **kwargs)  # type: ignore[misc]
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
-        """Hugging Face's ``save_pretrained``, for models that can be loaded again.
+        """Call Hugging Face's ``save_pretrained``, for models that can be loaded again.
 
         Raises:
-            InputError: a class with code of its own, or one that ``AutoModelForCausalLM`` does not
-                make: nothing would read what was saved.
+            InputError: a class with remote code, or one ``AutoModelForCausalLM`` does not make:
+                nothing could load the checkpoint.
         """
-        kind = self.plain_class
-        if kind.is_remote_code():
+        base_class, name = self.plain_class, self.plain_class.__name__
+        if base_class.is_remote_code():
             raise InputError(
-                f"a looped {kind.__name__} cannot be saved: the code in its checkpoint would load "
+                f"a looped {name} cannot be saved: the code in its checkpoint would load "
                 "it without the schedule; save it before looping, and loop it after loading"
             )
         plain = self.config.plain()
         base = plain.model_type
         known = base in CONFIG_MAPPING and CONFIG_MAPPING[base] is type(plain)
-        if not known or not is_causal(kind) or model_class(plain) is not kind:
+        if not known or not is_causal(base_class) or model_class(plain) is not base_class:
             raise InputError(
-                f"a looped {kind.__name__} cannot be saved: AutoModelForCausalLM would not load it "
-                "again; save it before looping, and loop it after loading"
+                f"a looped {name} cannot be saved: AutoModelForCausalLM would not load "
+                "it again; save it before looping, and loop it after loading"
             )
         return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
 
-    def _drawn(self) -> Schedule | None:
-        """The schedule of this training step, where the number of loops is random."""
+    def _draw_schedule(self) -> Schedule | None:
+        """Draw the schedule of this training step; None where the number of loops is fixed."""
         runner = self.looped_layers.runner
         if runner is None or runner.recurrence.random_loops is None or not self.training:
             return None
@@ -261,13 +258,13 @@ class LoopedModel:
 
 @registers_models
 def looped_class(base: Any) -> Any:
-    """The class of the looped models of an architecture, known to ``AutoModelForCausalLM``."""
+    """Return the looped class of a model class, registered with ``AutoModelForCausalLM``."""
     if issubclass(base, LoopedModel):
         return base
-    made = _looped_class(base)
+    looped = _looped_class(base)
     if is_causal(base):
-        AutoModelForCausalLM.register(made.config_class, made, exist_ok=True)
-    return made
+        AutoModelForCausalLM.register(looped.config_class, looped, exist_ok=True)
+    return looped
 
 
 @functools.cache
@@ -275,26 +272,27 @@ def _looped_class(base: Any) -> Any:
     names = list(inspect.signature(base.forward).parameters)[1:]
 
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-        """The architecture's forward, under the schedule that is set."""
-        given = dict(zip(names, args, strict=False)) | kwargs
-        cache = find_cache(list(given.values()))
+        """Call the architecture's forward under the current schedule."""
+        arguments = dict(zip(names, args, strict=False)) | kwargs
+        cache = find_cache(list(arguments.values()))
         if cache is not None:
             writable(cache, self.schedule)
         runner = self.looped_layers.runner
         if runner is None:
             return base.forward(self, *args, **kwargs)
-        mask = given.get("attention_mask")
-        runner.real = mask.bool() if isinstance(mask, Tensor) and mask.dim() == 2 else None
+        mask = arguments.get("attention_mask")
+        two_d = isinstance(mask, Tensor) and mask.dim() == 2
+        runner.token_mask = mask.bool() if mask is not None and two_d else None
         try:
             return base.forward(self, *args, **kwargs)
         finally:
-            runner.real = None
+            runner.token_mask = None
 
     @functools.wraps(base.forward)
     def forward(
         self: Any, *args: Any, schedule: Schedule | str | None = None, **kwargs: Any
     ) -> Any:
-        schedule = self._drawn() if schedule is None else schedule
+        schedule = self._draw_schedule() if schedule is None else schedule
         if schedule is None:
             return run(self, *args, **kwargs)
         with self.scheduled(schedule):
@@ -307,13 +305,13 @@ def _looped_class(base: Any) -> Any:
         "plain_class": base,
         "__module__": __name__,
     }
-    # pickle goes by __qualname__, Hugging Face by __name__ where it treats a class specially
+    # pickle reads __qualname__, Hugging Face __name__ where it treats a class specially
     fields["__qualname__"] = f"{LOOPED}{base.__name__}"
     return type(base.__name__, (LoopedModel, base), fields)
 
 
 def __getattr__(name: str) -> Any:
-    """``LoopedLlamaForCausalLM`` and the like: classes are found by name when unpickled."""
+    """Resolve ``LoopedLlamaForCausalLM`` and the like by name, for unpickling."""
     import transformers
 
     base = getattr(transformers, name.removeprefix(LOOPED), None)

@@ -1,4 +1,4 @@
-"""From hidden states to logits, as a model itself reads its last state."""
+"""Readout: hidden states -> logits, as a model computes them from its last state."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .decoder import Decoder, decoder_config
 
 @dataclass(frozen=True)
 class Readout:
-    """The final norm and the head that a model has now, with what its config does to logits."""
+    """Final norm, head and logit scaling of a model, looked up at each call."""
 
     model: PreTrainedModel
     decoder: Decoder
 
     def __call__(self, states: Tensor) -> Tensor:
-        """Logits ``(..., vocabulary)`` of hidden states ``(..., dim)``."""
+        """Compute logits ``(..., vocabulary)`` of hidden states ``(..., dim)``."""
         logits: Tensor = self.model.get_output_embeddings()(self.decoder.final_norm(states))
         config = decoder_config(self.model.config)
         logits = logits * (getattr(config, "logit_scale", None) or 1)  # Cohere

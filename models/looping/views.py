@@ -1,9 +1,9 @@
-"""A list of layers that runs them in the order of a schedule, without copying any.
+"""Layer list that runs layers in the order of a schedule, without copying any.
 
-Only the unique layers are registered. What is iterated are *views*: objects that share a layer's
+Only the unique layers are registered. Iteration yields *views*: objects that share a layer's
 ``__dict__`` (parameters, buffers, hooks, training flag, whatever is attached later), except that
-``layer_idx`` (on the layer and on the modules in it) is the view's own. A cache therefore keeps one
-slot per step, and Hugging Face's own forward runs unchanged.
+``layer_idx`` (on the layer and on its modules) is the view's own. A cache therefore has one slot
+per step, and Hugging Face's own forward runs unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INDEX_NAMES = ("layer_idx", "layer_id", "layer_number")
 
 
 class StepRunner(Protocol):
-    """Runs the steps of a looped model in place of the layers' own calls."""
+    """Executor of steps in place of the layers' own calls."""
 
     layers: tuple[LoopedLayers, ...]
     recurrence: Any
@@ -53,17 +53,17 @@ class LoopedLayers(nn.ModuleList):
             self.add_module(str(i), layer)
         self._views: dict[tuple[int, int, int], nn.Module] = {}
         self._steps: list[nn.Module] = []
-        self._probes: dict[int, nn.Module] = {}  # a view of each layer: the others are alike
-        self._runners: tuple[StepRunner, ...] = ()  # in a tuple: it is not a submodule of this list
+        self._probes: dict[int, nn.Module] = {}  # layer -> one of its views, to detect a stale one
+        self._runners: tuple[StepRunner, ...] = ()  # a tuple, so that torch registers no submodule
         self.set_schedule(schedule)
 
     @property
     def runner(self) -> StepRunner | None:
-        """What runs the steps, if a layer's own call does not."""
+        """Executor of the steps; None where the layers' own calls run them."""
         return self._runners[0] if self._runners else None
 
     def set_runner(self, runner: StepRunner | None) -> None:
-        """Let steps be run by ``runner``; None for the layers' own call."""
+        """Run steps by ``runner``, or by the layers' own calls for None."""
         self._runners = () if runner is None else (runner,)
         if runner is not None:
             runner.layers = (self,)
@@ -71,7 +71,7 @@ class LoopedLayers(nn.ModuleList):
         self.set_schedule(self.schedule)
 
     def set_schedule(self, schedule: Schedule) -> None:
-        """Run another schedule from now on."""
+        """Set the schedule to run from now on."""
         schedule.check_fits(len(self._modules))
         self.schedule = schedule
         runner = self.runner
@@ -81,7 +81,7 @@ class LoopedLayers(nn.ModuleList):
 
     @property
     def steps(self) -> list[nn.Module]:
-        """One view for each step."""
+        """Views, one per step."""
         for layer, view in self._probes.items():
             if view._stale or view._origin is not self._modules[str(layer)]:
                 self._make_steps()
@@ -132,11 +132,16 @@ class LoopedLayers(nn.ModuleList):
 def make_view(
     origin: nn.Module, index: int, slot: int, step: int = 0, runner: StepRunner | None = None
 ) -> nn.Module:
-    """A view of ``origin``, the layer number ``index``, that uses cache slot ``slot``."""
-    shape = _shape(origin, index)
-    kind: Any = type(origin)
-    view: nn.Module = object.__new__(_view_class(kind, *shape, runner is not None))
-    children = {name: make_view(getattr(origin, name), index, slot) for name in shape[1]}
+    """Make a view of ``origin``, layer number ``index``, that uses cache slot ``slot``.
+
+    Args:
+        step: step of the schedule that the view runs.
+        runner: executor of the step; None for the layer's own call.
+    """
+    overrides = _overrides(origin, index)
+    base: Any = type(origin)
+    view: nn.Module = object.__new__(_view_class(base, *overrides, runner is not None))
+    children = {name: make_view(getattr(origin, name), index, slot) for name in overrides[1]}
     object.__setattr__(view, "__dict__", origin.__dict__)
     own = {"origin": origin, "slot": slot, "children": children, "step": step, "runner": runner}
     own["index"] = index
@@ -146,8 +151,12 @@ def make_view(
     return view
 
 
-def _shape(origin: nn.Module, index: int) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """What a view of ``origin`` must override: index fields, children, a replaced forward."""
+def _overrides(origin: nn.Module, index: int) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """Return what a view must override: index fields, child modules, and a replaced forward.
+
+    Raises:
+        InputError: a ``layer_idx`` that is not the layer's index, or one inside a module list.
+    """
     own = []
     for name in INDEX_NAMES:
         value = origin.__dict__.get(name)
@@ -175,10 +184,17 @@ def _holds_index(module: nn.Module) -> bool:
 def _view_class(
     base: Any, indices: tuple[str, ...], viewed: tuple[str, ...], replaced: bool, run: bool
 ) -> type:
-    """The class of the views of a kind of module."""
+    """Make the class of the views of a module class.
+
+    Args:
+        indices: index fields to override.
+        viewed: children that get views of their own.
+        replaced: whether the instance's forward was replaced (hooks).
+        run: whether a runner executes the call.
+    """
 
     def stale(self: Any) -> bool:
-        """Whether the layer was changed in a way that a view does not follow."""
+        """Return whether the layer changed in a way that a view does not follow."""
         origin = self._origin
         if type(origin) is not base or ("forward" in origin.__dict__) is not replaced:
             return True
@@ -201,7 +217,7 @@ def _view_class(
         "__deepcopy__": deepcopy,
         "__module__": base.__module__,
         "_stale": property(stale),
-        # compiled for the layer it would use the layer's cache slot
+        # a forward compiled for the layer would use the layer's cache slot
         "_compiled_call_impl": property(lambda self: self._compiled, compile_view),
     }
     if run:
@@ -223,7 +239,7 @@ def _child(name: str) -> property:
 
 
 class _Rebound:
-    """A method that something (accelerate's hooks, say) put into a module, bound to the view."""
+    """Descriptor that binds a method stored on a module (say by accelerate's hooks) to a view."""
 
     def __init__(self, name: str, base: Any) -> None:
         self.name, self.base = name, base
@@ -253,26 +269,26 @@ def _rebind(function: Any, old: object, new: object) -> Any:
 
 
 def _at_slot(function: Any, view: Any) -> Any:
-    """``function`` (a closure, an object: it calls the layer itself) with the view's cache slot.
+    """Wrap a function that calls the layer itself (a closure, an object) to use the view's slot.
 
-    What it reaches cannot be bound to the view, so the layer has the view's index while it runs.
+    A closure cannot be bound to the view, so the layer has the view's index while it runs.
     """
     origin, own = view._origin, view._index
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        places = [
+        fields_and_names = [
             (part.__dict__, name)
             for part in origin.modules()
             for name in INDEX_NAMES
             if part.__dict__.get(name) == own and not isinstance(part.__dict__[name], bool)
         ]
-        for fields, name in places:
+        for fields, name in fields_and_names:
             fields[name] = view._slot
         try:
             return function(*args, **kwargs)
         finally:
-            for fields, name in places:
+            for fields, name in fields_and_names:
                 fields[name] = own
 
     return call

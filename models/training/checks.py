@@ -24,7 +24,7 @@ from .data.curriculum import Curriculum
 from .data.examples import Examples
 from .inputs import Inputs, comparable, read_inputs, refuse_changed
 from .metrics import trackers
-from .plan import rehearse, whole_growth
+from .plan import check_events, planned_growth
 from .runfile import Run, parse_stored
 from .setup import (
     check_fits,
@@ -103,13 +103,13 @@ def check(
     _say_special(source, last, say)
     model = _empty(run, source, last)
     if last is None:
-        growth = whole_growth(run, final_depth(run, len(find_decoder(model).unique)))
+        growth = planned_growth(run, final_depth(run, len(find_decoder(model).unique)))
         check_positions(run, model)
         _check_weights(run)
     else:
         growth = dict(run.growth_steps(last.state["full_depth"]))
     check_fits(run, model, source)
-    rehearse(run, model.config, growth, 0 if last is None else last.state["step"])
+    check_events(run, model.config, growth, 0 if last is None else last.state["step"])
     if isinstance(source, Curriculum):
         source.check()
     batches = held_out(run, source)

@@ -24,24 +24,13 @@ from transformers import PreTrainedModel
 from ...core.errors import InputError
 from ...core.finite import first_not_finite
 from ...core.locks import LOCK, locked
-from ...core.schedule import Schedule
 from ..costs import Stage, training_flops
+from ..looping.config import current_schedule
 from ..looping.decoder import find_decoder
 from ..looping.recurrence import Recurrence
-from . import (
-    adapters,
-    dtypes,
-    sharding,
-)
-from . import (
-    checkpoint_contents as contents,
-)
-from . import (
-    checkpoints as snapshots,
-)
-from . import (
-    events as changes,
-)
+from . import adapters, dtypes, events, sharding
+from . import checkpoint_contents as contents
+from . import checkpoints as snapshots
 from .checks import Last, check
 from .data.batches import Batch
 from .data.examples import Examples
@@ -169,9 +158,7 @@ class Engine:
             self.wrapped, self.prepared = prepared[0], list(prepared[1:])
         self.forward = torch.compile(self.wrapped) if self.run.compile else self.wrapped
         recurrence = getattr(self.model, "recurrence", Recurrence())
-        schedule = getattr(self.model, "schedule", None) or Schedule.plain(
-            len(find_decoder(self.model).unique)
-        )
+        schedule = current_schedule(self.model)
 
         @functools.cache
         def flops(loops: int | None) -> float:
@@ -343,10 +330,10 @@ class Engine:
 
     def _events(self) -> None:
         """What happens before this step."""
-        altered = changes.alters(self.run, self.growth, self.step)
+        altered = events.changes_model(self.run, self.growth, self.step)
         if altered:
             self._unwrap()
-        done = changes.happen(self.model, self.run, self.growth, self.step, self.optimizers)
+        done = events.apply_events(self.model, self.run, self.growth, self.step, self.optimizers)
         for line in done:
             self.say(f"step {self.step}: {line}")
         if altered:

@@ -1,4 +1,4 @@
-"""What happens to a model on the step axis of a run: growth stages and events."""
+"""Events on the step axis of a run: growth stages, and changes of schedule or recurrence."""
 
 from __future__ import annotations
 
@@ -16,30 +16,35 @@ from ..looping.recurrence import Recurrence
 from .runfile import Event, Run
 
 
-def alters(run: Run, growth: Mapping[int, GrowthMap], step: int) -> bool:
-    """Whether something changes the model before a step."""
+def changes_model(run: Run, growth: Mapping[int, GrowthMap], step: int) -> bool:
+    """Return whether an event before a step changes the model."""
     events = (event for event in run.events if event.step == step)
-    return step in growth or any(e.grow is not None or _loops(e) for e in events)
+    return step in growth or any(e.grow is not None or _changes_loops(e) for e in events)
 
 
-def happen(
+def apply_events(
     model: PreTrainedModel,
     run: Run,
     growth: Mapping[int, GrowthMap],
     step: int,
     optimizers: Sequence[Optimizer] = (),
 ) -> list[str]:
-    """Do what is due before a step; a line for each change.
+    """Apply the growth stage and the events of a step, before the step runs.
 
     Args:
-        model: changed in place; unwrapped.
-        growth: the maps of growth stages by step.
-        optimizers: follow the model's parameters.
+        model: unwrapped model, changed in place.
+        run: the run file.
+        growth: growth maps by step.
+        step: number of the step.
+        optimizers: optimizers of the model, updated with it.
+
+    Returns:
+        One message per change.
     """
     lines = []
-    if (found := growth.get(step)) is not None:
-        grow(model, found, list(optimizers))
-        lines.append(f"grown to {len(found)} layers ({found})")
+    if (growth_map := growth.get(step)) is not None:
+        grow(model, growth_map, list(optimizers))
+        lines.append(f"grown to {len(growth_map)} layers ({growth_map})")
     for event in run.events:
         if event.step != step:
             continue
@@ -48,7 +53,7 @@ def happen(
         if event.grow is not None:
             grow(model, event.grow, list(optimizers))
             lines.append(f"grown by {event.grow}")
-        if _loops(event):
+        if _changes_loops(event):
             recurrence = event.recurrence
             if event.schedule is not None:
                 check_whole(event.schedule, len(find_decoder(model).unique))
@@ -65,14 +70,14 @@ def happen(
     return lines
 
 
-def _loops(event: Event) -> bool:
-    """Whether an event changes how the layers run."""
+def _changes_loops(event: Event) -> bool:
+    """Return whether an event changes the schedule or the recurrence."""
     changes = (event.schedule, event.repeat, event.recurrence)
     return any(change is not None for change in changes)
 
 
 def _follow_parameters(model: PreTrainedModel, optimizers: Sequence[Optimizer]) -> None:
-    """An adapter or a gate that came with a recurrence trains too; one that went is let go."""
+    """Add new adapter and gate parameters to the optimizers, and drop removed ones."""
     own = {id(parameter) for parameter in model.parameters()}
     for optimizer in optimizers:
         for group in optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""What may befall a run from outside: signals, and too little memory."""
+"""Handling of signals and of memory errors during a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...core.errors import InputError
 
 
 class Engine(Protocol):
-    """What signals and memory errors need of a training engine."""
+    """Interface of the training engine that this module needs."""
 
     stop: bool
     step: int
@@ -21,12 +21,12 @@ class Engine(Protocol):
     run: Any
 
     def say(self, text: str) -> object:
-        """Tell the user a line."""
+        """Print a message for the user."""
 
 
 @contextlib.contextmanager
 def interruptible(engine: Engine) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run after the step, with a checkpoint."""
+    """Stop the run after the current step on Ctrl-C and SIGTERM, with a checkpoint."""
 
     def stop(number: int, frame: Any) -> None:
         del number, frame
@@ -43,7 +43,7 @@ def interruptible(engine: Engine) -> Iterator[None]:
 
 @contextlib.contextmanager
 def enough_memory(engine: Engine) -> Iterator[None]:
-    """Say what to lower where the memory does not suffice."""
+    """Turn memory errors into an error that says what to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

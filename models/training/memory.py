@@ -1,7 +1,7 @@
-"""Memory of the CPU that is freed stays with the process, as the GPU's does in torch.
+"""Caching of freed CPU memory in the process, as torch does for GPU memory.
 
-glibc gives large blocks back to the system at once. A training step allocates the same blocks
-again, and the system clears every page of them: a tenth to a fifth of a step.
+glibc returns large freed blocks to the system at once. The next training step allocates the same
+blocks again, and the system clears every page: a tenth to a fifth of the time of a step.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> bool:
-    """Let malloc keep what is freed, from now on; whether there was a glibc to tell.
+    """Make glibc's malloc keep freed memory; return whether there is a glibc.
 
-    Settings in the environment (``MALLOC_TRIM_THRESHOLD_``, …) of other allocators are not touched.
+    Environment settings of other allocators are not touched.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

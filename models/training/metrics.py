@@ -1,4 +1,4 @@
-"""What a run reports of itself: ``metrics.jsonl``, one line a logged step."""
+"""Metrics of a run: ``metrics.jsonl``, one line per logged step."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ...core.strict_json import fields_problem, loads
 
 
 class Metrics:
-    """Appends measurements; a resumed run first drops the lines of steps it will do again.
+    """Writer of ``metrics.jsonl``. A resumed run first drops the lines of steps it will redo.
 
     Args:
         out: folder of the run.
         step: steps done so far.
         main: whether this process writes.
-        peak: matrix FLOPs a second of all devices, for model FLOP utilisation.
-        device: whose memory is reported.
+        peak: matrix FLOPs per second of all devices, for model FLOP utilisation.
+        device: device whose memory is reported.
     """
 
     def __init__(self, out: Path, step: int, main: bool, peak: float, device: torch.device) -> None:
@@ -52,16 +52,22 @@ class Metrics:
         return found
 
     def step(self, step: int, logged: bool, **values: Any) -> None:
-        """Note a step, and write it if it is to be logged."""
-        here = (time.perf_counter(), values["tokens"], values["flops"])
+        """Record a step, and write it if it is logged.
+
+        Args:
+            step: number of the step.
+            logged: whether to write it; throughput is measured between logged steps.
+            values: metrics, with ``tokens`` and ``flops`` so far; None is left out.
+        """
+        now = (time.perf_counter(), values["tokens"], values["flops"])
         if not logged:
-            self.last = self.last or here
+            self.last = self.last or now
             return
         if self.last is not None:
-            seconds, tokens, flops = (a - b for a, b in zip(here, self.last, strict=True))
+            seconds, tokens, flops = (a - b for a, b in zip(now, self.last, strict=True))
             values["tokens_per_second"] = round(tokens / seconds, 1)
             values["mfu"] = round(flops / seconds / self.peak, 4)
-        self.last = here
+        self.last = now
         values["memory"] = _memory(self.device)
         self.newest = {"step": step, **{k: v for k, v in values.items() if v is not None}}
         if self.main:
@@ -70,14 +76,14 @@ class Metrics:
 
 
 def _memory(device: torch.device) -> int:
-    """Bytes: the most that was allocated on the GPU, or what the process holds now."""
+    """Return the peak bytes allocated on the GPU, or the resident bytes of the process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return int(psutil.Process().memory_info().rss)
 
 
 def trackers(names: Sequence[str]) -> list[str] | None:
-    """Names of trackers as Accelerate takes them.
+    """Check the names of experiment trackers and return them for Accelerate.
 
     Raises:
         InputError: a tracker that Accelerate does not know, or that is not installed.
@@ -95,26 +101,26 @@ def trackers(names: Sequence[str]) -> list[str] | None:
 
 
 def flat(fields: dict[str, Any], before: str = "") -> dict[str, int | float | str | bool]:
-    """Nested fields as trackers take them: ``optimizer.lr`` and the like.
+    """Flatten nested fields for trackers: ``optimizer.lr`` and the like.
 
     >>> flat({"steps": 3, "optimizer": {"lr": 0.1, "betas": [0.9, 0.95]}})
     {'steps': 3, 'optimizer.lr': 0.1, 'optimizer.betas': '[0.9, 0.95]'}
     """
-    found: dict[str, int | float | str | bool] = {}
+    flattened: dict[str, int | float | str | bool] = {}
     for name, value in fields.items():
         if isinstance(value, dict):
-            found |= flat(value, f"{before}{name}.")
+            flattened |= flat(value, f"{before}{name}.")
         else:
             plain = isinstance(value, (int, float, str, bool))
-            found[before + name] = value if plain else str(value)
-    return found
+            flattened[before + name] = value if plain else str(value)
+    return flattened
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOPs a second of matrix products on a device, measured in a fraction of a second."""
+    """Measure the FLOPs per second of matrix products on a device, in a fraction of a second."""
     gpu = device.type == "cuda"
-    size, products = (4096, 10) if gpu else (1024, 1)  # a GPU takes longer to start than for few
-    # of noise: products of ones use less power, and run at a clock that no training sees
+    size, products = (4096, 10) if gpu else (1024, 1)  # amortises the launch on a GPU
+    # random matrices: products of ones use less power and run at an unrealistic clock
     random = torch.Generator(device).manual_seed(0)
     a = torch.randn(size, size, generator=random, device=device, dtype=dtype)
     best = 0.0

@@ -1,4 +1,4 @@
-"""What a run will do and cost, before it starts: ``growloop train --dry-run``."""
+"""Dry run: stages, cost and time of a run before it starts (``growloop train --dry-run``)."""
 
 from __future__ import annotations
 
@@ -17,47 +17,53 @@ from ...core.schedule import Schedule
 from ..checkpoints import empty
 from ..costs import Stage, cost, training_flops
 from ..growing.maps import GrowthMap
+from ..looping.config import current_schedule
 from ..looping.decoder import find_decoder
 from ..looping.recurrence import Recurrence
-from . import events as changes
 from .data.shards import INDEX, Shards
+from .events import apply_events
 from .metrics import matrix_peak
 from .optim.objective import block_cosine
 from .runfile import Run
 from .setup import final_depth, first_model, source_of
 
-UTILISATION = 0.4
-SAMPLE = 8  # steps looked at for the number of tokens
+UTILISATION = 0.4  # assumed model FLOP utilisation
+SAMPLE = 8  # steps sampled for the number of tokens per step
 
 
 def plan(run: Run) -> dict[str, Any]:
-    """Stages, tokens, FLOPs, memory and time of a run. No weight is allocated.
+    """Estimate stages, tokens, FLOPs, memory and time of a run, without allocating weights.
 
-    Shards that are not there yet are taken to have the tokens of the preset.
+    Shards that do not exist yet are assumed to have the preset's vocabulary.
+
+    Returns:
+        ``name``, ``steps``, ``tokens``, ``stages`` (first and last step, schedule, parameters,
+        tokens and FLOPs each), ``flops``, ``share`` (of the FLOPs of the full-depth model for all
+        steps), ``memory_bytes`` and ``seconds``.
     """
     with torch.device("meta"):
         model = first_model(run, _vocabulary(run))
     depth = final_depth(run, len(find_decoder(model).unique))
-    growth = whole_growth(run, depth)
+    growth = planned_growth(run, depth)
     edges = sorted({0, run.steps, *growth, *(event.step for event in run.events)})
-    per_step = tokens_a_step(run)
+    per_step = tokens_per_step(run)
     stages = []
     flops = 0.0
     for first, stop in pairwise(edges):
-        changes.happen(model, run, growth, first)
-        found = cost(model, seq_len=run.data.seq_len)
-        ran = _schedules(model, found.schedule, range(first, stop))
-        parts = [Stage(schedule, count * per_step) for schedule, count in ran.items()]
-        spent = training_flops(model, parts, run.data.seq_len)
-        flops += spent
+        apply_events(model, run, growth, first)
+        stage_cost = cost(model, seq_len=run.data.seq_len)
+        counts = _count_schedules(model, stage_cost.schedule, range(first, stop))
+        parts = [Stage(schedule, count * per_step) for schedule, count in counts.items()]
+        stage_flops = training_flops(model, parts, run.data.seq_len)
+        flops += stage_flops
         stages.append(
             {
                 "first": first,
                 "last": stop - 1,
-                "schedule": str(found.schedule),
-                "unique_parameters": found.unique_parameters,
+                "schedule": str(stage_cost.schedule),
+                "unique_parameters": stage_cost.unique_parameters,
                 "tokens": (stop - first) * per_step,
-                "flops": spent,
+                "flops": stage_flops,
             }
         )
     tokens = run.steps * per_step
@@ -77,30 +83,38 @@ def plan(run: Run) -> dict[str, Any]:
 
 
 def _vocabulary(run: Run) -> int | None:
-    """How many tokens the shards of a run have; None if it reads none, or they are not there."""
-    there = [folder for folder in run.data.sources.values() if (Path(folder) / INDEX).is_file()]
-    return Shards(there[0]).vocabulary if there else None
+    """Return the vocabulary size of a run's shards; None if it has none, or they do not exist."""
+    existing = [folder for folder in run.data.sources.values() if (Path(folder) / INDEX).is_file()]
+    return Shards(existing[0]).vocabulary if existing else None
 
 
-def whole_growth(run: Run, depth: int) -> dict[int, GrowthMap]:
-    """Before which step of a run from its beginning which map is applied.
+def planned_growth(run: Run, depth: int) -> dict[int, GrowthMap]:
+    """Return the growth maps of a whole run, by the step they are applied before.
+
+    Args:
+        depth: final number of layers.
 
     Raises:
-        InputError: the run ends before it has grown.
+        InputError: the run ends before its last growth step.
     """
-    found = dict(run.growth_steps(depth))
-    if max(found, default=0) >= run.steps:
-        raise InputError(f"the last layers come at step {max(found)}: there are {run.steps} steps")
-    return found
+    growth = dict(run.growth_steps(depth))
+    if max(growth, default=0) >= run.steps:
+        raise InputError(f"the last layers come at step {max(growth)}: there are {run.steps} steps")
+    return growth
 
 
-def rehearse(
+def check_events(
     run: Run, config: PretrainedConfig, growth: Mapping[int, GrowthMap], step: int = 0
 ) -> None:
-    """Let what is to happen from a step on happen to a model without weights.
+    """Apply all events from a step on to a model without weights, to find errors before training.
+
+    Args:
+        config: config of the model at that step.
+        growth: growth maps by step.
+        step: steps done so far.
 
     Raises:
-        InputError: what cannot be done, and when it would have been noticed.
+        InputError: an event that cannot be applied, with its step.
     """
     due = sorted({*growth, *(event.step for event in run.events)})
     if not due:
@@ -110,15 +124,17 @@ def rehearse(
         if not step <= at < run.steps:
             continue
         try:
-            changes.happen(model, run, growth, at)
+            apply_events(model, run, growth, at)
             if run.regulariser_at(at):
                 block_cosine(model, run.regulariser_block)
         except InputError as error:
             raise InputError(f"step {at}: {error}") from error
 
 
-def _schedules(model: PreTrainedModel, schedule: Schedule, steps: range) -> dict[Schedule, int]:
-    """How many of the steps run each schedule: several where the number of loops is random."""
+def _count_schedules(
+    model: PreTrainedModel, schedule: Schedule, steps: range
+) -> dict[Schedule, int]:
+    """Count the steps that run each schedule; several where the number of loops is random."""
     random = getattr(model, "recurrence", Recurrence()).random_loops
     if random is None:
         return {schedule: len(steps)}
@@ -126,10 +142,10 @@ def _schedules(model: PreTrainedModel, schedule: Schedule, steps: range) -> dict
     return {schedule.with_loops(loops): count for loops, count in counts.items()}
 
 
-def tokens_a_step(run: Run) -> int:
-    """Places a step computes; where rows differ in length the mean of the first steps.
+def tokens_per_step(run: Run) -> int:
+    """Return the tokens of a step, padding included; a mean of the first steps if they differ.
 
-    A curriculum is taken at its last stage.
+    A curriculum is sampled at its last stage.
     """
     if run.data.sources:
         return run.data.batch_size * run.data.seq_len
@@ -140,15 +156,14 @@ def tokens_a_step(run: Run) -> int:
 
 
 def _memory(model: PreTrainedModel, run: Run) -> float:
-    """Bytes of weights, of gradients and two moments where trained, and of activations, roughly.
+    """Estimate the memory of a training step in bytes.
 
-    All in float32 but activations.
-
-    Activations of a layer: about 34 values of the width a token (Korthikanti 2022, without the
-    attention matrix), one with checkpointing; logits twice in float32.
+    Weights, and for trained ones gradients and two moments, are in float32. Activations of a layer
+    are about 34 bytes per value of the width and token in 16 bits (Korthikanti 2022, without the
+    attention matrix), or one value with checkpointing. Logits count twice in float32.
     """
     config = model.config
-    schedule = getattr(model, "schedule", None) or Schedule.plain(len(find_decoder(model).unique))
+    schedule = current_schedule(model)
     rows = run.micro_batch_size or run.data.batch_size
     values = 1 if run.gradient_checkpointing else 17
     size = 2 if run.precision == "bf16" else 4

@@ -1,7 +1,7 @@
-"""Run files for every row of the paper's Tables 1-4, and for a laptop-size twin of each.
+"""Recipes: run files for every row of the paper's Tables 1-4, and a laptop-size twin of each.
 
-A run file follows from a row and a size. Where the paper is silent, its values are those SmolLM-v1
-published for the size, or ours: the comments of ``recipe_text`` say which.
+A recipe follows from a row and a size. Values that the paper does not state are SmolLM-v1's for the
+size, or ours; the comments in ``recipe_text`` say which.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ SHARES = {
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the paper's tables, in their words.
+    """Row of the paper's tables.
 
     Args:
-        tables: where it stands.
+        tables: tables that have the row.
         size: 360M or 1.7B.
-        model: as in the tables; ``Standard`` with its number of layers.
-        cooldown: the math of the cooldown, if it is not the standard one.
-        block: layers that run once more during the cooldown.
+        model: name in the tables; ``Standard`` with its number of layers.
+        cooldown: math data of the cooldown, if not the standard one.
+        block: layers that run one extra pass during the cooldown.
     """
 
     tables: str
@@ -62,19 +62,19 @@ class Row:
         return f"{self.tables}: {self.size} {', '.join(parts)}"
 
     def halved(self) -> Row:
-        """The row with half the layers; loops run as often as before."""
-        model = re.sub(r"(?<![x\d])\d+", lambda found: str(int(found[0]) // 2), self.model)
+        """Return the row with half the layers and the same number of loops."""
+        model = re.sub(r"(?<![x\d])\d+", lambda match: str(int(match[0]) // 2), self.model)
         start, stop = self.looped
         return replace(self, model=model, block=self.block and f"{start // 2}-{stop // 2 - 1}")
 
     @property
     def looped(self) -> tuple[int, int]:
-        """The first layer of the block, and the one after its last."""
+        """First layer of the block, and the layer after its last."""
         first, last = self.block.split("-") if self.block else (0, -1)
         return int(first), int(last) + 1
 
     def name(self, size: str) -> str:
-        """Of its recipe."""
+        """Return the name of its recipe."""
         model = re.sub(r"[ (]", "-", self.model.rstrip(")")).lower()
         cooldown = f"retrofit-{self.block}" if self.block else MATH.get(self.cooldown, "")
         return "-".join(filter(None, (size, model, cooldown)))
@@ -82,13 +82,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Size:
-    """What the recipes of one size share.
+    """Settings that the recipes of one size share.
 
     Args:
-        rows: the paper's size.
+        rows: size of the paper's rows.
         depth: layers of the baseline.
         block_size: layers that a growth step adds.
-        folder: of the token shards.
+        folder: folder of the token shards.
     """
 
     rows: str
@@ -104,7 +104,7 @@ class Size:
 
     @property
     def laptop(self) -> bool:
-        """Whether this is half of the paper's model."""
+        """Whether this is a laptop twin, with half the layers."""
         return self.block_size == 2
 
     @property
@@ -114,7 +114,7 @@ class Size:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of each source before the cooldown."""
+        """source -> share before the cooldown."""
         return {"text": 0.94, "math": 0.06} if self.laptop else SHARES
 
 
@@ -148,7 +148,7 @@ RECIPES = {
 
 
 def recipe(name: str) -> dict[str, Any]:
-    """The fields of a run file, as ``runfile.parse`` takes them.
+    """Return the fields of a run file, for ``runfile.parse``.
 
     >>> recipe("1.7b-loop-4-4x4-4")["model"]
     {'preset': 'smollm-1.7b', 'schedule': '4-4x4-4'}
@@ -191,7 +191,7 @@ def recipe(name: str) -> dict[str, Any]:
 
 
 def _lessons(name: str, model: str) -> dict[str, Any]:
-    """A small model and a curriculum, each stage until its first lesson is learned."""
+    """Return a recipe of a small model with a curriculum."""
     copying = {"copying-words": 0.1, "copying-letters": 0.1}
     stages: list[tuple[dict[str, float], float]] = [
         ({"repeats": 1.0}, 0.25),
@@ -219,7 +219,7 @@ def _lessons(name: str, model: str) -> dict[str, Any]:
 
 
 def _depth(model: str, baseline: int) -> dict[str, Any]:
-    """The fields that give a model its layers."""
+    """Return the fields that set a model's layers."""
     if model.startswith("Loop"):
         return {"schedule": model[len("Loop(") : -1]}
     _, _, layers = model.partition(" ")
@@ -227,7 +227,7 @@ def _depth(model: str, baseline: int) -> dict[str, Any]:
 
 
 def cooldown_shares(shares: dict[str, float], math: str) -> dict[str, float]:
-    """20 % of one math source in place of any other; the rest keeps its proportions.
+    """Replace math sources by 20 % of one; other sources keep their proportions.
 
     >>> cooldown_shares({"text": 0.7, "code": 0.24, "open-web-math": 0.06}, "finemath")
     {'text': 0.5957, 'code': 0.2043, 'finemath': 0.2}
@@ -238,7 +238,7 @@ def cooldown_shares(shares: dict[str, float], math: str) -> dict[str, float]:
 
 
 def recipe_text(name: str) -> str:
-    """The run file, with a comment on where its values come from.
+    """Format a recipe as a run file, with comments on the origin of its values.
 
     Raises:
         InputError: an unknown name.
@@ -255,15 +255,15 @@ def recipe_text(name: str) -> str:
         ]
     notes = NOTES | (LAPTOP_NOTES if size.laptop else {})
     for field, value in fields.items():
-        told = [field, *(fields["events"][0] if field == "events" else [])]
-        lines += [f"# {notes[key]}" for key in told if key in notes]
+        keys = [field, *(fields["events"][0] if field == "events" else [])]
+        lines += [f"# {notes[key]}" for key in keys if key in notes]
         style = None if isinstance(value, (dict, list)) else False
         text = write_yaml({field: value}, default_flow_style=style, width=70)
         lines.append(text.rstrip())
     return "\n".join(lines) + "\n"
 
 
-NOTES = {  # field of the run file, or of its event: where the value comes from
+NOTES = {  # field of the run file, or of its event -> origin of the value
     "steps": "paper: 170,000 steps, then 30,000 (15 %) of cooldown",
     "micro_batch_size": "ours: what the memory holds; the rest of the batch is accumulated",
     "model": "paper: SmolLM-v1's configuration at this depth",

@@ -1,8 +1,8 @@
-"""FSDP2: a model and its optimizers divided among processes, and made whole again.
+"""FSDP2: shard a model and its optimizers over processes, and gather them again.
 
-``fully_shard`` changes a model for good. A copy without weights is kept, and the whole model is a
-copy of that with the gathered weights, in the memory of the CPU: what fits on no single device
-can be saved and grown too. All processes must call these functions at the same moment.
+``fully_shard`` changes a model for good. So a copy without weights is stored before sharding, and
+gathering fills a copy of that with the weights, in CPU memory. A model that fits on no single
+device can thus be saved and grown. All processes must call these functions at the same time.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ States = dict[str, dict[str, Any]]
 def shard(
     model: PreTrainedModel, optimizers: Sequence[Optimizer], device: torch.device
 ) -> PreTrainedModel:
-    """Divide a model and the states of its optimizers in place, layer by layer, on a device.
+    """Shard a model and its optimizer states in place, layer by layer.
 
     Returns:
-        The model without its weights, for :func:`whole` and :func:`unshard`.
+        A copy of the model without weights, for :func:`whole` and :func:`unshard`.
     """
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    states = [_take(optimizer) for optimizer in optimizers]  # else they would keep whole parameters
+    states = [_take(optimizer) for optimizer in optimizers]  # else they would hold full parameters
     empty = _copy(model, {name: tensor.to("meta") for name, tensor in _tensors(model).items()})
     for layer in find_decoder(model).unique:
         fully_shard(layer, mesh=mesh)
@@ -42,7 +42,7 @@ def shard(
 
     def divide(value: Tensor, parameter: DTensor) -> Tensor:
         value = value.to(device)
-        if value.shape != parameter.shape:  # a count of steps
+        if value.shape != parameter.shape:  # a step count
             return value
         return distribute_tensor(value, mesh, parameter.placements, src_data_rank=None)
 
@@ -54,34 +54,35 @@ def shard(
 def unshard(
     model: PreTrainedModel, empty: PreTrainedModel, optimizers: Sequence[Optimizer]
 ) -> PreTrainedModel:
-    """The whole model on every process; its parameters and their states are in the optimizers."""
-    found = whole(model, empty)
+    """Gather the full model on every process, and point the optimizers at its parameters."""
+    gathered_model = whole(model, empty)
     for optimizer in optimizers:
-        _give(optimizer, _take(optimizer), found, lambda value, _: full(value).cpu())
-    return found
+        states = _take(optimizer)
+        _give(optimizer, states, gathered_model, lambda value, _: full(value).cpu())
+    return gathered_model
 
 
 def whole(model: PreTrainedModel, empty: PreTrainedModel, keep: bool = True) -> PreTrainedModel:
-    """The whole model; without weights where they are not kept."""
+    """Gather the full model; processes without ``keep`` take part but return no weights."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
-            module.reshard()  # after a forward pass without a backward pass some are whole
-    found = gathered(_tensors(model), keep)
-    return _copy(empty, found) if keep else empty
+            module.reshard()  # a forward pass without a backward pass leaves some unsharded
+    tensors = gathered(_tensors(model), keep)
+    return _copy(empty, tensors) if keep else empty
 
 
 def gathered(tensors: dict[str, Tensor], keep: bool = True) -> dict[str, Tensor]:
-    """What is divided made whole, one after the other; nothing where it is not kept."""
-    found = {}
+    """Gather sharded tensors one by one, to the CPU; without ``keep`` the result is empty."""
+    full_tensors = {}
     for name, tensor in tensors.items():
         value = full(tensor.detach())
         if keep:
-            found[name] = value.cpu()
-    return found
+            full_tensors[name] = value.cpu()
+    return full_tensors
 
 
 def full(tensor: Tensor) -> Tensor:
-    """A tensor as it would be on one process."""
+    """Return the full tensor of a sharded one."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -90,7 +91,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _copy(model: PreTrainedModel, tensors: dict[str, Tensor]) -> PreTrainedModel:
-    """A copy of a model with other tensors; what was tied stays tied."""
+    """Copy a model with other tensors; tied weights stay tied."""
     memo: dict[int, Any] = {}
     for name, old in _tensors(model).items():
         new = tensors[name]
@@ -100,7 +101,7 @@ def _copy(model: PreTrainedModel, tensors: dict[str, Tensor]) -> PreTrainedModel
 
 
 def _take(optimizer: Optimizer) -> States:
-    """The states by parameter name; the optimizer lets go of parameters and states."""
+    """Remove parameters and states from an optimizer; return the states by parameter name."""
     states: States = {}
     for group in optimizer.param_groups:
         for name, parameter in zip(group["param_names"], group["params"], strict=True):
@@ -112,7 +113,7 @@ def _take(optimizer: Optimizer) -> States:
 def _give(
     optimizer: Optimizer, states: States, model: nn.Module, place: Callable[[Tensor, Any], Tensor]
 ) -> None:
-    """The opposite: parameters of a model by their names, states put ``place`` for each."""
+    """Give an optimizer the parameters of a model by name, with states mapped by ``place``."""
     named = dict(model.named_parameters())
     for group in optimizer.param_groups:
         group["params"] = [named[name] for name in group["param_names"]]

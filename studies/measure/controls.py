@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...core.errors import InputError, one_of
 from ...tasks.catalog import resolve
+from ..records import NO_CONTROL, StudyRecord
 
-if TYPE_CHECKING:
-    from ..records import StudyRecord
-
-NO_CONTROL = "none"
 CONTROLS = (NO_CONTROL, "cut", "shuffled")
 
 

@@ -25,8 +25,8 @@ from ...core.errors import InputError
 from ...core.positions import counts_places, regimes
 from ...models import Schedule
 from ...models.diagnostics import Lens, Replay, Trace, exit_logits, trace
+from ...models.looping.config import current_schedule
 from ...models.looping.decoder import decoder_config, find_decoder
-from ...models.looping.views import LoopedLayers
 from ...tasks.questions import Question
 
 
@@ -61,12 +61,6 @@ class OptionSheet:
     positions: list[int] | None = None
 
 
-def current_schedule(model: Any) -> Schedule:
-    """Return the schedule that a model currently runs."""
-    layers = find_decoder(model).layers
-    return layers.schedule if isinstance(layers, LoopedLayers) else Schedule.plain(len(layers))
-
-
 class ScheduleSweep:
     """Run a model under many schedules.
 
@@ -84,7 +78,7 @@ class ScheduleSweep:
         decoder = find_decoder(model)
         for schedule in self.schedules:
             schedule.check_fits(len(decoder.unique))
-        self.base = current_schedule(model)
+        self.base = decoder.schedule
         needed = {layer for schedule in self.schedules for layer in schedule}
         if not needed <= set(self.base):  # the base pass must run every layer once
             self.base = Schedule.plain(len(decoder.unique))

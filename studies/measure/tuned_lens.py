@@ -130,7 +130,7 @@ def load_or_train_lens(
                 recipe=options.lens_recipe,
                 positions=options.lens_positions,
                 seed=seed,
-                kept=partial_file,
+                state_file=partial_file,
                 watch=lambda update, loss: progress(update + 1, {"loss": loss}),
             )
             metadata = {name: about[name] for name in (WEIGHTS, "dtype")}

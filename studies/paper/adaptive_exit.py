@@ -24,13 +24,14 @@ from ...core.significance import corrected, paired
 from ...core.statistics import CHANGE, ends
 from ...models import EarlyExit, Schedule, cost
 from ...models.diagnostics import Lens, Trace, exit_logits
-from ...models.looping.early_exit import at_start, change, reading
+from ...models.looping.config import current_schedule
+from ...models.looping.early_exit import exit_signal, initial_signal, signal_change
 from ...tasks.questions import Question, Questions, task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..measure.accuracy import SPLITS, accuracy_row, check_accuracy, load_questions
-from ..measure.schedule_sweep import ScheduleSweep, current_schedule, option_log_probs
+from ..measure.schedule_sweep import ScheduleSweep, option_log_probs
 from ..measure.tuned_lens import LensOptions, check_lens, load_or_train_lens
 from ..options import (
     fixed_shots_option,
@@ -219,10 +220,10 @@ def _question(
     scores = {}
     for name in CRITERIA:
         seen = [
-            reading(name, states[i], lambda _, i=i: logits[i])  # type: ignore[misc]
+            exit_signal(name, states[i], lambda _, i=i: logits[i])  # type: ignore[misc]
             for i in range(exits)
         ]
-        changes = torch.stack([change(name, *pair) for pair in itertools.pairwise(seen)])
+        changes = torch.stack([signal_change(name, *pair) for pair in itertools.pairwise(seen)])
         scores[name] = (_runs(changes).amin(1) if name == "argmax" else changes.amax(1)).cpu()
     return log_probs.argmax(1) == question.answer, scores
 
@@ -240,10 +241,10 @@ def _geiping_scores(base: Trace, ends: dict[int, Tensor], exits: int) -> dict[st
         rule = EarlyExit.geiping(name)
         places = range(exits) if rule.through_coda else range(exits, 2 * exits)
         judged = slice(-1, None) if rule.judged == "last" else slice(None)
-        seen = [reading(name, ends[place][judged], base.readout) for place in places]
-        seen.insert(0, at_start(name, block_input[judged], seen[0]))
+        seen = [exit_signal(name, ends[place][judged], base.readout) for place in places]
+        seen.insert(0, initial_signal(name, block_input[judged], seen[0]))
         changes = torch.stack(
-            [change(name, *pair, rule.direction) for pair in itertools.pairwise(seen)]
+            [signal_change(name, *pair, rule.direction) for pair in itertools.pairwise(seen)]
         )
         scores[name] = (_repeats(changes) if name == "argmax" else changes).mean(1).cpu()
     return scores

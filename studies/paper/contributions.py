@@ -29,7 +29,7 @@ from ...core.statistics import (
     mean_intervals,
 )
 from ...models.diagnostics import MEASURES, contributions, trace
-from ...models.diagnostics.periodicity import block_of, blocks, periodicity
+from ...models.diagnostics.periodicity import block_sizes, expected_period, periodicity
 from .. import seed_aggregation
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
@@ -115,13 +115,13 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
     rows += [Row.make(**columns, **texts.metadata) for columns in recurrences(attention)]
     assert traced.sublayers is not None
     parallel = [part.parallel for part in traced.sublayers]
-    return Measurement(rows, {"parallel": parallel, "block": block_of(model.config)})
+    return Measurement(rows, {"parallel": parallel, "block": expected_period(model.config)})
 
 
 def recurrences(ratios: Array) -> list[dict[str, Any]]:
     """Return columns of rows: periodicity of contributions ``(texts, steps)`` for each block."""
     rows: list[dict[str, Any]] = []
-    for size in blocks(ratios.shape[1]):
+    for size in block_sizes(ratios.shape[1]):
         value = float(periodicity(ratios.mean(0), size))
         if not np.isnan(value):
             error = jackknife_error(ratios, partial(periodicity, block=size))

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...core.errors import whole
 from ...core.statistics import CHANGE, SHARE, Interval, ends, seeds_interval
+from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
@@ -31,7 +32,6 @@ from ..measure.cooldown_branches import (
 )
 from ..measure.cooldown_mixtures import select_mixtures
 from ..measure.pooled_accuracy import pool_answers
-from ..measure.schedule_sweep import current_schedule
 from ..options import (
     control_option,
     fixed_shots_option,

@@ -36,6 +36,7 @@ from ...models.diagnostics import (
     prediction_effects,
     trace,
 )
+from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
@@ -49,7 +50,7 @@ from ..measure.prompts import (
     round_digits,
     skipped_front,
 )
-from ..measure.schedule_sweep import ScheduleSweep, current_schedule
+from ..measure.schedule_sweep import ScheduleSweep
 from ..measure.tuned_lens import LensOptions, check_lens, load_or_train_lens
 from ..options import (
     fixed_shots_option,

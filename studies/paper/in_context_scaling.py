@@ -14,6 +14,7 @@ from typing import Any
 from ...core.errors import InputError
 from ...core.significance import corrected
 from ...core.statistics import SHARE
+from ...models.looping.config import current_schedule
 from ...tasks.questions import questions, task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
@@ -27,7 +28,6 @@ from ..measure.accuracy import (
     with_difference,
 )
 from ..measure.controls import check_control, split_controls, with_controls
-from ..measure.schedule_sweep import current_schedule
 from ..options import (
     control_option,
     items_option,

@@ -17,6 +17,7 @@ from ...core.errors import InputError, one_of, whole
 from ...core.significance import corrected, paired
 from ...core.statistics import CHANGE, SHARE, ends
 from ...models import Schedule
+from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
@@ -29,8 +30,7 @@ from ..measure.accuracy import (
     load_questions,
     with_difference,
 )
-from ..measure.controls import CONTROLS, NO_CONTROL, control_task
-from ..measure.schedule_sweep import current_schedule
+from ..measure.controls import CONTROLS, control_task
 from ..options import (
     control_option,
     fixed_shots_option,
@@ -41,7 +41,7 @@ from ..options import (
     shots_option,
     tasks_option,
 )
-from ..records import Row, StudyRecord
+from ..records import NO_CONTROL, Row, StudyRecord
 from ..study import Measurement, SharedPass, Study, Table
 
 SPLITS = ("validation", "test")

@@ -16,13 +16,13 @@ from ...core.errors import InputError, whole
 from ...core.significance import corrected, paired
 from ...core.statistics import SHARE
 from ...models import Schedule
+from ...models.looping.config import current_schedule
 from .. import seed_aggregation
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
 from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, load_questions
 from ..measure.controls import check_control, split_controls, with_controls
-from ..measure.schedule_sweep import current_schedule
 from ..options import (
     control_option,
     fixed_shots_option,

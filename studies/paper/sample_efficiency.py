@@ -21,6 +21,7 @@ from ...core.files import write_atomically
 from ...core.schedule import check_whole
 from ...models import Schedule, checkpoints
 from ...models.growing.grow import check_untie
+from ...models.looping.config import current_schedule
 from ...models.training.finetuning import Settings, finetune, run_of
 from ...primitives import Source, generate, make_task
 from ...primitives.uniqueness import check_capacity
@@ -34,7 +35,6 @@ from ..measure.accuracy import (
     load_questions,
 )
 from ..measure.controls import check_control, with_controls
-from ..measure.schedule_sweep import current_schedule
 from ..model_identity import digest
 from ..options import (
     control_option,

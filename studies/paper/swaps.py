@@ -19,6 +19,7 @@ from ...core.errors import InputError, one_of, whole
 from ...core.significance import holm
 from ...core.statistics import SHARE, SIZE, Interval, ends, mean_interval
 from ...models import Schedule
+from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
@@ -32,7 +33,7 @@ from ..measure.accuracy import (
     with_difference,
 )
 from ..measure.prompts import check_prompts, read_prompts, round_digits
-from ..measure.schedule_sweep import ScheduleSweep, current_schedule
+from ..measure.schedule_sweep import ScheduleSweep
 from ..options import (
     fixed_shots_option,
     items_option,

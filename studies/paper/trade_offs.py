@@ -14,6 +14,7 @@ from typing import Any
 
 from ...core.significance import corrected
 from ...core.statistics import CHANGE, SHARE, Interval
+from ...models.looping.config import current_schedule
 from ...models.looping.decoder import decoder_config
 from ...tasks.questions import task_names
 from .. import seed_aggregation
@@ -23,7 +24,6 @@ from ..measure import charts
 from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, load_questions
 from ..measure.controls import check_control, keep_controlled_tasks, split_controls, with_controls
 from ..measure.pooled_accuracy import PooledAnswers, PooledEstimate, pool_answers
-from ..measure.schedule_sweep import current_schedule
 from ..options import (
     control_option,
     fixed_shots_option,

@@ -1,4 +1,4 @@
-"""The paper's 22 benchmarks, GSM8K and held-out likelihood, as lm-eval tasks and as one table row.
+"""Benchmarks of the paper's suite: its 22 tasks, GSM8K and held-out likelihood, on lm-eval.
 
 ``growloop eval --suite paper`` runs them. Importing this loads neither torch nor lm-eval.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from .catalog import BENCHMARKS, COLUMNS, Benchmark, Column
 from .store import TaskResult
-from .suite import SuiteResult, run_suite, summarise
+from .suite import run_suite
+from .summary import SuiteResult, summarise
 
 __all__ = [
     "BENCHMARKS",

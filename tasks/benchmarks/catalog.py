@@ -1,4 +1,4 @@
-"""Which benchmarks make up each column of the paper's tables."""
+"""Benchmarks of each column of the paper's tables."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class Benchmark:
     """One of the 22 tasks, or GSM8K.
 
     Args:
-        task: its name in lm-eval.
-        dataset: its key in :data:`.sources.DATASETS`; None for primitives, which are generated.
-        splits: those it needs, the one that is asked first.
-        metric: what the paper reports.
-        filter: of lm-eval, under which the metric stands in the results.
-        shots: examples in the prompt.
-        version: of its prompt and metric; scores of different versions are not comparable.
-        further: metrics that are recorded beside ``metric``.
+        task: name in lm-eval.
+        dataset: key in :data:`.sources.DATASETS`; None for primitives, which are generated.
+        splits: splits it needs, the test split first.
+        metric: metric that the paper reports.
+        shots: few-shot examples in the prompt.
+        filter: lm-eval filter of the metric.
+        version: version of prompt and metric; scores of different versions are not comparable.
+        further: additional metrics in records.
     """
 
     task: str
@@ -34,12 +34,13 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the tables: the plain mean of its tasks, in percent.
+    """Column of the tables: the plain mean of its tasks, in percent.
 
     Args:
-        key: its name in records.
-        title: in tables.
-        group: its name in lm-eval, where it has several tasks.
+        key: name in records.
+        title: heading in tables.
+        group: lm-eval group, where it has several tasks.
+        members: its tasks.
     """
 
     key: str
@@ -49,11 +50,11 @@ class Column:
 
     @property
     def version(self) -> int:
-        """The highest version of its tasks."""
+        """Highest version of its tasks."""
         return max(member.version for member in self.members)
 
 
-def _asked(
+def _benchmark(
     name: str,
     split: str,
     metric: str,
@@ -75,12 +76,12 @@ COLUMNS: tuple[Column, ...] = (
         "Open-book F1",
         "open_book_qa",
         (
-            _asked("tydiqa_goldp", "validation", "f1", "tydiqa"),
-            _asked("squadv2", "validation", "f1"),
-            _asked("drop", "validation", "f1"),
-            _asked("quac", "validation", "f1"),
+            _benchmark("tydiqa_goldp", "validation", "f1", "tydiqa"),
+            _benchmark("squadv2", "validation", "f1"),
+            _benchmark("drop", "validation", "f1"),
+            _benchmark("quac", "validation", "f1"),
             # version 1 of CoQA had lm-eval's F1 under the name f1
-            _asked("coqa", "validation", "f1", version=2, further=("f1_lm_eval",)),
+            _benchmark("coqa", "validation", "f1", version=2, further=("f1_lm_eval",)),
         ),
     ),
     Column(
@@ -89,30 +90,30 @@ COLUMNS: tuple[Column, ...] = (
         "closed_book_qa",
         (
             # version 1 of these three gave F1 1 for saying nothing where an answer is "The The"
-            _asked("triviaqa", "validation", "f1", version=2),
-            _asked("tydiqa_nocontext", "validation", "f1", "tydiqa"),
-            _asked("nq_open", "validation", "f1", version=2),
-            _asked("webqs", "test", "f1", version=2),
+            _benchmark("triviaqa", "validation", "f1", version=2),
+            _benchmark("tydiqa_nocontext", "validation", "f1", "tydiqa"),
+            _benchmark("nq_open", "validation", "f1", version=2),
+            _benchmark("webqs", "test", "f1", version=2),
         ),
     ),
-    Column("lambada_acc", "LAMBADA acc", "paper_lambada", (_asked("lambada", "test", "acc"),)),
+    Column("lambada_acc", "LAMBADA acc", "paper_lambada", (_benchmark("lambada", "test", "acc"),)),
     Column(
         "hellaswag_acc",
         "HellaSwag acc",
         "paper_hellaswag",
-        (_asked("hellaswag", "validation", "acc"),),
+        (_benchmark("hellaswag", "validation", "acc"),),
     ),
     Column(
         "math_word_problems_acc",
         "Math problems acc",
         "math_word_problems",
         (
-            _asked("svamp", "test", "acc", shots=5),
-            _asked("asdiv", "validation", "acc", shots=5),
-            _asked("mawps_addsub", "test", "acc", shots=5),
-            _asked("mawps_singleeq", "test", "acc", shots=5),
-            _asked("mawps_singleop", "test", "acc", shots=5),
-            _asked("mawps_multiarith", "test", "acc", shots=5),
+            _benchmark("svamp", "test", "acc", shots=5),
+            _benchmark("asdiv", "validation", "acc", shots=5),
+            _benchmark("mawps_addsub", "test", "acc", shots=5),
+            _benchmark("mawps_singleeq", "test", "acc", shots=5),
+            _benchmark("mawps_singleop", "test", "acc", shots=5),
+            _benchmark("mawps_multiarith", "test", "acc", shots=5),
         ),
     ),
     Column(
@@ -128,5 +129,5 @@ COLUMNS: tuple[Column, ...] = (
         (Benchmark("paper_gsm8k", "gsm8k", ("test", "train"), "exact_match", 5, "strict-match"),),
     ),
 )
-APART = ("gsm8k_acc",)  # not one of the seven columns of the paper's main tables
+APART = ("gsm8k_acc",)  # columns outside of the seven of the paper's main tables
 BENCHMARKS: dict[str, Benchmark] = {b.task: b for column in COLUMNS for b in column.members}

@@ -1,8 +1,8 @@
-"""Questions about a passage, one after the other: CoQA and QuAC.
+"""Conversational question answering: CoQA and QuAC.
 
-Both are asked with the right answers to the questions before. With several references, a
-prediction is compared with all but one of them, each left out in turn: that is how the data
-sets' scripts make a person's score, who is one of the references, comparable.
+Prompts contain the right answers to the earlier questions. With several references, a prediction is
+scored against all but one of them, each left out in turn. The data sets' scripts do so to make
+scores comparable with a person's, who is one of the references.
 
 CoQA's own script leaves out one *person* at a time, so an answer that several people gave stays.
 lm-eval leaves out one *different answer* at a time, which scores the same predictions lower.
@@ -20,37 +20,37 @@ TURN = "Q: {question}\n\nA:"
 
 
 def _history(questions: list[str], answers: list[str]) -> str:
-    """All questions, each but the last with its answer."""
-    asked = [TURN.format(question=question) for question in questions]
+    """Format all questions, each but the last with its answer."""
+    turns = [TURN.format(question=question) for question in questions]
     return "\n\n".join(
-        [f"{turn} {answer}" for turn, answer in zip(asked, answers, strict=False)][: len(asked) - 1]
-        + asked[-1:]
+        [f"{turn} {answer}" for turn, answer in zip(turns, answers, strict=False)][: len(turns) - 1]
+        + turns[-1:]
     )
 
 
 def coqa_text(doc: dict[str, Any]) -> str:
-    """The story and the conversation up to its last question, as lm-eval's ``coqa`` writes them."""
+    """Format the story and the conversation up to its last question, as lm-eval's ``coqa``."""
     turns = _history(doc["questions"]["input_text"], doc["answers"]["input_text"])
     return f"{doc['story']}\n\n{turns}"
 
 
 def coqa_answers(doc: dict[str, Any]) -> list[str]:
-    """Every person's answer to the last question; the first is that of the conversation."""
+    """Return every person's answer to the last question; the first is the conversation's."""
     turn = len(doc["questions"]["input_text"]) - 1
     people = [doc["answers"], *(doc.get("additional_answers") or {}).values()]
     return [person["input_text"][turn] for person in people]
 
 
 def coqa_references(doc: dict[str, Any]) -> list[str]:
-    """The different answers to the last question, upper and lower case being the same (lm-eval)."""
-    found: dict[str, str] = {}
+    """Return the different answers to the last question, ignoring case (lm-eval)."""
+    different: dict[str, str] = {}
     for answer in coqa_answers(doc):
-        found.setdefault(answer.lower(), answer)
-    return list(found.values())
+        different.setdefault(answer.lower(), answer)
+    return list(different.values())
 
 
 def left_out_in_turn(references: list[str]) -> list[list[str]]:
-    """Sets of references without one of them each; a single reference stays.
+    """Return the sets of references with one left out each; a single reference stays.
 
     >>> left_out_in_turn(["a", "b", "c"])
     [['b', 'c'], ['a', 'c'], ['a', 'b']]
@@ -61,7 +61,7 @@ def left_out_in_turn(references: list[str]) -> list[list[str]]:
 
 
 def score_coqa(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """F1 and exact match of the answer's first line, by CoQA's own script and by lm-eval's.
+    """Score the answer's first line by F1 and exact match, as CoQA's script and as lm-eval.
 
     Returns:
         ``f1`` and ``em`` as CoQA's script computes them, from every person's answer;
@@ -83,20 +83,20 @@ def score_coqa(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
 
 
 def quac_references(texts: list[str]) -> list[str]:
-    """The references that count: no answer if at least half say so, else the spans alone."""
+    """Return the valid references: no answer if at least half say so, else only the spans."""
     spans = [text for text in texts if text != UNANSWERABLE]
     return spans if 2 * len(spans) > len(texts) else [UNANSWERABLE]
 
 
 def span_f1(prediction: str, reference: str) -> float:
-    """QuAC's F1: no answer is right or wrong, a span is compared by its words."""
+    """Compute QuAC's F1: exact match for no answer, word overlap for a span."""
     if reference == UNANSWERABLE:
         return float(prediction == UNANSWERABLE)
     return overlap(normalise(prediction).split(), normalise(reference).split())
 
 
 def agreement(references: list[str]) -> float:
-    """How well each reference is met by the best of the others, on average: a person's F1."""
+    """Compute a person's F1: the mean over references of the best F1 with another reference."""
     if len(references) == 1:
         return 1.0
     best = [
@@ -111,10 +111,10 @@ def agreement(references: list[str]) -> float:
 
 
 def quac_documents(dataset: Any) -> Any:
-    """One document a question, without those that people do not agree on."""
+    """Make one document per question, without questions that people disagree on."""
     import datasets
 
-    found = []
+    documents = []
     for row in dataset:
         context = row["context"].removesuffix(UNANSWERABLE).rstrip()
         for i, texts in enumerate(row["answers"]["texts"]):
@@ -122,7 +122,7 @@ def quac_documents(dataset: Any) -> Any:
             if agreement(references) < AGREEMENT:
                 continue
             turns = _history(row["questions"][: i + 1], row["orig_answers"]["texts"][:i])
-            found.append(
+            documents.append(
                 {
                     "id": f"{row['dialogue_id']}#{i}",
                     "title": row["wikipedia_page_title"],
@@ -132,11 +132,11 @@ def quac_documents(dataset: Any) -> Any:
                     "references": references,
                 }
             )
-    return datasets.Dataset.from_list(found)
+    return datasets.Dataset.from_list(documents)
 
 
 def score_quac(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """The official F1 of the answer's first line."""
+    """Score the answer's first line by the official F1."""
     prediction = results[0].strip().split("\n")[0].strip()
     sets = left_out_in_turn(doc["references"])
     return {"f1": sum(max(span_f1(prediction, ref) for ref in some) for some in sets) / len(sets)}

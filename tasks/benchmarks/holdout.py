@@ -1,9 +1,9 @@
-"""How likely a model finds text it has not seen: nats and bits, per token and per byte.
+"""Negative log-likelihood of held-out text: nats and bits, per token and per byte.
 
-Per token is what training reports and the paper's tables give; it compares models with one
-tokenizer. Per byte compares any: the whole text has the same bytes for all. Each document is
-scored as lm-eval's rolling likelihood does: the first token after the tokenizer's prefix token,
-long documents in windows that share no predicted token.
+Per token is what training and the paper's tables report; it compares models with the same
+tokenizer. Per byte compares any models. Documents are scored as by lm-eval's rolling likelihood:
+the first token after the tokenizer's prefix token, long documents in windows that share no
+predicted token.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...core.strict_json import loads
 from .reading import rows
 from .shapes import take
 
-WINDOW = 2048  # tokens; the paper's models see so many
+WINDOW = 2048  # tokens; the context of the paper's models
 TEXTS = (".txt", ".jsonl", ".parquet")
 INDEX = "index.json"  # of token shards (see docs/training.md)
 SHARDS_VERSION = 1
@@ -33,10 +33,10 @@ class Likelihood:
     """Negative log-likelihood of documents.
 
     Args:
-        nats: of all documents together.
-        stderr: of the nats a token, from the differences between documents.
+        nats: sum over all documents.
+        stderr: standard error of nats per token, over documents.
         fingerprint: SHA-256 of the documents.
-        items: of each document its nats and its tokens.
+        items: per document ``nats`` and ``tokens``.
     """
 
     nats: float
@@ -65,7 +65,7 @@ class Likelihood:
         return self.nats_per_byte / math.log(2)
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the items, and the four averages."""
+        """Return all fields but the items, and the four averages."""
         names = ("nats_per_token", "bits_per_token", "nats_per_byte", "bits_per_byte")
         values = asdict(self)
         del values["items"]
@@ -74,7 +74,7 @@ class Likelihood:
 
 @dataclass(frozen=True)
 class Text:
-    """Held-out documents, read and checked."""
+    """Held-out documents, loaded and validated."""
 
     documents: list[str]
     source: str
@@ -88,30 +88,30 @@ class Text:
 
 
 def read_text(path: str | Path, limit: int | None = None) -> Text:
-    """The documents at ``path``, in the order of the names of the files.
+    """Read the documents at ``path``, files in the order of their names.
 
     Args:
         path: a ``.txt`` file (one document), a ``.jsonl`` or ``.parquet`` file with a field
             ``text``, a folder of such files, or a folder of token shards.
-        limit: the first so many documents only.
+        limit: number of documents to read; None for all.
 
     Raises:
         InputError: no such file or folder, or one with other content.
     """
     top = Path(path)
     if top.is_dir() and (top / INDEX).is_file():
-        found = _shards(top)
+        texts = _shards(top)
     elif top.is_dir():
         files = sorted(file for file in top.rglob("*") if file.suffix in TEXTS)
         if not files:
             raise InputError(f"{path} holds no token shards and no files {', '.join(TEXTS)}")
-        found = (document for file in files for document in _file(file))
+        texts = (document for file in files for document in _file(file))
     elif top.is_file() and top.suffix in TEXTS:
-        found = _file(top)
+        texts = _file(top)
     else:
         raise InputError(f"held-out text is a folder or a file {', '.join(TEXTS)}, not {path}")
     documents = []
-    for document in found:
+    for document in texts:
         if document:
             documents.append(document)
         if len(documents) == limit:
@@ -136,7 +136,7 @@ def _file(path: Path) -> Iterator[str]:
 
 
 def _shards(folder: Path) -> Iterator[str]:
-    """The documents of token shards as text again: they may be scored by another tokenizer."""
+    """Decode the documents of token shards, since another tokenizer may score them."""
     import numpy as np
 
     try:
@@ -176,7 +176,9 @@ def likelihood(lm: Any, text: Text, window: int = WINDOW) -> Likelihood:
     """Score documents with a model of lm-eval's (``HFLM``).
 
     Args:
-        window: tokens that are run together; no more than the model's context.
+        lm: the model.
+        text: the documents.
+        window: tokens of a forward pass, at most the model's context.
     """
 
     def score(some: Sequence[int]) -> list[tuple[float, int]]:
@@ -199,7 +201,7 @@ def likelihood(lm: Any, text: Text, window: int = WINDOW) -> Likelihood:
 
 
 def _score(lm: Any, document: str, window: int) -> tuple[float, int]:
-    """Nats and tokens of a document."""
+    """Return nats and tokens of a document."""
     import torch
     from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 

@@ -1,7 +1,7 @@
-"""The number in an answer to a math word problem.
+"""Scoring of math word problems by the first number of the answer.
 
 The prompt ends in ``Answer:``, so the first number after it is the answer, as in the scripts of
-chain-of-thought evaluation. Numbers are compared as numbers: 8, 8.0, $8 and 8.00 are the same.
+chain-of-thought evaluation. Numbers are compared by value: 8, 8.0, $8 and 8.00 are equal.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ TOLERANCE = 1e-4  # solutions like 0.6666666666666666 are in the data
 
 
 def first_number(text: str) -> float | None:
-    """The first number in ``text``.
+    """Return the first number in ``text``, or None.
 
     >>> first_number(" $1,250.50 in 3 days"), first_number("none")
     (1250.5, None)
     """
-    found = NUMBER.search(text)
-    return float(found[0].replace(",", "")) if found else None
+    match = NUMBER.search(text)
+    return float(match[0].replace(",", "")) if match else None
 
 
 def written(value: float | str) -> str:
-    """A solution as the examples in the prompt show it.
+    """Format a solution for few-shot examples.
 
     >>> written(8.0), written("0.5"), written(1234567.25)
     ('8', '0.5', '1234567.25')
@@ -34,7 +34,7 @@ def written(value: float | str) -> str:
 
 
 def is_right(answer: str, solution: float | str) -> bool:
-    """Whether the first number of the first line is the solution."""
+    """Return whether the first number of the first line is the solution."""
     number = first_number(answer.strip().split("\n")[0])
     return number is not None and abs(number - float(solution)) <= TOLERANCE
 

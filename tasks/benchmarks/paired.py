@@ -1,6 +1,6 @@
-"""Two models on the same questions: differences with intervals.
+"""Paired comparison of two models on the same benchmark questions, with intervals.
 
-The difference of each question is averaged, so what makes questions hard for both cancels.
+Differences are taken per question, so question difficulty cancels.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from .catalog import COLUMNS, NLL
 
 @dataclass(frozen=True)
 class Difference:
-    """Second minus first, in percent (of the likelihood: in nats a token).
+    """Second minus first, in percent (for the likelihood, in nats per token).
 
     Args:
-        low, high: a 95 % interval; None for a single question, and for documents without spread.
-        members: the tasks a column has both results of; empty for a task.
+        n: number of questions, or documents.
+        low, high: 95 % interval; None for a single question, and for documents without spread.
+        members: tasks of a column that both models have; empty for a task.
     """
 
     name: str
@@ -36,17 +37,17 @@ class Difference:
 
 
 def compare(first: str | Path, second: str | Path) -> list[Difference]:
-    """Tasks and columns that two suite folders (as ``--out`` holds them) both have.
+    """Compare two suite folders (as in ``--out``) on the tasks and columns that both have.
 
-    A column stands for those of its tasks that both have: see ``members``.
+    A column is the mean of those of its tasks that both have; see ``members``.
 
     Raises:
-        InputError: a folder holds no results, or the two are about other questions.
+        InputError: a folder without results, or results on different questions.
     """
     folders = [_results(first), _results(second)]
-    found: list[Difference] = []
+    differences: list[Difference] = []
     if all(NLL in results for results in folders):
-        found.append(_likelihood(folders[0][NLL], folders[1][NLL]))
+        differences.append(_likelihood(folders[0][NLL], folders[1][NLL]))
     for column in COLUMNS:
         names = [m.task for m in column.members if all(m.task in results for results in folders)]
         changes = [_changes(name, folders[0][name], folders[1][name]) for name in names]
@@ -54,16 +55,16 @@ def compare(first: str | Path, second: str | Path) -> list[Difference]:
             _task(name, folders[0][name], folders[1][name], each)
             for name, each in zip(names, changes, strict=True)
         ]
-        found += tasks
+        differences += tasks
         if len(column.members) > 1 and tasks:
-            found.append(_column(column.key, tasks, changes))
-    if not found:
+            differences.append(_column(column.key, tasks, changes))
+    if not differences:
         raise InputError(f"{first} and {second} have no task in common")
-    return found
+    return differences
 
 
 def _results(folder: str | Path) -> dict[str, Any]:
-    found = {}
+    results = {}
     for path in sorted(Path(folder).glob("*.json")):
         if path.name != "suite.json":
             try:
@@ -71,16 +72,16 @@ def _results(folder: str | Path) -> dict[str, Any]:
                 result = content["result"]
                 if seal_problem(content) or not result["items"]:
                     raise ValueError
-                found[path.stem] = result
+                results[path.stem] = result
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path} is no result of a suite") from error
-    if not found:
+    if not results:
         raise InputError(f"{folder} holds no results of a suite")
-    return found
+    return results
 
 
 def _ends(tasks: Sequence[Sequence[float]]) -> tuple[float | None, float | None]:
-    """Of a mean difference of scores from 0 to 1, in percent."""
+    """Compute the interval of a mean difference of scores from 0 to 1, in percent."""
     if min(map(len, tasks)) < 2:
         return None, None
     low, high = change_interval(tasks)
@@ -88,7 +89,7 @@ def _ends(tasks: Sequence[Sequence[float]]) -> tuple[float | None, float | None]
 
 
 def _changes(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[float]:
-    """Second minus first, of each question."""
+    """Return second minus first for each question."""
     items = [sorted(r["items"], key=lambda item: (item["hash"], item["id"])) for r in (one, other)]
     if [item["hash"] for item in items[0]] != [item["hash"] for item in items[1]]:
         raise InputError(f"{name}: the two were asked different questions")
@@ -110,7 +111,7 @@ def _task(
 def _column(
     key: str, tasks: Sequence[Difference], changes: Sequence[Sequence[float]]
 ) -> Difference:
-    """The plain mean of tasks."""
+    """Average the differences of tasks."""
     count = len(tasks)
     return Difference(
         key,
@@ -124,7 +125,7 @@ def _column(
 
 
 def _likelihood(one: Mapping[str, Any], other: Mapping[str, Any]) -> Difference:
-    """Of the nats a token; documents are what is drawn."""
+    """Compare nats per token; documents are the sampled units."""
     if one["fingerprint"] != other["fingerprint"] or one["tokens"] != other["tokens"]:
         raise InputError(f"{NLL}: the two were measured on other text, or with other tokenizers")
     tokens = [item["tokens"] for item in one["items"]]
@@ -132,7 +133,7 @@ def _likelihood(one: Mapping[str, Any], other: Mapping[str, Any]) -> Difference:
     changes = [second["nats"] - first["nats"] for first, second in pairs]
     total, count = sum(tokens), len(tokens)
     values = [result["nats"] / total for result in (one, other)]
-    found: Interval | None = ratio_interval(changes, tokens)
+    interval: Interval | None = ratio_interval(changes, tokens)
     return Difference(
-        NLL, count, values[0], values[1], sum(changes) / total, *(found or (None, None))
+        NLL, count, values[0], values[1], sum(changes) / total, *(interval or (None, None))
     )

@@ -1,4 +1,4 @@
-"""Rows of a local file, each with the place it stands at.
+"""Readers of local data files; every row comes with its location.
 
 ``.jsonl`` holds an object a line, ``.json`` a list of objects, ``.parquet`` a table as the Hugging
 Face hub serves it.
@@ -17,14 +17,14 @@ from ...core.strict_json import BOM, half_character, loads
 ENDINGS = (".jsonl", ".json", ".parquet")
 
 Placed = tuple[str, Any]
-"""``file:line`` and what stands there."""
+"""``file:line``, and the row."""
 
 
 def rows(path: Path) -> Iterator[Placed]:
-    """The rows of a file.
+    """Yield the rows of a file.
 
     Raises:
-        InputError: the file cannot be read, or holds something else, with file and line.
+        InputError: an unreadable file, or other content, with file and line.
     """
     try:
         yield from {".jsonl": _lines, ".json": _array, ".parquet": _table}[path.suffix](path)
@@ -51,7 +51,7 @@ def _lines(path: Path) -> Iterator[Placed]:
 
 
 def _array(path: Path) -> Iterator[Placed]:
-    """The elements of one JSON list; read one by one to know their lines."""
+    """Yield the elements of a JSON list, parsed one by one to know their lines."""
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""The shape that a row of a data set must have, and the sentence that says where one has not.
+"""Validation of data set rows against a shape, with errors that name the place.
 
 A shape is a type, a tuple of types, ``[shape]`` for a list of any length, ``{key: shape}`` for an
 object (a key ending in ``?`` may be missing), or :class:`Each` for an object with any keys.
@@ -16,23 +16,23 @@ NAMES: dict[type, str] = {str: "text", int: "a whole number", float: "a number",
 
 @dataclass(frozen=True)
 class Each:
-    """An object whose values all have one shape."""
+    """Object whose values all have one shape."""
 
     shape: Any
 
 
 def take(value: Any, shape: Any, place: str, name: str = "") -> Any:
-    """``value`` with no more than ``shape`` names.
+    """Validate ``value`` and reduce it to the fields of ``shape``.
 
     Args:
-        place: of the row, e.g. ``drop/validation.jsonl:17``.
-        name: of the value inside the row.
+        place: location of the row, e.g. ``drop/validation.jsonl:17``.
+        name: path of the value inside the row.
 
     >>> take({"a": ["x"], "b": 1}, {"a": [str]}, "f:1")
     {'a': ['x']}
 
     Raises:
-        InputError: it has another shape; the message begins with ``place``.
+        InputError: another shape; the message begins with ``place``.
     """
     match shape:
         case dict():
@@ -57,18 +57,18 @@ def take(value: Any, shape: Any, place: str, name: str = "") -> Any:
 
 
 def _members(value: dict[str, Any], shape: dict[str, Any], place: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for key, member in shape.items():
         plain = key.removesuffix("?")
         path = f"{name}.{plain}" if name else plain
         if value.get(plain) is None:
             if key != plain:
-                found[plain] = None
+                members[plain] = None
                 continue
             if plain not in value:
                 raise InputError(f"{place}: {path} is missing (there is {_keys(value)})")
-        found[plain] = take(value.get(plain), member, place, path)
-    return found
+        members[plain] = take(value.get(plain), member, place, path)
+    return members
 
 
 def _keys(value: dict[str, Any]) -> str:

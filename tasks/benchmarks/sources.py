@@ -1,147 +1,24 @@
-"""The data sets: where each comes from, how its files are laid out, what a row must hold.
-
-A folder given as ``--data-dir`` holds ``NAME/SPLIT.jsonl`` (or ``.json``, ``.parquet``), with the
-rows as the Hugging Face hub or the data set's authors have them; further fields are passed over.
-What is not there is asked of the hub, unless it is off line.
-"""
+"""Table of the benchmarks' data sets: hub address, splits, row shape and row checks of each."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, unknown
-from .reading import ENDINGS, Placed, rows
-from .shapes import Each, take
+from .dataset import DataSet, Hub, Row
+from .reading import ENDINGS
+from .shapes import Each
 
-Row = dict[str, Any]
-HOLDOUT = "holdout"  # the folder beside the data sets whose text the likelihood is measured on
-
-
-class MissingDataError(InputError):
-    """A data set that is neither in the folder nor to be had from the hub."""
-
-
-@dataclass(frozen=True)
-class Hub:
-    """A data set on the Hugging Face hub; ``splits`` names its split for each of ours."""
-
-    path: str
-    name: str | None = None
-    revision: str | None = None
-    splits: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """One data set.
-
-    Args:
-        splits: our splits, and how many rows each has as published.
-        shape: of a row (see :mod:`.shapes`).
-        problem: what else is wrong with a row, or None.
-        tidy: makes columns of one type; files of one data set mix numbers and texts.
-        hub: where to get it, or None if it is not on the hub as its authors made it.
-        url: of its authors.
-    """
-
-    name: str
-    splits: Mapping[str, int]
-    shape: Mapping[str, Any]
-    url: str
-    hub: Hub | None = None
-    problem: Callable[[Row], str | None] = lambda _: None
-    tidy: Callable[[Row], Row] = lambda row: row
-
-    def file(self, folder: str | Path, split: str) -> Path | None:
-        """The local file of a split, if there is one."""
-        paths = [Path(folder) / self.name / f"{split}{ending}" for ending in ENDINGS]
-        found = [path for path in paths if path.is_file()]
-        if len(found) > 1:
-            raise InputError(f"{found[0]} and {found[1].name} are both there: keep one of them")
-        return found[0] if found else None
-
-    def advice(self, folder: str | Path | None) -> str:
-        """One sentence: how to get it."""
-        files = " and ".join(f"{split}.jsonl" for split in self.splits)
-        where = f"{folder or 'DIR'}/{self.name}"
-        if self.hub is None:
-            source = f"from {self.url}"
-        else:
-            source = f"of {self.hub.path}" + (f" ({self.hub.name})" if self.hub.name else "")
-            source += " on the Hugging Face hub"
-        given = "" if folder else ", and give --data-dir DIR"
-        return f"no data set {self.name}: write {files} {source} into {where}{given}"
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A split that was read and checked.
-
-    Args:
-        rows: with the fields of the shape alone.
-        source: the file, or the data set on the hub.
-        fingerprint: SHA-256 of the rows.
-        published: how many rows the split has as its authors made it.
-    """
-
-    rows: list[Row]
-    source: str
-    fingerprint: str
-    published: int
-
-
-def load(dataset: DataSet, split: str, folder: str | Path | None) -> Loaded:
-    """A split of a data set.
-
-    Raises:
-        MissingDataError: it can be had nowhere.
-        InputError: a row is not as it must be; with file and line.
-    """
-    file = dataset.file(folder, split) if folder is not None else None
-    if file is not None:
-        source, placed = str(file), rows(file)
-    else:
-        source, placed = _from_hub(dataset, split, folder)
-    found = []
-    for place, value in placed:
-        row = take(value, dict(dataset.shape), place)
-        if wrong := dataset.problem(row):
-            raise InputError(f"{place}: {wrong}")
-        found.append(dataset.tidy(row))
-    if not found:
-        raise InputError(f"{source} holds no rows")
-    digest = hashlib.sha256()
-    for row in found:
-        digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
-    return Loaded(found, source, digest.hexdigest(), dataset.splits[split])
-
-
-def _from_hub(dataset: DataSet, split: str, folder: str | Path | None) -> tuple[str, Any]:
-    if dataset.hub is None or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        raise MissingDataError(dataset.advice(folder))
-    hub = dataset.hub
-    try:
-        import datasets
-
-        wanted = hub.splits.get(split, split)
-        table = datasets.load_dataset(hub.path, hub.name, split=wanted, revision=hub.revision)
-    except Exception as error:  # the hub fails in every way there is
-        raise MissingDataError(dataset.advice(folder)) from error
-    placed: list[Placed] = [(f"{hub.path}: row {i}", row) for i, row in enumerate(table, 1)]
-    return f"hub:{hub.path}", placed
+HOLDOUT = "holdout"  # folder beside the data sets with the text that the likelihood is measured on
 
 
 def check_folder(folder: str | Path) -> None:
-    """Refuse a folder that is none, and names in it that nothing here would read.
+    """Refuse a missing folder, or one with names that no data set has.
 
     Raises:
-        InputError: with the nearest name that is read.
+        InputError: with the nearest known name.
     """
     top = Path(folder)
     if not top.is_dir():
@@ -171,12 +48,12 @@ def _hellaswag(row: Row) -> str | None:
 
 
 def _coqa(row: Row) -> str | None:
-    asked = len(row["questions"]["input_text"])
-    if not asked:
+    questions = len(row["questions"]["input_text"])
+    if not questions:
         return "questions.input_text is empty"
-    given = [row["answers"], *(row["additional_answers"] or {}).values()]
-    if any(len(answers["input_text"]) < asked for answers in given):
-        return f"there are fewer answers than the {asked} questions"
+    answers_of_all = [row["answers"], *(row["additional_answers"] or {}).values()]
+    if any(len(answers["input_text"]) < questions for answers in answers_of_all):
+        return f"there are fewer answers than the {questions} questions"
     return None
 
 
@@ -201,13 +78,13 @@ def _drop(row: Row) -> str | None:
 
 
 def _number(row: Row) -> str | None:
-    given = row["lSolutions"] if "lSolutions" in row else [row["Answer"]]
-    if len(given) != 1:
-        return f"lSolutions must hold one number, not {len(given)}"
+    solutions = row["lSolutions"] if "lSolutions" in row else [row["Answer"]]
+    if len(solutions) != 1:
+        return f"lSolutions must hold one number, not {len(solutions)}"
     try:
-        float(given[0])
+        float(solutions[0])
     except ValueError:
-        return f"the solution must be a number, not {given[0]!r}"
+        return f"the solution must be a number, not {solutions[0]!r}"
     return None
 
 
@@ -224,7 +101,7 @@ def _label(row: Row) -> Row:
 
 
 def _some(*path: str) -> Callable[[Row], str | None]:
-    """A check that the list at ``path`` is not empty."""
+    """Make a check that the list at ``path`` is not empty."""
 
     def problem(row: Row) -> str | None:
         value: Any = row

@@ -1,6 +1,6 @@
-"""Token F1 between an answer and its references, as SQuAD's and TriviaQA's scripts define it.
+"""Token F1 between an answer and its references, as in SQuAD's and TriviaQA's scripts.
 
-SQuAD deletes punctuation ("U.S." is "us"), TriviaQA puts a space in its place ("u s").
+SQuAD deletes punctuation ("U.S." is "us"), TriviaQA replaces it by a space ("u s").
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Normaliser = Callable[[str], str]
 
 
 def normalise(text: str) -> str:
-    """SQuAD: lower case, no punctuation, no English articles, single spaces.
+    """Normalise as SQuAD: lower case, no punctuation, no English articles, single spaces.
 
     >>> normalise("The U.S., a  country")
     'us country'
@@ -28,7 +28,7 @@ def normalise(text: str) -> str:
 
 
 def normalise_trivia(text: str) -> str:
-    """TriviaQA: as SQuAD, but punctuation separates words.
+    """Normalise as TriviaQA: as SQuAD, but punctuation separates words.
 
     >>> normalise_trivia("The Jackson_5's")
     'jackson 5 s'
@@ -37,7 +37,7 @@ def normalise_trivia(text: str) -> str:
 
 
 def overlap(prediction: list[str], reference: list[str]) -> float:
-    """F1 of two bags of words; 0 where they share none."""
+    """Compute the F1 of two bags of words; 0 where they share none."""
     same = sum((Counter(prediction) & Counter(reference)).values())
     if not same:
         return 0.0
@@ -46,47 +46,47 @@ def overlap(prediction: list[str], reference: list[str]) -> float:
 
 
 def f1(prediction: str, reference: str, normaliser: Normaliser = normalise) -> float:
-    """Token F1 against one reference.
+    """Compute the token F1 against one reference.
 
-    Nothing left of either after normalising: 1 if nothing is left of both, else 0 (SQuAD 2's
-    rule, by which a question without an answer is answered by saying nothing).
+    If either is empty after normalising, the score is 1 if both are, else 0 (SQuAD 2's rule: the
+    empty answer is right for a question without an answer).
 
     >>> f1("the blue house", "a house")
     0.6666666666666666
     """
-    found, right = normaliser(prediction).split(), normaliser(reference).split()
-    if not found or not right:
-        return float(found == right)
-    return overlap(found, right)
+    words, right = normaliser(prediction).split(), normaliser(reference).split()
+    if not words or not right:
+        return float(words == right)
+    return overlap(words, right)
 
 
 def best_f1(
     prediction: str, references: Iterable[str], normaliser: Normaliser = normalise
 ) -> float:
-    """The F1 against the reference that fits best; ``references`` must not be empty."""
+    """Compute the highest F1 over ``references``, which must not be empty."""
     return max(f1(prediction, reference, normaliser) for reference in references)
 
 
 def exact(prediction: str, references: Iterable[str], normaliser: Normaliser = normalise) -> float:
-    """1 if the prediction is one of the references after normalising."""
+    """Return 1.0 if the prediction equals a reference after normalising, else 0.0."""
     return float(any(normaliser(prediction) == normaliser(right) for right in references))
 
 
 def _scores(
     prediction: str, references: list[str], normaliser: Normaliser = normalise
 ) -> dict[str, float]:
-    """F1 and exact match by the rule of SQuAD 1 and TriviaQA: no word in common is 0.
+    """Compute F1 and exact match as SQuAD 1 and TriviaQA: no word in common scores 0.
 
-    So saying nothing is never right, even where a reference ("The The") normalises to nothing.
+    So an empty answer never scores, even where a reference ("The The") normalises to nothing.
     """
-    found = normaliser(prediction).split()
+    words = normaliser(prediction).split()
     return {
-        "f1": max(overlap(found, normaliser(right).split()) for right in references),
+        "f1": max(overlap(words, normaliser(right).split()) for right in references),
         "exact_match": exact(prediction, references, normaliser),
     }
 
 
-# what lm-eval calls with a document and the model's answer
+# called by lm-eval with a document and the model's answer
 
 
 def score_triviaqa(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
@@ -102,7 +102,7 @@ def score_webqs(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
 
 
 def score_squadv2(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """A question without an answer has the empty text as its only reference.
+    """Score SQuAD 2; a question without an answer has the empty text as its only reference.
 
     References that normalise to nothing do not count, as in the official script.
     """

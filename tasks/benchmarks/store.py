@@ -1,7 +1,7 @@
-"""Results of single tasks on disk, so that a suite goes on where it stopped.
+"""Store of task results on disk, so that a suite resumes where it stopped.
 
-A folder belongs to one model with one set of settings, both in its name as a hash; a task's file
-in it also says which data it was. What does not agree is scored again.
+A folder belongs to one model with one set of settings, both hashed in its name. A task's file also
+identifies its data. Results that do not match are computed again.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.json", "*.model")
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a model scored on one task.
+    """Result of a model on one task.
 
     Args:
-        value: the mean, from 0 to 1.
-        n: questions scored.
-        rows, published: of the data set, in the file read and as its authors made it.
+        value: mean of the metric, from 0 to 1.
+        n: number of questions scored.
+        rows, published: rows of the file that was read, and of the data set as published.
+        schedule: schedule of the layers, if the model was looped.
+        told: metadata of prompting and run, under the names of lm-eval's result files; empty in
+            results of older versions.
         others: lm-eval's further metrics.
-        items: of each question its place ``id``, the hash of the document, its ``value``, and
-            the answer where the model wrote one.
-        schedule: of the layers, if the model was looped.
-        notes: number of requests by kind of remark (see :mod:`..notes`).
-        told: how it was asked and run, under the names of lm-eval's result files; empty in
-            results of the time before it.
+        items: per question ``id``, ``hash`` of the document, ``value``, and the generated
+            ``answer`` if any.
+        notes: kind of remark -> number of requests (see :mod:`..notes`).
     """
 
     task: str
@@ -58,17 +58,17 @@ class TaskResult:
 
     @property
     def partial(self) -> bool:
-        """Whether fewer questions were scored than the data set has."""
+        """Whether the file has fewer rows than the data set."""
         return self.rows is not None and self.rows < (self.published or 0)
 
 
 def digest(key: Any) -> str:
-    """A short hash of anything that JSON can hold."""
+    """Compute a short hash of a JSON-able value."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def contents_of(folder: Path, only: str | None = None) -> str:
-    """A hash of the files of a checkpoint (or of ``only`` one of them)."""
+    """Compute a hash of the files of a checkpoint (or of ``only`` one of them)."""
     patterns = (only,) if only else WEIGHTS
     files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     whole = hashlib.blake2b(digest_size=16)
@@ -86,11 +86,11 @@ def _blocks(file: Any) -> Iterator[bytes]:
 
 
 class Store:
-    """The results of one model with one set of settings.
+    """Results of one model with one set of settings.
 
     Args:
         out: folder for all results.
-        model: name, for people.
+        model: name of the model, for the folder's name.
         key: everything that the numbers depend on, except the data.
     """
 
@@ -100,23 +100,23 @@ class Store:
         self.folder = Path(out) / f"suite-{name[:60]}-{digest(self.key)}"
 
     def load(self, task: str, data: str) -> dict[str, Any] | None:
-        """What was saved for ``task``, if it is about ``data`` and whole."""
+        """Load the result of a task; None if there is none for this data, or it is damaged."""
         try:
-            found = loads((self.folder / f"{task}.json").read_bytes())
-            if seal_problem(found):
+            saved = loads((self.folder / f"{task}.json").read_bytes())
+            if seal_problem(saved):
                 return None  # damaged: it is measured again
-            agrees = found["version"] == VERSION and found["key"] == self.key
-            return dict(found["result"]) if agrees and found["data"] == data else None
+            agrees = saved["version"] == VERSION and saved["key"] == self.key
+            return dict(saved["result"]) if agrees and saved["data"] == data else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def save(self, task: str, data: str, result: Any) -> None:
-        """Keep a result (a dataclass)."""
+        """Save a result (a dataclass)."""
         content = {"version": VERSION, "key": self.key, "data": data, "result": asdict(result)}
         self.write(f"{task}.json", sealed(content))
 
     def write(self, name: str, content: Mapping[str, Any]) -> Path:
-        """Write a file whole or not at all."""
+        """Write a file atomically and return its path."""
         path = self.folder / name
         try:
             write_atomically(path, json.dumps(content, ensure_ascii=False).encode())

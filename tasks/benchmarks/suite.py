@@ -1,15 +1,13 @@
-"""The paper's suite: every task in turn, then one table row.
+"""Run of the paper's suite: every task in turn.
 
-Data are read and checked before the model is loaded. A data set that cannot be had leaves its
-column without a mean; the other tasks run. Results are kept task by task (:mod:`.store`).
+Data are loaded and validated before the model. A missing data set leaves its column without a mean;
+the other tasks run. Results are stored task by task (:mod:`.store`).
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,130 +17,18 @@ from ...core.remote_code import trusted
 from ...primitives import golden
 from ..catalog import ITEMS, PATH, SHOTS
 from ..scoring.processes import first
-from .catalog import APART, BENCHMARKS, COLUMNS, NLL, Benchmark
+from .catalog import BENCHMARKS, NLL, Benchmark
+from .dataset import MissingDataError, load
 from .holdout import Likelihood, Text, likelihood, read_text
-from .sources import DATASETS, HOLDOUT, MissingDataError, check_folder, load
+from .sources import DATASETS, HOLDOUT, check_folder
 from .store import Store, TaskResult, contents_of, digest
+from .summary import SuiteResult, summarise
 
 SUITES = ("paper",)
-SEED = 0  # of the primitives' items
+SEED = 0  # seed of the primitives' items
 PROMPTING = ("chat_template_sha", "system_instruction_sha", "fewshot_as_multiturn")
 SEEDS = ("gen_kwargs", "fewshot_seed", "random_seed", "numpy_seed", "torch_seed")
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number of the row: in percent, or in nats a token.
-
-    Args:
-        value: None if a task is missing.
-        stderr: from the standard errors of the tasks, or None.
-        missing: the tasks that are.
-    """
-
-    key: str
-    title: str
-    value: float | None
-    stderr: float | None
-    missing: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SuiteResult:
-    """What a model scored on the suite; ``to_dict()`` is what ``suite.json`` holds.
-
-    Args:
-        settings: everything the numbers depend on, except the data.
-        cells: the row, in the order of the paper's tables, GSM8K last.
-        missing: why each task without a result has none.
-    """
-
-    model: str
-    settings: Mapping[str, Any]
-    cells: list[Cell]
-    tasks: Mapping[str, TaskResult]
-    holdout: Likelihood | None
-    missing: Mapping[str, str]
-
-    @property
-    def complete(self) -> bool:
-        """Whether all seven columns have a value."""
-        return all(cell.value is not None for cell in self.cells if cell.key not in APART)
-
-    @property
-    def partial(self) -> dict[str, str]:
-        """Tasks whose local file has fewer rows than the data set, and how many."""
-        return {
-            name: f"{result.rows:,} of {result.published:,} rows"
-            for name, result in self.tasks.items()
-            if result.partial
-        }
-
-    @property
-    def remarks(self) -> dict[str, str]:
-        """Tasks of which something was not done as they ask, and what."""
-        return {
-            name: ", ".join(f"{kind}: {number:,}" for kind, number in result.notes.items())
-            for name, result in self.tasks.items()
-            if result.notes
-        }
-
-    @property
-    def schedule(self) -> str | None:
-        """Of the layers, if the model was looped."""
-        return next((result.schedule for result in self.tasks.values()), None)
-
-    def to_dict(self) -> dict[str, Any]:
-        tasks = {name: asdict(result) for name, result in self.tasks.items()}
-        for result in tasks.values():
-            del result["items"]  # they are in the tasks' own files
-        return {
-            "suite": "paper",
-            "version": 1,
-            "model": self.model,
-            "schedule": self.schedule,
-            "settings": dict(self.settings),
-            "complete": self.complete,
-            "row": {cell.key: cell.value for cell in self.cells},
-            "stderr": {cell.key: cell.stderr for cell in self.cells},
-            "partial": self.partial,
-            "remarks": self.remarks,
-            "missing": dict(self.missing),
-            "tasks": tasks,
-            "holdout": None if self.holdout is None else self.holdout.to_dict(),
-        }
-
-
-def summarise(
-    model: str,
-    settings: Mapping[str, Any],
-    tasks: Mapping[str, TaskResult],
-    holdout: Likelihood | None,
-    missing: Mapping[str, str],
-) -> SuiteResult:
-    """The row: each column the plain mean of its tasks, if all are there."""
-    cells = [
-        Cell(
-            NLL,
-            "Holdout NLL",
-            None if holdout is None else holdout.nats_per_token,
-            None if holdout is None else holdout.stderr,
-            () if holdout else (NLL,),
-        )
-    ]
-    for column in COLUMNS:
-        names = [member.task for member in column.members]
-        absent = tuple(name for name in names if name not in tasks)
-        value = stderr = None
-        if not absent:
-            value = 100 * sum(tasks[name].value for name in names) / len(names)
-            errors = [tasks[name].stderr for name in names]
-            known = [error for error in errors if error is not None]
-            if len(known) == len(names):
-                stderr = 100 * math.sqrt(sum(error**2 for error in known)) / len(names)
-        cells.append(Cell(column.key, column.title, value, stderr, absent))
-    return SuiteResult(model, settings, cells, tasks, holdout, missing)
 
 
 def run_suite(
@@ -163,20 +49,24 @@ def run_suite(
     forwarded: Mapping[str, Any] | None = None,
     say: Say = lambda _: None,
 ) -> tuple[SuiteResult, Path] | None:
-    """Score a model on the suite; the result and its file, or None on all processes but the first.
+    """Score a model on the suite.
 
     Args:
-        data_dir: a folder with local data sets (see :mod:`.sources`).
+        model: as lm-eval's ``pretrained``: a folder or a hub id.
+        data_dir: folder with local data sets (see :mod:`.dataset`).
         holdout: held-out text or token shards; by default ``holdout/`` in ``data_dir``.
-        limit: so many questions a task, and held-out documents.
-        out: where results are kept; what is there already is not scored again.
-        variant: what ``prepare`` does, in words that JSON can hold.
-        say: is told what happens, a line at a time.
+        limit: number of questions per task, and of held-out documents.
+        out: folder for results; existing results are not computed again.
+        variant: JSON description of what ``prepare`` does.
+        say: called with progress messages.
         prepare, device, dtype, batch_size, backend, pack, forwarded: as
             :class:`..evaluate.Settings`.
 
+    Returns:
+        The result and its file; None on all processes but the first.
+
     Raises:
-        InputError: with what cannot be done and why; a wrong data file with its line.
+        InputError: invalid arguments, or an invalid data file, with its line.
     """
     from ..answers import answers_file
     from ..forwarded import forwarded as checked
@@ -196,14 +86,14 @@ def run_suite(
         raise InputError("--suite says itself what is asked: leave --samples out")
     require_extra()
     to_harness, to_model, decisive = dict(options.harness), options.model, options.decisive()
-    given = {**to_harness, **to_model, **decisive}
+    all_options = {**to_harness, **to_model, **decisive}
     settings = {
         "model": _identity(arguments, to_model),
         "variant": dict(variant or {}),
         "limit": limit,
         "dtype": dtype,
         "backend": backend,
-        "options": {key: repr(value) for key, value in given.items() if key != "use_cache"},
+        "options": {key: repr(value) for key, value in all_options.items() if key != "use_cache"},
         "lm_eval": version("lm-eval"),
     }
     store = Store(out, model, settings)
@@ -216,7 +106,7 @@ def run_suite(
         lm = _open(model, backend, arguments, device, dtype, pack, prepare)
         if "use_cache" in to_harness:
             to_harness["use_cache"] = answers_file(to_harness["use_cache"], lm, arguments, decisive)
-        told = {"growloop": {"options": decisive, "backend": backend}}
+        metadata = {"growloop": {"options": decisive, "backend": backend}}
         if text and nll is None:
             say(f"{NLL}: {len(text.documents):,} documents")
             nll = likelihood(lm, text)
@@ -225,13 +115,15 @@ def run_suite(
         for name in todo:
             say(name)
             try:
-                found = _score(lm, BENCHMARKS[name], data_dir, limit, dict(to_harness), told)
+                task_result = _score(
+                    lm, BENCHMARKS[name], data_dir, limit, dict(to_harness), metadata
+                )
             except InputError as error:  # e.g. too long for the model: the others may do
                 missing[name] = f"{name} cannot be scored: {error}"
                 continue
-            if found is not None:
-                store.save(name, data[name], found)
-                done[name] = found
+            if task_result is not None:
+                store.save(name, data[name], task_result)
+                done[name] = task_result
     if not first():
         return None
     order = {name: done[name] for name in BENCHMARKS if name in done}
@@ -240,15 +132,15 @@ def run_suite(
 
 
 def _data(data_dir: str | None) -> tuple[dict[str, str], dict[str, str]]:
-    """Fingerprints of the data of every task that can run, and why the others cannot."""
+    """Return data fingerprints of the tasks that can run, and why the others cannot."""
     if data_dir is not None:
         check_folder(data_dir)
-    found: dict[str, str] = {}
+    fingerprints: dict[str, str] = {}
     missing: dict[str, str] = {}
     read: dict[tuple[str, str], str] = {}
     for name, benchmark in BENCHMARKS.items():
         if benchmark.dataset is None:
-            found[name] = str(golden()[name]["sha256"])
+            fingerprints[name] = str(golden()[name]["sha256"])
             continue
         prints = []
         try:
@@ -260,12 +152,12 @@ def _data(data_dir: str | None) -> tuple[dict[str, str], dict[str, str]]:
         except MissingDataError as error:
             missing[name] = str(error)
             continue
-        found[name] = digest([*prints, _definition(name)])
-    return found, missing
+        fingerprints[name] = digest([*prints, _definition(name)])
+    return fingerprints, missing
 
 
 def _definition(name: str) -> list[str]:
-    """The text of a task's file, and of the one it includes."""
+    """Return the text of a task's YAML file and of the files it includes."""
     folder = PATH / "paper"
     texts = [(folder / f"{name}.yaml").read_text("utf-8")]
     while texts[-1].startswith("include: "):
@@ -288,7 +180,7 @@ def _holdout(
 
 
 def _identity(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, str]:
-    """What tells one checkpoint from another: the contents of a local one, a commit of the hub."""
+    """Return the identity of a checkpoint: its content, or its commit on the hub."""
     name = str(arguments["pretrained"])
     if Path(name).is_dir():
         only = arguments.get("gguf_file")
@@ -300,7 +192,7 @@ def _identity(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> dict[
         trust = bool(options.get("trust_remote_code", trusted()))
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust)
         commit = str(getattr(config, "_commit_hash", None))
-    except Exception:  # what is wrong is told when the model is loaded
+    except Exception:  # loading the model raises the error
         commit = "None"
     return {"name": name, "contents": f"{revision}@{commit}"}
 
@@ -308,12 +200,12 @@ def _identity(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> dict[
 def _finished(
     store: Store, data: Mapping[str, str], text: Text | None
 ) -> tuple[dict[str, TaskResult], Likelihood | None]:
-    found = {}
+    results = {}
     for name, fingerprint in data.items():
         if saved := store.load(name, fingerprint):
-            found[name] = TaskResult(**saved)
+            results[name] = TaskResult(**saved)
     nll = store.load(NLL, text.fingerprint) if text else None
-    return found, Likelihood(**nll) if nll else None
+    return results, Likelihood(**nll) if nll else None
 
 
 def _open(
@@ -339,9 +231,9 @@ def _score(
     data_dir: str | None,
     limit: int | None,
     options: dict[str, Any],
-    told: Mapping[str, Any],
+    metadata_of_run: Mapping[str, Any],
 ) -> TaskResult | None:
-    """One task through lm-eval; None on all processes but the first."""
+    """Score one task with lm-eval; None on all processes but the first."""
     from lm_eval.tasks import TaskManager
 
     from ..evaluate import harness, note_prompting
@@ -386,7 +278,7 @@ def _score(
         published=about.get("published"),
         schedule=None if schedule is None else str(schedule),
         seconds=round(time.perf_counter() - started, 1),
-        told={**told, **how, "config": config},
+        told={**metadata_of_run, **how, "config": config},
         others={
             key: float(value)
             for key, value in values.items()
@@ -398,9 +290,9 @@ def _score(
 
 
 def _item(sample: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    """What is kept of a question."""
-    found = {"id": sample["doc_id"], "hash": sample["doc_hash"], "value": float(sample[metric])}
+    """Return the stored fields of a question."""
+    item = {"id": sample["doc_id"], "hash": sample["doc_hash"], "value": float(sample[metric])}
     answer = sample["filtered_resps"]
     if answer and isinstance(answer[0], str):
-        found["answer"] = answer[0]
-    return found
+        item["answer"] = answer[0]
+    return item

@@ -1,8 +1,8 @@
-"""Who sees whom among the nodes of a trie, as FlexAttention wants to be told: block by block.
+"""Block mask of a trie for FlexAttention.
 
-A block of keys that no query of a block sees is left out, one that all of them see needs no mask.
-Both follow from the least and greatest numbers of the blocks, so that no mask of all pairs is made;
-and queries and keys are padded to whole blocks, so that what is compiled once serves every pack.
+A block of keys that no query of a block sees is skipped; one that all of them see needs no mask.
+Both follow from the minima and maxima of the blocks, so no mask of all pairs is made. Queries and
+keys are padded to whole blocks, so that the kernel compiled once serves every pack.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .transfer import moved
+from .transfer import to_device
 from .trie import Ints
 
 SIZE = 128  # nodes
@@ -22,7 +22,7 @@ Bools = NDArray[np.bool_]
 
 
 def padded(count: int) -> int:
-    """So many nodes in whole blocks.
+    """Round a number of nodes up to whole blocks.
 
     >>> padded(1), padded(128), padded(129)
     (128, 128, 256)
@@ -33,14 +33,15 @@ def padded(count: int) -> int:
 def seen_blocks(
     nodes: Ints, ends: Ints, depth: Ints, first: int, window: int | None = None
 ) -> tuple[Bools, Bools]:
-    """Which blocks of keys some query of a block may see, and which all of them see.
+    """Return which blocks of keys some query of a block may see, and which all queries see.
 
     Args:
-        nodes, ends, depth: of the keys; the queries are those from number ``first`` on.
-        window: how far back a query sees.
+        nodes, ends, depth: per key; the queries are those from index ``first`` on.
+        first: index of the first query.
+        window: size of the sliding window, or None.
 
     Returns:
-        Both ``(blocks of queries, blocks of keys)``.
+        Two masks, ``(blocks of queries, blocks of keys)`` each.
 
     >>> some, every = seen_blocks(np.arange(256), np.full(256, 256), np.arange(256), 0)
     >>> some.tolist(), every.tolist()
@@ -62,43 +63,43 @@ def seen_blocks(
 def block_mask(
     nodes: Ints, ends: Ints, depth: Ints, first: int, window: int | None, device: torch.device
 ) -> Any:
-    """The mask of queries and keys padded to whole blocks; arguments as in :func:`seen_blocks`."""
+    """Make the mask of queries and keys padded to whole blocks; see :func:`seen_blocks`."""
     from torch.nn.attention.flex_attention import BlockMask
 
     some, every = seen_blocks(nodes, ends, depth, first, window)
-    node = moved(_filled(nodes, -1), device)
-    end = moved(_filled(ends, 0), device)
-    query = moved(_filled(nodes[first:], -1), device)
+    node = to_device(_filled(nodes, -1), device)
+    end = to_device(_filled(ends, 0), device)
+    query = to_device(_filled(nodes[first:], -1), device)
 
     def sees(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
         return (node[k] <= query[q]) & (query[q] < end[k])
 
-    at = moved(_filled(depth, 0), device)
-    horizon = moved(_filled(depth[first:] - (window or 0), 0), device)
+    at = to_device(_filled(depth, 0), device)
+    horizon = to_device(_filled(depth[first:] - (window or 0), 0), device)
 
     def sees_near(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
         return sees(batch, head, q, k) & (at[k] > horizon[q])
 
     rule = sees if window is None else sees_near
-    partly = _listed(some & ~every, device)
-    return BlockMask.from_kv_blocks(*partly, *_listed(every, device), SIZE, rule)
+    partly = _block_lists(some & ~every, device)
+    return BlockMask.from_kv_blocks(*partly, *_block_lists(every, device), SIZE, rule)
 
 
 def _filled(values: Ints, rest: int) -> NDArray[np.int32]:
-    """Padded to whole blocks."""
-    found = np.full(padded(len(values)), rest, np.int32)
-    found[: len(values)] = values
-    return found
+    """Pad values to whole blocks with ``rest``."""
+    filled = np.full(padded(len(values)), rest, np.int32)
+    filled[: len(values)] = values
+    return filled
 
 
 def _bounds(values: Ints, rest: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The least and the greatest number of each block."""
+    """Return the minimum and the maximum of each block."""
     blocks = _filled(values, rest).reshape(-1, SIZE)
     return blocks.min(axis=1), blocks.max(axis=1)
 
 
-def _listed(blocks: Bools, device: torch.device) -> tuple[Tensor, Tensor]:
-    """How many blocks of keys each block of queries has, ``(1, 1, queries)``; which come first."""
+def _block_lists(blocks: Bools, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the number of key blocks of each query block, ``(1, 1, queries)``, and their order."""
     order = np.argsort(~blocks, axis=1, kind="stable").astype(np.int32)
     count = blocks.sum(axis=1, dtype=np.int32)
-    return moved(count[None, None], device), moved(order[None, None], device)
+    return to_device(count[None, None], device), to_device(order[None, None], device)

@@ -1,8 +1,8 @@
-"""Weights laid out once for the processor's matrix products, instead of at each product.
+"""Linear weights in oneDNN's packed layout, converted once instead of at each product.
 
-On a CPU a scan takes most of its time in products with the same few hundred matrices; in oneDNN's
-own layout these run 10 to 30 % faster. ``torch.compile`` does the same where it may freeze a model,
-but takes a minute to.
+On a CPU a scan spends most of its time in products with the same few hundred matrices; in the
+packed layout these run 10 to 30 % faster. ``torch.compile`` does the same for frozen models, but
+takes a minute.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WORTH = 2048  # tokens; for fewer, laying out takes longer than it saves
+WORTH = 2048  # tokens; for fewer, packing takes longer than it saves
 
 
 @contextmanager
 def packed_weights(model: Any, tokens: int, rows: int) -> Iterator[None]:
-    """Inside, the linear layers of a model run from packed copies of their weights.
+    """Run the linear layers of a model from packed weights inside a ``with`` block.
 
     Args:
-        model: left alone where it is not on a CPU, trains, or its copy does not fit into memory.
-        tokens: that will run.
-        rows: that will run at once.
+        model: unchanged where it is not on a CPU or a packed copy does not fit into memory.
+        tokens: number of tokens that will run.
+        rows: number of tokens in one forward pass.
     """
-    found: list[nn.Linear] = []
+    patched: list[nn.Linear] = []
     try:
         if tokens >= WORTH and model.device.type == "cpu" and _op() is not None:
             layers = [m for m in model.modules() if _plain(m, model)]
             if sum(layer.weight.nbytes for layer in layers) < _free() / 2:
                 for layer in layers:
                     layer.forward = partial(_run, _pack(layer.weight, rows), layer.bias)
-                    found.append(layer)
+                    patched.append(layer)
         yield
     finally:
-        for layer in found:
+        for layer in patched:
             del layer.forward
 
 
 def _plain(module: nn.Module, model: Any) -> bool:
-    """Whether a module is a linear layer that nothing has changed, and not the head."""
+    """Return whether a module is an unmodified linear layer, and not the head."""
     return (
         type(module) is nn.Linear
         and "forward" not in module.__dict__
@@ -53,7 +53,7 @@ def _plain(module: nn.Module, model: Any) -> bool:
 
 
 def _op() -> Any:
-    """oneDNN's product with packed weights, where this torch has it."""
+    """Return oneDNN's product with packed weights, or None."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
@@ -66,12 +66,12 @@ def _pack(weight: Tensor, rows: int) -> Tensor:
 
 
 def _run(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return found
+    output: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return output
 
 
 def _free() -> int:
-    """Bytes of memory that nothing uses."""
+    """Return the bytes of free memory."""
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):

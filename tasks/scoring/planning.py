@@ -1,4 +1,4 @@
-"""Which lm-eval tasks and groups the names stand for that a user gave."""
+"""Resolution of task names that a user gave into lm-eval tasks and groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ from ..trust import refuse_code, sandbox
 
 
 class Plan:
-    """The lm-eval tasks and groups behind the names a user gave."""
+    """lm-eval tasks and groups of an evaluation.
+
+    Args:
+        params: parameters for all tasks that have them.
+
+    Attributes:
+        ours: label -> task of growloop.
+        groups: label -> labels of the members.
+        theirs: names left to lm-eval.
+    """
 
     def __init__(self, params: Mapping[str, object]) -> None:
         self.params = params
@@ -27,18 +36,22 @@ class Plan:
         self.theirs: list[str] = []
 
     def add(self, name: str) -> None:
-        """Note a task, a group or a name of lm-eval's."""
+        """Add a task, a group, a pattern, or a name of lm-eval's.
+
+        Raises:
+            InputError: an unknown parameter, or a group with two equal members.
+        """
         group, *pairs = name.split(":")
         if group in GROUPS:
             label = ":".join([group, *pairs, *(f"{k}={v}" for k, v in self.params.items())])
-            given = dict(pair.partition("=")[::2] for pair in pairs)
-            check_params(given)
-            members = [self._add(member, given) for member in GROUPS[group]]
+            params = dict(pair.partition("=")[::2] for pair in pairs)
+            check_params(params)
+            members = [self._add(member, params) for member in GROUPS[group]]
             if len(set(members)) < len(members):
                 raise InputError(f"with these parameters two tasks of {group} are the same")
             self.groups[label] = members
-        elif found := fnmatch.filter(STANDARD, name) if set(name) & set("*?[") else []:
-            for member in found:
+        elif matches := fnmatch.filter(STANDARD, name) if set(name) & set("*?[") else []:
+            for member in matches:
                 self.add(member)
         elif (task := resolve(name, self.params)) is not None:
             self.ours[task.label] = task
@@ -46,7 +59,11 @@ class Plan:
             self.theirs.append(name)
 
     def check(self) -> None:
-        """Refuse what lm-eval could not tell apart, and parameters that nothing here has."""
+        """Refuse groups that share a task, and parameters that no chosen task has.
+
+        Raises:
+            InputError: naming them.
+        """
         grouped = [member for members in self.groups.values() for member in members]
         if len(set(grouped)) < len(grouped):
             raise InputError("two of the groups share a task: score them one after the other")
@@ -59,25 +76,28 @@ class Plan:
             if name not in known:
                 raise InputError(f"none of the chosen tasks has a parameter {shown(name)}")
 
-    def _add(self, member: str, given: Mapping[str, object]) -> str:
-        task = resolve(member, {**self.params, **given})
-        assert task is not None  # groups name our tasks only
+    def _add(self, member: str, params: Mapping[str, object]) -> str:
+        task = resolve(member, {**self.params, **params})
+        assert task is not None  # groups hold only our tasks
         self.ours[task.label] = task
         return task.label
 
     def build(
         self, count: int, seed: int, shots: int, fixed: bool, curve: Sequence[int] = ()
     ) -> list[Any]:
-        """Our part of what ``lm_eval.simple_evaluate`` takes: groups, and tasks in none.
+        """Build our tasks for ``lm_eval.simple_evaluate``: groups, and tasks in no group.
 
         Args:
-            count, seed, shots, fixed: as the task's configuration says.
+            count: test items per task.
+            seed: seed of the items.
+            shots: few-shot examples.
+            fixed: whether all questions have the same examples.
             curve: numbers of examples; everything is built once for each, as ``name@number``.
         """
         from lm_eval.api.group import AggMetricConfig, Group
 
         mean = AggMetricConfig(metric="acc", aggregation="mean", weight_by_size=False)
-        found: list[Any] = []
+        tasks: list[Any] = []
         points: Sequence[int | None] = curve or [None]
         for point in points:
             suffix = "" if point is None else f"{AT}{point}"
@@ -91,13 +111,13 @@ class Plan:
                 for member in members:
                     group.add(built[member])
                 grouped |= set(members)
-                found.append(group)
-            found += [task for label, task in built.items() if label not in grouped]
-        return found
+                tasks.append(group)
+            tasks += [task for label, task in built.items() if label not in grouped]
+        return tasks
 
 
 def _task(fields: dict[str, Any], shots: int | None, fixed: bool) -> Any:
-    """A task of lm-eval's; in a curve, with so many of its own examples."""
+    """Make an lm-eval task; in a curve, one with ``shots`` nested examples."""
     from lm_eval.api.task import ConfigurableTask
 
     from ..shots import NestedSampler, NestedTask
@@ -112,7 +132,7 @@ def _task(fields: dict[str, Any], shots: int | None, fixed: bool) -> Any:
 def their_tasks(
     names: list[str], metadata: dict[str, Any], trust_code: bool = False
 ) -> tuple[Any, list[str]]:
-    """lm-eval's task manager, and its names among ``names``, patterns expanded.
+    """Return lm-eval's task manager, and lm-eval's names for ``names``, with patterns expanded.
 
     Args:
         trust_code: whether task files among ``names`` may run code.
@@ -127,24 +147,24 @@ def their_tasks(
         refuse_code(files)
     sandbox(trusted=trust_code or not files)
     manager = TaskManager(include_path=str(PATH), metadata=metadata)
-    found: list[str] = []
+    expanded: list[str] = []
     for name in names:
         matching = [name] if name in files else manager.match_tasks([name])
         if not matching:
             raise unknown_task(name, manager.all_tasks)
-        found += matching
-    return manager, found
+        expanded += matching
+    return manager, expanded
 
 
 def no_tasks() -> Any:
-    """A task manager that knows no names: indexing lm-eval's thousands takes a while."""
+    """Make a task manager without lm-eval's task index, which takes a while to build."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager(include_defaults=False)
 
 
 def unknown_task(name: str, known: Sequence[str]) -> InputError:
-    """The sentence for a task that neither we nor lm-eval have."""
+    """Make the error for a task that neither growloop nor lm-eval has."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, n=3, cutoff=0.6)
@@ -153,7 +173,11 @@ def unknown_task(name: str, known: Sequence[str]) -> InputError:
 
 
 def check_sizes(tasks: Sequence[Task], count: int, seed: int, shots: int) -> None:
-    """Refuse what a task has too few items for, before the slow part."""
+    """Refuse counts and shots that a task has too few items for.
+
+    Raises:
+        InputError: naming the task.
+    """
     for task in tasks:
         check_capacity(Source(task, "test", seed), count)
         if shots >= (pool := pool_size(task, shots)):

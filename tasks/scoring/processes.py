@@ -1,8 +1,8 @@
-"""Several processes score one evaluation: each a part of the requests, and all know all scores.
+"""Distributed scoring: each process scores a part of the requests, and all get all scores.
 
-lm-eval divides the questions, so that another number of processes draws other examples. Here every
-process asks the same requests as one alone would, and the trie of all of them is cut into pieces
-of equal length: what requests begin with in common still runs once, except at the cuts.
+lm-eval divides the questions, so the number of processes changes which few-shot examples are drawn.
+Here every process builds the requests of a single process, and the trie of all requests is cut into
+pieces of equal length. Shared prefixes still run once, except at the cuts.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ Pair = tuple[Sequence[int], Sequence[int]]
 
 
 def cut(pairs: Sequence[Pair], parts: int) -> list[list[int]]:
-    """The numbers of the requests in each of ``parts`` pieces of their trie.
+    """Cut the trie of requests into ``parts`` pieces; return the request numbers of each piece.
 
     >>> cut([([1, 2, 3], [7, 8]), ([4, 5, 6], [9]), ([1, 2, 3], [9])], 2)
     [[0, 2], [1]]
     """
     trie = build(pairs)
-    # by the node that comes last: texts without a context all begin at the root
+    # by the last node: requests without a context all begin at the root
     piece = trie.last * parts // max(1, len(trie))
     return [np.flatnonzero(piece == part).tolist() for part in range(parts)]
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Those of ``accelerate launch`` or ``torchrun``.
+    """Process group of ``accelerate launch`` or ``torchrun``.
 
     Args:
-        count: how many there are.
-        place: which of them this is, from 0.
+        count: number of processes.
+        place: rank of this process.
     """
 
     count: int = 1
@@ -48,22 +48,26 @@ class Processes:
 
     @classmethod
     def of(cls, lm: Any) -> Processes:
-        """As lm-eval found them; one for a model that was in memory before."""
-        found = getattr(lm, "accelerator", None)
-        return cls() if found is None else cls(found.num_processes, found.process_index)
+        """Return the processes of an lm-eval model; one for a model that was in memory before."""
+        accelerator = getattr(lm, "accelerator", None)
+        if accelerator is None:
+            return cls()
+        return cls(accelerator.num_processes, accelerator.process_index)
 
     def share(
         self,
-        asked: object,
+        requests: object,
         parts: Sequence[Sequence[int]],
         work: Callable[[Sequence[int]], Sequence[T]],
     ) -> list[T]:
-        """The results of all, in order. What fails in one process fails in all.
+        """Divide work among processes and return the results of all items, in order.
+
+        An error in one process is raised in all.
 
         Args:
-            asked: equal in all processes if their items are.
-            parts: what each process does: numbers of items, each in one part.
-            work: the results of some items.
+            requests: value that must be equal in all processes, to check that their items are.
+            parts: item numbers of each process; every item is in one part.
+            work: item numbers -> results.
 
         Raises:
             InputError: the processes did not have the same items.
@@ -77,30 +81,30 @@ class Processes:
         failure: Exception | None = None
         try:
             results = list(work(mine))
-        except Exception as error:  # the others wait
+        except Exception as error:  # the other processes wait for this one
             failure = error
-        told = gather_object([(asked, list(mine), results, failure and _sendable(failure))])
-        if any(other != told[0][0] for other, *_ in told):
+        messages = gather_object([(requests, list(mine), results, failure and _sendable(failure))])
+        if any(other != messages[0][0] for other, *_ in messages):
             raise InputError(
                 "the processes were not asked the same: do all see the same files and caches?"
             )
-        for *_, failed in told:
+        for *_, failed in messages:
             if failed is not None:
                 raise failed from failure
-        found = {i: result for _, numbers, results, _ in told
-                 for i, result in zip(numbers, results, strict=True)}  # fmt: skip
-        return [found[i] for i in range(sum(map(len, parts)))]
+        gathered = {i: result for _, numbers, results, _ in messages
+                    for i, result in zip(numbers, results, strict=True)}  # fmt: skip
+        return [gathered[i] for i in range(sum(map(len, parts)))]
 
 
 def first() -> bool:
-    """Whether this process is alone, or the first of those that were started together."""
+    """Return whether this process is alone, or has rank 0."""
     return int(os.environ.get("WORLD_SIZE", 1)) == 1 or int(os.environ.get("RANK", 0)) == 0
 
 
 def _sendable(error: Exception) -> Exception:
-    """An exception as other processes can raise it."""
+    """Convert an exception to one that can be pickled for other processes."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # an exception may be made in any way
+    except Exception:  # an exception class may have any constructor
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error

@@ -1,4 +1,4 @@
-"""Numbers on their way to the device."""
+"""Host-to-device copies."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def moved(array: NDArray[Any], device: torch.device) -> Tensor:
-    """An array on a device; nobody waits for what a GPU still computes."""
-    found = torch.from_numpy(array)
+def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Copy an array to a device, without blocking on a GPU."""
+    tensor = torch.from_numpy(array)
     if device.type != "cuda":
-        return found.to(device)
-    return found.pin_memory().to(device, non_blocking=True)
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

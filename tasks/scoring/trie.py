@@ -1,13 +1,13 @@
-"""Requests as a trie of token prefixes, laid out so that one pass computes every node once.
+"""Trie of token prefixes, laid out so that one forward pass computes every prefix once.
 
-Nodes stand in depth-first order: a node comes after its parent, and what grows from it comes
-directly after it. Two numbers a node then say everything: its ``depth`` is its position in the
-text, and ``end`` is the first node that does not grow from it, so that
+Nodes are in depth-first order: a node comes after its parent, and its descendants directly after
+it. Two numbers per node then describe the tree: ``depth`` is the token's position in the text, and
+``end`` is the first node that is no descendant, so that
 
     node q sees node k  when  k <= q < end[k]
 
-Contexts ``a b c`` and ``a b d`` with the options ``x y``, ``x z`` and ``w`` after each (the last
-token of an option is only predicted, so it is no node)::
+Example: contexts ``a b c`` and ``a b d`` with the options ``x y``, ``x z`` and ``w`` after each.
+The last token of an option is only predicted, so it is no node::
 
     node      0  1  2  3  4  5
     token     a  b  c  x  d  x
@@ -32,14 +32,14 @@ ORDERED = np.dtype(">u4")  # big-endian: the order of bytes is the order of toke
 
 @dataclass(frozen=True)
 class Trie:
-    """Every distinct prefix of some requests, and where their continuations are predicted.
+    """Distinct prefixes of some requests, and the nodes that predict their continuations.
 
     Args:
-        tokens, depth, end: of each node, in depth-first order.
-        places: for each token to predict, the node that predicts it; ascending.
-        targets: those tokens.
-        owners: the request each belongs to.
-        requests: how many there are.
+        tokens, depth, end: per node, in depth-first order.
+        places: for each predicted token, the node that predicts it; ascending.
+        targets: the predicted tokens.
+        owners: request that each predicted token belongs to.
+        requests: number of requests.
     """
 
     tokens: Ints
@@ -55,22 +55,22 @@ class Trie:
 
     @cached_property
     def last(self) -> Ints:
-        """The last node that each request is predicted from."""
-        found = np.zeros(self.requests, dtype=np.int64)
-        np.maximum.at(found, self.owners, self.places)
-        return found
+        """Last node that each request is predicted from, ``(requests,)``."""
+        last = np.zeros(self.requests, dtype=np.int64)
+        np.maximum.at(last, self.owners, self.places)
+        return last
 
-    def wanted(self, start: int, stop: int) -> slice:
-        """The tokens to predict from the nodes ``start .. stop-1``: a slice of ``places``."""
+    def predicted(self, start: int, stop: int) -> slice:
+        """Return the slice of ``places`` that is predicted from the nodes ``start .. stop-1``."""
         first, last = np.searchsorted(self.places, [start, stop])
         return slice(int(first), int(last))
 
     def sums(self, log_probs: NDArray[Any], greedy: NDArray[Any]) -> list[tuple[float, bool]]:
-        """Of each request the summed log-probability, and whether all its tokens were greedy.
+        """Sum the log-probabilities of each request, and test whether all its tokens are greedy.
 
         Args:
-            log_probs: of each token to predict.
-            greedy: whether it was the most probable.
+            log_probs: per predicted token.
+            greedy: per predicted token, whether it is the most probable one.
         """
         total = np.bincount(self.owners, log_probs, self.requests)
         missed = np.bincount(self.owners, ~greedy, self.requests)
@@ -78,16 +78,16 @@ class Trie:
 
 
 def build(requests: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Trie:
-    """The trie of pairs of context and continuation; neither may be empty.
+    """Build the trie of pairs of context and continuation; neither may be empty.
 
     >>> build([([1, 2], [7, 8]), ([1, 2], [7, 9])]).tokens.tolist()
     [1, 2, 7]
     """
     tokens: list[Ints] = []
     closed: list[tuple[Ints, int]] = []  # nodes, and their common end
-    found: list[tuple[Ints, int]] = []  # where a request is predicted, and its number
+    predictors: list[tuple[Ints, int]] = []  # nodes that predict a request, and its number
     longest = max((len(a) + len(b) for a, b in requests), default=0)
-    path = np.empty(longest, dtype=np.int64)  # the nodes of the newest row
+    path = np.empty(longest, dtype=np.int64)  # nodes of the latest row
     depths: list[Ints] = []
     before = np.empty(0, dtype=np.int64)
     total = 0
@@ -101,19 +101,19 @@ def build(requests: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Trie:
         depths.append(np.arange(shared, len(row)))
         total += new
         for i in members:
-            found.append((path[len(row) - len(requests[i][1]) : len(row)].copy(), i))
+            predictors.append((path[len(row) - len(requests[i][1]) : len(row)].copy(), i))
         before = row
     closed.append((path[: len(before)].copy(), total))
     end = np.empty(total, dtype=np.int64)
     for nodes, stop in closed:
         end[nodes] = stop
-    places = _joined([nodes for nodes, _ in found])
-    targets = _joined([np.asarray(requests[i][1], dtype=np.int64) for _, i in found])
-    owners = _joined([np.full(len(nodes), i) for nodes, i in found])
+    places = _concatenate([nodes for nodes, _ in predictors])
+    targets = _concatenate([np.asarray(requests[i][1], dtype=np.int64) for _, i in predictors])
+    owners = _concatenate([np.full(len(nodes), i) for nodes, i in predictors])
     order = np.argsort(places, kind="stable")
     return Trie(
-        _joined(tokens),
-        _joined(depths),
+        _concatenate(tokens),
+        _concatenate(depths),
         end,
         places[order],
         targets[order],
@@ -122,12 +122,12 @@ def build(requests: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Trie:
     )
 
 
-def _joined(parts: list[Ints]) -> Ints:
+def _concatenate(parts: list[Ints]) -> Ints:
     return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
 
 def _shared(a: Ints, b: Ints) -> int:
-    """How many tokens two rows begin with in common."""
+    """Count the first tokens that two rows share."""
     length = min(len(a), len(b))
     differ = a[:length] != b[:length]
     return int(differ.argmax()) if differ.any() else length
@@ -136,10 +136,10 @@ def _shared(a: Ints, b: Ints) -> int:
 def _rows(
     requests: Sequence[tuple[Sequence[int], Sequence[int]]],
 ) -> Iterator[tuple[bytes, list[int]]]:
-    """What runs for each request (all but its last token), in order, equal ones together.
+    """Yield distinct rows (requests without their last token), sorted, with their request numbers.
 
-    Contexts are sorted first and rows only among contexts that begin alike: all rows at once
-    would take the memory of every context times its options.
+    Contexts are sorted first, and rows only among contexts that share a beginning: all rows at
+    once would take the memory of every context times its options.
     """
     texts: dict[int, bytes] = {}  # options share their context's list
     by_context: dict[bytes, list[int]] = defaultdict(list)

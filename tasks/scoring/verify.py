@@ -1,7 +1,7 @@
-"""Whether a way of scoring gives lm-eval's numbers: tried on a few requests before it is used.
+"""Verification of a scoring strategy: a few requests must score as in lm-eval before it is used.
 
-In half precision two right computations may differ by most of a nat, more than many a wrong mask
-makes. So models are tried in float32, whatever they run in afterwards.
+In half precision two correct computations may differ by most of a nat, more than many a wrong mask
+would. So models are verified in float32, whatever they run in afterwards.
 """
 
 from __future__ import annotations
@@ -18,34 +18,32 @@ from .scan import Scores
 Pair = tuple[list[int], list[int]]
 """The tokens of a context and of a continuation; neither is empty."""
 
-TRIED = 64  # tokens of the context that are read
+TRIED = 64  # context tokens of a probe
 AHEAD = 8  # tokens predicted after the beginning of a text
-EXACT = 1e-3  # nats a token, at most, in float32
-ROUGH = 0.3  # nats a token, on average, in half precision
+EXACT = 1e-3  # largest difference in float32, nats per token
+ROUGH = 0.3  # mean difference in half precision, nats per token
 HALF = (torch.bfloat16, torch.float16)
 
 
 def probes(pairs: Sequence[Pair], longest: int) -> list[Pair]:
-    """Branches made of the tokens of a request; the shortest request and the longest.
+    """Make probe requests: a trie of branches from the tokens of a request, plus extremes.
 
     Args:
-        pairs: tokens of contexts and continuations.
-        longest: tokens that the model can read.
+        pairs: tokens of contexts and continuations; the shortest and the longest are included.
+        longest: context length of the model, in tokens.
     """
     text = [*pairs[0][0], *pairs[0][1]]  # a context may be one token
     a, b, c, d = (text * 4)[-4:]
     options = [[a, b], [a, c], [d, a, b], [d, a, c], [d, c, b], [b], [c, c, c, c]]
     tried = text[: max(1, min(longest, TRIED + 8, len(text)) - 8)]
     other = [*tried[: len(tried) // 2], d, c, *tried[len(tried) // 2 + 2 :]]
-    found = [(tried, option) for option in options]
-    found += [(other, option) for option in ([a, b], [c])]
-    return [*found, min(pairs, key=_length), max(pairs, key=_length)]
+    branches = [(tried, option) for option in options]
+    branches += [(other, option) for option in ([a, b], [c])]
+    return [*branches, min(pairs, key=_length), max(pairs, key=_length)]
 
 
 def beginnings(pairs: Sequence[Pair]) -> list[Pair]:
-    """Beginnings of the longest request as requests of their own: what a long text begins with must
-    score as it does alone.
-    """
+    """Make requests of beginnings of the longest one: they must score alone as within it."""
     text = longest_text(pairs)
     half = len(text) // 2
     shortest = min(len(context) for context, _ in pairs)
@@ -53,7 +51,7 @@ def beginnings(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def longest_text(pairs: Sequence[Pair]) -> list[int]:
-    """The tokens of the longest request."""
+    """Return the tokens of the longest request."""
     context, continuation = max(pairs, key=_length)
     return [*context, *continuation]
 
@@ -63,27 +61,30 @@ def _length(pair: Pair) -> int:
 
 
 def agree(
-    found: Sequence[Scores], right: Sequence[Scores], asked: Sequence[Pair], exact: bool
+    scores: Sequence[Scores], expected: Sequence[Scores], requests: Sequence[Pair], exact: bool
 ) -> bool:
-    """Whether scores are the same, for each schedule.
+    """Return whether scores agree, for each schedule.
 
     Args:
-        asked: the requests.
-        exact: whether they were computed in float32.
+        scores, expected: per schedule, the scores of all requests.
+        requests: the requests.
+        exact: whether the scores were computed in float32.
     """
-    off = [
+    differences = [
         abs(x - y) / len(option)
-        for ours, theirs in zip(found, right, strict=True)
-        for (x, _), (y, _), (_, option) in zip(ours, theirs, asked, strict=True)
+        for ours, theirs in zip(scores, expected, strict=True)
+        for (x, _), (y, _), (_, option) in zip(ours, theirs, requests, strict=True)
     ]
-    return max(off) <= EXACT if exact else sum(off) / len(off) <= ROUGH
+    if exact:
+        return max(differences) <= EXACT
+    return sum(differences) / len(differences) <= ROUGH
 
 
 @contextmanager
 def in_full_precision(model: Any) -> Iterator[None]:
-    """A model's weights in float32 for a while; afterwards they are the same bits as before.
+    """Convert weights to float32 inside a ``with`` block; restore the same bits after it.
 
-    Quantized models, and those that memory does not suffice for three times, stay as they are.
+    Quantized models, and models too large for the copy, are left as they are.
     """
     quantized = getattr(model, "hf_quantizer", None) is not None
     every = () if quantized else chain(model.parameters(), model.buffers())

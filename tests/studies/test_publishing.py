@@ -14,7 +14,7 @@ from growloop.leaderboard import Store
 from growloop.leaderboard.claims.findings import Where
 from growloop.leaderboard.claims.model_filters import with_repeats
 from growloop.models import build, grow, loop
-from growloop.models.diagnostics.periodicity import block_of, blocks, periodicity
+from growloop.models.diagnostics.periodicity import block_sizes, expected_period, periodicity
 from growloop.studies.leaderboard_rows import mean_of
 from growloop.studies.paper.swaps import middle
 from growloop.studies.publish import leaderboard_records, missing_reasons
@@ -193,10 +193,10 @@ def test_a_study_with_nothing_says_so() -> None:
 
 def test_the_block_is_that_of_the_loop_or_of_the_last_growth() -> None:
     grown = grow(grow(build("tiny", 2), "lidas", block_size=2), "lidas", block_size=2)
-    assert block_of(build("tiny", 6).config) is None
-    assert block_of(grown.config) == 2
-    assert block_of(loop(build("tiny", 6), "1-4x3-1").config) == 4
-    assert block_of(loop(grown, "1-3x2-2").config) == 3
+    assert expected_period(build("tiny", 6).config) is None
+    assert expected_period(grown.config) == 2
+    assert expected_period(loop(build("tiny", 6), "1-4x3-1").config) == 4
+    assert expected_period(loop(grown, "1-3x2-2").config) == 3
 
 
 @given(
@@ -218,7 +218,7 @@ def test_noise_is_not_periodic_and_too_few_steps_say_nothing() -> None:
     assert abs(float(periodicity(noise, 4).mean())) < 0.1
     assert math.isnan(periodicity(noise[0, :6], 3))
     assert math.isnan(periodicity(np.ones(12), 4))
-    assert list(blocks(24)) == list(range(2, 13))
+    assert list(block_sizes(24)) == list(range(2, 13))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a step trains on, whatever it comes from."""
+"""Batch of a training step, and the interface of its sources."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows of one process at one step.
+    """Rows of one process at one step.
 
     Args:
         tokens: ``(rows, length)`` int64.
-        targets: ``(rows, length)`` int64: the token each place is to predict, -100 for none.
-        count: targets of all processes together; the loss is their mean.
-        positions: ``(rows, length)`` int64 where rows hold several examples, each from 0.
-        kinds: ``(rows,)`` int64: what each row is, if the source tells its losses apart.
+        targets: ``(rows, length)`` int64: token that each position predicts, -100 for none.
+        count: number of targets of all processes; the loss is their mean.
+        positions: ``(rows, length)`` int64 position ids of packed rows, from 0 in each example.
+        kinds: ``(rows,)`` int64 kind of each row, where the source reports losses by kind.
     """
 
     tokens: NDArray[np.int64]
@@ -32,16 +32,16 @@ class Batch:
     kinds: NDArray[np.int64] | None = None
 
     def parts(self, rows: int) -> list[Batch]:
-        """The batch in parts of ``rows`` rows, each without what comes after its last target.
+        """Split into micro-batches of ``rows`` rows, each cut after its last target.
 
-        Attention looks back only, so nothing there matters.
+        Attention is causal, so later tokens do not matter.
         """
-        found = []
+        micro_batches = []
         for start in range(0, len(self.tokens), rows):
             here = slice(start, start + rows)
             scored = (self.targets[here] != IGNORED).any(axis=0)
             end = int(scored.nonzero()[0].max(initial=0)) + 1
-            found.append(
+            micro_batches.append(
                 Batch(
                     self.tokens[here, :end],
                     self.targets[here, :end],
@@ -50,15 +50,18 @@ class Batch:
                     None if self.kinds is None else self.kinds[here],
                 )
             )
-        return found
+        return micro_batches
 
 
 class Source(Protocol):
-    """Batches as a pure function of the step and of :attr:`state`.
+    """Source of batches, a pure function of the step and of :attr:`state`.
 
-    ``kinds`` names what rows can be, ``state`` is what a checkpoint must keep, ``tokenizer`` the
-    tokenizer file that a checkpoint gets, ``vocabulary`` how many tokens there are,
-    ``end`` the token that ends a document, ``special`` those that every text begins with.
+    Attributes:
+        kinds: names of the kinds of rows.
+        state: JSON-able state for checkpoints.
+        vocabulary: number of tokens.
+        end: token that ends a document.
+        special: tokens that every text begins with.
     """
 
     kinds: tuple[str, ...]
@@ -68,20 +71,20 @@ class Source(Protocol):
     special: tuple[int, ...]
 
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
-        """The batch of a step; the processes take equal parts of the same rows."""
+        """Return the batch of a step; processes take equal parts of the same rows."""
 
     def learned(self, step: int, losses: dict[str, float]) -> str | None:
-        """Told the losses of a step by kind; returns what is worth a line."""
+        """Update the state by the losses of a step, by kind; return a message or None."""
 
     def tokenizer(self) -> Any:
-        """A Hugging Face tokenizer, or None."""
+        """Return the tokenizer for checkpoints, or None."""
 
 
 def part(rows: int, rank: int, processes: int) -> slice:
-    """The rows of one process.
+    """Return the rows of one process.
 
     Raises:
-        InputError: they do not divide.
+        InputError: rows that do not divide among the processes.
     """
     if rows % processes:
         raise InputError(f"a batch of {rows} does not divide among {processes} processes")

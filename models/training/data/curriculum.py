@@ -1,7 +1,7 @@
-"""Lessons in an order in which a small model learns them: on to the next when one is learned.
+"""Curriculum of generated lessons: the next stage begins when the current one is learned.
 
-Gates at fixed steps do not work: who leaves a stage too early never learns the next. A stage
-therefore lasts until the running loss of its main lesson is low enough.
+Stages of fixed length do not work: models advanced too early fail later stages. A stage therefore
+lasts until the running loss of its main lesson is low enough.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from .lessons import GROUP, lesson
 from .mixture import Phase
 from .symbols import END, symbol_tokenizer, vocabulary
 
-MEMORY = 0.95  # of the running loss, a step
+MEMORY = 0.95  # decay of the running loss per step
 
 
 class Curriculum:
-    """Batches of generated rows; a stage after the other, each until it is learned.
+    """Source of generated rows, in stages that each last until they are learned.
 
     Args:
-        stages: at least one; the last goes on to the end of the run.
-        batch_size: rows a step, over all processes; a multiple of 8.
-        seq_len: longest row; longer lessons are refused as they come.
-        seed: of the items and their surface forms.
-        phases: shares of the lessons from a step on, whatever is learned then.
+        stages: at least one; the last lasts to the end of the run.
+        batch_size: rows per step over all processes; a multiple of 8.
+        seq_len: longest row; longer lessons are refused.
+        seed: seed of the items and their surface forms.
+        phases: lesson shares from a step on, in place of those of the stage.
 
     >>> source = Curriculum([Stage(lessons={"repeats": 1.0})], batch_size=8, seq_len=128)
     >>> source.batch(0).tokens.shape[0]
@@ -68,7 +68,7 @@ class Curriculum:
 
     @property
     def stage(self) -> Stage:
-        """The stage of now."""
+        """Current stage."""
         number: int = self.state["stage"]
         if number >= len(self.stages):
             raise InputError(
@@ -77,11 +77,11 @@ class Curriculum:
         return self.stages[number]
 
     def _phase(self, step: int) -> Phase | None:
-        """What has been asked for by this step instead of a stage."""
+        """Return the phase that replaces the stage at a step, or None."""
         return next((phase for phase in reversed(self.phases) if phase.start <= step), None)
 
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
-        """The rows of a step, shorter ones first, padded at the end."""
+        """Return the rows of a step, shorter ones first, padded on the right."""
         phase = self._phase(step)
         lessons = self.stage.lessons if phase is None else phase.weights
         shares = [lessons.get(name, 0.0) for name in self.kinds]
@@ -109,7 +109,7 @@ class Curriculum:
         )
 
     def check(self) -> None:
-        """Refuse lessons whose first rows are longer than a row may be.
+        """Refuse lessons whose first rows are longer than ``seq_len``.
 
         Raises:
             InputError: naming the lesson.
@@ -125,7 +125,7 @@ class Curriculum:
             )
 
     def learned(self, step: int, losses: dict[str, float]) -> str | None:
-        """Keep the running loss of the main lesson; go on to the next stage when it is low."""
+        """Update the running loss of the main lesson; begin the next stage when it is low."""
         main = next(iter(self.stage.lessons))
         if main not in losses or self._phase(step) is not None:
             return None
@@ -142,5 +142,5 @@ class Curriculum:
         return f"step {step}: {main} is learned ({now:.3f}); now {', '.join(self.stage.lessons)}"
 
     def tokenizer(self) -> Any:
-        """The symbols' tokenizer."""
+        """Return the symbol tokenizer."""
         return symbol_tokenizer()

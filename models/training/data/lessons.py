@@ -1,17 +1,17 @@
-"""Generated lessons for laptop-scale studies, in other words than the evaluation's.
+"""Lessons: synthetic pre-training tasks for laptop-scale studies, worded unlike the evaluation.
 
-Small models learn the reasoning primitives from these in minutes, in an order
-(:mod:`.curriculum`). Names and values are items of ``primitives`` in their ``train`` split, so no
-test item is ever trained on; what stands around them is drawn anew for every few rows: headings
-and questions are random words, signs and line ends are random. No evaluation template is among
-them, and a model that reads these has to look at the structure.
+Small models learn the reasoning primitives from them in minutes, by a curriculum
+(:mod:`.curriculum`). Names and values are items of ``primitives`` from the ``train`` split, so no
+test item is trained on. The wording is drawn anew for every 8 rows: random words as headings and
+questions, random signs and line ends. No evaluation template is among them, so a model has to use
+the structure.
 
-- ``repeats``: random letters and numbers, then a part of them again, each a target.
-- ``copying-words``, ``copying-letters``: words, then a few times a part of them again, some signs,
-  and the next word.
+- ``repeats``: random letters and numbers, then a part of them again as targets.
+- ``copying-words``, ``copying-letters``: words, then several times a segment of them, some signs,
+  and the next word as target.
 - ``recall``: many names and values, then many of the names again, with their values as targets.
-- ``assignment-D``: chains of aliases of depth up to D; a few names are asked, of different chains,
-  so that neither repeats nor elimination give an answer away.
+- ``assignment-D``: chains of aliases of depth up to D, then a few names with their values as
+  targets. The names are of different chains, so neither repetition nor elimination helps.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from .symbols import CONTINUED, ids, spelt, words
 Tokens = NDArray[np.int64]
 Rows = tuple[Tokens, Tokens]
 Choice = TypeVar("Choice")
-GROUP = 8  # rows of one surface form
+GROUP = 8  # rows that share a wording
 SIGNS = list("=:-.,;>?|~#*")
-PAIRS = (4, 12)  # of recall, from and to
-QUESTIONS = 16  # of recall
-SEGMENTS = 3  # of copying
-QUESTIONS_ASKED = 4  # of assignment
+PAIRS = (4, 12)  # least and most pairs of recall
+QUESTIONS = 16  # questions of recall
+SEGMENTS = 3  # segments of copying
+QUESTIONS_ASKED = 4  # questions of assignment
 NAMES, VALUES = 25, 25  # names of one letter, one of 26 left over; values as in the evaluation
 DEEPEST = NAMES // 3 - 1
 
 
 class Dice:
-    """A run of random decisions for one group of rows, from raw bits."""
+    """Stream of random decisions for one group of rows, from raw bits."""
 
     def __init__(self, *coordinates: object) -> None:
         key = stream_key("lesson", *coordinates)
@@ -66,33 +66,33 @@ class Dice:
 
 
 class Page:
-    """Rows being written, a column of tokens at a time."""
+    """Builder of a group's rows, one column of tokens at a time."""
 
     def __init__(self) -> None:
         self._tokens: list[Tokens] = []
         self._scored: list[bool] = []
 
     def literal(self, texts: Sequence[str]) -> None:
-        """The same tokens in all rows."""
+        """Append the same tokens to all rows."""
         for token in ids(list(texts)):
             self._tokens.append(np.full(GROUP, token))
             self._scored.append(False)
 
     def column(self, tokens: Tokens, scored: bool = False) -> None:
-        """One token a row, ``(GROUP,)``, or several, ``(GROUP, k)``; a target or not."""
+        """Append tokens per row, ``(GROUP,)`` or ``(GROUP, k)``, as targets if ``scored``."""
         for column in tokens.reshape(GROUP, -1).T:
             self._tokens.append(column)
             self._scored.append(scored)
 
     def rows(self) -> Rows:
-        """Inputs and targets, both ``(GROUP, length)``."""
+        """Return inputs and targets, both ``(GROUP, length)``."""
         tokens = np.stack(self._tokens, axis=1)
         scored = np.array(self._scored[1:])
         return tokens[:, :-1], np.where(scored, tokens[:, 1:], IGNORED)
 
 
 def repeats(seed: int, group: int) -> Rows:
-    """Random symbols, then a part of them again."""
+    """Make rows of random symbols, then a part of them again."""
     dice = Dice("repeats", seed, group)
     count = dice.between(6, 32)
     symbols = _symbols()
@@ -106,7 +106,7 @@ def repeats(seed: int, group: int) -> Rows:
 
 
 def copying(kind: str, seed: int, group: int) -> Rows:
-    """Words, then a few times a part of them again, some signs, and the next word."""
+    """Make rows of words, then several segments, each with signs and the next word."""
     dice = Dice("copying", kind, seed, group)
     count = dice.between(4, 10)
     length = dice.between(1, count // 2 + 1)
@@ -114,7 +114,7 @@ def copying(kind: str, seed: int, group: int) -> Rows:
     spelling, columns = _spelling(kind), [items.slots[f"word {i}"].codes for i in range(count)]
     before, signs = _heading(dice), ids(dice.several(["____", *SIGNS], 0, 4)).tolist()
     end = ids(dice.one([["\n"], [","], [";", "\n"]])).tolist()
-    # all different: a segment that came before gives its answer away
+    # all different: an earlier segment would give the answer away
     segments = falling(count - length, min(SEGMENTS, count - length))
     starts = distinct(_draws("segments", seed, group, segments), count - length)
     tokens: list[list[int]] = []
@@ -127,7 +127,7 @@ def copying(kind: str, seed: int, group: int) -> Rows:
             segment = list(chain(*words[start : start + length]))
             answer = words[start + length]
             text += [*segment, *signs, *answer, *end]
-            free = len(words[start])  # where a segment begins, nothing tells
+            free = len(words[start])  # the start of a segment cannot be predicted
             marks += [False] * free + [True] * (len(segment) - free) + [False] * len(signs)
             marks += [True] * len(answer) + [False] * len(end)
         tokens.append(text)
@@ -136,7 +136,7 @@ def copying(kind: str, seed: int, group: int) -> Rows:
 
 
 def recall(seed: int, group: int) -> Rows:
-    """Many names and values, then many of the names again."""
+    """Make rows of names and values, then many of the names again."""
     dice = Dice("recall", seed, group)
     left, right = _lines(0, dice.between(*PAIRS), seed, group)
     between, end = _line_signs(dice)
@@ -156,7 +156,7 @@ def recall(seed: int, group: int) -> Rows:
 
 
 def assignment(deepest: int, seed: int, group: int) -> Rows:
-    """Chains of aliases, and the values at the end of a few of them."""
+    """Make rows of alias chains, then names of a few chains with their values."""
     dice = Dice("assignment", deepest, seed, group)
     depth = deepest if dice.below(3) else dice.below(deepest + 1)
     chains = dice.between(3, min(6 if depth else 8, NAMES // (depth + 1)))
@@ -188,14 +188,14 @@ def assignment(deepest: int, seed: int, group: int) -> Rows:
 
 
 def lesson(name: str) -> Callable[[int, int], Rows]:
-    """A lesson by name: ``(seed, group)`` to inputs and targets, both ``(8, length)``.
+    """Return a lesson by name: ``(seed, group)`` -> inputs and targets, both ``(8, length)``.
 
     >>> tokens, targets = lesson("assignment-2")(0, 0)
     >>> tokens.shape == targets.shape
     True
 
     Raises:
-        InputError: there is none of this name.
+        InputError: an unknown name.
     """
     simple: dict[str, Callable[[int, int], Rows]] = {
         "repeats": repeats,
@@ -214,7 +214,7 @@ def lesson(name: str) -> Callable[[int, int], Rows]:
 
 
 def _draws(what: str, seed: int, group: int, ranges: Sequence[int]) -> NDArray[np.uint32]:
-    """Draws of the rows of a group, ``(len(ranges), GROUP)``."""
+    """Draw numbers for the rows of a group, ``(len(ranges), GROUP)``."""
     return draw(stream_key("lesson", what, len(ranges), seed), group * GROUP, GROUP, ranges)
 
 
@@ -228,7 +228,7 @@ def _items(task: Task, seed: int, group: int) -> Batch:
 
 
 def _lines(depth: int, chains: int, seed: int, group: int) -> tuple[Tokens, Tokens]:
-    """Both sides of the lines of an assignment item, as tokens, ``(lines, GROUP)`` each."""
+    """Return both sides of the lines of assignment items as tokens, ``(lines, GROUP)`` each."""
     items = _items(VariableAssignment(depth=depth, chains=chains, high=VALUES), seed, group)
     known = _tokens(tuple(items.content.table.strings))
     sides = (
@@ -240,7 +240,7 @@ def _lines(depth: int, chains: int, seed: int, group: int) -> tuple[Tokens, Toke
 
 
 def _resolved(left: Tokens, right: Tokens, chains: int) -> tuple[Tokens, Tokens]:
-    """For each line of an assignment its chain (the place of its base line) and its value."""
+    """Return the chain (index of its base line) and the value of each line."""
     chain, value = np.empty_like(left), np.empty_like(right)
     rows = np.arange(left.shape[1])
     for line in range(len(left)):
@@ -255,7 +255,7 @@ def _resolved(left: Tokens, right: Tokens, chains: int) -> tuple[Tokens, Tokens]
 
 @cache
 def _symbols() -> Tokens:
-    """Letters, alone and inside a word, and numbers."""
+    """Return tokens of letters, alone and inside a word, and of numbers."""
     inside = [CONTINUED + letter for letter in ascii_lowercase]
     return ids([*ascii_lowercase, *inside, *(str(n) for n in range(1, VALUES + 1))])
 
@@ -267,12 +267,12 @@ def _tokens(texts: tuple[str, ...]) -> Tokens:
 
 @cache
 def _spelling(kind: str) -> list[list[int]]:
-    """Tokens of the words of copying by their code."""
+    """Return the tokens of each word of copying, by its code."""
     return [spelt(text) for text in Copying(kind).vocabulary]
 
 
 def _padded(tokens: Sequence[Sequence[int]], scored: Sequence[Sequence[bool]]) -> Rows:
-    """Rows of unequal length as inputs and targets."""
+    """Pad rows of unequal length to inputs and targets."""
     shape = len(tokens), max(map(len, tokens))
     inputs, targets = np.zeros(shape, np.int64), np.full(shape, IGNORED)
     for i, (row, marks) in enumerate(zip(tokens, scored, strict=True)):
@@ -282,14 +282,14 @@ def _padded(tokens: Sequence[Sequence[int]], scored: Sequence[Sequence[bool]]) -
 
 
 def _line_signs(dice: Dice) -> tuple[list[str], list[str]]:
-    """What stands between the sides of a line, and after it."""
+    """Draw the signs between the sides of a line, and after it."""
     between: list[list[str]] = [[], ["="], ["="], [":"], ["-", ">"], ["is"], [":", "="]]
     end: list[list[str]] = [["\n"], ["\n"], [","], [";"], ["."], [";", "\n"]]
     return between[dice.below(len(between))], end[dice.below(len(end))]
 
 
 def _heading(dice: Dice) -> list[str]:
-    """Random words that mean nothing; half of the time none."""
+    """Draw a heading of random words; none half of the time."""
     if dice.below(2):
         return []
     return dice.several(words(), 1, 10) + dice.several([*SIGNS, "\n"], 1, 2)

@@ -1,10 +1,9 @@
-"""Which tokens a step trains on: a pure function of (mixture, seed, step).
+"""Data mixture: the tokens of a step as a pure function of (mixture, seed, step).
 
-Sequence number ``n`` of a run, ``n = step * batch + row``, comes from one source and one window of
-it. In every run of 4,096 sequences each source has its share exactly, in an order shuffled by the
-seed; a source goes through all its windows, shuffled anew, before it repeats one. All of it has
-closed forms, so resuming replays nothing, and any number of processes take parts of the same global
-batch.
+Sequence ``n = step * batch + row`` of a run is one window of one source. In every 4,096 consecutive
+sequences each source has exactly its share, in an order shuffled by the seed. A source goes through
+all its windows, shuffled anew per epoch, before it repeats one. Everything is computed in closed
+form, so resuming replays nothing, and any number of processes can share a global batch.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ PERIOD = 4096
 
 @dataclass(frozen=True)
 class Phase:
-    """A mixture from a step on.
+    """Mixture weights from a step on.
 
     Args:
         start: first step.
-        weights: share of each source; they sum to 1.
+        weights: source -> share; shares sum to 1.
     """
 
     start: int
@@ -41,14 +40,14 @@ class Phase:
 
 
 class Mixture:
-    """Sequences of several sources, in shares that may change at a step.
+    """Source of sequences from several token shards, in shares that may change at a step.
 
     Args:
-        sources: token shards by name.
+        sources: name -> token shards.
         phases: at least one, the first from step 0.
-        batch_size: sequences a step, over all processes.
-        seq_len: tokens a sequence; a window holds one more, the last target.
-        seed: of the order.
+        batch_size: sequences per step, over all processes.
+        seq_len: tokens of a sequence; a window holds one more, the last target.
+        seed: seed of the order.
 
     Raises:
         InputError: unknown sources, shares that do not sum to 1, phases out of order.
@@ -97,26 +96,26 @@ class Mixture:
     kinds: tuple[str, ...] = ()
 
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
-        """The rows of one process at one step: ``(batch_size / processes, seq_len)``."""
+        """Return the rows of one process at one step: ``(batch_size / processes, seq_len)``."""
         mine = part(self.batch_size, rank, processes)
         first = step * self.batch_size
         rows = np.stack([self.sequence(first + i) for i in range(mine.start, mine.stop)])
         return Batch(rows[:, :-1], rows[:, 1:], self.batch_size * self.seq_len)
 
     def learned(self, step: int, losses: dict[str, float]) -> str | None:
-        """Nothing depends on what was learned."""
+        """Do nothing: batches do not depend on losses."""
         del step, losses
         return None
 
     def tokenizer(self) -> Any:
-        """The tokenizer of the shards, if they have one."""
+        """Return the tokenizer of the shards, or None."""
         from tokenizers import Tokenizer
 
         file = next(iter(self.sources.values())).folder / "tokenizer.json"
         return Tokenizer.from_file(str(file)) if file.is_file() else None
 
     def sequence(self, number: int) -> NDArray[np.int64]:
-        """Sequence ``number`` of the run: ``(seq_len + 1,)``."""
+        """Return sequence ``number`` of the run: ``(seq_len + 1,)``."""
         name, count = self.place(number)
         source = self.sources[name]
         windows = max(1, (len(source) - 1) // self.seq_len)
@@ -125,7 +124,7 @@ class Mixture:
         return source.window(window * self.seq_len, self.seq_len + 1)
 
     def place(self, number: int) -> tuple[str, int]:
-        """The source of a sequence, and how many sequences of the run came from it before."""
+        """Return the source of a sequence, and the number of earlier sequences from it."""
         step = number // self.batch_size
         phase = bisect.bisect_right([p.start for p in self.phases], step) - 1
         inside = number - self.phases[phase].start * self.batch_size
@@ -139,24 +138,24 @@ class Mixture:
 
     @cached_property
     def _before(self) -> list[list[int]]:
-        """Of each phase, the sequences of each source in the phases before it."""
-        found = [[0] * len(self.names)]
+        """phase -> number of sequences of each source in earlier phases."""
+        before = [[0] * len(self.names)]
         for i, (phase, after) in enumerate(pairwise(self.phases)):
             periods, rest = divmod((after.start - phase.start) * self.batch_size, PERIOD)
             sources, _ = _orders(self._shares[i], self.seed, i, periods)
             last = [sources[:rest].count(source) for source in range(len(self.names))]
-            counts = zip(found[i], self._shares[i], last, strict=True)
-            found.append([before + periods * share + more for before, share, more in counts])
-        return found
+            counts = zip(before[i], self._shares[i], last, strict=True)
+            before.append([count + periods * share + more for count, share, more in counts])
+        return before
 
     @cached_property
     def _shares(self) -> list[tuple[int, ...]]:
-        """Of each phase, the sequences of each source in a period."""
+        """phase -> number of sequences of each source in a period."""
         return [_shares(phase.weights, self.names) for phase in self.phases]
 
 
 def _shares(weights: Mapping[str, float], names: Sequence[str]) -> tuple[int, ...]:
-    """Sequences of each source in a period: largest remainders, summing exactly."""
+    """Round shares to sequences of a period by largest remainders, so that they sum exactly."""
     exact = np.array([weights.get(name, 0.0) for name in names])
     exact = exact / exact.sum() * PERIOD
     shares = np.floor(exact).astype(np.int64)
@@ -168,7 +167,7 @@ def _shares(weights: Mapping[str, float], names: Sequence[str]) -> tuple[int, ..
 def _orders(
     shares: tuple[int, ...], seed: int, phase: int, period: int
 ) -> tuple[list[int], list[int]]:
-    """The source of each sequence in a period, and how many of the period came from it before."""
+    """Return the source of each sequence in a period, and its number within the source."""
     sources = np.repeat(np.arange(len(shares)), shares)
     key = np.frombuffer(_digest(f"{seed}/order/{phase}/{period}"), "<u8")
     random = np.random.Generator(np.random.Philox(key=key[:2]))
@@ -181,7 +180,7 @@ def _orders(
 
 
 def check_weights(weights: Mapping[str, float], known: Sequence[str]) -> None:
-    """Refuse shares that are no mixture of the known sources."""
+    """Refuse unknown sources, negative shares, and shares that do not sum to 1."""
     from ....core.errors import unknown
 
     for name, weight in weights.items():
@@ -194,9 +193,9 @@ def check_weights(weights: Mapping[str, float], known: Sequence[str]) -> None:
 
 
 def shuffled(index: int, size: int, key: str) -> int:
-    """Where ``index`` goes in a permutation of ``0 .. size-1``, without making the others.
+    """Map ``index`` by a keyed permutation of ``0 .. size-1``, without computing the others.
 
-    A Feistel network over the next even power of two, walked until it lands inside.
+    A Feistel network over the next even power of two, iterated until the value is below ``size``.
     """
     half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
     mask = (1 << half) - 1

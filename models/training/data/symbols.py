@@ -1,8 +1,8 @@
-"""A tokenizer for laptop-scale studies: one token a name, number, sign or known word.
+"""Symbol tokenizer for laptop-scale studies: one token per name, number, sign or known word.
 
-A number below 100, a letter standing alone, a sign, a line end, each word of the evaluation
-templates and some others are one token; all other words are spelt letter by letter. It is an
-ordinary WordPiece ``tokenizer.json``, which reads any lower-case ASCII text.
+Numbers below 100, single letters, signs, line ends, the words of the evaluation templates and some
+others are one token; other words are spelt letter by letter. It is an ordinary WordPiece
+``tokenizer.json`` for lower-case ASCII text.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from ....primitives.templating import FOLDER
 
 END, UNKNOWN, CONTINUED = "<|endoftext|>", "<unk>", "##"
 NUMBERS = 100
-OTHER_WORDS = 16  # every so many words of the list of copying is one
+OTHER_WORDS = 16  # every 16th word of copying's list is a token
 
 
 @cache
 def words() -> tuple[str, ...]:
-    """Words that are one token: those of the evaluation templates, and some common ones."""
-    found: dict[str, None] = {}
+    """Return the words that are one token: those of the evaluation templates, and common ones."""
+    template_words: dict[str, None] = {}
     for path in sorted(FOLDER.glob("*.j2")):
         plain = re.sub(r"{[{%].*?[%}]}", " ", path.read_text(encoding="utf-8"))
-        found |= dict.fromkeys(re.findall(r"[a-z]{2,}", plain.lower()))
+        template_words |= dict.fromkeys(re.findall(r"[a-z]{2,}", plain.lower()))
     lines = WORDS_FILE.read_text(encoding="utf-8").splitlines()
     listed = [line.strip() for line in lines if line and not line.startswith("#")]
-    return tuple(found | dict.fromkeys(listed[::OTHER_WORDS]))
+    return tuple(template_words | dict.fromkeys(listed[::OTHER_WORDS]))
 
 
 @cache
 def vocabulary() -> dict[str, int]:
-    """Every token by its text; pieces inside a word begin with ``##``."""
+    """Return text -> token id; pieces inside a word begin with ``##``."""
     inside = string.ascii_lowercase + string.digits
     tokens = [END, UNKNOWN, "\n", "____", *string.punctuation, *string.ascii_lowercase]
     tokens += [str(number) for number in range(NUMBERS)]
@@ -47,7 +47,7 @@ def vocabulary() -> dict[str, int]:
 
 
 def symbol_tokenizer() -> Any:
-    """The tokenizer, of the ``tokenizers`` library."""
+    """Build the tokenizer with the ``tokenizers`` library."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     wordpiece = models.WordPiece(
@@ -67,13 +67,13 @@ def symbol_tokenizer() -> Any:
 
 
 def ids(texts: Sequence[str]) -> NDArray[np.int64]:
-    """Tokens of texts that are one token each: ``(len(texts),)``."""
+    """Return the ids of texts that are one token each: ``(len(texts),)``."""
     known = vocabulary()
     return np.array([known[text] for text in texts], np.int64)
 
 
 def spelt(text: str) -> list[int]:
-    """Tokens of a word of lower-case letters."""
+    """Tokenize a word of lower-case letters."""
     known = vocabulary()
     if text in known:
         return [known[text]]

@@ -1,9 +1,8 @@
-"""Cross-entropy of the next token, made for large vocabularies.
+"""Cross-entropy of the next token for large vocabularies.
 
-``F.cross_entropy(logits.float(), targets)`` writes several tensors of the size of the logits in
-float32, and reads them again. Here a few rows at a time go through float32, small enough for the
-cache, forward and backward; the gradient takes the place of the logits where nothing else needs
-them.
+``F.cross_entropy(logits.float(), targets)`` writes and reads several float32 tensors of the size of
+the logits. Here a few rows at a time are converted to float32, small enough for the CPU caches, in
+the forward and the backward pass.
 """
 
 from __future__ import annotations
@@ -15,62 +14,56 @@ from torch import Tensor, nn
 
 from ..data.batches import IGNORED
 
-SMALL = 2**20  # logits that stay in the caches whole: nothing to win
+SMALL = 2**20  # logits that fit into the caches as a whole: no gain
 CHUNK = 2**19  # float32 elements at a time on the CPU: 2 MiB, about a core's share of its caches
 CHUNK_GPU = 2**26  # fewer, larger kernels
 
-# Operations whose backward pass never reads the logits they made.
-FORGETFUL = ("ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward", "MmBackward",
-             "AddmmBackward", "ToCopyBackward")  # fmt: skip
-
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of each row in nats, ``(rows,)`` float32.
+    """Compute the cross-entropy of each row in nats, ``(rows,)`` float32.
 
-    The same bits each time, in float32 whatever the type of the logits. The backward pass may write
-    over the logits: whoever needs them keeps a copy.
+    Computes in float32 whatever the type of the logits, with the same bits each time.
 
     Args:
-        logits: of any floating-point type, ``(rows, vocabulary)``.
-        targets: token ids, ``(rows,)``; rows with -100 have no loss.
+        logits: any floating-point type, ``(rows, vocabulary)``.
+        targets: token ids, ``(rows,)``; rows with -100 have loss 0.
     """
     if logits.numel() <= SMALL or torch.compiler.is_compiling():
         return nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-    return _CrossEntropy.apply(logits, targets, _forgotten(logits))  # type: ignore[no-any-return, no-untyped-call]
+    return _CrossEntropy.apply(logits, targets)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor, overwrite: bool) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
         ctx.save_for_backward(logits, targets)
-        ctx.overwrite = overwrite
-        places, counted = _places(targets)
+        columns, counted = _columns(targets)
         losses = torch.empty(len(targets), device=logits.device)
         size = _chunk_rows(logits)
-        pieces = (torch.split(t, size) for t in (logits, places, losses))
-        for rows, place, loss in zip(*pieces, strict=True):
-            found = torch.log_softmax(rows, -1, dtype=torch.float32)
-            loss.copy_(found.gather(1, place).squeeze(1))
+        pieces = (torch.split(t, size) for t in (logits, columns, losses))
+        for rows, column, loss in zip(*pieces, strict=True):
+            log_probs = torch.log_softmax(rows, -1, dtype=torch.float32)
+            loss.copy_(log_probs.gather(1, column).squeeze(1))
         return -losses.masked_fill_(~counted, 0)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None]:
         logits, targets = ctx.saved_tensors
-        places, counted = _places(targets)
+        columns, counted = _columns(targets)
         scales = (scale * counted).unsqueeze(1)
-        gradient = logits if ctx.overwrite else torch.empty_like(logits)
+        gradient = torch.empty_like(logits)
         size = _chunk_rows(logits)
-        pieces = (torch.split(t, size) for t in (logits, places, scales, gradient))
-        for rows, place, factor, out in zip(*pieces, strict=True):
-            found = torch.softmax(rows, -1, dtype=torch.float32)
-            found.scatter_add_(1, place, found.new_full((len(found), 1), -1.0))
-            out.copy_(found.mul_(factor))
-        return gradient, None, None
+        pieces = (torch.split(t, size) for t in (logits, columns, scales, gradient))
+        for rows, column, factor, out in zip(*pieces, strict=True):
+            probs = torch.softmax(rows, -1, dtype=torch.float32)
+            probs.scatter_add_(1, column, probs.new_full((len(probs), 1), -1.0))
+            out.copy_(probs.mul_(factor))
+        return gradient, None
 
 
-def _places(targets: Tensor) -> tuple[Tensor, Tensor]:
-    """A column to look at in each row, ``(rows, 1)``, and whether the row counts, ``(rows,)``."""
+def _columns(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the column of each row's target, ``(rows, 1)``, and which rows count, ``(rows,)``."""
     counted = targets != IGNORED
     return targets.where(counted, 0).unsqueeze(1), counted
 
@@ -78,11 +71,3 @@ def _places(targets: Tensor) -> tuple[Tensor, Tensor]:
 def _chunk_rows(logits: Tensor) -> int:
     elements = CHUNK if logits.device.type == "cpu" else CHUNK_GPU
     return max(1, elements // max(1, logits.shape[1]))
-
-
-def _forgotten(logits: Tensor) -> bool:
-    """Whether the gradient can take the place of the logits: no other backward pass reads them."""
-    node = logits.grad_fn
-    while node is not None and node.name().startswith(("View", "UnsafeView", "ReshapeAlias")):
-        node = node.next_functions[0][0]
-    return node is not None and node.name().startswith(FORGETFUL)

@@ -1,7 +1,7 @@
-"""Muon: each step of a matrix is its momentum, made orthogonal (Jordan 2024).
+"""Muon: momentum steps of matrices, orthogonalised (Jordan 2024).
 
-Matrices of equal shape are one batch. One by one they would be hundreds of products a step, each
-too small for a GPU, and for a core of a CPU too.
+Matrices of equal shape are processed as one batch. One by one they would take hundreds of products
+a step, each too small to use a GPU or a CPU core well.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of a quintic that is steep at 0 and about 1 from there
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic, steep at 0 and about 1 beyond
 ITERATIONS = 5
-ELEMENTS = 2**24  # in a batch: larger matrices keep a GPU busy alone
+ELEMENTS = 2**24  # elements of a batch; larger matrices keep a GPU busy on their own
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised, for parameters that are matrices.
+    """Orthogonalised Nesterov momentum, for parameters that are matrices.
 
-    Steps of tall matrices are ``sqrt(rows / columns)`` times as long; decay is AdamW's. The same
-    as ``torch.optim.Muon`` to the rounding of bfloat16.
+    Steps of tall matrices are scaled by ``sqrt(rows / columns)``; weight decay is AdamW's. Equal to
+    ``torch.optim.Muon`` up to the rounding of bfloat16.
 
     Args:
         params: matrices, or groups of them.
         lr: learning rate.
-        weight_decay: of each step, times the learning rate.
-        momentum: share of the running mean that stays.
+        weight_decay: decoupled weight decay, multiplied by the learning rate.
+        momentum: decay of the running mean of gradients.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step of every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -52,7 +52,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _step(self, parameters: list[Tensor], lr: float, decay: float, momentum: float) -> None:
-        """A step of matrices of one shape."""
+        """Update matrices of one shape."""
         gradients = [p.grad for p in parameters if p.grad is not None]
         means = []
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -70,9 +70,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Matrices with about the singular vectors of others, and singular values near 1.
+    """Approximate the nearest orthogonal matrices by a few Newton-Schulz iterations.
 
-    A few Newton-Schulz iterations; singular values end between 0.5 and 1.5 unless they were tiny.
+    Singular vectors stay about the same; singular values end between 0.5 and 1.5 unless tiny.
 
     Args:
         matrices: ``(count, rows, columns)``.
@@ -82,25 +82,25 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
-    found = matrices.bfloat16()
-    found = found.mT if tall else found
-    found = found / found.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    x = matrices.bfloat16()
+    x = x.mT if tall else x
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(ITERATIONS):
-        gram = found @ found.mT
+        gram = x @ x.mT
         change = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        found = torch.baddbmm(found, change, found, beta=a)
-    return found.mT if tall else found
+        x = torch.baddbmm(x, change, x, beta=a)
+    return x.mT if tall else x
 
 
 def _batches(parameters: list[Tensor]) -> list[list[Tensor]]:
-    """The parameters that have a gradient, those that are alike together."""
-    alike: dict[Any, list[Tensor]] = {}
+    """Group the parameters that have a gradient by shape, type and device."""
+    groups: dict[Any, list[Tensor]] = {}
     for parameter in parameters:
         if parameter.grad is not None:
             key = (parameter.shape, parameter.dtype, parameter.device)
-            alike.setdefault(key, []).append(parameter)
-    found = []
-    for members in alike.values():
+            groups.setdefault(key, []).append(parameter)
+    batches = []
+    for members in groups.values():
         size = max(1, ELEMENTS // members[0].numel())
-        found += [members[start : start + size] for start in range(0, len(members), size)]
-    return found
+        batches += [members[start : start + size] for start in range(0, len(members), size)]
+    return batches

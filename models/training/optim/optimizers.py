@@ -1,4 +1,4 @@
-"""Optimizers and their learning rate; their state by parameter name."""
+"""Optimizers, learning-rate schedule, and optimizer state by parameter name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .muon import Muon
 
 
 def make(model: PreTrainedModel, settings: Settings) -> list[torch.optim.Optimizer]:
-    """The optimizers of a model: AdamW, fused; with Muon for the matrices of its layers if asked.
+    """Make the optimizers of a model: fused AdamW, plus Muon for layer matrices if configured.
 
     Norms and biases have no weight decay.
     """
@@ -36,19 +36,19 @@ def make(model: PreTrainedModel, settings: Settings) -> list[torch.optim.Optimiz
         for members, decay in ((decayed, settings.weight_decay), (rest, 0.0))
         if members
     ]
-    found: list[torch.optim.Optimizer] = [
+    optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(
             groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True
         )
     ]
     if matrices:
         group = {"params": matrices, "peak": settings.muon_lr}
-        found.append(Muon([group], lr=settings.muon_lr, weight_decay=settings.weight_decay))
-    return found
+        optimizers.append(Muon([group], lr=settings.muon_lr, weight_decay=settings.weight_decay))
+    return optimizers
 
 
 def rate(step: int, steps: int, settings: Settings) -> float:
-    """The learning rate at a step, as a share of its peak: warm-up, constant, decay to 0."""
+    """Return the learning rate of a step as a share of its peak: warm-up, constant, decay to 0."""
     if step < settings.warmup:
         return (step + 1) / settings.warmup
     left = steps - step
@@ -63,7 +63,7 @@ def set_rate(optimizers: list[torch.optim.Optimizer], share: float) -> None:
 
 
 def state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state of an optimizer by parameter name: tensors, and the rest."""
+    """Return the state of an optimizer: tensors by ``parameter/key``, and the rest as JSON."""
     tensors: dict[str, Tensor] = {}
     rest: dict[str, Any] = {"groups": [], "values": {}}
     for group in optimizer.param_groups:
@@ -83,13 +83,16 @@ def restore(
     tensors: dict[str, Tensor],
     rest: dict[str, Any],
 ) -> None:
-    """Give an optimizer the state that :func:`state` wrote, and its groups their members."""
+    """Restore what :func:`state` returned: states, and which parameters each group has.
+
+    Options of the groups stay those of the run file.
+    """
     named = dict(model.named_parameters())
     template = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     optimizer.param_groups.clear()
     optimizer.state.clear()
     for saved, fresh in zip(rest["groups"], template, strict=True):
-        # options are those of the run file: it may be another one than when this was written
+        # the run file may differ from the one this state was saved under
         names = saved["param_names"]
         group = {**fresh, "param_names": names, "params": [named[name] for name in names]}
         optimizer.param_groups.append(group)

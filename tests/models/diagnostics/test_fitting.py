@@ -145,10 +145,15 @@ def test_a_killed_training_goes_on_to_the_same_lens(
     asked: dict[str, Any] = {"optimizer": optimizer, "positions": 9, "seed": 4}
     whole = fit_lens(model, texts(12), 12, **asked)
     with pytest.raises(InterruptedError):
-        fit_lens(model, until(7), 12, kept=kept, **asked)
+        fit_lens(model, until(7), 12, state_file=kept, **asked)
     updates: list[int] = []
     again = fit_lens(
-        model, texts(12), 12, kept=kept, watch=lambda update, _: updates.append(update), **asked
+        model,
+        texts(12),
+        12,
+        state_file=kept,
+        watch=lambda update, _: updates.append(update),
+        **asked,
     )
     assert updates == [7, 8, 9, 10, 11]
     assert torch.equal(again.matrices, whole.matrices)
@@ -161,21 +166,21 @@ def test_a_state_of_another_training_is_refused(
 ) -> None:
     monkeypatch.setattr(fitting, "EVERY", 0.0)
     model, kept = plain("llama"), tmp_path / "lens.part"
-    fit_lens(model, texts(3), 3, kept=kept)
+    fit_lens(model, texts(3), 3, state_file=kept)
     with pytest.raises(InputError, match="is of a lens trained with seed 0, not 1: remove it"):
-        fit_lens(model, texts(3), 3, kept=kept, seed=1)
+        fit_lens(model, texts(3), 3, state_file=kept, seed=1)
     with pytest.raises(InputError, match="is of a lens for another model"):
-        fit_lens(loop(model, LOOPED), texts(3), 3, kept=kept)
+        fit_lens(loop(model, LOOPED), texts(3), 3, state_file=kept)
     with pytest.raises(InputError, match="lens trained with recipe ours, not tuned-lens"):
-        fit_lens(plain("llama"), texts(3), 3, kept=kept, recipe="tuned-lens")
+        fit_lens(plain("llama"), texts(3), 3, state_file=kept, recipe="tuned-lens")
     old = torch.load(kept)
     del old["asked"]["recipe"]  # written before there was another
     torch.save(old, kept)
-    fit_lens(plain("llama"), texts(3), 3, kept=kept)
+    fit_lens(plain("llama"), texts(3), 3, state_file=kept)
     for content in (b"", b"no state", b"PK"):
         kept.write_bytes(content)
         with pytest.raises(InputError, match="holds no state of a lens"):
-            fit_lens(model, texts(3), 3, kept=kept)
+            fit_lens(model, texts(3), 3, state_file=kept)
 
 
 def test_what_cannot_be_trained_is_refused() -> None:

@@ -1,0 +1,215 @@
+"""Primitive: a frozen set of parameters that turns random draws into columns of items.
+
+``Task`` is the base class of all primitives; ``register`` adds one by name and ``make_task`` builds
+one from a name and parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError, shown, unknown
+from .bits import Array, Partition
+from .text import Column, Table
+
+CONTROLS = ("none", "cut", "shuffled")
+
+
+def later(default: Any) -> Any:
+    """Declare a parameter that was added to a task after its first release.
+
+    At its default it is left out of an item's parameters, and so of its coordinates: items
+    generated before it existed do not change.
+    """
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
+@dataclass(frozen=True)
+class Content:
+    """Columns of ``count`` items.
+
+    Args:
+        slots: slot name -> column that fills it in the prompt.
+        table: strings of the choices.
+        choices: codes of ``table``, ``(k, count)``.
+        answer: index of the right choice, ``(count,)``.
+        original: answer without the control, ``(count,)``; None for uncontrolled items.
+    """
+
+    slots: dict[str, Column]
+    table: Table
+    choices: Array
+    answer: NDArray[np.integer]
+    original: NDArray[np.integer] | None = None
+
+
+class Task(ABC):
+    """Primitive with its parameters; a subclass is a frozen dataclass of them.
+
+    Raise a task's ``version`` when its output for some parameters changes.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    summary: ClassVar[str]
+    unkeyed: ClassVar[tuple[str, ...]] = ("control",)
+    """Parameters that do not affect which items are drawn: a control alters the same item."""
+    delimiter: ClassVar[str] = " "
+    """String between a prompt and its answer."""
+
+    @property
+    @abstractmethod
+    def template(self) -> str:
+        """Name of the packaged template."""
+
+    @property
+    @abstractmethod
+    def partition(self) -> Partition:
+        """Part of an item that decides its split."""
+
+    @abstractmethod
+    def ranges(self, split: str) -> list[int]:
+        """Return the ranges of the draws of one item."""
+
+    @abstractmethod
+    def content(self, draws: Array, split: str) -> Content:
+        """Make items from draws ``(len(ranges), count)``, each below its range."""
+
+    @abstractmethod
+    def context(self, slot: Callable[[str], str]) -> dict[str, Any]:
+        """Return the template's variables, with ``slot(name)`` for text that differs by item."""
+
+    @property
+    @abstractmethod
+    def combinations(self) -> int:
+        """Number of different prompts over all splits (a lower bound)."""
+
+    @property
+    @abstractmethod
+    def options(self) -> int:
+        """Number of choices of an item."""
+
+    @abstractmethod
+    def splits_of(self, prompts: list[str]) -> list[str]:
+        """Return the split of each prompt, derived from its content.
+
+        Prompts must be uncontrolled and in the packaged wording; a controlled item has the split of
+        its original.
+
+        Raises:
+            ValueError: a prompt that is not of this task.
+        """
+
+    @property
+    @abstractmethod
+    def stem(self) -> tuple[str, tuple[str, ...]]:
+        """Short name, and the parameters that it includes."""
+
+    @property
+    def label(self) -> str:
+        """Name that results are reported under: the stem and parameters that are not default.
+
+        >>> from growloop.primitives import make_task
+        >>> make_task("variable_assignment", {"depth": 5, "order": "shuffled"}).label
+        'variable_assignment_basic_d5:order=shuffled'
+        """
+        stem, named = self.stem
+        try:
+            defaults = type(self)(**{name: getattr(self, name) for name in named}).params
+        except InputError:  # the parameters in the stem are not valid with the other defaults
+            defaults = type(self)().params
+        rest = {k: v for k, v in self.params.items() if k not in named and v != defaults.get(k)}
+        return ":".join([stem, *(f"{key}={value}" for key, value in rest.items())])
+
+    @property
+    def chance(self) -> float:
+        return 1 / self.options
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameters as JSON-able values, without :func:`later` ones at their defaults."""
+        return {
+            f.name: value
+            for f in dataclasses.fields(self)  # type: ignore[arg-type]
+            if (value := getattr(self, f.name)) != f.default or not f.metadata.get("later")
+        }
+
+    @property
+    def uncontrolled(self) -> Task:
+        """Same task without a control."""
+        params = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}  # type: ignore[arg-type]
+        return type(self)(**{**params, "control": "none"})
+
+    @property
+    def keyed(self) -> dict[str, Any]:
+        """Parameters that decide which items are drawn."""
+        return {k: v for k, v in self.params.items() if k not in self.unkeyed}
+
+    def capacity(self, split: str) -> int:
+        """Return the number of different items of a split (a lower bound)."""
+        return self.partition.share(self.combinations, split)
+
+
+T = TypeVar("T", bound=type[Task])
+TASKS: dict[str, type[Task]] = {}
+"""Name -> primitive."""
+
+
+def register(task: T) -> T:
+    """Register a task class under its name (class decorator)."""
+    TASKS[task.name] = task
+    return task
+
+
+def _convert(field: dataclasses.Field[Any], value: object) -> object:
+    """Convert a value to the type of ``field``; strings are parsed as on a command line.
+
+    Raises:
+        InputError: a value of another type.
+    """
+    kind = str(field.type)
+    original = value
+    if isinstance(value, str) and "str" not in kind:
+        text = value.strip().lower()
+        if "None" in kind and text in {"none", "null", ""}:
+            return None
+        if "bool" in kind:
+            value = {"true": True, "false": False, "1": True, "0": False}.get(text, value)
+        else:
+            value = int(text) if re.fullmatch(r"-?[0-9]{1,30}", text) else value
+    expected: tuple[type, ...] = (bool,) if "bool" in kind else (int,) if "int" in kind else (str,)
+    if value is None and "None" in kind:
+        return None
+    if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
+        name = {bool: "true or false", int: "a whole number", str: "a text"}[expected[0]]
+        raise InputError(f"parameter {field.name} must be {name}, not {shown(original)}")
+    return value
+
+
+def make_task(name: str, params: Mapping[str, object] | None = None) -> Task:
+    """Make a task by name; parameters may be strings, as from a command line.
+
+    >>> make_task("variable_assignment", {"style": "code", "depth": "2"}).chance
+    0.2
+
+    Raises:
+        InputError: unknown task or parameter, or a value that is not allowed.
+    """
+    if name not in TASKS:
+        raise unknown("task", name, sorted(TASKS))
+    task_class = TASKS[name]
+    fields = {f.name: f for f in dataclasses.fields(task_class) if f.init}  # type: ignore[arg-type]
+    converted = {}
+    for key, value in (params or {}).items():
+        if key not in fields:
+            raise unknown(f"parameter of {name}", key, fields)
+        converted[key] = _convert(fields[key], value)
+    return task_class(**converted)
