@@ -137,7 +137,7 @@ def checksum_problem(folder: Path, leave_out: tuple[str, ...] = ()) -> str | Non
     """
     try:
         sums = dict(json.loads((folder / MANIFEST).read_text("utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"{MANIFEST} cannot be read"
     for name, expected in sums.items():
         if any(fnmatch(name, pattern) for pattern in leave_out):
@@ -153,7 +153,7 @@ def _of_others(manifest: Path) -> bool:
     """Whether a readable manifest is one of another program."""
     try:
         content = json.loads(manifest.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return not (isinstance(content, dict) and "sha256" in content)
 
@@ -165,7 +165,7 @@ def _index_problem(folder: Path) -> str | None:
         return None  # one file is read, whatever an index says
     try:
         shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{index.name} cannot be read"
     for shard in sorted(map(str, shards)):
         if Path(shard).name != shard:

@@ -61,14 +61,19 @@ def empty(config: Any) -> Any:
     """The model of a config without its weights, on the meta device.
 
     Raises:
-        ModelError: the config is of no causal language model.
+        ModelError: the config is of no causal language model, or none can be built from it.
     """
     if not isinstance(config, LoopedConfig) and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         kind = model_class(config)
     else:
         kind = AutoModelForCausalLM
-    with torch.device("meta"):
-        return kind.from_config(config) if kind is AutoModelForCausalLM else kind(config)
+    try:
+        with torch.device("meta"):
+            return kind.from_config(config) if kind is AutoModelForCausalLM else kind(config)
+    except ModelError:
+        raise
+    except Exception as error:  # a config can fail in every way there is
+        raise ModelError(f"no model can be built from this config: {_first_line(error)}") from error
 
 
 def load_config(pretrained: str, **options: Any) -> Any:

@@ -253,6 +253,7 @@ def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str
 
     None on all processes but the first.
     """
+    from datasets.exceptions import DatasetsError
     from lm_eval import evaluator, simple_evaluate
 
     evaluator.get_git_commit_hash = commit  # its own lets git complain outside of a repository
@@ -262,7 +263,15 @@ def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str
         )
     except InputError:
         raise
-    except (OSError, ImportError, ValueError, KeyError, TypeError, _out_of_memory()) as error:
+    except (
+        OSError,
+        ImportError,
+        ValueError,
+        KeyError,
+        TypeError,
+        DatasetsError,
+        _out_of_memory(),
+    ) as error:
         # lm-eval's tasks fail on missing data, extras and options in ways of their own
         raise InputError(f"lm-eval: {first_sentence(error)}") from error
     return results if first() else None

@@ -147,7 +147,7 @@ class Shards:
             self.shards = [Shard(**shard) for shard in self.about["shards"]]
             self.vocabulary = int(self.about["vocabulary"])
             self.tokenizer = str(self.about["tokenizer"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ModelError(f"{path} cannot be read: it is damaged or no index") from error
         self.special = tuple(self.about.get("special_tokens", ()))
         if self.about.get("version") != VERSION:

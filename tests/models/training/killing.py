@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import growloop.models.training.engine as engine
+from growloop.core import files
 from growloop.models.training import changes, contents, runfile, snapshots
 
 
@@ -27,7 +28,7 @@ def _die_at(point: str, nth: int) -> None:
     owner, name = {
         "filling a checkpoint": (contents, "save_file"),
         "before the manifest": (snapshots, "sha256"),
-        "before the rename": (snapshots, "_sync"),
+        "before the rename": (files, "_sync"),
         "dropping old ones": (snapshots, "_drop_old"),
         "before a growth step": (changes, "grow"),
         "after a growth step": (engine, "training_flops"),
