@@ -69,14 +69,20 @@ def empty(config: Any) -> Any:
     """The model of a config without its weights, on the meta device.
 
     Raises:
-        InputError: the config is of no causal language model.
+        InputError: the config is of no causal language model, or none can be built from it.
     """
     known = isinstance(config, LoopedConfig) or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or ())
-    with torch.device("meta"):
-        if known or own_code:
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=trusted())
-        return model_class(config)(config)
+    kind = None if known or own_code else model_class(config)
+    try:
+        with torch.device("meta"):
+            if kind is None:
+                return AutoModelForCausalLM.from_config(config, trust_remote_code=trusted())
+            return kind(config)
+    except InputError:
+        raise
+    except Exception as error:  # a config can fail in every way there is
+        raise InputError(f"no model can be built from this config: {_first_line(error)}") from error
 
 
 def load_config(pretrained: str, **options: Any) -> Any:

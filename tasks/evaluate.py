@@ -257,6 +257,7 @@ def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str
 
     None on all processes but the first.
     """
+    from datasets.exceptions import DatasetsError
     from jinja2 import TemplateError
     from lm_eval import evaluator, simple_evaluate
 
@@ -268,8 +269,15 @@ def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str
     except InputError:
         raise
     except (
-        OSError, ImportError, ValueError, KeyError, TypeError, TemplateError, _out_of_memory()
-    ) as error:  # fmt: skip
+        OSError,
+        ImportError,
+        ValueError,
+        KeyError,
+        TypeError,
+        DatasetsError,
+        TemplateError,
+        _out_of_memory(),
+    ) as error:
         # lm-eval's tasks fail on missing data, extras and options in ways of their own
         raise InputError(f"lm-eval: {first_sentence(error)}") from error
     return results if first() else None

@@ -8,18 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import growloop.models.training.engine as engine
-from growloop.models.training import (
-    checkpoint_contents as contents,
-)
-from growloop.models.training import (
-    checkpoints as snapshots,
-)
-from growloop.models.training import (
-    events as changes,
-)
-from growloop.models.training import (
-    runfile,
-)
+from growloop.core import files
+from growloop.models.training import checkpoint_contents as contents
+from growloop.models.training import checkpoints as snapshots
+from growloop.models.training import events as changes
+from growloop.models.training import runfile
 
 
 def train(fields: dict[str, Any], out: str, point: str | None = None, nth: int = 1) -> None:
@@ -38,7 +31,7 @@ def _die_at(point: str, nth: int) -> None:
     owner, name = {
         "filling a checkpoint": (contents, "save_file"),
         "before the manifest": (snapshots, "sha256"),
-        "before the rename": (snapshots, "_sync"),
+        "before the rename": (files, "_sync"),
         "dropping old ones": (snapshots, "_drop_old"),
         "before a growth step": (changes, "grow"),
         "after a growth step": (engine, "training_flops"),
