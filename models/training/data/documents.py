@@ -134,7 +134,7 @@ def _parquet_rows(path: Path) -> Iterator[Any]:
             yield from rows
             number += len(rows)
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} is no whole Parquet file") from error
+        raise InputError(f"{path} is no Parquet file, or not a whole one") from error
 
 
 def _first_without_text(batch: Any) -> int:
