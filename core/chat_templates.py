@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .errors import InputError
 from .limits import TimeIsUpError, bounded
 
 SECONDS = 10.0
@@ -16,10 +17,8 @@ CHARACTERS = 10_000_000
 TEMPLATE = "the model's chat template"
 
 
-class ChatTemplateError(ValueError):
+class ChatTemplateError(InputError):
     """A chat template that does not render something; the message says why."""
-
-    is_for_the_user = True  # the command line prints the message alone
 
 
 def rendered(render: Callable[[], str], what: str) -> str:

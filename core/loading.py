@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from .errors import InputError
 from .gguf import tensor_sizes
 from .identity import sha256
 from .strict_json import FileError, loads, read_object, short
@@ -23,10 +24,8 @@ COMPUTED = ("rope_freqs.", "rope_factors_")
 """Tensors of a GGUF file that follow from the config."""
 
 
-class IncompleteError(ValueError):
+class IncompleteError(InputError):
     """A model that was loaded is not the one its files hold; the message says what is missing."""
-
-    is_for_the_user = True  # the command line prints the message alone
 
 
 def load_complete(from_pretrained: Callable[..., Any], name: str, **options: Any) -> Any:

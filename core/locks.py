@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from .errors import InputError
 from .files import naming
 
 LOCK = ".lock"  # of a folder
 
 
-class InUseError(ValueError):
+class InUseError(InputError):
     """Another process holds a lock; the message says which."""
-
-    is_for_the_user = True  # the command line prints the message alone
 
 
 @contextlib.contextmanager

@@ -6,11 +6,11 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from .errors import InputError
 
-class NoModelError(ValueError):
+
+class NoModelError(InputError):
     """A name that no model has; the message says what is missing."""
-
-    is_for_the_user = True  # the command line prints the message alone
 
 
 def located(model: str) -> dict[str, Any]:

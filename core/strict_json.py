@@ -12,6 +12,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from .errors import InputError
+
 BOM = b"\xef\xbb\xbf"
 
 DEPTH = 100  # levels of objects and lists
@@ -81,10 +83,8 @@ def half_character(value: Any) -> str | None:
     return None
 
 
-class FileError(ValueError):
+class FileError(InputError):
     """A file that cannot be used; the message names it and says what is wrong."""
-
-    is_for_the_user = True  # the command line prints the message alone
 
 
 def loads(text: str | bytes, **options: Any) -> Any:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from .errors import InputError
+
 PROBES = ("a", "1", "A", ".", "\n")
 
 
-class TokenizerError(ValueError):
+class TokenizerError(InputError):
     """A tokenizer whose special tokens cannot be told from the text; the message says so."""
-
-    is_for_the_user = True  # the command line prints the message alone
 
 
 @dataclass(frozen=True)
