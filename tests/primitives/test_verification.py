@@ -59,7 +59,7 @@ def set_to(**fields: Any) -> Callable[[dict[str, Any]], None]:
         (set_to(index=-1), "not the item of its coordinates"),
         (set_to(index=2**70), "not the item of its coordinates"),
         (set_to(seed=1), "not the item of its coordinates"),
-        (set_to(seed=-1), "seed must be from 0"),
+        (set_to(seed=-1), "seed must be a whole number from 0"),
         (set_to(split="train"), "not the item of its coordinates"),
         (set_to(split="trian"), "unknown split 'trian'"),
         (set_to(task="copyin"), "unknown task 'copyin'"),

@@ -286,13 +286,13 @@ def test_an_interrupted_export_removes_what_it_wrote(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"count": 0}, "count must be from 1"),
-        ({"count": -4}, "count must be from 1"),
-        ({"count": 2**80}, "count must be from 1"),
+        ({"count": 0}, "count must be a whole number from 1"),
+        ({"count": -4}, "count must be a whole number from 1"),
+        ({"count": 2**80}, "count must be a whole number from 1"),
         ({"count": 1.5}, "count must be a whole number"),
         ({"format": "jsnl"}, "did you mean 'jsonl'"),
         ({"format": "parquet", "out": "-"}, "standard output"),
-        ({"workers": 0}, "workers must be from 1"),
+        ({"workers": 0}, "workers must be a whole number from 1"),
         ({"sources": []}, "one split"),
         ({"format": "parquet", "workers": 2}, "written by one process"),
         ({"sources": [Source(VA, "test", s) for s in (0, 1)], "format": "datasets"}, "twice"),

@@ -128,7 +128,7 @@ def test_a_front_that_leaves_nothing_is_refused_before_the_models(
         "study", name, "-m", models["plain"], *STUDIES[name], f"--skip-front={front}",
         "--out", str(tmp_path / "out"),
     )  # fmt: skip
-    assert f"skip_front must be from 0 to 148, not {front}" in said
+    assert f"skip_front must be a whole number from 0 to 148, not {front}" in said
     assert not (tmp_path / "out").exists()
 
 

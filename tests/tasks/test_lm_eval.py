@@ -213,7 +213,7 @@ def test_more_shots_than_usual_draw_from_a_larger_pool(checkpoint: Checkpoint) -
         (["reasoning_primitives", "reasoning_primitives_d1"], {}, "share a task"),
         (["reasoning_primitives"], {"params": {"style": "code"}}, "two tasks of .* are the same"),
         (["addition_2"], {"params": {"style": "code"}}, "none of the chosen tasks"),
-        (["addition_2"], {"seed": -1}, "seed must be from 0"),
+        (["addition_2"], {"seed": -1}, "seed must be a whole number from 0"),
         (["addition_2"], {"device": "cdua"}, "no device 'cdua'"),
         (["addition_2"], {"device": "cuda:7"}, "no device 'cuda:7'"),
         (["addition_2"], {"forwarded": {"samples": {"a": [1]}}}, "give one of them"),

@@ -252,7 +252,7 @@ def test_a_wrong_file_stops_the_suite_before_the_model_is_loaded(
         (["--suite", "paper", "--shots", "3"], "leave --shots out"),
         (["--suite", "paper", "--fixed-shots"], "leave --fixed-shots out"),
         (["--suite", "paper", "--tasks", "drop"], "leave --tasks out"),
-        (["--suite", "paper", "--limit", "0"], "limit must be from 1"),
+        (["--suite", "paper", "--limit", "0"], "limit must be a whole number from 1"),
         (["--suite", "paper", "--data-dir", "nowhere"], "nowhere is no folder"),
         (["--suite", "paper", "--holdout", "nowhere"], "held-out text is a folder or a file"),
         (["--data-dir", "x"], "give it too"),
