@@ -73,3 +73,9 @@ def test_every_help_page_is_shown_in_the_docs_by_name() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     for command in main.list_commands(None):  # type: ignore[arg-type]
         assert f"growloop {command}" in text
+
+
+def test_files_that_pages_name_are_there() -> None:
+    for page in PAGES:
+        for file in re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", page.read_text(encoding="utf-8")):
+            assert (ROOT / file).is_file(), f"{page.name}: {file}"
