@@ -13,7 +13,7 @@ from ..tasks.evaluate import require_extra
 from .options import trust_option
 
 COLUMNS = ("prompt,target", "prompt,completion", "messages", "instruction,output")
-"""As :data:`growloop.models.training.rows.COLUMNS`, which click must not load torch for."""
+"""As :data:`growloop.models.training.data.rows.COLUMNS`, which click must not load torch for."""
 
 
 @click.command("sft")
@@ -137,8 +137,8 @@ def _tune(
 ) -> list[str]:
     """Fine-tune on a file; the best checkpoint of each seed."""
     from ..models.training.checks import check, check_writable
+    from ..models.training.data.rows import read_examples
     from ..models.training.finetuning import finetune, run_of
-    from ..models.training.rows import read_examples
     from ..studies.checkpoints import as_folder
     from .progress import Progress
 

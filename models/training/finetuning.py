@@ -13,8 +13,8 @@ from . import checkpoint_contents as contents
 from . import checkpoints as snapshots
 from . import runfile
 from .checks import check
+from .data.rows import read_examples
 from .engine import Engine, Report
-from .rows import read_examples
 
 
 @dataclass(frozen=True)

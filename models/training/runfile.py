@@ -32,8 +32,8 @@ from ...core.names import name_problem
 from ...core.schedule import Schedule
 from ..growing.maps import OPERATORS, GrowthMap, growth_maps, prop_schedule
 from ..looping.recurrence import Recurrence
+from .data.rows import Columns
 from .fields import check_number, override, sentence
-from .rows import Columns
 from .yaml_text import read_yaml
 
 

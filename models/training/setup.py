@@ -17,14 +17,14 @@ from ..looping.loop import loop
 from ..looping.recurrence import Recurrence
 from ..presets import build, preset
 from . import adapters
-from .chats import read_template
 from .data.batches import Batch, Source
+from .data.chats import read_template
 from .data.curriculum import Curriculum
 from .data.examples import Examples
 from .data.mixture import Mixture, Phase
+from .data.rows import read_examples
 from .data.shards import Shards
 from .optim.objective import losses
-from .rows import read_examples
 from .runfile import Run
 
 WINDOWS = 64  # sequences of the validation shards that are looked at

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from ....core.errors import InputError
 from ....core.text_tokens import encode, special_tokens, target_start
-from ..chats import learned, template_of
-from ..rows import DELIMITERS, Conversation, Pair, Rows
 from .batches import IGNORED, Batch, part
+from .chats import learned, template_of
 from .mixture import shuffled
+from .rows import DELIMITERS, Conversation, Pair, Rows
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from growloop.core import chat_templates
 from growloop.core.errors import InputError
 from growloop.models import build
 from growloop.models.training.data.examples import Examples
+from growloop.models.training.data.rows import Conversation, Pair, read_examples
 from growloop.models.training.engine import Engine
-from growloop.models.training.rows import Conversation, Pair, read_examples
 from growloop.models.training.runfile import parse
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast

@@ -15,12 +15,12 @@ from growloop.core.errors import InputError
 from growloop.models import build, load, loop, save
 from growloop.models.training.data.batches import IGNORED, Batch
 from growloop.models.training.data.examples import Examples
+from growloop.models.training.data.rows import read_examples
 from growloop.models.training.data.tokenization import byte_tokenizer
 from growloop.models.training.engine import Engine
 from growloop.models.training.finetuning import Settings, run_of
 from growloop.models.training.optim.objective import losses
 from growloop.models.training.plan import plan
-from growloop.models.training.rows import read_examples
 from growloop.models.training.runfile import parse
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast

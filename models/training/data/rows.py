@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ...core.errors import InputError, shown
-from .data.documents import rows_of
+from ....core.errors import InputError, shown
+from .documents import rows_of
 
 Columns = Literal["prompt,target", "prompt,completion", "messages", "instruction,output"]
 COLUMNS: tuple[Columns, ...] = get_args(Columns)

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.chat_templates import TEMPLATE, ChatTemplateError, rendered
-from ...core.errors import InputError
-from ...core.text_tokens import encode, target_start, text_of
+from ....core.chat_templates import TEMPLATE, ChatTemplateError, rendered
+from ....core.errors import InputError
+from ....core.text_tokens import encode, target_start, text_of
 from .rows import Conversation, Message
 
 MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")
