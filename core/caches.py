@@ -1,7 +1,7 @@
-"""Keys and values of earlier tokens, by the name that the installed transformers gives them.
+"""Name of the KV cache in the installed transformers.
 
-Models took and returned ``past_key_values`` until transformers 5.23 and take and return ``cache``
-from 5.24 on, where the old name warns; 5.40 drops it. Ask here, and write neither name elsewhere.
+Models take and return ``past_key_values`` up to transformers 5.23, and ``cache`` from 5.24 on,
+where the old name warns; 5.40 drops it. Write neither name elsewhere: call :func:`cache_name`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ NAMES = ("cache", "past_key_values")
 
 
 def cache_name(*places: Any) -> str:
-    """Name of the cache in the first of these places that has one.
+    """Return the name of the KV cache in the first place that has one.
 
     Args:
-        places: calls that take a cache, such as a model's ``forward``, and outputs that hold one.
+        places: callables that take a cache, such as a model's ``forward``, or outputs with one.
 
     Raises:
-        AttributeError: none of them has one.
+        AttributeError: no place has a cache.
     """
     for place in places:
         if is_dataclass(place):
@@ -34,5 +34,5 @@ def cache_name(*places: Any) -> str:
 
 
 def cache_of(output: Any) -> Any:
-    """Cache in what a model's forward, or generate, returned."""
+    """Return the KV cache in the output of a model's ``forward`` or ``generate``."""
     return getattr(output, cache_name(output))

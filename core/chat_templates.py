@@ -1,7 +1,7 @@
-"""Chat templates as what they are: programs of strangers, run in transformers' sandbox.
+"""Limits on chat templates, which are untrusted programs.
 
-The sandbox keeps them from files and attributes; here they get a bound on time, memory and output,
-and whatever goes wrong in them becomes one sentence.
+The sandbox of transformers denies them files and attributes. This module limits their time, memory
+and output, and turns any failure into a :class:`ChatTemplateError`.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from collections.abc import Callable
 from .errors import InputError
 from .limits import TimeIsUpError, bounded
 
-SECONDS = 10.0
-MEMORY = 2**29
-CHARACTERS = 10_000_000
+SECONDS = 10.0  # time limit of a rendering
+MEMORY = 2**29  # limit of additional memory, in bytes
+CHARACTERS = 10_000_000  # limit of the output
 TEMPLATE = "the model's chat template"
 
 
 class ChatTemplateError(InputError):
-    """A chat template that does not render something; the message says why."""
+    """Chat template that cannot render its input; the message says why."""
 
 
 def rendered(render: Callable[[], str], what: str) -> str:
-    """The text that a chat template makes.
+    """Render a chat template within limits and return the text.
 
     Args:
-        render: applies it.
-        what: is rendered, in messages: ``a question``.
+        render: applies the template.
+        what: name of the input for messages, such as ``a question``.
 
     Raises:
-        ChatTemplateError: it fails, takes too long, or writes too much.
+        ChatTemplateError: the template fails, takes too long, or writes too much.
 
     >>> rendered(lambda: "a" * 10**8, "a question")
     Traceback (most recent call last):
@@ -48,12 +48,12 @@ def rendered(render: Callable[[], str], what: str) -> str:
         raise ChatTemplateError(
             f"{TEMPLATE} writes too much of {what}: more than {CHARACTERS:,} characters"
         ) from error
-    except Exception as error:  # it can fail in every way there is
+    except Exception as error:  # a template can raise anything
         if (line := getattr(error, "lineno", None)) is not None:  # jinja2.TemplateSyntaxError
-            wrong = f"cannot be read: line {line}, {_first_line(error)}"
+            reason = f"cannot be read: line {line}, {_first_line(error)}"
         else:
-            wrong = f"refuses {what}: {_first_line(error)}"
-        raise ChatTemplateError(f"{TEMPLATE} {wrong}") from error
+            reason = f"refuses {what}: {_first_line(error)}"
+        raise ChatTemplateError(f"{TEMPLATE} {reason}") from error
     if len(text) > CHARACTERS:
         raise ChatTemplateError(
             f"{TEMPLATE} writes too much of {what}: more than {CHARACTERS:,} characters"

@@ -1,8 +1,8 @@
-"""Files and folders that are written whole or not at all.
+"""Atomic writing of files and folders.
 
-Content goes to a temporary path beside the target, is flushed to the disk, and is renamed: readers
-see the old content or the new, never a part. A failed write removes its temporary path; that of a
-killed process is removed by the next process that writes into the same folder.
+Content is written to a temporary path next to the target, flushed to disk, and renamed. Readers see
+the old content or the new, never a part. A failed write removes its temporary path. If a process is
+killed, the next process that writes into the folder removes the temporary path.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from pathlib import Path
 from typing import BinaryIO
 
 HOST = re.sub(r"[^\w.]", "_", socket.gethostname())
-LEFT = re.compile(rf"\.(.+)\.{re.escape(HOST)}-(\d+)-\d+\.(part|old)")
-"""Temporary names of this machine: name of the target, process, what it is."""
-OCCUPIED = (errno.EEXIST, errno.ENOTEMPTY)
+LEFTOVER = re.compile(rf"\.(.+)\.{re.escape(HOST)}-(\d+)-\d+\.(part|old)")
+"""Temporary names of this machine; groups: name of the target, process id, part or old."""
+OCCUPIED = (errno.EEXIST, errno.ENOTEMPTY)  # errors of a rename onto an existing folder
 
 Content = bytes | Callable[[BinaryIO], object]
-"""Of a file: the bytes, or a function that writes them into the open file."""
-_numbers = itertools.count()  # temporary names of threads of one process differ
+"""Content of a file: bytes, or a function that writes them into the open file."""
+_numbers = itertools.count()  # makes temporary names unique among threads
 
 
 def write_atomically(path: str | Path, content: Content, force: bool = True) -> None:
-    """Write a file whole or not at all; its folder is made.
+    """Write a file atomically; create its folder if missing.
 
     Args:
-        content: bytes, or a function that is given the open binary file.
-        force: replace a file that is there.
+        content: bytes, or a function that writes into the open binary file.
+        force: replace an existing file.
 
     Raises:
-        OSError: it cannot be written; ``filename`` is ``path``. FileExistsError without ``force``.
+        FileExistsError: the file exists, and ``force`` is False.
+        OSError: the file cannot be written; ``filename`` is ``path``.
 
     Example::
 
@@ -52,26 +53,26 @@ def write_atomically(path: str | Path, content: Content, force: bool = True) -> 
 
 @contextlib.contextmanager
 def replacing(path: str | Path, folder: bool = False, force: bool = True) -> Iterator[Path]:
-    """A temporary path that takes the place of ``path`` if all goes well, else vanishes.
+    """Yield a temporary path that replaces ``path`` if the block succeeds, else is removed.
 
-    Folders above it are made. A link stays, and what it points to is replaced.
+    Missing parent folders are created. If ``path`` is a symbolic link, its target is replaced.
 
     Args:
-        folder: the temporary path is an empty folder; else there is nothing at it yet.
-        force: replace what is there.
+        folder: create the temporary path as an empty folder; else nothing exists at it.
+        force: replace an existing ``path``.
 
     Raises:
-        OSError: something cannot be written; ``filename`` is the file below ``path`` that it was to
-            be. FileExistsError without ``force`` where ``path`` exists, now or at the end.
+        FileExistsError: ``path`` exists at the start or the end, and ``force`` is False.
+        OSError: a file cannot be written; ``filename`` is its final path.
     """
     target = Path(os.path.realpath(path))
     stem = target.parent / f".{target.name}.{HOST}-{os.getpid()}-{next(_numbers)}"
     temporary, old = Path(f"{stem}.part"), Path(f"{stem}.old")
-    made: list[Path] = []
+    created: list[Path] = []
     try:
         if not force and target.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-        made = _make_folder(target.parent)
+        created = _make_folder(target.parent)
         remove_leftovers(target.parent)
         if folder:
             temporary.mkdir()
@@ -82,24 +83,24 @@ def replacing(path: str | Path, folder: bool = False, force: bool = True) -> Ite
             _place_folder(temporary, target, old, force)
         else:
             _place_file(temporary, target, force)
-        with contextlib.suppress(OSError):  # not every file system can
+        with contextlib.suppress(OSError):  # not supported by every file system
             _sync(target.parent)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        for parent in reversed(made):
-            with contextlib.suppress(OSError):  # another process has put something there
+        for parent in reversed(created):
+            with contextlib.suppress(OSError):  # another process has written there
                 parent.rmdir()
-        if not isinstance(error, Exception) or (found := disk_error(error)) is None:
+        if not isinstance(error, Exception) or (cause := disk_error(error)) is None:
             raise
-        where = str(found.filename or path).replace(str(temporary), str(path))
-        raise OSError(found.errno, found.strerror or str(found), where) from error
+        where = str(cause.filename or path).replace(str(temporary), str(path))
+        raise OSError(cause.errno, cause.strerror or str(cause), where) from error
 
 
 @contextlib.contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Give an ``OSError`` from inside the name of the file that is read or written."""
+    """Add ``path`` as ``filename`` to an ``OSError`` raised inside the ``with`` block."""
     try:
         yield
     except OSError as error:
@@ -108,18 +109,18 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def disk_error(error: BaseException) -> OSError | None:
-    """The ``OSError`` that an exception is, or stands for; None for any other.
+    """Return the ``OSError`` behind an exception; None if there is none.
 
-    Libraries written in Rust and C++ (safetensors, tokenizers, torch) raise exceptions of their own
-    where a disk is full.
+    Libraries in Rust and C++ (safetensors, tokenizers, torch) raise their own exceptions when a
+    disk is full.
 
     >>> disk_error(RuntimeError("I/O error: No space left on device (os error 28)"))
     OSError(28, 'No space left on device')
     """
     if isinstance(error, OSError):
         return error
-    if found := re.search(r"\(os error (\d+)\)", str(error)):
-        return OSError(int(found[1]), os.strerror(int(found[1])))
+    if match := re.search(r"\(os error (\d+)\)", str(error)):
+        return OSError(int(match[1]), os.strerror(int(match[1])))
     inner = error.__cause__ or error.__context__
     if isinstance(inner, OSError) and "PytorchStreamWriter" in str(error):
         return inner
@@ -127,18 +128,18 @@ def disk_error(error: BaseException) -> OSError | None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary paths in a folder that killed processes of this machine have left.
+    """Remove temporary paths of killed processes of this machine from a folder.
 
-    What was moved aside is put back where nothing has taken its place.
+    A folder that was moved aside is restored if nothing has replaced it.
     """
     with contextlib.suppress(OSError):
         for path in list(folder.iterdir()):
-            found = LEFT.fullmatch(path.name)
-            if found is None or _alive(int(found[2])):
+            match = LEFTOVER.fullmatch(path.name)
+            if match is None or _alive(int(match[2])):
                 continue
-            place = folder / found[1]
-            if found[3] == "old" and not place.exists():
-                path.rename(place)  # killed between two renames
+            target = folder / match[1]
+            if match[3] == "old" and not target.exists():
+                path.rename(target)  # killed between two renames
             elif path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -150,11 +151,11 @@ def _place_file(temporary: Path, target: Path, force: bool) -> None:
         temporary.replace(target)
         return
     try:
-        os.link(temporary, target)  # refuses what another process has put there meanwhile
+        os.link(temporary, target)  # fails if another process has written it meanwhile
         temporary.unlink()
     except FileExistsError:
         raise
-    except OSError:  # a file system without links
+    except OSError:  # a file system without hard links
         if target.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         temporary.replace(target)
@@ -175,13 +176,13 @@ def _place_folder(temporary: Path, target: Path, old: Path, force: bool) -> None
                 raise
             if not force:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-            # else another process was faster: what it has put there is replaced
+            # else another process was faster: replace its folder
         if moved:
             shutil.rmtree(old, ignore_errors=True)
 
 
 def _moved(path: Path, aside: Path) -> bool:
-    """Move a folder that may not be there; whether it was."""
+    """Move a folder; return whether it existed."""
     try:
         path.rename(aside)
     except FileNotFoundError:
@@ -190,7 +191,7 @@ def _moved(path: Path, aside: Path) -> bool:
 
 
 def _make_folder(folder: Path) -> list[Path]:
-    """Make a folder and those above it; the ones that were missing, the highest first."""
+    """Create a folder and its parents; return the created ones, the highest first."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
     folder.mkdir(parents=True, exist_ok=True)
     return missing

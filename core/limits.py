@@ -1,7 +1,7 @@
-"""Bounds on the time and memory of code that comes with a model, such as its chat template.
+"""Limits on the time and memory of code that comes with a model, such as its chat template.
 
-Both are bounds of a running process: they hold where the system has them (an alarm on the main
-thread, an address space on Linux), and nothing is started for them.
+Both limits act within the running process: time by an alarm, on the main thread only; memory by the
+address space, on Linux only.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from typing import NoReturn
 
 
 class TimeIsUpError(BaseException):
-    """What ran took longer than it may: not an ``Exception``, which templates' compilers catch."""
+    """Time limit exceeded; not an ``Exception``, because template compilers catch those."""
 
 
 @contextlib.contextmanager
 def bounded(seconds: float, memory: int) -> Iterator[None]:
-    """Run a ``with`` block for so long, and with so much more memory, at most.
+    """Limit the time and the additional memory of a ``with`` block.
 
     Args:
-        seconds: of wall-clock time.
-        memory: bytes.
+        seconds: most wall-clock time.
+        memory: most bytes beyond the memory in use now.
 
     Raises:
-        TimeIsUpError: it took longer.
-        MemoryError: it wanted more memory.
+        TimeIsUpError: the block takes longer.
+        MemoryError: the block needs more memory.
     """
-    with _within(seconds), _below(memory):
+    with _limited_time(seconds), _limited_memory(memory):
         yield
 
 
 @contextlib.contextmanager
-def _within(seconds: float) -> Iterator[None]:
+def _limited_time(seconds: float) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # alarms reach the main thread alone
+        yield  # signals reach the main thread only
         return
 
     def ring(*_: object) -> NoReturn:
@@ -53,21 +53,21 @@ def _within(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
-        if left:  # an alarm of somebody else goes on
+        if left:  # restart the caller's alarm
             rest = max(left - (time.monotonic() - started), 1e-3)
             signal.setitimer(signal.ITIMER_REAL, rest, interval)
 
 
 @contextlib.contextmanager
-def _below(memory: int) -> Iterator[None]:
+def _limited_memory(memory: int) -> Iterator[None]:
     if sys.platform != "linux":
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + memory
-    if soft == resource.RLIM_INFINITY or most < soft:
-        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    limit = pages * resource.getpagesize() + memory
+    if soft == resource.RLIM_INFINITY or limit < soft:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     try:
         yield
     finally:

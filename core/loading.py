@@ -1,7 +1,7 @@
-"""Whether a model that was loaded is the one its files hold: the check of every way of loading.
+"""Check that a loaded model has exactly the weights of its files.
 
-Transformers fills what it does not find with random numbers, drops what it has no place for, and
-goes on. What it tells of that, and the files themselves, are judged here. Torch is not imported.
+transformers fills missing weights with random numbers and drops unexpected ones, without an error.
+This module checks its loading info, and the files themselves. It does not import torch.
 """
 
 from __future__ import annotations
@@ -19,56 +19,58 @@ from .strict_json import FileError, loads, read_object, short
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 MANIFEST = "manifest.json"
 STATE = ("optimizer*.safetensors", "training.json", "adapters.safetensors")
-"""Files of a training checkpoint that say how the run goes on, not what the model is."""
+"""Files of a training checkpoint that hold the state of the run, not the model."""
 COMPUTED = ("rope_freqs.", "rope_factors_")
-"""Tensors of a GGUF file that follow from the config."""
+"""Prefixes of GGUF tensors that transformers computes from the config."""
 
 
 class IncompleteError(InputError):
-    """A model that was loaded is not the one its files hold; the message says what is missing."""
+    """Loaded model that differs from its files; the message names the difference."""
 
 
 def load_complete(from_pretrained: Callable[..., Any], name: str, **options: Any) -> Any:
-    """Load a model of Hugging Face, and refuse it if it is not what its files hold.
+    """Load a Hugging Face model, and refuse it if it differs from its files.
 
     Args:
-        from_pretrained: of an Auto class, or a class of models.
-        name: a folder, or a name on the hub.
-        options: for ``from_pretrained``.
+        from_pretrained: method of an Auto class or a model class.
+        name: folder or hub id.
+        options: keyword arguments of ``from_pretrained``.
 
     Raises:
-        IncompleteError: weights that are missing, of other shapes, or that the config knows
-            nothing of; files that are not those of the checkpoint's index or manifest.
+        IncompleteError: weights are missing, unexpected or of other shapes than in the config; or
+            files do not match the checkpoint's index or manifest.
     """
-    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # told, by name
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # in the info
     gguf_file = options.get("gguf_file")
     if gguf_file is None:
-        wrong = files_problem(Path(name, options.get("subfolder") or ""))
+        problem = files_problem(Path(name, options.get("subfolder") or ""))
     else:
-        options["gguf_file"], wrong = gguf_path(name, gguf_file), None
-    if wrong is None:
+        options["gguf_file"], problem = gguf_path(name, gguf_file), None
+    if problem is None:
         model, info = from_pretrained(name, **options)
-        wrong = loading_problem(info, model)
-        if wrong is None and gguf_file is not None:
-            wrong = gguf_problem(Path(options["gguf_file"]), model)
-        if wrong is None:
+        problem = loading_problem(info, model)
+        if problem is None and gguf_file is not None:
+            problem = gguf_problem(Path(options["gguf_file"]), model)
+        if problem is None:
             return model
-    raise IncompleteError(f"{name} {wrong}")
+    raise IncompleteError(f"{name} {problem}")
 
 
 def loading_problem(info: Mapping[str, Any], model: Any = None) -> str | None:
-    """What keeps a loaded model from being its checkpoint, as the end of a sentence; or None.
+    """Describe how a loaded model differs from its checkpoint; None if it does not.
 
     Args:
-        info: the loading info of ``from_pretrained(..., output_loading_info=True)``: lists or sets
-            of names. Keys that transformers itself knows to be dispensable (old buffers, tied
-            heads) are not among them.
-        model: what was loaded.
+        info: loading info of ``from_pretrained(..., output_loading_info=True)``: kind -> names. It
+            excludes names that transformers knows to be dispensable (old buffers, tied heads).
+        model: loaded model.
+
+    Returns:
+        The end of a sentence that begins with the name of the model.
 
     >>> loading_problem({"missing_keys": {"lm_head.weight"}})
     'has not all weights of its config: 1 is missing, lm_head.weight'
     """
-    if getattr(model, "_hf_peft_config_loaded", False):  # the info is the adapter's alone
+    if getattr(model, "_hf_peft_config_loaded", False):  # the info covers only the adapter
         return "holds an adapter: merge it into its base, or score the base with --peft"
     if missing := sorted(info.get("missing_keys") or ()):
         return f"has not all weights of its config: {_missing(missing)}"
@@ -88,51 +90,51 @@ def loading_problem(info: Mapping[str, Any], model: Any = None) -> str | None:
 
 
 def gguf_problem(path: Path, model: Any) -> str | None:
-    """What of a GGUF file is not in the model made of it, as the end of a sentence; or None.
+    """Describe the weights of a GGUF file that its model lacks, as in :func:`loading_problem`.
 
-    Transformers tells what is missing, and drops without a word what it does not know: the file
-    then holds more numbers than the model.
+    transformers silently drops tensors that it does not know. The file then holds more numbers than
+    the model.
     """
     weights = list(model.parameters())
     if not path.is_file() or not all(weight.is_floating_point() for weight in weights):
-        return None  # on the hub; or packed as in the file, so that numbers are not alike
+        return None  # on the hub; or packed weights, whose numbers differ in count
     sizes = {k: n for k, n in tensor_sizes(path).items() if not k.startswith(COMPUTED)}
     names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    held = sum(weight.numel() for weight in weights)
-    held += sum(v.numel() for k, v in model.state_dict().items() if k not in names and v.dim())
-    if (lost := sum(sizes.values()) - held) <= 0:
+    in_model = sum(weight.numel() for weight in weights)
+    in_model += sum(v.numel() for k, v in model.state_dict().items() if k not in names and v.dim())
+    if (lost := sum(sizes.values()) - in_model) <= 0:
         return None
     return f"has weights that its config knows nothing of: {lost:,} numbers are left over"
 
 
 def gguf_path(folder: str, gguf_file: str) -> str:
-    """Where a GGUF file of a model folder is; for the hub, its name as it was given.
+    """Return the absolute path of a GGUF file in a model folder; for the hub, its name.
 
-    Transformers prefers a file of that name in the working directory, whatever the folder.
+    With a name alone, transformers would prefer a file of that name in the working directory.
     """
     path = Path(folder, gguf_file)
     return str(path.resolve()) if path.is_file() else gguf_file
 
 
 def files_problem(folder: Path) -> str | None:
-    """What is wrong with the files of a local model folder, as the end of a sentence; or None.
+    """Describe damage to a local model folder, as in :func:`loading_problem`; None without damage.
 
-    Looked at are the shards that an index names, and the checksums of a training checkpoint.
-    A file that has not changed since is not read twice.
+    Checks the shards in an index, and the checksums of a training checkpoint. An unchanged file is
+    not read twice.
     """
-    wrong = _index_problem(folder)
-    if wrong is None and (folder / MANIFEST).is_file() and not _of_others(folder / MANIFEST):
-        wrong = checksum_problem(folder, STATE)
-        if wrong is not None and "checksum" in wrong:
-            wrong += f" (if it was changed on purpose, remove {MANIFEST})"
-    return None if wrong is None else f"is damaged: {wrong}"
+    damage = _index_problem(folder)
+    if damage is None and (folder / MANIFEST).is_file() and not _is_foreign(folder / MANIFEST):
+        damage = checksum_problem(folder, STATE)
+        if damage is not None and "checksum" in damage:
+            damage += f" (if it was changed on purpose, remove {MANIFEST})"
+    return None if damage is None else f"is damaged: {damage}"
 
 
 def checksum_problem(folder: Path, leave_out: tuple[str, ...] = ()) -> str | None:
-    """Which file of a training checkpoint is not the one its ``manifest.json`` lists; or None.
+    """Name the first file of a checkpoint that does not match its ``manifest.json``; or None.
 
     Args:
-        leave_out: patterns of names that are not looked at.
+        leave_out: patterns of file names to skip.
     """
     try:
         sums = read_object(folder / MANIFEST, sha256=dict)["sha256"]
@@ -150,8 +152,8 @@ def checksum_problem(folder: Path, leave_out: tuple[str, ...] = ()) -> str | Non
     return None
 
 
-def _of_others(manifest: Path) -> bool:
-    """Whether a readable manifest is one of another program."""
+def _is_foreign(manifest: Path) -> bool:
+    """Return whether another program wrote a manifest; False if it cannot be read."""
     try:
         content = loads(manifest.read_text("utf-8"))
     except (OSError, ValueError):
@@ -160,13 +162,13 @@ def _of_others(manifest: Path) -> bool:
 
 
 def _index_problem(folder: Path) -> str | None:
-    """What an index of shards says that is not so."""
+    """Describe the first error of a weight index; None if there is none."""
     index = next((folder / name for name in INDEXES if (folder / name).is_file()), None)
     if index is None or (folder / index.name.removesuffix(".index.json")).is_file():
-        return None  # one file is read, whatever an index says
+        return None  # transformers prefers a single file to an index
     try:
         shards = set(loads(index.read_text("utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # a shard that is no name
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # or unhashable shard names
         return f"{index.name} cannot be read"
     for shard in sorted(map(str, shards)):
         if Path(shard).name != shard:
@@ -182,8 +184,8 @@ def _missing(names: list[str]) -> str:
     return f"{len(names)} {verb} missing, {first}"
 
 
-def _counted(found: list[Any], first: str) -> str:
-    return first if len(found) == 1 else f"{len(found)}, the first {first}"
+def _counted(names: list[Any], first: str) -> str:
+    return first if len(names) == 1 else f"{len(names)}, the first {first}"
 
 
 def _shape(shape: Any) -> str:

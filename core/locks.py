@@ -1,4 +1,4 @@
-"""Locks that end with the process that holds them, however it ends (``flock``)."""
+"""File locks (``flock``), which the system releases when their process ends."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from typing import IO
 from .errors import InputError
 from .files import naming
 
-LOCK = ".lock"  # of a folder
+LOCK = ".lock"  # name of a folder's lock file
 
 
 class InUseError(InputError):
-    """Another process holds a lock; the message says which."""
+    """Lock held by another process; the message names the process."""
 
 
 @contextlib.contextmanager
 def locked(path: Path, shared: bool, what: str, patience: float = 0.0) -> Iterator[None]:
-    """Hold a lock file.
+    """Hold a lock file inside a ``with`` block.
 
     Args:
-        shared: with others that say so too.
-        what: is not possible while another process holds it, in the message.
-        patience: seconds to wait for it.
+        shared: allow other shared locks at the same time.
+        what: state that the lock guards, such as ``runs/a is trained``. The message continues with
+            the process that holds the lock.
+        patience: seconds to wait for the lock.
 
     Raises:
-        InUseError: another process holds it.
+        InUseError: another process holds the lock.
         OSError: the file cannot be written; ``filename`` is ``path``.
     """
     end = time.monotonic() + patience
@@ -39,7 +40,7 @@ def locked(path: Path, shared: bool, what: str, patience: float = 0.0) -> Iterat
         with naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(open(path, "a+", encoding="utf-8"))
-            while not _taken(file, shared):
+            while not _acquire(file, shared):
                 if time.monotonic() >= end:
                     file.seek(0)
                     holder = file.read().strip() or "another process"
@@ -51,7 +52,8 @@ def locked(path: Path, shared: bool, what: str, patience: float = 0.0) -> Iterat
         yield
 
 
-def _taken(file: IO[str], shared: bool) -> bool:
+def _acquire(file: IO[str], shared: bool) -> bool:
+    """Try to lock a file; return whether it worked."""
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)

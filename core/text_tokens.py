@@ -1,8 +1,8 @@
-"""How text becomes tokens, the same in training and in scoring.
+"""Tokenization of text, the same in training and in scoring.
 
-A text gets the special tokens that its tokenizer puts before it (BOS), unless it begins with them
-already, and never those it puts after it (EOS): a target goes on where its prompt ends. Whoever
-ends a document or a target writes the end token itself.
+A text begins with the special tokens that its tokenizer puts before it (BOS), unless the text
+itself begins with them. Tokens that the tokenizer puts after a text (EOS) are never added, because
+a target continues its prompt; callers add the end token of a document or target themselves.
 
 Tokenizers are those of transformers, or of the ``tokenizers`` library.
 """
@@ -16,20 +16,20 @@ from typing import Any
 
 from .errors import InputError
 
-PROBES = ("a", "1", "A", ".", "\n")
+PROBES = ("a", "1", "A", ".", "\n")  # texts that show which special tokens are added
 
 
 class TokenizerError(InputError):
-    """A tokenizer whose special tokens cannot be told from the text; the message says so."""
+    """Tokenizer that does not fit the text or the model; the message says why."""
 
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Tokens that a tokenizer adds to a text by itself.
+    """Special tokens that a tokenizer adds to every text.
 
     Args:
-        before: ids put before it.
-        after: ids put after it.
+        before: ids before the text.
+        after: ids after the text.
     """
 
     before: tuple[int, ...]
@@ -37,13 +37,13 @@ class SpecialTokens:
 
 
 def special_tokens(tokenizer: Any, texts: Sequence[str] = PROBES) -> SpecialTokens:
-    """Which tokens a tokenizer adds to a text by itself.
+    """Detect the special tokens that a tokenizer adds to every text.
 
     Args:
-        texts: tried one after the other until one has a token of its own.
+        texts: probes, tried in order until one has tokens.
 
     Raises:
-        TokenizerError: none has, or what is added is not around the text.
+        TokenizerError: no probe has tokens, or special tokens are added inside the text.
     """
     for text in texts:
         [plain], [full] = (_tokens(tokenizer, [text], special) for special in (False, True))
@@ -55,13 +55,13 @@ def special_tokens(tokenizer: Any, texts: Sequence[str] = PROBES) -> SpecialToke
 
 
 def encode(tokenizer: Any, texts: Sequence[str], special: bool = True) -> list[list[int]]:
-    """Tokens of texts.
+    """Tokenize texts.
 
     Args:
-        special: put the special tokens before each text that the tokenizer puts there.
+        special: begin each text with the special tokens that the tokenizer puts before it.
 
     Returns:
-        A list of ids for each text.
+        Token ids of each text.
 
     Raises:
         TokenizerError: as :func:`special_tokens`.
@@ -80,7 +80,7 @@ def encode(tokenizer: Any, texts: Sequence[str], special: bool = True) -> list[l
 
 
 def embedded(model: Any) -> int | None:
-    """Tokens that a Hugging Face model has embeddings for; None where it does not say."""
+    """Return the number of input embeddings of a Hugging Face model; None if unknown."""
     try:
         return int(model.get_input_embeddings().weight.shape[0])
     except (AttributeError, NotImplementedError, TypeError):
@@ -88,22 +88,21 @@ def embedded(model: Any) -> int | None:
 
 
 def vocabulary_size(tokenizer: Any) -> int:
-    """One more than the largest id of a tokenizer: its ids may have gaps."""
+    """Return one more than the largest id of a tokenizer, whose ids may have gaps."""
     return max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
 def check_embedded(tokens: Iterable[Sequence[int]], embeddings: int | None, tokenizer: Any) -> None:
     """Refuse tokens that a model has no embeddings for.
 
-    A tokenizer may have more tokens than its model, as long as no text holds one of them.
+    A tokenizer may have more tokens than its model, as long as no text contains them.
 
     Args:
-        tokens: ids of each text; not looked at where the tokenizer has no more tokens than the
-            model.
-        embeddings: as :func:`embedded` counts them; None: nothing is checked.
+        tokens: ids of each text; not read if the model has embeddings for the whole tokenizer.
+        embeddings: number of embeddings, as from :func:`embedded`; None skips the check.
 
     Raises:
-        TokenizerError: naming the first such token.
+        TokenizerError: a text has such a token; the message names the first one.
     """
     if embeddings is None or (size := vocabulary_size(tokenizer)) <= embeddings:
         return
@@ -117,10 +116,10 @@ def check_embedded(tokens: Iterable[Sequence[int]], embeddings: int | None, toke
 
 
 def target_start(prompt: Sequence[int], whole: Sequence[int]) -> int:
-    """Where the target begins in the tokens of prompt and target together.
+    """Return the index of the first target token in the tokens of prompt and target together.
 
-    That is the first token that the prompt alone has not: where tokens merge over the boundary,
-    the merged token is the first one to predict.
+    That is the first token that differs from the tokens of the prompt alone. If tokens merge over
+    the boundary, the merged token is the first to predict.
 
     >>> target_start([5, 6], [5, 6, 7]), target_start([5, 6], [5, 67])
     (2, 1)
@@ -130,20 +129,20 @@ def target_start(prompt: Sequence[int], whole: Sequence[int]) -> int:
 
 
 def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """The text of tokens, special ones written out."""
-    found: str = tokenizer.decode(list(tokens), skip_special_tokens=False)
-    return found
+    """Decode tokens, special tokens included."""
+    text: str = tokenizer.decode(list(tokens), skip_special_tokens=False)
+    return text
 
 
 def _tokens(tokenizer: Any, texts: Sequence[str], special: bool) -> list[list[int]]:
-    """As the tokenizer makes them, with all it adds or without anything."""
+    """Tokenize texts with all special tokens of the tokenizer, or with none."""
     if not texts:
         return []
     if callable(tokenizer):
         options = {"return_attention_mask": False, "return_token_type_ids": False}
-        found: list[list[int]] = tokenizer(list(texts), add_special_tokens=special, **options)[
+        ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=special, **options)[
             "input_ids"
         ]
-        return found
+        return ids
     encoded = tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
     return [encoding.ids for encoding in encoded]

@@ -1,4 +1,4 @@
-"""Reads and writes checkpoints: a model and its tokenizer, looped or plain."""
+"""Reading and writing of checkpoints: a model, looped or not, and its tokenizer."""
 
 from __future__ import annotations
 
@@ -28,27 +28,26 @@ OF_A_CHECKPOINT = re.compile(
     r"(generation_)?config\.json|.*\.safetensors|.*\.index\.json|tokenizer.*|vocab.*|merges\.txt"
     r"|(special|added)_tokens.*\.json|(additional_)?chat_template.*|README\.md"
 )
-"""Files that a checkpoint consists of: anything else is not ours to overwrite."""
+"""Names of checkpoint files; a folder with any other file is never overwritten."""
 
 
 def load(pretrained: str, **options: Any) -> PreTrainedModel:
-    """A model by its name: hub id, local folder, GGUF file or ``package:NAME``.
+    """Load a model: hub id, local folder, GGUF file or ``package:NAME``.
 
     Args:
-        options: of ``from_pretrained``, among them ``dtype``, ``gguf_file`` (of a folder),
-            ``trust_remote_code`` (run code that comes with the model; by default not).
+        options: keyword arguments of ``from_pretrained``, such as ``dtype``, ``gguf_file`` (in a
+            folder) and ``trust_remote_code`` (run code that comes with the model; default False).
 
     Raises:
-        InputError: anything that keeps it from being loaded, in one sentence; a checkpoint whose
-            weights are not those of its config, name by name and shape by shape, or whose files
-            are not those that its index or its manifest lists.
+        InputError: the model cannot be loaded; names or shapes of its weights do not match its
+            config; or its files do not match its index or manifest.
     """
     try:
         place, options = _place(pretrained, options)
         if "gguf_file" in options and hasattr(transformers, "GgufConfig"):
-            # newer versions would keep weights packed where they find kernels for it
-            whole = transformers.GgufConfig(dequantize=True)
-            options.setdefault("quantization_config", whole)
+            # newer versions would keep weights packed if they find kernels for that
+            dequantized = transformers.GgufConfig(dequantize=True)
+            options.setdefault("quantization_config", dequantized)
         model: PreTrainedModel = load_complete(
             AutoModelForCausalLM.from_pretrained, place, **options
         )
@@ -56,24 +55,24 @@ def load(pretrained: str, **options: Any) -> PreTrainedModel:
         raise
     except IncompleteError as error:
         raise InputError(str(error)) from error
-    except Exception as error:  # a checkpoint can fail in every way there is
-        wrong = f"cannot load model '{pretrained}': {_first_line(error)}"
-        raise InputError(refusal(pretrained, error) or wrong) from error
-    if "gguf_file" in options:  # read in full precision: nothing of what is written is quantized
+    except Exception as error:  # a damaged checkpoint can raise anything
+        message = f"cannot load model '{pretrained}': {_first_line(error)}"
+        raise InputError(refusal(pretrained, error) or message) from error
+    if "gguf_file" in options:  # dequantized now, so a saved copy must not claim quantization
         model.config.__dict__.pop("quantization_config", None)
         model.hf_quantizer = None
     return model
 
 
 def empty(config: Any) -> Any:
-    """The model of a config without its weights, on the meta device.
+    """Build the model of a config without weights, on the meta device.
 
     Raises:
-        InputError: the config is of no causal language model, or none can be built from it.
+        InputError: the config is not of a causal language model, or the model cannot be built.
     """
     known = isinstance(config, LoopedConfig) or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
-    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or ())
-    kind = None if known or own_code else model_class(config)
+    remote_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or ())
+    kind = None if known or remote_code else model_class(config)
     try:
         with torch.device("meta"):
             if kind is None:
@@ -81,15 +80,15 @@ def empty(config: Any) -> Any:
             return kind(config)
     except InputError:
         raise
-    except Exception as error:  # a config can fail in every way there is
+    except Exception as error:  # a damaged config can raise anything
         raise InputError(f"no model can be built from this config: {_first_line(error)}") from error
 
 
 def load_config(pretrained: str, **options: Any) -> Any:
-    """The config of a checkpoint alone.
+    """Load the config of a checkpoint.
 
     Raises:
-        InputError: as :func:`load`.
+        InputError: the config cannot be read.
     """
     try:
         place, options = _place(pretrained, options)
@@ -97,43 +96,44 @@ def load_config(pretrained: str, **options: Any) -> Any:
     except InputError:
         raise
     except Exception as error:
-        wrong = f"cannot read '{pretrained}': {_first_line(error)}"
-        raise InputError(refusal(pretrained, error) or wrong) from error
+        message = f"cannot read '{pretrained}': {_first_line(error)}"
+        raise InputError(refusal(pretrained, error) or message) from error
 
 
 def load_tokenizer(pretrained: str, **options: Any) -> Any:
-    """The tokenizer of a checkpoint, or None if it has none.
+    """Load the tokenizer of a checkpoint; None if it has none.
 
     Raises:
-        InputError: it comes with code that may not run.
+        InputError: the tokenizer needs remote code, which is not trusted.
     """
     try:
         place, options = _place(pretrained, options)
         return AutoTokenizer.from_pretrained(place, **options)
-    except Exception as error:  # a model without a tokenizer is a model all the same
-        if wrong := refusal(pretrained, error):
-            raise InputError(wrong) from error
+    except Exception as error:  # a model without a tokenizer is usable
+        if message := refusal(pretrained, error):
+            raise InputError(message) from error
         return None
 
 
 def _place(pretrained: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What ``from_pretrained`` takes for a model, and its options with those of every load."""
+    """Return the first argument of ``from_pretrained`` and its keyword arguments."""
     options = {"trust_remote_code": trusted(), **options}
-    if "gguf_file" in options or os.path.isdir(pretrained):  # a folder may be its subfolder's
+    if "gguf_file" in options or os.path.isdir(pretrained):  # the config may be in a subfolder
         return pretrained, options
     where = located(str(pretrained))
     return where.pop("pretrained"), where | options
 
 
 def save(model: PreTrainedModel, tokenizer: Any, out: str | Path, overwrite: bool = False) -> Path:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint atomically and return its folder.
 
     Args:
-        out: a folder that does not exist, is empty, or may be replaced (``overwrite``).
+        out: folder to write.
+        overwrite: replace a checkpoint in ``out``.
 
     Raises:
-        InputError: a folder that holds something.
-        OSError: a file cannot be written; ``filename`` is its place below ``out``.
+        InputError: ``out`` is not empty, or holds other files than a checkpoint.
+        OSError: a file cannot be written; ``filename`` is its path below ``out``.
     """
     folder = check_out(out, overwrite)
     with replacing(folder, folder=True) as part:
@@ -144,17 +144,21 @@ def save(model: PreTrainedModel, tokenizer: Any, out: str | Path, overwrite: boo
 
 
 def check_out(out: str | Path, overwrite: bool = False) -> Path:
-    """The folder to write to, refused before the work if it cannot be written."""
+    """Resolve the folder to write to, and check it before any work is done.
+
+    Raises:
+        InputError: the folder cannot be written, or may not be overwritten.
+    """
     if not str(out).strip():
         raise InputError("give a folder to write to")
     folder = Path(out).resolve()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{out} is a file: give a folder")
-    if folder.is_dir() and (held := sorted(path.name for path in folder.iterdir())):
+    if folder.is_dir() and (names := sorted(path.name for path in folder.iterdir())):
         if not overwrite:
             raise InputError(f"{out} holds something already: give another folder or --overwrite")
-        other = [name for name in held if not OF_A_CHECKPOINT.fullmatch(name)]
-        if other or "config.json" not in held:
+        other = [name for name in names if not OF_A_CHECKPOINT.fullmatch(name)]
+        if other or "config.json" not in names:
             what = other[0] if other else "no config.json"
             raise InputError(f"{out} is no checkpoint alone ({what}): it will not be overwritten")
     existing = folder.parent
