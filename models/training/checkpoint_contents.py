@@ -1,8 +1,8 @@
-"""What a checkpoint of a run holds, and how it is read back.
+"""Contents of a run's checkpoint: writing them, and reading them back.
 
-Beside the model: every optimizer's moments by parameter name (and the float32 weights of a model
-that is written in fewer bits), and ``training.json`` with whatever else the next step depends on,
-among it the random state.
+A checkpoint holds the model, each optimizer's moments by parameter name, the float32 weights of a
+model that is written in fewer bits, and ``training.json``: everything else that the next step
+depends on, such as the random state.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from .runfile import Run
 from .setup import first_model
 
 ADAPTER = "adapter"
-"""Folder of the adapter in PEFT's format."""
+"""Folder with the LoRA adapter in PEFT's format."""
 STATE = "training.json"
 FIELDS: dict[str, Any] = {
     "step": int, "tokens": int, "flops": float, "full_depth": int, "run": dict, "source": dict,
     "optimizers": list, "random": str, "inputs": (dict, type(None)), "best": (dict, type(None)),
 }  # fmt: skip
-"""Fields of the state that a run goes on from."""
+"""Fields of ``training.json``: name -> type, for :func:`.strict_json.read_object`."""
 OPTIMIZERS = "optimizers"
-"""Folder of the moments: engines that read every ``*.safetensors`` of a model do not see them."""
+"""Folder of the moments, so that inference engines that read ``*.safetensors`` skip them."""
 MASTERS = "weights.safetensors"
-"""File in it with the weights as they train, where the model's own file has fewer bits."""
+"""File in ``OPTIMIZERS`` with the float32 weights, if the model's own file has fewer bits."""
 
 OptimizerState = tuple[dict[str, Tensor], dict[str, Any]]
-"""Its tensors by name, and the rest."""
+"""State of one optimizer: (tensors by name, everything else as JSON)."""
 
 
 def write_model(
@@ -52,11 +52,13 @@ def write_model(
     base: str | None = None,
     dtype: torch.dtype = dtypes.TRAINED,
 ) -> None:
-    """Write the model as an ordinary Hugging Face folder, adapters merged and also in one of PEFT.
+    """Write the model as an ordinary Hugging Face folder.
+
+    LoRA adapters are merged into the weights, and also written to ``ADAPTER`` in PEFT's format.
 
     Args:
-        base: the model that adapters were trained on.
-        dtype: that the weights are written in.
+        base: hub id or folder of the model that adapters were trained on.
+        dtype: dtype of the written weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = None
@@ -67,27 +69,27 @@ def write_model(
         state = dtypes.cast(model.state_dict() if state is None else state, dtype)
     model.save_pretrained(folder, state_dict=state)
     if dtype != dtypes.TRAINED:
-        _name_dtype(folder / "config.json", dtype)
+        _set_config_dtype(folder / "config.json", dtype)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
 
 
-def _name_dtype(config: Path, dtype: torch.dtype) -> None:
-    """Let a config.json say the dtype of the weights beside it."""
+def _set_config_dtype(config: Path, dtype: torch.dtype) -> None:
+    """Set the ``dtype`` field of a ``config.json``."""
     fields = json.loads(config.read_text(encoding="utf-8"))
     fields["dtype"] = dtypes.name_of(dtype)
     config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_model(run: Run, folder: Path) -> PreTrainedModel:
-    """The model of a checkpoint in float32, as it trains."""
+    """Load the model of a checkpoint in float32, the dtype of training."""
     if run.model.lora is None:
-        whole = checkpoints.load(str(folder), dtype=dtypes.TRAINED)
+        full = checkpoints.load(str(folder), dtype=dtypes.TRAINED)
         if (masters := folder / OPTIMIZERS / MASTERS).is_file():
-            dtypes.restore(whole, load_file(masters))
-        return whole
+            dtypes.restore(full, load_file(masters))
+        return full
     model = first_model(run)
-    old = folder / "adapters.safetensors"  # of earlier checkpoints
+    old = folder / "adapters.safetensors"  # name in checkpoints of earlier versions
     saved = load_file(old) if old.is_file() else adapters.load(folder / ADAPTER)
     adapters.restore(model, saved)
     return model
@@ -95,55 +97,65 @@ def read_model(run: Run, folder: Path) -> PreTrainedModel:
 
 def write_state(
     folder: Path,
-    found: list[OptimizerState],
+    optimizer_states: list[OptimizerState],
     state: dict[str, Any],
     masters: dict[str, Tensor] | None = None,
 ) -> None:
-    """Optimizers, ``state`` (JSON), the random state of this process and the versions.
+    """Write the state of training: moments, and ``training.json``.
+
+    Adds the random state of this process and the versions of packages to ``state``.
 
     Args:
-        masters: the weights as they train, where the model's file has fewer bits.
+        optimizer_states: state of each optimizer.
+        state: fields of ``training.json``.
+        masters: float32 weights by name, if the model's own file has fewer bits.
     """
-    rests = []
+    metadata_of_all = []
     if masters is not None:
         (folder / OPTIMIZERS).mkdir(exist_ok=True)
         save_file(masters, folder / OPTIMIZERS / MASTERS)
-    for i, (tensors, rest) in enumerate(found):
-        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    for i, (tensors, optimizer_metadata) in enumerate(optimizer_states):
+        moments = {name: tensor.contiguous() for name, tensor in tensors.items()}
         (folder / OPTIMIZERS).mkdir(exist_ok=True)
-        save_file(whole, _moments(folder, i))
-        rests.append(rest)
-    content = {**state, "optimizers": rests, "random": _text(torch.get_rng_state())}
+        save_file(moments, _moments_file(folder, i))
+        metadata_of_all.append(optimizer_metadata)
+    random = _encode_random(torch.get_rng_state())
+    content = {**state, "optimizers": metadata_of_all, "random": random}
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        content["random_cuda"] = _text(torch.cuda.get_rng_state())
+        content["random_cuda"] = _encode_random(torch.cuda.get_rng_state())
     content["versions"] = versions()
     (folder / STATE).write_text(json.dumps(content))
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """What ``write_state`` was given, and what it added.
+    """Read ``training.json`` as :func:`write_state` wrote it.
 
     Raises:
-        FileError: a file that is damaged, or of no checkpoint.
+        FileError: the file is damaged, or belongs to no checkpoint.
     """
     return read_object(folder / STATE, **FIELDS)
 
 
 def restore(
-    folder: Path, state: dict[str, Any], model: PreTrainedModel, made: list[Optimizer]
+    folder: Path, state: dict[str, Any], model: PreTrainedModel, targets: list[Optimizer]
 ) -> None:
-    """Put moments back into optimizers, and the random state into this process.
+    """Restore the moments of optimizers and the random state of this process.
+
+    Args:
+        folder: checkpoint.
+        state: its ``training.json``.
+        targets: optimizers to fill.
 
     Raises:
-        InputError: the checkpoint has the moments of other optimizers, or none any more.
+        InputError: the checkpoint has the moments of other optimizers, or they were dropped.
     """
-    if len(state["optimizers"]) != len(made):
+    if len(state["optimizers"]) != len(targets):
         raise InputError(
             f"{folder} was trained with another optimizer: its moments cannot go on in this one"
         )
-    for i, optimizer in enumerate(made):
-        old = folder / f"optimizer-{i}.safetensors"  # of earlier checkpoints
-        file = old if old.is_file() else _moments(folder, i)
+    for i, optimizer in enumerate(targets):
+        old = folder / f"optimizer-{i}.safetensors"  # name in checkpoints of earlier versions
+        file = old if old.is_file() else _moments_file(folder, i)
         if not file.is_file():
             raise InputError(
                 f"{folder} holds no optimizer states, which nothing can go on without: its run is "
@@ -151,24 +163,24 @@ def restore(
             )
         tensors = load_file(file)
         optimizers.restore(optimizer, model, tensors, state["optimizers"][i])
-    torch.set_rng_state(_state(state["random"]))
+    torch.set_rng_state(_decode_random(state["random"]))
     if "random_cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(_state(state["random_cuda"]))
+        torch.cuda.set_rng_state(_decode_random(state["random_cuda"]))
 
 
-def _moments(folder: Path, number: int) -> Path:
+def _moments_file(folder: Path, number: int) -> Path:
     return folder / OPTIMIZERS / f"{number}.safetensors"
 
 
-def _text(random: Tensor) -> str:
+def _encode_random(random: Tensor) -> str:
     return base64.b64encode(random.numpy().tobytes()).decode()
 
 
-def _state(text: str) -> Tensor:
+def _decode_random(text: str) -> Tensor:
     return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that decide a run."""
+    """Return the versions of Python and of the packages that decide a run: name -> version."""
     names = ("growloop", "torch", "transformers", "accelerate", "tokenizers", "numpy")
     return {"python": platform.python_version(), **{n: metadata.version(n) for n in names}}

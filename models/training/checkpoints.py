@@ -1,8 +1,8 @@
-"""Checkpoints of a run: whole or not at all, checksummed, the newest good one is found.
+"""Checkpoints of a run: written atomically, with checksums; the newest undamaged one is used.
 
-A checkpoint is an ordinary Hugging Face folder (so it can be evaluated as it is) with the state of
-training beside the model: ``optimizers/`` (per parameter name), ``training.json``, and
-``manifest.json``, a checksum of every file. It is written under another name and renamed.
+A checkpoint is an ordinary Hugging Face folder, so any tool can evaluate it. It also holds
+``optimizers/`` (moments by parameter name), ``training.json`` (state of training) and
+``manifest.json`` (a checksum of every file). It is written under a temporary name and renamed.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ def write(
     milestone: bool = False,
     best: int | None = None,
 ) -> Path:
-    """Write the checkpoint of a step, and drop old ones.
+    """Write the checkpoint of a step, and delete old checkpoints.
 
     Args:
         runs: folder of the run.
-        step: steps done.
-        fill: writes the files into a folder.
-        keep: newest checkpoints kept beside milestones.
-        milestone: keep this one for good.
-        best: step of a checkpoint that is kept for now.
+        step: optimizer steps done.
+        fill: writes the files of the checkpoint into a folder.
+        keep: number of newest checkpoints to keep, besides milestones.
+        milestone: never delete this checkpoint.
+        best: step of the best checkpoint so far, kept until another one is better.
 
     Raises:
-        OSError: a file cannot be written; checkpoints that are there stay.
+        OSError: a file cannot be written; existing checkpoints stay.
     """
     final = runs / f"step-{step:09d}"
-    with replacing(final, folder=True) as part:  # there may be one, after going back
+    with replacing(final, folder=True) as part:  # it exists if the run resumed from an earlier one
         fill(part)
         files = sorted(path for path in part.rglob("*") if path.is_file())
         sums = {path.relative_to(part).as_posix(): sha256(path) for path in files}
@@ -58,24 +58,29 @@ def write(
 
 
 def newest(runs: Path, warn: Callable[[str], object]) -> tuple[int, Path] | None:
-    """The newest checkpoint that is whole; ``warn`` is told of damaged ones before it."""
+    """Return step and folder of the newest undamaged checkpoint; None if there is none.
+
+    Args:
+        runs: folder of the run.
+        warn: callback for a message about each newer, damaged checkpoint.
+    """
     for step, path in sorted(_all(runs), reverse=True):
-        wrong = problem(path)
-        if wrong is None:
+        damage = problem(path)
+        if damage is None:
             return step, path
-        warn(f"checkpoint {path.name} is damaged ({wrong}): using the one before")
+        warn(f"checkpoint {path.name} is damaged ({damage}): using the one before")
     return None
 
 
 def problem(path: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
-    if wrong := checksum_problem(path):
-        return wrong
+    """Describe the damage of a checkpoint; None if it is undamaged."""
+    if damage := checksum_problem(path):
+        return damage
     try:
         content = read_object(path / MANIFEST, step=int, milestone=bool, sha256=dict)
     except (OSError, FileError):
         return f"{MANIFEST} cannot be read"
-    if (named := NAME.fullmatch(path.name)) and content["step"] != int(named[1]):
+    if (match := NAME.fullmatch(path.name)) and content["step"] != int(match[1]):
         return f"{MANIFEST} is of step {content['step']}"
     if STATE not in content["sha256"]:
         return f"{MANIFEST} does not name {STATE}"
@@ -83,15 +88,14 @@ def problem(path: Path) -> str | None:
 
 
 def finish(runs: Path, best: int | None, states: str) -> None:
-    """Drop what a run that is finished needs no more.
+    """Delete what only an unfinished run needs.
 
-    What is left of a run are its milestones (the last checkpoint is one) and its best one, without
-    the states of training.
+    Milestones (the last checkpoint is one) and the best checkpoint stay, without optimizer states.
 
     Args:
         runs: folder of the run.
-        best: step of a checkpoint that stays.
-        states: folder within a checkpoint that goes.
+        best: step of the best checkpoint.
+        states: name of the folder to delete from each checkpoint.
     """
     _drop_old(runs, 0, best)
     for _, path in _all(runs):
@@ -106,40 +110,40 @@ def finish(runs: Path, best: int | None, states: str) -> None:
 def _all(runs: Path) -> list[tuple[int, Path]]:
     if not runs.is_dir():
         return []
-    found = [(NAME.fullmatch(path.name), path) for path in runs.iterdir()]
-    return [(int(match[1]), path) for match, path in found if match]
+    matches = [(NAME.fullmatch(path.name), path) for path in runs.iterdir()]
+    return [(int(match[1]), path) for match, path in matches if match]
 
 
 def _drop_old(runs: Path, keep: int, best: int | None) -> None:
-    passing = []
+    removable = []
     for step, path in sorted(_all(runs), reverse=True):
         try:
             milestone = read_object(path / MANIFEST, milestone=bool)["milestone"]
         except (OSError, FileError):
-            continue  # damaged: kept for whoever wants to look
+            continue  # damaged: kept for inspection
         if not milestone and step != best:
-            passing.append((step, path))
-    for _, path in passing[keep:]:
+            removable.append((step, path))
+    for _, path in removable[keep:]:
         shutil.rmtree(path, ignore_errors=True)
 
 
 def same_run(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Fields in which two run files differ, as ``optimizer.lr: 0.001 was 0.003``."""
-    found = []
+    """List the differences of two run files, such as ``optimizer.lr: 0.001 was 0.003``."""
+    differences = []
     for name in sorted(recorded.keys() | wanted.keys()):
         before, after = recorded.get(name), wanted.get(name)
         if isinstance(before, dict) and isinstance(after, dict):
-            found += [f"{name}.{difference}" for difference in same_run(before, after)]
+            differences += [f"{name}.{difference}" for difference in same_run(before, after)]
         elif before != after:
-            found.append(f"{name}: {after} was {before}")
-    return found
+            differences.append(f"{name}: {after} was {before}")
+    return differences
 
 
 def refuse_other_run(recorded: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Refuse to go on with another run file.
+    """Refuse to resume with another run file.
 
     Raises:
-        InputError: naming the differences.
+        InputError: the run files differ; the message lists the differences.
     """
     if differences := same_run(recorded, wanted):
         raise InputError(

@@ -1,4 +1,4 @@
-"""What can be refused before the first step of a run: the same for a run and for its dry run."""
+"""Checks before the first step of a run, shared by a run and its dry run."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ Report = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Last:
-    """A checkpoint that a run goes on from.
+    """Checkpoint that a run resumes from.
 
     Args:
-        folder: of it.
-        state: what its ``training.json`` holds.
-        own: whether it is of this run, not of another one that this branches off from.
+        folder: folder of the checkpoint.
+        state: content of its ``training.json``.
+        own: True if this run wrote it; False if it is the parent that this run branches off from.
     """
 
     folder: Path
@@ -56,13 +56,13 @@ class Last:
 
 @dataclass(frozen=True)
 class Start:
-    """What a run begins with.
+    """Start of a run, after all checks.
 
     Args:
-        source: of its batches.
-        inputs: identities of the files that it reads.
-        growth: before which step which map is applied.
-        last: the checkpoint that it goes on from; None for a run that begins.
+        source: source of batches.
+        inputs: identities of the input files.
+        growth: step -> growth map to apply before it.
+        last: checkpoint to resume from; None for a new run.
     """
 
     source: Source
@@ -79,17 +79,17 @@ def check(
     parent: Path | None = None,
     processes: int = 1,
 ) -> Start:
-    """Refuse what cannot be trained, before any weight is loaded.
+    """Check a run before any weights are loaded.
 
     Args:
-        out: folder of the run; what is there goes on.
-        say: told of whatever is worth a line.
-        force: go on although the run file is not the one the run was begun with.
-        parent: a checkpoint of another run to branch off from, while ``out`` has none.
-        processes: that share a batch.
+        out: folder of the run; an existing run is resumed.
+        say: callback for progress messages, one line each.
+        force: resume although the run file differs from the one that the run began with.
+        parent: checkpoint of another run to branch off from, if ``out`` has no checkpoint yet.
+        processes: number of processes that share a batch.
 
     Raises:
-        InputError: anything that keeps the run from starting.
+        InputError: the run cannot start.
     """
     trackers(run.trackers)
     check_writable(out)
@@ -97,11 +97,11 @@ def check(
         raise InputError(
             f"a batch of {run.data.batch_size} does not divide among {processes} processes"
         )
-    last = _last(out, say, parent)
-    inputs = _inputs(run, last, force, say)
+    last = _find_checkpoint(out, say, parent)
+    inputs = _check_inputs(run, last, force, say)
     source = source_of(run, special=last is None or _began_special(last))
-    _say_special(source, last, say)
-    model = _empty(run, source, last)
+    _warn_without_special(source, last, say)
+    model = _empty_model(run, source, last)
     if last is None:
         growth = planned_growth(run, final_depth(run, len(find_decoder(model).unique)))
         check_positions(run, model)
@@ -120,61 +120,61 @@ def check(
 
 
 def check_writable(out: Path) -> None:
-    """Refuse a folder that cannot be written.
+    """Refuse a folder that cannot be created or written.
 
     Raises:
-        InputError: saying what is in the way.
+        InputError: the message names the file or folder that prevents it.
     """
     path = out.absolute()
-    there = next(place for place in (path, *path.parents) if place.exists())
-    if not there.is_dir():
-        raise InputError(f"cannot write to {out}: {there} is a file")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write to {out}: {there} cannot be written to")
+    existing = next(place for place in (path, *path.parents) if place.exists())
+    if not existing.is_dir():
+        raise InputError(f"cannot write to {out}: {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to {out}: {existing} cannot be written to")
 
 
-def _last(out: Path, say: Report, parent: Path | None) -> Last | None:
-    found = snapshots.newest(out, say)
-    if found is not None:
-        return Last(found[1], contents.read_state(found[1]), own=True)
+def _find_checkpoint(out: Path, say: Report, parent: Path | None) -> Last | None:
+    newest = snapshots.newest(out, say)
+    if newest is not None:
+        return Last(newest[1], contents.read_state(newest[1]), own=True)
     if any(out.glob("step-*")):
         raise InputError(f"no checkpoint in {out} is whole: move it away to start anew")
     if parent is None:
         return None
-    if wrong := snapshots.problem(parent):
-        raise InputError(f"the checkpoint {parent} is damaged: {wrong}")
+    if damage := snapshots.problem(parent):
+        raise InputError(f"the checkpoint {parent} is damaged: {damage}")
     return Last(parent, contents.read_state(parent), own=False)
 
 
-def _inputs(run: Run, last: Last | None, force: bool, say: Report) -> Inputs:
-    """Identities of what the run reads; refuses others than those that it began with."""
+def _check_inputs(run: Run, last: Last | None, force: bool, say: Report) -> Inputs:
+    """Identify the input files; refuse a changed run file or changed inputs of a resumed run."""
     if last is None:
         return read_inputs(run)
     recorded: Inputs | None = last.state.get("inputs")
-    found = read_inputs(run, recorded)
+    current = read_inputs(run, recorded)
     began = parse_stored(last.state["run"], str(last.folder)).model_dump(mode="json")
     if recorded is None:
-        if found:
+        if current:
             say(f"{last.folder.name} does not say what its inputs held: they are taken as they are")
     else:
-        refuse_changed(run, began, recorded, found, force or not last.own, str(last.folder))
+        refuse_changed(run, began, recorded, current, force or not last.own, str(last.folder))
     if last.own and not force:
-        known = {*(recorded or {})} & found.keys()
+        known = {*(recorded or {})} & current.keys()
         now = run.model_dump(mode="json")
         snapshots.refuse_other_run(comparable(began, known), comparable(now, known))
-    return found
+    return current
 
 
 def _began_special(last: Last) -> bool:
-    """Whether a run began with the special tokens of its tokenizer; earlier versions had none."""
+    """Return whether the run began with special tokens; earlier versions did not use them."""
     return bool(last.state.get("special_tokens"))
 
 
-def _say_special(source: Source, last: Last | None, say: Report) -> None:
-    """Say where texts are trained on without the special tokens that scoring puts before them."""
+def _warn_without_special(source: Source, last: Last | None, say: Report) -> None:
+    """Report a run that trains without the special tokens that evaluation puts before texts."""
     tokenizer = source.tokenizer()
     if tokenizer is None or (last is not None and not isinstance(source, Examples)):
-        return  # of shards it was said when the run began
+        return  # for shards, the new run has reported it already
     usual = special_tokens(tokenizer).before
     if usual != source.special:
         what = "the run began" if isinstance(source, Examples) else "the shards were made"
@@ -184,11 +184,11 @@ def _say_special(source: Source, last: Last | None, say: Report) -> None:
         )
 
 
-def _empty(run: Run, source: Source, last: Last | None) -> PreTrainedModel:
-    """The model of now without its weights."""
+def _empty_model(run: Run, source: Source, last: Last | None) -> PreTrainedModel:
+    """Build the model as it starts or resumes, without weights."""
     if last is not None and run.model.lora is None:
-        found: PreTrainedModel = checkpoints.empty(checkpoints.load_config(str(last.folder)))
-        return found
+        model: PreTrainedModel = checkpoints.empty(checkpoints.load_config(str(last.folder)))
+        return model
     with torch.device("meta"):
         return first_model(run, vocabulary_of(run, source))
 

@@ -1,8 +1,8 @@
-"""The training loop: one continuous run, with events on its step axis.
+"""Training loop: one continuous run, with events on its step axis.
 
-Every quantity of a step is a function of the run file and the step (batch, learning rate, events,
-random loops) or is in the checkpoint (weights, optimizer, random state), so that a run that was
-killed goes on to the same bits.
+Batch, learning rate, events and random loops of a step are functions of the run file and the step.
+Weights, optimizer and random state are in the checkpoint. So a run that was killed resumes to the
+same bits.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .optim.objective import block_cosine, by_kind, losses
 from .runfile import Evaluation, Run
 from .setup import final_depth, first_model, held_out, keeps_apart, saved_tokenizer, vocabulary_of
 
-SHORT = 128  # tokens
+SHORT = 128  # tokens; up to this length the math kernel is faster on the CPU
 
 Report = Callable[[str], object]
 Watch = Callable[[int, dict[str, Any]], object]
@@ -51,13 +51,13 @@ Evaluate = Callable[[Path, Evaluation], dict[str, float]]
 
 @dataclass
 class Outcome:
-    """How a run ended.
+    """End of a run.
 
     Args:
-        step: steps done.
-        finished: whether that is all of them.
-        folder: the checkpoint.
-        best: the one with the lowest held-out loss, where that is kept.
+        step: optimizer steps done.
+        finished: True if the run reached its last step or stopped early; False if interrupted.
+        folder: last checkpoint.
+        best: checkpoint with the lowest held-out loss; None if the run does not keep it.
     """
 
     step: int
@@ -67,18 +67,18 @@ class Outcome:
 
 
 class Engine:
-    """A run, from its file to its last checkpoint.
+    """Trainer of one run, from its run file to its last checkpoint.
 
     Args:
-        run: what to do.
-        out: folder of the run; checkpoints and ``metrics.jsonl`` go there.
-        say: told of whatever is worth a line.
-        force: go on although the run file is not the one the run was begun with.
-        evaluate: scores the checkpoint in a folder: accuracy by task. Events may ask for it.
-        parent: a checkpoint of another run to branch off from, while ``out`` has none.
+        run: run file.
+        out: folder of the run, for checkpoints and ``metrics.jsonl``.
+        say: callback for progress messages, one line each.
+        force: resume although the run file differs from the one that the run began with.
+        evaluate: (checkpoint folder, evaluation) -> task -> accuracy; needed if events evaluate.
+        parent: checkpoint of another run to branch off from, if ``out`` has no checkpoint yet.
 
     Raises:
-        InputError: anything that keeps the run from starting.
+        InputError: the run cannot start.
     """
 
     def __init__(
@@ -101,16 +101,16 @@ class Engine:
         branch = None if parent is None else Path(parent)
         start = check(run, self.out, say, force, branch, processes)
         self.source, self.inputs, self.growth = start.source, start.inputs, start.growth
-        # rows of examples are full: one at a time needs no padding
-        share = run.data.batch_size // processes
-        self.micro = run.micro_batch_size or (1 if run.data.examples else share)
-        self.empty: PreTrainedModel | None = None  # the model without weights, while it is sharded
+        # packed rows of examples differ in length: one row a micro-batch needs no padding
+        local_batch_size = run.data.batch_size // processes
+        self.micro = run.micro_batch_size or (1 if run.data.examples else local_batch_size)
+        self.empty: PreTrainedModel | None = None  # model on the meta device, under FSDP2 only
         self.best: dict[str, Any] = {"step": None, "loss": None, "since": 0}
         self.tokenizer = saved_tokenizer(self.source)
         self.stop = False
         self.step = self.tokens = 0
         self.flops = 0.0
-        self.losses: dict[str, float] = {}  # of the last step, by kind of row
+        self.losses: dict[str, float] = {}  # kind of row -> loss of the last step
         if start.last is None:
             self._begin()
         else:
@@ -120,7 +120,7 @@ class Engine:
             if not self.source.pack:
                 say("this model would let examples of a row see each other: one a row")
         self.held_out = held_out(run, self.source)
-        self.dtype = _written_dtype(run, start.last)
+        self.dtype = _checkpoint_dtype(run, start.last)
         self._prepare()
 
     def _begin(self) -> None:
@@ -129,7 +129,7 @@ class Engine:
         torch.manual_seed(self.run.seed)
 
     def _resume(self, last: Last) -> None:
-        """Go on from a checkpoint; the best one of another run is not ours."""
+        """Resume from a checkpoint; the best loss of a parent run is not taken over."""
         folder, state = last.folder, last.state
         self.model = contents.read_model(self.run, folder)
         self.step, self.tokens, self.flops = state["step"], state["tokens"], state["flops"]
@@ -141,7 +141,7 @@ class Engine:
         self.say(f"going on after step {self.step} ({folder.name})")
 
     def _prepare(self) -> None:
-        """Spread model and optimizers over the processes, anew after each change of the model."""
+        """Distribute model and optimizers over the processes; needed after each model change."""
         self.accelerator.free_memory()
         if self.run.gradient_checkpointing:
             newer = getattr(self.model, "activation_checkpointing_enable", None)
@@ -162,24 +162,24 @@ class Engine:
 
         @functools.cache
         def flops(loops: int | None) -> float:
-            ran = schedule if loops is None else schedule.with_loops(loops)
-            return training_flops(self.model, [Stage(ran, 1)], self.run.data.seq_len)
+            unrolled = schedule if loops is None else schedule.with_loops(loops)
+            return training_flops(self.model, [Stage(unrolled, 1)], self.run.data.seq_len)
 
-        random = recurrence.random_loops
+        random_loops = recurrence.random_loops
         self.flops_per_token: Callable[[], float] = lambda: flops(
-            None if random is None else random.at(self.step)
+            None if random_loops is None else random_loops.at(self.step)
         )
 
     def train(self, until: int | None = None, watch: Watch = lambda step, values: None) -> Outcome:
-        """Run to the end, to step ``until``, or to an interrupt; then save.
+        """Train to the last step, to step ``until``, or to an interrupt; then save.
 
         Args:
-            until: stop after so many steps.
-            watch: told of every logged step.
+            until: step to stop at; by default the last one.
+            watch: callback for each logged step: (step, metrics).
 
         Raises:
-            InputError: a loss or a gradient that is no number; the last good checkpoint stays.
-                Another process trains in the folder.
+            InputError: a loss or gradient is not finite (the last good checkpoint stays), or
+                another process trains in the folder.
         """
         if not self.accelerator.is_main_process:
             return self._train(until, watch)
@@ -195,8 +195,8 @@ class Engine:
             self.accelerator.init_trackers(self.run.name, flat(self.run.model_dump(mode="json")))
         saved = self.step
         with interruptible(self), enough_memory(self):
-            while self.step < last and not self.stop and not self._hopeless:
-                self._events()
+            while self.step < last and not self.stop and not self._stops_early:
+                self._apply_events()
                 loss, norm = self._one_step()
                 self.step += 1
                 for name, value in (("loss", loss), ("gradient norm", norm)):
@@ -208,16 +208,16 @@ class Engine:
                 if self._log(metrics, loss, norm):
                     watch(self.step, metrics.newest)
                     self.accelerator.log(metrics.newest, step=self.step)
-                if self._due():
+                if self._should_save():
                     self.save()
                     saved = self.step
             if saved != self.step and self.step > 0:
                 self.save()
         self.accelerator.end_training()
-        best = self._kept
+        best = self._best_step
         return Outcome(
             self.step,
-            self.step == self.run.steps or self._hopeless,
+            self.step == self.run.steps or self._stops_early,
             self._folder(self.step),
             None if best is None else self._folder(best),
         )
@@ -226,37 +226,37 @@ class Engine:
         return self.out / f"step-{step:09d}"
 
     @property
-    def _hopeless(self) -> bool:
-        """Whether the held-out loss has not improved for so long that the run is over."""
+    def _stops_early(self) -> bool:
+        """Return whether the last ``patience`` validations brought no lower held-out loss."""
         return self.run.patience is not None and self.best["since"] >= self.run.patience
 
     def _one_step(self) -> tuple[float, float]:
-        """One optimizer step; the loss over all processes, and the gradient norm."""
+        """Take one optimizer step; return the loss over all processes and the gradient norm."""
         run, accelerator = self.run, self.accelerator
         rank, processes = accelerator.process_index, accelerator.num_processes
         batch = self.source.batch(self.step, rank, processes)
         parts = batch.parts(self.micro)
-        # the loss of all rows, and whether to stop; of each kind, and how many targets it has
+        # row 0: loss of all targets, stop flag; row 1 + k: loss and number of targets of kind k
         sums = torch.zeros(1 + len(self.source.kinds), 2, device=self._device)
         runner = getattr(self.model, "runner", None)
-        # weights cast to bfloat16 are kept as long as the outermost autocast: cast once a step
+        # autocast caches bfloat16 weights until its outermost block ends: one cast a step
         with self._autocast(), self._attention():
             for i, part in enumerate(parts):
                 if runner is not None:
                     runner.training_step = self.step
-                # under FSDP2 every part is synchronized: gradients that wait would be whole
+                # FSDP2 synchronizes every micro-batch: unsynchronized gradients are unsharded
                 synced = i == len(parts) - 1
                 with accelerator.no_sync(self.wrapped) if not synced else contextlib.nullcontext():
-                    found = self._losses(part)
-                    loss = found.sum() / batch.count
+                    target_losses = self._losses(part)
+                    loss = target_losses.sum() / batch.count
                     if weight := run.regulariser_at(self.step):
-                        alike = block_cosine(self.model, run.regulariser_block)
-                        loss = loss - weight * alike / (len(parts) * processes)
+                        cosine = block_cosine(self.model, run.regulariser_block)
+                        loss = loss - weight * cosine / (len(parts) * processes)
                     with torch.autocast(self._device.type, enabled=False):
-                        # gradients of processes are averaged: what they have to be is added
+                        # DDP and FSDP2 average gradients over processes; the sum is needed
                         accelerator.backward(loss * processes)
                 sums[0, 0] += loss.detach()
-                sums[1:] += by_kind(found.detach(), part, len(self.source.kinds))
+                sums[1:] += by_kind(target_losses.detach(), part, len(self.source.kinds))
         self.tokens += batch.tokens.size * processes
         self.flops += batch.tokens.size * processes * self.flops_per_token()
         norm = accelerator.clip_grad_norm_(self.wrapped.parameters(), run.optimizer.clip)
@@ -266,7 +266,7 @@ class Engine:
             optimizer.zero_grad(set_to_none=True)
         sums[0, 1] = float(self.stop)
         total, *kinds = accelerator.reduce(sums, "sum").tolist()
-        self.stop = total[1] > 0  # a signal that one process got ends all at the same step
+        self.stop = total[1] > 0  # a signal to one process stops all at the same step
         self.losses = {
             name: value / count
             for name, (value, count) in zip(self.source.kinds, kinds, strict=True)
@@ -277,66 +277,71 @@ class Engine:
         return float(total[0]), float(sharding.full(norm))
 
     def _losses(self, batch: Batch) -> Tensor:
-        """Cross-entropy of each target of a batch, in nats: ``(targets,)``."""
+        """Compute the cross-entropy of each target of a batch, in nats: ``(targets,)``."""
         with self._autocast():
             return losses(self.forward, batch, self._device)
 
     def _autocast(self) -> torch.autocast:
-        half = self.run.precision == "bf16"
-        # weights cast to bfloat16 would all be kept, even where checkpointing makes them again
-        keep = self.empty is None or not self.run.gradient_checkpointing
+        enabled = self.run.precision == "bf16"
+        # under FSDP2 the cache would hold all weights, although checkpointing recomputes layers
+        cached = self.empty is None or not self.run.gradient_checkpointing
         device = self._device.type
-        return torch.autocast(device, torch.bfloat16, enabled=half, cache_enabled=keep)
+        return torch.autocast(device, torch.bfloat16, enabled=enabled, cache_enabled=cached)
 
     def _attention(self) -> contextlib.AbstractContextManager[None]:
-        """On the CPU, the fused kernel in bfloat16 is far slower on short sequences."""
+        """Choose the math kernel for short bfloat16 sequences on the CPU.
+
+        The fused kernel is far slower there.
+        """
         short = self.run.data.seq_len <= SHORT and self.run.precision == "bf16"
-        plain = short and self._device.type == "cpu"
-        return sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()
+        use_math = short and self._device.type == "cpu"
+        return sdpa_kernel(SDPBackend.MATH) if use_math else contextlib.nullcontext()
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Held-out loss in nats a target."""
+        """Compute the held-out loss, in nats a target."""
         self.model.eval()
-        found = [self._losses(batch) for batch in self.held_out]
+        parts = [self._losses(batch) for batch in self.held_out]
         self.model.train()
-        loss = torch.stack([part.sum() for part in found]).sum() / sum(len(part) for part in found)
-        # the same bits on all processes, which decide by it whether to save and stop
+        loss = torch.stack([part.sum() for part in parts]).sum() / sum(len(part) for part in parts)
+        # all processes get the same bits: each decides from the loss whether to save and stop
         return float(self.accelerator.reduce(loss, "mean"))
 
-    def _validated(self) -> float | None:
-        """The held-out loss where it is due; remembers the best."""
+    def _validate_if_due(self) -> float | None:
+        """Compute the held-out loss every ``validate_every`` steps and update the best one."""
         last = self.step == self.run.steps
         if not self.held_out or not (last or self.step % self.run.validate_every == 0):
             return None
         loss = self.validate()
         if not math.isfinite(loss):
-            raise InputError(f"the held-out loss of step {self.step} is {loss}: {self._where()}")
+            raise InputError(
+                f"the held-out loss of step {self.step} is {loss}: {self._nonfinite_source()}"
+            )
         if self.best["loss"] is None or loss < self.best["loss"]:
             self.best = {"step": self.step, "loss": loss, "since": 0}
         else:
             self.best = {**self.best, "since": self.best["since"] + 1}
         return loss
 
-    def _where(self) -> str:
-        """What in the model puts out the first number of the held-out loss that is none."""
+    def _nonfinite_source(self) -> str:
+        """Name the module behind a held-out loss that is not finite; else ``stopped``."""
         self.model.eval()
         for batch in self.held_out if self.accelerator.num_processes == 1 else []:
             with torch.no_grad():
-                where = first_not_finite(self.model, functools.partial(self._losses, batch))
-            if where is not None:
-                return where
+                source = first_not_finite(self.model, functools.partial(self._losses, batch))
+            if source is not None:
+                return source
         return "stopped"
 
-    def _events(self) -> None:
-        """What happens before this step."""
-        altered = events.changes_model(self.run, self.growth, self.step)
-        if altered:
+    def _apply_events(self) -> None:
+        """Apply the events and growth maps that come before this step."""
+        model_changes = events.changes_model(self.run, self.growth, self.step)
+        if model_changes:
             self._unwrap()
-        done = events.apply_events(self.model, self.run, self.growth, self.step, self.optimizers)
-        for line in done:
+        lines = events.apply_events(self.model, self.run, self.growth, self.step, self.optimizers)
+        for line in lines:
             self.say(f"step {self.step}: {line}")
-        if altered:
+        if model_changes:
             self._prepare()
 
     def _unwrap(self) -> None:
@@ -346,70 +351,73 @@ class Engine:
             self.model = sharding.unshard(self.model, self.empty, self.optimizers)
             self.empty = None
 
-    def _evaluated(self) -> dict[str, float]:
-        """Accuracy on the tasks of this step's events.
+    def _evaluate_if_due(self) -> dict[str, float]:
+        """Measure accuracy on the tasks of this step's events: ``accuracy/TASK`` -> accuracy.
 
-        Measured before the checkpoint is written: a run that is killed meanwhile does it again.
+        Runs before the checkpoint is written: a run that is killed meanwhile measures it again.
         """
-        found: dict[str, float] = {}
-        wanted = [e.evaluate for e in self.run.events if e.evaluate and e.step == self.step]
-        if not wanted or self.evaluate is None:
-            return found
-        folder, model = self.out / ".evaluated", self._whole()
+        accuracies: dict[str, float] = {}
+        evaluations = [e.evaluate for e in self.run.events if e.evaluate and e.step == self.step]
+        if not evaluations or self.evaluate is None:
+            return accuracies
+        folder, model = self.out / ".evaluated", self._gather_model()
         if self.accelerator.is_main_process:
             shutil.rmtree(folder, ignore_errors=True)
             contents.write_model(model, self.tokenizer, folder, self.run.model.path, self.dtype)
         self.accelerator.wait_for_everyone()
-        # harnesses seed the global generators
+        # evaluation harnesses reseed the global generators: keep training's random state
         with torch.random.fork_rng(range(torch.cuda.device_count())):
-            for evaluation in wanted:
+            for evaluation in evaluations:
                 accuracy = self.evaluate(folder, evaluation)
-                found |= {f"accuracy/{task}": value for task, value in accuracy.items()}
+                accuracies |= {f"accuracy/{task}": value for task, value in accuracy.items()}
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             shutil.rmtree(folder, ignore_errors=True)
-        return found
+        return accuracies
 
-    def _due(self) -> bool:
-        every = self.step % self.run.checkpoints.every == 0
-        return every or self._milestone() or self._kept == self.step
+    def _should_save(self) -> bool:
+        regular = self.step % self.run.checkpoints.every == 0
+        return regular or self._is_milestone() or self._best_step == self.step
 
     @property
-    def _kept(self) -> int | None:
-        """The step of the best checkpoint, if that is kept."""
-        wanted = self.run.checkpoints.best or self.run.patience is not None
-        return self.best["step"] if wanted else None
+    def _best_step(self) -> int | None:
+        """Step of the best checkpoint; None if the run does not keep it."""
+        keeps_best = self.run.checkpoints.best or self.run.patience is not None
+        return self.best["step"] if keeps_best else None
 
-    def _milestone(self) -> bool:
+    def _is_milestone(self) -> bool:
         return self.step == self.run.steps or any(
             (event.checkpoint or event.evaluate) and event.step == self.step
             for event in self.run.events
         )
 
     def save(self) -> None:
-        """Write a checkpoint of this moment."""
+        """Write a checkpoint of the current step."""
         self.accelerator.wait_for_everyone()
         main = self.accelerator.is_main_process
-        model = self._whole()
-        found = [
-            (sharding.gathered(tensors, main), rest)
-            for tensors, rest in map(optimizers.state, self.optimizers)
+        model = self._gather_model()
+        optimizer_states = [
+            (sharding.gathered(tensors, main), metadata)
+            for tensors, metadata in map(optimizers.state, self.optimizers)
         ]
         if main:
             keep = self.run.checkpoints.keep
-            milestone = self._milestone()
-            fill = functools.partial(self._fill, model, found)
-            snapshots.write(self.out, self.step, fill, keep, milestone, self._kept)
+            milestone = self._is_milestone()
+            fill = functools.partial(self._write_checkpoint, model, optimizer_states)
+            snapshots.write(self.out, self.step, fill, keep, milestone, self._best_step)
         self.accelerator.wait_for_everyone()
 
-    def _whole(self) -> PreTrainedModel:
-        """The model as the first process writes it; all must ask at the same moment."""
+    def _gather_model(self) -> PreTrainedModel:
+        """Return the unsharded model for the main process to write; a collective call."""
         if self.empty is None:
             return self.accelerator.unwrap_model(self.wrapped)
         return sharding.whole(self.model, self.empty, self.accelerator.is_main_process)
 
-    def _fill(
-        self, model: PreTrainedModel, found: list[contents.OptimizerState], folder: Path
+    def _write_checkpoint(
+        self,
+        model: PreTrainedModel,
+        optimizer_states: list[contents.OptimizerState],
+        folder: Path,
     ) -> None:
         contents.write_model(model, self.tokenizer, folder, self.run.model.path, self.dtype)
         depth = len(find_decoder(self.model).unique)
@@ -428,13 +436,14 @@ class Engine:
         }
         if isinstance(self.source, Examples):
             state["examples"] = self.source.about
-        whole = self.dtype == dtypes.TRAINED or bool(adapters.tensors(model))
-        contents.write_state(folder, found, state, None if whole else dtypes.masters(model))
+        lossless = self.dtype == dtypes.TRAINED or bool(adapters.tensors(model))
+        masters = None if lossless else dtypes.masters(model)
+        contents.write_state(folder, optimizer_states, state, masters)
 
     def _log(self, metrics: Metrics, loss: float, norm: float) -> bool:
         logged = self.step % self.run.log_every == 0 or self.step == self.run.steps
-        held_out = self._validated()
-        accuracy = self._evaluated()
+        held_out = self._validate_if_due()
+        accuracy = self._evaluate_if_due()
         metrics.step(
             self.step,
             logged or held_out is not None or bool(accuracy),
@@ -460,11 +469,11 @@ class Engine:
         return torch.bfloat16 if self.run.precision == "bf16" else torch.float32
 
 
-def _written_dtype(run: Run, last: Last | None) -> torch.dtype:
-    """The dtype of the weights in checkpoints: of a fine-tuned model that of its base on disk."""
+def _checkpoint_dtype(run: Run, last: Last | None) -> torch.dtype:
+    """Dtype of the weights in checkpoints: a fine-tuned model keeps that of its base on disk."""
     if run.data.examples is None or run.model.path is None:
         return dtypes.TRAINED
-    if last is not None and last.own and (named := last.state.get("dtype")) is not None:
-        found: torch.dtype = getattr(torch, named)
-        return found
+    if last is not None and last.own and (name := last.state.get("dtype")) is not None:
+        recorded: torch.dtype = getattr(torch, name)
+        return recorded
     return dtypes.stored_dtype(run.model.path)

@@ -1,4 +1,4 @@
-"""Fields of a run file: changed from the command line; what is wrong with them, as sentences."""
+"""Fields of a run file: overrides from the command line, and error messages."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ...core.errors import InputError, shown
 from ...core.strict_json import short
 from .yaml_text import read_yaml
 
-LONGEST = 400  # characters of a sentence of pydantic's
-NEEDED = {  # pydantic's kind of error: what it is about
+LONGEST = 400  # most characters of one of pydantic's messages
+NEEDED = {  # pydantic's error type -> what the field needs
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number"),
     **dict.fromkeys(("float_parsing", "float_type"), "a number"),
     **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
@@ -21,10 +21,10 @@ NEEDED = {  # pydantic's kind of error: what it is about
 
 
 def override(fields: dict[str, Any], text: str) -> None:
-    """Set a field as ``optimizer.lr=1e-3`` says.
+    """Set one field in place, from an override such as ``optimizer.lr=1e-3``.
 
     Raises:
-        InputError: text that says nothing of the kind.
+        InputError: the text is not ``name=value``, or the field cannot be nested there.
     """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
@@ -39,7 +39,12 @@ def override(fields: dict[str, Any], text: str) -> None:
 
 
 def check_number(value: Any, annotation: Any) -> Any:
-    """The value of a field; true and false are refused for a number, where pydantic takes 1 and 0.
+    """Return the value of a field; refuse true and false for a number.
+
+    pydantic would read them as 1 and 0.
+
+    Raises:
+        ValueError: the value is true or false, and the annotation is a number.
 
     >>> check_number(True, bool), check_number(1, int | None)
     (True, 1)
@@ -51,7 +56,7 @@ def check_number(value: Any, annotation: Any) -> Any:
 
 
 def sentence(error: Any, model: type[BaseModel]) -> str:
-    """What one of pydantic's errors about a model says.
+    """Turn one of pydantic's errors about a model into a message.
 
     >>> from .runfile import Checkpoints
     >>> sentence({"type": "extra_forbidden", "loc": ("evry",)}, Checkpoints)
@@ -79,7 +84,7 @@ def sentence(error: Any, model: type[BaseModel]) -> str:
 
 
 def _inner(annotation: Any) -> Any:
-    """The model class inside ``X | None`` or ``tuple[X, ...]``."""
+    """Return the model class ``X`` inside ``X | None`` or ``tuple[X, ...]``; None without one."""
     for part in (annotation, *getattr(annotation, "__args__", ())):
         if isinstance(part, type) and issubclass(part, BaseModel):
             return part

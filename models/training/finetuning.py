@@ -1,4 +1,7 @@
-"""Fine-tuning: a run on examples, with few things to decide."""
+"""Supervised fine-tuning (SFT) of a checkpoint on a file of examples.
+
+:func:`run_of` turns a few settings into a run file; :func:`finetune` trains it.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +22,25 @@ from .engine import Engine, Report
 
 @dataclass(frozen=True)
 class Settings:
-    """How to fine-tune.
+    """Settings of a fine-tuning run.
 
     Args:
-        epochs: passes over the examples; at least ``min_steps`` steps are done.
-        min_steps: fewest optimizer steps, for few examples.
-        batch_size: examples a step.
+        epochs: passes over the examples.
+        min_steps: least number of optimizer steps, whatever ``epochs`` gives.
+        batch_size: examples a step; fewer if the file has fewer.
         seq_len: tokens a row of packed examples.
-        lr: peak learning rate: warm-up over a tenth of the steps, then linearly to 0.
-        weight_decay: of matrices.
-        lora: rank of low-rank adapters; all weights if None.
-        untie: give each step of a looped model a layer of its own first.
-        schedule: run the layers by another schedule.
-        patience: validations without a lower loss before it stops.
-        validations: in a run.
-        precision: of matrix products in training: ``bf16`` or ``fp32``.
+        lr: peak learning rate: linear warm-up over a tenth of the steps, then linear decay to 0.
+        weight_decay: decay of weight matrices.
+        lora: rank of low-rank adapters; None trains all weights.
+        untie: give each step of a looped model its own copy of the layer first.
+        schedule: schedule to run the layers by instead of the checkpoint's.
+        patience: validations in a row without a lower held-out loss before stopping early.
+        validations: number of validations in a run.
+        precision: precision of matrix products in training: ``bf16`` or ``fp32``.
         micro_batch_size: packed rows a forward pass.
-        columns: that are read, one of ``rows.COLUMNS``; by default those that the first row has.
-        delimiter: between prompt and target; by default that of the columns.
-        chat_template: a file with the template of messages; by default the model's own.
+        columns: columns to read, one of ``rows.COLUMNS``; by default decided by the first row.
+        delimiter: text between prompt and target; by default that of the columns.
+        chat_template: file with the chat template; by default the model's own.
     """
 
     epochs: int = 10
@@ -61,14 +64,15 @@ class Settings:
 def run_of(
     model: str, examples: str, validation: str | None, settings: Settings, seed: int = 0
 ) -> runfile.Run:
-    """The run that fine-tunes a checkpoint.
+    """Build the run file that fine-tunes a checkpoint.
 
     Args:
         model: folder or hub id of the checkpoint.
-        examples, validation: files of examples.
+        examples: file of training examples.
+        validation: file of held-out examples; None trains without early stopping.
 
     Raises:
-        InputError: settings that are not allowed, a file that holds no examples.
+        InputError: a setting is not allowed, or ``examples`` holds no examples.
     """
     whole("epochs", settings.epochs, 1, 10**6)
     whole("validations", settings.validations, 1)
@@ -117,18 +121,21 @@ def finetune(
     watch: Callable[[int, dict[str, Any]], object] = lambda step, values: None,
     keep_optimizer: bool = False,
 ) -> Path:
-    """Fine-tune, or go on with it; the folder of the best checkpoint (the last without validation).
+    """Fine-tune or resume; return the folder of the best checkpoint (last without validation).
 
     Checkpoints of a finished run hold the model alone, in the dtype that its base has on disk.
 
     Args:
-        keep_optimizer: leave optimizer states and intermediate checkpoints, as training has them.
+        out: folder of the run.
+        say: callback for progress messages, one line each.
+        watch: callback for each logged step: (step, metrics).
+        keep_optimizer: keep optimizer states and intermediate checkpoints.
 
     Raises:
-        InputError: what keeps the run from going on.
+        InputError: the run cannot start or resume, or was interrupted.
     """
     folder = Path(out)
-    state = _finished(run, folder, say)
+    state = _finished_state(run, folder, say)
     if state is None:
         engine = Engine(run, folder, say)
         outcome = engine.train(watch=watch)
@@ -139,26 +146,26 @@ def finetune(
             return outcome.best or outcome.folder
         state = contents.read_state(outcome.folder)
     else:
-        check(run, folder)  # refuses other values and other inputs
+        check(run, folder)  # refuses a changed run file or changed inputs
         say(f"{folder} is finished: {state['step']} steps")
-    best = _best(run, state)
-    if not keep_optimizer and "dtype" in state:  # what earlier versions wrote stays as it is
+    best = _best_step(run, state)
+    if not keep_optimizer and "dtype" in state:  # checkpoints of earlier versions stay unchanged
         with locked(folder / LOCK, False, f"{folder} is trained"):
             snapshots.finish(folder, best, contents.OPTIMIZERS)
     return folder / f"step-{state['step'] if best is None else best:09d}"
 
 
-def _finished(run: runfile.Run, folder: Path, say: Report) -> dict[str, Any] | None:
-    """The state of the last checkpoint of a run that is over; None of any other."""
-    found = snapshots.newest(folder, say)
-    if found is None:
+def _finished_state(run: runfile.Run, folder: Path, say: Report) -> dict[str, Any] | None:
+    """Read the last checkpoint's state of a finished run; None if the run is not finished."""
+    newest = snapshots.newest(folder, say)
+    if newest is None:
         return None
-    state = contents.read_state(found[1])
-    hopeless = run.patience is not None and state["best"]["since"] >= run.patience
-    return state if hopeless or state["step"] >= run.steps else None
+    state = contents.read_state(newest[1])
+    stopped_early = run.patience is not None and state["best"]["since"] >= run.patience
+    return state if stopped_early or state["step"] >= run.steps else None
 
 
-def _best(run: runfile.Run, state: dict[str, Any]) -> int | None:
-    """The step of the best checkpoint, where one is kept."""
-    kept = run.checkpoints.best or run.patience is not None
-    return state["best"]["step"] if kept else None
+def _best_step(run: runfile.Run, state: dict[str, Any]) -> int | None:
+    """Step of the best checkpoint; None if the run does not keep it."""
+    keeps_best = run.checkpoints.best or run.patience is not None
+    return state["best"]["step"] if keeps_best else None

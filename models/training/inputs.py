@@ -1,7 +1,7 @@
-"""Inputs of a run, known by content: what changed since it began is named and refused.
+"""Identities of the input files of a run: a run is not resumed with changed inputs.
 
-A path is no identity: the same files elsewhere are the same inputs, other files at the same path
-are not. Identities are in the ``training.json`` of each checkpoint.
+Files are compared by content, not by path: moved files are the same inputs, edited files are not.
+The ``training.json`` of each checkpoint records the identities.
 """
 
 from __future__ import annotations
@@ -24,63 +24,65 @@ from .runfile import Run
 MODEL, EXAMPLES, VALIDATION = "model.path", "data.examples", "data.validation"
 TEMPLATE = "data.chat_template"
 SOURCE = "data.sources."
-TOKENIZER_CONFIG = "special_tokens_map.json"  # in checkpoints of earlier versions of transformers
+TOKENIZER_CONFIG = "special_tokens_map.json"  # earlier versions of transformers wrote it
 
 Inputs = dict[str, dict[str, Identity]]
-"""Input, as the run file calls it -> file -> identity."""
+"""Run-file key of an input (``data.examples``) -> file name -> identity."""
 
 
 def read_inputs(
     run: Run, known: Mapping[str, Mapping[str, Identity]] | None = None, lenient: bool = False
 ) -> Inputs:
-    """Identities of all that a run reads from files.
+    """Compute the identities of all files that a run reads.
 
     Args:
-        known: an earlier result: files of the same size and time are not read again.
-        lenient: pass over shards that are not there.
+        known: an earlier result; files with the same size and time are not read again.
+        lenient: skip missing shards.
 
     Raises:
-        InputError: shards that are not what their index says.
+        InputError: shards do not match their index.
     """
     before = known or {}
-    found: Inputs = {}
+    inputs: Inputs = {}
     for name, folder in _shard_folders(run).items():
         if lenient and not (Path(folder) / INDEX).is_file():
             continue
-        found[name] = {INDEX: _shards_identity(Shards(folder), before.get(name, {}).get(INDEX))}
+        inputs[name] = {INDEX: _shards_identity(Shards(folder), before.get(name, {}).get(INDEX))}
     for name, files in _files(run).items():
-        found[name] = identify(files, before.get(name), content_digest)
+        inputs[name] = identify(files, before.get(name), content_digest)
     if run.model.path is not None and (commit := _commit(run.model.path)) is not None:
-        found[MODEL] = {"commit": {"sha256": commit}}
-    return {name: files for name, files in found.items() if files}
+        inputs[MODEL] = {"commit": {"sha256": commit}}
+    return {name: files for name, files in inputs.items() if files}
 
 
 def refuse_changed(
     run: Run,
     began: Mapping[str, Any],
     recorded: Inputs,
-    found: Inputs,
+    current: Inputs,
     force: bool,
     where: str,
 ) -> None:
-    """Refuse to go on with other inputs under the same names.
+    """Refuse to resume a run whose input files changed.
 
     Args:
-        began: the run file that the run was begun with, as JSON has it.
-        recorded, found: its inputs then and now.
-        force: let inputs change where the run file names another path.
-        where: the checkpoint, in the message.
+        run: run file now.
+        began: run file that the run began with, as JSON.
+        recorded: inputs that the checkpoint records.
+        current: inputs now.
+        force: accept other files if the run file names another path for them.
+        where: name of the checkpoint, for the message.
 
     Raises:
-        InputError: naming the files.
+        InputError: inputs changed; the message names the files.
     """
     now = run.model_dump(mode="json")
-    for name in sorted(recorded.keys() & found.keys()):
-        changed = differing(found[name], recorded[name])
+    for name in sorted(recorded.keys() & current.keys()):
+        changed = differing(current[name], recorded[name])
         if not changed or (force and _path(now, name) != _path(began, name)):
             continue
         place = _path(now, name)
-        files = listed([_file(place, file) for file in changed])
+        files = listed([_display_path(place, file) for file in changed])
         raise InputError(
             f"{files} ({name}) changed since {where} was written: restore what was there, or give "
             "another --out to begin anew"
@@ -88,9 +90,10 @@ def refuse_changed(
 
 
 def comparable(fields: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    """A run file as it is compared with another: without the paths of inputs known by content.
+    """Prepare a run file for comparison: drop the paths of inputs that are compared by content.
 
-    Orders that decide the batches, which dictionaries hide, are fields of their own.
+    Adds the order of sources and lessons, which decides the batches and which the comparison of
+    dictionaries ignores.
     """
     run: dict[str, Any] = copy.deepcopy(dict(fields))
     data = run["data"]
@@ -109,17 +112,17 @@ def comparable(fields: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
 
 
 def _path(fields: Mapping[str, Any], name: str) -> Any:
-    """Where a run file says that an input is."""
+    """Look up the path of an input in a run file."""
     if name.startswith(SOURCE):
         return fields["data"]["sources"].get(name.removeprefix(SOURCE))
     if name in (MODEL, EXAMPLES, VALIDATION, TEMPLATE):
         part, _, field = name.partition(".")
         return fields[part][field]
-    return None  # files of tasks: the names of tasks hold them
+    return None  # files of tasks: their paths are part of the task names
 
 
-def _file(place: Any, name: str) -> str:
-    """A file of an input as a message has it."""
+def _display_path(place: Any, name: str) -> str:
+    """Format a file of an input for a message."""
     if place is None:
         return name
     path = Path(place)
@@ -127,60 +130,60 @@ def _file(place: Any, name: str) -> str:
 
 
 def _shard_folders(run: Run) -> dict[str, str]:
-    found = {SOURCE + name: folder for name, folder in run.data.sources.items()}
+    folders = {SOURCE + name: folder for name, folder in run.data.sources.items()}
     if run.data.sources and run.data.validation is not None:
-        found[VALIDATION] = run.data.validation
-    return found
+        folders[VALIDATION] = run.data.validation
+    return folders
 
 
 def _files(run: Run) -> dict[str, dict[str, Path]]:
-    """Files that a run reads beside shards, by input."""
-    found: dict[str, dict[str, Path]] = {}
+    """List the files that a run reads, except shards: input -> file name -> path."""
+    files: dict[str, dict[str, Path]] = {}
     if run.data.examples is not None:
-        found[EXAMPLES] = _placeless(run.data.examples)
+        files[EXAMPLES] = _example_files(run.data.examples)
         if run.data.validation is not None:
-            found[VALIDATION] = _placeless(run.data.validation)
+            files[VALIDATION] = _example_files(run.data.validation)
         if run.data.chat_template is not None:
-            found[TEMPLATE] = _placeless(run.data.chat_template)
+            files[TEMPLATE] = _example_files(run.data.chat_template)
     if run.model.path is not None and (folder := Path(run.model.path)).is_dir():
         paths = model_files(folder) | {*folder.glob(TOKENIZER_CONFIG)}
-        found[MODEL] = {path.name: path for path in sorted(paths)}
+        files[MODEL] = {path.name: path for path in sorted(paths)}
     for event in run.events:
         for task in event.evaluate.tasks if event.evaluate else ():
-            for typed, path in files_of_task(task).items():
-                found.setdefault("events", {})[typed] = path
-    return found
+            for name, path in files_of_task(task).items():
+                files.setdefault("events", {})[name] = path
+    return files
 
 
-def _placeless(source: str) -> dict[str, Path]:
-    """Files of examples by their names in the folder; a single one may be called otherwise."""
+def _example_files(source: str) -> dict[str, Path]:
+    """List the files of examples by name; a single file has an empty name, so it may be renamed."""
     files = source_files(source)
     return {"": Path(source)} if Path(source).is_file() else files
 
 
 def _shards_identity(shards: Shards, known: Identity | None) -> Identity:
-    """Of an index, which has the checksums of all shards, and of the states of all their files."""
+    """Identify shards by the checksums in their index; check the files if size or time changed."""
     files = [shards.folder / INDEX, *shards.checksums]
-    states = [(file.name, file.stat()) for file in files]
-    text = json.dumps([(name, state.st_size, state.st_mtime_ns) for name, state in states])
-    found: Identity = {"states": hashlib.sha256(text.encode()).hexdigest()}
-    if known is not None and known.get("states") == found["states"]:
+    stats = [(file.name, file.stat()) for file in files]
+    text = json.dumps([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+    identity: Identity = {"states": hashlib.sha256(text.encode()).hexdigest()}
+    if known is not None and known.get("states") == identity["states"]:
         return known
     check_shards(shards)
-    return found | {"sha256": shards.digest}
+    return identity | {"sha256": shards.digest}
 
 
 def check_shards(shards: Shards) -> None:
-    """Refuse shards or a tokenizer that were changed after the index was written.
+    """Refuse shards or a tokenizer that changed after the index was written.
 
-    Files older than the index are as it says; newer ones are read.
+    Only files newer than the index are read.
 
     Raises:
-        InputError: naming the file.
+        InputError: a file does not have the checksum in the index.
     """
     written = (shards.folder / INDEX).stat().st_ctime_ns
-    for file, wanted in shards.checksums.items():
-        if file.stat().st_ctime_ns > written and _checksum(file) != wanted:
+    for file, expected in shards.checksums.items():
+        if file.stat().st_ctime_ns > written and _checksum(file) != expected:
             raise InputError(
                 f"{file} is not what its index says: restore it, or let growloop tokenize make the "
                 "shards again"
@@ -188,7 +191,7 @@ def check_shards(shards: Shards) -> None:
 
 
 def _checksum(file: Path) -> str | None:
-    """What an index says of a file; None of a tokenizer that cannot be read."""
+    """Compute a file's checksum as an index records it; None for an unreadable tokenizer."""
     if file.name != TOKENIZER:
         return sha256(file)
     try:
@@ -198,14 +201,14 @@ def _checksum(file: Path) -> str | None:
 
 
 def _commit(name: str) -> str | None:
-    """The commit of a model on the hub that is in the cache; None of a folder."""
+    """Return the commit of a cached hub model; None for a local folder or an uncached model."""
     if Path(name).exists():
         return None
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(name, "config.json")
+        cached = try_to_load_from_cache(name, "config.json")
     except HFValidationError:
         return None
-    return Path(found).parent.name if isinstance(found, str) else None
+    return Path(cached).parent.name if isinstance(cached, str) else None

@@ -1,7 +1,7 @@
-"""A run file: everything that decides a training run, checked before it starts.
+"""Run file: everything that decides a training run, validated before it starts.
 
-YAML, validated by pydantic; what is not written has the value of the paper's recipe (SmolLM-v1's
-published one where the paper is silent). ``load("run.yaml", ["optimizer.lr=1e-3"])``.
+A run file is YAML, validated by pydantic. Defaults follow the paper's recipe, or SmolLM-v1's
+published one where the paper gives no value. ``load("run.yaml", ["optimizer.lr=1e-3"])``.
 """
 
 from __future__ import annotations
@@ -42,30 +42,30 @@ class _Part(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _refuse_bool_for_number(cls, value: Any, info: ValidationInfo) -> Any:
         return check_number(value, cls.model_fields[info.field_name or ""].annotation)
 
 
 def _folder_name(name: str) -> str:
-    if wrong := name_problem(name):
-        raise ValueError(f"a run cannot be called {shown(name)}, which {wrong}")
+    if problem := name_problem(name):
+        raise ValueError(f"a run cannot be called {shown(name)}, which {problem}")
     return name
 
 
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-STEPS = 10**9 - 1  # a checkpoint is called step- and nine digits
-MOST = 10  # things wrong in a run file that a message names
+STEPS = 10**9 - 1  # checkpoint names have nine digits
+MOST = 10  # most problems of a run file in one message
 
 
 class Lora(_Part):
     """Low-rank adapters on the linear maps of the layers (LoRA, through PEFT).
 
     Args:
-        rank: of the adapters.
+        rank: rank of the adapters.
         alpha: scale; the update is ``alpha / rank`` times their product. By default twice the rank.
-        dropout: before them.
-        modules: names of the maps; by default all linear ones but the head.
+        dropout: dropout before the adapters.
+        modules: names of the linear maps; by default all but the head.
     """
 
     rank: int = Field(16, ge=1, le=2**16)
@@ -75,16 +75,16 @@ class Lora(_Part):
 
 
 class Model(_Part):
-    """What is trained.
+    """Model to train: either a preset or a checkpoint.
 
     Args:
-        preset: a name in ``PRESETS``; or
-        path: a checkpoint to start from.
-        options: fields of the config to change, with ``preset``.
-        schedule: how the layers run from the start.
-        recurrence: what happens between loops; fields of :class:`Recurrence`.
-        untie: give each step of a looped model a layer of its own first.
-        lora: train low-rank adapters alone.
+        preset: name in ``PRESETS``.
+        path: checkpoint to start from.
+        options: config fields to change, with ``preset`` only.
+        schedule: schedule of the layers from the start.
+        recurrence: fields of :class:`Recurrence`, the operation between loops.
+        untie: give each step of a looped model its own copy of the layer first.
+        lora: train low-rank adapters only.
     """
 
     preset: str | None = None
@@ -96,7 +96,7 @@ class Model(_Part):
     lora: Lora | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Model:
+    def _check_exclusive(self) -> Model:
         if (self.preset is None) == (self.path is None):
             raise ValueError("give preset or path, one of them")
         if self.path is not None and self.options:
@@ -110,11 +110,11 @@ class Model(_Part):
 
 
 class Stage(_Part):
-    """Part of a curriculum of generated lessons.
+    """Stage of a curriculum of generated lessons.
 
     Args:
-        lessons: share of each by name; see :mod:`.lessons`. The first is the main one.
-        until: running loss of the main lesson, in nats a target, below which the stage ends.
+        lessons: lesson name (see :mod:`.lessons`) -> share. The first lesson is the main one.
+        until: the stage ends when the running loss of the main lesson, in nats a target, is lower.
     """
 
     lessons: dict[str, float] = Field(min_length=1)
@@ -122,20 +122,21 @@ class Stage(_Part):
 
 
 class Data(_Part):
-    """What it is trained on: sources, a curriculum, or examples.
+    """Training data: either sources, a curriculum or examples.
 
     Args:
-        sources: folders of token shards by name.
-        mixture: share of each; equal shares if not given.
+        sources: name -> folder of token shards.
+        mixture: source -> share; by default equal shares.
         curriculum: stages of generated lessons.
-        examples: a file of examples, for fine-tuning.
-        columns: that are read of it; by default those that its first row has.
-        delimiter: between prompt and target; by default a space, nothing in data of TRL and Alpaca.
-        chat_template: a file with the template that renders messages; by default the model's own.
-        pack: several examples a sequence.
+        examples: file of examples, for fine-tuning.
+        columns: columns of ``examples`` to read; by default decided by its first row.
+        delimiter: text between prompt and target; by default a space, or nothing for the columns of
+            TRL and Alpaca.
+        chat_template: file with the chat template for messages; by default the model's own.
+        pack: put several examples into a sequence.
         seq_len: tokens a sequence.
-        batch_size: sequences a step, over all processes; with ``examples``, examples.
-        validation: a folder of token shards, or a file of examples, for the held-out loss.
+        batch_size: sequences a step, over all processes; with ``examples``, examples a step.
+        validation: folder of token shards, or file of examples, for the held-out loss.
     """
 
     sources: dict[str, str] = Field(default_factory=dict)
@@ -151,7 +152,7 @@ class Data(_Part):
     validation: str | None = None
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Data:
+    def _check_data(self) -> Data:
         if sum(map(bool, (self.sources, self.curriculum, self.examples))) != 1:
             raise ValueError("give sources, a curriculum or examples, one of them")
         if self.curriculum and self.validation:
@@ -164,19 +165,19 @@ class Data(_Part):
         return self
 
     def shares(self) -> dict[str, float]:
-        """The share of each source."""
+        """Return source -> share."""
         return dict(self.mixture) or {name: 1 / len(self.sources) for name in self.sources}
 
 
 class Optimizer(_Part):
-    """AdamW, or Muon for the matrices of the layers and AdamW for the rest.
+    """Optimizer: AdamW, or Muon for the matrices of the layers and AdamW for the rest.
 
     Args:
         lr: peak learning rate (of AdamW).
         muon_lr: peak learning rate of Muon.
         warmup: steps of linear warm-up.
         cooldown: steps of linear decay to 0 at the end.
-        clip: gradient norm.
+        clip: largest gradient norm; larger gradients are scaled down.
     """
 
     name: Literal["adamw", "muon"] = "adamw"
@@ -191,14 +192,14 @@ class Optimizer(_Part):
 
 
 class Growth(_Part):
-    """Growth stages: from ``block_size`` layers to the model's depth, in PROP-alpha steps.
+    """Growth from ``block_size`` layers to the model's depth, on a PROP-alpha schedule.
 
     Args:
-        operator: how it grows.
-        block_size: layers of the first stage, and added by each step.
-        alpha: of PROP.
-        steps: over all stages; by default all but the cooldown.
-        order: of ``lidas``.
+        operator: growth operator, a name in ``OPERATORS``.
+        block_size: layers of the first stage, and layers added by each growth step.
+        alpha: exponent of the PROP schedule of stage lengths.
+        steps: optimizer steps of all stages; by default all but the cooldown.
+        order: layer order of ``lidas``.
     """
 
     operator: str = "lidas"
@@ -209,20 +210,20 @@ class Growth(_Part):
 
     @property
     def options(self) -> dict[str, int | str]:
-        """What the operator takes."""
-        found: dict[str, int | str] = {"block_size": self.block_size}
+        """Return the options of the operator."""
+        options: dict[str, int | str] = {"block_size": self.block_size}
         if self.order is not None:
-            found["order"] = self.order
-        return found
+            options["order"] = self.order
+        return options
 
 
 class Evaluation(_Part):
     """Tasks to score the model on.
 
     Args:
-        tasks: as ``growloop eval --tasks`` takes them.
-        shots: examples before each question; by default the task's.
-        limit: questions a task; all if None.
+        tasks: task names, as for ``growloop eval --tasks``.
+        shots: few-shot examples before each question; by default those of the task.
+        limit: most questions of each task; None for all.
     """
 
     tasks: tuple[str, ...] = Field(min_length=1)
@@ -231,18 +232,18 @@ class Evaluation(_Part):
 
 
 class Event(_Part):
-    """Something that happens before a step.
+    """Event before a step.
 
     Args:
-        step: before which.
-        mixture: new shares of the sources, or of the lessons whatever is learned then.
+        step: step that the event precedes.
+        mixture: new shares of sources; or of lessons, whatever the stage of the curriculum.
         schedule: another schedule from now on.
         repeat: repeat a block ``start:stop`` of the schedule, ``times`` more often (retrofit).
-        recurrence: what happens between loops from now on.
-        grow: an operator with its default options, or a list of source layers.
+        recurrence: fields of :class:`Recurrence` from now on.
+        grow: growth operator with its default options, or a list of source layers.
         regulariser: weight of the looping regulariser from now on.
-        evaluate: score the model; the metrics get ``accuracy/TASK``.
-        checkpoint: keep a checkpoint for good.
+        evaluate: tasks to score the model on; the metrics get ``accuracy/TASK``.
+        checkpoint: write a checkpoint that is never deleted.
     """
 
     step: int = Field(ge=0, le=STEPS)
@@ -258,18 +259,18 @@ class Event(_Part):
 
     @property
     def after(self) -> bool:
-        """Whether it looks at what was trained, so that it may come after the last step."""
+        """Return whether the event only measures or saves, so that it may follow the last step."""
         changes = self.model_dump(exclude={"step", "times", "evaluate", "checkpoint"})
         return not any(value is not None for value in changes.values())
 
 
 class Checkpoints(_Part):
-    """When the state is saved.
+    """Checkpoints of a run.
 
     Args:
         every: steps between checkpoints.
-        keep: newest ones kept, beside milestones.
-        best: keep the one with the lowest held-out loss too.
+        keep: number of newest checkpoints to keep, besides milestones.
+        best: also keep the checkpoint with the lowest held-out loss.
     """
 
     every: int = Field(1000, ge=1, le=STEPS)
@@ -278,19 +279,19 @@ class Checkpoints(_Part):
 
 
 class Run(_Part):
-    """A training run.
+    """Training run.
 
     Args:
-        name: of the run.
-        seed: of weights and data order.
-        steps: optimizer steps.
-        micro_batch_size: sequences a forward pass on each process; the rest is accumulated.
+        name: name of the run.
+        seed: seed of initial weights and data order.
+        steps: number of optimizer steps.
+        micro_batch_size: sequences a forward pass on each process, with gradient accumulation.
         patience: stop early after so many validations in a row without a lower held-out loss.
-        precision: of matrix products: ``fp32``, or ``bf16`` autocast.
-        parallel: what several processes do: ``ddp``, each holds the whole model; ``fsdp2``, each
-            holds its share of the parameters, their gradients and optimizer states.
+        precision: precision of matrix products: ``fp32``, or ``bf16`` autocast.
+        parallel: data parallelism over processes: ``ddp``, each holds the whole model; ``fsdp2``,
+            each holds a shard of the parameters, gradients and optimizer states.
         regulariser: weight of the looping regulariser (Saunshi 2025), with blocks of
-            ``regulariser_block`` layers; it rewards alike layers one block apart.
+            ``regulariser_block`` layers; it rewards similar layers one block apart.
     """
 
     name: FolderName
@@ -315,7 +316,7 @@ class Run(_Part):
     checkpoints: Checkpoints = Checkpoints()
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Run:
+    def _check_run(self) -> Run:
         optimizer = self.optimizer
         if optimizer.warmup + optimizer.cooldown > self.steps:
             raise ValueError(
@@ -350,21 +351,21 @@ class Run(_Part):
         return self
 
     def regulariser_at(self, step: int) -> float:
-        """Weight of the looping regulariser at a step."""
-        found = [(e.step, e.regulariser) for e in self.events if e.regulariser is not None]
-        past = [weight for begun, weight in sorted(found) if begun <= step]
+        """Return the weight of the looping regulariser at a step."""
+        changes = [(e.step, e.regulariser) for e in self.events if e.regulariser is not None]
+        past = [weight for start, weight in sorted(changes) if start <= step]
         return past[-1] if past else self.regulariser
 
     def hash(self) -> str:
-        """What tells two runs apart."""
+        """Return the SHA-256 of the run file's values."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def growth_steps(self, depth: int) -> list[tuple[int, GrowthMap]]:
-        """Before which step which map is applied, to reach ``depth`` layers.
+        """List (step, growth map to apply before it) up to ``depth`` layers.
 
         Raises:
-            InputError: a depth that the operator does not reach from one block.
+            InputError: the operator does not reach this depth from one block.
         """
         if self.growth is None:
             return []
@@ -379,10 +380,10 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Run:
     """Read a run file.
 
     Args:
-        overrides: ``optimizer.lr=1e-3`` and the like, after what the file says.
+        overrides: values that replace those of the file, such as ``optimizer.lr=1e-3``.
 
     Raises:
-        InputError: what is wrong and where, one sentence for each.
+        InputError: the run file is invalid; the message lists field and problem.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -399,10 +400,10 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Run:
 
 
 def parse_stored(fields: dict[str, Any], where: str) -> Run:
-    """A run from a checkpoint, where ``8-24`` can only be two blocks.
+    """Parse the run of a checkpoint, where a schedule ``8-24`` can only be two blocks.
 
     Raises:
-        InputError: what is wrong and where.
+        InputError: the run is invalid; the message lists field and problem.
     """
     fields = copy.deepcopy(fields)
     for part in (fields.get("model") or {}, *(fields.get("events") or ())):
@@ -413,14 +414,14 @@ def parse_stored(fields: dict[str, Any], where: str) -> Run:
 
 
 def parse(fields: dict[str, Any], where: str = "run") -> Run:
-    """A run from a dictionary.
+    """Parse a run from a dictionary.
 
     Raises:
-        InputError: what is wrong and where.
+        InputError: the run is invalid; the message lists field and problem.
     """
     try:
         return Run.model_validate(fields)
     except ValidationError as error:
-        found = [sentence(e, Run) for e in error.errors(include_url=False)]
-        more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
-        raise InputError(f"{where}: {'; '.join(found[:MOST])}{more}") from error
+        problems = [sentence(e, Run) for e in error.errors(include_url=False)]
+        more = f"; and {len(problems) - MOST} more" if len(problems) > MOST else ""
+        raise InputError(f"{where}: {'; '.join(problems[:MOST])}{more}") from error

@@ -1,4 +1,4 @@
-"""What a run file asks for: its model, its batches, its tokenizer."""
+"""Set-up of a run from its run file: model, batches, tokenizer, and checks that they fit."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from .data.shards import Shards
 from .optim.objective import losses
 from .runfile import Run
 
-WINDOWS = 64  # sequences of the validation shards that are looked at
+WINDOWS = 64  # most sequences of validation shards in the held-out loss
 
 
 def first_model(run: Run, vocabulary: int | None = None) -> PreTrainedModel:
-    """The model before the first step; without weights under ``torch.device("meta")``.
+    """Build the model before the first step; without weights under ``torch.device("meta")``.
 
     Args:
-        vocabulary: tokens of a preset whose run file does not say how many it has.
+        vocabulary: vocabulary size of a preset whose run file sets none.
     """
     recurrence = Recurrence.from_dict(run.model.recurrence)
     if run.model.path is not None:
@@ -65,23 +65,26 @@ def first_model(run: Run, vocabulary: int | None = None) -> PreTrainedModel:
 
 
 def final_depth(run: Run, depth: int) -> int:
-    """The depth a growing run ends with: that of its preset."""
+    """Return the depth at the end of the run: that of the preset if it grows, else ``depth``."""
     if run.growth is None or run.model.preset is None:
         return depth
-    found: int = preset(run.model.preset, **run.model.options).num_hidden_layers
-    return found
+    layers: int = preset(run.model.preset, **run.model.options).num_hidden_layers
+    return layers
 
 
 def vocabulary_of(run: Run, source: Source) -> int | None:
-    """How many tokens a preset gets: those of the shards; lessons have a preset of their own."""
+    """Return the vocabulary size of the shards; None for a run on other data."""
     return source.vocabulary if run.data.sources else None
 
 
 def source_of(run: Run, special: bool = True) -> Source:
-    """Where the batches of a run come from.
+    """Build the source of a run's batches: curriculum, examples or mixture of shards.
 
     Args:
-        special: whether examples get the special tokens that the tokenizer puts before a text.
+        special: begin examples with the special tokens that the tokenizer puts before a text.
+
+    Raises:
+        InputError: the data cannot be read, or ``model.path`` has no tokenizer for examples.
     """
     data = run.data
     phases = [Phase(e.step, e.mixture) for e in run.events if e.mixture is not None]
@@ -92,7 +95,7 @@ def source_of(run: Run, special: bool = True) -> Source:
         assert run.model.path is not None
         tokenizer = checkpoints.load_tokenizer(run.model.path)
         if tokenizer is None:
-            checkpoints.load_config(run.model.path)  # refuses what is no checkpoint at all
+            checkpoints.load_config(run.model.path)  # clearer error if there is no checkpoint
             raise InputError(f"{run.model.path} has no tokenizer, which examples need")
         if data.chat_template is not None:
             tokenizer.chat_template = read_template(data.chat_template)
@@ -104,15 +107,21 @@ def source_of(run: Run, special: bool = True) -> Source:
 
 
 def held_out(run: Run, source: Source) -> list[Batch]:
-    """What the held-out loss is measured on: the first windows of shards, or all examples."""
+    """Batches of the held-out loss: the first windows of shards, or all examples.
+
+    Raises:
+        InputError: validation data do not match the training data.
+    """
     path = run.data.validation
     if path is None:
         return []
     if isinstance(source, Examples):
         examples = _examples(run, path, source.saved, bool(source.special))
         if examples.about != source.about:
-            had, has = examples.about["columns"], source.about["columns"]
-            raise InputError(f"{path} has the columns {had}, {run.data.examples} has {has}")
+            validated, trained = examples.about["columns"], source.about["columns"]
+            raise InputError(
+                f"{path} has the columns {validated}, {run.data.examples} has {trained}"
+            )
         examples.pack = source.pack
         return examples.all().parts(run.micro_batch_size or 1)
     shards, length = Shards(path), run.data.seq_len
@@ -136,21 +145,21 @@ def _examples(run: Run, path: str, tokenizer: Any, special: bool) -> Examples:
         raise InputError(
             f"a chat template is for messages: {path} holds texts ({examples.columns})"
         )
-    given = (data.batch_size, data.seq_len, run.seed, data.pack, data.delimiter, special)
-    return Examples(examples, tokenizer, *given)
+    arguments = (data.batch_size, data.seq_len, run.seed, data.pack, data.delimiter, special)
+    return Examples(examples, tokenizer, *arguments)
 
 
 @torch.no_grad()
 def keeps_apart(model: PreTrainedModel, source: Examples) -> bool:
-    """Whether two examples of one row have the losses they have alone.
+    """Return whether two packed examples have the same losses as in separate rows.
 
-    Architectures whose masks or states do not follow positions would let them see each other.
+    Examples leak into each other in architectures whose masks or states ignore position ids.
     """
     training = model.training
     model.eval()
     try:
         a, b = (losses(model, batch, model.device) for batch in source.pair())
-    except TypeError:  # knows no positions
+    except TypeError:  # its forward takes no position ids
         return False
     finally:
         model.train(training)
@@ -158,25 +167,26 @@ def keeps_apart(model: PreTrainedModel, source: Examples) -> bool:
 
 
 def saved_tokenizer(source: Source) -> Any:
-    """The tokenizer that goes into checkpoints, so that they can be evaluated as they are."""
-    found = source.tokenizer()
-    if found is None or isinstance(found, PreTrainedTokenizerBase):
-        return found
-    end = found.id_to_token(source.end)
-    begin = found.id_to_token(source.special[-1]) if source.special else end
+    """Return a Hugging Face tokenizer to save in checkpoints; None if the source has none."""
+    tokenizer = source.tokenizer()
+    if tokenizer is None or isinstance(tokenizer, PreTrainedTokenizerBase):
+        return tokenizer
+    end = tokenizer.id_to_token(source.end)
+    begin = tokenizer.id_to_token(source.special[-1]) if source.special else end
     names = {"eos_token": end, "bos_token": begin, "pad_token": end}
-    return PreTrainedTokenizerFast(tokenizer_object=found, **names)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
 def check_fits(run: Run, model: PreTrainedModel, source: Source) -> None:
-    """Refuse a model that has not the tokens of its data.
+    """Refuse a model whose vocabulary does not fit the data.
 
     Raises:
-        InputError: fewer tokens, or a checkpoint whose own tokenizer is another one.
+        InputError: the model has too few embeddings, or its tokenizer is not that of the data.
     """
     if run.model.path is not None and isinstance(source, Mixture):
-        own, theirs = checkpoints.load_tokenizer(run.model.path), source.tokenizer()
-        if own is not None and theirs is not None and own.get_vocab() != theirs.get_vocab():
+        of_model, of_data = checkpoints.load_tokenizer(run.model.path), source.tokenizer()
+        both = of_model is not None and of_data is not None
+        if both and of_model.get_vocab() != of_data.get_vocab():
             raise InputError(
                 f"the tokenizer of {run.model.path} is not the one the data was made with"
             )
@@ -192,10 +202,10 @@ def check_fits(run: Run, model: PreTrainedModel, source: Source) -> None:
 
 
 def check_positions(run: Run, model: PreTrainedModel) -> None:
-    """Refuse sequences that are longer than the model has positions.
+    """Refuse a ``seq_len`` beyond the positions of the model.
 
     Raises:
-        InputError: saying what to change.
+        InputError: the message says which field to change.
     """
     positions = getattr(decoder_config(model.config), "max_position_embeddings", None)
     if positions is not None and run.data.seq_len > positions:

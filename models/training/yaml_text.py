@@ -1,7 +1,7 @@
-"""YAML as people write it in run files and mixtures: the core schema of YAML 1.2, strictly.
+"""Strict YAML 1.2 (core schema) for run files and mixtures.
 
-PyYAML reads YAML 1.1, in which ``020`` is 16, ``1:30`` is 90, ``no`` is false, ``1e-3`` is text,
-and of a name that comes twice the last value counts.
+PyYAML reads YAML 1.1: ``020`` is 16, ``1:30`` is 90, ``no`` is false, ``1e-3`` is text, and the
+last value of a repeated name wins.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import yaml
 from ...core.errors import InputError
 from ...core.strict_json import DEPTH, StrictError, real, short, whole
 
-MOST = 100_000  # values that a file may stand for, its anchors written out
+MOST = 100_000  # most values in a file, after its anchors are expanded
 _TAG = "tag:yaml.org,2002:"
-_SCALARS = {  # the core schema: tag to pattern, and the characters that values begin with
+_SCALARS = {  # core schema: tag -> (pattern, first characters of values)
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
@@ -24,12 +24,12 @@ _SCALARS = {  # the core schema: tag to pattern, and the characters that values 
         r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
         list("-+.0123456789"),
     ),
-    "merge": (r"<<", ["<"]),  # not of the core schema, but what anchors are used for
+    "merge": (r"<<", ["<"]),  # not in the core schema; anchors are used with it
 }
 
 
 _Known = dict[int, tuple[int, int] | None]
-"""Size and levels of a node by its id; None while it is being counted."""
+"""Node id -> (values, levels) of the node; None while it is being counted."""
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
@@ -37,35 +37,35 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     yaml_constructors: ClassVar[dict[str | None, Any]] = {
         _TAG + "null": yaml.SafeLoader.construct_yaml_null,
         _TAG + "bool": yaml.SafeLoader.construct_yaml_bool,
-        _TAG + "int": lambda loader, node: _whole(loader.construct_scalar(node)),
-        _TAG + "float": lambda loader, node: _float(loader.construct_scalar(node)),
+        _TAG + "int": lambda loader, node: _parse_int(loader.construct_scalar(node)),
+        _TAG + "float": lambda loader, node: _parse_float(loader.construct_scalar(node)),
         _TAG + "str": yaml.SafeLoader.construct_yaml_str,
         _TAG + "seq": yaml.SafeLoader.construct_yaml_seq,
         _TAG + "map": yaml.SafeLoader.construct_yaml_map,
-        None: lambda loader, node: _refuse(node),
+        None: lambda loader, node: _refuse_tag(node),
     }
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Quotes what either version of YAML would not read as text."""
+    """Dumper that quotes strings that YAML 1.1 or 1.2 would not read as strings."""
 
 
-for _name, (_pattern, _begins) in _SCALARS.items():
-    _reads = re.compile(rf"(?:{_pattern})\Z")
-    _Loader.add_implicit_resolver(_TAG + _name, _reads, _begins)
-    _Dumper.add_implicit_resolver(_TAG + _name, _reads, _begins)
+for _name, (_pattern, _first) in _SCALARS.items():
+    _compiled = re.compile(rf"(?:{_pattern})\Z")
+    _Loader.add_implicit_resolver(_TAG + _name, _compiled, _first)
+    _Dumper.add_implicit_resolver(_TAG + _name, _compiled, _first)
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """The value of a YAML document.
+    """Parse a YAML document.
 
     Args:
-        where: what a message calls the text: a file, or a field.
+        where: file or field that the text comes from, for messages.
 
     Raises:
-        InputError: text that is not YAML, a name given twice in a mapping, a tag of another
-            schema, anchors that stand for more than 100,000 values or hold themselves, more than
-            100 levels, a number out of bounds.
+        InputError: the text is not YAML, a mapping has a name twice, a tag is not in the core
+            schema, anchors expand to more than 100,000 values or contain themselves, there are more
+            than 100 levels, or a number is out of bounds.
 
     >>> read_yaml("{steps: 020, lr: 1e-3, name: no, at: 1:30}", "run")
     {'steps': 20, 'lr': 0.001, 'name': 'no', 'at': '1:30'}
@@ -75,7 +75,7 @@ def read_yaml(text: str, where: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        _size(node, where, loader, {})
+        _measure(node, where, loader, {})
         return loader.construct_document(node)
     except InputError:
         raise
@@ -83,41 +83,45 @@ def read_yaml(text: str, where: str) -> Any:
         mark = error.problem_mark
         place = where if mark is None else f"{where}, line {mark.line + 1}"
         raise InputError(f"{place}: not YAML: {short(str(error.problem))}") from error
-    except yaml.YAMLError as error:  # a character that is not allowed
+    except yaml.YAMLError as error:  # an illegal character
         raise InputError(f"{where}: not YAML: {short(str(error).splitlines()[0])}") from error
     except RecursionError:
         raise InputError(f"{where}: it is nested more than {DEPTH} levels deep") from None
     except StrictError as error:
         raise InputError(f"{where}: {error}") from None
-    except (ValueError, TypeError, LookupError, OverflowError) as error:  # !!int of a word, say
+    except (ValueError, TypeError, LookupError, OverflowError) as error:  # such as !!int of a word
         raise InputError(f"{where}: not YAML: {short(str(error))}") from error
 
 
 def write_yaml(value: Any, **style: Any) -> str:
-    """YAML that :func:`read_yaml`, and readers of YAML 1.1, read as ``value``."""
+    """Write YAML that both :func:`read_yaml` and YAML 1.1 parsers read as ``value``."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, **style)
     return text
 
 
-def _size(node: Any, where: str, loader: Any, known: _Known) -> tuple[int, int]:
-    """Values that a node stands for, and levels in it; refuses names given twice."""
+def _measure(node: Any, where: str, loader: Any, known: _Known) -> tuple[int, int]:
+    """Count the values and levels of a node, anchors expanded.
+
+    Raises:
+        InputError: a limit is exceeded, a name is repeated, or an anchor contains itself.
+    """
     if (counted := known.get(id(node), (0, 0))) is None:
         raise InputError(f"{where}, line {node.start_mark.line + 1}: an anchor holds itself")
     if counted[0]:
         return counted
     known[id(node)] = None  # being counted
-    inside: list[Any] = []
+    children: list[Any] = []
     if isinstance(node, yaml.MappingNode):
         _check_names(node, where, loader)
-        inside = [part for pair in node.value for part in pair]
+        children = [child for pair in node.value for child in pair]
     elif isinstance(node, yaml.SequenceNode):
-        inside = node.value
+        children = node.value
     elif not node.value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in node.value):
         line = node.start_mark.line + 1
         raise InputError(f"{where}, line {line}: half of a surrogate pair is no character")
-    parts = [_size(part, where, loader, known) for part in inside]
-    size = 1 + sum(part for part, _ in parts)
-    levels = 1 + max((part for _, part in parts), default=0)
+    counts = [_measure(child, where, loader, known) for child in children]
+    size = 1 + sum(values for values, _ in counts)
+    levels = 1 + max((depth for _, depth in counts), default=0)
     if size > MOST:
         raise InputError(f"{where}: its anchors stand for more than {MOST:,} values")
     if levels > DEPTH:
@@ -140,16 +144,16 @@ def _check_names(node: Any, where: str, loader: Any) -> None:
             lines[name] = line
 
 
-def _refuse(node: Any) -> Any:
+def _refuse_tag(node: Any) -> Any:
     tag = node.tag.replace(_TAG, "!!")
     raise yaml.constructor.ConstructorError(
         problem=f"{short(tag)} is no tag of YAML's core schema", problem_mark=node.start_mark
     )
 
 
-def _whole(text: str) -> int:
+def _parse_int(text: str) -> int:
     return whole(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
 
-def _float(text: str) -> float:
+def _parse_float(text: str) -> float:
     return real(text.lower().replace(".inf", "inf").replace(".nan", "nan"))

@@ -1,10 +1,10 @@
-"""Conversations as tokens, and which of them are learned: those of the assistant's turns.
+"""Tokenization of conversations, with a loss mask over the turns of the assistant.
 
-A turn is what the model would generate there: it begins behind what the chat template writes to
-prompt it, and ends with its end-of-turn token. A template that marks the turns itself
-(``{% generation %}``) is believed. Of any other, a turn is the difference of two renderings: of the
-conversation before the turn, with the prompt to answer, and of the conversation up to its end. Both
-must be how the whole conversation begins; a template for which that is not so is refused.
+A turn is what the model would generate: it begins after the generation prompt of the chat template
+and ends with the end-of-turn token. If the template marks turns (``{% generation %}``), the marks
+count. Otherwise a turn is the difference of two renderings: the conversation before the turn with
+the generation prompt, and the conversation up to the end of the turn. Each rendering must be a
+prefix of the next and of the whole conversation; else the template is refused.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ ASSISTANT = "assistant"
 
 
 def read_template(path: str | Path) -> str:
-    """A chat template from a file.
+    """Read a chat template from a file.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read, is not UTF-8, or is empty.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -44,44 +44,47 @@ def read_template(path: str | Path) -> str:
 
 
 def template_of(tokenizer: Any) -> str:
-    """The chat template of a tokenizer, the default one of several.
+    """Return the chat template of a tokenizer, the default one if it has several.
 
     Raises:
-        InputError: it has none.
+        InputError: the tokenizer has none.
     """
     try:
-        found: str = tokenizer.get_chat_template()
+        template: str = tokenizer.get_chat_template()
     except ValueError as error:
         raise InputError(
             "messages need a chat template and the model has none: give one with --chat-template "
             "FILE (data.chat_template)"
         ) from error
-    return found
+    return template
 
 
 def learned(
     conversation: Conversation, tokenizer: Any, where: str
 ) -> tuple[list[int], NDArray[np.bool_]]:
-    """Tokens of a conversation, and which of them are learned.
+    """Tokenize a conversation and mask the tokens to learn.
 
     Args:
-        where: the conversation stands, in messages.
+        where: file and row of the conversation, for messages.
+
+    Returns:
+        Token ids, and a mask ``(tokens,)`` of the assistant turns from ``conversation.first`` on.
 
     Raises:
-        InputError: the template refuses it, or does not show where turns begin and end.
+        InputError: the template refuses the conversation, or the limits of turns are unclear.
     """
-    made = _Rendering(tokenizer, where)
+    rendering = _Rendering(tokenizer, where)
     messages = conversation.messages
     turns = [i for i, message in enumerate(messages) if message["role"] == ASSISTANT]
     if MARKED.search(template_of(tokenizer)):
-        tokens, spans = made.marked(messages)
+        tokens, spans = rendering.marked(messages)
         if len(spans) != len(turns):
             raise InputError(
                 f"{where}: {TEMPLATE} marks {len(spans)} turns of the assistant "
                 f"({{% generation %}}), the conversation has {len(turns)}"
             )
         for turn, (start, stop) in zip(turns, spans, strict=True):
-            if _dense(messages[turn]["content"]) not in _dense(
+            if _without_spaces(messages[turn]["content"]) not in _without_spaces(
                 text_of(tokenizer, tokens[start:stop])
             ):
                 raise InputError(
@@ -89,7 +92,7 @@ def learned(
                     "({% generation %}), but something else"
                 )
     else:
-        tokens, spans = made.compared(messages, turns)
+        tokens, spans = rendering.compared(messages, turns)
     mask = np.zeros(len(tokens), np.bool_)
     for turn, (start, stop) in zip(turns, spans, strict=True):
         if turn >= conversation.first:
@@ -97,32 +100,32 @@ def learned(
     return tokens, mask
 
 
-def _dense(text: str) -> str:
-    """A text without its spaces, which templates trim and tokenizers write in ways of their own."""
+def _without_spaces(text: str) -> str:
+    """Remove all spaces: templates trim them, and tokenizers may decode them differently."""
     return "".join(text.split())
 
 
 class _Rendering:
-    """Applies a tokenizer's chat template to parts of one conversation."""
+    """Renderer of parts of one conversation by a tokenizer's chat template."""
 
     def __init__(self, tokenizer: Any, where: str) -> None:
         self.tokenizer, self.where = tokenizer, where
         self.added = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
 
     def text(self, messages: Sequence[Message], prompt: bool = False) -> str:
-        """Messages as the template writes them, with the prompt to answer if asked for."""
-        given = {"tokenize": False, "add_generation_prompt": prompt}
+        """Render messages as text, followed by the generation prompt if ``prompt``."""
+        options = {"tokenize": False, "add_generation_prompt": prompt}
         return self._safe(
-            lambda: self.tokenizer.apply_chat_template([*map(dict, messages)], **given)
+            lambda: self.tokenizer.apply_chat_template([*map(dict, messages)], **options)
         )
 
     def marked(self, messages: Sequence[Message]) -> tuple[list[int], list[tuple[int, int]]]:
-        """Tokens, and the spans that the template marks, each to its end-of-turn token."""
-        self.text(messages)  # within its bounds; so is the same again
-        found: dict[str, Any] = {}
+        """Return tokens, and the spans that the template marks, each with its end-of-turn token."""
+        self.text(messages)  # checks the size of the output, which a second rendering repeats
+        encoding: dict[str, Any] = {}
 
         def apply() -> str:
-            found.update(
+            encoding.update(
                 self.tokenizer.apply_chat_template(
                     [*map(dict, messages)],
                     tokenize=True,
@@ -133,23 +136,23 @@ class _Rendering:
             return ""
 
         self._safe(apply)
-        tokens, mask = list(found["input_ids"]), np.array(found["assistant_masks"], np.bool_)
+        tokens, mask = list(encoding["input_ids"]), np.array(encoding["assistant_masks"], np.bool_)
         edges = np.flatnonzero(np.diff(mask, prepend=False, append=False))
         spans = []
         for start, stop in edges.reshape(-1, 2).tolist():
-            ends = tokens[stop - 1] in self.added
-            follows = stop < len(tokens) and tokens[stop] in self.added
-            if not ends and not follows:
-                raise self._endless()
-            spans.append((start, stop if ends else stop + 1))
+            end_inside = tokens[stop - 1] in self.added
+            end_follows = stop < len(tokens) and tokens[stop] in self.added
+            if not end_inside and not end_follows:
+                raise self._no_end_token()
+            spans.append((start, stop if end_inside else stop + 1))
         return tokens, spans
 
     def compared(
         self, messages: Sequence[Message], turns: Sequence[int]
     ) -> tuple[list[int], list[tuple[int, int]]]:
-        """Tokens, and the spans of turns by the difference of renderings."""
-        whole = self.text(messages)
-        [tokens] = encode(self.tokenizer, [whole], special=False)
+        """Return tokens, and the spans of turns by comparing renderings."""
+        full = self.text(messages)
+        [tokens] = encode(self.tokenizer, [full], special=False)
         spans = []
         for turn in turns:
             if turn == 0:
@@ -158,8 +161,8 @@ class _Rendering:
                     "does not show where the turn begins"
                 )
             before = self.text(messages[:turn], prompt=True)
-            after = whole if turn == len(messages) - 1 else self.text(messages[: turn + 1])
-            if not (after.startswith(before) and whole.startswith(after)):
+            after = full if turn == len(messages) - 1 else self.text(messages[: turn + 1])
+            if not (after.startswith(before) and full.startswith(after)):
                 raise InputError(
                     f"{self.where}: {TEMPLATE} writes message {turn + 1} otherwise when the "
                     "conversation goes on, so that its turn cannot be told apart (a template with "
@@ -170,10 +173,10 @@ class _Rendering:
         return tokens, spans
 
     def _tail(self, messages: Sequence[Message], turn: int, before: str, after: str) -> str:
-        """What the template writes behind the content of a turn."""
-        content, written = messages[turn]["content"].strip(), after[len(before) :]
-        head, found, tail = written.partition(content)
-        if not found:
+        """Return the text that the template writes after the content of a turn."""
+        content, rendered_turn = messages[turn]["content"].strip(), after[len(before) :]
+        head, match, tail = rendered_turn.partition(content)
+        if not match:
             raise InputError(f"{self.where}: {TEMPLATE} changes the text of message {turn + 1}")
         if head.strip() and before == self.text(messages[:turn]):
             raise InputError(
@@ -183,27 +186,28 @@ class _Rendering:
         return tail
 
     def _span(self, tokens: list[int], before: str, after: str, tail: str) -> tuple[int, int]:
-        """First token of a turn, and the one behind its end-of-turn token."""
-        prompt, upto, ending = encode(self.tokenizer, [before, after, tail], special=False)
+        """Return the token span of a turn: ``[start, stop)``, end-of-turn token included."""
+        prompt, up_to_end, ending = encode(self.tokenizer, [before, after, tail], special=False)
         start = target_start(prompt, tokens)
-        if len(prompt) - start > 1:  # one may go over the boundary
+        if len(prompt) - start > 1:  # one token may merge over the boundary
             raise InputError(f"{self.where}: the tokenizer does not keep turns apart")
-        stop = target_start(upto, tokens)
-        ends = [i for i in range(start, stop) if tokens[i] in self.added]
-        if not self.added.intersection(ending) or not ends:
-            raise self._endless()
-        stop_at = ends[-1] + 1
-        if text_of(self.tokenizer, tokens[stop_at:stop]).strip():
-            raise self._endless()
-        return start, stop_at
+        stop = target_start(up_to_end, tokens)
+        end_tokens = [i for i in range(start, stop) if tokens[i] in self.added]
+        if not self.added.intersection(ending) or not end_tokens:
+            raise self._no_end_token()
+        turn_end = end_tokens[-1] + 1
+        if text_of(self.tokenizer, tokens[turn_end:stop]).strip():
+            raise self._no_end_token()
+        return start, turn_end
 
-    def _endless(self) -> InputError:
+    def _no_end_token(self) -> InputError:
         return InputError(
             f"{self.where}: {TEMPLATE} ends a turn of the assistant with no special token: the "
             "model would not learn to stop"
         )
 
     def _safe(self, apply: Any) -> str:
+        """Run the template within the limits of time, memory and output."""
         try:
             return rendered(apply, self.where)
         except ChatTemplateError as error:

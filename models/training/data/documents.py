@@ -1,4 +1,4 @@
-"""Where text comes from: files, folders, ``datasets`` folders, the hub."""
+"""Documents from text, JSONL and Parquet files, folders, ``datasets`` folders and the hub."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ READABLE = TEXT | LINES | {".parquet"}
 def documents(
     source: str, field: str = "text", split: str = "train", revision: str | None = None
 ) -> Iterator[str]:
-    """The documents of a source, one after the other, in an order that never changes.
+    """Yield the documents of a source, always in the same order.
 
     Args:
-        source: a text file (one document), JSONL or Parquet file (one a row), a folder of such
-            files, a folder written by ``datasets``, or the name of a data set on the hub, which
-            is streamed; ``name:config`` for one of its configurations.
-        field: the column with the text. Rows with ``prompt`` and ``target`` instead (generated
-            items) become ``prompt target``.
-        split: of a ``datasets`` folder or a data set on the hub.
+        source: a text file (one document), a JSONL or Parquet file (one document a row), a folder
+            of such files, a folder written by ``datasets``, or the name of a data set on the hub,
+            which is streamed (``name:config`` for one of its configurations).
+        field: column with the text. Rows with ``prompt`` and ``target`` instead (generated items)
+            become ``prompt target``.
+        split: split of a ``datasets`` folder or a data set on the hub.
         revision: commit of a data set on the hub; by default the newest.
 
     Raises:
-        InputError: nothing there, or no such field.
+        InputError: the source does not exist, is damaged, or has no such field.
     """
     for rows, where in _readers(source, split, revision):
         if isinstance(rows, str):
@@ -40,11 +40,11 @@ def documents(
 
 
 def read_by(source: str, field: str, split: str) -> dict[str, Any]:
-    """What decides the documents of a source: column, split and the contents of its files.
+    """Describe what decides the documents of a source.
 
     Returns:
-        ``field``, ``split``, and ``files`` (:func:`growloop.core.identity.identify`, by name) or,
-        of a data set on the hub, ``revision``: its commit, None if the hub does not say.
+        ``field``, ``split``, and ``files``: name -> :func:`growloop.core.identity.identify`. A data
+        set on the hub has ``revision`` instead of ``files``: its commit, None if unknown.
     """
     if files := source_files(source):
         return {"field": field, "split": split, "files": identify(files)}
@@ -52,20 +52,20 @@ def read_by(source: str, field: str, split: str) -> dict[str, Any]:
 
 
 def source_files(source: str) -> dict[str, Path]:
-    """Files that :func:`documents` reads, by their names in the source; none of the hub."""
+    """List the files that :func:`documents` reads: name -> path; empty for the hub."""
     path = Path(source)
     if path.is_file():
         return {path.name: path}
-    whole = _is_datasets_folder(path)
-    files = (p for p in path.rglob("*") if p.is_file() and (whole or p.suffix in READABLE))
+    any_suffix = _is_datasets_folder(path)
+    files = (p for p in path.rglob("*") if p.is_file() and (any_suffix or p.suffix in READABLE))
     return {file.relative_to(path).as_posix(): file for file in sorted(files)}
 
 
 def rows_of(source: str, split: str = "train") -> Iterator[Any]:
-    """The rows of a source other than plain text, as :func:`documents` finds them.
+    """Yield the rows of a source, in the order of :func:`documents`.
 
     Raises:
-        InputError: nothing there, or a text file.
+        InputError: the source does not exist, is damaged, or is plain text.
     """
     for rows, where in _readers(source, split):
         if isinstance(rows, str):
@@ -76,7 +76,7 @@ def rows_of(source: str, split: str = "train") -> Iterator[Any]:
 def _readers(
     source: str, split: str, revision: str | None = None
 ) -> Iterator[tuple[Iterator[Any] | str, str]]:
-    """The parts of a source, each rows or one text, and where it is."""
+    """Yield the parts of a source: (rows or one text, file or name of the part)."""
     path = Path(source)
     if path.is_dir():
         if _is_datasets_folder(path):
@@ -86,17 +86,17 @@ def _readers(
         if not files:
             raise InputError(f"{source} holds no .txt, .md, .jsonl or .parquet file")
         for file in files:
-            yield _of_file(file), str(file)
+            yield _read_file(file), str(file)
     elif path.is_file():
-        yield _of_file(path), source
+        yield _read_file(path), source
     elif source.startswith((".", "/", "~")) or path.suffix in READABLE:
         raise InputError(f"there is no file or folder {source}")
     else:
         yield _from_hub(source, split, revision), source
 
 
-def _of_file(path: Path) -> Iterator[Any] | str:
-    """The rows of a file, or its text."""
+def _read_file(path: Path) -> Iterator[Any] | str:
+    """Return the rows of a file, or its text."""
     if path.suffix in TEXT:
         try:
             return path.read_text(encoding="utf-8-sig")
@@ -129,7 +129,7 @@ def _parquet_rows(path: Path) -> Iterator[Any]:
             try:
                 rows = batch.to_pylist()
             except UnicodeDecodeError as error:
-                number += _first_without_text(batch)
+                number += _first_bad_row(batch)
                 raise InputError(f"{path}, row {number}: not UTF-8 text") from error
             yield from rows
             number += len(rows)
@@ -137,13 +137,13 @@ def _parquet_rows(path: Path) -> Iterator[Any]:
         raise InputError(f"{path} is no Parquet file, or not a whole one") from error
 
 
-def _first_without_text(batch: Any) -> int:
-    """Number in a batch, from 1 on, of the first row that holds no UTF-8."""
-    for place in range(len(batch)):
+def _first_bad_row(batch: Any) -> int:
+    """Return the number, from 1, of the first row in a batch that is not UTF-8."""
+    for index in range(len(batch)):
         try:
-            batch.slice(place, 1).to_pylist()
+            batch.slice(index, 1).to_pylist()
         except UnicodeDecodeError:
-            return place + 1
+            return index + 1
     raise AssertionError("every row holds text")
 
 
@@ -151,17 +151,17 @@ def _from_disk(path: Path, split: str) -> Iterator[Any]:
     import datasets
 
     try:
-        found = datasets.load_from_disk(str(path))
-    except Exception as error:  # a damaged folder fails in every way there is
+        dataset = datasets.load_from_disk(str(path))
+    except Exception as error:  # a damaged folder can raise anything
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"{path} is no whole folder of datasets: {first}") from error
-    if isinstance(found, datasets.DatasetDict):
-        if split not in found:
-            raise InputError(f"{path} has no split {split}: it has {', '.join(found)}")
-        found = found[split]
+    if isinstance(dataset, datasets.DatasetDict):
+        if split not in dataset:
+            raise InputError(f"{path} has no split {split}: it has {', '.join(dataset)}")
+        dataset = dataset[split]
     done = 0
     try:
-        for row in found:
+        for row in dataset:
             yield row
             done += 1
     except UnicodeDecodeError as error:
@@ -173,12 +173,12 @@ def _is_datasets_folder(path: Path) -> bool:
 
 
 def _revision(name: str) -> str | None:
-    """The commit of a data set on the hub; None if the hub does not say."""
+    """Look up the commit of a data set on the hub; None if the hub does not answer."""
     from huggingface_hub import HfApi
 
     try:
         return HfApi().dataset_info(name.partition(":")[0]).sha
-    except Exception:  # the hub fails in every way there is
+    except Exception:  # the hub client can raise anything
         return None
 
 
@@ -189,7 +189,7 @@ def _from_hub(name: str, split: str, revision: str | None) -> Iterator[Any]:
     options = {"split": split, "revision": revision, "streaming": True}
     try:
         yield from datasets.load_dataset(name, config or None, **options)
-    except Exception as error:  # the hub fails in every way there is
+    except Exception as error:  # the hub client can raise anything
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"cannot read the data set '{name}': {first}") from error
 

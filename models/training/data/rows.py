@@ -1,7 +1,7 @@
-"""Rows of fine-tuning data: which columns are read, and what each row then says.
+"""Rows of fine-tuning data: the supported columns, and the example that each row becomes.
 
 ===================  =====================================  ===============================
-columns              a row holds                            learned
+columns              a row holds                            tokens with a loss
 ===================  =====================================  ===============================
 prompt,target        two texts (growloop's items)           the target
 prompt,completion    two texts, or two lists of messages    the completion (TRL)
@@ -9,7 +9,7 @@ messages             a conversation                         every turn of the as
 instruction,output   two texts, and perhaps an ``input``    the output (Stanford's Alpaca)
 ===================  =====================================  ===============================
 
-The first row decides; all others must be like it.
+The first row decides the columns; all rows must have them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .documents import rows_of
 Columns = Literal["prompt,target", "prompt,completion", "messages", "instruction,output"]
 COLUMNS: tuple[Columns, ...] = get_args(Columns)
 DELIMITERS: Mapping[str, str] = {"prompt,target": " "}
-"""What stands between prompt and target by default: nothing in data of TRL and Alpaca."""
+"""Default text between prompt and target by columns; nothing for TRL's and Alpaca's columns."""
 ALPACA = (
     "Below is an instruction that describes a task{more}. Write a response that appropriately "
     "completes the request.\n\n### Instruction:\n{instruction}\n\n{input}### Response:"
@@ -41,7 +41,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pair:
-    """A text, and one that goes on from it and is learned."""
+    """Prompt, and the target to learn after it."""
 
     prompt: str
     target: str
@@ -49,7 +49,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages, and from which one on the turns of the assistant are learned."""
+    """Messages; the assistant's turns from index ``first`` on are learned."""
 
     messages: tuple[Message, ...]
     first: int = 0
@@ -57,12 +57,12 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Rows:
-    """What a file of examples holds.
+    """Examples of a file.
 
     Args:
-        path: of the file.
-        columns: that were read.
-        rows: pairs, or conversations: one kind.
+        path: path of the file.
+        columns: columns read.
+        rows: all pairs, or all conversations.
     """
 
     path: str
@@ -74,61 +74,66 @@ class Rows:
 
     @property
     def chats(self) -> bool:
-        """Whether a chat template renders them."""
+        """Return whether the rows are conversations, which a chat template renders."""
         return isinstance(self.rows[0], Conversation)
 
 
 def read_examples(path: str | Path, columns: str | None = None) -> Rows:
-    """Examples from a JSONL or Parquet file, or a ``datasets`` folder.
+    """Read examples from a JSONL or Parquet file, or a ``datasets`` folder.
 
     Args:
-        columns: that are read, one of ``COLUMNS``; by default those that the first row has.
+        columns: columns to read, one of ``COLUMNS``; by default decided by the first row.
 
     Raises:
-        InputError: no such file, no rows, or a row that is no example, naming it.
+        InputError: there is no such file, it holds no rows, or a row is not an example (the message
+            names the row).
     """
-    found: list[Any] = []
+    examples: list[Any] = []
     for number, row in enumerate(rows_of(str(path)), start=1):
         where = f"{path}, row {number}"
         if not isinstance(row, dict):
             raise InputError(f"{where}: {NEEDED}")
         if columns is None:
-            columns = _columns(row, where)
+            columns = _detect_columns(row, where)
         example = _READ[columns](row, where)
-        if found and type(example) is not type(found[0]):
+        if examples and type(example) is not type(examples[0]):
             raise InputError(f"{where}: texts and messages in one file: all rows must be alike")
-        found.append(example)
-    if not found:
+        examples.append(example)
+    if not examples:
         raise InputError(f"{path} holds no examples")
     name = next(each for each in COLUMNS if each == columns)
-    return Rows(str(path), name, tuple(found))
+    return Rows(str(path), name, tuple(examples))
 
 
-def _columns(row: Mapping[str, Any], where: str) -> str:
-    """Columns that are read of a row: those of growloop's items, or the only ones that it has."""
+def _detect_columns(row: Mapping[str, Any], where: str) -> str:
+    """Return the columns that a row fits; ``prompt,target`` wins over others.
+
+    Raises:
+        InputError: the row fits none, or several.
+    """
     fits = {
-        "prompt,target": _all(row, str, "prompt", "target"),
-        "prompt,completion": any(_all(row, k, "prompt", "completion") for k in (str, list)),
-        "messages": _all(row, list, "messages"),
-        "instruction,output": _all(row, str, "instruction", "output"),
+        "prompt,target": _has(row, str, "prompt", "target"),
+        "prompt,completion": any(_has(row, k, "prompt", "completion") for k in (str, list)),
+        "messages": _has(row, list, "messages"),
+        "instruction,output": _has(row, str, "instruction", "output"),
     }
-    found = [name for name, fit in fits.items() if fit]
-    if not found:
+    matches = [name for name, fit in fits.items() if fit]
+    if not matches:
         raise InputError(f"{where}: {NEEDED} (columns: {', '.join(map(str, row)) or 'none'})")
-    if len(found) > 1 and found[0] != "prompt,target":
+    if len(matches) > 1 and matches[0] != "prompt,target":
         raise InputError(
-            f"{where} has columns of several kinds ({' and '.join(found)}): say with --columns "
+            f"{where} has columns of several kinds ({' and '.join(matches)}): say with --columns "
             "(data.columns) which are meant"
         )
-    return found[0]
+    return matches[0]
 
 
-def _all(row: Mapping[str, Any], kind: type, *names: str) -> bool:
+def _has(row: Mapping[str, Any], kind: type, *names: str) -> bool:
     return all(isinstance(row.get(name), kind) for name in names)
 
 
 def _target(row: Mapping[str, Any], where: str) -> Pair:
-    if not _all(row, str, "prompt", "target"):
+    if not _has(row, str, "prompt", "target"):
         raise InputError(f"{where}: prompt and target are needed, as texts")
     return _pair(row["prompt"], row["target"], "target", where)
 
@@ -151,12 +156,12 @@ def _messages(row: Mapping[str, Any], where: str) -> Conversation:
 
 
 def _instruction(row: Mapping[str, Any], where: str) -> Pair:
-    if not _all(row, str, "instruction", "output"):
+    if not _has(row, str, "instruction", "output"):
         raise InputError(f"{where}: instruction and output are needed, as texts")
-    given = row.get("input") or ""
-    if not isinstance(given, str):
-        raise InputError(f"{where}: the input must be a text, not {shown(given)}")
-    more = {"more": MORE, "input": f"### Input:\n{given}\n\n"} if given else {}
+    context = row.get("input") or ""
+    if not isinstance(context, str):
+        raise InputError(f"{where}: the input must be a text, not {shown(context)}")
+    more = {"more": MORE, "input": f"### Input:\n{context}\n\n"} if context else {}
     prompt = ALPACA.format(**{"more": "", "input": "", **more}, instruction=row["instruction"])
     return _pair(prompt, row["output"], "output", where)
 
@@ -168,17 +173,17 @@ def _pair(prompt: str, target: str, name: str, where: str) -> Pair:
 
 
 def _conversation(messages: list[Any], first: int, where: str) -> Conversation:
-    """A conversation with turns to learn; columns that a file's table fills with None are gone."""
-    found = []
+    """Check messages and build a conversation, without the None that Parquet fills in."""
+    checked = []
     for number, message in enumerate(messages, start=1):
-        if not isinstance(message, dict) or not _all(message, str, "role", "content"):
+        if not isinstance(message, dict) or not _has(message, str, "role", "content"):
             raise InputError(f"{where}, message {number}: role and content are needed, as texts")
         if message["role"] == "assistant" and not message["content"].strip():
             raise InputError(f"{where}, message {number}: the assistant says nothing")
-        found.append({name: value for name, value in message.items() if value is not None})
-    if not any(message["role"] == "assistant" for message in found[first:]):
+        checked.append({name: value for name, value in message.items() if value is not None})
+    if not any(message["role"] == "assistant" for message in checked[first:]):
         raise InputError(f"{where}: no turn of the assistant, which is what is learned")
-    return Conversation(tuple(found), first)
+    return Conversation(tuple(checked), first)
 
 
 _READ: Mapping[str, Any] = {

@@ -1,9 +1,9 @@
-"""Token shards: text once tokenized, read from disk ever after.
+"""Token shards: a data set that is tokenized once and memory-mapped in training.
 
 A folder holds ``tokenizer.json``, ``shard-00000.bin`` (tokens, little-endian),
-``shard-00000.ends.bin`` (where each document ends, uint64), ``shard-00000.json`` (counts and
-checksums of both), and ``index.json``, written last. A shard is a fixed part of the source: an
-interrupted job goes on where it stopped.
+``shard-00000.ends.bin`` (end offset of each document, uint64), ``shard-00000.json`` (counts and
+checksums of both), and ``index.json``, written last. A shard is a fixed part of the source, so an
+interrupted job resumes at the first missing shard.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ INDEX_FIELDS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Shard:
-    """What is known of one shard.
+    """Metadata of one shard.
 
     Args:
-        name: of its files, without endings.
-        tokens, documents: counts.
-        sha256: of the tokens file.
-        ends_sha256: of the file of document ends.
+        name: name of its files, without suffix.
+        tokens: number of tokens.
+        documents: number of documents.
+        sha256: checksum of the tokens file.
+        ends_sha256: checksum of the file of document ends.
     """
 
     name: str
@@ -51,14 +52,18 @@ class Shard:
 
 
 def token_type(vocabulary: int) -> np.dtype[Any]:
-    """The smallest type that holds every token."""
+    """Return the smallest integer dtype for a vocabulary: uint16 or uint32."""
     return np.dtype("<u2") if vocabulary <= 2**16 else np.dtype("<u4")
 
 
 def write_shard(
     folder: Path, number: int, documents: Sequence[Sequence[int]], vocabulary: int
 ) -> Shard:
-    """Write one shard; its ``.json`` appears when the rest is safely on disk."""
+    """Write one shard; its ``.json`` is written last.
+
+    Raises:
+        InputError: a token is outside the vocabulary.
+    """
     name = f"shard-{number:05d}"
     lengths = np.fromiter(map(len, documents), np.uint64, len(documents))
     tokens = np.fromiter(
@@ -76,7 +81,7 @@ def write_shard(
 
 
 def finished_shard(folder: Path, number: int) -> Shard | None:
-    """A shard that an earlier, interrupted job wrote, if it is whole."""
+    """Return a shard that an interrupted job wrote; None if it is missing or damaged."""
     try:
         shard = read_shard(loads((folder / f"shard-{number:05d}.json").read_bytes()))
     except (OSError, ValueError):
@@ -85,16 +90,16 @@ def finished_shard(folder: Path, number: int) -> Shard | None:
 
 
 def read_shard(fields: Any) -> Shard:
-    """A shard as its ``.json`` and the index describe it.
+    """Parse the metadata of a shard, from its ``.json`` or the index.
 
     Raises:
-        ValueError: a field that is missing, or that no shard has.
+        ValueError: a field is missing, unknown or invalid.
     """
-    known: dict[str, Any] = {"name": str, "ends_sha256": str, "sha256": str}
-    known |= {"tokens": int, "documents": int}
-    if not isinstance(fields, dict) or fields.keys() != known.keys():
-        raise ValueError(f"a shard has the fields {', '.join(sorted(known))}")
-    wrong = fields_problem(fields, **known)
+    types: dict[str, Any] = {"name": str, "ends_sha256": str, "sha256": str}
+    types |= {"tokens": int, "documents": int}
+    if not isinstance(fields, dict) or fields.keys() != types.keys():
+        raise ValueError(f"a shard has the fields {', '.join(sorted(types))}")
+    wrong = fields_problem(fields, **types)
     if wrong is None and (problem := name_problem(fields["name"])):
         wrong = f"its name {problem}"
     if wrong is None and min(fields["tokens"], fields["documents"]) < 0:
@@ -105,61 +110,62 @@ def read_shard(fields: Any) -> Shard:
 
 
 def write_index(folder: Path, shards: Iterable[Shard], about: dict[str, Any]) -> None:
-    """Finish a data set.
+    """Write the index, which completes a data set.
 
     Args:
         about: ``vocabulary``, ``tokenizer`` (a hash), ``source``, ``special_tokens`` (ids that each
-            document begins with), whatever else is worth knowing.
+            document begins with), and any other metadata.
     """
-    found = [asdict(shard) for shard in shards]
+    entries = [asdict(shard) for shard in shards]
     index = {
         "version": VERSION,
         **about,
-        "tokens": sum(shard["tokens"] for shard in found),
-        "documents": sum(shard["documents"] for shard in found),
-        "shards": found,
+        "tokens": sum(shard["tokens"] for shard in entries),
+        "documents": sum(shard["documents"] for shard in entries),
+        "shards": entries,
     }
     write_atomically(folder / INDEX, json.dumps(index, indent=2).encode())
 
 
 def _write(path: Path, content: bytes) -> str:
-    """Write a file; its SHA-256."""
+    """Write a file and return its SHA-256."""
     write_atomically(path, content)
     return hashlib.sha256(content).hexdigest()
 
 
 def problems(folder: Path, shard: Shard) -> list[str]:
-    """What is wrong with the files of a shard."""
-    found = []
+    """List missing files and wrong checksums of a shard."""
+    messages = []
     for ending, expected in ((".bin", shard.sha256), (".ends.bin", shard.ends_sha256)):
         path = folder / f"{shard.name}{ending}"
         if not path.is_file():
-            found.append(f"{path.name} is missing")
+            messages.append(f"{path.name} is missing")
             continue
         digest = hashlib.sha256()
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
         if digest.hexdigest() != expected:
-            found.append(f"{path.name} does not have the checksum of its index")
-    return found
+            messages.append(f"{path.name} does not have the checksum of its index")
+    return messages
 
 
 class NoShardsError(InputError):
-    """A folder in which nothing was tokenized yet."""
+    """Folder without a complete tokenized data set."""
 
 
 class Shards:
-    """A tokenized data set, memory-mapped.
+    """Tokenized data set, memory-mapped.
+
+    Attribute ``special`` holds the ids that each document begins with; empty in shards of earlier
+    versions.
 
     Args:
-        folder: as written by ``growloop tokenize``.
-
-    ``special`` are the ids that each document begins with; none in shards of earlier versions.
+        folder: folder written by ``growloop tokenize``.
 
     Raises:
-        NoShardsError: no index.
-        InputError: a damaged one, or files of another size than it says.
+        NoShardsError: the folder has no index.
+        InputError: the index is damaged, or a file does not have the size it states.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -183,10 +189,10 @@ class Shards:
             raise InputError(f"{path} cannot be read: special_tokens are no tokens")
         if self.about["version"] != VERSION:
             raise InputError(f"{path} has version {short(self.about['version'])}, not {VERSION}")
-        kind = token_type(self.vocabulary)
+        dtype = token_type(self.vocabulary)
         for shard in self.shards:
             file = self.folder / f"{shard.name}.bin"
-            if not file.is_file() or file.stat().st_size != shard.tokens * kind.itemsize:
+            if not file.is_file() or file.stat().st_size != shard.tokens * dtype.itemsize:
                 raise InputError(f"{file} is missing or cut: growloop tokenize makes it again")
         self.starts = np.cumsum([0, *(shard.tokens for shard in self.shards)])
         if not len(self):
@@ -194,46 +200,46 @@ class Shards:
 
     @property
     def digest(self) -> str:
-        """What tells these tokens from others: of the index, without where the text came from."""
-        kept = ("vocabulary", "tokenizer", "end", "special_tokens", "shards")
-        fields = {name: self.about[name] for name in kept if name in self.about}
+        """SHA-256 of the index without its metadata: equal for equal tokens."""
+        names = ("vocabulary", "tokenizer", "end", "special_tokens", "shards")
+        fields = {name: self.about[name] for name in names if name in self.about}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @property
     def checksums(self) -> dict[Path, str]:
-        """Files of tokens, and the tokenizer if there is one, with what the index says of them."""
-        found = {self.folder / f"{shard.name}.bin": shard.sha256 for shard in self.shards}
-        return dict.fromkeys(self.folder.glob("tokenizer.json"), self.tokenizer) | found
+        """Expected checksums: tokens file or ``tokenizer.json`` -> checksum in the index."""
+        sums = {self.folder / f"{shard.name}.bin": shard.sha256 for shard in self.shards}
+        return dict.fromkeys(self.folder.glob("tokenizer.json"), self.tokenizer) | sums
 
     def __len__(self) -> int:
-        """Tokens in all."""
+        """Return the total number of tokens."""
         return int(self.starts[-1])
 
     @cached_property
     def _maps(self) -> list[NDArray[Any]]:
-        kind = token_type(self.vocabulary)
+        dtype = token_type(self.vocabulary)
         return [
-            np.memmap(self.folder / f"{shard.name}.bin", kind, "r", shape=(shard.tokens,))
+            np.memmap(self.folder / f"{shard.name}.bin", dtype, "r", shape=(shard.tokens,))
             if shard.tokens
-            else np.zeros(0, kind)
+            else np.zeros(0, dtype)
             for shard in self.shards
         ]
 
     def window(self, start: int, length: int) -> NDArray[np.int64]:
-        """``length`` tokens from ``start`` on, across shards; around the end to the beginning."""
+        """Read ``length`` tokens from ``start`` on, across shards, wrapping at the end."""
         parts: list[NDArray[Any]] = []
-        place = start % len(self)
+        position = start % len(self)
         while length > 0:
-            number = int(np.searchsorted(self.starts, place, side="right")) - 1
-            inside = place - int(self.starts[number])
-            part = self._maps[number][inside : inside + length]
+            number = int(np.searchsorted(self.starts, position, side="right")) - 1
+            offset = position - int(self.starts[number])
+            part = self._maps[number][offset : offset + length]
             parts.append(part)
             length -= len(part)
-            place = (place + len(part)) % len(self)
+            position = (position + len(part)) % len(self)
         return np.concatenate(parts).astype(np.int64)
 
     def ends(self) -> NDArray[np.uint64]:
-        """Where each document ends, in tokens from the beginning."""
+        """Return the end of each document, as a token index in the whole data set."""
         parts = [
             np.fromfile(self.folder / f"{shard.name}.ends.bin", "<u8") + np.uint64(start)
             for shard, start in zip(self.shards, self.starts[:-1], strict=True)
@@ -241,5 +247,5 @@ class Shards:
         return np.concatenate(parts)
 
     def verify(self) -> list[str]:
-        """Read everything and compare checksums; what is wrong."""
+        """Read all files, compare checksums and list the problems."""
         return [problem for shard in self.shards for problem in problems(self.folder, shard)]

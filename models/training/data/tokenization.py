@@ -1,4 +1,4 @@
-"""From documents to token shards: in parallel, and resumable."""
+"""Tokenization of documents into shards: parallel and resumable."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ JOB_FIELDS: dict[str, Any] = {
     "special_tokens": (list, type(None)), "files": (dict, type(None)),
 }  # fmt: skip
 TOKENIZER = "tokenizer.json"
-DOCUMENTS = 20_000  # a shard
-CHARACTERS = 64 << 20  # or so many characters, whatever comes first
+DOCUMENTS = 20_000  # most documents a shard
+CHARACTERS = 64 << 20  # a shard also ends after this many characters
 
 
 def load_tokenizer(name: str) -> Any:
-    """A fast tokenizer from a ``tokenizer.json``, a folder, or the hub.
+    """Load a fast tokenizer from a ``tokenizer.json``, a folder, or the hub.
 
     Raises:
-        InputError: none there.
+        InputError: there is none, or it cannot be read.
     """
     from tokenizers import Tokenizer
 
@@ -40,25 +40,32 @@ def load_tokenizer(name: str) -> Any:
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
         if file.is_file():
-            found = Tokenizer.from_file(str(file))
+            tokenizer = Tokenizer.from_file(str(file))
         elif path.exists() or name.startswith((".", "/", "~")):
             raise InputError(f"{name} holds no tokenizer.json")
         else:
-            found = Tokenizer.from_pretrained(name)
+            tokenizer = Tokenizer.from_pretrained(name)
     except InputError:
         raise
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"cannot read the tokenizer '{name}': {first}") from error
-    found.no_truncation()  # a file may say so, for another use
-    found.no_padding()
-    return found
+    tokenizer.no_truncation()  # the file may set both, for another use
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def choose_tokenizer(name: str, documents: Callable[[], Iterable[str]], out: str | Path) -> Any:
-    """A tokenizer: ``bytes``, ``bpe:N`` trained on the documents, ``symbols``, or one that exists.
+    """Build or load a tokenizer by name.
 
-    One that was made for the same, unfinished shards is taken again.
+    Args:
+        name: ``bytes``, ``bpe:N`` (trained on the documents, N tokens), ``symbols``, or a name for
+            :func:`load_tokenizer`.
+        documents: called for the training documents.
+        out: folder of the shards; a tokenizer that an unfinished job trained there is reused.
+
+    Raises:
+        InputError: N is out of range, or the tokenizer cannot be loaded.
     """
     if name == "symbols":
         return symbol_tokenizer()
@@ -70,19 +77,19 @@ def choose_tokenizer(name: str, documents: Callable[[], Iterable[str]], out: str
     if not size.isdecimal() or not 512 <= int(size) <= 10**6:
         raise InputError(f"a trained tokenizer is bpe:N with N from 512 to 1000000, not {name}")
     if (Path(out) / TOKENIZER).is_file():
-        found = load_tokenizer(str(out))
-        if found.get_vocab_size() == int(size):  # else of another job, or the text has no more
-            return found
+        trained = load_tokenizer(str(out))
+        if trained.get_vocab_size() == int(size):  # else another job's, or the text was too short
+            return trained
     return train_bpe(documents(), int(size))
 
 
 def byte_tokenizer() -> Any:
-    """256 bytes and an end token; nothing is ever unknown."""
+    """Build a tokenizer of 256 bytes and an end token."""
     return train_bpe([], 257)
 
 
 def train_bpe(documents: Iterable[str], vocabulary: int) -> Any:
-    """A byte-level BPE tokenizer; digits stand alone, so that numbers are alike."""
+    """Train a byte-level BPE tokenizer; each digit is its own token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -104,12 +111,12 @@ def train_bpe(documents: Iterable[str], vocabulary: int) -> Any:
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """What tells two tokenizers apart: a hash of all that decides their tokens."""
+    """Hash all fields of a tokenizer that decide its tokens (SHA-256)."""
     return _fields_hash(tokenizer.to_str())
 
 
 def tokenizer_file_hash(path: Path) -> str:
-    """The same of a ``tokenizer.json``, whatever version of the library wrote it."""
+    """Hash a ``tokenizer.json`` as :func:`tokenizer_hash` does, for any version of the library."""
     return _fields_hash(path.read_bytes())
 
 
@@ -118,21 +125,24 @@ def _fields_hash(text: str | bytes) -> str:
         fields = dict(loads(text))
     except (ValueError, TypeError) as error:
         raise InputError(f"a tokenizer.json cannot be read: {short(str(error))}") from error
-    for presentation in ("truncation", "padding"):
-        fields.pop(presentation, None)
+    for name in ("truncation", "padding"):
+        fields.pop(name, None)
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def end_token(tokenizer: Any, given: str | None = None) -> int:
-    """The token that ends a document.
+    """Return the id of the token that ends a document.
+
+    Args:
+        given: text of the token; by default the first usual one that the tokenizer has.
 
     Raises:
         InputError: the tokenizer has no such token.
     """
     usual = ("<|endoftext|>", "<eos>", "</s>", "<|end_of_text|>", "<|im_end|>")
     for name in usual if given is None else (given,):
-        if (found := tokenizer.token_to_id(name)) is not None:
-            return int(found)
+        if (token := tokenizer.token_to_id(name)) is not None:
+            return int(token)
     tried = ", ".join(usual) if given is None else given
     raise InputError(f"the tokenizer has no token {tried}: name the end of documents (--end)")
 
@@ -148,49 +158,48 @@ def tokenize(
     read: Mapping[str, Any] | None = None,
     say: Callable[[str], object] = lambda text: None,
 ) -> Shards:
-    """Write the tokens of documents, each followed by the end token, as shards.
+    """Tokenize documents into shards, each document followed by the end token.
 
-    A document begins with the special tokens that the tokenizer puts before a text, as it does
-    where it is scored (:mod:`growloop.core.text_tokens`). Interrupted, the job goes on with the
-    first shard that is not whole when called again with the same source and tokenizer. The
-    tokenizer itself runs on all cores.
+    A document begins with the special tokens that the tokenizer puts before a text, as in scoring
+    (:mod:`growloop.core.text_tokens`). After an interruption, call again with the same source and
+    tokenizer to resume at the first missing or damaged shard. The tokenizer runs on all cores.
 
     Args:
-        documents: in an order that does not change.
-        tokenizer: of the ``tokenizers`` library.
-        out: folder; must be empty, or hold the same job unfinished.
-        source: what the documents are, for the index.
+        documents: documents, in an order that does not change.
+        tokenizer: tokenizer of the ``tokenizers`` library.
+        out: folder; empty, or with the same unfinished job.
+        source: name of the source, for the index.
         end: text of the end token; by default the usual ones are tried.
         shard_documents: documents a shard.
-        progress: called with each shard that is done.
-        read: what decides the documents (:func:`.documents.read_by`).
-        say: told what is worth a line.
+        progress: callback for each finished shard.
+        read: identity of the documents (:func:`.documents.read_by`).
+        say: callback for progress messages, one line each.
 
     Raises:
-        InputError: no documents, another job in the folder, no end token. Nothing that this call
-            has written stays, but for finished shards of a data set on the hub.
-        OSError: a shard cannot be written; the job goes on when called again.
+        InputError: there are no documents or no end token, or the folder holds another job. Files
+            of this call are removed, except finished shards of a data set on the hub.
+        OSError: a shard cannot be written; call again to resume.
     """
     folder = Path(out)
     whole("documents a shard", shard_documents, 1)
     if (folder / INDEX).is_file():
         raise InputError(f"{out} holds finished shards already: give another folder")
-    last = end_token(tokenizer, end)
+    end_id = end_token(tokenizer, end)
     job = {
         "source": source,
         "tokenizer": tokenizer_hash(tokenizer),
         "vocabulary": vocabulary_size(tokenizer),
-        "end": last,
+        "end": end_id,
         "shard_documents": shard_documents,
         "special_tokens": list(special_tokens(tokenizer).before),
         **(read or {}),
     }
     texts = iter(documents)
-    first = next(texts, None)  # what cannot be read fails before anything is written
+    first = next(texts, None)  # an unreadable source fails before anything is written
     if first is None:
         raise InputError(f"{source} holds no documents")
     shards: list[Shard] = []
-    with _taken_back(folder, lasting="revision" in job):
+    with _rolled_back(folder, keep_shards="revision" in job):
         job = _claim(folder, job, say)
         write_atomically(folder / TOKENIZER, tokenizer.to_str(pretty=True).encode())
         for number, part in enumerate(_parts(chain([first], texts), shard_documents)):
@@ -198,7 +207,7 @@ def tokenize(
             if shard is None or shard.documents != len(part):
                 encoded = encode(tokenizer, part, special=bool(job["special_tokens"]))
                 shard = write_shard(
-                    folder, number, [[*ids, last] for ids in encoded], job["vocabulary"]
+                    folder, number, [[*ids, end_id] for ids in encoded], job["vocabulary"]
                 )
             shards.append(shard)
             progress(shard)
@@ -211,32 +220,33 @@ def tokenize(
 
 
 @contextlib.contextmanager
-def _taken_back(folder: Path, lasting: bool) -> Iterator[None]:
-    """Remove what is written inside when documents are refused: changed ones are another job.
+def _rolled_back(folder: Path, keep_shards: bool) -> Iterator[None]:
+    """Remove the files written inside the ``with`` block if the input is refused (ValueError).
 
-    What was there before stays. So does all where the disk is full, or the job was interrupted.
+    Earlier files stay. All files stay after other errors, such as a full disk or an interrupt.
 
     Args:
-        lasting: finished shards stay too: the documents come from the hub, which may fail.
+        keep_shards: keep everything once a shard is finished, for documents from the hub, which may
+            fail at any time.
     """
-    there = set(folder.iterdir()) if folder.is_dir() else None
+    before = set(folder.iterdir()) if folder.is_dir() else None
     try:
         yield
     except ValueError:
-        if lasting and any(folder.glob("shard-*.json")):
+        if keep_shards and any(folder.glob("shard-*.json")):
             raise
-        for path in set(folder.iterdir()) - (there or set()) if folder.is_dir() else ():
+        for path in set(folder.iterdir()) - (before or set()) if folder.is_dir() else ():
             path.unlink()
-        if there is None and folder.is_dir():
+        if before is None and folder.is_dir():
             folder.rmdir()
         raise
 
 
 def _claim(folder: Path, job: dict[str, Any], say: Callable[[str], object]) -> dict[str, Any]:
-    """The job of a folder: the one begun there, if it is the same.
+    """Record the job of a folder, or return the recorded one if it is the same.
 
     Raises:
-        InputError: another one was begun there, or a file that it reads has changed.
+        InputError: the folder holds another job, or an input file changed since the job began.
     """
     path = folder / JOB
     if not path.is_file():
@@ -247,19 +257,20 @@ def _claim(folder: Path, job: dict[str, Any], say: Callable[[str], object]) -> d
     begun = read_object(path, **JOB_FIELDS)
     if not begun.keys() >= job.keys():
         say(f"the job in {folder} does not say what it read: that is taken to be the same")
-    begun = {"special_tokens": []} | begun  # jobs of the time before wrote none
-    files, were = job.get("files") or {}, begun.get("files") or {}
-    if not all(isinstance(identity, dict) for identity in were.values()):
+    begun = {"special_tokens": []} | begun  # jobs of earlier versions did not record them
+    files, recorded = job.get("files") or {}, begun.get("files") or {}
+    if not all(isinstance(identity, dict) for identity in recorded.values()):
         raise InputError(f"{path} is damaged: files holds no identities")
-    changed = differing(files, were) if files and were else []
+    changed = differing(files, recorded) if files and recorded else []
     if changed and job["source"] == begun["source"]:
         raise InputError(
             f"{listed(changed)} of {job['source']} changed since the job in {folder} was begun: "
             "restore that, or give another folder"
         )
-    passed = {"files", "special_tokens", *(() if changed or not (files and were) else ("source",))}
-    for name in job:  # in its order: the first difference is named, always the same one
-        if name in begun and name not in passed and begun[name] != job[name]:
+    same_files = bool(files and recorded) and not changed  # then the source may have moved
+    ignored = {"files", "special_tokens", *(("source",) if same_files else ())}
+    for name in job:  # in this order: the message always names the same difference
+        if name in begun and name not in ignored and begun[name] != job[name]:
             raise InputError(
                 f"{folder} holds another unfinished job: its {name} is {short(begun[name])}, "
                 f"not {short(job[name])}"
@@ -268,7 +279,7 @@ def _claim(folder: Path, job: dict[str, Any], say: Callable[[str], object]) -> d
 
 
 def _parts(documents: Iterable[str], count: int) -> Iterator[list[str]]:
-    """Documents in parts of ``count``, fewer where they are long."""
+    """Split documents into parts of ``count``, or fewer if they are long."""
     source = iter(documents)
     while part := list(islice(source, 1)):
         size = len(part[0])
