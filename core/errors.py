@@ -1,4 +1,4 @@
-"""The one exception for bad input, and the checks that raise it."""
+"""Exception for bad input, and the checks that raise it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from math import log10
 
 
 class InputError(ValueError):
-    """Input that cannot be used; the message says what was wrong and what is allowed."""
+    """Input that cannot be used; the message says what is wrong and what is allowed."""
 
     is_for_the_user = True  # the command line prints the message alone
 
 
 class NotationError(InputError):
-    """A schedule that cannot be read; the message points at the character."""
+    """Schedule that cannot be parsed; the message points at the character."""
 
     def __init__(self, text: str, place: int, reason: str) -> None:
         part = text if len(text) <= 60 else f"…{text[max(0, place - 30) : place + 30]}…"

@@ -75,10 +75,10 @@ def loading_problem(info: Mapping[str, Any], model: Any = None) -> str | None:
     if missing := sorted(info.get("missing_keys") or ()):
         return f"has not all weights of its config: {_missing(missing)}"
     if mismatched := sorted(info.get("mismatched_keys") or (), key=str):
-        name, stored, wanted = mismatched[0]
+        name, stored, expected = mismatched[0]
         return (
             f"has weights of other shapes than its config: {_counted(mismatched, name)}, "
-            f"{_shape(stored)} instead of {_shape(wanted)}"
+            f"{_shape(stored)} instead of {_shape(expected)}"
         )
     if unexpected := sorted(info.get("unexpected_keys") or ()):
         counted = _counted(unexpected, unexpected[0])

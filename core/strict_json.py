@@ -161,9 +161,9 @@ def check_depth(value: Any) -> None:
     raise _too_deep()
 
 
-def short(given: object) -> str:
+def short(value: object) -> str:
     """Format a value for a message: the string itself, else its ``repr``, at most 80 characters."""
-    text = given if isinstance(given, str) else repr(given)
+    text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= SHOWN else text[: SHOWN - 2] + "…"
 
 

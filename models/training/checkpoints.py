@@ -127,11 +127,11 @@ def _drop_old(runs: Path, keep: int, best: int | None) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def same_run(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def same_run(recorded: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """List the differences of two run files, such as ``optimizer.lr: 0.001 was 0.003``."""
     differences = []
-    for name in sorted(recorded.keys() | wanted.keys()):
-        before, after = recorded.get(name), wanted.get(name)
+    for name in sorted(recorded.keys() | current.keys()):
+        before, after = recorded.get(name), current.get(name)
         if isinstance(before, dict) and isinstance(after, dict):
             differences += [f"{name}.{difference}" for difference in same_run(before, after)]
         elif before != after:
@@ -139,13 +139,13 @@ def same_run(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     return differences
 
 
-def refuse_other_run(recorded: dict[str, Any], wanted: dict[str, Any]) -> None:
+def refuse_other_run(recorded: dict[str, Any], current: dict[str, Any]) -> None:
     """Refuse to resume with another run file.
 
     Raises:
         InputError: the run files differ; the message lists the differences.
     """
-    if differences := same_run(recorded, wanted):
+    if differences := same_run(recorded, current):
         raise InputError(
             f"the run was begun with other values ({'; '.join(differences)}): use its own run "
             "file, another output folder, or --force-run-file"

@@ -308,7 +308,7 @@ class Engine:
         return float(self.accelerator.reduce(loss, "mean"))
 
     def _validate_if_due(self) -> float | None:
-        """Compute the held-out loss every ``validate_every`` steps and update the best one."""
+        """Validate every ``validate_every`` steps and after the last; update the best loss."""
         last = self.step == self.run.steps
         if not self.held_out or not (last or self.step % self.run.validate_every == 0):
             return None

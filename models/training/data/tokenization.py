@@ -130,20 +130,20 @@ def _fields_hash(text: str | bytes) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-def end_token(tokenizer: Any, given: str | None = None) -> int:
+def end_token(tokenizer: Any, text: str | None = None) -> int:
     """Return the id of the token that ends a document.
 
     Args:
-        given: text of the token; by default the first usual one that the tokenizer has.
+        text: text of the token; by default the first usual one that the tokenizer has.
 
     Raises:
         InputError: the tokenizer has no such token.
     """
     usual = ("<|endoftext|>", "<eos>", "</s>", "<|end_of_text|>", "<|im_end|>")
-    for name in usual if given is None else (given,):
+    for name in usual if text is None else (text,):
         if (token := tokenizer.token_to_id(name)) is not None:
             return int(token)
-    tried = ", ".join(usual) if given is None else given
+    tried = ", ".join(usual) if text is None else text
     raise InputError(f"the tokenizer has no token {tried}: name the end of documents (--end)")
 
 
