@@ -49,7 +49,7 @@ def line_value(line: bytes, first: bool = False) -> Any:
     >>> line_value(b"[" * 50_000)
     Traceback (most recent call last):
     ...
-    growloop.core.strict_json.LineError: nested too deep
+    growloop.core.strict_json.LineError: it is nested more than 100 levels deep
     """
     if first:
         line = line.removeprefix(BOM)
