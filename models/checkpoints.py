@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -91,9 +92,11 @@ def load_config(pretrained: str, **options: Any) -> Any:
 
 
 def load_tokenizer(pretrained: str, **options: Any) -> Any:
-    """The tokenizer of a checkpoint, or None if it has none."""
+    """The tokenizer of a checkpoint, or None if it has none that can be read and written."""
     try:
-        return AutoTokenizer.from_pretrained(pretrained, **options)
+        found = AutoTokenizer.from_pretrained(pretrained, **options)
+        json.dumps(found.init_kwargs, default=str, ensure_ascii=False).encode()
+        return found
     except Exception:  # a model without a tokenizer is a model all the same
         return None
 
