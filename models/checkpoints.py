@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -101,14 +102,16 @@ def load_config(pretrained: str, **options: Any) -> Any:
 
 
 def load_tokenizer(pretrained: str, **options: Any) -> Any:
-    """Load the tokenizer of a checkpoint; None if it has none.
+    """Load the tokenizer of a checkpoint; None if it has none that can be read and written.
 
     Raises:
         InputError: the tokenizer needs remote code, which is not trusted.
     """
     try:
         place, options = _place(pretrained, options)
-        return AutoTokenizer.from_pretrained(place, **options)
+        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+        json.dumps(tokenizer.init_kwargs, default=str, ensure_ascii=False).encode()
+        return tokenizer
     except Exception as error:  # a model without a tokenizer is usable
         if message := refusal(pretrained, error):
             raise InputError(message) from error

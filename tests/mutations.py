@@ -553,7 +553,9 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="new folder for the files of --round")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        origin = Path(temporary)
+        origin = Path(temporary, "whole")
+        origin.mkdir()
+        os.environ["HF_DATASETS_CACHE"] = str(Path(temporary, "datasets"))
         with open(os.devnull, "w") as null, contextlib.redirect_stderr(null):
             prepare(origin)
             chosen = [case for case in CASES if not given.case or case.name in given.case]
