@@ -26,11 +26,11 @@ class CommaSeparated(Type):
 
     def __init__(self, item: Type) -> None:
         self.item = item
-        self.name = f"{item.name},…"
+        self.name = f"{item.name},..."
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """Show the type of an item, and that there may be several."""
-        return f"{self.item.get_metavar(param, ctx) or self.item.name.upper()},…"
+        return f"{self.item.get_metavar(param, ctx) or self.item.name.upper()},..."
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

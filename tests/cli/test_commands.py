@@ -117,7 +117,7 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
         (["generate", "copying", "--format", "", "-o", "x"], "unknown format"),
         (["generate", "p_hop", "--length", "9999999", "-o", "x"], "length must be a whole number from"),
         (["tasks", "show", "copying_real_word"], "did you mean 'copying_real_words'"),
-        (["tasks", "show", "copying", "-k", "-1"], "shots must be a whole number from 0"),
+        (["tasks", "show", "copying", "-k", "-1"], "shots must be from 0"),
         (["tasks", "show", "variable_assignment:depht=2"], "did you mean 'depth'"),
         (["eval", "--model", "./none"], "there is no model folder"),
         (["eval", "--model", "none.gguf"], "there is no file none.gguf"),

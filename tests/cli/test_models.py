@@ -121,7 +121,7 @@ def test_eval_takes_looped_checkpoints_and_loops_others(model: str, tmp_path: Pa
         ("loop ./none --schedule 1-3 --out O", "blocks of 1 and 3 layers (write 4) or layers 1"),
         ("loop M --schedule 3 --out O", "is of 3 layers, the model has 4: to leave layers out"),
         ("eval --model M --schedule 2-2", "layers 2 to 2 (write 2:3)"),
-        ("inspect M --block-size 4", "--block-size must be a whole number from 1 to 3"),
+        ("inspect M --block-size 4", "--block-size must be from 1 to 3"),
         ("grow M --operator 0-3,0-3 --to 8 --out O", "--to goes with an operator by name"),
         ("inspect M --picture layers.gif", "unknown kind of picture '.gif'"),
         ("inspect M --picture a.svg --config-only", "leave out --config-only"),

@@ -10,6 +10,7 @@ import torch
 from growloop.core.errors import InputError
 from growloop.models import GrowthMap, Recurrence, build, grow, growth_map, loop, untie
 from growloop.models.looping.decoder import find_decoder
+from growloop.models.training.optim.muon import Muon
 from torch import Tensor, nn
 
 TOKENS = torch.arange(48).reshape(2, 24) % 50
@@ -35,7 +36,7 @@ def optimizers(model: nn.Module) -> dict[str, Any]:
         "named": torch.optim.AdamW(model.named_parameters(), lr=1e-2),
         "sgd": torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9),
         "adafactor": torch.optim.Adafactor(model.parameters(), lr=1e-2),
-        "muon": torch.optim.Muon(matrices, lr=1e-2),
+        "muon": Muon(matrices, lr=1e-2),
     }
 
 
@@ -273,7 +274,7 @@ def test_several_optimizers_grow_together() -> None:
     model = tiny()
     layers = [p for p in model.model.layers.parameters() if p.dim() == 2]
     ids = {id(p) for p in layers}
-    muon = torch.optim.Muon(layers, lr=1e-2)
+    muon = Muon(layers, lr=1e-2)
     adamw = torch.optim.AdamW([p for p in model.parameters() if id(p) not in ids], lr=1e-2)
     grow(model, "lidas", [muon, adamw], block_size=2)
     members = [id(p) for o in (muon, adamw) for g in o.param_groups for p in g["params"]]

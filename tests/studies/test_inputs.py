@@ -22,19 +22,19 @@ from growloop.studies.measure.cooldown_branches import (
     cooldown_run,
 )
 from growloop.studies.paper.sample_efficiency import _written
-from growloop.studies.reproduce.jobs import Training
-from growloop.studies.reproduce.measurements import scored
-from growloop.studies.reproduce.plan import Cell as PlannedCell
-from growloop.studies.reproduce.results import Kept
-from growloop.studies.reproduce.scales import Row
-from growloop.studies.reproduce.settings import Settings
+from growloop.studies.reproduce.cell_results import CellResults
+from growloop.studies.reproduce.evaluate import score_checkpoint
+from growloop.studies.reproduce.plan import PlanCell
+from growloop.studies.reproduce.scales import ScaleModel
+from growloop.studies.reproduce.settings import ReproductionSettings
+from growloop.studies.reproduce.training_job import TrainingJob
 
 from ..cli.test_commands import refused, run
 from ..models.training.test_inputs import changed, fields, made_by_an_earlier_version, remade
 from ..models.training.test_inputs import shards as shards
 from .small import TASK, TEXTS, study
 
-ASKED = Settings("laptop", "r", 1, True, "cpu", "data")
+SETTINGS = ReproductionSettings("laptop", "r", 1, True, "cpu", "data")
 
 
 def another_model(folder: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_parent_of_an_earlier_version_cools_down(shards: Path, cooling: Parent
 
 def test_a_training_is_done_with_the_shards_it_read(shards: Path, tmp_path: Path) -> None:
     run = fields(shards)
-    training = Training("tiny", run, tmp_path / "out")
+    training = TrainingJob("tiny", run, tmp_path / "out")
     Engine(runfile.parse(run), training.folder).train()
     assert training.done
     kept = shutil.move(shards / "a", tmp_path / "kept")
@@ -141,35 +141,35 @@ def test_a_cell_is_of_the_model_and_the_data_that_it_measured(tmp_path: Path) ->
     model, data = tmp_path / "model", tmp_path / "data.jsonl"
     another_model(model)
     data.write_text("{}\n")
-    kept, cell = Kept(tmp_path / "cells"), PlannedCell(0, "score", "lidas", 0)
-    row = Row("lidas", "lessons-lidas", "lidas")
-    kept.keep(cell, row, [], ASKED, 1.0, model, {"data.jsonl": data})
+    results, cell = CellResults(tmp_path / "cells"), PlanCell(0, "score", "lidas", 0)
+    model_row = ScaleModel("lidas", "lessons-lidas", "lidas")
+    results.write(cell, model_row, [], SETTINGS, 1.0, model, {"data.jsonl": data})
     os.utime(data, ns=(1, 1))
-    kept.check(cell.id, model, {"data.jsonl": data})
-    kept.check(cell.id, tmp_path / "gone", {})
+    results.check(cell.id, model, {"data.jsonl": data})
+    results.check(cell.id, tmp_path / "gone", {})
     data.write_text("[]\n")
     with pytest.raises(InputError, match=r"data\.jsonl changed since .*0\.json was measured"):
-        kept.check(cell.id, model, {"data.jsonl": data})
+        results.check(cell.id, model, {"data.jsonl": data})
     changed(model / "model.safetensors")
     with pytest.raises(InputError, match=r"0\.json is of another model than"):
-        kept.check(cell.id, model, {})
-    path = kept.path(cell.id)
+        results.check(cell.id, model, {})
+    path = results.path(cell.id)
     old = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("weights", "data")}
     path.write_text(json.dumps(old))
-    kept.check(cell.id, model, {"data.jsonl": data})
+    results.check(cell.id, model, {"data.jsonl": data})
 
 
 def test_results_are_of_the_model_that_was_scored(models: dict[str, str], tmp_path: Path) -> None:
     place = shutil.copytree(models["plain"], tmp_path / "plain")
     given: dict[str, Any] = {"shots": 0, "limit": 2, "device": "cpu", "command": "c"}
     file = tmp_path / "results" / "plain.json"
-    found = scored(place, [TASK], file, **given)
-    assert [r.to_json() for r in scored(place, [TASK], file, **given)] == [
+    found = score_checkpoint(place, [TASK], file, **given)
+    assert [r.to_json() for r in score_checkpoint(place, [TASK], file, **given)] == [
         r.to_json() for r in found
     ]
     changed(place / "model.safetensors")
     with pytest.raises(InputError, match=r"plain\.json is of another model than"):
-        scored(place, [TASK], file, **given)
+        score_checkpoint(place, [TASK], file, **given)
 
 
 def test_a_plan_refuses_what_its_reproduction_refuses(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from growloop.cli import main
 from growloop.leaderboard import Store
-from growloop.leaderboard.claims.findings import Where
+from growloop.leaderboard.claims.findings import RecordFilter
 from growloop.leaderboard.claims.model_filters import with_repeats
 from growloop.models import build, grow, loop
 from growloop.models.diagnostics.periodicity import block_sizes, expected_period, periodicity
@@ -118,7 +118,7 @@ def test_an_early_choice_of_a_block_is_told_from_that_among_all() -> None:
     last = {r.conditions["times"]: r for r in leaderboard_records(parsed(every))}
     assert last[1].conditions == {"times": 1, "block": "1:7", "chosen": True}
     assert missing_reasons(parsed(every)) == []
-    counted = with_repeats(Where(family=("standard",)), 1)
+    counted = with_repeats(RecordFilter(family=("standard",)), 1)
     assert [counted.matches(record) for record in (early[1], last[1])] == [False, True]
 
 

@@ -73,7 +73,7 @@ def test_a_damaged_file_is_refused_with_file_and_field(
     damaged.write_text(json.dumps(content))
     with pytest.raises(InputError) as error:
         StudyRecord.read(damaged)
-    assert str(error.value) == f"{damaged} is no record of a study: {message}; move it away"
+    assert str(error.value) == f"{damaged} is no record of a study ({message}): move it away"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", '"text"', "\xff"])

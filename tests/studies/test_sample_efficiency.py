@@ -142,7 +142,7 @@ def test_what_is_kept_is_not_trained_again_for_other_questions(
     more = replace(one, items=30, depths=(1,))
     [again] = measured([models["looped"]], more, tmp_path, say=told.append)
     assert Path(record.data["checkpoint"], "config.json").is_file()
-    assert again["data"]["checkpoint"] == record.data["checkpoint"]
+    assert again.data["checkpoint"] == record.data["checkpoint"]
     assert not [text for text in told if text.startswith("step")]
     assert again.rows[0].n == 30
     measured([models["looped"]], replace(more, keep=False, items=25), tmp_path)

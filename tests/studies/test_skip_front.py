@@ -17,7 +17,7 @@ from growloop.studies.checkpoints import StudyModel
 from growloop.studies.measure.prompts import read_prompts
 from growloop.studies.paper import depth
 from growloop.studies.paper import local_effects as local
-from growloop.studies.reproduce.results import Kept
+from growloop.studies.reproduce.cell_results import CellResults
 
 from ..cli.test_commands import refused
 from .small import FEW, TASK, TEXTS, study
@@ -147,19 +147,19 @@ def test_an_old_leaderboard_record_is_shown_as_one_without_a_front() -> None:
 
 
 def test_a_cell_of_a_plan_that_took_the_first_token_away_is_measured_again(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
+    results = CellResults(tmp_path)
 
     def write(cell: str, task: str, prompting: str) -> None:
         record = {"version": 1, "model": {"name": "m"}, "value": 0.5, "n": 8}
         record |= {"task": {"name": task, "prompting": prompting}}
-        kept.path(cell).parent.mkdir(parents=True, exist_ok=True)
-        kept.path(cell).write_text(json.dumps({"records": [record]}))
+        results.path(cell).parent.mkdir(parents=True, exist_ok=True)
+        results.path(cell).write_text(json.dumps({"records": [record]}))
 
-    assert not kept.has("depth/lidas/0")
+    assert not results.has("depth/lidas/0")
     for cell, task in (("depth/lidas/0", "depth_score"), ("local-effects/m/1", "local_effect")):
         write(cell, task, "texts, at most 128 tokens, 4 cuts")
-        assert not kept.has(cell)
+        assert not results.has(cell)
         write(cell, task, "texts, at most 128 tokens, 4 cuts, skip_front 1")
-        assert kept.has(cell)
+        assert results.has(cell)
     write("swaps/lidas/0", "copying", "fixed shots")
-    assert kept.has("swaps/lidas/0")
+    assert results.has("swaps/lidas/0")

@@ -93,7 +93,8 @@ def test_the_cache_is_the_same_for_a_copy_and_for_both_backends(
 
 KILLED = """
 import os, signal, sys
-from growloop.tasks import evaluate, scan, scorer
+from growloop.tasks import evaluate
+from growloop.tasks.scoring import scan, scorer
 scan.EVERY = 0.0
 after = int(sys.argv[4])
 calls = 0

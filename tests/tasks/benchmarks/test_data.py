@@ -82,7 +82,7 @@ def test_each_missing_or_wrong_field_is_refused_with_file_and_line(
 
 
 WRONG: list[tuple[str, str, dict[str, Any], str]] = [
-    ("hellaswag", "validation", {"label": "4"}, "label must be a whole number from 0 to 3, not '4'"),
+    ("hellaswag", "validation", {"label": "4"}, "label must be from 0 to 3, not '4'"),
     ("hellaswag", "validation", {"label": ""}, "the test split has no labels"),
     ("hellaswag", "validation", {"endings": ["a", "b"]}, "endings must be four, not 2"),
     ("triviaqa", "validation", {"answer": {"aliases": []}}, "answer.aliases is empty"),
