@@ -93,8 +93,9 @@ class Growloop(click.Group):
                 raise
             from ..core.extras import bringing
 
-            extra = bringing(package)
-            how = "" if extra is None else f"; pip install 'growloop[{extra}]' brings it"
+            absent = isinstance(error, ModuleNotFoundError)
+            brought = bringing(package) if absent else None  # one that is there may be broken
+            how = "" if brought is None else f"; pip install 'growloop[{brought}]' brings it"
             click.echo(f"Error: {package} cannot be imported: {error}{how}", err=True)
             sys.exit(2)
         except ValueError as error:
