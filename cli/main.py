@@ -89,7 +89,8 @@ class Growloop(click.Group):
                 raise
             from ..core.extras import bringing
 
-            needed = bringing(package)
+            absent = isinstance(error, ModuleNotFoundError)
+            needed = bringing(package) if absent else None  # one that is there may be broken
             how = "" if needed is None else f"; pip install 'growloop[{needed}]' brings it"
             why = f"{package} cannot be imported: {streams.message(error)}{how}"
             click.echo(f"Error: {why}", err=True)

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..core.errors import InputError
 from ..core.strict_json import short
 from .catalog import PATH
@@ -78,6 +76,8 @@ def _trusted(path: Path) -> bool:
 
 
 def _root(path: Path) -> Any:
+    import yaml  # an extra brings it
+
     try:
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path} has more than {LARGEST >> 20} MiB: no task file has")
@@ -104,10 +104,10 @@ def _nodes(root: Any, path: Path) -> Iterator[tuple[str, Any]]:
             continue
         seen.add((key, id(node)))
         yield key, node
-        if isinstance(node, yaml.MappingNode):
+        if node.id == "mapping":
             for name, value in node.value:
                 waiting += [("", name), (name.value if _is_text(name) else "", value)]
-        elif isinstance(node, yaml.SequenceNode):
+        elif node.id == "sequence":
             waiting += [(key, value) for value in node.value]
 
 
@@ -123,9 +123,9 @@ def _bounded(node: Any, path: Path, known: dict[int, tuple[int, int] | None]) ->
         return counted
     known[id(node)] = None
     inside: list[Any] = []
-    if isinstance(node, yaml.MappingNode):
+    if node.id == "mapping":
         inside = [part for pair in node.value for part in pair]
-    elif isinstance(node, yaml.SequenceNode):
+    elif node.id == "sequence":
         inside = node.value
     parts = [_bounded(part, path, known) for part in inside]
     size, levels = 1 + sum(n for n, _ in parts), 1 + max((n for _, n in parts), default=0)
@@ -168,11 +168,11 @@ def _metrics() -> set[str]:
 
 
 def _texts(node: Any, path: Path) -> list[str]:
-    parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    parts = node.value if node.id == "sequence" else [node]
     if not all(map(_is_text, parts)):
         raise InputError(f"{path}: include takes the paths of files")
     return [part.value for part in parts]
 
 
 def _is_text(node: Any) -> bool:
-    return isinstance(node, yaml.ScalarNode)
+    return bool(node.id == "scalar")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from growloop.cli import main
 from growloop.core.extras import EXTRAS, bringing
 from packaging.specifiers import SpecifierSet
@@ -117,6 +118,26 @@ def test_a_plain_install_names_the_extra_of_every_command_that_needs_one(tmp_pat
         assert (code, len(text.splitlines())) == (2, 1), (line, text, exception)
         assert "pip install 'growloop[" in text, (line, text)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [
+        (ModuleNotFoundError("No module named 'rich'", name="rich"), "growloop[leaderboard]'"),
+        (ImportError("libfoo.so is missing", name="torch"), "libfoo.so is missing\n"),
+    ],
+)
+def test_an_import_that_fails_in_a_command_is_one_sentence(
+    error: ImportError, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(click.Group, "invoke", fail)
+    result = CliRunner().invoke(main, ["tasks"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: ")
+    assert ending in result.stderr
 
 
 def test_help_of_every_command_loads_nothing_heavy() -> None:

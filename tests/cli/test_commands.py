@@ -89,7 +89,10 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
     [
         (["generate", "copyng", "-o", "x"], "did you mean 'copying'"),
         (["genrate"], "did you mean 'generate'"),
-        (["generate", "copying", "--count", "-1", "-o", "x"], "count must be a whole number from 1"),
+        (
+            ["generate", "copying", "--count", "-1", "-o", "x"],
+            "count must be a whole number from 1",
+        ),
         (["generate", "copying", "--count", "1e3", "-o", "x"], "not a valid integer"),
         (["generate", "copying", "--seed", "-1", "-o", "x"], "seed must be a whole number from 0"),
         (["generate", "copying", "--split", "tset", "-o", "x"], "did you mean 'test'"),
@@ -104,7 +107,10 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
         (["generate", "copying", "-o", "no/such/folder/x"], "there is no folder"),
         (["generate", "copying"], "Missing option"),
         (["generate", "copying", "--frmat", "jsonl", "-o", "x"], "No such option"),
-        (["generate", "variable_assignment", "--depth", "-1", "-o", "x"], "depth must be a whole number from 0"),
+        (
+            ["generate", "variable_assignment", "--depth", "-1", "-o", "x"],
+            "depth must be a whole number from 0",
+        ),
         (["generate", "variable_assignment", "--depth", "99999", "-o", "x"], "names"),
         (["generate", "variable_assignment", "--high", "3", "-o", "x"], "at least 5 values"),
         (["generate", "addition", "--operands", "2", "-n", "300000", "-o", "x"], "holds 200,000"),
@@ -115,7 +121,10 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
         (["tasks", "show", "reasoning_primitives"], "is a group"),
         (["generate", "copying", "--template", "", "-o", "x"], "cannot read template"),
         (["generate", "copying", "--format", "", "-o", "x"], "unknown format"),
-        (["generate", "p_hop", "--length", "9999999", "-o", "x"], "length must be a whole number from"),
+        (
+            ["generate", "p_hop", "--length", "9999999", "-o", "x"],
+            "length must be a whole number from",
+        ),
         (["tasks", "show", "copying_real_word"], "did you mean 'copying_real_words'"),
         (["tasks", "show", "copying", "-k", "-1"], "shots must be from 0"),
         (["tasks", "show", "variable_assignment:depht=2"], "did you mean 'depth'"),
