@@ -54,7 +54,7 @@ class StudyCommand(click.Command):
         ctx.ignore_unknown_options = ctx.allow_extra_args = True
         typed, _, _ = self.make_parser(ctx).parse_args(list(args))
         name = typed.get("name")
-        if name is None or name in ACTIONS:
+        if not isinstance(name, str) or name in ACTIONS:  # click marks what is missing
             return super().parse_args(ctx, args)
         if name.startswith("--"):
             known = [flag for param in self.params for flag in param.opts]
@@ -65,7 +65,7 @@ class StudyCommand(click.Command):
         own = options_to_click(find(name).options)
         ctx.meta[OWN_OPTIONS] = own
         ctx.ignore_unknown_options = ctx.allow_extra_args = False
-        if not typed.get("helped"):
+        if typed.get("helped") is not True:
             _check_flags(self.make_parser(ctx), args, own, ctx)
         return super().parse_args(ctx, args)
 
