@@ -138,7 +138,7 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
         (["eval", "--model", "m", "--shots", "0,1", "-t", "lambada"], "not lambada"),
         (["eval", "--model", "m", "--times", "0,1"], "give both"),
         (["eval", "--model", "m", "--repeat", "0:1", "--times", "1,x"], "--times takes whole"),
-        (["eval", "--model", "m", "--pack", "3"], "tokens at once (--pack) must be from 16"),
+        (["eval", "--model", "m", "--pack", "3"], "tokens at once (--pack) must be a whole number"),
         (["eval", "--model", "m", "--limit", "0"], "limit must be a whole number from 1"),
         (["eval", "--model", "m", "--items", "0"], "items must be a whole number from 1"),
         (["eval", "--model", "m", "--batch-size", "big"], "batch size"),

@@ -126,7 +126,7 @@ def test_help_lists_type_and_default() -> None:
     shown = run("study", "inference-scaling", "--help").stdout
     words = " ".join(shown.split())
     assert "--items INTEGER questions a task, of each split [default: 200]" in words
-    assert "--times INTEGER,… repeats: extra passes of the block [default: 1, 2, 3]" in words
+    assert "--times INTEGER,... repeats: extra passes of the block [default: 1, 2, 3]" in words
     assert "--fixed-shots BOOLEAN" in words
 
 
