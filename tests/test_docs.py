@@ -16,14 +16,19 @@ from growloop.cli import main
 from .test_architecture import import_graph
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "results").glob("*.md")),
+]
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 NEEDS_A_MODEL = re.compile(r"growloop (eval|inspect|loop|grow|export)|lm_eval ")
 
 
 def blocks(language: str) -> list[Any]:
     return [
-        pytest.param(found[2], id=f"{page.name}-{number}")
+        pytest.param(found[2], id=f"{page.relative_to(ROOT)}-{number}")
         for page in PAGES
         for number, found in enumerate(BLOCK.finditer(page.read_text(encoding="utf-8")))
         if found[1] == language
@@ -62,6 +67,24 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_anchors_in_links_are_headings() -> None:
+    for page in PAGES:
+        for target, anchor in re.findall(
+            r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8")
+        ):
+            path = page.parent / target if target else page
+            assert anchor in anchors(path), f"{page.name}: {target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors that GitHub makes of the page's headings: lower case, hyphens for spaces."""
+    text = re.sub(
+        r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_readme_holds_exactly_two_setup_commands() -> None:

@@ -1,6 +1,6 @@
 """How fast items are made: ``pytest tests/benchmarks --benchmark-only``.
 
-Figures and the command that made them are in docs/measurements.md. Times are reported, never
+Figures and the command that made them are in docs/results/speed.md. Times are reported, never
 asserted.
 """
 
