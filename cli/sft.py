@@ -164,7 +164,7 @@ def _tune(
 
 
 def _reading(data: str, source: Any) -> str:
-    """Which columns were taken of the data, and how they are joined."""
+    """Describe the columns read from the data, and the delimiter that joins them."""
     about = source.about
     what = f"{len(source):,} examples of {data}: {about['columns'].replace(',', ' and ')}"
     if "delimiter" in about:
@@ -173,7 +173,7 @@ def _reading(data: str, source: Any) -> str:
 
 
 def _delimiter(text: str | None) -> str | None:
-    """A delimiter as it was typed, ``\\n`` and ``\\t`` as what they mean."""
+    """Read a typed delimiter: ``\\n`` is a newline, ``\\t`` a tab."""
     if text is None:
         return None
     return text.replace("\\n", "\n").replace("\\t", "\t")

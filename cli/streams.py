@@ -22,7 +22,7 @@ def prepare() -> None:
 
 
 def message(error: object) -> str:
-    """A message as it can be shown: not endless, and nothing in it that steers a terminal.
+    """Format a message for a terminal: bounded in length, without control codes.
 
     >>> message("no task '\\x1b[2J'")
     "no task '\\\\x1b[2J'"
@@ -35,7 +35,7 @@ def message(error: object) -> str:
 
 
 class _Lasting(io.FileIO):
-    """A file that takes what is written after its reader has gone, and drops it."""
+    """Output file that drops what is written after its reader has closed the pipe."""
 
     def write(self, data: Any, /) -> int:
         try:

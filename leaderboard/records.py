@@ -45,7 +45,7 @@ Parts = Annotated[tuple[Line, ...], Field(max_length=5)]
 
 SHARES = ("acc", "acc_norm")  # metrics that lie between 0 and 1
 RANGES = {"depth_score": SHARE, "overlap": SHARE, "periodicity": CHANGE, "cosine": CHANGE}
-"""Of bounded metrics that are no shares of right answers."""
+"""Bounded metric, other than an accuracy -> range."""
 NEAR = 1e-6  # that rounding takes a value beyond its range
 MOST = 30  # times the standard error that as many right and wrong answers have: more is no mean
 

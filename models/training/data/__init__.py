@@ -1,1 +1,1 @@
-"""What a model trains on: shards, mixtures, curricula, examples."""
+"""Training data: shards, mixtures, curricula, examples."""
