@@ -16,7 +16,8 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import transformers
@@ -47,6 +48,7 @@ class LoopedConfig:
     """
 
     plain_class: type[PretrainedConfig]
+    auto_map: Mapping[str, str] = MappingProxyType({})  # TRL reads it from configs it does not know
     architectures: list[str] | None
     schedule: str
     recurrence: dict[str, Any]

@@ -66,10 +66,11 @@ def test_auto_classes_fail_in_a_process_without_growloop(looped: Path) -> None:
     assert "growloop" in done.stderr
 
 
-def test_trl_does_not_train_it_unlooped(looped: Path) -> None:
-    trl = pytest.importorskip("trl")
-    with pytest.raises(Exception, match=r"LoopedLlamaForCausalLM|num_hidden_layers"):
-        trl.trainer.utils.create_model_from_path(str(looped))
+def test_trl_trains_it_looped(looped: Path) -> None:
+    utils = pytest.importorskip("trl.trainer.utils")
+    model = utils.create_model_from_path(str(looped))  # with growloop imported
+    same(model(tokens()).logits, load(str(looped))(tokens()).logits)
+    assert written(save(model, None, looped.parent / "again")) == written(looped)
 
 
 def test_a_converter_to_gguf_does_not_know_it(looped: Path, tmp_path: Path) -> None:
