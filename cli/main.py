@@ -20,6 +20,7 @@ COMMANDS = {
     "verify": ("verify", "Check a data set: answers, choices, repeats, splits."),
     "tasks": ("tasks", "List the evaluation tasks, or show one of them."),
     "eval": ("evaluate", "Score a language model."),
+    "compare": ("compare", "Compare two evaluations question by question."),
     "leaderboard": ("leaderboard", "Keep results as records; show them as tables and pages."),
     "claims": ("claims", "Say which claims of the paper the records bear out."),
     "tokenize": ("tokenize", "Write text as token shards to train on."),

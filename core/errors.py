@@ -27,6 +27,9 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:78] + "…"
 
 
+LISTED = 24  # names in a message; of more only the nearest
+
+
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> InputError:
     """Build the error for a name that is not one of ``allowed``, with the nearest match.
 
@@ -36,8 +39,11 @@ def unknown(kind: str, name: object, allowed: Iterable[str]) -> InputError:
     names = list(allowed)
     near = get_close_matches(str(name)[:80], names, n=1, cutoff=0.5)
     hint = f": did you mean '{near[0]}'?" if near else ""
-    some = ", ".join(names[:45]) + (", …" if len(names) > 45 else "")
-    return InputError(f"unknown {kind} {shown(name)}{hint} (allowed: {some or 'none'})")
+    some = names
+    if len(names) > LISTED:
+        close = get_close_matches(str(name)[:80], names, n=LISTED // 2, cutoff=0.0)
+        some = [*close, f"and {len(names) - len(close)} more"]
+    return InputError(f"unknown {kind} {shown(name)}{hint} (allowed: {', '.join(some) or 'none'})")
 
 
 def one_of(kind: str, value: object, allowed: Iterable[str]) -> None:
