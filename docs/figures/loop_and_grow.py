@@ -1,8 +1,8 @@
 """Draws a standard, a looped and a grown model as boxes, a layer a box.
 
-``python docs/figures/loop_and_grow.py docs/figures/loop-and-grow.svg``. Boxes of one colour have the
-same weights (looping) or were copied from the same layer (growing). Schedule and growth maps are
-those of the package.
+``python docs/figures/loop_and_grow.py docs/figures/loop-and-grow.svg``. Boxes of one colour have
+the same weights (looping) or were copied from the same layer (growing). Schedule and growth maps
+are those of the package.
 """
 
 from __future__ import annotations
