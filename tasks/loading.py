@@ -72,8 +72,9 @@ def load_model(
     check_device(arguments["device"])
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
-    from .scoring.scorer import CheckedLM, TrieLM
-    from .text_tokens import say_trained_otherwise
+    from .scoring.checked_lm import CheckedLM
+    from .scoring.scorer import TrieLM
+    from .lm_tokenization import warn_if_trained_otherwise
 
     if arguments["device"] == "cpu" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # or each would think itself alone
@@ -87,7 +88,7 @@ def load_model(
         raise InputError(wrong) from error
     if prepare is not None:
         prepare(lm.model)
-    say_trained_otherwise(lm, Path(arguments["pretrained"]))
+    warn_if_trained_otherwise(lm, Path(arguments["pretrained"]))
     return lm
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from ...core import text_tokens
 from ..bars import bar
-from ..text_tokens import adds_special_tokens
+from ..lm_tokenization import adds_special_tokens
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
 """The texts, the tokens of the context, the tokens of the continuation."""

@@ -27,7 +27,7 @@ from ...core.chat_templates import ChatTemplateError, rendered
 from ...core.errors import InputError
 from ...core.positions import Regimes, forget, regimes
 from ..notes import CUT, SYSTEM, Notes
-from ..text_tokens import SameTokens
+from ..lm_tokenization import SameTokens
 from .processes import Processes
 from .verify import EXACT, ROUGH, in_full_precision
 

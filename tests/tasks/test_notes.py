@@ -14,7 +14,8 @@ from growloop.core.errors import InputError
 from growloop.leaderboard.harness import records
 from growloop.tasks.notes import CUT, SYSTEM, Notes, translate
 from growloop.tasks.scoring import generation
-from growloop.tasks.scoring.scorer import CheckedLM, TrieLM
+from growloop.tasks.scoring.checked_lm import CheckedLM
+from growloop.tasks.scoring.scorer import TrieLM
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 

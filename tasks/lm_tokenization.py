@@ -61,7 +61,7 @@ class SameTokens(HFLM):  # type: ignore[misc]
         return ids, mask
 
 
-def say_trained_otherwise(lm: Any, model: Path) -> None:
+def warn_if_trained_otherwise(lm: Any, model: Path) -> None:
     """Warn where a checkpoint of growloop was trained without the special tokens it is scored with.
 
     Args:
