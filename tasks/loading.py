@@ -72,9 +72,9 @@ def load_model(
     check_device(arguments["device"])
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
+    from .lm_tokenization import warn_if_trained_otherwise
     from .scoring.checked_lm import CheckedLM
     from .scoring.scorer import TrieLM
-    from .lm_tokenization import warn_if_trained_otherwise
 
     if arguments["device"] == "cpu" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # or each would think itself alone

@@ -1,8 +1,8 @@
 """Storage of scores while scoring goes on, so that a stopped evaluation resumes from them.
 
-lm-eval caches answers (``--use_cache``) once all requests are scored. Here a scoring strategy passes
-each score on as soon as it is known. Strategies number the requests they were given; the storage
-maps these numbers back to lm-eval's requests.
+lm-eval caches answers (``--use_cache``) once all requests are scored. Here a scoring strategy
+passes each score on as soon as it is known. Strategies number the requests they were given; the
+storage maps these numbers back to lm-eval's requests.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from ...core.caches import cache_name, cache_of
 from ...core.chat_templates import ChatTemplateError, rendered
 from ...core.errors import InputError
 from ...core.positions import Regimes, forget, regimes
-from ..notes import CUT, SYSTEM, Notes
 from ..lm_tokenization import SameTokens
+from ..notes import CUT, SYSTEM, Notes
 from .processes import Processes
 from .verify import EXACT, ROUGH, in_full_precision
 
