@@ -28,8 +28,8 @@ from ..bars import bar
 from .checked_lm import CheckedLM
 from .early_storage import EarlyStorage
 from .encoding import Request
-from .generation import SharedPrefixGeneration
 from .scan import Scan, Scores
+from .shared_prefixes import SharedPrefixGeneration
 from .trie import build
 from .verify import Pair
 

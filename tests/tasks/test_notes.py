@@ -93,7 +93,7 @@ def test_a_model_that_shared_beginnings_do_not_suit_is_left_to_lm_eval(
     monkeypatch.setattr(generation, "_after", misplaced)
     lm = TrieLM(**given)
     assert lm.generate_until(asked(texts), True) == right
-    assert lm._suited is False
+    assert lm._sharing_agrees is False
     assert "shared beginnings do not suit this model" in caplog.text
 
 
@@ -109,7 +109,7 @@ def test_a_model_that_they_suit_is_tried_once_and_stays_what_it_was(
     for _ in range(2):
         lm.generate_until(asked(texts), True)
     assert tried == [3]
-    assert lm._suited
+    assert lm._sharing_agrees
     for name, value in lm.model.state_dict().items():
         assert torch.equal(value, before[name])
         assert value.dtype == getattr(torch, dtype)
