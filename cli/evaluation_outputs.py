@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where results go.
+    """Destinations of the results.
 
     Args:
         folder: folder for result files.

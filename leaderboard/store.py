@@ -1,4 +1,4 @@
-"""A folder of records that only grows: safe to write from many processes, safe to merge in git.
+"""Append-only folder of records, safe to write from many processes and to merge in git.
 
 Each call of :meth:`Store.add` writes one new file of JSON lines, named by the hash of the records
 in it, under a temporary name first. No file is ever changed, so nothing can conflict, a writer that

@@ -162,8 +162,9 @@ class _Evaluation:
             selection.count, selection.seed, shots, selection.fixed_shots, selection.curve
         )
         num_fewshot = None if selection.curve else selection.shots
-        asked = {"num_fewshot": num_fewshot, "limit": selection.limit, **to_harness}
-        return cls(request, lm, [*built, *theirs], manager, asked, arguments, effects, started)
+        to_simple_evaluate = {"num_fewshot": num_fewshot, "limit": selection.limit, **to_harness}
+        tasks = [*built, *theirs]
+        return cls(request, lm, tasks, manager, to_simple_evaluate, arguments, effects, started)
 
     def run(self) -> dict[str, Any] | None:
         """Score the tasks under the model's current schedule; None but on the first process."""
@@ -283,7 +284,7 @@ def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str
         TemplateError,
         _out_of_memory(),
     ) as error:
-        # lm-eval's tasks fail on missing data, extras and options in ways of their own
+        # lm-eval's tasks raise any of these for missing data, extras and bad options
         raise InputError(f"lm-eval: {first_sentence(error)}") from error
     return results if first() else None
 

@@ -18,7 +18,7 @@ from ..core.errors import InputError, shown
 from ..core.lm_eval_options import OPTIONS, OWN, Option
 from ..core.strict_json import StrictError, loads
 
-MODEL_ARGS = "model_args"  # lm-eval's way to give several options at once
+MODEL_ARGS = "model_args"  # lm-eval's argument for several options at once
 FOLDERS = ("peft", "delta", "tokenizer")  # options that may be folders: recorded by content
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 TRUTHS = {"true": True, "false": False}

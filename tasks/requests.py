@@ -90,7 +90,7 @@ class TaskSelection:
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How a model is loaded and scored.
+    """Options for loading and scoring a model.
 
     Args:
         device, dtype, batch_size: as lm-eval's; the device is a GPU by default if there is one.

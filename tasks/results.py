@@ -143,9 +143,7 @@ def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> 
             tracker.save_results_samples(task_name=task, samples=members)
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
-    moment = getattr(
-        tracker, "date_id", "/"
-    )  # in its file names; others write here too
+    moment = getattr(tracker, "date_id", "/")  # in its file names; others write here too
     written = sorted(path for path in folder.rglob("*.json*") if moment in path.name)
     if len(written) < 1 + len(samples):  # the tracker only logs failed writes
         raise InputError(f"cannot write all results to {out}")

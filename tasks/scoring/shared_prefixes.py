@@ -142,7 +142,7 @@ class SharedPrefixGeneration(CheckedGeneration):
                     texts = self._by_group(tried, groups, True)
                 with self._batches_of(1), self._recording() as theirs:
                     right = self._generated(tried, True)
-        except Exception as error:  # a model may refuse masks or caches in its own way
+        except Exception as error:  # models refuse masks and caches by any exception
             logger.info("self-check of shared prefixes: %s", error)
             return False
         finally:
@@ -221,9 +221,9 @@ def _shortened(request: Any, longest: int) -> Any:
     prompt, options = request.args
     sizes = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
     sampling = ("temperature", "top_p", "top_k", "min_p")
-    kept = {name: value for name, value in options.items() if name not in (*sizes, *sampling)}
+    rest = {name: value for name, value in options.items() if name not in (*sizes, *sampling)}
     found = copy.copy(request)
-    found.arguments = prompt, {**kept, "do_sample": False, "max_gen_toks": min(longest, TRIED)}
+    found.arguments = prompt, {**rest, "do_sample": False, "max_gen_toks": min(longest, TRIED)}
     return found
 
 

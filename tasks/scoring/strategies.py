@@ -1,4 +1,4 @@
-"""Scoring strategies: four ways to compute the same log-probabilities.
+"""Scoring strategies: four computations of the same log-probabilities.
 
 - ``_scan``: every node of the trie of all requests once (:mod:`.scan`); ``_flex_scan`` is the same
   with FlexAttention.
