@@ -13,7 +13,7 @@ import torch
 from growloop.core.errors import InputError
 from growloop.leaderboard.harness import records
 from growloop.tasks.notes import CUT, SYSTEM, Notes, translate
-from growloop.tasks.scoring import generation
+from growloop.tasks.scoring import shared_prefixes
 from growloop.tasks.scoring.checked_lm import CheckedLM
 from growloop.tasks.scoring.scorer import TrieLM
 from lm_eval.api.instance import Instance
@@ -90,7 +90,7 @@ def test_a_model_that_shared_beginnings_do_not_suit_is_left_to_lm_eval(
     given |= {"dtype": "float32", "batch_size": 3}
     texts = [EXAMPLES + end for end in ENDS]
     right = HFLM(**given).generate_until(asked(texts), True)
-    monkeypatch.setattr(generation, "_after", misplaced)
+    monkeypatch.setattr(shared_prefixes, "_after", misplaced)
     lm = TrieLM(**given)
     assert lm.generate_until(asked(texts), True) == right
     assert lm._sharing_agrees is False
