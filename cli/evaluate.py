@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +13,18 @@ import click
 from ..core.errors import InputError
 from ..core.remote_code import trusting
 from ..tasks.forwarded import forwarded, from_command_line
+from .evaluation_outputs import Outputs
 from .options import parse_params, trust_option, whole_numbers
 from .schedules import schedules_options
-from .tables import Column, number, show, value
 
 if TYPE_CHECKING:
-    from ..tasks.results import Row
+    from ..tasks.requests import EvaluationRequest, ModelSource, ScoringOptions, TaskSelection
+
+LOOPS = ("schedule", "repeat", "times")  # options that loop the model
 
 
 def _forwarded(ctx: click.Context) -> dict[str, Any]:
-    """Options of lm-eval among the arguments that are none of this command's."""
+    """Return lm-eval options among the arguments that are not this command's own."""
     own = [name for param in ctx.command.params for name in param.opts if name.startswith("--")]
     return from_command_line(ctx.args, own)
 
@@ -33,56 +35,6 @@ def _batch_size(text: str) -> int | str:
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"batch size must be a whole number above 0 or auto, not '{text}'")
     return int(text)
-
-
-def _print_table(title: str, rows: list[Row]) -> None:
-    columns = [
-        Column("task"),
-        number("n", fold=2),
-        number("shots", fold=1),
-        Column("metric"),
-        value("value"),
-        value("± s.e."),
-        number("chance", fold=3),
-    ]
-    lines = [
-        [
-            "  " * row.level + row.task,
-            "" if row.n is None else f"{row.n:,}",
-            "" if row.shots is None else str(row.shots),
-            row.metric,
-            f"{row.value:.4f}",
-            "" if row.stderr is None else f"{row.stderr:.4f}",
-            "" if row.chance is None else f"{row.chance:.4f}",
-        ]
-        for row in rows
-    ]
-    show(columns, lines, title, lambda place: _group(rows[place]))
-
-
-def _print_curve(title: str, rows: list[Row], counts: list[int]) -> None:
-    """Accuracy by number of examples, a task a line."""
-    by_task: dict[str, list[Row]] = {}
-    for row in rows:
-        by_task.setdefault(row.task, []).append(row)
-    firsts = [points[0] for points in by_task.values()]
-    columns = [Column("task"), number("n", fold=1), *(value(str(count)) for count in counts)]
-    lines = [
-        [
-            "  " * first.level + task,
-            "" if first.n is None else f"{first.n:,}",
-            *(f"{row.value:.4f}" for row in points),
-            "" if first.chance is None else f"{first.chance:.4f}",
-        ]
-        for first, (task, points) in zip(firsts, by_task.items(), strict=True)
-    ]
-    title = f"{title}: accuracy by examples"
-    show([*columns, number("chance", fold=2)], lines, title, lambda place: _group(firsts[place]))
-
-
-def _group(row: Row) -> dict[str, bool]:
-    """Style of a row: bold for the mean of a group."""
-    return {"bold": True} if row.level == 0 and row.n is None else {}
 
 
 @click.command(
@@ -150,33 +102,7 @@ def _group(row: Row) -> dict[str, bool]:
 @click.option("--name", help="of the model in records  [default: of its run, or its path]")
 @click.option("--json", "as_json", is_flag=True, help="print the table as JSON")
 @click.pass_context
-def command(
-    ctx: click.Context,
-    model: str,
-    tasks: str,
-    suite: str | None,
-    data_dir: str | None,
-    holdout: str | None,
-    param: tuple[str, ...],
-    shots: str | None,
-    fixed_shots: bool,
-    limit: int | None,
-    items: int,
-    seed: int,
-    device: str | None,
-    dtype: str,
-    batch_size: str,
-    schedule: str | None,
-    repeat: str | None,
-    times: str | None,
-    backend: str,
-    pack: int | None,
-    out: str,
-    trust_task_code: bool,
-    leaderboard: str | None,
-    name: str | None,
-    as_json: bool,
-) -> None:
+def command(ctx: click.Context, **options: Any) -> None:
     """Score a language model on tasks.
 
     Options of lm-eval can be given too, e.g. --apply_chat_template, --system_instruction TEXT,
@@ -193,121 +119,161 @@ def command(
       growloop eval --model ./checkpoint --suite paper --data-dir benchmarks
       growloop eval --model ./checkpoint --repeat 6:10 --leaderboard records
     """
-    from ..tasks.evaluate import evaluate_schedules, require_extra
-    from ..tasks.results import check_out, rows, save
+    from ..tasks.evaluate import require_extra
+    from ..tasks.results import check_out
 
-    check_out(out)
+    outputs = Outputs(
+        options["out"],
+        options["leaderboard"],
+        options["name"],
+        options["as_json"],
+        shlex.join(["growloop", *(ctx.obj or [])]),
+    )
+    check_out(outputs.folder)
     given = _forwarded(ctx)
     if forwarded(given).model.get("trust_remote_code"):  # refused before anything slow
         ctx.with_resource(trusting(True))  # as lm-eval calls it
     require_extra()
-    from ..leaderboard import Store
-    from ..leaderboard.harness import records
-    from ..studies.describe import Recorder, checked_name
+    source = _model_source(options)
+    curve = None if options["shots"] is None else whole_numbers(options["shots"], "--shots")
+    scoring = _scoring(options, given)
+    if options["suite"] is not None:
+        _score_suite(ctx, options, source, scoring, outputs)
+        return
+    if options["data_dir"] is not None or options["holdout"] is not None:
+        raise InputError("--data-dir and --holdout are about --suite: give it too")
+    _score_tasks(source, _task_selection(options, curve), scoring, outputs)
+
+
+def _model_source(options: dict[str, Any]) -> ModelSource:
+    """Read the model and its loops: one schedule by ``prepare``, several by ``schedules``."""
+    from ..tasks.requests import ModelSource
     from .schedules import looping, repeats
 
-    again = None if times is None else whole_numbers(times, "--times")
-    many = again is not None and len(again) > 1
-    counts = None if shots is None else whole_numbers(shots, "--shots")
-    if many:
-        assert again is not None
-        schedules, prepare = repeats(schedule, repeat, again), None
-    else:
-        schedules, prepare = None, looping(schedule, repeat, None if again is None else again[0])
-    line = shlex.join(["growloop", *(ctx.obj or [])])
-    if suite is not None:
-        from ..leaderboard import Store
-        from ..studies.describe import checked_name
-        from .suite import refuse_given, run
+    schedule, repeat, times = (options[name] for name in LOOPS)
+    counts = None if times is None else whole_numbers(times, "--times")
+    if counts is not None and len(counts) > 1:
+        return ModelSource(options["model"], schedules=repeats(schedule, repeat, counts))
+    return ModelSource(options["model"], looping(schedule, repeat, counts[0] if counts else None))
 
-        checked_name(name)
-        if leaderboard is not None:
-            Store(leaderboard).scan()  # refused before the slow part if it is no store
-        if many:
-            raise InputError("--suite scores one schedule at a time: give one number of --times")
 
-        refuse_given(
-            ctx,
-            ("tasks", "param", "shots", "fixed_shots", "items", "seed", "trust_task_code"),
-        )
-        run(
-            model,
-            suite,
-            data_dir=data_dir,
-            holdout=holdout,
-            limit=limit,
-            out=out,
-            variant={
-                name: value
-                for name, value in (("schedule", schedule), ("repeat", repeat), ("times", times))
-                if value is not None
-            },
-            prepare=prepare,
-            device=device,
-            dtype=dtype,
-            batch_size=_batch_size(batch_size),
-            backend=backend,
-            pack=pack,
-            forwarded=given,
-            as_json=as_json,
-            leaderboard=leaderboard,
-            name=name,
-            command=line,
-        )
-        return
-    if data_dir is not None or holdout is not None:
-        raise InputError("--data-dir and --holdout are about --suite: give it too")
-    store = None if leaderboard is None else Store(leaderboard)
-    if store is not None:
-        store.scan()  # refused before the slow part if it is no store
-    recorder = Recorder(model, prepare, checked_name(name))
-    found = evaluate_schedules(
-        model,
-        [name.strip() for name in tasks.split(",") if name.strip()],
-        schedules,
-        params=parse_params(param),
-        shots=counts[0] if counts is not None and len(counts) == 1 else counts,
-        fixed_shots=fixed_shots,
-        limit=limit,
-        count=items,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-        batch_size=_batch_size(batch_size),
-        backend=backend,
-        pack=pack,
-        prepare=recorder,
+def _scoring(options: dict[str, Any], given: dict[str, Any]) -> ScoringOptions:
+    from ..tasks.requests import ScoringOptions
+
+    return ScoringOptions(
+        device=options["device"],
+        dtype=options["dtype"],
+        batch_size=_batch_size(options["batch_size"]),
+        backend=options["backend"],
+        pack=options["pack"],
         forwarded=given,
-        trust_task_code=trust_task_code,
     )
-    kept: list[tuple[list[Path], int]] = []
-    for results in found:
+
+
+def _task_selection(options: dict[str, Any], curve: list[int] | None) -> TaskSelection:
+    from ..tasks.requests import TaskSelection
+
+    return TaskSelection(
+        [name.strip() for name in options["tasks"].split(",") if name.strip()],
+        params=parse_params(options["param"]),
+        shots=curve[0] if curve is not None and len(curve) == 1 else curve,
+        fixed_shots=options["fixed_shots"],
+        limit=options["limit"],
+        count=options["items"],
+        seed=options["seed"],
+        trust_task_code=options["trust_task_code"],
+    )
+
+
+def _score_suite(
+    ctx: click.Context,
+    options: dict[str, Any],
+    source: ModelSource,
+    scoring: ScoringOptions,
+    outputs: Outputs,
+) -> None:
+    from ..tasks.benchmarks import SuiteRequest
+    from .suite import FIXED_BY_SUITE, refuse_given, run
+
+    outputs.check()
+    if source.schedules is not None:
+        raise InputError("--suite scores one schedule at a time: give one number of --times")
+    refuse_given(ctx, FIXED_BY_SUITE)
+    request = SuiteRequest(
+        source,
+        options["suite"],
+        data_dir=options["data_dir"],
+        holdout=options["holdout"],
+        limit=options["limit"],
+        out=outputs.folder,
+        variant={name: options[name] for name in LOOPS if options[name] is not None},
+        scoring=scoring,
+    )
+    run(request, outputs)
+
+
+def _score_tasks(
+    source: ModelSource, tasks: TaskSelection, scoring: ScoringOptions, outputs: Outputs
+) -> None:
+    """Score, write all results, and only then print."""
+    from ..leaderboard.harness import records
+    from ..studies.describe import Recorder
+    from ..tasks.evaluate import EvaluationRequest, score
+    from ..tasks.results import save
+
+    store = outputs.check()
+    recorder = Recorder(source.name, source.prepare, outputs.name)
+    request = EvaluationRequest(replace(source, prepare=recorder), tasks, scoring)
+    written: list[Written] = []
+    for results in score(request):
         if results is None:  # not the first of several processes
             return
         recorder.note(results)
-        paths = save(results, model, out, line)
+        paths = save(results, source.name, outputs.folder, outputs.command)
         added = 0
         if store is not None:
-            source = next(path.name for path in paths if path.name.startswith("results"))
-            added = store.add(records(results, source))
-        kept.append((paths, added))
+            file = next(path.name for path in paths if path.name.startswith("results"))
+            added = store.add(records(results, file))
+        written.append(Written(results, paths, added))
+    _print(request, written, outputs)
+
+
+@dataclass(frozen=True)
+class Written:
+    """Results on disk.
+
+    Args:
+        results: lm-eval's results under one schedule.
+        paths: files written.
+        added: records added to the leaderboard.
+    """
+
+    results: dict[str, Any]
+    paths: list[Path]
+    added: int
+
+
+def _print(request: EvaluationRequest, written: list[Written], outputs: Outputs) -> None:
+    from ..tasks.results import rows
+    from .evaluation_tables import print_curve, print_table
+
     tables: list[dict[str, Any]] = []
-    for results, (paths, added) in zip(found, kept, strict=True):  # all is on disk by now
-        assert results is not None
-        table = rows(results)
-        now = results["growloop"].get("schedule")
-        tables += [asdict(row) | ({"schedule": now} if many else {}) for row in table]
-        if not as_json:
-            title = f"{model} ({results['config']['dtype'].removeprefix('torch.')})"
-            if now and now.strip("0123456789"):  # no plain stack
-                title += f", schedule {now}"
-            if counts is not None and len(counts) > 1:
-                _print_curve(title, table, counts)
+    several = request.source.schedules is not None
+    for one in written:
+        table = rows(one.results)
+        schedule = one.results["growloop"].get("schedule")
+        tables += [asdict(row) | ({"schedule": schedule} if several else {}) for row in table]
+        if not outputs.as_json:
+            dtype = one.results["config"]["dtype"].removeprefix("torch.")
+            title = f"{request.source.name} ({dtype})"
+            if schedule and schedule.strip("0123456789"):  # not a plain stack
+                title += f", schedule {schedule}"
+            if len(request.tasks.curve) > 1:
+                print_curve(title, table, request.tasks.curve)
             else:
-                _print_table(title, table)
-        for path in paths:
+                print_table(title, table)
+        for path in one.paths:
             click.echo(str(path), err=True)
-        if store is not None:
-            click.echo(f"{added} records added to {leaderboard}", err=True)
-    if as_json:
+        outputs.report(one.added)
+    if outputs.as_json:
         click.echo(json.dumps(tables, indent=2))

@@ -1,4 +1,4 @@
-"""``growloop eval --suite``: the suite's tasks and its row, printed."""
+"""``growloop eval --suite``: run of the suite, with tables of its tasks and its row."""
 
 from __future__ import annotations
 
@@ -9,66 +9,65 @@ import click
 from click.core import ParameterSource
 
 from ..core.errors import InputError
+from .evaluation_outputs import Outputs
 from .tables import Column, number, paragraph, show, value
 
 if TYPE_CHECKING:
-    from ..tasks.benchmarks import SuiteResult
+    from ..tasks.benchmarks import SuiteRequest, SuiteResult
+
+
+FIXED_BY_SUITE = ("tasks", "param", "shots", "fixed_shots", "items", "seed", "trust_task_code")
 
 
 def refuse_given(ctx: click.Context, names: tuple[str, ...]) -> None:
-    """Refuse options that a suite decides itself."""
+    """Refuse options that the suite fixes.
+
+    Raises:
+        InputError: the command line gives one of them.
+    """
     for name in names:
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
             option = name.replace("_", "-")
-            raise InputError(f"--suite says itself what is asked and how: leave --{option} out")
+            raise InputError(f"--suite fixes tasks, items and shots: leave --{option} out")
 
 
-def run(
-    model: str,
-    suite: str,
-    *,
-    as_json: bool,
-    leaderboard: str | None,
-    name: str | None,
-    command: str,
-    **options: Any,
-) -> None:
-    """Score and print; the records go to ``leaderboard``."""
-    from ..tasks.benchmarks import run_suite
+def run(request: SuiteRequest, outputs: Outputs) -> None:
+    """Score, add records to the leaderboard, and print."""
+    from ..tasks.benchmarks import score_suite
     from ..tasks.scoring.processes import first
 
     def say(line: str) -> None:
         if first():
             click.echo(f"suite: {line}", err=True)
 
-    found = run_suite(model, suite=suite, say=say, **options)
-    if found is None:  # not the first of several processes
+    scored = score_suite(request, say)
+    if scored is None:  # not the first of several processes
         return
-    result, path = found
+    result, path = scored
     added = 0
-    if leaderboard is not None:  # before anything is printed: that may fail
-        added = _add(result, model, name, command, leaderboard)
-    if as_json:
+    if outputs.leaderboard is not None:  # before anything is printed: that may fail
+        added = _add(result, request.source.name, outputs)
+    if outputs.as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
         _print(result)
     for reason in dict.fromkeys(result.missing.values()):
         click.echo(f"missing: {reason}", err=True)
     click.echo(str(path), err=True)
-    if leaderboard is not None:
-        click.echo(f"{added} records added to {leaderboard}", err=True)
+    outputs.report(added)
 
 
-def _add(result: SuiteResult, model: str, name: str | None, command: str, folder: str) -> int:
-    """Add a row to the records in a folder; how many there are more."""
+def _add(result: SuiteResult, model: str, outputs: Outputs) -> int:
+    """Add a row to the leaderboard's records; return the number of records added."""
     from ..leaderboard import Store
     from ..studies.describe import describe
     from ..studies.publish_suite import suite_records
 
     about: dict[str, Any] = {"growloop": {"schedule": result.schedule}}
-    describe(about, model, name)
+    describe(about, model, outputs.name)
     own = about["growloop"]
-    return Store(folder).add(suite_records(result, own["model"], own["cost"], command))
+    records = suite_records(result, own["model"], own["cost"], outputs.command)
+    return Store(outputs.leaderboard or "").add(records)
 
 
 def _print(result: SuiteResult) -> None:

@@ -1,7 +1,7 @@
 """Records from lm-eval's result dictionary or file, of ``growloop eval`` or of lm-eval itself.
 
-What ``growloop eval`` knows beyond lm-eval (the model and what it costs) stands under the name
-``growloop`` in its results; elsewhere it is left open.
+``growloop eval`` adds the model and its cost to the results, under the name ``growloop``; records
+of other results lack these fields.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 
 from ..core.errors import InputError, shown
 from ..core.strict_json import loads
-from .harness_options import NAMES, asked, how, model_args, sha
+from .harness_options import NAMES, model_args, prompting_options, record_fields, sha
 from .records import Record
 
 MAX_FILE = 256 * 2**20  # bytes
-CURVE = re.compile(r"(.+)@\d+")  # a task of ours in a curve over shots is called name@shots
-CUT = "prompts cut"  # as growloop.tasks.notes calls it
+CURVE = re.compile(r"(.+)@\d+")  # name of a growloop task in a curve over shots: name@shots
+CUT = "prompts cut"  # name of the note in growloop.tasks.notes
 ADDRESS = re.compile(" at 0x[0-9a-f]+")
 DEFINES = (
     "dataset_path", "dataset_name", "dataset_kwargs", "training_split", "validation_split",
@@ -31,15 +31,15 @@ DEFINES = (
     "process_results", "description", "target_delimiter", "fewshot_delimiter", "fewshot_config",
     "output_type", "generation_kwargs", "repeats", "filter_list", "should_decontaminate",
 )  # fmt: skip
-"""Fields of a task's configuration that decide what is asked and what counts as right."""
+"""Fields of a task's configuration that decide its prompts and its metric."""
 STEP = re.compile(r"step-\d+")
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """lm-eval's results in a file.
+    """Read lm-eval's result file.
 
     Raises:
-        InputError: it is none.
+        InputError: the file cannot be read, or is not a result file of lm-eval.
     """
     file = Path(path)
     try:
@@ -58,10 +58,10 @@ def load(path: str | Path) -> dict[str, Any]:
 
 
 def read(path: str | Path) -> list[Record]:
-    """The records in a result file.
+    """Read the records of a result file.
 
     Raises:
-        InputError: it is none, or holds a value that no record can.
+        InputError: the file is not a result file, or holds a value that records do not allow.
     """
     try:
         return records(load(path), source=Path(path).name)
@@ -70,13 +70,14 @@ def read(path: str | Path) -> list[Record]:
 
 
 def records(results: dict[str, Any], source: str | None = None) -> list[Record]:
-    """The records in lm-eval's results: one for each task, group and metric.
+    """Build the records of lm-eval's results: one per task, group and metric.
 
     Args:
-        source: what they were read from.
+        results: result dictionary of lm-eval.
+        source: name of the file that they were read from.
 
     Raises:
-        InputError: naming task, metric and field.
+        InputError: a value that records do not allow, with task, metric and field.
     """
     if not isinstance(results.get("results"), dict):
         raise InputError("it has no 'results' by task: it is not a result file of lm-eval")
@@ -111,13 +112,13 @@ def records(results: dict[str, Any], source: str | None = None) -> list[Record]:
 
 
 def _metrics(values: Mapping[str, Any], ours: bool) -> Iterator[tuple[str, float, float | None]]:
-    """``("acc", value, standard error)`` of the keys ``acc,none`` and ``acc_stderr,none``."""
+    """Yield metric, value and standard error: keys are ``acc,none``, ``acc_stderr,none``, …"""
     for key, value in values.items():
         metric, comma, kind = key.partition(",")
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not comma or metric.endswith("_stderr") or not number:
             continue
-        if ours and metric != "acc":  # acc is the measure of the paper; the rest is in the file
+        if ours and metric != "acc":  # the paper reports acc; the file has the rest
             continue
         stderr = values.get(f"{metric}_stderr,{kind}")
         error = _float(stderr) if isinstance(stderr, (int, float)) else math.inf
@@ -126,7 +127,7 @@ def _metrics(values: Mapping[str, Any], ours: bool) -> Iterator[tuple[str, float
 
 
 def _float(number: float) -> float:
-    """A number that may be a whole one of any length."""
+    """Convert a number to float; an integer beyond its range to infinity."""
     try:
         return float(number)
     except OverflowError:
@@ -160,15 +161,16 @@ def _task(results: dict[str, Any], name: str, metric: str) -> dict[str, Any]:
 
 
 def _common(values: list[Any]) -> Any:
-    """What all values are, or None."""
+    """Return the value that all are equal to, or None."""
     return values[0] if all(value == values[0] for value in values) else None
 
 
 def _fingerprint(results: dict[str, Any], name: str) -> str | None:
-    """Of the items (ours), of the questions as asked (lm-eval's), or of those of all members.
+    """Return the fingerprint of a task's data; of a group, the hash of its members'.
 
-    Results without hashes of the questions (of lm-eval without samples) have one of the task's
-    configuration, so that tasks of one name are not taken for the same.
+    growloop's tasks have a fingerprint of their items, lm-eval's a hash of their prompts. Results
+    without these hashes (lm-eval without samples) get one of the task's configuration, so that
+    different tasks of one name are told apart.
     """
     if members := _members(results, name):
         parts = [_fingerprint(results, member) for member in sorted(members)]
@@ -178,8 +180,8 @@ def _fingerprint(results: dict[str, Any], name: str) -> str | None:
     found = _ours(results, name).get("fingerprint")
     if found:
         return found  # type: ignore[no-any-return]
-    if asked := _get(results, "task_hashes", name):
-        return f"lm-eval-{asked}"
+    if prompts := _get(results, "task_hashes", name):
+        return f"lm-eval-{prompts}"
     config = _dict(_get(results, "configs", name))
     defined = {field: config[field] for field in DEFINES if config.get(field) is not None}
     if not defined:
@@ -188,7 +190,7 @@ def _fingerprint(results: dict[str, Any], name: str) -> str | None:
 
 
 def _plain_name(results: dict[str, Any], name: str) -> str:
-    """The name of a task without the number of examples that it has in a curve of ours."""
+    """Return the name of a task without ``@shots``, the suffix of growloop's curves."""
     found = CURVE.fullmatch(name)
     some = _members(results, name) or [name]
     return found[1] if found and all(_ours(results, one) for one in some) else name
@@ -202,7 +204,7 @@ def _chance(results: dict[str, Any], name: str) -> float | None:
 
 
 def _members(results: dict[str, Any], name: str) -> list[str]:
-    """The tasks of a group, also of groups in it."""
+    """Return the tasks of a group, including those of nested groups."""
     found: dict[str, None] = {}
     seen, rest = {name}, list(_list(_get(results, "group_subtasks", name)))
     while rest:
@@ -219,7 +221,7 @@ def _members(results: dict[str, Any], name: str) -> list[str]:
 
 
 def _prompting(results: dict[str, Any], name: str, members: list[str]) -> str | None:
-    """What else changes the questions, or what of the answers counts."""
+    """Describe what else changes the prompts, or the scored part of the answers."""
     names = [name, *members]
     shots = [_get(results, "n-shot", one) for one in members or [name]]
     parts = []
@@ -227,7 +229,7 @@ def _prompting(results: dict[str, Any], name: str, members: list[str]) -> str | 
         parts.append("fixed shots")
     elif _plain_name(results, name) != name:
         parts.append("nested shots")
-    parts += asked(results, draws=any(shot != 0 for shot in shots))
+    parts += prompting_options(results, draws=any(shot != 0 for shot in shots))
     notes = [_dict(_get(results, "growloop", "notes", one)) for one in names]
     if cut := sum(count for note in notes if isinstance(count := note.get(CUT), int)):
         parts.append(f"{CUT}: {cut}")
@@ -236,7 +238,7 @@ def _prompting(results: dict[str, Any], name: str, members: list[str]) -> str | 
 
 
 def _note(results: dict[str, Any], name: str) -> str | None:
-    """What was odd about the scoring of a task; what changes the questions is in its prompting."""
+    """Describe notes on the scoring of a task; notes that change prompts are in ``prompting``."""
     found: Counter[str] = Counter()
     for member in [name, *_members(results, name)]:
         notes = _dict(_get(results, "growloop", "notes", member))
@@ -245,16 +247,16 @@ def _note(results: dict[str, Any], name: str) -> str | None:
 
 
 def _shared(results: dict[str, Any]) -> dict[str, Any]:
-    """What all records of the results have in common."""
+    """Return the fields that all records of the results share."""
     own = _dict(results.get("growloop"))
     config = _dict(results.get("config"))
-    found = how(results)
+    found = record_fields(results)
     model = own.get("model")
     if not isinstance(model, dict):
         model = {"name": _name(results, model_args(config))}
     about = {name: found[name] for name in ("revision", "changes") if found[name]}
     if model.get("digest"):
-        about.pop("revision", None)  # a folder has none
+        about.pop("revision", None)  # local folders have no revision
     model = {**about, **model}
     cost = own.get("cost")
     if not isinstance(cost, dict):
@@ -278,10 +280,10 @@ def _shared(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name(results: dict[str, Any], arguments: dict[str, Any]) -> str:
-    """What the model is called.
+    """Return the name of the model.
 
     Raises:
-        InputError: the results do not say it.
+        InputError: the results do not name it.
     """
     given = [*(arguments.get(name) for name in NAMES), results.get("model_name")]
     names = [name for name in given if isinstance(name, str) and name.strip()]
@@ -298,13 +300,13 @@ def _time(date: Any) -> str | None:
 
 
 def rename(results: dict[str, Any], name: str) -> None:
-    """Call the model of some results ``name``."""
+    """Set the name of the model in results, in place."""
     own = _dict(results.get("growloop"))
     results["growloop"] = {**own, "model": {**_dict(own.get("model")), "name": name}}
 
 
 def model_name(given: str) -> str:
-    """What a model is called: a hub id as it is, else the end of its path before a run's step.
+    """Return the display name of a model: its hub id, or the last folder before ``step-…``.
 
     >>> model_name("runs/lidas/step-000003500"), model_name("HuggingFaceTB/SmolLM2-135M")
     ('lidas', 'HuggingFaceTB/SmolLM2-135M')

@@ -1,7 +1,7 @@
-"""What options of lm-eval make of a result: read from its result dictionary or file.
+"""Effects of lm-eval options on a result, read from lm-eval's result dictionary or file.
 
-Options that change the questions go into a task's ``prompting``, those that change how the same is
-computed into a record's ``settings``, and those that change the weights to its model.
+Options that change the questions go into a task's ``prompting``, those that change numerics into a
+record's ``settings``, and those that change the weights into its model.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from typing import Any
 
 from ..core.lm_eval_options import IN_RESULTS, OPTIONS, OWN
 
-NAMES = ("pretrained", "model", "path", "engine")  # of the model, in lm-eval's model_args
+NAMES = ("pretrained", "model", "path", "engine")  # lm-eval's arguments for the model's name
 SECRET = re.compile("key|secret|password|header|auth|credential|_token$", re.IGNORECASE)
-SAID = ("apply_chat_template", "system_instruction", "fewshot_as_multiturn")  # by their own fields
-SHORT = 60  # characters of a value that is shown whole
+# options with result fields of their own
+SEPARATE = ("apply_chat_template", "system_instruction", "fewshot_as_multiturn")
+SHORT = 60  # characters; longer values are shown by their hash
 
 
-def asked(results: dict[str, Any], draws: bool) -> list[str]:
-    """What options change of the questions.
+def prompting_options(results: dict[str, Any], draws: bool) -> list[str]:
+    """Describe the options that change prompts, one text each.
 
     Args:
-        draws: whether there are examples.
+        results: result dictionary of lm-eval.
+        draws: whether few-shot examples are drawn.
     """
     parts = []
     for what in ("chat_template", "system_instruction"):
@@ -35,18 +37,19 @@ def asked(results: dict[str, Any], draws: bool) -> list[str]:
     if draws and isinstance(count := _dict(results.get("growloop")).get("processes"), int):
         parts.append(f"shots drawn by {count} processes")
     for name, option in OPTIONS.items():
-        if option.changes != "prompt" or name not in options or name in SAID:
+        if option.changes != "prompt" or name not in options or name in SEPARATE:
             continue
         if draws or name != "fewshot_random_seed":
             parts.append(f"{name.replace('_', ' ')} {_shown(options[name])}")
     return parts
 
 
-def how(results: dict[str, Any], draws: bool = True) -> dict[str, Any]:
-    """Fields of a record that say how it was measured, from lm-eval's results.
+def record_fields(results: dict[str, Any], draws: bool = True) -> dict[str, Any]:
+    """Return the fields of a record that describe the measurement, from lm-eval's results.
 
     Args:
-        draws: whether there are examples.
+        results: result dictionary of lm-eval.
+        draws: whether few-shot examples are drawn.
 
     Returns:
         ``{"prompting": line or None, "settings": {...}, "revision": …, "changes": …, "dtype": …,
@@ -63,7 +66,7 @@ def how(results: dict[str, Any], draws: bool = True) -> dict[str, Any]:
     device = config.get("device") or model_args(config).get("device")
     backend = str(_dict(results.get("growloop")).get("backend") or config.get("model") or "")
     return {
-        "prompting": ", ".join(asked(results, draws)) or None,
+        "prompting": ", ".join(prompting_options(results, draws)) or None,
         "settings": {
             name: value if isinstance(value, (bool, int, float)) else _shown(value)
             for name, value in options.items()
@@ -78,13 +81,13 @@ def how(results: dict[str, Any], draws: bool = True) -> dict[str, Any]:
 
 
 def _options(results: dict[str, Any]) -> dict[str, Any]:
-    """Options that change numbers and are not as usual, by lm-eval's names."""
+    """Return options that affect numbers and differ from their defaults, by lm-eval's names."""
     config = _dict(results.get("config"))
     found: dict[str, Any] = {}
     for name, value in model_args(config).items():
         if name in OWN or name in NAMES or value in (None, "") or not isinstance(name, str):
             continue
-        if name not in OPTIONS:  # of another kind of model than hf
+        if name not in OPTIONS:  # of a backend other than hf
             found |= {} if SECRET.search(name) else {name: value}
         elif OPTIONS[name].changes != "nothing" and value != OPTIONS[name].default:
             found[name] = value
@@ -95,6 +98,7 @@ def _options(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_args(config: dict[str, Any]) -> dict[str, Any]:
+    """Return lm-eval's model arguments, which its results hold as a mapping or a text."""
     arguments = config.get("model_args")
     if isinstance(arguments, str):
         pairs = (pair.partition("=")[::2] for pair in arguments.split(","))
@@ -103,20 +107,21 @@ def model_args(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(text: str) -> Any:
-    """A truth or a whole number where the text is one."""
+    """Convert a text to a boolean, None or an integer where it is one."""
     if text.lower() in ("true", "false", "none"):
         return {"true": True, "false": False, "none": None}[text.lower()]
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else text
 
 
 def _shown(value: Any) -> str:
-    """A value in one line, a long one by its hash."""
+    """Format a value in one line; a long one by its hash."""
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
     plain = " ".join(text.split())
     return plain if plain == text and len(text) <= SHORT else f"sha256 {sha(text)[:12]}"
 
 
 def sha(text: str) -> str:
+    """Return the SHA-256 of a text."""
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 

@@ -51,7 +51,7 @@ class ModelIdentities:
 
     def measurement_key(self, record: Record) -> tuple[object, ...]:
         """Return model, seed, task and conditions: equal for repeats of the same measurement."""
-        return self.key(record), self.model(record).seed, record.task.key, record.asked
+        return self.key(record), self.model(record).seed, record.task.key, record.measurement
 
     def suffix(self, record: Record) -> str:
         """Return the suffix that makes the label of a record's model unique; often empty."""

@@ -1,8 +1,8 @@
-"""One result: what was measured on which task of which model, and how.
+"""Records: one value each, with its model, task and measurement.
 
-A record is a frozen pydantic model with a version. Fields without a value are left out of its JSON,
-so a field that is added later changes no record that is there already, and the SHA-256 of that
-JSON (:attr:`Record.id`) names it for ever.
+A record is a frozen pydantic model with a version. Its JSON omits fields without a value, so a
+field added later changes no stored record. The SHA-256 of that JSON (:attr:`Record.id`) identifies
+the record permanently.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ Digest = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{64}$")]
 Items = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Parts = Annotated[tuple[Line, ...], Field(max_length=5)]
 
-SHARES = ("acc", "acc_norm")  # metrics that lie between 0 and 1
+SHARES = ("acc", "acc_norm")  # metrics from 0 to 1
 RANGES = {"depth_score": SHARE, "overlap": SHARE, "periodicity": CHANGE, "cosine": CHANGE}
-"""Bounded metric, other than an accuracy -> range."""
-NEAR = 1e-6  # that rounding takes a value beyond its range
-MOST = 30  # times the standard error that as many right and wrong answers have: more is no mean
+"""Bounded metrics other than accuracies -> range."""
+NEAR = 1e-6  # tolerance at the ends of a range, for rounding
+MOST = 30  # largest ratio of a standard error to the binomial one of a valid mean
 
 
 class _Part(BaseModel):
@@ -55,10 +55,12 @@ class _Part(BaseModel):
 
 
 class Growth(_Part):
-    """A growth step: ``operator`` made ``after`` layers of ``before``.
+    """Growth step.
 
     Args:
-        sources: the layer each new one was copied from, as a schedule.
+        operator: growth operator.
+        before, after: number of layers before and after.
+        sources: layer that each new one was copied from, as a schedule.
     """
 
     operator: Name
@@ -68,32 +70,32 @@ class Growth(_Part):
 
 
 class Model(_Part):
-    """A checkpoint.
+    """Checkpoint.
 
     Args:
-        name: what it is called; the same for runs that differ in their seed alone.
+        name: name of the model; equal for runs that differ in their seed only.
         family: ``standard``; ``looped`` (trained with shared layers); ``grown``; ``grown-looped``;
-            ``retrofitted`` (a loop was added late in training); ``untied`` (looped, then given
-            layers of its own). A loop at inference alone changes the schedule of the record only.
-        size: of the configuration it belongs to, e.g. 360M.
-        seed: of its training.
-        schedule: that it runs by itself.
-        unique_layers: different layers it has.
-        effective_layers: layers that run.
-        growth: its growth steps.
-        training_flops: spent on it in all.
-        training_tokens: it has seen.
-        recipe: what else sets it apart: first the mixture of its cooldown, if it has one of its
-            own, then after a comma anything else.
-        source: where it is from: a hub id, a paper, a run.
-        digest: SHA-256 of its content (weights, config, tokenizer), of a model in files. Records
-            of one digest are of one model, whatever it is called.
-        training: digest of what decided its weights except the seed, of ``growloop train``.
-        step: of its training.
+            ``retrofitted`` (a loop was added late in training); ``untied`` (looped, then each
+            step given its own layer). A loop at inference only changes the record's schedule.
+        size: size of its configuration, e.g. 360M.
+        seed: training seed.
+        schedule: default schedule of the checkpoint.
+        unique_layers: number of layers with weights of their own.
+        effective_layers: number of layers that run.
+        growth: growth steps.
+        training_flops: FLOPs of the whole training.
+        training_tokens: number of training tokens.
+        recipe: training recipe, if not the usual one: the mixture of the cooldown, then, after a
+            comma, anything else.
+        source: origin: a hub id, a paper, a run.
+        digest: SHA-256 of the model's files (weights, config, tokenizer). Records with the same
+            digest are of the same model, whatever its name.
+        training: digest of everything but the seed that decided the weights, from
+            ``growloop train``.
+        step: training step.
         revision: commit of a hub model.
-        changes: what was done to the weights or the tokenizer when it was loaded: an adapter,
-            quantization.
-        folder: last parts of the path it was loaded from, to tell models of one name apart.
+        changes: changes to weights or tokenizer at loading: an adapter, quantization.
+        folder: last parts of the path, to distinguish models of the same name.
     """
 
     name: Name
@@ -119,12 +121,12 @@ class Model(_Part):
 
     @property
     def mixture(self) -> str:
-        """Of its cooldown; empty if it is that of the rest of the training."""
+        """Mixture of the cooldown; empty if the cooldown has that of the rest of the training."""
         return (self.recipe or "").partition(",")[0]
 
     @property
     def content(self) -> tuple[str, ...] | None:
-        """What the model is: equal of the same weights alone; None where it is not known."""
+        """Key of the weights, equal for the same weights only; None if unknown."""
         if self.digest is not None:
             return self.digest, self.changes or ""
         if self.revision is not None:
@@ -133,9 +135,9 @@ class Model(_Part):
 
     @property
     def described(self) -> tuple[str, ...]:
-        """What tells models apart whose content is not known, their seeds apart.
+        """Key from the description, for models whose weights are unknown; without the seed.
 
-        Which records are of one model is said by :class:`.identities.Identities`.
+        :class:`.model_identities.ModelIdentities` decides which records are of the same model.
         """
         operators = ",".join(step.operator for step in self.growth)
         parts = (self.name, self.family, self.size, self.schedule, self.recipe, self.source)
@@ -143,22 +145,23 @@ class Model(_Part):
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """The same, and how its weights were trained."""
+        """Key from the description and the digest of the training."""
         return (*self.described, self.training or "")
 
 
 class Task(_Part):
-    """What was asked.
+    """Task of a record, with everything that decides whether values are comparable.
 
     Args:
-        version: of the task; scores of different versions are not comparable.
-        fingerprint: of the data, e.g. the SHA-256 of the items.
-        shots: examples before each question.
-        split: that the items are of.
-        prompting: what else changes the questions, e.g. fixed shots or a chat template.
-        metric: that the value is of.
+        name: name of the task.
+        version: version of the task; scores of different versions are not comparable.
+        fingerprint: fingerprint of the data, e.g. the SHA-256 of the items.
+        shots: few-shot examples per question.
+        split: split of the items.
+        prompting: other changes to the prompts, e.g. fixed shots or a chat template.
+        metric: metric of the value.
         chance: value of guessing.
-        higher_is_better: whether more is better.
+        higher_is_better: whether a larger value is better.
     """
 
     name: Name
@@ -173,18 +176,19 @@ class Task(_Part):
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Scores are comparable if this is equal."""
+        """Key that is equal for comparable scores."""
         parts = (self.name, self.metric, self.version, self.fingerprint, self.shots, self.split)
         return tuple("" if part is None else str(part) for part in (*parts, self.prompting))
 
 
 class Cost(_Part):
-    """What the model costs as it ran, i.e. under the schedule of the record.
+    """Cost of the model under the schedule of the record.
 
     Args:
-        unique_parameters: weights used, each once.
-        effective_parameters: weights applied: a layer counts as often as it runs.
-        inference_flops: for one token of a sequence of ``seq_len``.
+        unique_parameters: parameters, each counted once.
+        effective_parameters: parameters with each layer counted as often as it runs.
+        inference_flops: forward FLOPs per token, in a sequence of ``seq_len`` tokens.
+        seq_len: length of that sequence.
     """
 
     unique_parameters: Count | None = None
@@ -197,20 +201,20 @@ class Record(_Part):
     """One measured (or, with ``kind="reported"``, quoted) value.
 
     Args:
-        value: finite; accuracies from 0 to 1.
-        stderr: its standard error over items.
-        n: items.
-        schedule: that ran, where it is not the model's own.
-        loops: how often the looped block ran.
-        seed: of the data, or of what was trained for this measurement.
-        study: that measured it; None for ``growloop eval``.
-        conditions: what the study varied, by name, e.g. ``{"block": "8:12", "examples": 64}``.
-        dtype: that the model ran in.
-        settings: options that change how numbers are computed, where they are not the usual ones,
-            e.g. ``{"softmax_dtype": "float32"}``.
-        backend: that scored it.
-        time: when it was measured.
-        source: file or table it was read from.
+        value: finite value; accuracies from 0 to 1.
+        stderr: standard error of the value over items.
+        n: number of items.
+        schedule: schedule that ran, if not the model's own.
+        loops: number of passes of the looped block in all.
+        seed: seed of the data, or of what was trained for this measurement.
+        study: name of the study; None for ``growloop eval``.
+        conditions: variables of the study, e.g. ``{"block": "8:12", "examples": 64}``.
+        dtype: dtype of the model.
+        settings: options that change numerics, if not the defaults, e.g.
+            ``{"softmax_dtype": "float32"}``.
+        backend: backend that scored.
+        time: time of the measurement.
+        source: file or table that the record was read from.
 
     >>> record = Record(model=Model(name="tiny"), task=Task(name="copying"), value=0.5, n=100)
     >>> Record.from_json(record.to_json()) == record
@@ -284,29 +288,29 @@ class Record(_Part):
         return None if time is None else time.astimezone(UTC).isoformat()
 
     def to_json(self) -> str:
-        """The one line that is stored: what has its default is left out, names are sorted."""
+        """Return the stored line of JSON: without defaults, names sorted."""
         fields = self.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
         return canonical({**fields, "version": self.version})
 
     @cached_property
     def id(self) -> str:
-        """SHA-256 of the record."""
+        """SHA-256 of the record's JSON."""
         return digest(self.to_json())
 
     @property
     def cell(self) -> tuple[str, ...]:
-        """What was measured on what: the same again is a repetition, not a further sample."""
+        """Key of the measurement: equal keys are repetitions, not further samples."""
         return (
             self.kind,
             *(self.model.content or self.model.described),
             *self.task.key,
             str(self.model.seed),
-            *self.asked,
+            *self.measurement,
         )
 
     @property
-    def asked(self) -> tuple[str, ...]:
-        """How it was measured, beside model and task."""
+    def measurement(self) -> tuple[str, ...]:
+        """Key of everything but model and task: seed, schedule, study, conditions, numerics."""
         return (
             str(self.seed),
             *(str(part) for part in (self.schedule, self.loops, self.study)),
@@ -316,7 +320,7 @@ class Record(_Part):
 
     @property
     def arithmetic(self) -> tuple[str, str]:
-        """Precision and settings, under which the same weights give slightly other numbers."""
+        """Precision and settings: the same weights give slightly different numbers under others."""
         return str(self.dtype), json.dumps(self.settings, sort_keys=True) if self.settings else ""
 
     @classmethod
@@ -324,13 +328,13 @@ class Record(_Part):
         """Read a record of any version.
 
         Raises:
-            InputError: naming the field and what is wrong with it.
+            InputError: the record is invalid; the message names field and problem.
         """
         return cls.from_fields(parse(text))
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Record:
-        """A record from a dictionary, as JSON has it.
+        """Build a record from a dictionary, as parsed from JSON.
 
         Raises:
             InputError: as :meth:`from_json`.
@@ -343,7 +347,7 @@ class Record(_Part):
 
 
 def _sentences(error: ValidationError) -> list[str]:
-    """``model.name: what is wrong``, for the first five of what is wrong."""
+    """Format the first five problems as ``model.name: problem``."""
     found: dict[str, None] = {}
     for wrong in error.errors(include_url=False):
         place = ".".join(_step(part) for part in wrong["loc"])

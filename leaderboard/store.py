@@ -1,4 +1,4 @@
-"""A folder of records that only grows: safe to write from many processes, safe to merge in git.
+"""Append-only folder of records, safe to write from many processes and to merge in git.
 
 Each call of :meth:`Store.add` writes one new file of JSON lines, named by the hash of the records
 in it, under a temporary name first. No file is ever changed, so nothing can conflict, a writer that
@@ -23,7 +23,7 @@ MAX_LINE = 2**20  # bytes: a record has some hundreds
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong in a store, and where: a file, and a line of it where one is to blame."""
+    """Problem in a store: the file, its line if one line is at fault, and the reason."""
 
     file: str
     line: int | None
@@ -36,14 +36,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Contents:
-    """All valid records of a store, in a fixed order, and what else was found."""
+    """Valid records of a store, in a fixed order, and problems with the other lines."""
 
     records: tuple[Record, ...]
     problems: tuple[Problem, ...]
 
 
 class Store:
-    """The records in a folder, which need not exist before the first is added.
+    """Append-only store of records in a folder, which is created with the first record.
 
     >>> import tempfile
     >>> from growloop.leaderboard import Model, Task
@@ -58,13 +58,13 @@ class Store:
         self._seen: dict[str, tuple[tuple[int, int], Contents]] = {}  # files do not change
 
     def add(self, records: Iterable[Record]) -> int:
-        """Add what is not there yet, all of it or nothing; how many that were.
+        """Add the records that the store lacks, all or none; return their number.
 
         Raises:
             InputError: the folder cannot be written.
         """
-        there = {record.id for record in self.scan().records}
-        new = {record.id: record for record in records if record.id not in there}
+        stored = {record.id for record in self.scan().records}
+        new = {record.id: record for record in records if record.id not in stored}
         if not new:
             return 0
         path = self.folder / f"{_name(new)}.jsonl"
@@ -78,30 +78,30 @@ class Store:
         return len(new)
 
     def read(self) -> tuple[Record, ...]:
-        """All records, each once.
+        """Return all records, each once.
 
         Raises:
-            InputError: something in the store is not valid; :meth:`scan` reads the rest.
+            InputError: a line or file is not valid; :meth:`scan` reads the others.
         """
-        found = self.scan()
-        if found.problems:
-            more = len(found.problems) - 1
+        contents = self.scan()
+        if contents.problems:
+            more = len(contents.problems) - 1
             hint = f" ({more} more: growloop leaderboard check)" if more else ""
-            raise InputError(f"{found.problems[0]}{hint}")
-        return found.records
+            raise InputError(f"{contents.problems[0]}{hint}")
+        return contents.records
 
     def scan(self) -> Contents:
-        """All valid records, and what is wrong with the others; nothing valid is left out."""
+        """Return all valid records, and the problems with the rest."""
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file: a store of records is a folder")
         records: dict[str, Record] = {}
         problems: list[Problem] = []
         for path in sorted(self.folder.glob("*")) if self.folder.is_dir() else []:
             if path.name.startswith(".") or path.name == "README.md":
-                continue  # of git, of a writer at work, for people
-            found = self._file(path)
-            records |= {record.id: record for record in found.records}
-            problems += found.problems
+                continue  # files of git, temporary files of a writer, notes for readers
+            contents = self._file(path)
+            records |= {record.id: record for record in contents.records}
+            problems += contents.problems
         return Contents(tuple(records[name] for name in sorted(records)), tuple(problems))
 
     def _file(self, path: Path) -> Contents:
@@ -116,10 +116,10 @@ class Store:
 
 
 def check(folder: str | Path) -> tuple[Problem, ...]:
-    """Everything that is wrong in a store, with file, line and field.
+    """Return the problems of a store, with file, line and field.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: the folder does not exist.
     """
     if not Path(folder).exists():
         raise InputError(f"there is no folder {folder}")
@@ -127,12 +127,12 @@ def check(folder: str | Path) -> tuple[Problem, ...]:
 
 
 def _name(stored: Iterable[str]) -> str:
-    """The name of a file from the hashes of its lines as they were written."""
+    """Return the name of a file, from the hashes of its lines."""
     return digest("\n".join(sorted(stored)))[:24]
 
 
 def _read(path: Path) -> Contents:
-    """The records of one file."""
+    """Read the records of one file."""
     if path.suffix != ".jsonl":
         return Contents((), (Problem(path.name, None, "it is no file of records"),))
     records: list[Record] = []
@@ -152,9 +152,9 @@ def _read(path: Path) -> Contents:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The numbers and the content of the lines that are not blank.
+    """Yield line number and content of each line that is not blank.
 
-    A line that is too long is cut: it cannot be read then, and does not fill the memory.
+    Lines beyond ``MAX_LINE`` are cut, so that they do not fill the memory; parsing refuses them.
     """
     with open(path, "rb") as file:
         for number in count(1):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..leaderboard import Record
-from ..leaderboard.harness_options import how
+from ..leaderboard.harness_options import record_fields
 from ..tasks.benchmarks import COLUMNS, SuiteResult
 from ..tasks.benchmarks.store import TaskResult
 from ..tasks.notes import CUT, SYSTEM
@@ -30,7 +30,7 @@ def suite_records(
     """
     settings = result.settings
     metadata = next((task.told for task in result.tasks.values() if task.told), {})
-    run = how(metadata)
+    run = record_fields(metadata)
     changed = {name: run[name] for name in ("revision", "changes") if run[name]}
     shared: dict[str, Any] = {
         "version": 1,
@@ -104,7 +104,7 @@ def _options(result: SuiteResult, draws: bool) -> str | None:
     """
     for task in result.tasks.values():
         if task.told:
-            prompting: str | None = how(task.told, draws)["prompting"]
+            prompting: str | None = record_fields(task.told, draws)["prompting"]
             return prompting
     options = result.settings.get("options") or {}  # older results, which are not sorted
     parts = [f"{name} {value}" for name, value in sorted(options.items())]

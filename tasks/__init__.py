@@ -1,6 +1,6 @@
 """Evaluation tasks: the primitives as lm-eval tasks, and a command that scores models on them.
 
-``PATH`` is the folder to give to ``lm_eval --include_path``. Importing this loads neither torch
+``PATH`` is the folder for ``lm_eval --include_path``. Importing this loads neither torch
 nor lm-eval.
 """
 

@@ -1,7 +1,7 @@
-"""Scores a model on tasks through lm-eval: what ``growloop eval`` does.
+"""Evaluation of a model on tasks through lm-eval: what ``growloop eval`` does.
 
-Our tasks are built here, with any parameters; everything else is lm-eval's. Options that are
-not ours are those of the table in :mod:`..core.lm_eval_options`.
+growloop's tasks are built here, with any parameters; lm-eval computes their metrics. Options of
+lm-eval are those of the table in :mod:`..core.lm_eval_options`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.errors import InputError, unknown, whole
+from ..core.errors import InputError
 from .answers import answers_file
-from .catalog import ITEMS, SHOTS, check_params
+from .catalog import SHOTS
 from .forwarded import forwarded
 from .loading import (
     DTYPES,
@@ -30,13 +30,16 @@ from .loading import (
     require_extra,
 )
 from .notes import translate
+from .requests import EvaluationRequest, ScoringOptions, TaskSelection
 from .scoring.planning import Plan, check_sizes, no_tasks, their_tasks, unknown_task
 from .scoring.processes import first
 
 __all__ = [
     "DTYPES",
+    "EvaluationRequest",
     "Plan",
-    "Settings",
+    "ScoringOptions",
+    "TaskSelection",
     "best_device",
     "check_device",
     "evaluate",
@@ -46,89 +49,24 @@ __all__ = [
     "model_arguments",
     "quiet",
     "require_extra",
+    "score",
     "unknown_task",
 ]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is asked of a model, and how: the options of :func:`evaluate`.
-
-    Args:
-        params: parameters for all our tasks that have them.
-        shots: examples before each question; by default what each task says (ours: 5). Several
-            numbers make a curve: each of our tasks once for each number, as ``name@number``,
-            the examples of fewer being the first of those of more.
-        fixed_shots: the same examples before every question, instead of new ones for each.
-        limit: score only so many questions a task.
-        count: test items of our tasks.
-        seed: which test items and examples are drawn.
-        device, dtype, batch_size: as lm-eval's.
-        backend: ``growloop`` runs what requests have in common once, ``hf`` is lm-eval's own;
-            both give the same numbers.
-        pack: tokens run at once by ``growloop``; by default what suits the device.
-        prepare: changes the loaded Hugging Face model in place, e.g. loops its layers.
-        forwarded: options of lm-eval by name, those of the table in docs/evaluation.md.
-        trust_task_code: let task files given by path run the code that they name.
-
-    Raises:
-        InputError: a value that is not allowed.
-    """
-
-    params: Mapping[str, object] | None = None
-    shots: int | Sequence[int] | None = None
-    fixed_shots: bool = False
-    limit: int | None = None
-    count: int = ITEMS
-    seed: int = 0
-    device: str | None = None
-    dtype: str = "auto"
-    batch_size: int | str = 1
-    backend: str = "growloop"
-    pack: int | None = None
-    prepare: Callable[[Any], object] | None = None
-    forwarded: Mapping[str, Any] | None = None
-    trust_task_code: bool = False
-
-    def __post_init__(self) -> None:
-        whole("items", self.count, 1, 10**7)
-        if isinstance(self.shots, Sequence) and (
-            not self.shots or len(set(self.shots)) < len(self.shots)
-        ):
-            raise InputError("--shots takes numbers that differ, such as 0,1,2,4")
-        for number in self.curve or ([] if self.most is None else [self.most]):
-            whole("shots", number, 0, 10**5)
-        if self.limit is not None:
-            whole("limit", self.limit, 1, 10**9)
-        if self.pack is not None:
-            whole("tokens at once (--pack)", self.pack, 16, 10**7)
-        if self.dtype not in DTYPES:
-            raise unknown("dtype", self.dtype, DTYPES)
-        check_params(self.params or {})
-
-    @property
-    def curve(self) -> list[int]:
-        """Numbers of examples, where there are several."""
-        return sorted(self.shots) if isinstance(self.shots, Sequence) else []
-
-    @property
-    def most(self) -> int | None:
-        """The number of examples, of a curve the last."""
-        return max(self.shots) if isinstance(self.shots, Sequence) else self.shots
-
-
 def evaluate(model: str, tasks: Sequence[str], **settings: Any) -> dict[str, Any] | None:
-    """Score a model; lm-eval's results, or None on all processes but the first.
+    """Score a model on tasks; return lm-eval's results, or None on all processes but the first.
 
     Args:
         model: hub id, local folder, GGUF file, or ``package:NAME`` (see :func:`model_arguments`).
-        tasks: our names (with parameters after colons), groups, or any task of lm-eval.
-        settings: those of :class:`Settings`, such as ``shots=5, limit=100``.
+        tasks: growloop's names (with parameters after colons), groups, or any task of lm-eval.
+        settings: fields of :class:`.requests.TaskSelection` and :class:`.requests.ScoringOptions`,
+            and ``prepare``, such as ``shots=5, limit=100``.
 
     Raises:
-        InputError: with what cannot be done and why.
+        InputError: the evaluation cannot run; the message says why.
     """
-    return evaluate_schedules(model, tasks, None, **settings)[0]
+    return score(EvaluationRequest.of(model, tasks, schedules=None, **settings))[0]
 
 
 def evaluate_schedules(
@@ -137,101 +75,162 @@ def evaluate_schedules(
     schedules: Callable[[Any], Sequence[Any]] | None,
     **settings: Any,
 ) -> list[dict[str, Any] | None]:
-    """As :func:`evaluate`, for several schedules of a looped model in one pass.
+    """Score several schedules of a looped model in one pass; as :func:`evaluate` otherwise.
 
     Args:
-        schedules: of the model that was loaded and prepared, which to score: ``Schedule`` objects,
-            or lists of layers. What schedules begin with in common runs once.
+        schedules: function from the loaded and prepared model to its schedules: ``Schedule``
+            objects, or lists of layers. Steps that schedules share at the beginning run once.
 
     Returns:
-        The results of each, in the order given.
+        lm-eval's results per schedule, in the order given.
     """
-    if not tasks:
-        raise InputError("no tasks given: try --tasks reasoning_primitives")
-    given = Settings(**settings)
-    plan = Plan(given.params or {})
-    for name in tasks:
-        plan.add(name)
-    plan.check()
-    if given.curve and plan.theirs:
-        raise InputError(f"a curve over shots is for tasks of growloop, not {plan.theirs[0]}")
-    drawn = SHOTS if given.most is None else given.most
-    check_sizes(list(plan.ours.values()), given.count, given.seed, drawn)
-    arguments = model_arguments(model)
-    options = forwarded(given.forwarded or {}, local_files(arguments) is not None)
-    to_harness = dict(options.harness)
-    if schedules is not None and to_harness.get("use_cache"):
-        raise InputError("--use_cache knows no schedules: score one at a time, each with its own")
-    metadata = to_harness.pop("metadata", {})
-    if metadata and not plan.theirs:
-        raise InputError("--metadata is for lm-eval's own tasks: give ours --param")
-    if given.limit is not None and "samples" in to_harness:
-        raise InputError("--samples says which questions, --limit how many: give one of them")
-    require_extra()
-    quiet()
-    manager, theirs = no_tasks(), list[str]()
-    if plan.theirs:
-        manager, theirs = their_tasks(plan.theirs, metadata, given.trust_task_code)
-    arguments |= {"dtype": given.dtype, "batch_size": given.batch_size, **options.model}
-    arguments["device"] = given.device or best_device()
-    started = time.perf_counter()
-    decisive = options.decisive()
-    lm = load_model(model, given.backend, arguments, given.prepare, given.pack)
-    if "use_cache" in to_harness:
-        to_harness["use_cache"] = answers_file(to_harness["use_cache"], lm, arguments, decisive)
-    built = plan.build(given.count, given.seed, drawn, given.fixed_shots, given.curve)
+    return score(EvaluationRequest.of(model, tasks, schedules=schedules, **settings))
 
-    def run() -> dict[str, Any] | None:
+
+def score(request: EvaluationRequest) -> list[dict[str, Any] | None]:
+    """Run an evaluation; return lm-eval's results per schedule (one without ``schedules``).
+
+    Results are None on all processes but the first.
+
+    Raises:
+        InputError: the evaluation cannot run; the message says why.
+    """
+    evaluation = _Evaluation.of(request)
+    lm, schedules = evaluation.lm, request.source.schedules
+    if schedules is None:
+        return [evaluation.run()]
+    wanted = [_as_schedule(lm.model, schedule) for schedule in schedules(lm.model)]
+    together = request.scoring.backend == "growloop"
+    if together:
+        lm.schedules = wanted
+    results = []
+    for number, schedule in enumerate(wanted):
+        if together:
+            lm.select(number)
+        with lm.model.scheduled(schedule):
+            results.append(evaluation.run())
+    return results
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """Evaluation with its model loaded and its tasks built.
+
+    Args:
+        lm: lm-eval model.
+        tasks: tasks, groups and names for ``simple_evaluate``.
+        manager: lm-eval's task manager.
+        harness: further arguments of ``simple_evaluate``.
+        model_arguments: arguments that ``lm`` was made with.
+        effects: forwarded options that change numbers, for the results.
+        started: ``time.perf_counter`` before the model was loaded.
+    """
+
+    request: EvaluationRequest
+    lm: Any
+    tasks: list[Any]
+    manager: Any
+    harness: dict[str, Any]
+    model_arguments: dict[str, Any]
+    effects: dict[str, Any]
+    started: float
+
+    @classmethod
+    def of(cls, request: EvaluationRequest) -> _Evaluation:
+        """Check a request as a whole, then load its model and build its tasks."""
+        source, selection, scoring = request.source, request.tasks, request.scoring
+        plan = _plan(selection)
+        arguments = model_arguments(source.name)
+        options = forwarded(scoring.forwarded, local_files(arguments) is not None)
+        to_harness = dict(options.harness)
+        metadata = to_harness.pop("metadata", {})
+        _check_harness_options(to_harness, metadata, request, plan)
+        require_extra()
+        quiet()
+        manager, theirs = no_tasks(), list[str]()
+        if plan.theirs:
+            manager, theirs = their_tasks(plan.theirs, metadata, selection.trust_task_code)
+        arguments |= {"dtype": scoring.dtype, "batch_size": scoring.batch_size, **options.model}
+        arguments["device"] = scoring.device or best_device()
+        started = time.perf_counter()
+        effects = options.decisive()
+        lm = load_model(source.name, scoring.backend, arguments, source.prepare, scoring.pack)
+        if "use_cache" in to_harness:
+            to_harness["use_cache"] = answers_file(to_harness["use_cache"], lm, arguments, effects)
+        shots = SHOTS if selection.most_shots is None else selection.most_shots
+        built = plan.build(
+            selection.count, selection.seed, shots, selection.fixed_shots, selection.curve
+        )
+        num_fewshot = None if selection.curve else selection.shots
+        to_simple_evaluate = {"num_fewshot": num_fewshot, "limit": selection.limit, **to_harness}
+        tasks = [*built, *theirs]
+        return cls(request, lm, tasks, manager, to_simple_evaluate, arguments, effects, started)
+
+    def run(self) -> dict[str, Any] | None:
+        """Score the tasks under the model's current schedule; None but on the first process."""
+        lm, backend = self.lm, self.request.scoring.backend
         lm.notes.clear()
-        shots = {"num_fewshot": None if given.curve else given.shots}
-        asked = {**shots, "limit": given.limit, **to_harness}
-        results = harness(lm, [*built, *theirs], manager, **asked)
+        results = harness(lm, self.tasks, self.manager, **self.harness)
         lm.notes.gather(lm.world_size)
         if results is None:
             return None
         results["config"] |= {
-            "model": given.backend,
-            "model_args": {**arguments},
+            "model": backend,
+            "model_args": {**self.model_arguments},
             "dtype": str(lm.model.dtype),
         }
-        note_prompting(results, lm, to_harness)
+        note_prompting(results, lm, self.harness)
         results["growloop"] = {
-            "seconds": round(time.perf_counter() - started, 1),
-            "backend": given.backend,
-            "options": decisive,
+            "seconds": round(time.perf_counter() - self.started, 1),
+            "backend": backend,
+            "options": self.effects,
         }
-        if given.backend == "hf" and lm.world_size > 1:
-            results["growloop"]["processes"] = lm.world_size  # which draw other examples
+        if backend == "hf" and lm.world_size > 1:
+            results["growloop"]["processes"] = lm.world_size  # they draw other examples
         results["growloop"] |= lm.notes.to_dict()
         if schedule := getattr(lm.model, "schedule", None):  # a looped model
             results["growloop"]["schedule"] = str(schedule)
         return results
 
-    if schedules is None:
-        return [run()]
-    wanted = [_as_schedule(lm.model, schedule) for schedule in schedules(lm.model)]
-    found = []
-    if given.backend == "growloop":
-        lm.schedules = wanted
-    for number, schedule in enumerate(wanted):
-        if given.backend == "growloop":
-            lm.select(number)
-        with lm.model.scheduled(schedule):
-            found.append(run())
-    return found
+
+def _plan(selection: TaskSelection) -> Plan:
+    """Resolve task names; refuse what the tasks do not have."""
+    plan = Plan(selection.params)
+    for name in selection.names:
+        plan.add(name)
+    plan.check()
+    if selection.curve and plan.theirs:
+        raise InputError(f"a curve over shots is for tasks of growloop, not {plan.theirs[0]}")
+    shots = SHOTS if selection.most_shots is None else selection.most_shots
+    check_sizes(list(plan.ours.values()), selection.count, selection.seed, shots)
+    return plan
+
+
+def _check_harness_options(
+    options: Mapping[str, Any], metadata: object, request: EvaluationRequest, plan: Plan
+) -> None:
+    """Refuse options of ``simple_evaluate`` that do not go with the rest of the request."""
+    if request.source.schedules is not None and options.get("use_cache"):
+        raise InputError("--use_cache knows no schedules: score one at a time, each with its own")
+    if metadata and not plan.theirs:
+        raise InputError("--metadata is for lm-eval's own tasks: give ours --param")
+    if request.tasks.limit is not None and "samples" in options:
+        raise InputError("--samples says which questions, --limit how many: give one of them")
 
 
 def _as_schedule(model: Any, schedule: Any) -> Any:
-    """A schedule of the kind that a looped model has."""
+    """Convert a list of layers to the schedule type of a looped model."""
     kind = type(model.schedule)
     return schedule if isinstance(schedule, kind) else kind(tuple(schedule))
 
 
 def note_prompting(results: dict[str, Any], lm: Any, options: Mapping[str, Any]) -> None:
-    """Note in lm-eval's results which chat template and instruction were used, as it does itself.
+    """Add chat template and system instruction to lm-eval's results, as it does itself.
 
     Args:
-        options: of the harness.
+        results: results, changed in place.
+        lm: lm-eval model.
+        options: arguments of ``simple_evaluate``.
     """
     chat = options.get("apply_chat_template", False)
     texts = {
@@ -245,7 +244,7 @@ def note_prompting(results: dict[str, Any], lm: Any, options: Mapping[str, Any])
 
 
 def quiet() -> None:
-    """Keep the libraries' warnings from the user, but for those that change a number's meaning."""
+    """Silence library warnings, except those that change what a number means."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     translate()
     for name in ("transformers", "accelerate"):
@@ -253,9 +252,16 @@ def quiet() -> None:
 
 
 def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str, Any] | None:
-    """lm-eval's ``simple_evaluate``, with what goes wrong in it as one sentence.
+    """Call lm-eval's ``simple_evaluate``; None on all processes but the first.
 
-    None on all processes but the first.
+    Args:
+        lm: lm-eval model.
+        tasks: tasks, groups and names.
+        manager: lm-eval's task manager.
+        options: further arguments of ``simple_evaluate``.
+
+    Raises:
+        InputError: lm-eval failed; the message is the first line of its error.
     """
     from datasets.exceptions import DatasetsError
     from jinja2 import TemplateError
@@ -278,25 +284,25 @@ def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str
         TemplateError,
         _out_of_memory(),
     ) as error:
-        # lm-eval's tasks fail on missing data, extras and options in ways of their own
+        # lm-eval's tasks raise any of these for missing data, extras and bad options
         raise InputError(f"lm-eval: {first_sentence(error)}") from error
     return results if first() else None
 
 
 def commit() -> str | None:
-    """What git calls the state of the working folder; None outside of a repository."""
+    """Return ``git describe`` of the working folder; None outside of a repository."""
     try:
-        found = subprocess.run(
+        done = subprocess.run(
             ["git", "describe", "--always"], capture_output=True, text=True, check=False
         )
     except OSError:  # no git
         return None
-    return found.stdout.strip() or None
+    return done.stdout.strip() or None
 
 
 def _out_of_memory() -> type[Exception]:
-    """What torch raises when a device's memory does not suffice."""
+    """Return torch's exception for a device that is out of memory."""
     import torch
 
-    found: type[Exception] = torch.OutOfMemoryError
-    return found
+    error: type[Exception] = torch.OutOfMemoryError
+    return error

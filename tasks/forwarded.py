@@ -1,6 +1,6 @@
-"""Options of ``growloop eval`` that are lm-eval's: read, checked by type, and sorted.
+"""Options of lm-eval that growloop forwards: parsed, checked by type and sorted by receiver.
 
-What may be given is the table of :mod:`..core.lm_eval_options`; anything else is refused.
+The table of :mod:`..core.lm_eval_options` has all that are allowed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..core.errors import InputError, shown
 from ..core.lm_eval_options import OPTIONS, OWN, Option
 from ..core.strict_json import StrictError, loads
 
-MODEL_ARGS = "model_args"  # lm-eval's way to give several options at once
+MODEL_ARGS = "model_args"  # lm-eval's argument for several options at once
 FOLDERS = ("peft", "delta", "tokenizer")  # options that may be folders: recorded by content
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 TRUTHS = {"true": True, "false": False}
@@ -30,15 +30,15 @@ class Forwarded:
     """Checked options of lm-eval.
 
     Args:
-        harness: those of ``lm_eval.simple_evaluate``.
-        model: those of lm-eval's ``hf`` model, and through it of ``from_pretrained``.
+        harness: options of ``lm_eval.simple_evaluate``.
+        model: options of lm-eval's ``hf`` model, and through it of ``from_pretrained``.
     """
 
     harness: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
 
     def decisive(self) -> dict[str, Any]:
-        """The options that change numbers, as JSON holds them; folders by name and content."""
+        """Return the options that affect numbers, as JSON values; folders by name and digest."""
         given = {**self.harness, **self.model}
         return {
             name: _with_content(name, given[name])
@@ -48,16 +48,16 @@ class Forwarded:
 
 
 def forwarded(given: Mapping[str, Any], local: bool = False) -> Forwarded:
-    """Check options by the table, and sort them by where they go.
+    """Check options by the table, and sort them by receiver.
 
     Args:
-        given: name -> value, of its type or as text. ``model_args`` holds further ones: a mapping,
-            or ``name=value,name=value``. None is the same as leaving an option out.
-        local: whether the model is a folder or file of this machine.
+        given: name -> value, typed or as text. ``model_args`` holds further options: a mapping, or
+            ``name=value,name=value``. None counts as left out.
+        local: whether the model is a folder or file on this machine.
 
     Raises:
-        InputError: an option that there is not, that has an option of growloop's, or of another
-            type; one that is given twice; options that need another.
+        InputError: an option is unknown, has a growloop option instead, has the wrong type, is
+            given twice, or needs another option.
     """
     every = [(name, value) for name, value in given.items() if name != MODEL_ARGS]
     every += _object(f"--{MODEL_ARGS}", given.get(MODEL_ARGS) or {}, guess=False).items()
@@ -78,14 +78,14 @@ def forwarded(given: Mapping[str, Any], local: bool = False) -> Forwarded:
 
 
 def from_command_line(arguments: Sequence[str], own: Iterable[str] = ()) -> dict[str, Any]:
-    """Arguments of a command line as ``{name: text}``; flags are true.
+    """Parse command-line arguments to name -> text, or True for flags.
 
     Args:
         arguments: ``--name value``, ``--name=value`` and ``--flag``.
         own: options of the command itself, such as ``--times``, for suggestions.
 
     Raises:
-        InputError: an option that there is not, or twice; one without its value.
+        InputError: an option is unknown, is given twice, or lacks its value.
     """
     found: dict[str, Any] = {}
     rest = list(arguments)
@@ -113,11 +113,12 @@ def from_command_line(arguments: Sequence[str], own: Iterable[str] = ()) -> dict
 
 
 def unknown_option(name: str, own: Iterable[str], where: str = "") -> InputError:
-    """The sentence for an option that there is not.
+    """Build the error for an unknown option, with a suggestion.
 
     Args:
+        name: the option.
         own: options of the command itself, which are suggested first.
-        where: what the option stood in.
+        where: argument that held the option.
     """
     plain = name.replace("-", "_")
     if plain in OWN:
@@ -147,7 +148,7 @@ _WANTED = {
 
 
 def _typed(option: Option, value: Any) -> Any:
-    """``value`` as the type of the option; None where it says none."""
+    """Convert a value to the option's type; None if it is None or a text for it."""
     text = isinstance(value, str)
     if value is None or (text and value.lower() in NONE and option.kind != "text"):
         return None
@@ -202,11 +203,11 @@ _READ: dict[str, Callable[[Any], Any]] = {
 
 
 def _object(option: str, value: Any, guess: bool = True) -> dict[str, Any]:
-    """A mapping, JSON, or ``name=value,name=value``.
+    """Parse a mapping, JSON, or ``name=value,name=value``.
 
     Args:
-        option: that it was given to, for messages.
-        guess: read values without quotes as numbers and truths, as lm-eval does.
+        option: option that holds the value, for messages.
+        guess: convert unquoted values to numbers and booleans, as lm-eval does.
     """
     if isinstance(value, Mapping):
         return dict(value)
@@ -246,7 +247,7 @@ def _guessed(text: str) -> Any:
 
 
 def _check_together(values: Mapping[str, Any], local: bool) -> None:
-    """Refuse options that say nothing without another, or about another kind of model."""
+    """Refuse options that need another one, or are for models of the hub."""
     if "fewshot_as_multiturn" in values and not values.get("apply_chat_template"):
         raise InputError("--fewshot_as_multiturn is about a chat: give --apply_chat_template too")
     for name in ("revision", "subfolder"):
@@ -255,7 +256,7 @@ def _check_together(values: Mapping[str, Any], local: bool) -> None:
 
 
 def _with_content(name: str, value: Any) -> Any:
-    """The value of an option; of a folder its name and a digest of its files."""
+    """Return the value of an option; for a folder, its name and a digest of its files."""
     if name not in FOLDERS or not isinstance(value, str) or not Path(value).is_dir():
         return value
     folder = Path(value).resolve()

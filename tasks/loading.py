@@ -1,4 +1,4 @@
-"""Loads a model for scoring: through lm-eval's ``hf`` backend, or ours built on it."""
+"""Loading of a model for scoring: by lm-eval's ``hf`` backend, or growloop's built on it."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def require_extra(extra: str = "eval", what: str = "scoring a model") -> None:
-    """Refuse clearly where what a command needs is not installed.
+    """Refuse to go on if an extra is not installed.
 
     Args:
-        extra: of the package, a key of :data:`growloop.core.extras.EXTRAS`.
-        what: needs it, in the message.
+        extra: name of the extra, a key of :data:`growloop.core.extras.EXTRAS`.
+        what: what needs it, for the message.
 
     Raises:
-        InputError: naming the first module that is missing, and the extra.
+        InputError: the message has the first missing module and the extra.
     """
     if (name := missing(extra)) is not None:
         raise InputError(f"{what} needs {name}: pip install 'growloop[{extra}]'")
 
 
 def model_arguments(model: str) -> dict[str, Any]:
-    """lm-eval's arguments for a name of a model (:func:`growloop.core.model_names.located`).
+    """Return lm-eval's arguments for a model name (:func:`growloop.core.model_names.located`).
 
     Raises:
-        InputError: a path that does not exist or holds no model.
+        InputError: the path does not exist or holds no model.
     """
     try:
         return located(model)
@@ -43,17 +43,17 @@ def model_arguments(model: str) -> dict[str, Any]:
 
 
 def local_files(arguments: Mapping[str, Any]) -> tuple[Path, str | None] | None:
-    """Folder and GGUF file of a model on this machine; None of a hub id.
+    """Return folder and GGUF file of a model on this machine; None for a hub id.
 
     Args:
-        arguments: of :func:`model_arguments`.
+        arguments: result of :func:`model_arguments`.
     """
     folder = Path(arguments["pretrained"])
     return (folder, arguments.get("gguf_file")) if folder.is_dir() else None
 
 
 def best_device() -> str:
-    """A GPU if there is one."""
+    """Return a GPU if there is one, else the CPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -68,36 +68,48 @@ def load_model(
     prepare: Callable[[Any], object] | None = None,
     pack: int | None = None,
 ) -> Any:
-    """lm-eval's model, its Hugging Face model changed by ``prepare``."""
+    """Load a model into lm-eval's model class.
+
+    Args:
+        model: name of the model, for messages.
+        backend: name in ``BACKENDS``.
+        arguments: arguments of lm-eval's ``hf`` model.
+        prepare: function that changes the loaded Hugging Face model in place.
+        pack: tokens per forward pass of ``growloop``; by default what suits the device.
+
+    Raises:
+        InputError: the model cannot be loaded, or backend or device are unknown.
+    """
     check_device(arguments["device"])
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
-    from .scoring.scorer import CheckedLM, TrieLM
-    from .text_tokens import say_trained_otherwise
+    from .lm_tokenization import warn_if_trained_otherwise
+    from .scoring.checked_lm import CheckedLM
+    from .scoring.scorer import TrieLM
 
     if arguments["device"] == "cpu" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # or each would think itself alone
+        os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # otherwise each process would be alone
     arguments = {"trust_remote_code": trusted(), **arguments}
     try:
         lm = TrieLM(**arguments, pack=pack) if backend == "growloop" else CheckedLM(**arguments)
     except InputError:
         raise
-    except Exception as error:  # a checkpoint can fail in every way there is
+    except Exception as error:  # loading runs much code of others
         wrong = refusal(model, error) or f"cannot load model '{model}': {first_sentence(error)}"
         raise InputError(wrong) from error
     if prepare is not None:
         prepare(lm.model)
-    say_trained_otherwise(lm, Path(arguments["pretrained"]))
+    warn_if_trained_otherwise(lm, Path(arguments["pretrained"]))
     return lm
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that lm-eval would silently replace by another."""
+    """Refuse an unavailable device, which lm-eval would silently replace."""
     import torch
 
     try:
         wanted = torch.device(device)
-        if device == "cuda":  # each process has a GPU of its own
+        if device == "cuda":  # each process has its own GPU
             rank = int(os.environ.get("LOCAL_RANK", 0))
             wanted = torch.device("cuda", rank % max(1, torch.cuda.device_count()))
         if wanted.type != "meta":
@@ -107,6 +119,6 @@ def check_device(device: str) -> None:
 
 
 def first_sentence(error: BaseException) -> str:
-    """What of a library's error is worth showing."""
+    """Return the first line of an error's message, or its type."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

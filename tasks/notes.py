@@ -1,9 +1,9 @@
-"""Remarks on an evaluation: what was not done as a task asks, counted by task and said once.
+"""Notes on an evaluation: deviations from a task's definition, counted per task.
 
-A number that is right but was measured otherwise than its task says (a prompt that lost its
-beginning, a system message that the chat template has no place for) must not look like any other.
-``Notes`` collects such remarks for the results and the records. lm-eval logs some of them among
-much else; ``Translator`` gives those in a sentence of ours.
+A value may be valid and still measured differently from its task's definition (a truncated prompt,
+a system message that the chat template drops). :class:`Notes` collects such deviations for results
+and records, and warns once. lm-eval logs some of them among much else; :class:`Translator` rewords
+those.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ SYSTEM = "system message left out"
 
 
 class Notes:
-    """Counts by task and kind of remark.
+    """Counts of notes by task and kind.
 
     Attributes:
         by_task: task -> kind -> number of requests.
-        everywhere: kinds that hold for all tasks.
+        everywhere: kinds that apply to all tasks.
     """
 
     def __init__(self) -> None:
@@ -39,19 +39,19 @@ class Notes:
         self._said: set[str] = set()
 
     def clear(self) -> None:
-        """Begin a new evaluation; what was said stays said."""
+        """Reset the counts for a new evaluation; warnings are not repeated."""
         self.by_task, self.everywhere = {}, set()
 
     def add(self, kind: str, tasks: Iterable[str | None]) -> None:
-        """Count one request for each of ``tasks``, its task's name."""
+        """Count one request of a kind per task name in ``tasks``."""
         for task in tasks:
             self.by_task.setdefault(task or "", Counter())[kind] += 1
 
     def gather(self, processes: int) -> None:
-        """Add what other processes noted on their shares of the questions.
+        """Add the counts of the other processes.
 
         Args:
-            processes: among which lm-eval divided them.
+            processes: number of processes that lm-eval divided the questions among.
         """
         if processes == 1:
             return
@@ -64,26 +64,26 @@ class Notes:
                 self.by_task.setdefault(task, Counter()).update(counts)
 
     def of(self, task: str) -> dict[str, int]:
-        """Number of requests by kind, for a task; what holds for all tasks counts 1."""
+        """Return kind -> number of requests for a task; kinds of all tasks count 1."""
         return {**self.by_task.get(task, {}), **dict.fromkeys(sorted(self.everywhere), 1)}
 
     def say(self, sentence: str) -> None:
-        """Warn, the first time only, in the first process only."""
+        """Log a warning once, on the first process."""
         if sentence not in self._said and first():
             logger.warning("%s", sentence)
         self._said.add(sentence)
 
     def to_dict(self) -> dict[str, Any]:
-        """What the results hold; empty if there is nothing to say."""
-        found: dict[str, Any] = {}
+        """Return the entries for the results; empty without notes."""
+        entries: dict[str, Any] = {}
         if self.by_task:
-            found["notes"] = {task: dict(counts) for task, counts in self.by_task.items()}
+            entries["notes"] = {task: dict(counts) for task, counts in self.by_task.items()}
         if self.everywhere:
-            found["notes_everywhere"] = sorted(self.everywhere)
-        return found
+            entries["notes_everywhere"] = sorted(self.everywhere)
+        return entries
 
 
-# what lm-eval logs, and what it means; messages that change no number's meaning are left out
+# pattern of a message of lm-eval -> our sentence; others do not change what a number means
 MEANINGS = [
     (
         r"num_fewshot has been set to 0 for (\S+) in its config",
@@ -124,7 +124,7 @@ MEANINGS = [
 
 
 class Translator(logging.Handler):
-    """Gives lm-eval's warnings that change what a number means, each once, in our words."""
+    """Handler that rewords lm-eval's warnings that change what a number means, each once."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -141,7 +141,7 @@ class Translator(logging.Handler):
 
 
 def translate() -> None:
-    """Let lm-eval's loggers speak through a :class:`Translator`."""
+    """Replace the handlers of lm-eval's loggers by a :class:`Translator`."""
     for name in ("lm_eval", "lm-eval"):
         log = logging.getLogger(name)
         log.setLevel(logging.INFO)

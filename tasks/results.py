@@ -1,4 +1,4 @@
-"""What an evaluation came to: the table, and the files it is kept in."""
+"""Results of an evaluation: the table, and the files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from ..core.errors import InputError
 
-AT = "@"  # between the name of a task and its number of examples, in a curve
+AT = "@"  # separates task name and number of shots in a curve
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the result table; ``level`` 1 is a member of the group above it."""
+    """Line of the result table; ``level`` is 1 for a member of the group above it, else 0."""
 
     task: str
     level: int
@@ -29,7 +29,7 @@ class Row:
 
 
 def rows(results: Mapping[str, Any]) -> list[Row]:
-    """The result table of ``results``: groups first, each followed by its members."""
+    """Return the result table: each group followed by its members, then other tasks."""
     groups: dict[str, list[str]] = results.get("group_subtasks", {})
     members = {name for subtasks in groups.values() for name in subtasks}
     order: list[tuple[str, int]] = []
@@ -43,7 +43,7 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
 
 
 def _chance(results: Mapping[str, Any], name: str) -> float | None:
-    """The chance level of a task of ours, or of a group of them."""
+    """Return the accuracy of guessing of a growloop task, or its mean over a group."""
     members = results.get("group_subtasks", {}).get(name)
     if members:
         chances = [_chance(results, member) for member in members]
@@ -60,7 +60,7 @@ def _ours(results: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _plain_name(results: Mapping[str, Any], name: str) -> str:
-    """The name without the number of examples that a task of ours has in a curve."""
+    """Return the name of a task without ``@shots``, the suffix of growloop's curves."""
     members = results.get("group_subtasks", {}).get(name) or [name]
     return name.partition(AT)[0] if all(_ours(results, one) for one in members) else name
 
@@ -74,7 +74,7 @@ def _rows_of(results: Mapping[str, Any], name: str, level: int) -> list[Row]:
         if metric.endswith("_stderr") or not isinstance(value, (int, float)) or not kind:
             continue
         if "chance" in ours and metric != "acc":
-            continue  # of primitives acc is the measure of the paper; the rest is in the JSON
+            continue  # the paper reports acc; the JSON file has the rest
         stderr = values.get(f"{metric}_stderr,{kind}")
         samples = results.get("n-samples", {}).get(name, {})
         found.append(
@@ -94,18 +94,28 @@ def _rows_of(results: Mapping[str, Any], name: str, level: int) -> list[Row]:
 
 
 def check_out(out: str | Path) -> None:
-    """Refuse a result folder that cannot be written, before the slow part."""
+    """Refuse a result folder that cannot be written.
+
+    Raises:
+        InputError: the message names the folder and what prevents it.
+    """
     if Path(out).suffix == ".json":
         raise InputError(f"--out is a folder, not a file like {out}")
     existing = Path(out).absolute()
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(f"cannot write to {out}: {existing} is no folder that can be written to")
+        raise InputError(f"cannot write to {out}: {existing} is not a writable folder")
 
 
 def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> list[Path]:
-    """Write lm-eval's result file and its samples below ``out``; the paths written.
+    """Write lm-eval's result file and samples below ``out``; return the paths.
+
+    Args:
+        results: results of one evaluation; its samples are removed.
+        model: name of the model, for the file names.
+        out: folder.
+        command: command line to store.
 
     Raises:
         InputError: ``out`` cannot be written.
@@ -123,7 +133,7 @@ def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> 
         name = Path(model).resolve().name if Path(model).exists() else model.replace(":", "-")
         tracker.general_config_tracker.log_experiment_args(
             model_source="growloop",
-            model_args={"pretrained": name},  # as a text it would end at a comma
+            model_args={"pretrained": name},  # a text would end at a comma
             system_instruction=results.get("system_instruction"),
             chat_template=results.get("chat_template"),
             fewshot_as_multiturn=bool(results.get("fewshot_as_multiturn")),
@@ -133,8 +143,8 @@ def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> 
             tracker.save_results_samples(task_name=task, samples=members)
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
-    moment = getattr(tracker, "date_id", "/")  # in all its names: others may write here too
+    moment = getattr(tracker, "date_id", "/")  # in its file names; others write here too
     written = sorted(path for path in folder.rglob("*.json*") if moment in path.name)
-    if len(written) < 1 + len(samples):  # the tracker only logs what it cannot write
+    if len(written) < 1 + len(samples):  # the tracker only logs failed writes
         raise InputError(f"cannot write all results to {out}")
     return written

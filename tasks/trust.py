@@ -1,7 +1,7 @@
-"""Which task files name code: files of lm-eval's format can run any, and come from anywhere.
+"""Detection of code in task files: lm-eval's YAML format can run any.
 
-A file is read as nodes of YAML, which builds and imports nothing. lm-eval's own tasks and ours are
-trusted, so a file that includes one of them may use its code.
+A file is parsed to YAML nodes, which constructs and imports nothing. Tasks that come with lm-eval
+or growloop are trusted, so a file that includes one of them may use its code.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .catalog import PATH
 FLAG = "--trust-task-code"
 TAG = "tag:yaml.org,2002:"
 PLAIN = {TAG + name for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
-PICKLES = ("pandas",)  # data sets whose files run code when they are read
+PICKLES = ("pandas",)  # data set loaders that may run code from their files
 LARGEST = 2**22  # bytes of a task file
-MOST = 100_000  # values that a file may stand for, its anchors written out
+MOST = 100_000  # values of a file with its anchors expanded
 DEPTH = 100
 
 
@@ -27,10 +27,10 @@ def refuse_code(files: Sequence[str]) -> None:
     """Refuse task files that name code, before lm-eval reads them.
 
     Args:
-        files: paths of task files, as lm-eval takes them.
+        files: paths of task files.
 
     Raises:
-        InputError: naming the file, what it names, and the flag that trusts it; or a file that
+        InputError: a file names code (the message has the code and the flag that trusts it), or
             cannot be read.
     """
     for file in files:
@@ -53,9 +53,9 @@ def refuse_code(files: Sequence[str]) -> None:
 
 
 def sandbox(trusted: bool) -> None:
-    """Let lm-eval render the templates of tasks in a sandbox of Jinja2, or as it does itself.
+    """Make lm-eval render templates in Jinja2's sandbox, unless they are trusted.
 
-    Outside of one, the text of a template can run any code.
+    Outside of the sandbox, a template can run any code.
     """
     from jinja2 import BaseLoader, Environment, StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
@@ -68,7 +68,7 @@ def sandbox(trusted: bool) -> None:
 
 
 def _trusted(path: Path) -> bool:
-    """Whether a file is of lm-eval or of growloop, as they are installed."""
+    """Return whether a file is part of the installed lm-eval or growloop."""
     import lm_eval.tasks
 
     own = Path(lm_eval.tasks.__file__).resolve().parent, PATH.resolve()
@@ -92,7 +92,7 @@ def _root(path: Path) -> Any:
 
 
 def _nodes(root: Any, path: Path) -> Iterator[tuple[str, Any]]:
-    """Every node with the key that it stands under; each once, however many aliases it has."""
+    """Yield (key, node) for every node, once per key whatever the number of aliases."""
     sizes: dict[int, tuple[int, int] | None] = {}
     if root is not None:
         _bounded(root, path, sizes)
@@ -112,10 +112,10 @@ def _nodes(root: Any, path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _bounded(node: Any, path: Path, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """Values that a node stands for, and levels in it.
+    """Return the number of values below a node, with aliases expanded, and of levels.
 
     Raises:
-        InputError: more than a file may have.
+        InputError: the file has more than ``MOST`` values or ``DEPTH`` levels.
     """
     if (counted := known.get(id(node), (0, 0))) is None:
         raise InputError(f"{path}: an anchor holds itself")
@@ -138,7 +138,7 @@ def _bounded(node: Any, path: Path, known: dict[int, tuple[int, int] | None]) ->
 
 
 def _code(key: str, node: Any) -> str | None:
-    """What code a node names, or None."""
+    """Return the code that a node names, or None."""
     if node.tag not in PLAIN:
         value = f" {short(node.value)}" if _is_text(node) else ""
         return f"{short(node.tag.replace(TAG, '!!'))}{value}"
@@ -155,12 +155,12 @@ def _code(key: str, node: Any) -> str | None:
 
 
 def _scripted(path: Path) -> bool:
-    """Whether a data set is a script, or a folder with scripts: old versions of datasets run it."""
+    """Return whether a data set is a script or has some, which old versions of datasets run."""
     return path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py")))
 
 
 def _metrics() -> set[str]:
-    """Metrics that lm-eval computes itself; others are scripts, of a folder or of the hub."""
+    """Return lm-eval's own metrics; other names are scripts, in a folder or on the hub."""
     import lm_eval.api.metrics  # noqa: F401  (registers them)
     from lm_eval.api.registry import metric_registry
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from ...core.errors import InputError
@@ -28,21 +27,22 @@ from ..costs import Stage, training_flops
 from ..looping.config import current_schedule
 from ..looping.decoder import find_decoder
 from ..looping.recurrence import Recurrence
-from . import adapters, dtypes, events, sharding
+from . import adapters, dtypes, sharding
 from . import checkpoint_contents as contents
 from . import checkpoints as snapshots
 from .checks import Last, check
 from .data.batches import Batch
 from .data.examples import Examples
+from .events import Timeline
 from .guards import enough_memory, interruptible
 from .memory import keep_freed_memory
 from .metrics import Metrics, flat, matrix_peak, trackers
 from .optim import optimizers
 from .optim.objective import block_cosine, by_kind, losses
+from .precision import Precision
 from .runfile import Evaluation, Run
 from .setup import final_depth, first_model, held_out, keeps_apart, saved_tokenizer, vocabulary_of
-
-SHORT = 128  # tokens; up to this length the math kernel is faster on the CPU
+from .step_policy import StepPolicy
 
 Report = Callable[[str], object]
 Watch = Callable[[int, dict[str, Any]], object]
@@ -100,7 +100,10 @@ class Engine:
         processes = self.accelerator.num_processes
         branch = None if parent is None else Path(parent)
         start = check(run, self.out, say, force, branch, processes)
-        self.source, self.inputs, self.growth = start.source, start.inputs, start.growth
+        self.source, self.inputs = start.source, start.inputs
+        self.timeline = Timeline(run, start.growth)
+        self.policy = StepPolicy.of(run)
+        self.precision = Precision.of(run, self._device)
         # packed rows of examples differ in length: one row a micro-batch needs no padding
         local_batch_size = run.data.batch_size // processes
         self.micro = run.micro_batch_size or (1 if run.data.examples else local_batch_size)
@@ -120,7 +123,7 @@ class Engine:
             if not self.source.pack:
                 say("this model would let examples of a row see each other: one a row")
         self.held_out = held_out(run, self.source)
-        self.dtype = _checkpoint_dtype(run, start.last)
+        self.checkpoint_dtype = _checkpoint_dtype(run, start.last)
         self._prepare()
 
     def _begin(self) -> None:
@@ -187,15 +190,16 @@ class Engine:
             return self._train(until, watch)
 
     def _train(self, until: int | None, watch: Watch) -> Outcome:
-        last = self.run.steps if until is None else min(until, self.run.steps)
+        steps = self.policy.steps
+        last = steps if until is None else min(until, steps)
         main = self.accelerator.is_main_process
-        peak = matrix_peak(self._device, self._dtype) * self.accelerator.num_processes
+        peak = matrix_peak(self._device, self.precision.dtype) * self.accelerator.num_processes
         metrics = Metrics(self.out, self.step, main, peak, self._device)
         if self.run.trackers:
             self.accelerator.init_trackers(self.run.name, flat(self.run.model_dump(mode="json")))
         saved = self.step
         with interruptible(self), enough_memory(self):
-            while self.step < last and not self.stop and not self._stops_early:
+            while self.step < last and not self.stop and not self.policy.stops_early(self.best):
                 self._apply_events()
                 loss, norm = self._one_step()
                 self.step += 1
@@ -208,27 +212,22 @@ class Engine:
                 if self._log(metrics, loss, norm):
                     watch(self.step, metrics.newest)
                     self.accelerator.log(metrics.newest, step=self.step)
-                if self._should_save():
+                if self.policy.saves(self.step, self.best):
                     self.save()
                     saved = self.step
             if saved != self.step and self.step > 0:
                 self.save()
         self.accelerator.end_training()
-        best = self._best_step
+        best = self.policy.best_step(self.best)
         return Outcome(
             self.step,
-            self.step == self.run.steps or self._stops_early,
+            self.policy.finished(self.step, self.best),
             self._folder(self.step),
             None if best is None else self._folder(best),
         )
 
     def _folder(self, step: int) -> Path:
         return self.out / f"step-{step:09d}"
-
-    @property
-    def _stops_early(self) -> bool:
-        """Return whether the last ``patience`` validations brought no lower held-out loss."""
-        return self.run.patience is not None and self.best["since"] >= self.run.patience
 
     def _one_step(self) -> tuple[float, float]:
         """Take one optimizer step; return the loss over all processes and the gradient norm."""
@@ -240,7 +239,7 @@ class Engine:
         sums = torch.zeros(1 + len(self.source.kinds), 2, device=self._device)
         runner = getattr(self.model, "runner", None)
         # autocast caches bfloat16 weights until its outermost block ends: one cast a step
-        with self._autocast(), self._attention():
+        with self._autocast(), self.precision.attention():
             for i, part in enumerate(parts):
                 if runner is not None:
                     runner.training_step = self.step
@@ -282,20 +281,7 @@ class Engine:
             return losses(self.forward, batch, self._device)
 
     def _autocast(self) -> torch.autocast:
-        enabled = self.run.precision == "bf16"
-        # under FSDP2 the cache would hold all weights, although checkpointing recomputes layers
-        cached = self.empty is None or not self.run.gradient_checkpointing
-        device = self._device.type
-        return torch.autocast(device, torch.bfloat16, enabled=enabled, cache_enabled=cached)
-
-    def _attention(self) -> contextlib.AbstractContextManager[None]:
-        """Choose the math kernel for short bfloat16 sequences on the CPU.
-
-        The fused kernel is far slower there.
-        """
-        short = self.run.data.seq_len <= SHORT and self.run.precision == "bf16"
-        use_math = short and self._device.type == "cpu"
-        return sdpa_kernel(SDPBackend.MATH) if use_math else contextlib.nullcontext()
+        return self.precision.autocast(sharded=self.empty is not None)
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -308,9 +294,8 @@ class Engine:
         return float(self.accelerator.reduce(loss, "mean"))
 
     def _validate_if_due(self) -> float | None:
-        """Validate every ``validate_every`` steps and after the last; update the best loss."""
-        last = self.step == self.run.steps
-        if not self.held_out or not (last or self.step % self.run.validate_every == 0):
+        """Compute the held-out loss after the steps of the policy; update the best loss."""
+        if not self.held_out or not self.policy.validates(self.step):
             return None
         loss = self.validate()
         if not math.isfinite(loss):
@@ -335,11 +320,10 @@ class Engine:
 
     def _apply_events(self) -> None:
         """Apply the events and growth maps that come before this step."""
-        model_changes = events.changes_model(self.run, self.growth, self.step)
+        model_changes = self.timeline.changes_model(self.step)
         if model_changes:
             self._unwrap()
-        lines = events.apply_events(self.model, self.run, self.growth, self.step, self.optimizers)
-        for line in lines:
+        for line in self.timeline.apply(self.model, self.step, self.optimizers):
             self.say(f"step {self.step}: {line}")
         if model_changes:
             self._prepare()
@@ -357,13 +341,15 @@ class Engine:
         Runs before the checkpoint is written: a run that is killed meanwhile measures it again.
         """
         accuracies: dict[str, float] = {}
-        evaluations = [e.evaluate for e in self.run.events if e.evaluate and e.step == self.step]
+        evaluations = self.timeline.evaluations(self.step)
         if not evaluations or self.evaluate is None:
             return accuracies
         folder, model = self.out / ".evaluated", self._gather_model()
         if self.accelerator.is_main_process:
             shutil.rmtree(folder, ignore_errors=True)
-            contents.write_model(model, self.tokenizer, folder, self.run.model.path, self.dtype)
+            contents.write_model(
+                model, self.tokenizer, folder, self.run.model.path, self.checkpoint_dtype
+            )
         self.accelerator.wait_for_everyone()
         # evaluation harnesses reseed the global generators: keep training's random state
         with torch.random.fork_rng(range(torch.cuda.device_count())):
@@ -375,22 +361,6 @@ class Engine:
             shutil.rmtree(folder, ignore_errors=True)
         return accuracies
 
-    def _should_save(self) -> bool:
-        regular = self.step % self.run.checkpoints.every == 0
-        return regular or self._is_milestone() or self._best_step == self.step
-
-    @property
-    def _best_step(self) -> int | None:
-        """Step of the best checkpoint; None if the run does not keep it."""
-        keeps_best = self.run.checkpoints.best or self.run.patience is not None
-        return self.best["step"] if keeps_best else None
-
-    def _is_milestone(self) -> bool:
-        return self.step == self.run.steps or any(
-            (event.checkpoint or event.evaluate) and event.step == self.step
-            for event in self.run.events
-        )
-
     def save(self) -> None:
         """Write a checkpoint of the current step."""
         self.accelerator.wait_for_everyone()
@@ -401,10 +371,10 @@ class Engine:
             for tensors, metadata in map(optimizers.state, self.optimizers)
         ]
         if main:
-            keep = self.run.checkpoints.keep
-            milestone = self._is_milestone()
+            milestone = self.step in self.policy.milestones
+            best = self.policy.best_step(self.best)
             fill = functools.partial(self._write_checkpoint, model, optimizer_states)
-            snapshots.write(self.out, self.step, fill, keep, milestone, self._best_step)
+            snapshots.write(self.out, self.step, fill, self.policy.keep, milestone, best)
         self.accelerator.wait_for_everyone()
 
     def _gather_model(self) -> PreTrainedModel:
@@ -419,7 +389,9 @@ class Engine:
         optimizer_states: list[contents.OptimizerState],
         folder: Path,
     ) -> None:
-        contents.write_model(model, self.tokenizer, folder, self.run.model.path, self.dtype)
+        contents.write_model(
+            model, self.tokenizer, folder, self.run.model.path, self.checkpoint_dtype
+        )
         depth = len(find_decoder(self.model).unique)
         state = {
             "step": self.step,
@@ -431,17 +403,17 @@ class Engine:
             "best": self.best,
             "inputs": self.inputs,
             "special_tokens": list(self.source.special),
-            "dtype": dtypes.name_of(self.dtype),
+            "dtype": dtypes.name_of(self.checkpoint_dtype),
             "training_dtype": dtypes.name_of(dtypes.TRAINED),
         }
         if isinstance(self.source, Examples):
             state["examples"] = self.source.about
-        lossless = self.dtype == dtypes.TRAINED or bool(adapters.tensors(model))
+        lossless = self.checkpoint_dtype == dtypes.TRAINED or bool(adapters.tensors(model))
         masters = None if lossless else dtypes.masters(model)
         contents.write_state(folder, optimizer_states, state, masters)
 
     def _log(self, metrics: Metrics, loss: float, norm: float) -> bool:
-        logged = self.step % self.run.log_every == 0 or self.step == self.run.steps
+        logged = self.policy.logs(self.step)
         held_out = self._validate_if_due()
         accuracy = self._evaluate_if_due()
         metrics.step(
@@ -464,13 +436,9 @@ class Engine:
         device: torch.device = self.accelerator.device
         return device
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        return torch.bfloat16 if self.run.precision == "bf16" else torch.float32
-
 
 def _checkpoint_dtype(run: Run, last: Last | None) -> torch.dtype:
-    """Dtype of the weights in checkpoints: a fine-tuned model keeps that of its base on disk."""
+    """Return the dtype of weights in checkpoints: of a fine-tuned model, its base's on disk."""
     if run.data.examples is None or run.model.path is None:
         return dtypes.TRAINED
     if last is not None and last.own and (name := last.state.get("dtype")) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
@@ -13,60 +14,78 @@ from ..growing.maps import GrowthMap
 from ..looping.decoder import find_decoder
 from ..looping.loop import loop
 from ..looping.recurrence import Recurrence
-from .runfile import Event, Run
+from .runfile import Evaluation, Event, Run
 
 
-def changes_model(run: Run, growth: Mapping[int, GrowthMap], step: int) -> bool:
-    """Return whether an event before a step changes the model."""
-    events = (event for event in run.events if event.step == step)
-    return step in growth or any(e.grow is not None or _changes_loops(e) for e in events)
-
-
-def apply_events(
-    model: PreTrainedModel,
-    run: Run,
-    growth: Mapping[int, GrowthMap],
-    step: int,
-    optimizers: Sequence[Optimizer] = (),
-) -> list[str]:
-    """Apply the growth stage and the events of a step, before the step runs.
+@dataclass(frozen=True)
+class Timeline:
+    """Events and growth stages of a run by step.
 
     Args:
-        model: unwrapped model, changed in place.
         run: the run file.
-        growth: growth maps by step.
-        step: number of the step.
-        optimizers: optimizers of the model, updated with it.
-
-    Returns:
-        One message per change.
+        growth: step -> growth map to apply before it.
     """
+
+    run: Run
+    growth: Mapping[int, GrowthMap]
+
+    def at(self, step: int) -> list[Event]:
+        """Return the events before a step, in the order of the run file."""
+        return [event for event in self.run.events if event.step == step]
+
+    def evaluations(self, step: int) -> list[Evaluation]:
+        """Return the evaluations that events ask for after a step."""
+        return [event.evaluate for event in self.at(step) if event.evaluate]
+
+    def changes_model(self, step: int) -> bool:
+        """Return whether growth or an event before a step changes the model."""
+        events = self.at(step)
+        return step in self.growth or any(e.grow is not None or _changes_loops(e) for e in events)
+
+    def apply(
+        self, model: PreTrainedModel, step: int, optimizers: Sequence[Optimizer] = ()
+    ) -> list[str]:
+        """Apply the growth stage and the events of a step, before the step runs.
+
+        Args:
+            model: unwrapped model, changed in place.
+            step: number of the step.
+            optimizers: optimizers of the model, updated with it.
+
+        Returns:
+            One message per change.
+        """
+        lines = []
+        if (growth_map := self.growth.get(step)) is not None:
+            grow(model, growth_map, list(optimizers))
+            lines.append(f"grown to {len(growth_map)} layers ({growth_map})")
+        for event in self.at(step):
+            lines += _apply(event, model, optimizers)
+        return lines
+
+
+def _apply(event: Event, model: PreTrainedModel, optimizers: Sequence[Optimizer]) -> list[str]:
+    """Apply one event to a model and its optimizers; return one message per change."""
     lines = []
-    if (growth_map := growth.get(step)) is not None:
-        grow(model, growth_map, list(optimizers))
-        lines.append(f"grown to {len(growth_map)} layers ({growth_map})")
-    for event in run.events:
-        if event.step != step:
-            continue
-        if event.mixture is not None:
-            lines.append(f"mixture {dict(event.mixture)}")
-        if event.grow is not None:
-            grow(model, event.grow, list(optimizers))
-            lines.append(f"grown by {event.grow}")
-        if _changes_loops(event):
-            recurrence = event.recurrence
-            if event.schedule is not None:
-                check_whole(event.schedule, len(find_decoder(model).unique))
-            loop(
-                model,
-                event.schedule,
-                repeat=event.repeat,
-                times=event.times,
-                recurrence=None if recurrence is None else Recurrence.from_dict(recurrence),
-            )
-            if optimizers:
-                _follow_parameters(model, optimizers)
-            lines.append(f"schedule {model.schedule}")
+    if event.mixture is not None:
+        lines.append(f"mixture {dict(event.mixture)}")
+    if event.grow is not None:
+        grow(model, event.grow, list(optimizers))
+        lines.append(f"grown by {event.grow}")
+    if _changes_loops(event):
+        recurrence = event.recurrence
+        if event.schedule is not None:
+            check_whole(event.schedule, len(find_decoder(model).unique))
+        loop(
+            model,
+            event.schedule,
+            repeat=event.repeat,
+            times=event.times,
+            recurrence=None if recurrence is None else Recurrence.from_dict(recurrence),
+        )
+        if optimizers:
+            _follow_parameters(model, optimizers)
+        lines.append(f"schedule {model.schedule}")
     return lines
 
 

@@ -18,6 +18,7 @@ from . import runfile
 from .checks import check
 from .data.rows import read_examples
 from .engine import Engine, Report
+from .step_policy import StepPolicy
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def finetune(
     else:
         check(run, folder)  # refuses a changed run file or changed inputs
         say(f"{folder} is finished: {state['step']} steps")
-    best = _best_step(run, state)
+    best = StepPolicy.of(run).best_step(state["best"])
     if not keep_optimizer and "dtype" in state:  # checkpoints of earlier versions stay unchanged
         with locked(folder / LOCK, False, f"{folder} is trained"):
             snapshots.finish(folder, best, contents.OPTIMIZERS)
@@ -161,11 +162,4 @@ def _finished_state(run: runfile.Run, folder: Path, say: Report) -> dict[str, An
     if newest is None:
         return None
     state = contents.read_state(newest[1])
-    stopped_early = run.patience is not None and state["best"]["since"] >= run.patience
-    return state if stopped_early or state["step"] >= run.steps else None
-
-
-def _best_step(run: runfile.Run, state: dict[str, Any]) -> int | None:
-    """Step of the best checkpoint; None if the run does not keep it."""
-    keeps_best = run.checkpoints.best or run.patience is not None
-    return state["best"]["step"] if keeps_best else None
+    return state if StepPolicy.of(run).finished(state["step"], state["best"]) else None

@@ -21,7 +21,7 @@ from ..looping.config import current_schedule
 from ..looping.decoder import find_decoder
 from ..looping.recurrence import Recurrence
 from .data.shards import INDEX, Shards
-from .events import apply_events
+from .events import Timeline
 from .metrics import matrix_peak
 from .optim.objective import block_cosine
 from .runfile import Run
@@ -50,7 +50,7 @@ def plan(run: Run) -> dict[str, Any]:
     stages = []
     flops = 0.0
     for first, stop in pairwise(edges):
-        apply_events(model, run, growth, first)
+        Timeline(run, growth).apply(model, first)
         stage_cost = cost(model, seq_len=run.data.seq_len)
         counts = _count_schedules(model, stage_cost.schedule, range(first, stop))
         parts = [Stage(schedule, count * per_step) for schedule, count in counts.items()]
@@ -124,7 +124,7 @@ def check_events(
         if not step <= at < run.steps:
             continue
         try:
-            apply_events(model, run, growth, at)
+            Timeline(run, growth).apply(model, at)
             if run.regulariser_at(at):
                 block_cosine(model, run.regulariser_block)
         except InputError as error:

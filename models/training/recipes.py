@@ -104,7 +104,7 @@ class Size:
 
     @property
     def laptop(self) -> bool:
-        """Whether this is a laptop twin, with half the layers."""
+        """Return whether this is a laptop twin, with half the layers."""
         return self.block_size == 2
 
     @property

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from .catalog import BENCHMARKS, COLUMNS, Benchmark, Column
+from .request import SuiteRequest
 from .store import TaskResult
-from .suite import run_suite
+from .suite import run_suite, score_suite
 from .summary import SuiteResult, summarise
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "COLUMNS",
     "Benchmark",
     "Column",
+    "SuiteRequest",
     "SuiteResult",
     "TaskResult",
     "run_suite",
+    "score_suite",
     "summarise",
 ]

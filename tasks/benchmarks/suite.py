@@ -12,19 +12,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import InputError, unknown, whole
+from ...core.errors import InputError
 from ...core.remote_code import trusted
 from ...primitives import golden
 from ..catalog import ITEMS, PATH, SHOTS
+from ..requests import ModelSource, ScoringOptions, scoring_options
 from ..scoring.processes import first
 from .catalog import BENCHMARKS, NLL, Benchmark
 from .dataset import MissingDataError, load
 from .holdout import Likelihood, Text, likelihood, read_text
+from .request import SuiteRequest
 from .sources import DATASETS, HOLDOUT, check_folder
 from .store import Store, TaskResult, contents_of, digest
 from .summary import SuiteResult, summarise
 
-SUITES = ("paper",)
 SEED = 0  # seed of the primitives' items
 PROMPTING = ("chat_template_sha", "system_instruction_sha", "fewshot_as_multiturn")
 SEEDS = ("gen_kwargs", "fewshot_seed", "random_seed", "numpy_seed", "torch_seed")
@@ -41,26 +42,17 @@ def run_suite(
     out: str | Path = "results",
     variant: Mapping[str, Any] | None = None,
     prepare: Callable[[Any], object] | None = None,
-    device: str | None = None,
-    dtype: str = "auto",
-    batch_size: int | str = 1,
-    backend: str = "growloop",
-    pack: int | None = None,
-    forwarded: Mapping[str, Any] | None = None,
     say: Say = lambda _: None,
+    **scoring: Any,
 ) -> tuple[SuiteResult, Path] | None:
     """Score a model on the suite.
 
     Args:
         model: as lm-eval's ``pretrained``: a folder or a hub id.
-        data_dir: folder with local data sets (see :mod:`.dataset`).
-        holdout: held-out text or token shards; by default ``holdout/`` in ``data_dir``.
-        limit: number of questions per task, and of held-out documents.
-        out: folder for results; existing results are not computed again.
-        variant: JSON description of what ``prepare`` does.
+        suite, data_dir, holdout, limit, out, variant: as :class:`SuiteRequest`.
+        prepare: function that changes the loaded model in place.
         say: called with progress messages.
-        prepare, device, dtype, batch_size, backend, pack, forwarded: as
-            :class:`..evaluate.Settings`.
+        scoring: fields of :class:`..requests.ScoringOptions`, such as ``device="cpu"``.
 
     Returns:
         The result and its file; None on all processes but the first.
@@ -68,45 +60,57 @@ def run_suite(
     Raises:
         InputError: invalid arguments, or an invalid data file, with its line.
     """
-    from ..answers import answers_file
-    from ..forwarded import forwarded as checked
-    from ..loading import DTYPES, local_files, model_arguments, require_extra
+    request = SuiteRequest(
+        ModelSource(model, prepare),
+        suite,
+        data_dir,
+        holdout,
+        limit,
+        out,
+        variant or {},
+        scoring_options(scoring),
+    )
+    return score_suite(request, say)
 
-    if suite not in SUITES:
-        raise unknown("suite", suite, SUITES)
-    if limit is not None:
-        whole("limit", limit, 1, 10**9)
-    if dtype not in DTYPES:
-        raise unknown("dtype", dtype, DTYPES)
+
+def score_suite(
+    request: SuiteRequest, say: Say = lambda _: None
+) -> tuple[SuiteResult, Path] | None:
+    """Run a suite request; as :func:`run_suite`."""
+    from ..answers import answers_file
+    from ..forwarded import forwarded
+    from ..loading import local_files, model_arguments, require_extra
+
+    source, scoring, data_dir = request.source, request.scoring, request.data_dir
     data, missing = _data(data_dir)
-    text = _holdout(data_dir, holdout, limit, missing)
-    arguments = model_arguments(model)
-    options = checked(forwarded or {}, local_files(arguments) is not None)
+    text = _holdout(data_dir, request.holdout, request.limit, missing)
+    arguments = model_arguments(source.name)
+    options = forwarded(scoring.forwarded, local_files(arguments) is not None)
     if "samples" in options.harness:
-        raise InputError("--suite says itself what is asked: leave --samples out")
+        raise InputError("--suite fixes the questions: leave --samples out")
     require_extra()
-    to_harness, to_model, decisive = dict(options.harness), options.model, options.decisive()
-    all_options = {**to_harness, **to_model, **decisive}
+    to_harness, to_model, effects = dict(options.harness), options.model, options.decisive()
+    all_options = {**to_harness, **to_model, **effects}
     settings = {
         "model": _identity(arguments, to_model),
-        "variant": dict(variant or {}),
-        "limit": limit,
-        "dtype": dtype,
-        "backend": backend,
+        "variant": dict(request.variant),
+        "limit": request.limit,
+        "dtype": scoring.dtype,
+        "backend": scoring.backend,
         "options": {key: repr(value) for key, value in all_options.items() if key != "use_cache"},
         "lm_eval": version("lm-eval"),
     }
-    store = Store(out, model, settings)
+    store = Store(request.out, source.name, settings)
     done, nll = _finished(store, data, text)
     todo = [name for name in data if name not in done]
     if done:
         say(f"{len(done)} of {len(data)} tasks are in {store.folder} already")
     if todo or (text and nll is None):
-        arguments |= {"batch_size": batch_size, **to_model}
-        lm = _open(model, backend, arguments, device, dtype, pack, prepare)
+        arguments |= {"batch_size": scoring.batch_size, **to_model}
+        lm = _open(source, scoring, arguments)
         if "use_cache" in to_harness:
-            to_harness["use_cache"] = answers_file(to_harness["use_cache"], lm, arguments, decisive)
-        metadata = {"growloop": {"options": decisive, "backend": backend}}
+            to_harness["use_cache"] = answers_file(to_harness["use_cache"], lm, arguments, effects)
+        metadata = {"growloop": {"options": effects, "backend": scoring.backend}}
         if text and nll is None:
             say(f"{NLL}: {len(text.documents):,} documents")
             nll = likelihood(lm, text)
@@ -116,9 +120,9 @@ def run_suite(
             say(name)
             try:
                 task_result = _score(
-                    lm, BENCHMARKS[name], data_dir, limit, dict(to_harness), metadata
+                    lm, BENCHMARKS[name], data_dir, request.limit, dict(to_harness), metadata
                 )
-            except InputError as error:  # e.g. too long for the model: the others may do
+            except InputError as error:  # e.g. too long for the model: other tasks may fit
                 missing[name] = f"{name} cannot be scored: {error}"
                 continue
             if task_result is not None:
@@ -127,7 +131,7 @@ def run_suite(
     if not first():
         return None
     order = {name: done[name] for name in BENCHMARKS if name in done}
-    result = summarise(model, settings, order, nll, missing)
+    result = summarise(source.name, settings, order, nll, missing)
     return result, store.write("suite.json", result.to_dict())
 
 
@@ -208,21 +212,14 @@ def _finished(
     return results, Likelihood(**nll) if nll else None
 
 
-def _open(
-    model: str,
-    backend: str,
-    arguments: dict[str, Any],
-    device: str | None,
-    dtype: str,
-    pack: int | None,
-    prepare: Callable[[Any], object] | None,
-) -> Any:
+def _open(source: ModelSource, scoring: ScoringOptions, arguments: dict[str, Any]) -> Any:
     from ..evaluate import quiet
     from ..loading import best_device, load_model
 
     quiet()
-    arguments = {"dtype": dtype, "device": device or best_device(), **arguments}
-    return load_model(model, backend, arguments, prepare, pack)
+    defaults = {"dtype": scoring.dtype, "device": scoring.device or best_device()}
+    arguments = defaults | arguments
+    return load_model(source.name, scoring.backend, arguments, source.prepare, scoring.pack)
 
 
 def _score(
@@ -231,7 +228,7 @@ def _score(
     data_dir: str | None,
     limit: int | None,
     options: dict[str, Any],
-    metadata_of_run: Mapping[str, Any],
+    run_metadata: Mapping[str, Any],
 ) -> TaskResult | None:
     """Score one task with lm-eval; None on all processes but the first."""
     from lm_eval.tasks import TaskManager
@@ -257,7 +254,7 @@ def _score(
     if results is None:
         return None
     note_prompting(results, lm, options)
-    how = {name: results[name] for name in PROMPTING}
+    prompting = {name: results[name] for name in PROMPTING}
     config = {name: results["config"].get(name) for name in SEEDS}
     config |= {"dtype": str(lm.model.dtype), "device": str(lm.device)}
     values = results["results"][benchmark.task]
@@ -278,7 +275,7 @@ def _score(
         published=about.get("published"),
         schedule=None if schedule is None else str(schedule),
         seconds=round(time.perf_counter() - started, 1),
-        told={**metadata_of_run, **how, "config": config},
+        told={**run_metadata, **prompting, "config": config},
         others={
             key: float(value)
             for key, value in values.items()

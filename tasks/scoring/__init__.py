@@ -1,1 +1,1 @@
-"""The scorer: requests as one trie of tokens, run pack by pack."""
+"""Scorer of lm-eval requests: one trie of tokens, run pack by pack."""

@@ -1,7 +1,7 @@
-"""lm-eval's Hugging Face model, with what it loads and what it computes checked.
+"""lm-eval's Hugging Face model, with checks of what it loads and computes.
 
-Weights that a checkpoint has not are random numbers to transformers, and a NaN is a number like
-others to lm-eval: each would give a score.
+transformers initialises missing weights at random, and lm-eval compares NaN like any number: both
+would silently give a score.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from .verify import Pair
 
 
 class _Loader:
-    """Stands for the Auto class of a model while it is loaded: refuses what is not complete."""
+    """Stand-in for the Auto class of a model during loading; refuses incomplete checkpoints."""
 
     def __init__(self, kind: Any) -> None:
         self.kind = kind
 
     def from_pretrained(self, name: str, **options: Any) -> Any:
-        """The model of a checkpoint.
+        """Load the model of a checkpoint.
 
         Raises:
-            InputError: a checkpoint whose files or weights are not what it says of them.
+            InputError: files or weights are missing, damaged or of the wrong shape.
         """
         try:
             return load_complete(self.kind.from_pretrained, name, **options)
@@ -42,7 +42,7 @@ class _Loader:
 
 
 class _Finite(LogitsProcessor):  # type: ignore[misc]
-    """Stops generation at the first logits that are NaN or infinite."""
+    """Logits processor that stops generation at the first logits that are not finite."""
 
     def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
         wrong = ~scores.amax(-1).isfinite()
@@ -52,7 +52,7 @@ class _Finite(LogitsProcessor):  # type: ignore[misc]
 
 
 class _NotFiniteError(Exception):
-    """Tokens of the row after which the logits were not finite."""
+    """Logits that are not finite; ``ids`` are the tokens of their row."""
 
     def __init__(self, ids: Tensor) -> None:
         super().__init__("logits are not finite")
@@ -60,7 +60,7 @@ class _NotFiniteError(Exception):
 
 
 class CheckedHF(HFLM):  # type: ignore[misc]
-    """``hf`` of lm-eval that refuses incomplete checkpoints and numbers that are none."""
+    """``hf`` of lm-eval that refuses incomplete checkpoints and outputs that are not finite."""
 
     AUTO_MODEL_CLASS: Any
 
@@ -78,11 +78,11 @@ class CheckedHF(HFLM):  # type: ignore[misc]
         finally:
             self.AUTO_MODEL_CLASS = plain
         if adapter := options.get("peft"):
-            # PEFT alone knows the names; it tells them where it loads
+            # only PEFT's own loading reports missing and unexpected names
             name, revision = self._model.active_adapter, options.get("revision")
-            found = self._model.load_adapter(adapter, name, revision=revision)
+            report = self._model.load_adapter(adapter, name, revision=revision)
             names = ("missing_keys", "unexpected_keys")
-            if wrong := loading_problem({name: getattr(found, name) for name in names}):
+            if wrong := loading_problem({name: getattr(report, name) for name in names}):
                 raise InputError(f"the adapter {adapter} {wrong}")
 
     def _model_call(self, inps: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -106,33 +106,34 @@ class CheckedHF(HFLM):  # type: ignore[misc]
         """Refuse tokens that the model has no embeddings for.
 
         Raises:
-            TokenizerError: naming both sizes and the first such token.
+            TokenizerError: the message has both sizes and the first such token.
         """
         check_embedded(tokens, embedded(self.model), self.tokenizer)
 
     def check_scores(self, scores: Scores, pairs: Sequence[Pair]) -> None:
-        """Refuse scores that are no numbers.
+        """Refuse scores that are not finite.
 
-        A score of -inf is one where the model masks parts of its vocabulary; it is none where a
-        layer puts out something that is not finite.
+        A score of -inf is valid where the model masks parts of its vocabulary, and not where a
+        layer's output is not finite.
 
         Args:
-            pairs: tokens of the contexts and continuations that were scored.
+            scores: scores of the requests.
+            pairs: tokens of their contexts and continuations.
 
         Raises:
-            InputError: naming the module whose output is not finite first.
+            InputError: the message names the first module whose output is not finite.
         """
         wrong = [i for i, (score, _) in enumerate(scores) if not math.isfinite(score)]
         if not wrong:
             return
-        first = min(wrong, key=lambda i: scores[i][0] == -math.inf)  # what is meant comes last
+        first = min(wrong, key=lambda i: scores[i][0] == -math.inf)  # valid -inf last
         context, option = pairs[first]
         where = self._where([*context, *option][:-1][-self.max_length :])
         if where is not None or scores[first][0] != -math.inf:
             _refuse(where)
 
     def _where(self, ids: list[int]) -> str | None:
-        """The first module that puts out what is not finite on these tokens, if one does."""
+        """Return the first module whose output on these tokens is not finite, or None."""
         call = super()._model_call
         rows = torch.tensor([ids], device=self.device)
         return first_not_finite(self.model, lambda: call(rows))

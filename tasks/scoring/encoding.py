@@ -1,14 +1,14 @@
-"""Turns lm-eval's requests into tokens, many texts at a time.
+"""Tokenization of lm-eval's requests, many texts at a time.
 
-As ``TemplateLM.loglikelihood`` does one text after the other, a context ends before its trailing
-spaces, and a continuation is what context and continuation together have more than the context
-alone. Options of a question share one list of the context's tokens.
+As in ``TemplateLM.loglikelihood``, trailing spaces of a context move to the continuation, and the
+continuation's tokens are those of the whole text after as many as the context has alone. Options
+of a question share one list of context tokens.
 
-Where a token reaches from the context into the continuation (a vocabulary with ``": 1"``), the
-tokens of both together do not begin with those of the context. lm-eval cuts at the number of the
-context's tokens all the same, and scores a text that nobody wrote: ``:`` then ``3`` for the options
-13 and 23. Here such texts are cut after the last token that the context has in common with all its
-options, so that their scores are log p(whole text | common tokens) of one and the same beginning.
+A token may span the boundary (a vocabulary with ``": 1"``): then the tokens of the whole text do
+not begin with those of the context. lm-eval cuts at the context's number of tokens anyway, and so
+scores a text that nobody wrote: ``:`` then ``3`` for the options 13 and 23. Here such texts are cut
+after the last token that the context shares with all its options. Their scores are log p(whole
+text | shared tokens), with the same shared tokens for all options.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from typing import Any
 
 from ...core import text_tokens
 from ..bars import bar
-from ..text_tokens import adds_special_tokens
+from ..lm_tokenization import adds_special_tokens
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
-"""The texts, the tokens of the context, the tokens of the continuation."""
-CHUNK = 1024  # texts tokenized at once: their tokens are held only as long
+"""(context, continuation) texts or None, context tokens, continuation tokens."""
+CHUNK = 1024  # texts per call of the tokenizer, whose output is freed after each
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Requests as tokens.
+    """Tokenized requests.
 
     Args:
-        requests: in the order given.
-        merged: indices of those with a token that reaches over the boundary.
-        alike: indices of those whose text differs from an earlier one's by nothing that is a token.
+        requests: requests, in the order given.
+        merged: indices of requests with a token that spans the boundary.
+        alike: indices of requests with the same tokens as an earlier one of different text.
     """
 
     requests: list[Request]
@@ -44,25 +44,26 @@ class Encoded:
 
 
 def encode_pairs(lm: Any, pairs: Sequence[tuple[str, str]], quiet: bool = False) -> list[Request]:
-    """The requests of :func:`encode`."""
+    """Tokenize contexts and continuations; the requests of :func:`encode` alone."""
     return encode(lm, pairs, quiet).requests
 
 
 def encode(
     lm: Any, pairs: Sequence[tuple[str, str]], quiet: bool = False, repair: bool = True
 ) -> Encoded:
-    """The tokens of contexts and their continuations.
+    """Tokenize contexts and continuations.
 
     Args:
-        lm: the ``HFLM`` whose tokenizer and settings count.
-        pairs: texts of context and continuation.
-        repair: cut after the last common token; False for lm-eval's cut.
+        lm: ``HFLM`` with the tokenizer and its settings.
+        pairs: (context, continuation) texts.
+        quiet: show no progress bar.
+        repair: cut after the last shared token; False for lm-eval's cut.
     """
-    same: dict[int, int] = {}  # one object a token, instead of one each time it occurs
+    same: dict[int, int] = {}  # one int object per token id, to save memory
     contexts: dict[str, list[int]] = {}
-    cuts: dict[str, int] = {}  # of contexts with a token that reaches over their end
+    cuts: dict[str, int] = {}  # context with a spanning token -> shared tokens
     seen: dict[tuple[str, int], str] = {}
-    found: list[tuple[tuple[str, str], str, int, list[int]]] = []
+    cut_texts: list[tuple[tuple[str, str], str, int, list[int]]] = []
     merged, alike = [], []
     progress = bar("Tokenizing", total=len(pairs), unit=" requests", quiet=quiet)
     with _parallel():
@@ -76,21 +77,21 @@ def encode(
                 before = contexts[context]
                 common = len(before)
                 if whole[:common] != before:
-                    merged.append(len(found))
+                    merged.append(len(cut_texts))
                     if repair:
                         common = _common(whole, before)
                         cuts[context] = min(common, cuts.get(context, common))
                 if seen.setdefault((context, hash(tuple(whole[common:]))), rest) != rest:
-                    alike.append(len(found))
-                found.append((texts, context, common, whole[common:]))
+                    alike.append(len(cut_texts))
+                cut_texts.append((texts, context, common, whole[common:]))
             progress.update(len(part))
     progress.close()
     starts = {context: contexts[context][:cut] for context, cut in cuts.items()}
     for context, start_tokens in starts.items():
-        if not start_tokens:  # nothing in common: read after the token that empty contexts get
+        if not start_tokens:  # nothing shared: use the prefix token, as for empty contexts
             starts[context] = [lm.prefix_token_id]
     requests: list[Request] = []
-    for texts, context, common, rest_tokens in found:
+    for texts, context, common, rest_tokens in cut_texts:
         if context in cuts and rest_tokens:
             rest_tokens = contexts[context][cuts[context] : common] + rest_tokens
         requests.append((texts, starts.get(context, contexts[context]), rest_tokens))
@@ -98,7 +99,7 @@ def encode(
 
 
 def encode_alone(lm: Any, continuation: str) -> Request:
-    """The tokens of a continuation without a context, as lm-eval makes them."""
+    """Tokenize a continuation without a context, as lm-eval does."""
     tokens = lm.tok_encode(continuation, add_special_tokens=False)
     prefix = lm.prefix_token_id
     if tokens[:1] == [prefix]:
@@ -107,25 +108,25 @@ def encode_alone(lm: Any, continuation: str) -> Request:
 
 
 def _split(context: str, continuation: str) -> tuple[str, str]:
-    """Spaces that end a context belong to what follows: tokens begin with them."""
+    """Move trailing spaces of a context to the continuation, as tokens begin with spaces."""
     bare = context.rstrip()
     return bare, context[len(bare) :] + continuation
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two texts begin with in common."""
+    """Count the first tokens that two texts share."""
     pairs = zip(one, other, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _encode(lm: Any, texts: list[str]) -> list[list[int]]:
-    """Tokens of texts, as training makes them: without what a tokenizer puts behind every text."""
+    """Tokenize texts as in training: without the tokenizer's end tokens."""
     return text_tokens.encode(lm.tokenizer, texts, adds_special_tokens(lm))
 
 
 @contextmanager
 def _parallel() -> Iterator[None]:
-    """Let the tokenizer use all cores here; no process is forked inside."""
+    """Let the tokenizer use all cores inside a ``with`` block, which must not fork."""
     name = "TOKENIZERS_PARALLELISM"
     before = os.environ.get(name)
     os.environ[name] = "true"

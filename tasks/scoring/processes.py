@@ -86,7 +86,7 @@ class Processes:
         messages = gather_object([(requests, list(mine), results, failure and _sendable(failure))])
         if any(other != messages[0][0] for other, *_ in messages):
             raise InputError(
-                "the processes were not asked the same: do all see the same files and caches?"
+                "the processes have different requests: do all see the same files and caches?"
             )
         for *_, failed in messages:
             if failed is not None:

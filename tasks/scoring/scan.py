@@ -138,7 +138,7 @@ class Scan:
                     self.budget = max(SMALLEST, min(self.budget, stop - start) // 2)
                     logger.warning("out of memory: going on with %d tokens at once", self.budget)
                     continue
-                path, past = pack.next_path, pack.kept
+                path, past = pack.next_path, pack.next_past
                 progress(stop - start)
                 start = stop
                 if self.finished is not None and time.monotonic() - last_report >= EVERY:

@@ -49,7 +49,7 @@ class Pack:
         flex: use FlexAttention.
 
     Attributes:
-        kept: cache slot -> keys and values of the next pack's path.
+        next_past: cache slot -> keys and values of the next pack's path.
         next_path: nodes of the next pack's path.
     """
 
@@ -66,7 +66,7 @@ class Pack:
     ) -> None:
         self.device, self.eager, self.past = device, eager, past
         self.flex = flex and not eager
-        self.kept: dict[int, KeyValues] = {}
+        self.next_past: dict[int, KeyValues] = {}
         self.slots: Iterator[int] = iter(())
         nodes = np.concatenate([path, np.arange(start, stop)])
         self.depth = trie.depth[nodes]
@@ -125,7 +125,10 @@ class Pack:
             before = self.past[slot]
             key, value = (torch.cat(pair, dim=2) for pair in zip(before, (key, value), strict=True))
         if len(self._keep):
-            self.kept[slot] = key.index_select(2, self._keep), value.index_select(2, self._keep)
+            self.next_past[slot] = (
+                key.index_select(2, self._keep),
+                value.index_select(2, self._keep),
+            )
         if self.flex:
             return self._flexed(query, key, value, scaling, window)
         heads, groups = query.shape[1], query.shape[1] // key.shape[1]

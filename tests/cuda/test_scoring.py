@@ -13,7 +13,7 @@ import pytest
 import torch
 from growloop.models import loop
 from growloop.tasks.evaluate import best_device, evaluate
-from growloop.tasks.scoring import scorer
+from growloop.tasks.scoring import self_check
 from growloop.tasks.scoring.scorer import TrieLM
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
@@ -47,7 +47,7 @@ def test_scores_in_float32_are_those_of_lm_eval(
     close(lm._scan(PAIRS, True)[0], right)
     close(lm._cached(PAIRS, True)[0], right)
     close(lm._score(PAIRS), right)
-    assert lm._ways == [lm._scan, lm._cached]
+    assert lm._strategies == [lm._scan, lm._cached]
 
 
 def test_scores_on_the_gpu_are_those_on_the_processor(checkpoint: Checkpoint) -> None:
@@ -59,7 +59,7 @@ def test_scores_on_the_gpu_are_those_on_the_processor(checkpoint: Checkpoint) ->
 def test_scores_in_bfloat16_agree_within_its_rounding(checkpoint: Checkpoint, kind: str) -> None:
     lm = loaded(checkpoint(kind), "bfloat16")
     found, [right] = lm._score(PAIRS), lm._plain(PAIRS, True)
-    assert lm._ways == [lm._scan, lm._cached]
+    assert lm._strategies == [lm._scan, lm._cached]
     apart = [
         abs(a - b) / len(option)
         for (a, _), (b, _), (_, option) in zip(found, right, PAIRS, strict=True)
@@ -80,7 +80,7 @@ def test_flex_attention_gives_the_same_and_compiles_once_for_all_packs(
     within = WITHIN if dtype == "float32" else 0.3
     for pack in (40, 70, 130, 200, 300, 1000):
         lm.pack = pack
-        found = lm._flexed(PAIRS, True)[0]
+        found = lm._flex_scan(PAIRS, True)[0]
         for (a, _), (b, _), (_, option) in zip(found, right, PAIRS, strict=True):
             assert a == pytest.approx(b, abs=within * (1 if dtype == "float32" else len(option)))
     assert counters["stats"]["unique_graphs"] <= 6  # and not one for each of the packs
@@ -91,7 +91,7 @@ def test_flex_attention_is_first_where_it_pays(
     checkpoint: Checkpoint, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch._dynamo.reset()
-    monkeypatch.setattr(scorer, "COMPILED", 1)
+    monkeypatch.setattr(self_check, "COMPILED", 1)
     lm = loaded(checkpoint("llama"), dtype)
     ran: list[bool] = []
     scan = lm._scan

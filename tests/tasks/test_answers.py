@@ -76,7 +76,8 @@ def test_the_cache_is_the_same_for_a_copy_and_for_both_backends(
 ) -> None:
     import shutil
 
-    from growloop.tasks.scoring.scorer import CheckedLM, TrieLM
+    from growloop.tasks.scoring.checked_lm import CheckedLM
+    from growloop.tasks.scoring.scorer import TrieLM
 
     model, cache = checkpoint("llama"), tmp_path / "answers" / "c"
     right = answers(model, cache)
@@ -94,7 +95,7 @@ def test_the_cache_is_the_same_for_a_copy_and_for_both_backends(
 KILLED = """
 import os, signal, sys
 from growloop.tasks import evaluate
-from growloop.tasks.scoring import scan, scorer
+from growloop.tasks.scoring import scan, scorer, strategies
 scan.EVERY = 0.0
 after = int(sys.argv[4])
 calls = 0
@@ -112,8 +113,8 @@ def killing(function):
 name = sys.argv[3]
 owner = scorer.TrieLM
 setattr(owner, name, killing(getattr(owner, name)))
-if name == "_run":  # trying the ways runs the model too
-    owner._suiting = lambda self, ways, pairs: [w for w in ways if w.__name__ == sys.argv[5]]
+if name == "_run":  # the self-check runs the model too
+    owner._passing = lambda self, checked, pairs: [w for w in checked if w.__name__ == sys.argv[5]]
 evaluate.evaluate(
     sys.argv[1], sys.argv[6:], limit=10, shots=0, device="cpu", pack=64,
     forwarded={"use_cache": sys.argv[2]},
@@ -203,7 +204,7 @@ def test_generated_answers_and_documents_are_kept_one_by_one(
     model, cache = checkpoint("llama"), tmp_path / "answers" / "c"
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
     if kind == "loglikelihood_rolling":
-        code = KILLED.replace("scan.EVERY = 0.0", "scan.EVERY = 0.0; scorer.AT_ONCE = 2")
+        code = KILLED.replace("scan.EVERY = 0.0", "scan.EVERY = 0.0; strategies.AT_ONCE = 2")
         monkeypatch.setitem(globals(), "KILLED", code)
     killed(model, cache, method, after, "_scan", task(kind))
     assert 0 < stored(cache.parent) < 10

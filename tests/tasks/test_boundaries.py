@@ -12,8 +12,9 @@ import transformers
 from growloop.core.errors import InputError
 from growloop.tasks.evaluate import evaluate
 from growloop.tasks.notes import ALIKE, MERGED, MISREAD
+from growloop.tasks.scoring.checked_lm import CheckedLM
 from growloop.tasks.scoring.encoding import encode, encode_pairs
-from growloop.tasks.scoring.scorer import CheckedLM, TrieLM
+from growloop.tasks.scoring.scorer import TrieLM
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors

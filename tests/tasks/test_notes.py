@@ -13,8 +13,9 @@ import torch
 from growloop.core.errors import InputError
 from growloop.leaderboard.harness import records
 from growloop.tasks.notes import CUT, SYSTEM, Notes, translate
-from growloop.tasks.scoring import generation
-from growloop.tasks.scoring.scorer import CheckedLM, TrieLM
+from growloop.tasks.scoring import shared_prefixes
+from growloop.tasks.scoring.checked_lm import CheckedLM
+from growloop.tasks.scoring.scorer import TrieLM
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
@@ -89,10 +90,10 @@ def test_a_model_that_shared_beginnings_do_not_suit_is_left_to_lm_eval(
     given |= {"dtype": "float32", "batch_size": 3}
     texts = [EXAMPLES + end for end in ENDS]
     right = HFLM(**given).generate_until(asked(texts), True)
-    monkeypatch.setattr(generation, "_after", misplaced)
+    monkeypatch.setattr(shared_prefixes, "_after", misplaced)
     lm = TrieLM(**given)
     assert lm.generate_until(asked(texts), True) == right
-    assert lm._suited is False
+    assert lm._sharing_agrees is False
     assert "shared beginnings do not suit this model" in caplog.text
 
 
@@ -108,7 +109,7 @@ def test_a_model_that_they_suit_is_tried_once_and_stays_what_it_was(
     for _ in range(2):
         lm.generate_until(asked(texts), True)
     assert tried == [3]
-    assert lm._suited
+    assert lm._sharing_agrees
     for name, value in lm.model.state_dict().items():
         assert torch.equal(value, before[name])
         assert value.dtype == getattr(torch, dtype)

@@ -13,7 +13,8 @@ import transformers
 from growloop.core.positions import as_long_as, counts_places, regimes
 from growloop.models import loop
 from growloop.tasks.evaluate import evaluate
-from growloop.tasks.scoring.scorer import CheckedLM, TrieLM
+from growloop.tasks.scoring.checked_lm import CheckedLM
+from growloop.tasks.scoring.scorer import TrieLM
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
@@ -56,7 +57,7 @@ def test_requests_of_all_lengths_together_score_as_each_does_alone(case: Any) ->
     folder, right = case
     lm = TrieLM(pretrained=str(folder), **GIVEN)
     close(lm._score(PAIRS), right)
-    assert lm._ways == [lm._scan, lm._cached]
+    assert lm._strategies == [lm._scan, lm._cached]
     close(lm._score(PAIRS[:6]), right[:6])  # what was read before changes nothing
     for pack in (16, 100):
         lm.pack = pack
@@ -181,8 +182,8 @@ def test_longer_requests_than_those_tried_are_tried_again(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm = TrieLM(pretrained=str(checkpoint("llama")), **GIVEN)
-    tried, suiting = [], lm._suiting
-    monkeypatch.setattr(lm, "_suiting", lambda w, p: tried.append(len(p)) or suiting(w, p))
+    tried, suiting = [], lm._passing
+    monkeypatch.setattr(lm, "_passing", lambda w, p: tried.append(len(p)) or suiting(w, p))
     for context in (CONTEXT[:50], CONTEXT[:40], LONG, CONTEXT):
         lm._score([(context, option) for option in OPTIONS])
     assert len(tried) == 2
@@ -219,7 +220,7 @@ def test_layers_that_count_places_in_the_pass_are_not_scanned(checkpoint: Checkp
     pairs = tiny.PAIRS
     right = HFLM(pretrained=model, **given)._loglikelihood_tokens([(None, *p) for p in pairs], True)
     close(lm._score(pairs), right)
-    assert lm._ways == [lm._cached]
+    assert lm._strategies == [lm._cached]
     scanned = lm._scan(pairs, True)[0]
     assert max(abs(x - y) for (x, _), (y, _) in zip(scanned, right, strict=True)) > 0.01
 
@@ -229,7 +230,7 @@ def test_contexts_of_one_token_are_scanned(checkpoint: Checkpoint, kind: str) ->
     lm = TrieLM(pretrained=str(checkpoint(kind)), **GIVEN)
     pairs = [([256], CONTEXT), ([256], OTHER)]
     found = lm._score(pairs)
-    assert lm._ways == [lm._scan, lm._cached]
+    assert lm._strategies == [lm._scan, lm._cached]
     close(found, alone(checkpoint(kind), pairs))
 
 

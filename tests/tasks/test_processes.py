@@ -73,7 +73,7 @@ def test_two_processes_score_and_generate_as_one(
     assert len(first["scores"]) == len(PAIRS)
     assert first["refused"] == second["refused"]
     asked, failed, unsendable = first["refused"]
-    assert "not asked the same" in asked
+    assert "have different requests" in asked
     assert failed == "InputError: only here"
     assert unsendable == "RuntimeError: _OddError: 3 and 4"
     assert second["evaluations"] == [None, None]  # the first one tells

@@ -14,7 +14,8 @@ from growloop.core.errors import InputError
 from growloop.models import loop
 from growloop.tasks.evaluate import evaluate, evaluate_schedules
 from growloop.tasks.scoring import scan as scan_module
-from growloop.tasks.scoring.scorer import CheckedLM, TrieLM
+from growloop.tasks.scoring.checked_lm import CheckedLM
+from growloop.tasks.scoring.scorer import TrieLM
 from growloop.tasks.scoring.trie import build
 from growloop.tasks.scoring.verify import in_full_precision
 from lm_eval.api.instance import Instance
@@ -41,8 +42,8 @@ def close(found: Any, right: Any, nats: float = 1e-4) -> None:
 def ways(lm: TrieLM, pairs: Any = PAIRS) -> list[str]:
     """The ways found to suit a model."""
     lm._score(pairs)
-    assert lm._ways is not None
-    return [way.__name__ for way in lm._ways]
+    assert lm._strategies is not None
+    return [way.__name__ for way in lm._strategies]
 
 
 @pytest.mark.parametrize("kind", tiny.CONFIGS)
@@ -79,7 +80,7 @@ def test_flex_attention_gives_the_same_numbers(checkpoint: Checkpoint, kind: str
     lm = loaded(checkpoint(kind), pack=200)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # uncompiled, it says that it is slow
-        close(lm._flexed(PAIRS, True)[0], lm._plain(PAIRS, True)[0])
+        close(lm._flex_scan(PAIRS, True)[0], lm._plain(PAIRS, True)[0])
 
 
 def test_every_distinct_token_runs_once(checkpoint: Checkpoint, monkeypatch: Any) -> None:
@@ -270,7 +271,7 @@ def test_a_way_that_disagrees_is_ruled_out(
         wrong.__name__ = way
         monkeypatch.setattr(lm, way, wrong)
     close(lm._score(PAIRS), lm._plain(PAIRS, True)[0])
-    assert lm._ways == []
+    assert lm._strategies == []
 
 
 def test_the_noise_of_half_precision_rules_no_way_out(checkpoint: Checkpoint) -> None:
@@ -305,8 +306,8 @@ def test_weights_that_do_not_fit_in_float32_stay_as_they_are(monkeypatch: Any) -
 def test_a_recurrent_state_is_left_to_lm_eval(checkpoint: Checkpoint, monkeypatch: Any) -> None:
     lm = loaded(checkpoint("llama"))
     monkeypatch.setattr(lm.model.config, "layer_types", ["linear_attention"] * 3, raising=False)
-    assert not lm._suits(lm._scan, PAIRS)
-    assert not lm._suits(lm._cached, PAIRS)
+    assert not lm._passes(lm._scan, PAIRS)
+    assert not lm._passes(lm._cached, PAIRS)
 
 
 def test_a_model_that_refuses_masks_and_caches_is_still_scored(
@@ -331,7 +332,7 @@ def test_a_way_that_fails_later_gives_way_to_the_next(
     def fails(*_: Any) -> Any:
         raise RuntimeError("a limit of the model's own")
 
-    monkeypatch.setattr(lm, "_ways", [fails, lm._cached])
+    monkeypatch.setattr(lm, "_strategies", [fails, lm._cached])
     close(lm._score(PAIRS), lm._plain(PAIRS, True)[0])
 
 

@@ -15,8 +15,9 @@ from growloop.models import build
 from growloop.models.training.data.examples import encoded
 from growloop.models.training.data.tokenization import end_token, tokenize
 from growloop.tasks.evaluate import load_model
+from growloop.tasks.scoring.checked_lm import CheckedLM
 from growloop.tasks.scoring.encoding import encode_pairs
-from growloop.tasks.scoring.scorer import CheckedLM, TrieLM
+from growloop.tasks.scoring.scorer import TrieLM
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 

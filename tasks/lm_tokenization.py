@@ -1,7 +1,7 @@
-"""lm-eval's model with growloop's tokenization: as in training (``core.text_tokens``).
+"""lm-eval's model with the tokenization of training (``core.text_tokens``).
 
-lm-eval leaves special tokens to the tokenizer. One that puts an end token after every text puts it
-between a context and its continuation; here no text gets one.
+lm-eval leaves special tokens to the tokenizer. A tokenizer that appends an end token to every text
+would put it between context and continuation; here it is not appended.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ logger = logging.getLogger("growloop")
 
 
 def adds_special_tokens(lm: Any) -> bool:
-    """Whether texts get what the tokenizer puts before them: not after ``add_bos_token=False``."""
+    """Return whether texts begin with the tokenizer's special tokens (``add_bos_token``)."""
     return lm.add_bos_token is not False
 
 
 class SameTokens(HFLM):  # type: ignore[misc]
-    """``hf`` of lm-eval, except that no text gets an end token from its tokenizer."""
+    """``hf`` of lm-eval without end tokens after texts."""
 
     def tok_encode(
         self,
@@ -61,11 +61,12 @@ class SameTokens(HFLM):  # type: ignore[misc]
         return ids, mask
 
 
-def say_trained_otherwise(lm: Any, model: Path) -> None:
-    """Warn where a checkpoint of growloop was trained without the special tokens it is scored with.
+def warn_if_trained_otherwise(lm: Any, model: Path) -> None:
+    """Warn if a checkpoint was trained with other special tokens than it is scored with.
 
     Args:
-        model: its folder; nothing is known of other models.
+        lm: lm-eval model.
+        model: folder of a growloop checkpoint; others are not checked.
     """
     try:
         state = loads((model / "training.json").read_text(encoding="utf-8"))

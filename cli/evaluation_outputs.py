@@ -1,0 +1,51 @@
+"""Outputs of ``growloop eval``: result folder, leaderboard records, table or JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ..leaderboard import Store
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Destinations of the results.
+
+    Args:
+        folder: folder for result files.
+        leaderboard: folder of leaderboard records to add to; None for none.
+        name: name of the model in records; None for that of its run, or its path.
+        as_json: print JSON instead of tables.
+        command: command line, for records.
+    """
+
+    folder: str
+    leaderboard: str | None
+    name: str | None
+    as_json: bool
+    command: str
+
+    def check(self) -> Store | None:
+        """Check name and leaderboard before the slow part; return the store to add records to.
+
+        Raises:
+            InputError: a name that no record can have, or a folder that is no store.
+        """
+        from ..leaderboard import Store
+        from ..studies.describe import checked_name
+
+        checked_name(self.name)
+        if self.leaderboard is None:
+            return None
+        store = Store(self.leaderboard)
+        store.scan()
+        return store
+
+    def report(self, added: int) -> None:
+        """Print how many records were added, if there is a leaderboard."""
+        if self.leaderboard is not None:
+            click.echo(f"{added} records added to {self.leaderboard}", err=True)
