@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 
 from ..core.errors import InputError
 from ..core.locks import locked
-from ..models import Schedule, checkpoints
-from ..models.looping.config import current_schedule
+from ..core.schedule import Schedule
 from ..tasks.bars import bar
 from ..tasks.evaluate import model_arguments
 from .records import ModelFacts
@@ -47,6 +46,9 @@ class StudyModel:
     @classmethod
     def read(cls, path: str) -> StudyModel:
         """Read the config of a model given as ``--model``."""
+        from ..models import checkpoints
+        from ..models.looping.config import current_schedule
+
         config = checkpoints.load_config(model_arguments(path).pop("pretrained"), **_file(path))
         return cls(model_name(path), path, current_schedule(config), RunIdentity.read(path))
 
@@ -73,6 +75,8 @@ def as_folder(model: str, out: str | Path) -> str:
     Args:
         out: folder for that checkpoint, below ``models/``, named by its content.
     """
+    from ..models import checkpoints
+
     where = model_arguments(model)
     if "gguf_file" not in where:
         return str(where["pretrained"])
@@ -195,6 +199,8 @@ class ModelLoader:
 
     def load(self, path: str) -> Any:
         """Load a model without its tokenizer."""
+        from ..models import checkpoints
+
         if path != self.path:
             import torch
             from transformers.utils import logging
@@ -215,6 +221,8 @@ class ModelLoader:
         Raises:
             InputError: the model has none.
         """
+        from ..models import checkpoints
+
         assert self.path is not None
         tokenizer = checkpoints.load_tokenizer(**model_arguments(self.path))
         if tokenizer is None:

@@ -105,7 +105,7 @@ def tokens_option(default: int = 128) -> Any:
     return option(default, "longest prompt in tokens; longer ones are cut")
 
 
-def skip_front_option(default: int, before: int) -> Any:
+def skip_front_option(before: int) -> Any:
     """Number of tokens at the front that keep their effects."""
     about = "tokens at the front of a text that nothing is taken away from: the sink"
-    return option(default, about, before=before)
+    return option(1, about, before=before)  # as `models.diagnostics.SKIP_FRONT`

@@ -6,18 +6,17 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from ...core.errors import one_of, whole
+from ...core.schedule import Schedule
 from ...core.significance import paired
 from ...core.statistics import check_items, ends, share_interval
-from ...models import Schedule, loop
 from ...tasks.questions import Questions, check_questions, questions, scorer, task_names
 from ..checkpoints import ModelLoader
 from ..records import Row
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...tasks.scoring.scorer import TrieLM
 
 SPLITS = ("validation", "test")
@@ -76,6 +75,10 @@ def item_correctness_per_task(
     Returns:
         per task ``(schedules, items)``, bool.
     """
+    import torch
+
+    from ...models import loop
+
     lm = load_scorer(loader)
     loop(lm.model)
     for schedule in schedules:

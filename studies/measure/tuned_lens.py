@@ -11,21 +11,21 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InputError, one_of, whole
 from ...core.locks import locked
-from ...models.diagnostics import Lens, fit_lens
-from ...models.diagnostics.fitting import OPTIMIZERS, RECIPES
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..model_identity import digest
 from ..options import option
 from ..progress import TrainingProgress
 from .prompts import check_prompts, count_prompts, first_prompts, read_prompts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...models.diagnostics import Lens
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,9 @@ def check_lens(
     Raises:
         InputError: an option is invalid, the lens is of another model, or prompts are missing.
     """
+    from ...models.diagnostics import Lens
+    from ...models.diagnostics.fitting import OPTIMIZERS, RECIPES
+
     one_of("lens optimizer", options.lens_optimizer, OPTIMIZERS)
     one_of("lens recipe", options.lens_recipe, RECIPES)
     for name in ("lens_updates", "lens_batch", "lens_positions"):
@@ -103,6 +106,8 @@ def load_or_train_lens(
         measured: file of the measured prompts and their number. The lens trains on other prompts,
             of the same file unless ``--lens-text`` names another.
     """
+    from ...models.diagnostics import Lens, fit_lens
+
     model, tokenizer = loader(cell.path)
     if options.lens is not None:
         return _to_device(Lens.load(options.lens), model)
@@ -163,6 +168,8 @@ def _batches(
     excluded: frozenset[str],
 ) -> Iterator[Tensor]:
     """Yield one batch ``(batch, tokens)`` per update, cut to its shortest prompt."""
+    import torch
+
     count = max(8, min(options.lens_batch * options.lens_updates, MAX_PROMPTS))
     if file is not None:
         count = min(count, count_prompts(file, excluded))

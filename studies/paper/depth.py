@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import one_of, whole
 from ...core.statistics import (
@@ -26,17 +24,6 @@ from ...core.statistics import (
     ratio_error,
     ratio_interval,
 )
-from ...models.diagnostics import (
-    SKIP_FRONT,
-    Lens,
-    depth_score,
-    depth_shares,
-    exits,
-    future_cuts,
-    prediction_effects,
-    trace,
-)
-from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
@@ -50,7 +37,6 @@ from ..measure.prompts import (
     round_digits,
     skipped_front,
 )
-from ..measure.schedule_sweep import ScheduleSweep
 from ..measure.tuned_lens import LensOptions, check_lens, load_or_train_lens
 from ..options import (
     fixed_shots_option,
@@ -69,6 +55,11 @@ from ..options import (
 from ..records import Row, StudyRecord
 from ..study import Measurement, Study, Table
 
+if TYPE_CHECKING:
+    import torch
+
+    from ...models.diagnostics import Lens
+
 PARTS = ("score", "overlap", "accuracy")
 LOGIT = "logit lens"
 SCORE = "depth score"
@@ -85,7 +76,7 @@ class Options(LensOptions):
     texts: int = texts_option(about="number of prompts, for score and overlap")
     tokens: int = tokens_option()
     cuts: int = option(4, "places between earlier and later tokens, for the score")
-    skip_front: int = skip_front_option(SKIP_FRONT, before=0)
+    skip_front: int = skip_front_option(before=0)
     tasks: tuple[str, ...] = tasks_option(
         "variable_assignment_math_d0", about="tasks or groups of them, for the accuracy"
     )
@@ -120,6 +111,11 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Measure one part."""
+    import torch
+
+    from ...models.looping.config import current_schedule
+    from ..measure.schedule_sweep import ScheduleSweep
+
     if cell.params["part"] == "score":
         return _score(loader, cell.path, options)
     measured = options.text, options.texts
@@ -154,6 +150,16 @@ def _lenses(lens: Lens | None) -> list[Lens | None]:
 
 
 def _score(loader: ModelLoader, path: str, options: Options) -> Measurement:
+    import torch
+
+    from ...models.diagnostics import (
+        depth_score,
+        depth_shares,
+        future_cuts,
+        prediction_effects,
+        trace,
+    )
+
     model, tokenizer = loader(path)
     texts = read_prompts(
         tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
@@ -185,6 +191,10 @@ def _score(loader: ModelLoader, path: str, options: Options) -> Measurement:
 def _overlap(
     loader: ModelLoader, path: str, options: Options, lens: Lens | None, kind: str
 ) -> Measurement:
+    import torch
+
+    from ...models.diagnostics import exits, trace
+
     model, tokenizer = loader(path)
     texts = read_prompts(
         tokenizer, options.text, options.texts, options.tokens, options.seed, model=model

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, one_of, whole
+from ...core.schedule import Schedule
 from ...core.significance import corrected, paired
 from ...core.statistics import CHANGE, SHARE, ends
-from ...models import Schedule
-from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
@@ -105,6 +104,8 @@ def measure_together(
     cells: Sequence[StudyCell], options: Options, loader: ModelLoader, out: Path
 ) -> list[Measurement]:
     """Measure several blocks of a model and task; the layers before a block run once for all."""
+    from ...models.looping.config import current_schedule
+
     model, _ = loader(cells[0].path)
     base = current_schedule(model)
     repeats = [0, *options.times]

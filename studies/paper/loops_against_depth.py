@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, whole
+from ...core.schedule import Schedule
 from ...core.significance import corrected, paired
 from ...core.statistics import SHARE
-from ...models import Schedule
-from ...models.looping.config import current_schedule
 from .. import seed_aggregation
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
@@ -98,6 +97,8 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Measure accuracy at a depth with each number of loops."""
+    from ...models.looping.config import current_schedule
+
     model, _ = loader(cell.path)
     base = current_schedule(model)
     depth, looped = cell.params["depth"], schedules(base, options)

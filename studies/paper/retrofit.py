@@ -12,11 +12,11 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InputError, one_of, whole
+from ...core.schedule import Schedule
 from ...core.statistics import CHANGE, SHARE, ends, seeds_interval
-from ...models import Schedule
 from ...tasks.questions import task_names
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
@@ -28,14 +28,6 @@ from ..measure.accuracy import (
     load_questions,
 )
 from ..measure.controls import check_control, keep_controlled_tasks, split_controls, with_controls
-from ..measure.cooldown_branches import (
-    CooldownVariant,
-    ParentCheckpoint,
-    check_data,
-    cooldown_run,
-    shard_digests,
-    train_cooldown,
-)
 from ..measure.cooldown_mixtures import USUAL, select_mixtures
 from ..measure.pooled_accuracy import pool_answers
 from ..options import (
@@ -52,6 +44,9 @@ from ..options import (
 from ..records import StudyRecord
 from ..study import Measurement, Study, Table
 from .cooldown import format_seed_interval
+
+if TYPE_CHECKING:
+    from ..measure.cooldown_branches import CooldownVariant
 
 NONE = "none"
 STARTS = ("block", "all")
@@ -105,6 +100,13 @@ def read_blocks(texts: Sequence[str], schedule: Schedule) -> list[tuple[int, int
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     """Make, for each checkpoint and seed, a cell without a loop and one for each block."""
+    from ..measure.cooldown_branches import (
+        ParentCheckpoint,
+        check_data,
+        cooldown_run,
+        shard_digests,
+    )
+
     whole("seeds", options.seeds, 1, 10_000)
     for times in options.times:
         whole("times", times, 1, 1000)
@@ -141,6 +143,8 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def _change(mixture: dict[str, Any], block: str) -> CooldownVariant:
     """Return what a cell's cooldown changes in the parent's run."""
+    from ..measure.cooldown_branches import CooldownVariant
+
     if block == NONE:
         return CooldownVariant(mixture["mixture"], mixture["shares"], mixture["sources"])
     start, stop = map(int, block.split(":"))
@@ -172,6 +176,8 @@ def schedules(
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Train a cooldown, and measure its last checkpoint with blocks repeated."""
+    from ..measure.cooldown_branches import ParentCheckpoint, cooldown_run, train_cooldown
+
     before = StudyModel.read(cell.path)
     parent, block = ParentCheckpoint.read(before), cell.params["block"]
     run = cooldown_run(parent, _change(cell.options, block), cell.params["seed"], options.steps)

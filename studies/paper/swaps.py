@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...core.errors import InputError, one_of, whole
+from ...core.schedule import Schedule
 from ...core.significance import holm
 from ...core.statistics import SHARE, SIZE, Interval, ends, mean_interval
-from ...models import Schedule
-from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
@@ -33,7 +30,6 @@ from ..measure.accuracy import (
     with_difference,
 )
 from ..measure.prompts import check_prompts, read_prompts, round_digits
-from ..measure.schedule_sweep import ScheduleSweep
 from ..options import (
     fixed_shots_option,
     items_option,
@@ -139,6 +135,11 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Measure all swaps of blocks of a size, and the model as it is."""
+    import torch
+
+    from ...models.looping.config import current_schedule
+    from ..measure.schedule_sweep import ScheduleSweep
+
     model, tokenizer = loader(cell.path)
     base = current_schedule(model)
     size = cell.params["size"]

@@ -14,8 +14,6 @@ from typing import Any
 
 from ...core.significance import corrected
 from ...core.statistics import CHANGE, SHARE, Interval
-from ...models.looping.config import current_schedule
-from ...models.looping.decoder import decoder_config
 from ...tasks.questions import task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
@@ -83,6 +81,8 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Measure a task under the model's own schedule, and the costs of the model."""
+    from ...models.looping.config import current_schedule
+
     model, _ = loader(cell.path)
     costs = costs_of(model, cell.path)
     base, rows = current_schedule(model), []
@@ -98,6 +98,7 @@ def costs_of(model: Any, path: str) -> dict[str, Any]:
 
     Models that differ in their number of layers alone have equal ``shape``.
     """
+    from ...models.looping.decoder import decoder_config
     from ..describe import cost_of, model_of
 
     about = model_of(model, path)
