@@ -1,4 +1,4 @@
-"""What is being done, part by part, on standard error: bars in a terminal, else lines."""
+"""Progress of several parts on standard error: bars in a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ FEW = 20  # parts that fit on a screen
 
 
 class Board:
-    """Bars in a terminal, else a line for what begins or is done, with the time that is left.
+    """Progress bars in a terminal, else a line when a part begins or ends, with the time left.
 
     Args:
-        parts: all there is to do, and the share of the time that each takes, about.
+        parts: part -> its estimated share of the time.
     """
 
     def __init__(self, parts: Mapping[str, float]) -> None:
@@ -56,7 +56,12 @@ class Board:
         self.file.close()
 
     def __call__(self, part: str, share: float, word: str) -> None:
-        """Note how far a part is."""
+        """Update the progress of a part.
+
+        Args:
+            share: share of the part that is done, 0 to 1.
+            word: status shown after the bar.
+        """
         before = self.shares.get(part)
         if before == share == 1:
             return
@@ -76,7 +81,11 @@ class Board:
             self.console.print(f"{part}: {said}{left}")
 
     def _left(self, done: float) -> str:
-        """How long the rest takes, at the speed so far."""
+        """Format the time left at the mean speed so far; empty on a board of few parts.
+
+        Args:
+            done: finished share of the time, in the units of ``weights``.
+        """
         rest = sum(self.weights.values()) - done
         if self.few or not done or not rest:
             return ""

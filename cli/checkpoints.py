@@ -1,22 +1,41 @@
-"""What the commands that read and write checkpoints share."""
+"""Options, loading and saving for commands that write a checkpoint."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from ..tasks.evaluate import DTYPES, model_arguments, require_extra
+from .options import trust_option
 
-out_option = click.option("--out", "-o", required=True, help="folder to write the checkpoint to")
-overwrite_option = click.option("--overwrite", is_flag=True, help="replace a checkpoint there")
-dtype_option = click.option(
-    "--dtype", default="auto", show_default=True, help=f"of the weights: {', '.join(DTYPES)}"
-)
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def writes_checkpoint(command: Command) -> Command:
+    """Add the options of commands that write a model: dtype, trust, out, overwrite."""
+    for option in (
+        click.option("--overwrite", is_flag=True, help="replace a checkpoint there"),
+        click.option("--out", "-o", required=True, help="folder to write the checkpoint to"),
+        trust_option,
+        click.option(
+            "--dtype",
+            default="auto",
+            show_default=True,
+            help=f"of the weights: {', '.join(DTYPES)}",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def load(model: str, dtype: str) -> tuple[Any, Any]:
-    """A model and its tokenizer, from whatever ``--model`` takes."""
+    """Load a model and its tokenizer; None without a readable tokenizer.
+
+    Args:
+        model: hub id, folder, GGUF file or ``package:NAME``.
+    """
     from ..core.errors import one_of
 
     one_of("dtype", dtype, DTYPES)
@@ -44,7 +63,7 @@ def check_out(out: str, overwrite: bool) -> None:
 
 
 def save(model: Any, tokenizer: Any, out: str, overwrite: bool) -> None:
-    """Write a checkpoint, and say what it is."""
+    """Write a checkpoint, and print its schedule, depth and parameters."""
     from ..core.errors import InputError
     from ..models import checkpoints
     from ..models.costs import cost

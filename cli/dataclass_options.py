@@ -61,7 +61,7 @@ class OptionalValue(Type):
 
 
 def options_to_click(options: type[Any]) -> list[click.Option]:
-    """Return a click option for each field of a dataclass.
+    """Return a click option for each field of a dataclass, inherited fields last.
 
     Types are int, float, bool, str, Path, Literal (a choice), ``X | None`` and ``tuple[X, ...]``
     (values with commas). The help text is the metadata ``about`` of the field.
@@ -77,7 +77,9 @@ def options_to_click(options: type[Any]) -> list[click.Option]:
         TypeError: a field of another type.
     """
     hints = get_type_hints(options)
-    return [_option(known, hints[known.name]) for known in fields(options)]
+    own = vars(options).get("__annotations__", {})
+    ordered = sorted(fields(options), key=lambda known: known.name not in own)
+    return [_option(known, hints[known.name]) for known in ordered]
 
 
 def _option(known: Field[Any], annotation: Any) -> click.Option:

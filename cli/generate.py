@@ -1,4 +1,4 @@
-"""``growloop generate``: one subcommand a primitive, its options made from its parameters."""
+"""Command ``growloop generate``: a subcommand per primitive, with its parameters as options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONG = 200_000  # indices that are worth a progress bar
 
 
 def _help_texts(task: type) -> dict[str, str]:
-    """What a task's docstring says of its parameters."""
+    """Read the help text of each parameter from the docstring of a task."""
     section = re.search(r"Args:\n(.*?)(?:\n\s*\n|\Z)", task.__doc__ or "", re.DOTALL)
     texts: dict[str, str] = {}
     for found in re.finditer(

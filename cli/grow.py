@@ -1,4 +1,4 @@
-"""``growloop grow``."""
+"""Command ``growloop grow``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 import click
 
 from ..core.errors import InputError
-from .checkpoints import check_out, dtype_option, load, out_option, overwrite_option, save
-from .options import trust_option
+from .checkpoints import check_out, load, save, writes_checkpoint
 
 
 @click.command("grow")
@@ -25,10 +24,7 @@ from .options import trust_option
 @click.option("--order", help="of lidas: contiguous or inserted  [default: contiguous]")
 @click.option("--times", type=int, help="of g_stack: how often the stack is put  [default: 2]")
 @click.option("--drop", type=int, help="of solar: layers left out on each side  [default: 8]")
-@dtype_option
-@trust_option
-@out_option
-@overwrite_option
+@writes_checkpoint
 def command(
     model: str,
     operator: str,

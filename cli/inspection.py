@@ -1,4 +1,4 @@
-"""``growloop inspect``."""
+"""Command ``growloop inspect``."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def command(
 
 
 def _empty(model: str) -> Any:
-    """The model without its weights."""
+    """Build a model without its weights, on the meta device."""
     from ..tasks.evaluate import model_arguments
 
     where = model_arguments(model)
@@ -148,7 +148,7 @@ def _print(model: str, facts: dict[str, Any]) -> None:
 
 
 def _heatmap(similarity: Tensor) -> None:
-    """The similarity of layers in the terminal, two characters a pair."""
+    """Print the cosine similarity of layers, ``(layers, layers)``, as shaded characters."""
     count = len(similarity)
     apart = similarity.clone().fill_diagonal_(0).clamp_min(0)
     top = max(float(apart.max()), 0.1)  # noise shall look like noise

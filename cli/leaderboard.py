@@ -1,4 +1,4 @@
-"""``growloop leaderboard``."""
+"""Command ``growloop leaderboard``."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def serve(folder: str, port: int, no_paper: bool) -> None:
 
 
 def gathered(folder: str, no_paper: bool) -> list[Record]:
-    """All valid records of a store and the paper's; what is wrong is told on standard error."""
+    """Read all valid records of a store, and the paper's; print problems on standard error."""
     from pathlib import Path
 
     from ..core.errors import InputError
@@ -241,10 +241,10 @@ def gathered(folder: str, no_paper: bool) -> list[Record]:
 
 
 def _print(panel: Panel, studies: bool) -> None:
-    """A table of results that may be ranked.
+    """Print a panel of comparable results as a table.
 
     Args:
-        studies: whether they are of several, which each line names then.
+        studies: add a column with the study of each result.
     """
     from ..leaderboard.entries import task_label
     from ..leaderboard.interval_basis import interval_basis_text

@@ -1,4 +1,4 @@
-"""``growloop reproduce --plan``: the cells with what they cost, as a table or as JSON."""
+"""Plan of ``growloop reproduce --plan``: cells and their costs, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def print_plan(
 def described(
     found: Reproduction, wanted: Sequence[PlanCell], mfu: float, peak: float, again: str
 ) -> dict[str, Any]:
-    """The plan as JSON has it."""
+    """Return the plan as JSON values: cells, data, totals and Slurm commands."""
     from ..studies.reproduce.estimates import measure_rate
     from ..studies.reproduce.plan import TRAIN
 
@@ -122,7 +122,7 @@ def described(
 
 
 def _arrays(wanted: Sequence[PlanCell], again: str) -> Iterator[str]:
-    """Slurm's lines for parts of the plan that can run at once, each after the one before."""
+    """Yield a Slurm command for each group of cells that can run in parallel, in order."""
     from ..studies.reproduce.plan import TRAIN
 
     def part(cell: PlanCell) -> int:

@@ -1,4 +1,4 @@
-"""``growloop sft``."""
+"""Command ``growloop sft``."""
 
 from __future__ import annotations
 

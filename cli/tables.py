@@ -1,8 +1,9 @@
-"""Tables and paragraphs for a terminal: as wide as it is, and never cut.
+"""Tables and paragraphs that fit the width of the terminal without truncation.
 
-What does not fit is folded in an order that each table gives, and the output says what was folded.
-Names wrap; numbers stay whole; names, values and errors are always there, below each other if need
-be. Where the output is not a terminal nothing is folded.
+Columns that do not fit are folded (left out) in an order that each table sets, and a last line
+names them. Names wrap and numbers stay whole. Columns of names, values and errors are never folded;
+where they do not fit side by side, the table continues in further blocks. Output to a file or pipe
+is never folded.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ PIECE = re.compile(r"\s+|[^\s/_-]+[/_-]*|[/_-]+")  # where a name may be broken
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """Column of a table.
 
     Args:
-        name: what stands above it.
-        number: aligned to the right and never broken.
-        value: a value or its error, which may stand in a further block below; columns that are
-            neither folded nor values name the row, and are repeated in each block.
-        fold: 0 stays; of the others the highest is folded first.
+        name: header.
+        number: right-aligned, never wrapped.
+        value: values or errors, which may move to a further block. Columns that neither fold nor
+            hold values name the row, and are repeated in each block.
+        fold: priority of folding, highest first; 0 never folds.
     """
 
     name: str
@@ -41,12 +42,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns stand where.
+    """Layout of a table on a terminal; columns are indices.
 
     Args:
-        blocks: columns and their widths, of each block.
-        folded: columns that are left out.
-        constant: columns that are left out as all rows have the same there.
+        blocks: ``(column, width)`` of each column, per block.
+        folded: columns left out for lack of width.
+        constant: columns left out because all rows have the same value.
     """
 
     blocks: tuple[tuple[tuple[int, int], ...], ...]
@@ -55,7 +56,7 @@ class Layout:
 
 
 def width() -> int | None:
-    """Columns of the terminal; None where the output is none."""
+    """Width of the terminal in characters; None where output is no terminal."""
     return shutil.get_terminal_size().columns if is_terminal() else None
 
 
@@ -75,10 +76,10 @@ def show(
     """Print a table.
 
     Args:
-        rows: the texts of each row, one for each column.
-        style: of a row, by its number: arguments of ``click.style``.
-        below: a line below each row that is printed as it is, e.g. a command; empty for none.
-        hint: how to see what was folded.
+        rows: cells of each row, one string a column.
+        style: row index -> arguments of ``click.style``.
+        below: unwrapped line below each row, e.g. a command; empty for none.
+        hint: how to see the folded columns.
     """
     limit = width()
     if title:
@@ -105,11 +106,11 @@ def show(
 
 
 def paragraph(text: str, indent: int = 0, hanging: int = 0, **style: bool | str) -> None:
-    """Print a text that wraps between words; what is joined by no-break spaces stays together.
+    """Print a paragraph, wrapped at spaces but not at no-break spaces.
 
     Args:
-        indent: blanks before it.
-        hanging: further blanks before all lines but the first.
+        indent: blanks before each line.
+        hanging: further blanks before each line but the first.
     """
     limit = width()
     room = 10**9 if limit is None else max(LEAST, limit - indent - hanging)
@@ -120,7 +121,11 @@ def paragraph(text: str, indent: int = 0, hanging: int = 0, **style: bool | str)
 
 
 def layout(columns: Sequence[Column], rows: Sequence[Sequence[str]], limit: int | None) -> Layout:
-    """What fits into so many cells."""
+    """Choose the blocks and folded columns of a table.
+
+    Args:
+        limit: width in terminal cells; None for no limit.
+    """
     natural = [
         max(cells(text) for text in (column.name, *(row[place] for row in rows)))
         for place, column in enumerate(columns)
@@ -169,7 +174,7 @@ def _widths(
     natural: Sequence[int],
     limit: int,
 ) -> tuple[tuple[int, int], ...]:
-    """The widths of a block: what is left goes to the texts, twice as much to the first."""
+    """Compute the column widths of a block; wrapped columns share what is left, the first twice."""
     found = {place: least[place] for place in block}
     left = limit - _sum([*found.values()])
     while left > 0:
@@ -207,7 +212,7 @@ def _styled(text: str, style: Mapping[str, bool | str]) -> str:
 
 
 def wrap(text: str, wide: int, pieces: re.Pattern[str] = PIECE) -> list[str]:
-    """A text in lines of at most so many cells; blanks before it stand before each line.
+    """Wrap a string to lines of at most ``wide`` cells; its indent is repeated on each line.
 
     >>> wrap("lessons-loop-3x2, run as 6-4x2-20", 16)
     ['lessons-loop-', '3x2, run as 6-', '4x2-20']
@@ -231,7 +236,7 @@ def wrap(text: str, wide: int, pieces: re.Pattern[str] = PIECE) -> list[str]:
 
 
 def _cut(text: str, wide: int) -> tuple[str, str]:
-    """The first cells of a text, and the rest."""
+    """Split a string after its first ``wide`` cells."""
     count = 1
     while count < len(text) and cells(text[: count + 1]) <= wide:
         count += 1
@@ -239,7 +244,7 @@ def _cut(text: str, wide: int) -> tuple[str, str]:
 
 
 def cells(text: str) -> int:
-    """How wide a text is: wide letters take two cells, combining ones none."""
+    """Width of a string in terminal cells: wide letters take two, combining ones none."""
     if text.isascii():
         return len(text)
     return sum(map(_cell, text))
@@ -252,10 +257,10 @@ def _cell(letter: str) -> int:
 
 
 def number(name: str, fold: int = 0) -> Column:
-    """A number that tells about the row."""
+    """Make a column of numbers that describe the row."""
     return Column(name, number=True, fold=fold)
 
 
 def value(name: str) -> Column:
-    """A value, or its error."""
+    """Make a column of values or errors."""
     return Column(name, number=True, value=True)

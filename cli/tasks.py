@@ -1,4 +1,4 @@
-"""``growloop tasks``."""
+"""Command ``growloop tasks``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``growloop tokenize``."""
+"""Command ``growloop tokenize``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``growloop train``."""
+"""Command ``growloop train``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``growloop verify``."""
+"""Command ``growloop verify``."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ NESTED = "nested shots"  # as evaluations of several numbers of examples call it
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """One number for the leaderboard.
+    """Number of a study for the leaderboard.
 
     Args:
         record: record of the study it comes from.
@@ -304,7 +304,7 @@ def local_effect_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
 
 
 def _prompting(record: StudyRecord, row: Row, cuts: bool = True) -> str:
-    """Describe what decides a number measured on texts, beside the texts themselves.
+    """Describe the settings that a number on prompts depends on, without the prompts.
 
     ``skip_front`` is named only where it is not 0: records from before the option keep their key.
     """

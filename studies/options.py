@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +109,13 @@ def skip_front_option(before: int) -> Any:
     """Number of tokens at the front that keep their effects."""
     about = "tokens at the front of a text that nothing is taken away from: the sink"
     return option(1, about, before=before)  # as `models.diagnostics.SKIP_FRONT`
+
+
+@dataclass(frozen=True)
+class QuestionOptions:
+    """Options of studies that score questions; a study's own options stand before them."""
+
+    items: int = items_option()
+    shots: int = shots_option()
+    fixed_shots: bool = fixed_shots_option()
+    seed: int = seed_option()

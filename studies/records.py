@@ -32,7 +32,7 @@ class DamagedFieldError(ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """One number of a record, with its interval and the items it was measured on.
+    """Number of a record, with its interval and the items it was measured on.
 
     Attributes hold the columns that several studies share. A study's own columns, such as
     ``start`` or ``loops``, are read with ``row["start"]``.

@@ -38,7 +38,7 @@ class Event:
 
     @property
     def has_matrices(self) -> bool:
-        """Whether the module has weight matrices, so is no norm or dropout."""
+        """Return whether a module has weight matrices, unlike norms and dropout."""
         return any(weight.dim() > 1 for weight in self.module.parameters())
 
 

@@ -26,12 +26,10 @@ from ..checkpoints import ModelLoader, StudyModel
 from ..measure.accuracy import SPLITS, accuracy_row, check_accuracy, load_questions
 from ..measure.tuned_lens import LensOptions, check_lens, load_or_train_lens
 from ..options import (
-    fixed_shots_option,
+    QuestionOptions,
     items_option,
     option,
     recorded_options,
-    seed_option,
-    shots_option,
     tasks_option,
 )
 from ..records import Row, StudyRecord
@@ -51,7 +49,7 @@ LENS_TOKENS = 128  # of a text that a lens learns from
 
 
 @dataclass(frozen=True)
-class Options(LensOptions):
+class Options(QuestionOptions, LensOptions):
     """Options of adaptive-exit."""
 
     tasks: tuple[str, ...] = tasks_option("variable_assignment_math_d0")
@@ -66,9 +64,6 @@ class Options(LensOptions):
         later=True,
     )
     items: int = items_option(about="questions a task, of each split")
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
-    seed: int = seed_option()
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,10 @@ from ..measure.controls import check_control, split_controls, with_controls
 from ..measure.cooldown_mixtures import select_mixtures
 from ..measure.pooled_accuracy import pool_answers
 from ..options import (
+    QuestionOptions,
     control_option,
-    fixed_shots_option,
-    items_option,
     option,
     recorded_options,
-    seed_option,
-    shots_option,
     split_option,
     tasks_option,
 )
@@ -41,7 +38,7 @@ MEAN = "mean"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(QuestionOptions):
     """Options of cooldown."""
 
     mixtures: tuple[str, ...] = option(
@@ -51,12 +48,8 @@ class Options:
     steps: int = option(0, "steps of the cooldown; by default those left in the run")
     seeds: int = option(3, "orders of the data; the first one is the run's own")
     tasks: tuple[str, ...] = tasks_option()
-    items: int = items_option()
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
     split: str = split_option()
     control: str = control_option()
-    seed: int = seed_option()
 
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:

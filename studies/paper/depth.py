@@ -39,12 +39,9 @@ from ..measure.prompts import (
 )
 from ..measure.tuned_lens import LensOptions, check_lens, load_or_train_lens
 from ..options import (
-    fixed_shots_option,
-    items_option,
+    QuestionOptions,
     option,
     recorded_options,
-    seed_option,
-    shots_option,
     skip_front_option,
     split_option,
     tasks_option,
@@ -68,7 +65,7 @@ NATS = [0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]  # ticks
 
 
 @dataclass(frozen=True)
-class Options(LensOptions):
+class Options(QuestionOptions, LensOptions):
     """Options of depth."""
 
     parts: tuple[str, ...] = option(PARTS, "measurements: score, overlap, accuracy")
@@ -80,11 +77,7 @@ class Options(LensOptions):
     tasks: tuple[str, ...] = tasks_option(
         "variable_assignment_math_d0", about="tasks or groups of them, for the accuracy"
     )
-    items: int = items_option()
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
     split: str = split_option()
-    seed: int = seed_option()
 
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
@@ -301,7 +294,7 @@ def _bars(records: Sequence[StudyRecord], names: list[str]) -> Any:
         x=alt.X("value:Q", title="mean step, by effect"), color=charts.colour("model", names)
     )
     error = base.mark_rule(size=2).encode(x="low:Q", x2="high:Q")
-    uniform = base.mark_tick(size=30, thickness=2, color="#888").encode(x="chance:Q")
+    uniform = base.mark_tick(size=30, thickness=2, color=charts.GREY).encode(x="chance:Q")
     return (bars + error + uniform).properties(width=200, height=max(90, 38 * len(values)))
 
 

@@ -23,13 +23,11 @@ from ..measure import charts
 from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, load_questions
 from ..measure.controls import check_control, split_controls, with_controls
 from ..options import (
+    QuestionOptions,
     control_option,
-    fixed_shots_option,
     items_option,
     option,
     recorded_options,
-    seed_option,
-    shots_option,
     split_option,
 )
 from ..records import StudyRecord
@@ -37,7 +35,7 @@ from ..study import Measurement, Study, Table
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(QuestionOptions):
     """Options of loops-against-depth."""
 
     style: str = option("code", "wording of variable assignment: basic, math, code")
@@ -45,11 +43,8 @@ class Options:
     loops: tuple[int, ...] = option((1, 2, 3, 4), "loops: passes of the block in all")
     block: str | None = option(None, "START:STOP, for models that do not loop")
     items: int = items_option(about="questions a depth")
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
     split: str = split_option()
     control: str = control_option()
-    seed: int = seed_option()
 
 
 def schedules(base: Schedule, options: Options) -> list[Schedule]:

@@ -31,13 +31,10 @@ from ..measure.controls import check_control, keep_controlled_tasks, split_contr
 from ..measure.cooldown_mixtures import USUAL, select_mixtures
 from ..measure.pooled_accuracy import pool_answers
 from ..options import (
+    QuestionOptions,
     control_option,
-    fixed_shots_option,
-    items_option,
     option,
     recorded_options,
-    seed_option,
-    shots_option,
     split_option,
     tasks_option,
 )
@@ -54,7 +51,7 @@ AS_TRAINED = "as trained"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(QuestionOptions):
     """Options of retrofit."""
 
     blocks: tuple[str, ...] = option(
@@ -68,12 +65,8 @@ class Options:
         "block", "blocks repeated at inference: block (the looped one), or all of its size"
     )
     tasks: tuple[str, ...] = tasks_option()
-    items: int = items_option()
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
     split: str = split_option()
     control: str = control_option()
-    seed: int = seed_option()
 
 
 def read_blocks(texts: Sequence[str], schedule: Schedule) -> list[tuple[int, int]]:

@@ -33,12 +33,12 @@ from ..measure.accuracy import (
 from ..measure.controls import check_control, with_controls
 from ..model_identity import digest
 from ..options import (
+    QuestionOptions,
     control_option,
     fixed_shots_option,
     items_option,
     option,
     recorded_options,
-    seed_option,
     shots_option,
 )
 from ..progress import TrainingProgress
@@ -52,7 +52,7 @@ TASK = "variable_assignment"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(QuestionOptions):
     """Options of sample-efficiency."""
 
     sizes: tuple[int, ...] = option(
@@ -70,7 +70,6 @@ class Options:
     shots: int = shots_option(0)
     fixed_shots: bool = fixed_shots_option(later=False)
     control: str = control_option()
-    seed: int = seed_option()
     lr: float = option(1e-4, "peak learning rate")
     epochs: int = option(10, "passes over the training examples")
     min_steps: int = option(60, "fewest steps, for few examples")

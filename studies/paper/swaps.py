@@ -31,12 +31,9 @@ from ..measure.accuracy import (
 )
 from ..measure.prompts import check_prompts, read_prompts, round_digits
 from ..options import (
-    fixed_shots_option,
-    items_option,
+    QuestionOptions,
     option,
     recorded_options,
-    seed_option,
-    shots_option,
     split_option,
     tasks_option,
     text_option,
@@ -51,7 +48,7 @@ LOSS = "loss"  # given in place of a task
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(QuestionOptions):
     """Options of swaps."""
 
     tasks: tuple[str, ...] = tasks_option(
@@ -59,14 +56,10 @@ class Options:
     )
     sizes: tuple[int, ...] = option((1, 2), "steps in a block")
     pairs: str = option("adjacent", "pairs of blocks: adjacent, all")
-    items: int = items_option()
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
     split: str = split_option()
     text: str | None = text_option("file of prompts for loss; by default generated questions")
     texts: int = texts_option(32)
     tokens: int = tokens_option(256)
-    seed: int = seed_option()
 
 
 def swaps(schedule: Schedule, size: int, pairs: str) -> list[tuple[int, int]]:

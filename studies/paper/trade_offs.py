@@ -23,12 +23,9 @@ from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, l
 from ..measure.controls import check_control, keep_controlled_tasks, split_controls, with_controls
 from ..measure.pooled_accuracy import PooledAnswers, PooledEstimate, pool_answers
 from ..options import (
+    QuestionOptions,
     control_option,
-    fixed_shots_option,
-    items_option,
     recorded_options,
-    seed_option,
-    shots_option,
     split_option,
     tasks_option,
 )
@@ -55,16 +52,12 @@ SIGNS = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(QuestionOptions):
     """Options of trade-offs."""
 
     tasks: tuple[str, ...] = tasks_option()
-    items: int = items_option()
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
     split: str = split_option()
     control: str = control_option()
-    seed: int = seed_option()
 
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
@@ -333,12 +326,12 @@ def _panel(points: list[dict[str, Any]], field: str, title: str) -> Any:
     )
     bars = base.mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q", color=colour)
     front = alt.Chart(charts.rows(list(_front(known, field)))).mark_line(
-        interpolate="step-after", strokeDash=[5, 3], color="#888"
+        interpolate="step-after", strokeDash=[5, 3], color=charts.GREY
     )
-    chance = alt.Chart(charts.rows(known[:1])).mark_rule(strokeDash=[1, 3], color="#888")
-    return alt.layer(
-        front.encode(x=x, y="value:Q"), chance.encode(y="chance:Q"), bars, dots
-    ).properties(width=270, height=210)
+    chance = charts.chance_line(known[0]["chance"])
+    return alt.layer(front.encode(x=x, y="value:Q"), chance, bars, dots).properties(
+        width=270, height=210
+    )
 
 
 def _front(points: list[dict[str, Any]], field: str) -> Iterator[dict[str, Any]]:
