@@ -62,23 +62,23 @@ class Board:
             share: share of the part that is done, 0 to 1.
             word: status shown after the bar.
         """
-        before = self.shares.get(part)
-        if before == share == 1:
+        previous = self.shares.get(part)
+        if previous == share == 1:
             return
-        if before is None:
+        if previous is None:
             self.bars.start_task(self.tasks[part])
             if share == 1 and not word:  # by an earlier run: says nothing of the time that is left
                 self.weights.pop(part)
                 word = "there already"
         self.shares[part] = share
-        shown = self.few or share < 1
-        self.bars.update(self.tasks[part], completed=share, visible=shown, word=word)
+        visible_now = self.few or share < 1
+        self.bars.update(self.tasks[part], completed=share, visible=visible_now, word=word)
         done = sum(weight * self.shares.get(name, 0) for name, weight in self.weights.items())
         self.bars.update(self.all, completed=done, total=sum(self.weights.values()))
-        if not self.live and (before is None or share == 1):
-            said = "done" if share == 1 and before is not None else word or "begun"
+        if not self.live and (previous is None or share == 1):
+            status = "done" if share == 1 and previous is not None else word or "begun"
             left = self._left(done) if share == 1 and part in self.weights else ""
-            self.console.print(f"{part}: {said}{left}")
+            self.console.print(f"{part}: {status}{left}")
 
     def _left(self, done: float) -> str:
         """Format the time left at the mean speed so far; empty on a board of few parts.

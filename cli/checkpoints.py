@@ -48,10 +48,10 @@ def load(model: str, dtype: str) -> tuple[Any, Any]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     click.echo(f"Loading {model}", err=True)
-    found, tokenizer = checkpoints.load(dtype=dtype, **where), checkpoints.load_tokenizer(**where)
+    loaded, tokenizer = checkpoints.load(dtype=dtype, **where), checkpoints.load_tokenizer(**where)
     if tokenizer is None:
         click.echo(f"{model} has no tokenizer that can be read: none will be written", err=True)
-    return found, tokenizer
+    return loaded, tokenizer
 
 
 def check_out(out: str, overwrite: bool) -> None:
@@ -70,12 +70,12 @@ def save(model: Any, tokenizer: Any, out: str, overwrite: bool) -> None:
 
     folder = checkpoints.save(model, tokenizer, out, overwrite)
     try:
-        found = cost(model)
+        costs = cost(model)
     except InputError:  # no stack of layers that could loop: written all the same
         click.echo(f"{folder}: {model.num_parameters():,} parameters")
         return
     click.echo(
-        f"{folder}: schedule {found.schedule}, {found.schedule.num_unique_layers} unique layers, "
-        f"effective depth {found.schedule.effective_depth}, "
-        f"{found.unique_parameters:,} parameters"
+        f"{folder}: schedule {costs.schedule}, {costs.schedule.num_unique_layers} unique layers, "
+        f"effective depth {costs.schedule.effective_depth}, "
+        f"{costs.unique_parameters:,} parameters"
     )

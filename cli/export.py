@@ -39,9 +39,9 @@ def command(
     from ..models.growing.grow import untie
     from ..models.looping.config import LoopedConfig
 
-    found, tokenizer = load(model, dtype)
+    loaded, tokenizer = load(model, dtype)
     if change is not None:
-        change(found)
-    if isinstance(found.config, LoopedConfig):
-        found = untie(found)
-    save(found, tokenizer, out, overwrite)
+        change(loaded)
+    if isinstance(loaded.config, LoopedConfig):
+        loaded = untie(loaded)
+    save(loaded, tokenizer, out, overwrite)

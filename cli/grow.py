@@ -32,7 +32,7 @@ def command(
     dtype: str,
     out: str,
     overwrite: bool,
-    **given: Any,
+    **operator_options: Any,
 ) -> None:
     """Deepen MODEL by copying layers, and write it as an ordinary checkpoint.
 
@@ -47,17 +47,17 @@ def command(
     from ..models.growing.maps import OPERATORS, check_operator, growth_maps
     from ..models.looping.decoder import find_decoder
 
-    options = {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in operator_options.items() if value is not None}
     check_operator(operator, options)  # before the model is loaded
     if to is not None and operator not in OPERATORS:
         raise InputError(f"--to goes with an operator by name ({', '.join(OPERATORS)})")
-    found, tokenizer = load(model, dtype)
-    depth = len(find_decoder(found).unique)
+    loaded, tokenizer = load(model, dtype)
+    depth = len(find_decoder(loaded).unique)
     if to is None:
-        grow(found, operator, **options)
+        grow(loaded, operator, **options)
     elif to <= depth:
         raise InputError(f"{model} has {depth} layers already: --to must be more, not {to}")
     else:
         for _ in growth_maps(operator, depth, to, **options):
-            grow(found, operator, **options)
-    save(found, tokenizer, out, overwrite)
+            grow(loaded, operator, **options)
+    save(loaded, tokenizer, out, overwrite)

@@ -61,17 +61,17 @@ def command(
     from ..models.costs import cost
 
     if config_only:
-        found = _empty(model)
+        loaded = _empty(model)
     else:
-        found, _ = load(model, "auto")
+        loaded, _ = load(model, "auto")
     if change is not None:
-        change(found)
-    facts = _facts(found, cost(found, seq_len=seq_len))
+        change(loaded)
+    facts = _facts(loaded, cost(loaded, seq_len=seq_len))
     similarity = None
     if not config_only:
         from ..models.similarity import block_similarity, layer_similarity
 
-        similarity = layer_similarity(found)
+        similarity = layer_similarity(loaded)
         most = len(similarity) - 1
         if block_size is not None and not 1 <= block_size <= most:
             raise InputError(f"--block-size must be from 1 to {most} here, not {block_size}")

@@ -143,31 +143,31 @@ def show(
     from ..leaderboard.entries import build_entries
     from ..leaderboard.panels import panels
 
-    found = build_entries(gathered(folder, no_paper))
-    studies = sorted({entry.first.study for entry in found if entry.first.study})
+    selected = build_entries(gathered(folder, no_paper))
+    studies = sorted({entry.first.study for entry in selected if entry.first.study})
     if study not in (None, "all", *studies):
         raise unknown("study", study, ["all", *studies])
-    asked = [
+    of_task = [
         entry
-        for entry in found
+        for entry in selected
         if fnmatchcase(entry.task.name, task) and fnmatchcase(entry.model.name, model)
     ]
-    found = [entry for entry in asked if study in ("all", entry.first.study)]
+    selected = [entry for entry in of_task if study in ("all", entry.first.study)]
     if as_json:
-        click.echo(export.as_json(found), nl=False)
+        click.echo(export.as_json(selected), nl=False)
     elif as_csv:
-        click.echo(export.as_csv(found), nl=False)
-    elif not found and studies and study is None:
+        click.echo(export.as_csv(selected), nl=False)
+    elif not selected and studies and study is None:
         click.echo(
             f"no such results of evaluations; of studies: --study all, or one of "
             f"{', '.join(studies)}"
         )
-    elif not found:
+    elif not selected:
         click.echo("no results: growloop eval --model MODEL --leaderboard records adds some")
     else:
-        for panel in panels(found):
+        for panel in panels(selected):
             _print(panel, studies=study == "all")
-        if study is None and (rest := [entry for entry in asked if entry.first.study]):
+        if study is None and (rest := [entry for entry in of_task if entry.first.study]):
             names = sorted({str(entry.first.study) for entry in rest})
             paragraph(
                 f"{len(rest):,} results of studies are not shown: --study all, or one of "
@@ -250,9 +250,9 @@ def _print(panel: Panel, studies: bool) -> None:
     from ..leaderboard.interval_basis import interval_basis_text
     from ..leaderboard.site.formats import si
 
-    asked = panel.task
-    chance = "" if asked.chance is None else f", chance {asked.chance:.2f}"
-    better = "" if asked.higher_is_better else ", lower is better"
+    task = panel.task
+    chance = "" if task.chance is None else f", chance {task.chance:.2f}"
+    better = "" if task.higher_is_better else ", lower is better"
     columns = [
         Column("model"),
         *([Column("study")] if studies else []),
@@ -271,9 +271,9 @@ def _print(panel: Panel, studies: bool) -> None:
     for entry in panel.entries:
         model, record = entry.model, entry.first
         loops = {} if record.loops is None else {"loops": record.loops}
-        told = (record.conditions | loops).items()
+        conditions = (record.conditions | loops).items()
         what = "".join(
-            f", {name}" if value is True else f", {name} {value}" for name, value in told
+            f", {name}" if value is True else f", {name} {value}" for name, value in conditions
         )
         rows.append(
             [
@@ -291,6 +291,6 @@ def _print(panel: Panel, studies: bool) -> None:
                 "–" if entry.centred is None else f"{entry.centred:+.3f}",
             ]
         )
-    show_table(columns, rows, f"{task_label(asked)}{chance}{better}; {panel.title}")
+    show_table(columns, rows, f"{task_label(task)}{chance}{better}; {panel.title}")
     paragraph(f"({panel.comparable})")
     click.echo()

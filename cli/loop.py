@@ -36,7 +36,7 @@ def command(
         raise InputError("nothing to do: give --schedule or --repeat START:STOP")
     check_out(out, overwrite)
     change = looping(schedule, repeat, times)
-    found, tokenizer = load(model, dtype)
+    loaded, tokenizer = load(model, dtype)
     if change is not None:
-        change(found)
-    save(found, tokenizer, out, overwrite)
+        change(loaded)
+    save(loaded, tokenizer, out, overwrite)

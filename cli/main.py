@@ -101,9 +101,9 @@ class Growloop(click.Group):
             if getattr(error, "is_for_the_user", False):
                 click.echo(f"Error: {streams.message(error)}", err=True)
                 sys.exit(2)
-            if (found := disk_error(error)) is None:
+            if (file_error := disk_error(error)) is None:
                 raise
-            _end(found)
+            _end(file_error)
 
 
 def _end(error: OSError) -> NoReturn:

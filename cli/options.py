@@ -55,7 +55,7 @@ def whole_numbers(text: str, option: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and len(part) < 9 for part in parts):
         raise InputError(f"{option} takes whole numbers with commas, such as 0,1,2,4, not '{text}'")
-    found = [int(part) for part in parts]
-    if len(set(found)) < len(found):
+    numbers = [int(part) for part in parts]
+    if len(set(numbers)) < len(numbers):
         raise InputError(f"{option} names a number twice: {text}")
-    return sorted(found)
+    return sorted(numbers)

@@ -122,8 +122,8 @@ def command(
         delimiter=_delimiter(delimiter),
         chat_template=chat_template,
     )
-    found = _tune(model, data, validation, settings, Path(out), seeds, keep_optimizer)
-    click.echo(json.dumps(found) if as_json else "\n".join(found))
+    results = _tune(model, data, validation, settings, Path(out), seeds, keep_optimizer)
+    click.echo(json.dumps(results) if as_json else "\n".join(results))
 
 
 def _tune(

@@ -183,8 +183,8 @@ def command(
     if planned:
         if as_json or cell is not None:
             raise InputError("--plan prints the cells: leave out --json and --cell")
-        for number, listed in enumerate(cells):
-            click.echo(f"{number}\t{listed.id}")
+        for number, planned_cell in enumerate(cells):
+            click.echo(f"{number}\t{planned_cell.id}")
         return
     if cell is not None:
         if not 0 <= cell < len(cells):
@@ -290,8 +290,8 @@ def _list(as_json: bool) -> None:
     from ..studies.catalog import STUDIES
 
     if as_json:
-        listed = [{"study": k, "asks": q, "paper": p} for k, (q, p) in STUDIES.items()]
-        click.echo(json.dumps(listed, indent=2))
+        studies = [{"study": k, "asks": q, "paper": p} for k, (q, p) in STUDIES.items()]
+        click.echo(json.dumps(studies, indent=2))
         return
     rows = [[name, f"{question} ({figure})"] for name, (question, figure) in STUDIES.items()]
     show([Column(""), Column("")], rows)

@@ -84,8 +84,8 @@ def show(
     limit = width()
     if title:
         paragraph(title)
-    found = layout(columns, rows, limit)
-    for number, block in enumerate(found.blocks):
+    fitted = layout(columns, rows, limit)
+    for number, block in enumerate(fitted.blocks):
         if number:
             click.echo()
         heads = [columns[place].name for place, _ in block]
@@ -95,14 +95,14 @@ def show(
             _line([row[column] for column, _ in block], block, columns, style(place))
             if number == 0 and below and below[place]:
                 click.echo(f"      {below[place]}")
-    said = []
-    if found.folded:
-        said.append("folded: " + ", ".join(columns[place].name for place in found.folded))
-    if found.constant:
-        alike = ", ".join(f"{columns[p].name} {rows[0][p] or '–'}" for p in found.constant)
-        said.append(f"the same in all rows: {alike}")
-    if said:
-        paragraph(f"({'; '.join(said)}; {hint})")
+    notes = []
+    if fitted.folded:
+        notes.append("folded: " + ", ".join(columns[place].name for place in fitted.folded))
+    if fitted.constant:
+        alike = ", ".join(f"{columns[p].name} {rows[0][p] or '–'}" for p in fitted.constant)
+        notes.append(f"the same in all rows: {alike}")
+    if notes:
+        paragraph(f"({'; '.join(notes)}; {hint})")
 
 
 def paragraph(text: str, indent: int = 0, hanging: int = 0, **style: bool | str) -> None:
@@ -138,20 +138,20 @@ def layout(columns: Sequence[Column], rows: Sequence[Sequence[str]], limit: int 
     share = max(LEAST, limit * 9 // 20 // max(1, len(names)))
     least = [min(wide, LEAST) if p in wrapped else wide for p, wide in enumerate(natural)]
     good = [min(wide, share) if p in names else wide for p, wide in enumerate(natural)]
-    shown, constant, folded = list(every), [], []
+    visible, constant, folded = list(every), [], []
     alike = [p for p in every[1:] if not columns[p].value and len({row[p] for row in rows}) == 1]
     if len(rows) > 1:
         for place in sorted(alike, key=lambda p: -columns[p].fold):
-            if _sum([good[p] for p in shown]) > limit:
-                shown.remove(place)
+            if _sum([good[p] for p in visible]) > limit:
+                visible.remove(place)
                 constant.append(place)
-    for place in sorted(shown, key=lambda p: -columns[p].fold):
-        if columns[place].fold and _sum([good[p] for p in shown]) > limit:
-            shown.remove(place)
+    for place in sorted(visible, key=lambda p: -columns[p].fold):
+        if columns[place].fold and _sum([good[p] for p in visible]) > limit:
+            visible.remove(place)
             folded.append(place)
-    names = [place for place in shown if not columns[place].value]
+    names = [place for place in visible if not columns[place].value]
     blocks: list[list[int]] = [names]
-    for place in shown:
+    for place in visible:
         if columns[place].value:
             if _sum([least[p] for p in (*blocks[-1], place)]) > limit and blocks[-1] != names:
                 blocks.append(names)
@@ -175,15 +175,15 @@ def _widths(
     limit: int,
 ) -> tuple[tuple[int, int], ...]:
     """Compute the column widths of a block; wrapped columns share what is left, the first twice."""
-    found = {place: least[place] for place in block}
-    left = limit - _sum([*found.values()])
+    widths = {place: least[place] for place in block}
+    left = limit - _sum([*widths.values()])
     while left > 0:
-        needy = [p for p in block if p in wrapped and found[p] < natural[p]]
+        needy = [p for p in block if p in wrapped and widths[p] < natural[p]]
         if not needy:
             break
-        found[min(needy, key=lambda p: found[p] / (2 if p == block[0] else 1))] += 1
+        widths[min(needy, key=lambda p: widths[p] / (2 if p == block[0] else 1))] += 1
         left -= 1
-    return tuple(found.items())
+    return tuple(widths.items())
 
 
 def _line(
@@ -203,8 +203,8 @@ def _line(
             text = part[number] if number < len(part) else ""
             blank = " " * (wide - cells(text))
             line.append(blank + text if columns[place].number else text + blank)
-        told = (" " * GAP).join(line).rstrip()
-        click.echo(_styled(told, style))
+        content = (" " * GAP).join(line).rstrip()
+        click.echo(_styled(content, style))
 
 
 def _styled(text: str, style: Mapping[str, bool | str]) -> str:

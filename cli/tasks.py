@@ -33,9 +33,9 @@ def command(ctx: click.Context, path: bool, as_json: bool) -> None:
     if path:
         click.echo(str(PATH))
         return
-    listed = entries()
+    tasks = entries()
     if as_json:
-        click.echo(json.dumps([asdict(entry) for entry in listed], indent=2))
+        click.echo(json.dumps([asdict(entry) for entry in tasks], indent=2))
         return
     columns = [
         Column("task"),
@@ -54,7 +54,7 @@ def command(ctx: click.Context, path: bool, as_json: bool) -> None:
             entry.fingerprint[:12],
             entry.summary,
         ]
-        for entry in listed
+        for entry in tasks
     ]
     table(columns, rows)
     click.echo("\nGroups (plain mean of their tasks):")

@@ -103,16 +103,16 @@ def _dry_run(run: Any, folder: Path, force: bool, as_json: bool) -> None:
         raise lacking
 
 
-def _accuracy(trust_task_code: bool, folder: Path, wanted: Any) -> dict[str, float]:
+def _accuracy(trust_task_code: bool, folder: Path, task: Any) -> dict[str, float]:
     """Scores a checkpoint; what a run's events ask for."""
     from ..tasks.evaluate import evaluate
     from ..tasks.results import rows
 
     results = evaluate(
         str(folder),
-        wanted.tasks,
-        shots=wanted.shots,
-        limit=wanted.limit,
+        task.tasks,
+        shots=task.shots,
+        limit=task.limit,
         trust_task_code=trust_task_code,
     )
     return {} if results is None else {row.task: row.value for row in rows(results)}
@@ -137,14 +137,14 @@ def _check_tasks(run: Any, trust_task_code: bool) -> None:
             their_tasks(found.theirs, {}, trust_task_code)
 
 
-def _plan_text(found: dict[str, Any]) -> str:
-    lines = [f"{found['name']}: {found['steps']:,} steps, {found['tokens']:,} tokens"]
-    for stage in found["stages"]:
+def _plan_text(facts: dict[str, Any]) -> str:
+    lines = [f"{facts['name']}: {facts['steps']:,} steps, {facts['tokens']:,} tokens"]
+    for stage in facts["stages"]:
         lines.append(
             f"  steps {stage['first']:>9,} - {stage['last']:>9,}: schedule {stage['schedule']}, "
             f"{stage['unique_parameters']:,} parameters, {stage['flops']:.3g} FLOPs"
         )
-    lines.append(f"training FLOPs: {found['flops']:.4g} ({found['share']:.3f} of full depth)")
-    lines.append(f"memory: about {found['memory_bytes'] / 2**30:.1f} GiB a process")
-    lines.append(f"time here: about {found['seconds'] / 3600:.1f} h at 40 % of the matrix peak")
+    lines.append(f"training FLOPs: {facts['flops']:.4g} ({facts['share']:.3f} of full depth)")
+    lines.append(f"memory: about {facts['memory_bytes'] / 2**30:.1f} GiB a process")
+    lines.append(f"time here: about {facts['seconds'] / 3600:.1f} h at 40 % of the matrix peak")
     return "\n".join(lines)

@@ -84,10 +84,10 @@ def _files(path: Path) -> list[Path]:
         raise InputError(f"there is no file {path}")
     if not path.is_dir():
         return [path]
-    found = sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES))
-    if not found:
+    files = sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES))
+    if not files:
         raise InputError(f"{path} holds no .jsonl, .jsonl.gz or .parquet file")
-    return found
+    return files
 
 
 def _begins(path: Path, magic: bytes) -> bool:
@@ -208,8 +208,8 @@ class _Remaker:
             params["words"] = self.words
         source = Source(make_task(row["task"], params), row["split"], row["seed"], template)
         if source.params != row["params"]:
-            given = "template" if digest else "word list" if self.words else "parameters"
-            raise InputError(f"the {given} given are not those the file was made with")
+            input_name = "template" if digest else "word list" if self.words else "parameters"
+            raise InputError(f"the {input_name} given are not those the file was made with")
         return source
 
 
@@ -246,12 +246,12 @@ def _choices(row: dict[str, Any]) -> str | None:
 
 def _answer(item: Item) -> str | None:
     """Check the target with the independent solver; return the problem, or None."""
-    found = solve(item.task, item.prompt)
+    solution = solve(item.task, item.prompt)
     if item.params["control"] == "cut":
-        return None if found is None else f"the chain is not cut: the answer is {found}"
-    if found is None:
+        return None if solution is None else f"the chain is not cut: the answer is {solution}"
+    if solution is None:
         return "the answer cannot be derived from the prompt"
-    return None if found == item.target else f"the answer is {found}, not {item.target}"
+    return None if solution == item.target else f"the answer is {solution}, not {item.target}"
 
 
 def _runs(rows: Iterable[tuple[bytes, Any]]) -> Iterator[list[tuple[int, bytes, Any]]]:
@@ -268,12 +268,12 @@ def _runs(rows: Iterable[tuple[bytes, Any]]) -> Iterator[list[tuple[int, bytes, 
 
 def _remade(source: Source, indices: Sequence[int]) -> dict[int, Item]:
     """Regenerate items by index; close indices are drawn in one batch."""
-    wanted = sorted(set(indices))
+    ordered = sorted(set(indices))
     items: dict[int, Item] = {}
     start = 0
-    for i in range(1, len(wanted) + 1):
-        if i == len(wanted) or wanted[i] - wanted[i - 1] > 16:
-            batch = source.items(wanted[start], wanted[i - 1] + 1)
+    for i in range(1, len(ordered) + 1):
+        if i == len(ordered) or ordered[i] - ordered[i - 1] > 16:
+            batch = source.items(ordered[start], ordered[i - 1] + 1)
             items |= {item.index: item for item in batch}
             start = i
     return items
@@ -350,9 +350,9 @@ def _check_order(file: str, source: Source, indices: list[int], verdict: Verdict
     else:
         verdict.report(file, f"more items than split {source.split} can give")
         return
-    for found, wanted in zip(indices, expected, strict=True):
-        if found != wanted:
-            reason = f"item {found} stands where item {wanted} of its source belongs"
+    for actual, correct in zip(indices, expected, strict=True):
+        if actual != correct:
+            reason = f"item {actual} stands where item {correct} of its source belongs"
             verdict.report(file, f"{reason}: lines are missing, added or out of order")
             return
 
@@ -362,8 +362,10 @@ def _check_card(folder: Path, verdict: Verdict) -> None:
     card = folder / "README.md"
     if not card.is_file():
         return
-    listed = re.findall(r"(?m)^\| (\w+) \| [\d,]+ \| `([0-9a-f]{64})` \|", card.read_text("utf-8"))
-    for split, fingerprint in listed:
+    fingerprints = re.findall(
+        r"(?m)^\| (\w+) \| [\d,]+ \| `([0-9a-f]{64})` \|", card.read_text("utf-8")
+    )
+    for split, fingerprint in fingerprints:
         file = folder / "data" / f"{split}.jsonl"
         if not file.is_file():
             verdict.report(str(file), "is missing, though the card lists it")

@@ -88,8 +88,12 @@ class Written:
 
 def _job(source: Source, start: int, stop: int, repeats: NDArray[np.uint64]) -> Block:
     """Generate the items of a range of indices, without repeats."""
-    kept = [batch.without(repeats) for batch in source.batches(start, stop)]
-    return Block(stop, b"".join(b.rows() for b in kept), np.concatenate([b.hashes() for b in kept]))
+    kept_batches = [batch.without(repeats) for batch in source.batches(start, stop)]
+    return Block(
+        stop,
+        b"".join(b.rows() for b in kept_batches),
+        np.concatenate([b.hashes() for b in kept_batches]),
+    )
 
 
 @contextlib.contextmanager
@@ -224,11 +228,11 @@ def _parquet_writer(progress: Progress) -> Write:
         hashes = _Hashes(source, selection)
         with pa.parquet.ParquetWriter(out, schema) as writer:
             for batch in source.batches(0, selection.stop):
-                kept = batch.without(selection.repeats)
-                rows = [item.row() for item in kept.items()]
+                distinct = batch.without(selection.repeats)
+                rows = [item.row() for item in distinct.items()]
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-                digest.update(kept.lines())
-                hashes.add(kept.hashes())
+                digest.update(distinct.lines())
+                hashes.add(distinct.hashes())
                 progress(int(batch.indices[-1]) + 1)
         return digest.hexdigest(), hashes.all
 
@@ -272,15 +276,17 @@ def _replacing(path: Path, force: bool, folder: bool = False) -> Iterator[Path]:
 
 def _prove_split(source: Source, count: int) -> None:
     """Derive the split of the first items from their prompts, and compare it with the source's."""
-    found = source.task.splits_of(source.uncontrolled.batch(0, min(PROVED, count)).prompts())
-    wrong = [i for i, split in enumerate(found) if split != source.split]
+    derived = source.task.splits_of(source.uncontrolled.batch(0, min(PROVED, count)).prompts())
+    wrong = [i for i, split in enumerate(derived) if split != source.split]
     if wrong:
-        raise RuntimeError(f"item {wrong[0]} of split {source.split} belongs to {found[wrong[0]]}")
+        raise RuntimeError(
+            f"item {wrong[0]} of split {source.split} belongs to {derived[wrong[0]]}"
+        )
 
 
-def _prove_disjoint(sources: Sequence[Source], written: Sequence[Written]) -> None:
+def _prove_disjoint(sources: Sequence[Source], results: Sequence[Written]) -> None:
     """Check by prompt hashes that no two splits share an item."""
-    for (a, first), (b, second) in combinations(zip(sources, written, strict=True), 2):
+    for (a, first), (b, second) in combinations(zip(sources, results, strict=True), 2):
         common = np.intersect1d(first.hashes, second.hashes, assume_unique=True)
         if len(common):
             raise RuntimeError(f"splits {a.split} and {b.split} share {len(common)} items")
@@ -341,25 +347,25 @@ def export(
         raise InputError("standard output is closed: give a file with --out")
     if str(out) == STDOUT:
         # what went before may be in the same file: it is never rewound
-        written = [_write_different(sys.stdout.buffer, sources[0], count, write, rewindable=False)]
+        results = [_write_different(sys.stdout.buffer, sources[0], count, write, rewindable=False)]
         sys.stdout.buffer.flush()
     elif format == "datasets":
         with _replacing(path, force, folder=True) as folder:
             (folder / "data").mkdir()
-            written = []
+            results = []
             for source in sources:
                 with open(folder / "data" / f"{source.split}.jsonl", "wb") as file:
-                    written.append(_write_different(file, source, count, write))
-            _prove_disjoint(sources, written)
-            card = dataset_card(sources, _reports(sources, count, written))
+                    results.append(_write_different(file, source, count, write))
+            _prove_disjoint(sources, results)
+            card = dataset_card(sources, _reports(sources, count, results))
             (folder / "README.md").write_text(card, encoding="utf-8")
     else:
         with _replacing(path, force) as temporary, open(temporary, "wb") as file:
-            written = [_write_different(file, sources[0], count, write)]
-    return _reports(sources, count, written)
+            results = [_write_different(file, sources[0], count, write)]
+    return _reports(sources, count, results)
 
 
-def _reports(sources: Sequence[Source], count: int, written: Sequence[Written]) -> list[Report]:
+def _reports(sources: Sequence[Source], count: int, results: Sequence[Written]) -> list[Report]:
     return [
         Report(
             split=source.split,
@@ -368,7 +374,7 @@ def _reports(sources: Sequence[Source], count: int, written: Sequence[Written]) 
             repeats=part.repeats,
             capacity=source.task.capacity(source.split),
         )
-        for source, part in zip(sources, written, strict=True)
+        for source, part in zip(sources, results, strict=True)
     ]
 
 

@@ -94,7 +94,7 @@ def read_models(paths: Sequence[str]) -> list[StudyModel]:
     """Read the models of a study.
 
     Raises:
-        InputError: two models of the same name or path, or one run given twice.
+        InputError: two models of the same name or path, or a repeated run.
     """
     return with_unique_names([StudyModel.read(path) for path in paths])
 
@@ -103,7 +103,7 @@ def with_unique_names(models: Sequence[StudyModel]) -> list[StudyModel]:
     """Give models unique names: seeds or steps are appended to equal ones.
 
     Raises:
-        InputError: names that stay equal; a run that is given twice.
+        InputError: names that stay equal; a repeated run.
     """
     count = Counter((model.name, model.training and model.training.kind) for model in models)
     renamed = []
@@ -142,7 +142,7 @@ def _check_replicates(models: Sequence[StudyModel]) -> None:
             assert model.training is not None
             if model.training.seed in seeds and len({m.training for m in replicates}) > 1:
                 raise InputError(
-                    f"{seeds[model.training.seed]} and {model.name} are the same training, seed "
+                    f"{seeds[model.training.seed]} and {model.name} are the same run, seed "
                     f"{model.training.seed} of {kind}: leave one out"
                 )
             seeds[model.training.seed] = model.name
@@ -233,7 +233,7 @@ class ModelLoader:
         """Iterate over items with a progress bar.
 
         Args:
-            noun: plural noun of the items, shown beside the bar.
+            noun: plural noun of the items, shown with the bar.
         """
         bar_over_items: Iterable[T] = bar(noun, items, quiet=not self.bars, leave=False)
         self._bar = bar_over_items

@@ -141,8 +141,8 @@ def fine_tuning_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
     settings: dict[str, list[dict[str, Any]]] = {}  # model -> settings it was fine-tuned with
     for record in records:
         if record.params["examples"]:
-            known = settings.setdefault(record.model_name, [])
-            known += [] if _settings(record) in known else [_settings(record)]
+            earlier = settings.setdefault(record.model_name, [])
+            earlier += [] if _settings(record) in earlier else [_settings(record)]
     selected: list[LeaderboardRow] = []
     for record in records:
         # the model as it is begins the curve of each setting
@@ -194,14 +194,14 @@ def mean_of(rows: Sequence[Row]) -> dict[str, float | None]:
     value = statistics.fmean(row.value for row in rows)
     per_item = [row.answers or row.each for row in rows]
     if not per_item[0]:
-        known = [error for row in rows if (error := stderr_of(row)) is not None]
-        return {"value": value, "stderr": statistics.fmean(known) if known else None}
+        errors = [error for row in rows if (error := stderr_of(row)) is not None]
+        return {"value": value, "stderr": statistics.fmean(errors) if errors else None}
     items = [statistics.fmean(map(float, values)) for values in zip(*per_item, strict=True)]
     return {"value": value, "stderr": statistics.stdev(items) / len(items) ** 0.5}
 
 
 def stderr_of(row: Row) -> float | None:
-    """Return the standard error of a row: its column, or from its texts, or from its interval."""
+    """Return the standard error of a row: its column, or from its prompts, or from its interval."""
     if "stderr" in row:
         return row.stderr
     if len(row.each) > 1:

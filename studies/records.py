@@ -217,7 +217,7 @@ class StudyRecord:
         id: name of the cell, as its file has it.
         model: facts about the measured model.
         rows: the measured numbers.
-        data: what charts and the leaderboard need beside the rows; depends on the study.
+        data: further data of charts and the leaderboard; depends on the study.
         command: command line that measured it.
         growloop: version of growloop that measured it.
         weights: identity of the cell's model files (``files``, ``sha256``); None of a hub id.

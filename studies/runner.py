@@ -96,8 +96,8 @@ def run_study(
             for folder in result.temporary:
                 _remove(folder)
     _check_precision(records.values())
-    shown = _chart_options(options)
-    return [replace(record, data={**record.data, **shown})
+    stored = _chart_options(options)
+    return [replace(record, data={**record.data, **stored})
             for record in (records[cell.id] for cell in cells)]  # fmt: skip
 
 
@@ -149,8 +149,10 @@ def _remove(folder: Path) -> None:
 def _chart_options(options: Any) -> dict[str, Any]:
     """Return options of the chart as they are now, whatever they were at the measurement."""
     names = [known.name for known in fields(options) if known.metadata["drawn"]]
-    shown: dict[str, Any] = json.loads(json.dumps({name: getattr(options, name) for name in names}))
-    return shown
+    stored: dict[str, Any] = json.loads(
+        json.dumps({name: getattr(options, name) for name in names})
+    )
+    return stored
 
 
 def _next_batch(study: Study, waiting: Sequence[StudyCell]) -> list[StudyCell]:

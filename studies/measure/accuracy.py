@@ -120,12 +120,12 @@ def accuracy_row(correct: Tensor, task_questions: Questions, **more: Any) -> Row
 
 def with_difference(row: Row, plain: Row) -> Row:
     """Add a row's difference to another on the same items: difference, interval, McNemar's p."""
-    found = paired(row.correct, plain.correct)
+    test = paired(row.correct, plain.correct)
     return row.replace(
-        difference=found.difference,
+        difference=test.difference,
         # a schedule is exactly as good as itself
-        **ends(None if row is plain else (found.low, found.high), "difference_"),
-        better=found.better,
-        worse=found.worse,
-        p=found.p,
+        **ends(None if row is plain else (test.low, test.high), "difference_"),
+        better=test.better,
+        worse=test.worse,
+        p=test.p,
     )

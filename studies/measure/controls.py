@@ -59,11 +59,11 @@ def keep_controlled_tasks(
 ) -> list[StudyRecord]:
     """Keep only the rows of tasks that have controls, and only records with such rows."""
     tasks = {row.task for record in controls for row in record.rows}
-    kept = [
+    controlled = [
         replace(record, rows=tuple(row for row in record.rows if row.task in tasks))
         for record in records
     ]
-    return [record for record in kept if record.rows]
+    return [record for record in controlled if record.rows]
 
 
 def split_controls(records: Sequence[StudyRecord]) -> tuple[list[StudyRecord], list[StudyRecord]]:

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 class LensOptions:
     """Options of a study that reads predictions from intermediate layers."""
 
-    lens: str | None = option(None, "tuned lens to read with (safetensors); one model")
-    lens_updates: int = option(0, "train a tuned lens so long first; 0: logit lens")
-    lens_text: str | None = option(None, "texts it learns from; by default generated questions")
-    lens_batch: int = option(4, "texts an update")
-    lens_positions: int = option(256, "tokens of a batch it learns from")
+    lens: str | None = option(None, "file of a tuned lens (safetensors), for one model")
+    lens_updates: int = option(0, "updates of a tuned lens trained first; 0: logit lens")
+    lens_text: str | None = option(None, "its training prompts; by default generated questions")
+    lens_batch: int = option(4, "prompts an update")
+    lens_positions: int = option(256, "token positions of a batch in the loss")
     lens_optimizer: str = option("sgd", "sgd or adam")
     lens_recipe: str = option(
         "ours", "ours, or tuned-lens: weight decay and clipping of that package", later=True
@@ -98,7 +98,7 @@ def load_or_train_lens(
 ) -> Lens | None:
     """Return the lens of a cell's model, trained at most once; None for the logit lens.
 
-    A killed training resumes. Other processes that need the same lens wait for it.
+    Training resumes after a kill. Other processes that need the same lens wait for it.
 
     Args:
         tokens: maximum number of tokens per training prompt.

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 EXITS = ("step", "loop")
 JUDGED = ("answer", "all")
 RULES = ("ours", "geiping")
-LENS_TOKENS = 128  # of a text that a lens learns from
+LENS_TOKENS = 128  # of a prompt that a lens learns from
 
 
 @dataclass(frozen=True)
@@ -248,12 +248,12 @@ def table(records: Sequence[StudyRecord]) -> Table:
         last, some = test.exits_taken(FIXED, None), []
         for criterion in (FIXED, *CRITERIA):
             threshold = choose_threshold(validation, criterion)
-            taken = test.exits_taken(criterion, threshold)
+            exits = test.exits_taken(criterion, threshold)
             looks = FIXED if threshold is None else criterion  # no threshold, no looks
-            right, steps, costs = test.correct_at(taken), test.steps, test.costs
+            right, steps, costs = test.correct_at(exits), test.steps, test.costs
             tested = paired(right.tolist(), test.full.tolist())
             question, token = (
-                1 - float(flops(taken, looks).mean() / flops(last, FIXED).mean())
+                1 - float(flops(exits, looks).mean() / flops(last, FIXED).mean())
                 for flops in (costs.question, costs.token)
             )
             some.append(
@@ -262,16 +262,16 @@ def table(records: Sequence[StudyRecord]) -> Table:
                     "task": record.rows[0].task,
                     "criterion": criterion,
                     "threshold": threshold,
-                    "steps": float(steps[taken].mean()),
+                    "steps": float(steps[exits].mean()),
                     "of": int(steps[-1]),
-                    "saved": 1 - float(steps[taken].mean() / steps[-1]),
+                    "saved": 1 - float(steps[exits].mean() / steps[-1]),
                     "FLOPs saved": question,
                     "decoding": token,
                     "a look": costs.look_in_steps(criterion, int(steps[-1])),
                     "accuracy": float(right.mean()),
                     "all steps": float(test.full.mean()),
                     "difference": tested.difference,
-                    **ends(None if (taken == last).all() else (tested.low, tested.high)),
+                    **ends(None if (exits == last).all() else (tested.low, tested.high)),
                     "p": tested.p,
                     "n": len(right),
                     "chance": record.rows[0].chance,

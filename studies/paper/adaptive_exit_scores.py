@@ -43,11 +43,11 @@ def score_exits(
     ]
     scores = {}
     for name in CRITERIA:
-        seen = [
+        signals = [
             exit_signal(name, states[i], lambda _, i=i: logits[i])  # type: ignore[misc]
             for i in range(exits)
         ]
-        changes = torch.stack([signal_change(name, *pair) for pair in itertools.pairwise(seen)])
+        changes = torch.stack([signal_change(name, *pair) for pair in itertools.pairwise(signals)])
         scores[name] = (_runs(changes).amin(1) if name == "argmax" else changes.amax(1)).cpu()
     return log_probs.argmax(1) == question.answer, scores
 
@@ -65,10 +65,10 @@ def _geiping_scores(base: Trace, ends: dict[int, Tensor], exits: int) -> dict[st
         rule = EarlyExit.geiping(name)
         places = range(exits) if rule.through_coda else range(exits, 2 * exits)
         judged = slice(-1, None) if rule.judged == "last" else slice(None)
-        seen = [exit_signal(name, ends[place][judged], base.readout) for place in places]
-        seen.insert(0, initial_signal(name, block_input[judged], seen[0]))
+        signals = [exit_signal(name, ends[place][judged], base.readout) for place in places]
+        signals.insert(0, initial_signal(name, block_input[judged], signals[0]))
         changes = torch.stack(
-            [signal_change(name, *pair, rule.direction) for pair in itertools.pairwise(seen)]
+            [signal_change(name, *pair, rule.direction) for pair in itertools.pairwise(signals)]
         )
         scores[name] = (_repeats(changes) if name == "argmax" else changes).mean(1).cpu()
     return scores

@@ -132,7 +132,7 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
 
 
 def _data(kind: str, logit: Sequence[Sequence[Row]]) -> dict[str, Any]:
-    """Return data of a record: the lens, and beside a tuned lens the rows of the logit lens."""
+    """Return data of a record: the lens, and with a tuned lens also the rows of the logit lens."""
     more = {"logit": [row.to_json() for row in logit[0]]} if logit else {}
     return {"lens": kind} | more
 
@@ -164,7 +164,7 @@ def _score(loader: ModelLoader, path: str, options: Options) -> Measurement:
         per_text.append(prediction_effects(traced, cuts, skip_front=options.skip_front))
     effects = torch.cat(per_text)  # (texts, steps)
     steps = effects.shape[1]
-    # the score is a ratio of sums over texts
+    # the score is a ratio of sums over prompts
     weighted = effects.double() * torch.arange(steps)
     sums = weighted.sum(1).tolist(), effects.double().sum(1).tolist()
     row = Row.make(
@@ -235,9 +235,9 @@ def table(records: Sequence[StudyRecord]) -> Table:
         if part == "overlap":
             rows = [row for row in rows if row.metric == "overlap"]
         last = len(rows) - 1
-        shown = rows if part == "score" else [rows[last // 4], rows[last // 2]]
-        shown += [] if part == "score" else [rows[3 * last // 4], rows[last]]
-        for row in shown:
+        selected = rows if part == "score" else [rows[last // 4], rows[last // 2]]
+        selected += [] if part == "score" else [rows[3 * last // 4], rows[last]]
+        for row in selected:
             measure = {"score": SCORE, "overlap": "top-5 overlap"}.get(part, row.task)
             lines.append(
                 {
@@ -268,9 +268,9 @@ def chart(records: Sequence[StudyRecord]) -> Any:
     if overlap:
         panels.append(_lines(overlap, names, "top-5 overlap with the end", "share", "overlap"))
     for task in dict.fromkeys(r.params["task"] for r in by_part["accuracy"]):
-        chosen = [r for r in by_part["accuracy"] if r.params["task"] == task]
-        title = f"leaving early: {chosen[0].rows[0].task}"
-        panels.append(_lines(chosen, names, title, "accuracy", "acc"))
+        of_task = [r for r in by_part["accuracy"] if r.params["task"] == task]
+        title = f"leaving early: {of_task[0].rows[0].task}"
+        panels.append(_lines(of_task, names, title, "accuracy", "acc"))
     if by_part["score"]:
         panels.append(_shares(by_part["score"], names, dashed=not _both(records)))
     if overlap:
@@ -328,7 +328,7 @@ def _shares(records: Sequence[StudyRecord], names: list[str], dashed: bool) -> A
 def _lines(
     records: Sequence[StudyRecord], names: list[str], title: str, axis: str, metric: str
 ) -> Any:
-    """Draw a measure against the steps run, by the lens and, beside a tuned one, the logit lens."""
+    """Draw a measure against the steps run, read by the lens and by the logit lens."""
     alt = charts.altair()
     lens = records[0].data["lens"]
     values = [

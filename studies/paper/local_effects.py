@@ -2,9 +2,9 @@
 
 The contribution of a source step is removed, and the relative change of a later step's contribution
 is measured: with the source alone removed (local), or with all steps between recomputed
-(propagated); at later tokens only (future), or at all tokens. The first token of a text keeps its
-contribution. The heatmap shows the maximum over tokens and texts, as in the paper; the mean over
-texts has intervals.
+(propagated); at later tokens only (future), or at all tokens. The first token of a prompt keeps its
+contribution. The heatmap shows the maximum over tokens and prompts, as in the paper; the mean over
+prompts has intervals.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
         "coordinates": [list(place) for place in traced.coordinates],
         "max": _rounded(effects.amax(0).numpy()),
         "mean": _rounded(effects.mean(0).numpy()),
-        "low": _rounded(low.reshape(shape)),  # None where no text has an effect
+        "low": _rounded(low.reshape(shape)),  # None where no prompt has an effect
         "high": _rounded(high.reshape(shape)),
         **texts.metadata,
     }

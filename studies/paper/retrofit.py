@@ -242,9 +242,9 @@ def retrofit_results(records: Sequence[StudyRecord]) -> list[RetrofitResult]:
                 continue
             results.append(_result(model, looped, pairs, looped, None))
             places = {(row["block"], row["times"]): None for row in pairs[0][1].rows}
-            known = {(row["block"], row["times"]) for row in pairs[0][0].rows}
+            measured = {(row["block"], row["times"]) for row in pairs[0][0].rows}
             for block, times in places:
-                if (block, times) in known:
+                if (block, times) in measured:
                     results.append(_result(model, looped, pairs, block, times))
     return results
 

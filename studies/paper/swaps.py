@@ -210,10 +210,10 @@ def table(records: Sequence[StudyRecord]) -> Table:
             "n": plain.n,
         }
         mean = statistics.fmean(row.value for row in swapped) if swapped else None
-        shown = [("as it is", plain)]
+        selected = [("as it is", plain)]
         if swapped:  # none where all blocks of a looped model are the same layers
-            shown += [("most harmful", order[0]), ("least harmful", order[-1])]
-        for name, row in shown:
+            selected += [("most harmful", order[0]), ("least harmful", order[-1])]
+        for name, row in selected:
             place = "" if row["first"] is None else f" {row['first']}-{row['second']}"
             lines.append(
                 common

@@ -227,8 +227,8 @@ def table(records: Sequence[StudyRecord]) -> Table:
             what = "gap closed" if gap.value is not None else "gap is within noise"
             lines.append(_line(line, together, what, "", gap))
     lines = corrected(lines)
-    shown = {name: None for name in CONTROL_COLUMNS if controls}
-    return [row | shown | {name: row[name] for name in shown if name in row} for row in lines]
+    empty = {name: None for name in CONTROL_COLUMNS if controls}
+    return [row | empty | {name: row[name] for name in empty if name in row} for row in lines]
 
 
 def _range(what: str) -> Interval | None:
@@ -295,8 +295,8 @@ def chart(records: Sequence[StudyRecord]) -> Any:
         )
     numbers = ("value", *(name for name, _ in PANELS))
     points = seed_aggregation.seed_means(records, points, of=numbers, within=SHARE)
-    known = [(field, title) for field, title in PANELS if any(point[field] for point in points)]
-    panels = [_panel(points, field, title) for field, title in known]
+    available = [(field, title) for field, title in PANELS if any(point[field] for point in points)]
+    panels = [_panel(points, field, title) for field, title in available]
     items = f"n = {models[0][1].items}, bars: 95 % over items"
     if len(points) < len(models):
         items += ", over seeds where there are several"
@@ -308,15 +308,15 @@ def chart(records: Sequence[StudyRecord]) -> Any:
 
 def _panel(points: list[dict[str, Any]], field: str, title: str) -> Any:
     alt = charts.altair()
-    known = [point for point in points if point[field] is not None]
+    available = [point for point in points if point[field] is not None]
     names = [point["model"] for point in points]
     signs = [SIGNS[point["family"]] for point in points]
-    if len(known) < len(points):
-        title = f"{title} (known of {len(known)} of {len(points)} models)"
+    if len(available) < len(points):
+        title = f"{title} (known of {len(available)} of {len(points)} models)"
     scale = alt.Scale(type="log", nice=False, padding=15)
     axis = alt.Axis(format=".3~s", tickCount=4)
     x = alt.X(f"{field}:Q", title=title, scale=scale, axis=axis)
-    base = alt.Chart(charts.rows(known)).encode(x=x)
+    base = alt.Chart(charts.rows(available)).encode(x=x)
     value = alt.Y("value:Q", title="mean accuracy", scale=alt.Scale(zero=False))
     colour = charts.colour("model", names)
     colour.legend = alt.Legend(columns=4, title=None)
@@ -325,10 +325,10 @@ def _panel(points: list[dict[str, Any]], field: str, title: str) -> Any:
         y=value, color=colour, shape=shape, tooltip=["model:N", "family:N", "value:Q", f"{field}:Q"]
     )
     bars = base.mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q", color=colour)
-    front = alt.Chart(charts.rows(list(_front(known, field)))).mark_line(
+    front = alt.Chart(charts.rows(list(_front(available, field)))).mark_line(
         interpolate="step-after", strokeDash=[5, 3], color=charts.GREY
     )
-    chance = charts.chance_line(known[0]["chance"])
+    chance = charts.chance_line(available[0]["chance"])
     return alt.layer(front.encode(x=x, y="value:Q"), chance, bars, dots).properties(
         width=270, height=210
     )
