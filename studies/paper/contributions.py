@@ -1,6 +1,6 @@
 """Growth of the residual stream, and contributions of attention and MLP (paper Figures 6, 11).
 
-One number summarises the curves: how much the contributions of attention recur a block of steps later
+Periodicity summarises the curves: how much attention contributions recur a block of steps later
 (``models.diagnostics.periodicity``), for every size of block that the model has steps for.
 """
 
