@@ -1,6 +1,6 @@
 """Decomposition of a layer's contribution into attention and MLP.
 
-There is no table of architectures. The calls of a layer's children are recorded, and a
+There is no table of architectures. The forwards of a layer's children are recorded, and a
 decomposition is accepted only if input and contributions add up to the layer's output.
 """
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from ...core.errors import InputError, one_of
 from ...tasks.catalog import resolve
+from ...tasks.questions import task_names
 from ..records import NO_CONTROL, StudyRecord
+from .accuracy import check_accuracy
 
 CONTROLS = (NO_CONTROL, "cut", "shuffled")
 
@@ -36,6 +38,20 @@ def check_control(names: Sequence[str], control: str) -> None:
     one_of("control", control, CONTROLS)
     if control != NO_CONTROL and not any(control_task(name, control) for name in names):
         raise InputError(f"none of the tasks has questions with control '{control}'")
+
+
+def check_scoring(options: Any) -> None:
+    """Check tasks, numbers and control before the slow part.
+
+    Args:
+        options: options of a study with ``tasks``, ``items``, ``shots``, ``seed``, ``split`` and
+            ``control``.
+
+    Raises:
+        InputError: a task or the control is unknown, or a number is out of range.
+    """
+    check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
+    check_control(task_names(options.tasks), options.control)
 
 
 def with_controls(names: Sequence[str], control: str) -> list[tuple[str, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Scores of exit criteria on a question: what :class:`EarlyExit` reads at every exit."""
+"""Correctness of a question at every early exit, and the score of each exit criterion there."""
 
 from __future__ import annotations
 

@@ -19,8 +19,16 @@ from ...tasks.questions import task_names
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
-from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, load_questions
-from ..measure.controls import check_control, split_controls, with_controls
+from ..measure.accuracy import accuracy_row, item_correctness, load_questions
+from ..measure.controls import check_scoring, split_controls, with_controls
+from ..measure.cooldown_branches import (
+    CooldownVariant,
+    ParentCheckpoint,
+    check_data,
+    cooldown_run,
+    shard_digests,
+    train_cooldown,
+)
 from ..measure.cooldown_mixtures import select_mixtures
 from ..measure.pooled_accuracy import pool_answers
 from ..options import (
@@ -54,16 +62,8 @@ class Options(QuestionOptions):
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     """Make a cell for each checkpoint, mixture and order of the data."""
-    from ..measure.cooldown_branches import (
-        ParentCheckpoint,
-        check_data,
-        cooldown_run,
-        shard_digests,
-    )
-
     whole("seeds", options.seeds, 1, 10_000)
-    check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
-    check_control(task_names(options.tasks), options.control)
+    check_scoring(options)
     recorded = recorded_options(options, "mixtures", "seeds")
     cells = []
     for model in models:
@@ -85,12 +85,6 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Train a cooldown, and measure the accuracy of its last checkpoint."""
     from ...models.looping.config import current_schedule
-    from ..measure.cooldown_branches import (
-        CooldownVariant,
-        ParentCheckpoint,
-        cooldown_run,
-        train_cooldown,
-    )
 
     shares, sources = cell.options["shares"], cell.options["sources"]
     change = CooldownVariant(cell.params["mixture"], shares, sources)

@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...core.errors import InputError, one_of, whole
 from ...core.schedule import Schedule
@@ -23,11 +23,18 @@ from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
 from ..measure.accuracy import (
     accuracy_row,
-    check_accuracy,
     item_correctness_per_task,
     load_questions,
 )
-from ..measure.controls import check_control, keep_controlled_tasks, split_controls, with_controls
+from ..measure.controls import check_scoring, keep_controlled_tasks, split_controls, with_controls
+from ..measure.cooldown_branches import (
+    CooldownVariant,
+    ParentCheckpoint,
+    check_data,
+    cooldown_run,
+    shard_digests,
+    train_cooldown,
+)
 from ..measure.cooldown_mixtures import USUAL, select_mixtures
 from ..measure.pooled_accuracy import pool_answers
 from ..options import (
@@ -41,9 +48,6 @@ from ..options import (
 from ..records import StudyRecord
 from ..study import Measurement, Study, Table
 from .cooldown import format_seed_interval
-
-if TYPE_CHECKING:
-    from ..measure.cooldown_branches import CooldownVariant
 
 NONE = "none"
 STARTS = ("block", "all")
@@ -93,19 +97,11 @@ def read_blocks(texts: Sequence[str], schedule: Schedule) -> list[tuple[int, int
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     """Make, for each checkpoint and seed, a cell without a loop and one for each block."""
-    from ..measure.cooldown_branches import (
-        ParentCheckpoint,
-        check_data,
-        cooldown_run,
-        shard_digests,
-    )
-
     whole("seeds", options.seeds, 1, 10_000)
     for times in options.times:
         whole("times", times, 1, 1000)
     one_of("choice of starts", options.starts, STARTS)
-    check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
-    check_control(task_names(options.tasks), options.control)
+    check_scoring(options)
     recorded = recorded_options(options, "seeds", "mixture")
     cells = []
     for model in models:
@@ -136,7 +132,6 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def _change(mixture: dict[str, Any], block: str) -> CooldownVariant:
     """Return what a cell's cooldown changes in the parent's run."""
-    from ..measure.cooldown_branches import CooldownVariant
 
     if block == NONE:
         return CooldownVariant(mixture["mixture"], mixture["shares"], mixture["sources"])
@@ -169,7 +164,6 @@ def schedules(
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Train a cooldown, and measure its last checkpoint with blocks repeated."""
-    from ..measure.cooldown_branches import ParentCheckpoint, cooldown_run, train_cooldown
 
     before = StudyModel.read(cell.path)
     parent, block = ParentCheckpoint.read(before), cell.params["block"]

@@ -19,8 +19,8 @@ from .. import seed_aggregation
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
-from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, load_questions
-from ..measure.controls import check_control, keep_controlled_tasks, split_controls, with_controls
+from ..measure.accuracy import accuracy_row, item_correctness, load_questions
+from ..measure.controls import check_scoring, keep_controlled_tasks, split_controls, with_controls
 from ..measure.pooled_accuracy import PooledAnswers, PooledEstimate, pool_answers
 from ..options import (
     QuestionOptions,
@@ -62,8 +62,7 @@ class Options(QuestionOptions):
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     """Make a cell for each model and task."""
-    check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
-    check_control(task_names(options.tasks), options.control)
+    check_scoring(options)
     recorded = recorded_options(options, "tasks")
     return [
         StudyCell("trade-offs", model.name, model.path, {"task": name}, recorded)
