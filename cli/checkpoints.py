@@ -23,7 +23,7 @@ def writes_checkpoint(command: Command) -> Command:
             "--dtype",
             default="auto",
             show_default=True,
-            help=f"of the weights: {', '.join(DTYPES)}",
+            help=f"dtype of the weights: {', '.join(DTYPES)}",
         ),
     ):
         command = option(command)

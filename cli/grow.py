@@ -19,11 +19,11 @@ from .checkpoints import check_out, load, save, writes_checkpoint
     help="midas, lidas, gradual_stacking, g_stack, solar, llama_pro, "
     "or source layers such as 0:6,2:8",
 )
-@click.option("--to", type=int, help="grow until the model has so many layers  [default: once]")
+@click.option("--to", type=int, help="number of layers to grow to  [default: grow once]")
 @click.option("--block-size", type=int, help="layers a block  [default: 4]")
-@click.option("--order", help="of lidas: contiguous or inserted  [default: contiguous]")
-@click.option("--times", type=int, help="of g_stack: how often the stack is put  [default: 2]")
-@click.option("--drop", type=int, help="of solar: layers left out on each side  [default: 8]")
+@click.option("--order", help="lidas: contiguous or inserted copy  [default: contiguous]")
+@click.option("--times", type=int, help="copies of the stack in all, for g_stack  [default: 2]")
+@click.option("--drop", type=int, help="layers left out of each copy, for solar  [default: 8]")
 @writes_checkpoint
 def command(
     model: str,

@@ -26,9 +26,17 @@ PICTURES = (".svg", ".png", ".pdf", ".html", ".json")
 @click.command("inspect")
 @click.argument("model")
 @schedule_options
-@click.option("--seq-len", type=int, default=2048, show_default=True, help="tokens, for the FLOPs")
-@click.option("--block-size", type=int, help="layers a block  [default: 4, or as many as can be]")
-@click.option("--config-only", is_flag=True, help="do not load the weights; no similarity then")
+@click.option(
+    "--seq-len",
+    type=int,
+    default=2048,
+    show_default=True,
+    help="sequence length of the FLOPs, in tokens",
+)
+@click.option(
+    "--block-size", type=int, help="layers a block  [default: 4, or fewer in a shallow model]"
+)
+@click.option("--config-only", is_flag=True, help="read the config alone; no similarity of layers")
 @click.option("--picture", help="write the similarity of layers: .svg, .png, .pdf, .html or .json")
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="print all as JSON")
@@ -43,7 +51,7 @@ def command(
     picture: str | None,
     as_json: bool,
 ) -> None:
-    """Show what MODEL is: layers, schedule, parameters, FLOPs, and how alike its layers are.
+    """Show layers, schedule, parameters, FLOPs and layer similarity of MODEL.
 
     \b
     Examples:

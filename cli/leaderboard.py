@@ -41,9 +41,9 @@ def command() -> None:
 @command.command("add")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--to", "folder", default="records", show_default=True, help="folder of records")
-@click.option("--model", "-m", help="the checkpoint that was scored, for its schedule and costs")
+@click.option("--model", "-m", help="scored checkpoint, for its schedule and costs")
 @trust_option
-@click.option("--name", help="of the model  [default: of its run, or its path]")
+@click.option("--name", help="name of the model  [default: of its run, or its path]")
 def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None) -> None:
     """Add the results in lm-eval's result files; those that are there already are no change.
 
@@ -178,7 +178,7 @@ def show(
 @command.command("build")
 @FOLDER
 @click.option("--out", "-o", default="site", show_default=True, help="folder of the site")
-@click.option("--title", default="growloop leaderboard", show_default=True)
+@click.option("--title", default="growloop leaderboard", show_default=True, help="title")
 @WITHOUT_PAPER
 def build(folder: str, out: str, title: str, no_paper: bool) -> None:
     """Write the leaderboard as a static site: tables, charts, a page for each model and study.
@@ -197,7 +197,7 @@ def build(folder: str, out: str, title: str, no_paper: bool) -> None:
 
 @command.command("serve")
 @FOLDER
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="port")
 @WITHOUT_PAPER
 def serve(folder: str, port: int, no_paper: bool) -> None:
     """Build the site and show it on this machine alone, until Ctrl-C.

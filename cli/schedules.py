@@ -16,9 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def schedule_options(command: Command) -> Command:
     """Add the options of a command that takes one schedule."""
-    again = click.option(
-        "--times", type=int, help="how often --repeat runs them again  [default: 1]"
-    )
+    again = click.option("--times", type=int, help="extra passes of --repeat  [default: 1]")
     return _with_options(command, again)
 
 
@@ -26,7 +24,7 @@ def schedules_options(command: Command) -> Command:
     """Add the options of a command that takes several numbers of repeats."""
     again = click.option(
         "--times",
-        help="how often --repeat runs them again, or several such numbers: 0,1,2,4  [default: 1]",
+        help="extra passes of --repeat, or several numbers: 0,1,2,4  [default: 1]",
     )
     return _with_options(command, again)
 
@@ -37,7 +35,7 @@ def _with_options(command: Command, again: Callable[[Command], Command]) -> Comm
         click.option("--repeat", metavar="START:STOP", help="repeat the layers START .. STOP-1"),
         click.option(
             "--schedule",
-            help="run the layers so: blocks, e.g. 4-4x4-4, or a list, e.g. "
+            help="run the layers by this schedule: blocks, e.g. 4-4x4-4, or a list, e.g. "
             "0:12,8:12,12:30 (a list may leave layers out)",
         ),
     ):

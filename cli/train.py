@@ -16,15 +16,17 @@ from .options import trust_option
 @click.command("train")
 @click.argument("run_file", metavar="RUN.yaml")
 @click.option("--out", "-o", help="folder of the run  [default: runs/NAME]")
-@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="change a field")
-@click.option("--until", type=int, help="stop after so many steps, to go on later")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="NAME=VALUE", help="change a field of the run file"
+)
+@click.option("--until", type=int, help="stop at this step; a later call resumes")
 @click.option("--dry-run", is_flag=True, help="check all, print stages, tokens, FLOPs and memory")
-@click.option("--force-run-file", is_flag=True, help="go on although the run file has changed")
+@click.option("--force-run-file", is_flag=True, help="resume although the run file has changed")
 @trust_option
 @click.option(
     "--trust-task-code",
     is_flag=True,
-    help="run the code that task files name, of events that evaluate",
+    help="allow code in the task files of evaluate events",
 )
 @click.option("--json", "as_json", is_flag=True, help="print the plan or the outcome as JSON")
 def command(
