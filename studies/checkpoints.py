@@ -30,13 +30,13 @@ class StudyModel:
         name: name in tables and charts.
         path: hub id, folder, GGUF file or ``package:NAME``.
         schedule: schedule of its config.
-        training: identity of the run that made it.
+        run: identity of the training run that made it.
     """
 
     name: str
     path: str
     schedule: Schedule
-    training: RunIdentity | None = None
+    run: RunIdentity | None = None
 
     @property
     def layers(self) -> int:
@@ -105,10 +105,10 @@ def with_unique_names(models: Sequence[StudyModel]) -> list[StudyModel]:
     Raises:
         InputError: names that stay equal; a repeated run.
     """
-    count = Counter((model.name, model.training and model.training.kind) for model in models)
+    count = Counter((model.name, model.run and model.run.kind) for model in models)
     renamed = []
     for model in models:
-        run = model.training
+        run = model.run
         if run is not None and count[model.name, run.kind] > 1:
             model = replace(model, name=f"{model.name}-s{run.seed}")
         renamed.append(model)
@@ -132,20 +132,20 @@ def _check_replicates(models: Sequence[StudyModel]) -> None:
     """Refuse replicates whose seeds cannot be averaged."""
     by_recipe: dict[tuple[str, str], list[StudyModel]] = {}
     for model in models:
-        if model.training is not None:
-            key = model.training.kind, model.training.recipe
+        if model.run is not None:
+            key = model.run.kind, model.run.recipe
             by_recipe.setdefault(key, []).append(model)
     averaged: set[str] = set()
     for (kind, _), replicates in by_recipe.items():
         seeds: dict[int, str] = {}
         for model in replicates:
-            assert model.training is not None
-            if model.training.seed in seeds and len({m.training for m in replicates}) > 1:
+            assert model.run is not None
+            if model.run.seed in seeds and len({m.run for m in replicates}) > 1:
                 raise InputError(
-                    f"{seeds[model.training.seed]} and {model.name} are the same run, seed "
-                    f"{model.training.seed} of {kind}: leave one out"
+                    f"{seeds[model.run.seed]} and {model.name} are the same run, seed "
+                    f"{model.run.seed} of {kind}: leave one out"
                 )
-            seeds[model.training.seed] = model.name
+            seeds[model.run.seed] = model.name
         if len(seeds) > 1:
             if kind in averaged:
                 raise InputError(

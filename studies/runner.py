@@ -117,7 +117,7 @@ def _record(
         command=command,
         growloop=version("growloop"),
         weights=weights(cell.path),
-        training=RunIdentity.read(cell.path),
+        run=RunIdentity.read(cell.path),
         leaderboard=leaderboard_facts(checkpoint, model, schedules),
         versions=package_versions(),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -193,6 +193,6 @@ def _read_checked(path: Path, cell: StudyCell, dtype: str) -> StudyRecord:
         raise InputError(
             f"{path} is of another model than {cell.path} holds now: give another --out"
         )
-    if record.training is None:  # records from before runs were noted
-        record = replace(record, training=RunIdentity.read(cell.path))
+    if record.run is None:  # records from before runs were noted
+        record = replace(record, run=RunIdentity.read(cell.path))
     return record

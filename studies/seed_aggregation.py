@@ -48,7 +48,7 @@ def replicates_of(records: Sequence[StudyRecord]) -> list[Replicates]:
     """Group the models of records into replicates; models of one seed are left out."""
     groups: dict[tuple[str, str], dict[int, str]] = {}
     for record in records:
-        if run := record.training:
+        if run := record.run:
             groups.setdefault((run.kind, run.recipe), {})[run.seed] = record.model_name
     several = {key: models for key, models in groups.items() if len(models) > 1}
     return [Replicates(name, dict(sorted(models.items()))) for (name, _), models in several.items()]
