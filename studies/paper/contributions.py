@@ -230,7 +230,7 @@ STUDY = Study(
     question="How does the residual stream grow, and do attention, MLP and whole layers contribute "
     "in a cycle?",
     figure="Figures 6 and 11",
-    cost="one forward pass a text",
+    cost="one forward pass a prompt",
     options=Options,
     plan=plan,
     measure=measure,

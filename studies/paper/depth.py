@@ -378,7 +378,7 @@ STUDY = Study(
     name="depth",
     question="Do late layers still change the prediction, or could the model stop earlier?",
     figure="Figure 5",
-    cost="score: half as many passes a text as steps, times --cuts; overlap: a pass and a head a "
+    cost="score: half as many passes a prompt as steps, times --cuts; overlap: a pass and a head a "
     "step; accuracy: a pass a question; a lens: four heads a step for each token",
     options=Options,
     plan=plan,

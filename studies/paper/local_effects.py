@@ -214,7 +214,7 @@ STUDY = Study(
     question="Which layer depends directly on which earlier one, and does a pattern repeat with "
     "the looped or grown block?",
     figure="Figures 7 and 10",
-    cost="half as many forward passes a text as the model has steps (times --cuts for future)",
+    cost="half as many forward passes a prompt as the model has steps (times --cuts for future)",
     options=Options,
     plan=plan,
     measure=measure,
