@@ -1,4 +1,4 @@
-"""The ``growloop`` command. Nothing heavier than click is imported until a command runs."""
+"""Command line ``growloop``. Nothing heavier than click is imported until a command runs."""
 
 from .main import main
 

@@ -1,4 +1,4 @@
-"""``python -m growloop.cli``."""
+"""Entry point of ``python -m growloop.cli``."""
 
 from .main import main
 

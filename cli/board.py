@@ -1,4 +1,4 @@
-"""What is being done, part by part, on standard error: bars in a terminal, else lines."""
+"""Progress of several parts on standard error: bars in a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ FEW = 20  # parts that fit on a screen
 
 
 class Board:
-    """Bars in a terminal, else a line for what begins or is done, with the time that is left.
+    """Progress bars in a terminal, else a line when a part begins or ends, with the time left.
 
     Args:
-        parts: all there is to do, and the share of the time that each takes, about.
+        parts: part -> its estimated share of the time.
     """
 
     def __init__(self, parts: Mapping[str, float]) -> None:
@@ -56,27 +56,36 @@ class Board:
         self.file.close()
 
     def __call__(self, part: str, share: float, word: str) -> None:
-        """Note how far a part is."""
-        before = self.shares.get(part)
-        if before == share == 1:
+        """Update the progress of a part.
+
+        Args:
+            share: share of the part that is done, 0 to 1.
+            word: status shown after the bar.
+        """
+        previous = self.shares.get(part)
+        if previous == share == 1:
             return
-        if before is None:
+        if previous is None:
             self.bars.start_task(self.tasks[part])
             if share == 1 and not word:  # by an earlier run: says nothing of the time that is left
                 self.weights.pop(part)
                 word = "there already"
         self.shares[part] = share
-        shown = self.few or share < 1
-        self.bars.update(self.tasks[part], completed=share, visible=shown, word=word)
+        visible_now = self.few or share < 1
+        self.bars.update(self.tasks[part], completed=share, visible=visible_now, word=word)
         done = sum(weight * self.shares.get(name, 0) for name, weight in self.weights.items())
         self.bars.update(self.all, completed=done, total=sum(self.weights.values()))
-        if not self.live and (before is None or share == 1):
-            said = "done" if share == 1 and before is not None else word or "begun"
+        if not self.live and (previous is None or share == 1):
+            status = "done" if share == 1 and previous is not None else word or "begun"
             left = self._left(done) if share == 1 and part in self.weights else ""
-            self.console.print(f"{part}: {said}{left}")
+            self.console.print(f"{part}: {status}{left}")
 
     def _left(self, done: float) -> str:
-        """How long the rest takes, at the speed so far."""
+        """Format the time left at the mean speed so far; empty on a board of few parts.
+
+        Args:
+            done: finished share of the time, in the units of ``weights``.
+        """
         rest = sum(self.weights.values()) - done
         if self.few or not done or not rest:
             return ""

@@ -1,22 +1,41 @@
-"""What the commands that read and write checkpoints share."""
+"""Options, loading and saving for commands that write a checkpoint."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from ..tasks.evaluate import DTYPES, model_arguments, require_extra
+from .options import trust_option
 
-out_option = click.option("--out", "-o", required=True, help="folder to write the checkpoint to")
-overwrite_option = click.option("--overwrite", is_flag=True, help="replace a checkpoint there")
-dtype_option = click.option(
-    "--dtype", default="auto", show_default=True, help=f"of the weights: {', '.join(DTYPES)}"
-)
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def writes_checkpoint(command: Command) -> Command:
+    """Add the options of commands that write a model: dtype, trust, out, overwrite."""
+    for option in (
+        click.option("--overwrite", is_flag=True, help="replace a checkpoint there"),
+        click.option("--out", "-o", required=True, help="folder to write the checkpoint to"),
+        trust_option,
+        click.option(
+            "--dtype",
+            default="auto",
+            show_default=True,
+            help=f"dtype of the weights: {', '.join(DTYPES)}",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def load(model: str, dtype: str) -> tuple[Any, Any]:
-    """A model and its tokenizer, from whatever ``--model`` takes."""
+    """Load a model and its tokenizer; None without a readable tokenizer.
+
+    Args:
+        model: hub id, folder, GGUF file or ``package:NAME``.
+    """
     from ..core.errors import one_of
 
     one_of("dtype", dtype, DTYPES)
@@ -29,10 +48,10 @@ def load(model: str, dtype: str) -> tuple[Any, Any]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     click.echo(f"Loading {model}", err=True)
-    found, tokenizer = checkpoints.load(dtype=dtype, **where), checkpoints.load_tokenizer(**where)
+    loaded, tokenizer = checkpoints.load(dtype=dtype, **where), checkpoints.load_tokenizer(**where)
     if tokenizer is None:
         click.echo(f"{model} has no tokenizer that can be read: none will be written", err=True)
-    return found, tokenizer
+    return loaded, tokenizer
 
 
 def check_out(out: str, overwrite: bool) -> None:
@@ -44,19 +63,19 @@ def check_out(out: str, overwrite: bool) -> None:
 
 
 def save(model: Any, tokenizer: Any, out: str, overwrite: bool) -> None:
-    """Write a checkpoint, and say what it is."""
+    """Write a checkpoint, and print its schedule, depth and parameters."""
     from ..core.errors import InputError
     from ..models import checkpoints
     from ..models.costs import cost
 
     folder = checkpoints.save(model, tokenizer, out, overwrite)
     try:
-        found = cost(model)
+        costs = cost(model)
     except InputError:  # no stack of layers that could loop: written all the same
         click.echo(f"{folder}: {model.num_parameters():,} parameters")
         return
     click.echo(
-        f"{folder}: schedule {found.schedule}, {found.schedule.num_unique_layers} unique layers, "
-        f"effective depth {found.schedule.effective_depth}, "
-        f"{found.unique_parameters:,} parameters"
+        f"{folder}: schedule {costs.schedule}, {costs.schedule.num_unique_layers} unique layers, "
+        f"effective depth {costs.schedule.effective_depth}, "
+        f"{costs.unique_parameters:,} parameters"
     )

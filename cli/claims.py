@@ -1,4 +1,4 @@
-"""``growloop claims``."""
+"""Command ``growloop claims``."""
 
 from __future__ import annotations
 

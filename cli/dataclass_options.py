@@ -61,7 +61,7 @@ class OptionalValue(Type):
 
 
 def options_to_click(options: type[Any]) -> list[click.Option]:
-    """Return a click option for each field of a dataclass.
+    """Return a click option for each field of a dataclass, inherited fields last.
 
     Types are int, float, bool, str, Path, Literal (a choice), ``X | None`` and ``tuple[X, ...]``
     (values with commas). The help text is the metadata ``about`` of the field.
@@ -77,20 +77,26 @@ def options_to_click(options: type[Any]) -> list[click.Option]:
         TypeError: a field of another type.
     """
     hints = get_type_hints(options)
-    return [_option(known, hints[known.name]) for known in fields(options)]
+    own = vars(options).get("__annotations__", {})
+    ordered = sorted(fields(options), key=lambda option_field: option_field.name not in own)
+    return [_option(option_field, hints[option_field.name]) for option_field in ordered]
 
 
-def _option(known: Field[Any], annotation: Any) -> click.Option:
-    default = known.default if known.default_factory is MISSING else known.default_factory()
+def _option(option_field: Field[Any], annotation: Any) -> click.Option:
+    default = (
+        option_field.default
+        if option_field.default_factory is MISSING
+        else option_field.default_factory()
+    )
     required = default is MISSING
     flag = {"is_flag": False, "flag_value": True} if annotation is bool else {}
     return click.Option(
-        [flag_name(known.name), known.name],
+        [flag_name(option_field.name), option_field.name],
         type=_click_type(annotation),
         default=None if required else default,
         required=required,
         show_default=not required and default not in (None, (), ""),
-        help=known.metadata.get("about"),
+        help=option_field.metadata.get("about"),
         **flag,
     )
 

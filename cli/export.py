@@ -1,21 +1,17 @@
-"""``growloop export``."""
+"""Command ``growloop export``."""
 
 from __future__ import annotations
 
 import click
 
-from .checkpoints import check_out, dtype_option, load, out_option, overwrite_option, save
-from .options import trust_option
+from .checkpoints import check_out, load, save, writes_checkpoint
 from .schedules import looping, schedule_options
 
 
 @click.command("export")
 @click.argument("model")
 @schedule_options
-@dtype_option
-@trust_option
-@out_option
-@overwrite_option
+@writes_checkpoint
 def command(
     model: str,
     schedule: str | None,
@@ -27,9 +23,9 @@ def command(
 ) -> None:
     """Write MODEL as a plain Hugging Face folder: config, weights and tokenizer, nothing else.
 
-    A looped model gets a copy of the layer for every step, so that engines that know no loops load
-    it as the ordinary, deeper model that it is. Any other is written as it is, without what
-    training leaves beside it (optimizer states, records of the run), a GGUF file in full precision.
+    A looped model gets a copy of the layer for every step, so that engines without loops load it as
+    an ordinary, deeper model. Other models are written unchanged, without optimizer state and
+    records of the run; a GGUF file in full precision.
 
     \b
     Examples:
@@ -43,9 +39,9 @@ def command(
     from ..models.growing.grow import untie
     from ..models.looping.config import LoopedConfig
 
-    found, tokenizer = load(model, dtype)
+    loaded, tokenizer = load(model, dtype)
     if change is not None:
-        change(found)
-    if isinstance(found.config, LoopedConfig):
-        found = untie(found)
-    save(found, tokenizer, out, overwrite)
+        change(loaded)
+    if isinstance(loaded.config, LoopedConfig):
+        loaded = untie(loaded)
+    save(loaded, tokenizer, out, overwrite)

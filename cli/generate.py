@@ -1,4 +1,4 @@
-"""``growloop generate``: one subcommand a primitive, its options made from its parameters."""
+"""Command ``growloop generate``: a subcommand per primitive, with its parameters as options."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LONG = 200_000  # indices that are worth a progress bar
 
 
 def _help_texts(task: type) -> dict[str, str]:
-    """What a task's docstring says of its parameters."""
+    """Read the help text of each parameter from the docstring of a task."""
     section = re.search(r"Args:\n(.*?)(?:\n\s*\n|\Z)", task.__doc__ or "", re.DOTALL)
     texts: dict[str, str] = {}
-    for found in re.finditer(
+    for match in re.finditer(
         r"^ {8}([\w, ]+): (.+(?:\n {12}.+)*)", section[1] if section else "", re.MULTILINE
     ):
-        for name in found[1].split(", "):
-            texts[name] = re.sub(r"\s+", " ", found[2]).replace("``", "")
+        for name in match[1].split(", "):
+            texts[name] = re.sub(r"\s+", " ", match[2]).replace("``", "")
     return texts
 
 
@@ -78,9 +78,9 @@ def _splits(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _format(given: str | None, out: str) -> str:
-    if given is not None:
-        return given
+def _format(format_name: str | None, out: str) -> str:
+    if format_name is not None:
+        return format_name
     return "parquet" if out.endswith(".parquet") else "jsonl"
 
 

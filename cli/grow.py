@@ -1,4 +1,4 @@
-"""``growloop grow``."""
+"""Command ``growloop grow``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 import click
 
 from ..core.errors import InputError
-from .checkpoints import check_out, dtype_option, load, out_option, overwrite_option, save
-from .options import trust_option
+from .checkpoints import check_out, load, save, writes_checkpoint
 
 
 @click.command("grow")
@@ -20,15 +19,12 @@ from .options import trust_option
     help="midas, lidas, gradual_stacking, g_stack, solar, llama_pro, "
     "or source layers such as 0:6,2:8",
 )
-@click.option("--to", type=int, help="grow until the model has so many layers  [default: once]")
+@click.option("--to", type=int, help="number of layers to grow to  [default: grow once]")
 @click.option("--block-size", type=int, help="layers a block  [default: 4]")
-@click.option("--order", help="of lidas: contiguous or inserted  [default: contiguous]")
-@click.option("--times", type=int, help="of g_stack: how often the stack is put  [default: 2]")
-@click.option("--drop", type=int, help="of solar: layers left out on each side  [default: 8]")
-@dtype_option
-@trust_option
-@out_option
-@overwrite_option
+@click.option("--order", help="lidas: contiguous or inserted copy  [default: contiguous]")
+@click.option("--times", type=int, help="copies of the stack in all, for g_stack  [default: 2]")
+@click.option("--drop", type=int, help="layers left out of each copy, for solar  [default: 8]")
+@writes_checkpoint
 def command(
     model: str,
     operator: str,
@@ -36,7 +32,7 @@ def command(
     dtype: str,
     out: str,
     overwrite: bool,
-    **given: Any,
+    **operator_options: Any,
 ) -> None:
     """Deepen MODEL by copying layers, and write it as an ordinary checkpoint.
 
@@ -51,17 +47,17 @@ def command(
     from ..models.growing.maps import OPERATORS, check_operator, growth_maps
     from ..models.looping.decoder import find_decoder
 
-    options = {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in operator_options.items() if value is not None}
     check_operator(operator, options)  # before the model is loaded
     if to is not None and operator not in OPERATORS:
         raise InputError(f"--to goes with an operator by name ({', '.join(OPERATORS)})")
-    found, tokenizer = load(model, dtype)
-    depth = len(find_decoder(found).unique)
+    loaded, tokenizer = load(model, dtype)
+    depth = len(find_decoder(loaded).unique)
     if to is None:
-        grow(found, operator, **options)
+        grow(loaded, operator, **options)
     elif to <= depth:
         raise InputError(f"{model} has {depth} layers already: --to must be more, not {to}")
     else:
         for _ in growth_maps(operator, depth, to, **options):
-            grow(found, operator, **options)
-    save(found, tokenizer, out, overwrite)
+            grow(loaded, operator, **options)
+    save(loaded, tokenizer, out, overwrite)

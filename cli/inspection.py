@@ -1,4 +1,4 @@
-"""``growloop inspect``."""
+"""Command ``growloop inspect``."""
 
 from __future__ import annotations
 
@@ -26,9 +26,17 @@ PICTURES = (".svg", ".png", ".pdf", ".html", ".json")
 @click.command("inspect")
 @click.argument("model")
 @schedule_options
-@click.option("--seq-len", type=int, default=2048, show_default=True, help="tokens, for the FLOPs")
-@click.option("--block-size", type=int, help="layers a block  [default: 4, or as many as can be]")
-@click.option("--config-only", is_flag=True, help="do not load the weights; no similarity then")
+@click.option(
+    "--seq-len",
+    type=int,
+    default=2048,
+    show_default=True,
+    help="sequence length of the FLOPs, in tokens",
+)
+@click.option(
+    "--block-size", type=int, help="layers a block  [default: 4, or fewer in a shallow model]"
+)
+@click.option("--config-only", is_flag=True, help="read the config alone; no similarity of layers")
 @click.option("--picture", help="write the similarity of layers: .svg, .png, .pdf, .html or .json")
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="print all as JSON")
@@ -43,7 +51,7 @@ def command(
     picture: str | None,
     as_json: bool,
 ) -> None:
-    """Show what MODEL is: layers, schedule, parameters, FLOPs, and how alike its layers are.
+    """Show layers, schedule, parameters, FLOPs and layer similarity of MODEL.
 
     \b
     Examples:
@@ -61,17 +69,17 @@ def command(
     from ..models.costs import cost
 
     if config_only:
-        found = _empty(model)
+        loaded = _empty(model)
     else:
-        found, _ = load(model, "auto")
+        loaded, _ = load(model, "auto")
     if change is not None:
-        change(found)
-    facts = _facts(found, cost(found, seq_len=seq_len))
+        change(loaded)
+    facts = _facts(loaded, cost(loaded, seq_len=seq_len))
     similarity = None
     if not config_only:
         from ..models.similarity import block_similarity, layer_similarity
 
-        similarity = layer_similarity(found)
+        similarity = layer_similarity(loaded)
         most = len(similarity) - 1
         if block_size is not None and not 1 <= block_size <= most:
             raise InputError(f"--block-size must be from 1 to {most} here, not {block_size}")
@@ -92,7 +100,7 @@ def command(
 
 
 def _empty(model: str) -> Any:
-    """The model without its weights."""
+    """Build a model without its weights, on the meta device."""
     from ..tasks.evaluate import model_arguments
 
     where = model_arguments(model)
@@ -148,7 +156,7 @@ def _print(model: str, facts: dict[str, Any]) -> None:
 
 
 def _heatmap(similarity: Tensor) -> None:
-    """The similarity of layers in the terminal, two characters a pair."""
+    """Print the cosine similarity of layers, ``(layers, layers)``, as shaded characters."""
     count = len(similarity)
     apart = similarity.clone().fill_diagonal_(0).clamp_min(0)
     top = max(float(apart.max()), 0.1)  # noise shall look like noise

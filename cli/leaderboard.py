@@ -1,4 +1,4 @@
-"""``growloop leaderboard``."""
+"""Command ``growloop leaderboard``."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def command() -> None:
 @command.command("add")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--to", "folder", default="records", show_default=True, help="folder of records")
-@click.option("--model", "-m", help="the checkpoint that was scored, for its schedule and costs")
+@click.option("--model", "-m", help="scored checkpoint, for its schedule and costs")
 @trust_option
-@click.option("--name", help="of the model  [default: of its run, or its path]")
+@click.option("--name", help="name of the model  [default: of its run, or its path]")
 def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None) -> None:
     """Add the results in lm-eval's result files; those that are there already are no change.
 
@@ -143,31 +143,31 @@ def show(
     from ..leaderboard.entries import build_entries
     from ..leaderboard.panels import panels
 
-    found = build_entries(gathered(folder, no_paper))
-    studies = sorted({entry.first.study for entry in found if entry.first.study})
+    selected = build_entries(gathered(folder, no_paper))
+    studies = sorted({entry.first.study for entry in selected if entry.first.study})
     if study not in (None, "all", *studies):
         raise unknown("study", study, ["all", *studies])
-    asked = [
+    of_task = [
         entry
-        for entry in found
+        for entry in selected
         if fnmatchcase(entry.task.name, task) and fnmatchcase(entry.model.name, model)
     ]
-    found = [entry for entry in asked if study in ("all", entry.first.study)]
+    selected = [entry for entry in of_task if study in ("all", entry.first.study)]
     if as_json:
-        click.echo(export.as_json(found), nl=False)
+        click.echo(export.as_json(selected), nl=False)
     elif as_csv:
-        click.echo(export.as_csv(found), nl=False)
-    elif not found and studies and study is None:
+        click.echo(export.as_csv(selected), nl=False)
+    elif not selected and studies and study is None:
         click.echo(
             f"no such results of evaluations; of studies: --study all, or one of "
             f"{', '.join(studies)}"
         )
-    elif not found:
+    elif not selected:
         click.echo("no results: growloop eval --model MODEL --leaderboard records adds some")
     else:
-        for panel in panels(found):
+        for panel in panels(selected):
             _print(panel, studies=study == "all")
-        if study is None and (rest := [entry for entry in asked if entry.first.study]):
+        if study is None and (rest := [entry for entry in of_task if entry.first.study]):
             names = sorted({str(entry.first.study) for entry in rest})
             paragraph(
                 f"{len(rest):,} results of studies are not shown: --study all, or one of "
@@ -178,7 +178,7 @@ def show(
 @command.command("build")
 @FOLDER
 @click.option("--out", "-o", default="site", show_default=True, help="folder of the site")
-@click.option("--title", default="growloop leaderboard", show_default=True)
+@click.option("--title", default="growloop leaderboard", show_default=True, help="title")
 @WITHOUT_PAPER
 def build(folder: str, out: str, title: str, no_paper: bool) -> None:
     """Write the leaderboard as a static site: tables, charts, a page for each model and study.
@@ -197,7 +197,7 @@ def build(folder: str, out: str, title: str, no_paper: bool) -> None:
 
 @command.command("serve")
 @FOLDER
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="port")
 @WITHOUT_PAPER
 def serve(folder: str, port: int, no_paper: bool) -> None:
     """Build the site and show it on this machine alone, until Ctrl-C.
@@ -223,7 +223,7 @@ def serve(folder: str, port: int, no_paper: bool) -> None:
 
 
 def gathered(folder: str, no_paper: bool) -> list[Record]:
-    """All valid records of a store and the paper's; what is wrong is told on standard error."""
+    """Read all valid records of a store, and the paper's; print problems on standard error."""
     from pathlib import Path
 
     from ..core.errors import InputError
@@ -241,18 +241,18 @@ def gathered(folder: str, no_paper: bool) -> list[Record]:
 
 
 def _print(panel: Panel, studies: bool) -> None:
-    """A table of results that may be ranked.
+    """Print a panel of comparable results as a table.
 
     Args:
-        studies: whether they are of several, which each line names then.
+        studies: add a column with the study of each result.
     """
     from ..leaderboard.entries import task_label
     from ..leaderboard.interval_basis import interval_basis_text
     from ..leaderboard.site.formats import si
 
-    asked = panel.task
-    chance = "" if asked.chance is None else f", chance {asked.chance:.2f}"
-    better = "" if asked.higher_is_better else ", lower is better"
+    task = panel.task
+    chance = "" if task.chance is None else f", chance {task.chance:.2f}"
+    better = "" if task.higher_is_better else ", lower is better"
     columns = [
         Column("model"),
         *([Column("study")] if studies else []),
@@ -271,9 +271,9 @@ def _print(panel: Panel, studies: bool) -> None:
     for entry in panel.entries:
         model, record = entry.model, entry.first
         loops = {} if record.loops is None else {"loops": record.loops}
-        told = (record.conditions | loops).items()
+        conditions = (record.conditions | loops).items()
         what = "".join(
-            f", {name}" if value is True else f", {name} {value}" for name, value in told
+            f", {name}" if value is True else f", {name} {value}" for name, value in conditions
         )
         rows.append(
             [
@@ -291,6 +291,6 @@ def _print(panel: Panel, studies: bool) -> None:
                 "–" if entry.centred is None else f"{entry.centred:+.3f}",
             ]
         )
-    show_table(columns, rows, f"{task_label(asked)}{chance}{better}; {panel.title}")
+    show_table(columns, rows, f"{task_label(task)}{chance}{better}; {panel.title}")
     paragraph(f"({panel.comparable})")
     click.echo()

@@ -1,21 +1,17 @@
-"""``growloop loop``."""
+"""Command ``growloop loop``."""
 
 from __future__ import annotations
 
 import click
 
-from .checkpoints import check_out, dtype_option, load, out_option, overwrite_option, save
-from .options import trust_option
+from .checkpoints import check_out, load, save, writes_checkpoint
 from .schedules import looping, schedule_options
 
 
 @click.command("loop")
 @click.argument("model")
 @schedule_options
-@dtype_option
-@trust_option
-@out_option
-@overwrite_option
+@writes_checkpoint
 def command(
     model: str,
     schedule: str | None,
@@ -40,7 +36,7 @@ def command(
         raise InputError("nothing to do: give --schedule or --repeat START:STOP")
     check_out(out, overwrite)
     change = looping(schedule, repeat, times)
-    found, tokenizer = load(model, dtype)
+    loaded, tokenizer = load(model, dtype)
     if change is not None:
-        change(found)
-    save(found, tokenizer, out, overwrite)
+        change(loaded)
+    save(loaded, tokenizer, out, overwrite)

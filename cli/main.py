@@ -1,4 +1,4 @@
-"""The top command: a table of subcommands, imported when one is called."""
+"""Command group ``growloop``: a table of subcommands, each imported when it runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Examples:
 
 
 class Growloop(click.Group):
-    """A group whose commands are imported when they are needed."""
+    """Command group that imports a command's module when the command runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -102,13 +102,13 @@ class Growloop(click.Group):
             if getattr(error, "is_for_the_user", False):
                 click.echo(f"Error: {streams.message(error)}", err=True)
                 sys.exit(2)
-            if (found := disk_error(error)) is None:
+            if (file_error := disk_error(error)) is None:
                 raise
-            _end(found)
+            _end(file_error)
 
 
 def _end(error: OSError) -> NoReturn:
-    """Say what could not be read or written, and end."""
+    """Print which file could not be read or written, and exit with code 2."""
     where = f"{error.filename}: " if error.filename else ""
     click.echo(f"Error: {streams.message(where + str(error.strerror or error))}", err=True)
     try:

@@ -14,7 +14,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def trust_option(command: Command) -> Command:
-    """``--trust-remote-code``, of every command that loads a model: it holds while that runs."""
+    """Add ``--trust-remote-code``, which applies while the command runs."""
 
     def permit(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         del param
@@ -30,7 +30,7 @@ def trust_option(command: Command) -> Command:
 
 
 def parse_params(pairs: Iterable[str]) -> dict[str, str]:
-    """``("depth=2", "style=code")`` as a dictionary.
+    """Parse pairs such as ``("depth=2", "style=code")`` to a dictionary.
 
     Raises:
         InputError: a pair has no ``=``, or a name comes twice with different values.
@@ -47,15 +47,15 @@ def parse_params(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def whole_numbers(text: str, option: str) -> list[int]:
-    """``0,1,2,4`` as numbers.
+    """Parse numbers such as ``0,1,2,4``; return them in ascending order.
 
     Raises:
-        InputError: something else, or a number twice.
+        InputError: not whole numbers, or a repeated number.
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and len(part) < 9 for part in parts):
         raise InputError(f"{option} takes whole numbers with commas, such as 0,1,2,4, not '{text}'")
-    found = [int(part) for part in parts]
-    if len(set(found)) < len(found):
+    numbers = [int(part) for part in parts]
+    if len(set(numbers)) < len(numbers):
         raise InputError(f"{option} names a number twice: {text}")
-    return sorted(found)
+    return sorted(numbers)

@@ -1,4 +1,4 @@
-"""``growloop reproduce --plan``: the cells with what they cost, as a table or as JSON."""
+"""Plan of ``growloop reproduce --plan``: cells and their costs, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -73,21 +73,25 @@ def print_plan(
 
 
 def described(
-    found: Reproduction, wanted: Sequence[PlanCell], mfu: float, peak: float, again: str
+    reproduction: Reproduction, cells: Sequence[PlanCell], mfu: float, peak: float, again: str
 ) -> dict[str, Any]:
-    """The plan as JSON has it."""
+    """Return the plan as JSON values: cells, data, totals and Slurm commands."""
     from ..studies.reproduce.estimates import measure_rate
     from ..studies.reproduce.plan import TRAIN
 
-    distributed = found.scale.distributed
-    found.estimate.rate = mfu * peak if distributed else measure_rate(found.settings.device)
+    distributed = reproduction.scale.distributed
+    reproduction.estimate.rate = (
+        mfu * peak if distributed else measure_rate(reproduction.settings.device)
+    )
     lines: list[dict[str, Any]] = []
     data: dict[str, dict[str, Any]] = {}
-    for cell in wanted:
-        estimate, needs = found.estimate(cell), found.estimate.needs(cell)
+    for cell in cells:
+        estimate, needs = reproduction.estimate(cell), reproduction.estimate.needs(cell)
         data |= {need.path: asdict(need) for need in needs}
         command = (
-            found.training_job(cell).shell_command if distributed and cell.kind == TRAIN else None
+            reproduction.training_job(cell).shell_command
+            if distributed and cell.kind == TRAIN
+            else None
         )
         lines.append(
             {
@@ -98,16 +102,16 @@ def described(
                 "needs": list(cell.needs),
                 "data": [need.path for need in needs],
                 "command": command,
-                "done": found.done(cell),
+                "done": reproduction.done(cell),
                 **asdict(estimate),
             }
         )
     training = [line for line in lines if line["kind"] == TRAIN]
-    device = found.settings.device
+    device = reproduction.settings.device
     return {
-        "scale": found.scale.name,
+        "scale": reproduction.scale.name,
         "hours_are": "GPU-hours" if distributed else f"hours of one process on {device}",
-        "flops_per_second": found.estimate.rate,
+        "flops_per_second": reproduction.estimate.rate,
         "cells": lines,
         "data": list(data.values()),
         "total": {
@@ -117,12 +121,12 @@ def described(
             "hours": sum(line["hours"] for line in lines),
             "hours_left": sum(line["hours"] for line in lines if not line["done"]),
         },
-        "arrays": list(_arrays(wanted, again)),
+        "arrays": list(_arrays(cells, again)),
     }
 
 
-def _arrays(wanted: Sequence[PlanCell], again: str) -> Iterator[str]:
-    """Slurm's lines for parts of the plan that can run at once, each after the one before."""
+def _arrays(cells: Sequence[PlanCell], again: str) -> Iterator[str]:
+    """Yield a Slurm command for each group of cells that can run in parallel, in order."""
     from ..studies.reproduce.plan import TRAIN
 
     def part(cell: PlanCell) -> int:
@@ -131,7 +135,7 @@ def _arrays(wanted: Sequence[PlanCell], again: str) -> Iterator[str]:
         return (1 if cell.needs else 0) if cell.kind == TRAIN else 2
 
     after = ""
-    for _, group in groupby(sorted(wanted, key=part), key=part):
+    for _, group in groupby(sorted(cells, key=part), key=part):
         numbers = [cell.number for cell in group]
         together = numbers[-1] - numbers[0] == len(numbers) - 1 > 0
         span = f"{numbers[0]}-{numbers[-1]}" if together else ",".join(map(str, numbers))

@@ -1,4 +1,4 @@
-"""The live line of a training run, on standard error."""
+"""Progress bar of a training run, on standard error."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def wraps() -> Any:
 
 
 class Progress:
-    """Loss, speed, and the time that is left; call it with each logged step.
+    """Progress bar with loss, tokens per second and time left; called with each logged step.
 
     Args:
-        steps: of the run; None if not known before it starts.
-        name: what it shows until the first step.
-        done: steps done already.
-        show: whether this process shows it.
+        steps: optimizer steps of the run; None if unknown before it starts.
+        name: label until the first step.
+        done: optimizer steps done by earlier processes.
+        show: whether this process draws the bar.
     """
 
     def __init__(

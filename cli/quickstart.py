@@ -1,4 +1,4 @@
-"""``growloop quickstart``."""
+"""Command ``growloop quickstart``."""
 
 from __future__ import annotations
 

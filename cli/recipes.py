@@ -1,4 +1,4 @@
-"""``growloop recipe``."""
+"""Command ``growloop recipe``."""
 
 from __future__ import annotations
 

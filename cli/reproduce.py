@@ -1,4 +1,4 @@
-"""``growloop reproduce``."""
+"""Command ``growloop reproduce``."""
 
 from __future__ import annotations
 

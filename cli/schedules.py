@@ -1,4 +1,4 @@
-"""What the options --schedule, --repeat and --times ask for."""
+"""Options ``--schedule``, ``--repeat`` and ``--times``, and the schedules they select."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from typing import Any, TypeVar
 import click
 
 from ..core.errors import InputError, shown
+from ..core.schedule import Schedule
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def schedule_options(command: Command) -> Command:
-    """The options of all commands that take a schedule."""
-    again = click.option(
-        "--times", type=int, help="how often --repeat runs them again  [default: 1]"
-    )
+    """Add the options of a command that takes one schedule."""
+    again = click.option("--times", type=int, help="extra passes of --repeat  [default: 1]")
     return _with_options(command, again)
 
 
 def schedules_options(command: Command) -> Command:
-    """The same, for commands that take several numbers of repeats at once."""
+    """Add the options of a command that takes several numbers of repeats."""
     again = click.option(
         "--times",
-        help="how often --repeat runs them again, or several such numbers: 0,1,2,4  [default: 1]",
+        help="extra passes of --repeat, or several numbers: 0,1,2,4  [default: 1]",
     )
     return _with_options(command, again)
 
@@ -36,7 +35,7 @@ def _with_options(command: Command, again: Callable[[Command], Command]) -> Comm
         click.option("--repeat", metavar="START:STOP", help="repeat the layers START .. STOP-1"),
         click.option(
             "--schedule",
-            help="run the layers so: blocks, e.g. 4-4x4-4, or a list, e.g. "
+            help="run the layers by this schedule: blocks, e.g. 4-4x4-4, or a list, e.g. "
             "0:12,8:12,12:30 (a list may leave layers out)",
         ),
     ):
@@ -45,27 +44,37 @@ def _with_options(command: Command, again: Callable[[Command], Command]) -> Comm
 
 
 def block(text: str) -> tuple[int, int]:
-    """``6:10`` as ``(6, 10)``."""
-    found = re.fullmatch(r"\s*(\d{1,6})\s*:\s*(\d{1,6})\s*", text)
-    if not found:
+    """Parse a block such as ``6:10`` to ``(6, 10)``.
+
+    Raises:
+        InputError: not START:STOP.
+    """
+    match = re.fullmatch(r"\s*(\d{1,6})\s*:\s*(\d{1,6})\s*", text)
+    if not match:
         raise InputError(
             f"a block is START:STOP, e.g. 6:10 for the layers 6 to 9, not {shown(text)}"
         )
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def looping(
     schedule: str | None, repeat: str | None, times: int | None
 ) -> Callable[[Any], object] | None:
-    """A function that loops a model as asked, or None; also lets looped checkpoints be loaded."""
-    from ..models import Schedule, loop
+    """Return a function that loops a model by the options; None without options.
 
+    Importing ``growloop.models`` here registers looped checkpoints with transformers.
+
+    Raises:
+        InputError: ``--times`` without ``--repeat``, or a notation that cannot be parsed.
+    """
     if times is not None and repeat is None:
         raise InputError("--times says how often --repeat START:STOP runs again: give both")
-    if schedule is None and repeat is None:
-        return None
     parsed = None if schedule is None else Schedule.parse(schedule)
     repeated = None if repeat is None else block(repeat)
+    from ..models import loop
+
+    if parsed is None and repeated is None:
+        return None
     again = 1 if times is None else times
     if parsed is not None and repeated is not None:
         parsed, repeated = parsed.repeat(*repeated, again), None
@@ -78,20 +87,23 @@ def looping(
 
 
 def repeats(schedule: str | None, repeat: str | None, times: list[int]) -> Callable[[Any], Any]:
-    """A function that gives a model's schedules with a block run so many times more."""
-    from ..models import Schedule, loop
+    """Return a function from a model to its schedules, one for each number of repeats.
 
+    Raises:
+        InputError: no ``--repeat``, or a notation that cannot be parsed.
+    """
     if repeat is None:
         raise InputError("--times says how often --repeat START:STOP runs again: give both")
     start, stop = block(repeat)
     parsed = None if schedule is None else Schedule.parse(schedule)
+    from ..models import loop
 
-    def found(model: Any) -> Any:
+    def repeated_schedules(model: Any) -> Any:
         _check(model, schedule)
         base = loop(model, parsed).schedule
         return [base.repeat(start, stop, count) if count else base for count in times]
 
-    return found
+    return repeated_schedules
 
 
 def _check(model: Any, schedule: str | None) -> None:

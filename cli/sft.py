@@ -1,4 +1,4 @@
-"""``growloop sft``."""
+"""Command ``growloop sft``."""
 
 from __future__ import annotations
 
@@ -26,38 +26,53 @@ COLUMNS = ("prompt,target", "prompt,completion", "messages", "instruction,output
     help="JSONL, Parquet or datasets folder with prompt and target, prompt and completion, "
     "messages, or instruction and output",
 )
-@click.option("--validation", help="the same for early stopping")
+@click.option("--validation", help="held-out examples, for early stopping")
 @click.option(
     "--columns",
     type=click.Choice(COLUMNS),
-    help="columns to read  [default: those that the first row has]",
+    help="columns to read  [default: those of the first row]",
 )
 @click.option(
     "--delimiter",
     metavar="TEXT",
-    help="between prompt and target; \\n and \\t are read  [default: a space, nothing between "
+    help="text between prompt and target; \\n and \\t are read  [default: a space, nothing between "
     "prompt and completion]",
 )
 @click.option(
     "--chat-template", metavar="FILE", help="Jinja template of messages  [default: the model's own]"
 )
 @click.option("--seeds", type=int, default=1, show_default=True, help="runs, with seeds 0, 1, ...")
-@click.option("--epochs", type=int, default=10, show_default=True)
-@click.option("--min-steps", type=int, default=60, show_default=True, help="for few examples")
+@click.option("--epochs", type=int, default=10, show_default=True, help="passes over the examples")
+@click.option("--min-steps", type=int, default=60, show_default=True, help="fewest optimizer steps")
 @click.option("--batch-size", "-b", type=int, default=16, show_default=True, help="examples a step")
 @click.option("--seq-len", type=int, default=512, show_default=True, help="tokens a packed row")
 @click.option("--rows", type=int, default=1, show_default=True, help="packed rows a forward pass")
 @click.option("--lr", type=float, default=1e-4, show_default=True, help="peak learning rate")
-@click.option("--lora", type=int, metavar="RANK", help="train low-rank adapters alone")
+@click.option(
+    "--lora",
+    type=int,
+    metavar="RANK",
+    help="train low-rank adapters of this rank instead of all weights",
+)
 @click.option("--untie", is_flag=True, help="give each step of a looped model its own layer first")
 @click.option("--schedule", help="run the layers by this schedule, e.g. 4-4x4-4")
-@click.option("--validations", type=int, default=10, show_default=True, help="in a run")
+@click.option("--validations", type=int, default=10, show_default=True, help="validations in a run")
 @click.option(
-    "--patience", type=int, default=3, show_default=True, help="validations without a lower loss"
+    "--patience",
+    type=int,
+    default=3,
+    show_default=True,
+    help="validations without a lower loss before it stops",
 )
-@click.option("--precision", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True)
 @click.option(
-    "--keep-optimizer", is_flag=True, help="leave optimizer states and intermediate checkpoints"
+    "--precision",
+    type=click.Choice(["bf16", "fp32"]),
+    default="bf16",
+    show_default=True,
+    help="of matrix products",
+)
+@click.option(
+    "--keep-optimizer", is_flag=True, help="keep optimizer states and intermediate checkpoints"
 )
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="print the checkpoints as JSON")
@@ -122,8 +137,8 @@ def command(
         delimiter=_delimiter(delimiter),
         chat_template=chat_template,
     )
-    found = _tune(model, data, validation, settings, Path(out), seeds, keep_optimizer)
-    click.echo(json.dumps(found) if as_json else "\n".join(found))
+    results = _tune(model, data, validation, settings, Path(out), seeds, keep_optimizer)
+    click.echo(json.dumps(results) if as_json else "\n".join(results))
 
 
 def _tune(

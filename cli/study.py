@@ -1,4 +1,4 @@
-"""``growloop study``."""
+"""Command ``growloop study``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class StudyCommand(click.Command):
         """Find NAME, then parse all arguments with the options of that study.
 
         Raises:
-            UsageError: an unknown option, with the nearest of the study's own; one given twice.
+            UsageError: an unknown option, with the nearest of the study's own; a repeated option.
         """
         ctx.ignore_unknown_options = ctx.allow_extra_args = True
         typed, _, _ = self.make_parser(ctx).parse_args(list(args))
@@ -73,7 +73,7 @@ class StudyCommand(click.Command):
 def _check_flags(
     parser: Any, args: Sequence[str], own: Sequence[click.Option], ctx: click.Context
 ) -> None:
-    """Refuse an unknown option, an own option without a value or given twice, and extra words."""
+    """Refuse unknown or repeated options, an own option without a value, and extra arguments."""
     try:
         _, rest, order = parser.parse_args(list(args))
     except click.NoSuchOption as error:
@@ -125,7 +125,7 @@ def command(
     """Run a study of the paper on any checkpoints.
 
     NAME is a study, or list. Each study has options of its own: growloop study NAME --help.
-    Results are stored below --out: called again, a study resumes. With --leaderboard its numbers
+    Results are stored below --out, so that a stopped study resumes. With --leaderboard its numbers
     are added to the records that growloop leaderboard and growloop claims read; NAME publish adds
     all results stored below --out before.
 
@@ -183,8 +183,8 @@ def command(
     if planned:
         if as_json or cell is not None:
             raise InputError("--plan prints the cells: leave out --json and --cell")
-        for number, listed in enumerate(cells):
-            click.echo(f"{number}\t{listed.id}")
+        for number, planned_cell in enumerate(cells):
+            click.echo(f"{number}\t{planned_cell.id}")
         return
     if cell is not None:
         if not 0 <= cell < len(cells):
@@ -263,7 +263,7 @@ def _check_places(*places: str | None) -> None:
 
 
 def _check_against(against: str, study: Study, models: Sequence[str]) -> None:
-    """Refuse a model to compare with that is not given, before the slow part."""
+    """Check before the slow part that the reference model is one of the models."""
     if study.conditions is None:
         raise InputError(f"{study.name} keeps no answers to compare models by")
     if against not in models:
@@ -290,8 +290,8 @@ def _list(as_json: bool) -> None:
     from ..studies.catalog import STUDIES
 
     if as_json:
-        listed = [{"study": k, "asks": q, "paper": p} for k, (q, p) in STUDIES.items()]
-        click.echo(json.dumps(listed, indent=2))
+        studies = [{"study": k, "asks": q, "paper": p} for k, (q, p) in STUDIES.items()]
+        click.echo(json.dumps(studies, indent=2))
         return
     rows = [[name, f"{question} ({figure})"] for name, (question, figure) in STUDIES.items()]
     show([Column(""), Column("")], rows)

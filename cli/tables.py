@@ -1,8 +1,9 @@
-"""Tables and paragraphs for a terminal: as wide as it is, and never cut.
+"""Tables and paragraphs that fit the width of the terminal without truncation.
 
-What does not fit is folded in an order that each table gives, and the output says what was folded.
-Names wrap; numbers stay whole; names, values and errors are always there, below each other if need
-be. Where the output is not a terminal nothing is folded.
+Columns that do not fit are folded (left out) in an order that each table sets, and a last line
+names them. Names wrap and numbers stay whole. Columns of names, values and errors are never folded;
+where they do not fit side by side, the table continues in further blocks. Output to a file or pipe
+is never folded.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ PIECE = re.compile(r"\s+|[^\s/_-]+[/_-]*|[/_-]+")  # where a name may be broken
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """Column of a table.
 
     Args:
-        name: what stands above it.
-        number: aligned to the right and never broken.
-        value: a value or its error, which may stand in a further block below; columns that are
-            neither folded nor values name the row, and are repeated in each block.
-        fold: 0 stays; of the others the highest is folded first.
+        name: header.
+        number: right-aligned, never wrapped.
+        value: values or errors, which may move to a further block. Columns that neither fold nor
+            hold values name the row, and are repeated in each block.
+        fold: priority of folding, highest first; 0 never folds.
     """
 
     name: str
@@ -41,12 +42,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns stand where.
+    """Layout of a table on a terminal; columns are indices.
 
     Args:
-        blocks: columns and their widths, of each block.
-        folded: columns that are left out.
-        constant: columns that are left out as all rows have the same there.
+        blocks: ``(column, width)`` of each column, per block.
+        folded: columns left out for lack of width.
+        constant: columns left out because all rows have the same value.
     """
 
     blocks: tuple[tuple[tuple[int, int], ...], ...]
@@ -55,7 +56,7 @@ class Layout:
 
 
 def width() -> int | None:
-    """Columns of the terminal; None where the output is none."""
+    """Width of the terminal in characters; None where output is no terminal."""
     return shutil.get_terminal_size().columns if is_terminal() else None
 
 
@@ -75,16 +76,16 @@ def show(
     """Print a table.
 
     Args:
-        rows: the texts of each row, one for each column.
-        style: of a row, by its number: arguments of ``click.style``.
-        below: a line below each row that is printed as it is, e.g. a command; empty for none.
-        hint: how to see what was folded.
+        rows: cells of each row, one string a column.
+        style: row index -> arguments of ``click.style``.
+        below: unwrapped line below each row, e.g. a command; empty for none.
+        hint: how to see the folded columns.
     """
     limit = width()
     if title:
         paragraph(title)
-    found = layout(columns, rows, limit)
-    for number, block in enumerate(found.blocks):
+    fitted = layout(columns, rows, limit)
+    for number, block in enumerate(fitted.blocks):
         if number:
             click.echo()
         heads = [columns[place].name for place, _ in block]
@@ -94,22 +95,22 @@ def show(
             _line([row[column] for column, _ in block], block, columns, style(place))
             if number == 0 and below and below[place]:
                 click.echo(f"      {below[place]}")
-    said = []
-    if found.folded:
-        said.append("folded: " + ", ".join(columns[place].name for place in found.folded))
-    if found.constant:
-        alike = ", ".join(f"{columns[p].name} {rows[0][p] or '–'}" for p in found.constant)
-        said.append(f"the same in all rows: {alike}")
-    if said:
-        paragraph(f"({'; '.join(said)}; {hint})")
+    notes = []
+    if fitted.folded:
+        notes.append("folded: " + ", ".join(columns[place].name for place in fitted.folded))
+    if fitted.constant:
+        alike = ", ".join(f"{columns[p].name} {rows[0][p] or '–'}" for p in fitted.constant)
+        notes.append(f"the same in all rows: {alike}")
+    if notes:
+        paragraph(f"({'; '.join(notes)}; {hint})")
 
 
 def paragraph(text: str, indent: int = 0, hanging: int = 0, **style: bool | str) -> None:
-    """Print a text that wraps between words; what is joined by no-break spaces stays together.
+    """Print a paragraph, wrapped at spaces but not at no-break spaces.
 
     Args:
-        indent: blanks before it.
-        hanging: further blanks before all lines but the first.
+        indent: blanks before each line.
+        hanging: further blanks before each line but the first.
     """
     limit = width()
     room = 10**9 if limit is None else max(LEAST, limit - indent - hanging)
@@ -120,7 +121,11 @@ def paragraph(text: str, indent: int = 0, hanging: int = 0, **style: bool | str)
 
 
 def layout(columns: Sequence[Column], rows: Sequence[Sequence[str]], limit: int | None) -> Layout:
-    """What fits into so many cells."""
+    """Choose the blocks and folded columns of a table.
+
+    Args:
+        limit: width in terminal cells; None for no limit.
+    """
     natural = [
         max(cells(text) for text in (column.name, *(row[place] for row in rows)))
         for place, column in enumerate(columns)
@@ -133,20 +138,20 @@ def layout(columns: Sequence[Column], rows: Sequence[Sequence[str]], limit: int 
     share = max(LEAST, limit * 9 // 20 // max(1, len(names)))
     least = [min(wide, LEAST) if p in wrapped else wide for p, wide in enumerate(natural)]
     good = [min(wide, share) if p in names else wide for p, wide in enumerate(natural)]
-    shown, constant, folded = list(every), [], []
+    visible, constant, folded = list(every), [], []
     alike = [p for p in every[1:] if not columns[p].value and len({row[p] for row in rows}) == 1]
     if len(rows) > 1:
         for place in sorted(alike, key=lambda p: -columns[p].fold):
-            if _sum([good[p] for p in shown]) > limit:
-                shown.remove(place)
+            if _sum([good[p] for p in visible]) > limit:
+                visible.remove(place)
                 constant.append(place)
-    for place in sorted(shown, key=lambda p: -columns[p].fold):
-        if columns[place].fold and _sum([good[p] for p in shown]) > limit:
-            shown.remove(place)
+    for place in sorted(visible, key=lambda p: -columns[p].fold):
+        if columns[place].fold and _sum([good[p] for p in visible]) > limit:
+            visible.remove(place)
             folded.append(place)
-    names = [place for place in shown if not columns[place].value]
+    names = [place for place in visible if not columns[place].value]
     blocks: list[list[int]] = [names]
-    for place in shown:
+    for place in visible:
         if columns[place].value:
             if _sum([least[p] for p in (*blocks[-1], place)]) > limit and blocks[-1] != names:
                 blocks.append(names)
@@ -169,16 +174,16 @@ def _widths(
     natural: Sequence[int],
     limit: int,
 ) -> tuple[tuple[int, int], ...]:
-    """The widths of a block: what is left goes to the texts, twice as much to the first."""
-    found = {place: least[place] for place in block}
-    left = limit - _sum([*found.values()])
+    """Compute the column widths of a block; wrapped columns share what is left, the first twice."""
+    widths = {place: least[place] for place in block}
+    left = limit - _sum([*widths.values()])
     while left > 0:
-        needy = [p for p in block if p in wrapped and found[p] < natural[p]]
+        needy = [p for p in block if p in wrapped and widths[p] < natural[p]]
         if not needy:
             break
-        found[min(needy, key=lambda p: found[p] / (2 if p == block[0] else 1))] += 1
+        widths[min(needy, key=lambda p: widths[p] / (2 if p == block[0] else 1))] += 1
         left -= 1
-    return tuple(found.items())
+    return tuple(widths.items())
 
 
 def _line(
@@ -198,8 +203,8 @@ def _line(
             text = part[number] if number < len(part) else ""
             blank = " " * (wide - cells(text))
             line.append(blank + text if columns[place].number else text + blank)
-        told = (" " * GAP).join(line).rstrip()
-        click.echo(_styled(told, style))
+        content = (" " * GAP).join(line).rstrip()
+        click.echo(_styled(content, style))
 
 
 def _styled(text: str, style: Mapping[str, bool | str]) -> str:
@@ -207,7 +212,7 @@ def _styled(text: str, style: Mapping[str, bool | str]) -> str:
 
 
 def wrap(text: str, wide: int, pieces: re.Pattern[str] = PIECE) -> list[str]:
-    """A text in lines of at most so many cells; blanks before it stand before each line.
+    """Wrap a string to lines of at most ``wide`` cells; its indent is repeated on each line.
 
     >>> wrap("lessons-loop-3x2, run as 6-4x2-20", 16)
     ['lessons-loop-', '3x2, run as 6-', '4x2-20']
@@ -231,7 +236,7 @@ def wrap(text: str, wide: int, pieces: re.Pattern[str] = PIECE) -> list[str]:
 
 
 def _cut(text: str, wide: int) -> tuple[str, str]:
-    """The first cells of a text, and the rest."""
+    """Split a string after its first ``wide`` cells."""
     count = 1
     while count < len(text) and cells(text[: count + 1]) <= wide:
         count += 1
@@ -239,7 +244,7 @@ def _cut(text: str, wide: int) -> tuple[str, str]:
 
 
 def cells(text: str) -> int:
-    """How wide a text is: wide letters take two cells, combining ones none."""
+    """Width of a string in terminal cells: wide letters take two, combining ones none."""
     if text.isascii():
         return len(text)
     return sum(map(_cell, text))
@@ -252,10 +257,10 @@ def _cell(letter: str) -> int:
 
 
 def number(name: str, fold: int = 0) -> Column:
-    """A number that tells about the row."""
+    """Make a column of numbers that describe the row."""
     return Column(name, number=True, fold=fold)
 
 
 def value(name: str) -> Column:
-    """A value, or its error."""
+    """Make a column of values or errors."""
     return Column(name, number=True, value=True)

@@ -1,4 +1,4 @@
-"""``growloop tasks``."""
+"""Command ``growloop tasks``."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def command(ctx: click.Context, path: bool, as_json: bool) -> None:
     if path:
         click.echo(str(PATH))
         return
-    listed = entries()
+    tasks = entries()
     if as_json:
-        click.echo(json.dumps([asdict(entry) for entry in listed], indent=2))
+        click.echo(json.dumps([asdict(entry) for entry in tasks], indent=2))
         return
     columns = [
         Column("task"),
@@ -54,7 +54,7 @@ def command(ctx: click.Context, path: bool, as_json: bool) -> None:
             entry.fingerprint[:12],
             entry.summary,
         ]
-        for entry in listed
+        for entry in tasks
     ]
     table(columns, rows)
     click.echo("\nGroups (plain mean of their tasks):")
@@ -75,10 +75,14 @@ def command(ctx: click.Context, path: bool, as_json: bool) -> None:
 
 @command.command("show")
 @click.argument("name")
-@click.option("--shots", "-k", type=int, default=SHOTS, show_default=True, help="examples")
-@click.option("--index", "-i", type=int, default=0, show_default=True, help="which test item")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--param", "-p", multiple=True, metavar="NAME=VALUE", help="any parameter")
+@click.option(
+    "--shots", "-k", type=int, default=SHOTS, show_default=True, help="examples before the question"
+)
+@click.option(
+    "--index", "-i", type=int, default=0, show_default=True, help="index of the test item"
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="seed of the items")
+@click.option("--param", "-p", multiple=True, metavar="NAME=VALUE", help="parameter of the task")
 def show(name: str, shots: int, index: int, seed: int, param: tuple[str, ...]) -> None:
     """Print one question with examples from its few-shot split, and its options.
 

@@ -1,4 +1,4 @@
-"""``growloop tokenize``."""
+"""Command ``growloop tokenize``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from ..core.errors import InputError
     "-t",
     default="bytes",
     show_default=True,
-    help="hub id, folder or tokenizer.json; bytes; bpe:N, trained here; or symbols",
+    help="hub id, folder or tokenizer.json; bytes; bpe:N, trained on SOURCE; or symbols",
 )
 @click.option("--field", default="text", show_default=True, help="column with the text")
-@click.option("--split", default="train", show_default=True, help="of a datasets folder or the hub")
+@click.option(
+    "--split", default="train", show_default=True, help="split of a datasets folder or the hub"
+)
 @click.option("--end", help="token that ends a document  [default: the tokenizer's usual one]")
-@click.option("--documents", type=int, default=20_000, show_default=True, help="a shard")
+@click.option("--documents", type=int, default=20_000, show_default=True, help="documents a shard")
 @click.option("--verify", is_flag=True, help="read the shards in --out and compare checksums")
 def command(
     source: str,

@@ -1,4 +1,4 @@
-"""``growloop train``."""
+"""Command ``growloop train``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from .options import trust_option
 @click.command("train")
 @click.argument("run_file", metavar="RUN.yaml")
 @click.option("--out", "-o", help="folder of the run  [default: runs/NAME]")
-@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="change a field")
-@click.option("--until", type=int, help="stop after so many steps, to go on later")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="NAME=VALUE", help="change a field of the run file"
+)
+@click.option("--until", type=int, help="stop at this step; a later call resumes")
 @click.option("--dry-run", is_flag=True, help="check all, print stages, tokens, FLOPs and memory")
-@click.option("--force-run-file", is_flag=True, help="go on although the run file has changed")
+@click.option("--force-run-file", is_flag=True, help="resume although the run file has changed")
 @trust_option
 @click.option(
     "--trust-task-code",
     is_flag=True,
-    help="run the code that task files name, of events that evaluate",
+    help="allow code in the task files of evaluate events",
 )
 @click.option("--json", "as_json", is_flag=True, help="print the plan or the outcome as JSON")
 def command(
@@ -103,16 +105,16 @@ def _dry_run(run: Any, folder: Path, force: bool, as_json: bool) -> None:
         raise lacking
 
 
-def _accuracy(trust_task_code: bool, folder: Path, wanted: Any) -> dict[str, float]:
+def _accuracy(trust_task_code: bool, folder: Path, task: Any) -> dict[str, float]:
     """Scores a checkpoint; what a run's events ask for."""
     from ..tasks.evaluate import evaluate
     from ..tasks.results import rows
 
     results = evaluate(
         str(folder),
-        wanted.tasks,
-        shots=wanted.shots,
-        limit=wanted.limit,
+        task.tasks,
+        shots=task.shots,
+        limit=task.limit,
         trust_task_code=trust_task_code,
     )
     return {} if results is None else {row.task: row.value for row in rows(results)}
@@ -137,14 +139,14 @@ def _check_tasks(run: Any, trust_task_code: bool) -> None:
             their_tasks(found.theirs, {}, trust_task_code)
 
 
-def _plan_text(found: dict[str, Any]) -> str:
-    lines = [f"{found['name']}: {found['steps']:,} steps, {found['tokens']:,} tokens"]
-    for stage in found["stages"]:
+def _plan_text(facts: dict[str, Any]) -> str:
+    lines = [f"{facts['name']}: {facts['steps']:,} steps, {facts['tokens']:,} tokens"]
+    for stage in facts["stages"]:
         lines.append(
             f"  steps {stage['first']:>9,} - {stage['last']:>9,}: schedule {stage['schedule']}, "
             f"{stage['unique_parameters']:,} parameters, {stage['flops']:.3g} FLOPs"
         )
-    lines.append(f"training FLOPs: {found['flops']:.4g} ({found['share']:.3f} of full depth)")
-    lines.append(f"memory: about {found['memory_bytes'] / 2**30:.1f} GiB a process")
-    lines.append(f"time here: about {found['seconds'] / 3600:.1f} h at 40 % of the matrix peak")
+    lines.append(f"training FLOPs: {facts['flops']:.4g} ({facts['share']:.3f} of full depth)")
+    lines.append(f"memory: about {facts['memory_bytes'] / 2**30:.1f} GiB a process")
+    lines.append(f"time here: about {facts['seconds'] / 3600:.1f} h at 40 % of the matrix peak")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""``growloop verify``."""
+"""Command ``growloop verify``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..primitives import Template, verify
 
 @click.command("verify")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--template", help="the own template the file was made with")
-@click.option("--words", help="the own word list the file was made with")
+@click.option("--template", help="custom template that the file was made with")
+@click.option("--words", help="custom word list that the file was made with")
 @click.option("--json", "as_json", is_flag=True, help="print the findings as JSON")
 def command(files: tuple[str, ...], template: str | None, words: str | None, as_json: bool) -> None:
-    """Check data sets: make every item again, solve it, look for repeats and leaks.
+    """Verify data sets: regenerate and solve every item, detect repeats and leaks.
 
     FILE: JSON lines (.gz too, - is standard input), Parquet, or a data set folder. Several files
     together must not share an item. Exit code 2 if anything is wrong.

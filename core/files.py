@@ -77,8 +77,8 @@ def replacing(path: str | Path, folder: bool = False, force: bool = True) -> Ite
         if folder:
             temporary.mkdir()
         yield temporary
-        for written in (*temporary.rglob("*"), temporary) if folder else (temporary,):
-            _sync(written)
+        for entry in (*temporary.rglob("*"), temporary) if folder else (temporary,):
+            _sync(entry)
         if folder:
             _place_folder(temporary, target, old, force)
         else:

@@ -50,8 +50,8 @@ def first_not_finite(model: Any, run: Callable[[], Any]) -> str | None:
 
 def _not_finite(output: Any) -> str | None:
     """Return the worst of ``NaN``, ``infinity``, ``-infinity`` in an output, or None."""
-    seen = {_kind(tensor) for tensor in _tensors(output)}
-    return next((kind for kind in ("NaN", "infinity", "-infinity") if kind in seen), None)
+    problems = {_kind(tensor) for tensor in _tensors(output)}
+    return next((kind for kind in ("NaN", "infinity", "-infinity") if kind in problems), None)
 
 
 def _kind(tensor: Any) -> str | None:

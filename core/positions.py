@@ -1,10 +1,10 @@
-"""Rotary embeddings whose frequencies depend on the length of the text.
+"""Rotary embeddings whose frequencies depend on the length of the sequence.
 
-LongRoPE uses one set of frequencies up to some length and another for longer texts. Dynamic NTK
+LongRoPE uses one set of frequencies up to some length and another for longer sequences. Dynamic NTK
 scaling has its own frequencies for every length beyond the trained one. transformers takes the
-length from the largest position of a forward pass. So all texts of a batch get the frequencies of
-the longest, and a text that runs in parts gets different frequencies for each part. Dynamic scaling
-also remembers the longest text of earlier passes.
+length from the largest position of a forward pass. So all sequences of a batch get the frequencies
+of the longest one, and a sequence that runs in parts gets different frequencies for each part.
+Dynamic scaling also remembers the longest sequence of earlier passes.
 
 ``Regimes.of`` tells which lengths have the same frequencies, ``as_long_as`` fixes the length, and
 ``forget`` resets the remembered length.
@@ -20,7 +20,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Regimes:
-    """Lengths of text that a model reads with the same rotary frequencies.
+    """Sequence lengths that a model reads with the same rotary frequencies.
 
     Args:
         switches: lengths after which other frequencies begin.
@@ -44,7 +44,7 @@ class Regimes:
         return (*(int(length > switch) for switch in self.switches), *own)
 
     def groups(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Group the indices of texts that may share a batch, shortest texts first."""
+        """Group the indices of sequences that may share a batch, shortest sequences first."""
         members_of: dict[tuple[int, ...], list[int]] = {}
         for i, length in sorted(enumerate(lengths), key=lambda item: (item[1], item[0])):
             members_of.setdefault(self.of(length), []).append(i)
@@ -52,7 +52,7 @@ class Regimes:
 
     @property
     def short(self) -> int:
-        """Longest text of the first regime, in tokens."""
+        """Longest sequence of the first regime, in tokens."""
         return min((*self.switches, *self.grows))
 
 
@@ -84,7 +84,7 @@ def counts_places(model: Any) -> bool:
 
 @contextmanager
 def as_long_as(model: Any, length: int) -> Iterator[None]:
-    """Use the rotary frequencies of a text of ``length`` tokens inside a ``with`` block.
+    """Use the rotary frequencies of a sequence of ``length`` tokens inside a ``with`` block.
 
     A last position ``length - 1`` is appended to the input of the rotary embeddings and removed
     from their output.
@@ -118,7 +118,7 @@ def as_long_as(model: Any, length: int) -> Iterator[None]:
 
 
 def forget(model: Any) -> None:
-    """Reset a model with dynamic scaling to its state before it read any text."""
+    """Reset a model with dynamic scaling to its state before it read any sequence."""
     for module in _rotary(model):
         for kind, name in _kinds(module):
             if "dynamic" not in kind:

@@ -109,8 +109,8 @@ def _model_keys(models: set[DescribedModel]) -> dict[DescribedModel, Key]:
                 by_training[described[1].training or ""].append(described)
         for training, trained in by_training.items():
             keys |= _keys_of_training((*description, training), trained)
-        known = {keys[described] for described in same if described in keys}
-        key = next(iter(known)) if len(known) == 1 else description
+        described_keys = {keys[described] for described in same if described in keys}
+        key = next(iter(described_keys)) if len(described_keys) == 1 else description
         keys |= {described: key for described in same if described not in keys}
     return keys
 

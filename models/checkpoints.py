@@ -71,9 +71,9 @@ def empty(config: Any) -> Any:
     Raises:
         InputError: the config is not of a causal language model, or the model cannot be built.
     """
-    known = isinstance(config, LoopedConfig) or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    supported = isinstance(config, LoopedConfig) or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
     remote_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or ())
-    kind = None if known or remote_code else model_class(config)
+    kind = None if supported or remote_code else model_class(config)
     try:
         with torch.device("meta"):
             if kind is None:

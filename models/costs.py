@@ -119,23 +119,23 @@ def cost(
     """
     whole("seq_len", seq_len, 1)
     parts, own, recurrence = _parts(model, seq_len)
-    wanted = own if schedule is None else as_schedule(schedule)
-    wanted.check_fits(len(parts.layers))
+    counted = own if schedule is None else as_schedule(schedule)
+    counted.check_fits(len(parts.layers))
     per_layer = sum(parameters for parameters, _, _ in parts.layers)
-    used = sum(parts.layers[layer][0] for layer in set(wanted))
-    applied = sum(parts.layers[layer][0] for layer in wanted)
+    used = sum(parts.layers[layer][0] for layer in set(counted))
+    applied = sum(parts.layers[layer][0] for layer in counted)
     width = decoder_config(_config(model)).hidden_size
-    flops = _flops(wanted, parts) + _adapter_flops(wanted, recurrence, width, None) / 3
+    flops = _flops(counted, parts) + _adapter_flops(counted, recurrence, width, None) / 3
     return Cost(
-        schedule=wanted,
+        schedule=counted,
         unique_parameters=used + parts.rest,
         stored_parameters=per_layer + parts.rest,
         effective_parameters=applied + parts.rest,
         embedding_parameters=parts.embeddings,
         forward_flops=flops,
-        attention_flops=sum(parts.layers[layer][2] for layer in wanted),
+        attention_flops=sum(parts.layers[layer][2] for layer in counted),
         seq_len=seq_len,
-        backward_flops=_trained(wanted, parts, recurrence, width, None) - flops,
+        backward_flops=_trained(counted, parts, recurrence, width, None) - flops,
     )
 
 
@@ -289,9 +289,9 @@ def _layer_types(config: Any, depth: int) -> list[str]:
     """Return the attention type of each unique layer."""
     plain = config.plain() if isinstance(config, LoopedConfig) else config
     inner = decoder_config(plain)
-    listed = getattr(inner, "layer_types", None)
-    if listed is not None and len(listed) == depth:
-        return list(listed)
+    layer_types = getattr(inner, "layer_types", None)
+    if layer_types is not None and len(layer_types) == depth:
+        return list(layer_types)
     window = getattr(inner, "sliding_window", None)
     used = getattr(inner, "use_sliding_window", True)
     return ["sliding_attention" if window and used else "full_attention"] * depth
@@ -317,15 +317,15 @@ def _attention(config: Any, kind: str, seq_len: int) -> float:
     """Count FLOPs per token of attention scores and values, averaged over a sequence."""
     if "attention" not in kind or kind == "linear_attention":
         return 0.0
-    seen = seq_len
+    visible = seq_len
     if kind in ("sliding_attention", "chunked_attention"):
         name = "sliding_window" if kind == "sliding_attention" else "attention_chunk_size"
-        seen = min(seq_len, getattr(config, name, None) or seq_len)
+        visible = min(seq_len, getattr(config, name, None) or seq_len)
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     keys = (getattr(config, "qk_nope_head_dim", 0) or 0) + (
         getattr(config, "qk_rope_head_dim", 0) or 0
     )
     values = getattr(config, "v_head_dim", None) or width
-    flops: float = 2.0 * seen * heads * ((keys or width) + values)
+    flops: float = 2.0 * visible * heads * ((keys or width) + values)
     return flops

@@ -68,10 +68,10 @@ def preset(name: str, **changes: Any) -> LlamaConfig:
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS)
     fields = SHARED | PRESETS[name]
-    known = set(LlamaConfig().to_dict()) | set(fields)
+    field_names = set(LlamaConfig().to_dict()) | set(fields)
     for field in changes:
-        if field not in known:
-            raise unknown("field", field, sorted(known))
+        if field not in field_names:
+            raise unknown("field", field, sorted(field_names))
     fields |= changes
     for field in SIZES:
         whole(field, fields[field], 1)

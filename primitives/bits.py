@@ -86,14 +86,14 @@ def distinct(ranks: Array, population: int) -> Array:
     [1, 2, 0]
     """
     picks = ranks.astype(smallest(population))
-    taken: list[Array] = []  # ascending, column by column
+    used: list[Array] = []  # ascending, column by column
     for row in picks:
-        for earlier in taken:
+        for earlier in used:
             row += row >= earlier
         carry = row
-        for i, earlier in enumerate(taken):
-            taken[i], carry = np.minimum(earlier, carry), np.maximum(earlier, carry)
-        taken.append(carry)
+        for i, earlier in enumerate(used):
+            used[i], carry = np.minimum(earlier, carry), np.maximum(earlier, carry)
+        used.append(carry)
     return picks
 
 
@@ -113,8 +113,8 @@ def deal(ranks: Array, population: int) -> Array:
 def unused(picks: Array, ranks: Array, population: int) -> Array:
     """Return the ``ranks[j]``-th number that no row of ``picks`` holds, for each row ``j``."""
     numbers = ranks.astype(smallest(population))
-    for taken in np.sort(picks, axis=0):
-        numbers += numbers >= taken
+    for used in np.sort(picks, axis=0):
+        numbers += numbers >= used
     return numbers
 
 

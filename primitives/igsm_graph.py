@@ -56,15 +56,15 @@ def causal_keys(keys: Array, terms: Integers, amounts: Integers) -> NDArray[np.u
     return ordered
 
 
-def _pick(draws: Integers, wanted: NDArray[np.bool_]) -> Integers:
+def _pick(draws: Integers, mask: NDArray[np.bool_]) -> Integers:
     """Pick one of the wanted rows of each column, or any row where none is wanted: ``(count,)``.
 
     Args:
         draws: below the number of rows, ``(count,)``.
         wanted: ``(rows, count)``.
     """
-    rows = len(wanted)
-    pool = wanted | ~wanted.any(axis=0)
+    rows = len(mask)
+    pool = mask | ~mask.any(axis=0)
     rank = draws * pool.sum(axis=0) // rows
     row: Integers = (pool.cumsum(axis=0) > rank).argmax(axis=0)
     return row

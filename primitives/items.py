@@ -36,7 +36,7 @@ def params_text(params: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Item:
-    """One question.
+    """Question of a task, with its answer choices and its coordinates.
 
     Args:
         id: unique id: task, version, parameters, split, seed, index.

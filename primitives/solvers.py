@@ -57,19 +57,19 @@ def _addition(prompt: str) -> str | None:
 
 def _preschool_math(prompt: str) -> str | None:
     parts = prompt.split(", ")
-    known: dict[str, int] = {}
+    values: dict[str, int] = {}
     for part in parts[:-1]:
         name, _, expression = part.partition("=")
         terms = re.findall(r"([+-]?)(\d+|[a-z])", expression)
         total = 0
         for sign, term in terms:
-            if term.isalpha() and term not in known:
+            if term.isalpha() and term not in values:
                 return None
-            value = known[term] if term.isalpha() else int(term)
+            value = values[term] if term.isalpha() else int(term)
             total += -value if sign == "-" else value
-        known[name] = total
+        values[name] = total
     query = parts[-1].removesuffix("=?")
-    return str(known[query]) if query in known else None
+    return str(values[query]) if query in values else None
 
 
 def _p_hop(prompt: str) -> str | None:
@@ -102,24 +102,24 @@ def _symbolic_igsm(prompt: str) -> str | None:
         whole = (times[2] or times[3]) if times else right
         terms = re.findall(r"(?:^|([+-]) )([^ ]+)", whole)
         lines[name] = (int(times[1]) if times else 1, terms)
-    known: dict[str, int] = {}
+    values: dict[str, int] = {}
     waiting = [match[3]]
     for _ in range(2 * len(lines) ** 2 + 2):  # each symbol waits at most for all others
         if not waiting:
-            return str(known[match[3]])
+            return str(values[match[3]])
         name = waiting[-1]
         if name not in lines:
             return None
         factor, terms = lines[name]
-        missing = [term for _, term in terms if not term.isdigit() and term not in known]
+        missing = [term for _, term in terms if not term.isdigit() and term not in values]
         if missing:
             waiting.append(missing[0])
             continue
         total = 0
         for sign, term in terms:
-            value = int(term) if term.isdigit() else known[term]
+            value = int(term) if term.isdigit() else values[term]
             total += -value if sign == "-" else value
-        known[waiting.pop()] = factor * total % modulus
+        values[waiting.pop()] = factor * total % modulus
     return None  # a circle
 
 

@@ -244,24 +244,24 @@ class SymbolicIGSM(Task):
         controlled = self.control != "none"
         return Content(slots, table, choices, answer, original if controlled else None)
 
-    def _graph_content(self, made: Problems, keys: Array) -> Content:
+    def _graph_content(self, problems: Problems, keys: Array) -> Content:
         count = keys.shape[1]
         if self.order == "causal":
-            keys = causal_keys(keys, made.terms, made.amounts)
+            keys = causal_keys(keys, problems.terms, problems.amounts)
         places = keys.argsort(axis=0, kind="stable")
         numbers = [*map(str, range(self.modulus))]
         heads = ["", *numbers]
         for form in ("{} + ", "{} * ", "{} * ("):
             heads += [form.format(number) for number in numbers]
-        many = (made.heads == TIMES) & (made.amounts > 1)
-        group = np.where(many, TIMES + 1, made.heads)  # NOTHING first, then a run a kind
-        head = np.where(group == 0, 0, 1 + (group - 1) * self.modulus + made.numbers)
-        names = made.parents * len(ascii_uppercase) + made.children
+        many = (problems.heads == TIMES) & (problems.amounts > 1)
+        group = np.where(many, TIMES + 1, problems.heads)  # NOTHING first, then a run a kind
+        head = np.where(group == 0, 0, 1 + (group - 1) * self.modulus + problems.numbers)
+        names = problems.parents * len(ascii_uppercase) + problems.children
         rows = [("name", names, _NAME_TABLE), ("head", head, Table(heads))]
         for k in range(self.max_terms):
-            used = np.take_along_axis(names, made.terms[:, k], axis=0) + 1
-            used += np.where(made.minus, len(NAMES), 0) if k == 1 else 0
-            rows.append((f"term {k}", np.where(k < made.amounts, used, 0), _TERM_TABLES[k > 0]))
+            used = np.take_along_axis(names, problems.terms[:, k], axis=0) + 1
+            used += np.where(problems.minus, len(NAMES), 0) if k == 1 else 0
+            rows.append((f"term {k}", np.where(k < problems.amounts, used, 0), _TERM_TABLES[k > 0]))
         rows.append(("tail", many.astype(np.intp), Table(["", ")"])))
         slots: dict[str, Column] = {}
         for what, codes, table in rows:
@@ -270,7 +270,7 @@ class SymbolicIGSM(Task):
         slots["query"] = Column(names[-1].astype(np.uint16), _NAME_TABLE)
         slots["modulus"] = Column(np.zeros(count, np.uint8), Table([str(self.modulus)]))
         choices = np.repeat(np.arange(self.modulus, dtype=np.uint8)[:, None], count, axis=1)
-        return Content(slots, Table(numbers), choices, made.value(self.modulus))
+        return Content(slots, Table(numbers), choices, problems.value(self.modulus))
 
     def _sums(self, draws: Array, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return terms ``(symbols, max_terms, count)`` and their numbers ``(symbols, count)``."""

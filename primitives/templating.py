@@ -130,9 +130,9 @@ class Template:
         if "\ue000" in "".join(parts[::2]):
             return None
         names = list(slots)
-        written = {int(index) for index in parts[1::2]}
+        used_slots = {int(index) for index in parts[1::2]}
         for index, slot in enumerate(names):
-            if index not in written:
+            if index not in used_slots:
                 raise InputError(f"template {self.name}: it loses '{slot}'")
         pieces: list[Piece] = []
         for i, part in enumerate(parts):

@@ -57,7 +57,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Column:
-    """One string per item, ``table.strings[codes[i]]``; codes are ``(count,)`` unsigned ints."""
+    """Column of strings, ``table.strings[codes[i]]`` for item i; codes: ``(count,)`` unsigned."""
 
     codes: NDArray[np.integer]
     table: Table = field(repr=False)

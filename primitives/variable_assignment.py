@@ -220,22 +220,22 @@ class VariableAssignment(Task):
 
         # codes of one table: names first, then values
         code = smallest(self._population + self.values)
-        shown = names.astype(code)
-        right = np.concatenate([values.astype(code)[None] + code(self._population), shown[:-1]])
+        displayed = names.astype(code)
+        right = np.concatenate([values.astype(code)[None] + code(self._population), displayed[:-1]])
         if self.control == "cut":
             free = self._population - self.name_count
             ranks = (drawn["spare"] + np.arange(c, dtype=np.uint32)[:, None]) % np.uint32(free)
-            shown = shown.copy()
-            shown[0] = unused(picks, ranks, self._population)
+            displayed = displayed.copy()
+            displayed[0] = unused(picks, ranks, self._population)
         if self.order == "layered":
             orders = drawn["orders"].reshape(depth + 1, c, count).swapaxes(0, 1)
             order = distinct(orders.reshape(c, -1), c).reshape(c, depth + 1, count).swapaxes(0, 1)
             # place in the flattened (depth + 1, c, count) arrays
             at = order.astype(np.intp) * count + column
             at += (np.arange(depth + 1) * (c * count))[:, None, None]
-            left, right = shown.ravel().take(at), right.ravel().take(at)
+            left, right = displayed.ravel().take(at), right.ravel().take(at)
         else:
-            left = shown
+            left = displayed
         lines = [left.reshape(-1, count), right.reshape(-1, count)]
         if self.distractors:
             parent = drawn["parents"].astype(np.intp)

@@ -1,7 +1,7 @@
-"""Checks a data set against everything that was promised about it.
+"""Verify data sets of generated items.
 
-Every line is made again from its coordinates and compared; its answer is found again by an
-independent solver from the prompt alone; its choices, its uniqueness and its split are checked.
+Every line is regenerated from its coordinates and compared. An independent solver derives its
+answer from the prompt. Choices, uniqueness of items and splits are checked too.
 """
 
 from __future__ import annotations
@@ -50,10 +50,14 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
 @dataclass
 class Verdict:
-    """The findings about one or more files.
+    """Result of verifying one or more files.
 
-    ``bad`` holds the first problems as ``(place, reason)``, ``problems`` counts all of them, and
-    ``fingerprints`` gives the SHA-256 of the items of each file, whatever its format.
+    Args:
+        lines: number of lines read.
+        problems: number of problems.
+        bad: the first ``most`` problems, as ``(place, reason)``.
+        fingerprints: file -> SHA-256 of its items, the same in every format.
+        most: number of problems to store.
     """
 
     lines: int = 0
@@ -73,17 +77,17 @@ class Verdict:
 
 
 def _files(path: Path) -> list[Path]:
-    """The data files of a path: itself, or those of a data set folder."""
+    """Return the data files of a path: the file itself, or those of a data set folder."""
     if str(path) == STDIN:
         return [path]
     if not path.exists():
         raise InputError(f"there is no file {path}")
     if not path.is_dir():
         return [path]
-    found = sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES))
-    if not found:
+    files = sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES))
+    if not files:
         raise InputError(f"{path} holds no .jsonl, .jsonl.gz or .parquet file")
-    return found
+    return files
 
 
 def _begins(path: Path, magic: bytes) -> bool:
@@ -94,7 +98,7 @@ def _begins(path: Path, magic: bytes) -> bool:
 
 
 def _rows(path: Path) -> Iterator[tuple[bytes, Any]]:
-    """Each line of a data file and its row, or the error it is."""
+    """Yield each line of a data file with its parsed row, or the error of parsing it."""
     if path.suffix == ".parquet" or _begins(path, b"PAR1"):
         yield from _parquet(path)
     elif str(path) == STDIN:
@@ -142,10 +146,9 @@ def _parquet(path: Path) -> Iterator[tuple[bytes, Any]]:
 
 
 def _completed(row: object) -> object:
-    """A row as checks read it: ``params`` as an object, and always an ``original_answer``.
+    """Normalise a row: ``params`` as an object, and always an ``original_answer``.
 
-    Files written before all had the same columns hold an object in JSON lines, and no
-    ``original_answer`` where no control changed the answer.
+    Older JSONL files store ``params`` as an object, and no ``original_answer`` without a control.
     """
     if not isinstance(row, dict):
         return row
@@ -158,7 +161,7 @@ def _completed(row: object) -> object:
 
 
 def _canonical(row: object) -> bytes | None:
-    """A completed row as fingerprints count it, however its JSON is spaced now."""
+    """Serialise a normalised row for the fingerprint, whatever the JSON spacing in its file."""
     if not isinstance(row, dict):
         return None
     if isinstance(params := row.get("params"), dict) and params.get("control") == "none":
@@ -170,7 +173,11 @@ def _canonical(row: object) -> bytes | None:
 
 
 class _Remaker:
-    """Makes items again from the coordinates that lines state."""
+    """Regenerates items from the coordinates in their lines.
+
+    Args:
+        template, words: custom template and word list that the file was made with.
+    """
 
     def __init__(self, template: Template | None, words: str | None) -> None:
         self.template, self.words = template, words
@@ -201,13 +208,13 @@ class _Remaker:
             params["words"] = self.words
         source = Source(make_task(row["task"], params), row["split"], row["seed"], template)
         if source.params != row["params"]:
-            given = "template" if digest else "word list" if self.words else "parameters"
-            raise InputError(f"the {given} given are not those the file was made with")
+            input_name = "template" if digest else "word list" if self.words else "parameters"
+            raise InputError(f"the {input_name} given are not those the file was made with")
         return source
 
 
 def _shape(row: object) -> str | None:
-    """What is wrong with a line's form, if anything."""
+    """Check the fields of a row and their types; return the problem, or None."""
     if isinstance(row, Exception):
         return "not a whole JSON object"
     if not isinstance(row, dict):
@@ -226,7 +233,7 @@ def _shape(row: object) -> str | None:
 
 
 def _choices(row: dict[str, Any]) -> str | None:
-    """What is wrong with a line's choices, if anything."""
+    """Check that choices differ and the answer is the target; return the problem, or None."""
     choices, answer = row["choices"], row["answer"]
     if len(set(choices)) != len(choices):
         return "two choices are the same"
@@ -238,17 +245,17 @@ def _choices(row: dict[str, Any]) -> str | None:
 
 
 def _answer(item: Item) -> str | None:
-    """What the independent solver objects to, if anything."""
-    found = solve(item.task, item.prompt)
+    """Check the target with the independent solver; return the problem, or None."""
+    solution = solve(item.task, item.prompt)
     if item.params["control"] == "cut":
-        return None if found is None else f"the chain is not cut: the answer is {found}"
-    if found is None:
+        return None if solution is None else f"the chain is not cut: the answer is {solution}"
+    if solution is None:
         return "the answer cannot be derived from the prompt"
-    return None if found == item.target else f"the answer is {found}, not {item.target}"
+    return None if solution == item.target else f"the answer is {solution}, not {item.target}"
 
 
 def _runs(rows: Iterable[tuple[bytes, Any]]) -> Iterator[list[tuple[int, bytes, Any]]]:
-    """Lines by the run, numbered from 1."""
+    """Group lines, numbered from 1, in runs of ``RUN`` lines."""
     run: list[tuple[int, bytes, Any]] = []
     for number, (line, row) in enumerate(rows, start=1):
         run.append((number, line, row))
@@ -260,13 +267,13 @@ def _runs(rows: Iterable[tuple[bytes, Any]]) -> Iterator[list[tuple[int, bytes, 
 
 
 def _remade(source: Source, indices: Sequence[int]) -> dict[int, Item]:
-    """The items of ``indices``, drawn together where they are close."""
-    wanted = sorted(set(indices))
+    """Regenerate items by index; close indices are drawn in one batch."""
+    ordered = sorted(set(indices))
     items: dict[int, Item] = {}
     start = 0
-    for i in range(1, len(wanted) + 1):
-        if i == len(wanted) or wanted[i] - wanted[i - 1] > 16:
-            batch = source.items(wanted[start], wanted[i - 1] + 1)
+    for i in range(1, len(ordered) + 1):
+        if i == len(ordered) or ordered[i] - ordered[i - 1] > 16:
+            batch = source.items(ordered[start], ordered[i - 1] + 1)
             items |= {item.index: item for item in batch}
             start = i
     return items
@@ -284,8 +291,8 @@ def verify(
     Args:
         paths: JSONL (also ``.gz``, or ``-`` for standard input) or Parquet files, or data set
             folders.
-        template, words: the own template and word file they were made with, if any.
-        most: how many problems to keep.
+        template, words: custom template and word list that the files were made with.
+        most: number of problems to store.
 
     Raises:
         InputError: a path cannot be read at all.
@@ -312,7 +319,7 @@ def verify(
 def _check_file(
     file: Path, remaker: _Remaker, verdict: Verdict, places: list[tuple[str, int]]
 ) -> list[Hashes]:
-    """Check one file by itself; the prompt hashes of its lines."""
+    """Check one file; return the prompt hashes of its lines, in runs."""
     digest = hashlib.sha256()
     count, hashes = 0, []
     order = _Order()
@@ -333,7 +340,7 @@ def _check_file(
 
 
 def _check_order(file: str, source: Source, indices: list[int], verdict: Verdict) -> None:
-    """The items of a source in a file must be its first different ones, in order."""
+    """Check that a source's items in a file are its first distinct items, in order."""
     if expected_repeats(source, len(indices)) < NEGLIGIBLE:
         expected = list(range(len(indices)))
     elif 2 * len(indices) <= source.task.capacity(source.split):
@@ -343,20 +350,22 @@ def _check_order(file: str, source: Source, indices: list[int], verdict: Verdict
     else:
         verdict.report(file, f"more items than split {source.split} can give")
         return
-    for found, wanted in zip(indices, expected, strict=True):
-        if found != wanted:
-            reason = f"item {found} stands where item {wanted} of its source belongs"
+    for actual, correct in zip(indices, expected, strict=True):
+        if actual != correct:
+            reason = f"item {actual} stands where item {correct} of its source belongs"
             verdict.report(file, f"{reason}: lines are missing, added or out of order")
             return
 
 
 def _check_card(folder: Path, verdict: Verdict) -> None:
-    """The splits of a data set folder must be those its card lists, unchanged."""
+    """Check that the splits of a data set folder match the fingerprints on its card."""
     card = folder / "README.md"
     if not card.is_file():
         return
-    listed = re.findall(r"(?m)^\| (\w+) \| [\d,]+ \| `([0-9a-f]{64})` \|", card.read_text("utf-8"))
-    for split, fingerprint in listed:
+    fingerprints = re.findall(
+        r"(?m)^\| (\w+) \| [\d,]+ \| `([0-9a-f]{64})` \|", card.read_text("utf-8")
+    )
+    for split, fingerprint in fingerprints:
         file = folder / "data" / f"{split}.jsonl"
         if not file.is_file():
             verdict.report(str(file), "is missing, though the card lists it")
@@ -366,7 +375,7 @@ def _check_card(folder: Path, verdict: Verdict) -> None:
 
 @dataclass
 class _Order:
-    """The indices of each source's items as a file holds them."""
+    """Item indices of each source, in the order of the file."""
 
     indices: dict[int, tuple[Source, list[int]]] = field(default_factory=dict)
 
@@ -381,7 +390,7 @@ def _check_run(
     verdict: Verdict,
     order: _Order,
 ) -> Hashes:
-    """Check lines by themselves; their prompt hashes, 0 for what is not an item."""
+    """Check a run of lines; return their prompt hashes, 0 for a line that is no item."""
     hashes = np.zeros(len(run), np.uint64)
     by_source: dict[int, tuple[Source, list[int]]] = {}
     for k, (number, line, row) in enumerate(run):

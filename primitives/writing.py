@@ -1,6 +1,6 @@
-"""Writes items to files: JSON lines, Parquet, or a folder that ``datasets`` can load.
+"""Write items to files: JSON lines, Parquet, or a folder that ``datasets`` can load.
 
-A file appears under its name only when it is whole: it is written beside it and renamed.
+Files are written atomically: to a temporary path that is renamed when complete.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`export` wrote for one split."""
+    """Report of :func:`export` on one split."""
 
     split: str
     count: int
@@ -64,7 +64,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Block:
-    """Some items: the index they end at, their JSON lines, the hashes of their prompts."""
+    """Run of items: the index after the last one, their JSON lines, their prompt hashes."""
 
     stop: int
     lines: bytes
@@ -73,7 +73,13 @@ class Block:
 
 @dataclass(frozen=True)
 class Written:
-    """What one split came to; ``hashes`` are sorted, and empty if not worth comparing."""
+    """Result of writing a split.
+
+    Args:
+        fingerprint: SHA-256 of the items.
+        repeats: number of indices left out as repeats of earlier items.
+        hashes: prompt hashes, sorted; empty where a repeat is too unlikely to check.
+    """
 
     fingerprint: str
     repeats: int
@@ -81,17 +87,21 @@ class Written:
 
 
 def _job(source: Source, start: int, stop: int, repeats: NDArray[np.uint64]) -> Block:
-    """The JSON lines of a run of indices, and the hashes of their prompts."""
-    kept = [batch.without(repeats) for batch in source.batches(start, stop)]
-    return Block(stop, b"".join(b.rows() for b in kept), np.concatenate([b.hashes() for b in kept]))
+    """Generate the items of a range of indices, without repeats."""
+    kept_batches = [batch.without(repeats) for batch in source.batches(start, stop)]
+    return Block(
+        stop,
+        b"".join(b.rows() for b in kept_batches),
+        np.concatenate([b.hashes() for b in kept_batches]),
+    )
 
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back, also from the processes that are started meanwhile, for good.
+    """Block SIGINT inside a ``with`` block; processes started inside ignore it for good.
 
-    A terminal sends it to workers too. One that dies of it while it holds a lock of the queue
-    leaves the others, and this process, waiting for ever.
+    A terminal sends Ctrl-C to workers too. A worker that died while it held a lock of the queue
+    would leave the other processes waiting forever.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -106,7 +116,7 @@ def _uninterrupted() -> Iterator[None]:
 def _blocks(
     source: Source, selection: Selection, workers: int, method: str | None
 ) -> Iterator[Block]:
-    """A selection in the order of its indices."""
+    """Yield the items of a selection in blocks, in the order of their indices."""
     if workers == 1:
         for start in range(0, selection.stop, source.chunk):
             stop = min(start + source.chunk, selection.stop)
@@ -130,7 +140,7 @@ def _blocks(
 
 
 class _Hashes:
-    """The prompt hashes of what is written, in one array; none if not worth comparing."""
+    """Prompt hashes of written items, in one array; empty where repeats are too unlikely."""
 
     def __init__(self, source: Source, selection: Selection) -> None:
         count = selection.stop - len(selection.repeats)
@@ -205,7 +215,7 @@ def _pyarrow() -> Any:
 
 
 def _parquet_writer(progress: Progress) -> Write:
-    """Columns as in a JSON line."""
+    """Make a writer of Parquet files, with the columns of the JSON lines."""
     pa = _pyarrow()
     text, number = pa.string(), pa.int64()
     fields = [("id", text), ("task", text), ("version", number), ("split", text)]
@@ -218,11 +228,11 @@ def _parquet_writer(progress: Progress) -> Write:
         hashes = _Hashes(source, selection)
         with pa.parquet.ParquetWriter(out, schema) as writer:
             for batch in source.batches(0, selection.stop):
-                kept = batch.without(selection.repeats)
-                rows = [item.row() for item in kept.items()]
+                distinct = batch.without(selection.repeats)
+                rows = [item.row() for item in distinct.items()]
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-                digest.update(kept.lines())
-                hashes.add(kept.hashes())
+                digest.update(distinct.lines())
+                hashes.add(distinct.hashes())
                 progress(int(batch.indices[-1]) + 1)
         return digest.hexdigest(), hashes.all
 
@@ -230,7 +240,7 @@ def _parquet_writer(progress: Progress) -> Write:
 
 
 def _is_data_set(folder: Path) -> bool:
-    """Whether a folder holds what this writes and nothing else."""
+    """Return whether a folder is a data set written by :func:`export`, without other files."""
     card = folder / "README.md"
     names = {path.name for path in folder.iterdir()}
     return names == {"README.md", "data"} and MADE_BY in card.read_text("utf-8", "replace")
@@ -238,7 +248,7 @@ def _is_data_set(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def _replacing(path: Path, force: bool, folder: bool = False) -> Iterator[Path]:
-    """A temporary path that takes the place of ``path`` if all goes well, else vanishes.
+    """Yield a temporary path that replaces ``path`` on success and is removed on an error.
 
     Raises:
         InputError: ``path`` exists and ``force`` is not set, or cannot be written.
@@ -265,16 +275,18 @@ def _replacing(path: Path, force: bool, folder: bool = False) -> Iterator[Path]:
 
 
 def _prove_split(source: Source, count: int) -> None:
-    """Check, from the prompts, that the items are of the split they are meant for."""
-    found = source.task.splits_of(source.uncontrolled.batch(0, min(PROVED, count)).prompts())
-    wrong = [i for i, split in enumerate(found) if split != source.split]
+    """Derive the split of the first items from their prompts, and compare it with the source's."""
+    derived = source.task.splits_of(source.uncontrolled.batch(0, min(PROVED, count)).prompts())
+    wrong = [i for i, split in enumerate(derived) if split != source.split]
     if wrong:
-        raise RuntimeError(f"item {wrong[0]} of split {source.split} belongs to {found[wrong[0]]}")
+        raise RuntimeError(
+            f"item {wrong[0]} of split {source.split} belongs to {derived[wrong[0]]}"
+        )
 
 
-def _prove_disjoint(sources: Sequence[Source], written: Sequence[Written]) -> None:
-    """Compare the hashes of all items of all splits."""
-    for (a, first), (b, second) in combinations(zip(sources, written, strict=True), 2):
+def _prove_disjoint(sources: Sequence[Source], results: Sequence[Written]) -> None:
+    """Check by prompt hashes that no two splits share an item."""
+    for (a, first), (b, second) in combinations(zip(sources, results, strict=True), 2):
         common = np.intersect1d(first.hashes, second.hashes, assume_unique=True)
         if len(common):
             raise RuntimeError(f"splits {a.split} and {b.split} share {len(common)} items")
@@ -298,9 +310,9 @@ def export(
         count: items a split.
         out: a file, a folder for ``datasets``, or ``-`` for standard output (JSON lines).
         format: jsonl, parquet or datasets.
-        force: replace what is there.
-        workers: processes that generate; changes no byte of the result.
-        start_method: how they are started (``spawn``, ``fork``, ``forkserver``).
+        force: replace an existing file or data set.
+        workers: number of generating processes; the result is the same for any number.
+        start_method: start method of the processes (``spawn``, ``fork``, ``forkserver``).
         progress: called with the number of indices done.
 
     Raises:
@@ -335,25 +347,25 @@ def export(
         raise InputError("standard output is closed: give a file with --out")
     if str(out) == STDOUT:
         # what went before may be in the same file: it is never rewound
-        written = [_write_different(sys.stdout.buffer, sources[0], count, write, rewindable=False)]
+        results = [_write_different(sys.stdout.buffer, sources[0], count, write, rewindable=False)]
         sys.stdout.buffer.flush()
     elif format == "datasets":
         with _replacing(path, force, folder=True) as folder:
             (folder / "data").mkdir()
-            written = []
+            results = []
             for source in sources:
                 with open(folder / "data" / f"{source.split}.jsonl", "wb") as file:
-                    written.append(_write_different(file, source, count, write))
-            _prove_disjoint(sources, written)
-            card = dataset_card(sources, _reports(sources, count, written))
+                    results.append(_write_different(file, source, count, write))
+            _prove_disjoint(sources, results)
+            card = dataset_card(sources, _reports(sources, count, results))
             (folder / "README.md").write_text(card, encoding="utf-8")
     else:
         with _replacing(path, force) as temporary, open(temporary, "wb") as file:
-            written = [_write_different(file, sources[0], count, write)]
-    return _reports(sources, count, written)
+            results = [_write_different(file, sources[0], count, write)]
+    return _reports(sources, count, results)
 
 
-def _reports(sources: Sequence[Source], count: int, written: Sequence[Written]) -> list[Report]:
+def _reports(sources: Sequence[Source], count: int, results: Sequence[Written]) -> list[Report]:
     return [
         Report(
             split=source.split,
@@ -362,7 +374,7 @@ def _reports(sources: Sequence[Source], count: int, written: Sequence[Written]) 
             repeats=part.repeats,
             capacity=source.task.capacity(source.split),
         )
-        for source, part in zip(sources, written, strict=True)
+        for source, part in zip(sources, results, strict=True)
     ]
 
 
@@ -403,7 +415,7 @@ Check it with `growloop verify` and this folder. Data: Apache-2.0{words}.
 
 
 def dataset_card(sources: Sequence[Source], reports: Sequence[Report]) -> str:
-    """The README of a data set folder, with the front matter that ``datasets`` reads."""
+    """Return the README of a data set folder, with the front matter that ``datasets`` reads."""
     source, task = sources[0], sources[0].task
     words = task.params.get("words") == "real"
     return CARD.format(

@@ -5,8 +5,9 @@ Names are imported when they are used, so that ``import growloop.studies`` stays
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..core.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from .catalog import STUDIES as STUDIES
@@ -25,34 +26,16 @@ if TYPE_CHECKING:
     from .study import Measurement as Measurement
     from .study import Study as Study
 
-EXPORTS = {
-    # name: (module, name there)
-    "STUDIES": ("catalog", "STUDIES"),
-    "Measurement": ("study", "Measurement"),
-    "ModelFacts": ("records", "ModelFacts"),
-    "PairedDifference": ("compare", "PairedDifference"),
-    "Row": ("records", "Row"),
-    "Study": ("study", "Study"),
-    "StudyCell": ("cells", "StudyCell"),
-    "StudyModel": ("checkpoints", "StudyModel"),
-    "StudyRecord": ("records", "StudyRecord"),
-    "compare_models": ("compare", "compare_models"),
-    "find": ("catalog", "find"),
-    "leaderboard_records": ("publish", "leaderboard_records"),
-    "read_models": ("checkpoints", "read_models"),
-    "read_records": ("publish", "read_records"),
-    "run_study": ("runner", "run_study"),
-}
-
-__all__ = sorted(EXPORTS)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = EXPORTS[name]
-    return getattr(importlib.import_module(f".{module}", __name__), attribute)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__, __getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "catalog": ["STUDIES", "find"],
+        "cells": ["StudyCell"],
+        "checkpoints": ["StudyModel", "read_models"],
+        "compare": ["PairedDifference", "compare_models"],
+        "publish": ["leaderboard_records", "read_records"],
+        "records": ["ModelFacts", "Row", "StudyRecord"],
+        "runner": ["run_study"],
+        "study": ["Measurement", "Study"],
+    },
+)

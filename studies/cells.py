@@ -14,7 +14,7 @@ from ..core.identity import task_by_content
 
 @dataclass(frozen=True)
 class StudyCell:
-    """One measurement: a model and the parameters it is measured with.
+    """Measurement of a plan: a model and the parameters it is measured with.
 
     Args:
         study: name of the study.

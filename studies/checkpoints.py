@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 
 from ..core.errors import InputError
 from ..core.locks import locked
-from ..models import Schedule, checkpoints
-from ..models.looping.config import current_schedule
+from ..core.schedule import Schedule
 from ..tasks.bars import bar
 from ..tasks.evaluate import model_arguments
 from .records import ModelFacts
@@ -31,13 +30,13 @@ class StudyModel:
         name: name in tables and charts.
         path: hub id, folder, GGUF file or ``package:NAME``.
         schedule: schedule of its config.
-        training: identity of the run that made it.
+        run: identity of the training run that made it.
     """
 
     name: str
     path: str
     schedule: Schedule
-    training: RunIdentity | None = None
+    run: RunIdentity | None = None
 
     @property
     def layers(self) -> int:
@@ -47,6 +46,9 @@ class StudyModel:
     @classmethod
     def read(cls, path: str) -> StudyModel:
         """Read the config of a model given as ``--model``."""
+        from ..models import checkpoints
+        from ..models.looping.config import current_schedule
+
         config = checkpoints.load_config(model_arguments(path).pop("pretrained"), **_file(path))
         return cls(model_name(path), path, current_schedule(config), RunIdentity.read(path))
 
@@ -73,6 +75,8 @@ def as_folder(model: str, out: str | Path) -> str:
     Args:
         out: folder for that checkpoint, below ``models/``, named by its content.
     """
+    from ..models import checkpoints
+
     where = model_arguments(model)
     if "gguf_file" not in where:
         return str(where["pretrained"])
@@ -90,7 +94,7 @@ def read_models(paths: Sequence[str]) -> list[StudyModel]:
     """Read the models of a study.
 
     Raises:
-        InputError: two models of the same name or path, or one run given twice.
+        InputError: two models of the same name or path, or a repeated run.
     """
     return with_unique_names([StudyModel.read(path) for path in paths])
 
@@ -99,12 +103,12 @@ def with_unique_names(models: Sequence[StudyModel]) -> list[StudyModel]:
     """Give models unique names: seeds or steps are appended to equal ones.
 
     Raises:
-        InputError: names that stay equal; a run that is given twice.
+        InputError: names that stay equal; a repeated run.
     """
-    count = Counter((model.name, model.training and model.training.kind) for model in models)
+    count = Counter((model.name, model.run and model.run.kind) for model in models)
     renamed = []
     for model in models:
-        run = model.training
+        run = model.run
         if run is not None and count[model.name, run.kind] > 1:
             model = replace(model, name=f"{model.name}-s{run.seed}")
         renamed.append(model)
@@ -128,20 +132,20 @@ def _check_replicates(models: Sequence[StudyModel]) -> None:
     """Refuse replicates whose seeds cannot be averaged."""
     by_recipe: dict[tuple[str, str], list[StudyModel]] = {}
     for model in models:
-        if model.training is not None:
-            key = model.training.kind, model.training.recipe
+        if model.run is not None:
+            key = model.run.kind, model.run.recipe
             by_recipe.setdefault(key, []).append(model)
     averaged: set[str] = set()
     for (kind, _), replicates in by_recipe.items():
         seeds: dict[int, str] = {}
         for model in replicates:
-            assert model.training is not None
-            if model.training.seed in seeds and len({m.training for m in replicates}) > 1:
+            assert model.run is not None
+            if model.run.seed in seeds and len({m.run for m in replicates}) > 1:
                 raise InputError(
-                    f"{seeds[model.training.seed]} and {model.name} are the same training, seed "
-                    f"{model.training.seed} of {kind}: leave one out"
+                    f"{seeds[model.run.seed]} and {model.name} are the same run, seed "
+                    f"{model.run.seed} of {kind}: leave one out"
                 )
-            seeds[model.training.seed] = model.name
+            seeds[model.run.seed] = model.name
         if len(seeds) > 1:
             if kind in averaged:
                 raise InputError(
@@ -195,6 +199,8 @@ class ModelLoader:
 
     def load(self, path: str) -> Any:
         """Load a model without its tokenizer."""
+        from ..models import checkpoints
+
         if path != self.path:
             import torch
             from transformers.utils import logging
@@ -215,6 +221,8 @@ class ModelLoader:
         Raises:
             InputError: the model has none.
         """
+        from ..models import checkpoints
+
         assert self.path is not None
         tokenizer = checkpoints.load_tokenizer(**model_arguments(self.path))
         if tokenizer is None:
@@ -225,7 +233,7 @@ class ModelLoader:
         """Iterate over items with a progress bar.
 
         Args:
-            noun: plural noun of the items, shown beside the bar.
+            noun: plural noun of the items, shown with the bar.
         """
         bar_over_items: Iterable[T] = bar(noun, items, quiet=not self.bars, leave=False)
         self._bar = bar_over_items

@@ -116,7 +116,7 @@ def leaderboard_facts(path: str, model: Any, schedules: Iterable[str]) -> dict[s
     Args:
         path: path of the checkpoint, whose config describes it.
         model: the loaded model, which a study may have changed to loop.
-        schedules: schedules that were measured, beside the model's own.
+        schedules: measured schedules other than the model's own.
     """
     from ..models.checkpoints import load_config
     from ..tasks.evaluate import model_arguments

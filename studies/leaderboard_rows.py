@@ -29,7 +29,7 @@ NESTED = "nested shots"  # as evaluations of several numbers of examples call it
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """One number for the leaderboard.
+    """Number of a study for the leaderboard.
 
     Args:
         record: record of the study it comes from.
@@ -141,8 +141,8 @@ def fine_tuning_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
     settings: dict[str, list[dict[str, Any]]] = {}  # model -> settings it was fine-tuned with
     for record in records:
         if record.params["examples"]:
-            known = settings.setdefault(record.model_name, [])
-            known += [] if _settings(record) in known else [_settings(record)]
+            earlier = settings.setdefault(record.model_name, [])
+            earlier += [] if _settings(record) in earlier else [_settings(record)]
     selected: list[LeaderboardRow] = []
     for record in records:
         # the model as it is begins the curve of each setting
@@ -194,14 +194,14 @@ def mean_of(rows: Sequence[Row]) -> dict[str, float | None]:
     value = statistics.fmean(row.value for row in rows)
     per_item = [row.answers or row.each for row in rows]
     if not per_item[0]:
-        known = [error for row in rows if (error := stderr_of(row)) is not None]
-        return {"value": value, "stderr": statistics.fmean(known) if known else None}
+        errors = [error for row in rows if (error := stderr_of(row)) is not None]
+        return {"value": value, "stderr": statistics.fmean(errors) if errors else None}
     items = [statistics.fmean(map(float, values)) for values in zip(*per_item, strict=True)]
     return {"value": value, "stderr": statistics.stdev(items) / len(items) ** 0.5}
 
 
 def stderr_of(row: Row) -> float | None:
-    """Return the standard error of a row: its column, or from its texts, or from its interval."""
+    """Return the standard error of a row: its column, or from its prompts, or from its interval."""
     if "stderr" in row:
         return row.stderr
     if len(row.each) > 1:
@@ -304,7 +304,7 @@ def local_effect_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
 
 
 def _prompting(record: StudyRecord, row: Row, cuts: bool = True) -> str:
-    """Describe what decides a number measured on texts, beside the texts themselves.
+    """Describe the settings that a number on prompts depends on, without the prompts.
 
     ``skip_front`` is named only where it is not 0: records from before the option keep their key.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,10 @@ def recorded_options(options: Any, *without: str) -> dict[str, Any]:
         without: options that are parameters of the cell instead.
     """
     stored = asdict(options)
-    for known in fields(options):
-        unsaid = stored[known.name] in known.metadata["unsaid"]
-        if unsaid or known.metadata["drawn"] or known.name in without:
-            del stored[known.name]
+    for option_field in fields(options):
+        unsaid = stored[option_field.name] in option_field.metadata["unsaid"]
+        if unsaid or option_field.metadata["drawn"] or option_field.name in without:
+            del stored[option_field.name]
     for name in FILES & stored.keys():
         if stored[name] is not None and (path := Path(stored[name])).is_file():
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -81,7 +81,7 @@ def split_option() -> Any:
 
 def control_option(default: str = "none", later: bool = True) -> Any:
     """Counterfactual control of the questions."""
-    about = "also on altered questions, where a task has them: none, cut, shuffled"
+    about = "also on counterfactual controls, where a task has them: none, cut, shuffled"
     return option(default, about, later=later)
 
 
@@ -105,7 +105,17 @@ def tokens_option(default: int = 128) -> Any:
     return option(default, "longest prompt in tokens; longer ones are cut")
 
 
-def skip_front_option(default: int, before: int) -> Any:
+def skip_front_option(before: int) -> Any:
     """Number of tokens at the front that keep their effects."""
-    about = "tokens at the front of a text that nothing is taken away from: the sink"
-    return option(default, about, before=before)
+    about = "first tokens of a prompt that are never ablated (attention sink)"
+    return option(1, about, before=before)  # as `models.diagnostics.SKIP_FRONT`
+
+
+@dataclass(frozen=True)
+class QuestionOptions:
+    """Options of studies that score questions; a study's own options stand before them."""
+
+    items: int = items_option()
+    shots: int = shots_option()
+    fixed_shots: bool = fixed_shots_option()
+    seed: int = seed_option()

@@ -97,7 +97,7 @@ def _record(published: LeaderboardRow, time: str | None) -> Record:
     measured, row = published.record, published.row
     facts = _facts(measured, row.schedule)
     model, seed = facts["model"], row.get("seed", measured.cell.options.get("seed"))
-    if "training_seed" in row and (run := measured.training) is not None:
+    if "training_seed" in row and (run := measured.run) is not None:
         # another order of the data in the cooldown of a checkpoint is no other run
         model, seed = model | {"seed": run.seed}, seed + row["training_seed"] - run.seed
         model.pop("digest", None)  # the digest of one of the orders

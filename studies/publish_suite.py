@@ -53,8 +53,8 @@ def suite_records(
     def add(task: dict[str, Any], value: float, stderr: float | None, n: int) -> None:
         if options := _options(result, draws=bool(task.get("shots"))):
             task = task | {"prompting": ", ".join(filter(None, [options, task.get("prompting")]))}
-        known = {name: value for name, value in task.items() if value is not None}
-        fields = {**shared, "task": known, "value": value, "n": n}
+        reported = {name: value for name, value in task.items() if value is not None}
+        fields = {**shared, "task": reported, "value": value, "n": n}
         fields |= {"stderr": stderr}
         records.append(Record.from_fields({k: v for k, v in fields.items() if v is not None}))
 

@@ -32,7 +32,7 @@ class DamagedFieldError(ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """One number of a record, with its interval and the items it was measured on.
+    """Number of a record, with its interval and the items it was measured on.
 
     Attributes hold the columns that several studies share. A study's own columns, such as
     ``start`` or ``loops``, are read with ``row["start"]``.
@@ -217,11 +217,11 @@ class StudyRecord:
         id: name of the cell, as its file has it.
         model: facts about the measured model.
         rows: the measured numbers.
-        data: what charts and the leaderboard need beside the rows; depends on the study.
+        data: further data of charts and the leaderboard; depends on the study.
         command: command line that measured it.
         growloop: version of growloop that measured it.
         weights: identity of the cell's model files (``files``, ``sha256``); None of a hub id.
-        training: identity of the run that made the cell's model.
+        run: identity of the training run that made the cell's model.
         leaderboard: description and costs of the model for the leaderboard; None in older records.
         versions: versions of packages.
         time: when it was measured, in ISO 8601.
@@ -238,7 +238,7 @@ class StudyRecord:
     command: str
     growloop: str = ""
     weights: Mapping[str, Any] | None = None
-    training: RunIdentity | None = None
+    run: RunIdentity | None = None
     leaderboard: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     time: str | None = None
@@ -308,7 +308,7 @@ class StudyRecord:
             command=_typed(content, "command", (str,)),
             growloop=_typed(content, "growloop", (str,), default=""),
             weights=_typed(content, "weights", (dict, type(None)), default=None),
-            training=None if training is None else _run(training),
+            run=None if training is None else _run(training),
             leaderboard=_typed(content, "leaderboard", (dict, type(None)), default=None),
             versions=_typed(content, "versions", (dict,), default={}),
             time=_typed(content, "time", (str, type(None)), default=None),
@@ -328,7 +328,7 @@ class StudyRecord:
             "cell": {"id": self.id, **asdict(self.cell)},
             "model": asdict(self.model),
             "weights": self.weights,
-            "training": None if self.training is None else asdict(self.training),
+            "training": None if self.run is None else asdict(self.run),
             "leaderboard": self.leaderboard,
             "versions": dict(self.versions),
             "command": self.command,

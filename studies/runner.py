@@ -96,8 +96,8 @@ def run_study(
             for folder in result.temporary:
                 _remove(folder)
     _check_precision(records.values())
-    shown = _chart_options(options)
-    return [replace(record, data={**record.data, **shown})
+    stored = _chart_options(options)
+    return [replace(record, data={**record.data, **stored})
             for record in (records[cell.id] for cell in cells)]  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def _record(
         command=command,
         growloop=version("growloop"),
         weights=weights(cell.path),
-        training=RunIdentity.read(cell.path),
+        run=RunIdentity.read(cell.path),
         leaderboard=leaderboard_facts(checkpoint, model, schedules),
         versions=package_versions(),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -149,8 +149,10 @@ def _remove(folder: Path) -> None:
 def _chart_options(options: Any) -> dict[str, Any]:
     """Return options of the chart as they are now, whatever they were at the measurement."""
     names = [known.name for known in fields(options) if known.metadata["drawn"]]
-    shown: dict[str, Any] = json.loads(json.dumps({name: getattr(options, name) for name in names}))
-    return shown
+    stored: dict[str, Any] = json.loads(
+        json.dumps({name: getattr(options, name) for name in names})
+    )
+    return stored
 
 
 def _next_batch(study: Study, waiting: Sequence[StudyCell]) -> list[StudyCell]:
@@ -191,6 +193,6 @@ def _read_checked(path: Path, cell: StudyCell, dtype: str) -> StudyRecord:
         raise InputError(
             f"{path} is of another model than {cell.path} holds now: give another --out"
         )
-    if record.training is None:  # records from before runs were noted
-        record = replace(record, training=RunIdentity.read(cell.path))
+    if record.run is None:  # records from before runs were noted
+        record = replace(record, run=RunIdentity.read(cell.path))
     return record

@@ -48,7 +48,7 @@ def replicates_of(records: Sequence[StudyRecord]) -> list[Replicates]:
     """Group the models of records into replicates; models of one seed are left out."""
     groups: dict[tuple[str, str], dict[int, str]] = {}
     for record in records:
-        if run := record.training:
+        if run := record.run:
             groups.setdefault((run.kind, run.recipe), {})[run.seed] = record.model_name
     several = {key: models for key, models in groups.items() if len(models) > 1}
     return [Replicates(name, dict(sorted(models.items()))) for (name, _), models in several.items()]
@@ -179,8 +179,8 @@ def _mean(
         if column in row and len({mine[seed][column] for seed in seeds}) == 1:
             row[column] = first[column]
     for column in means:
-        if len(known := values(column)) == len(seeds):
-            row[column] = statistics.fmean(known)
+        if len(present := values(column)) == len(seeds):
+            row[column] = statistics.fmean(present)
     numbers = values(of)
     mean = round(statistics.fmean(numbers), 12)  # float noise must not hide a difference of 0
     if theirs is None:
@@ -193,8 +193,8 @@ def _mean(
 
 def _average(values: Sequence[float | None]) -> float | None:
     """Return the mean; None where a value is None."""
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if len(known) == len(values) else None
+    present = [value for value in values if value is not None]
+    return statistics.fmean(present) if len(present) == len(values) else None
 
 
 def _interval(rows: Sequence[dict[str, Any]], of: str, within: Bounds) -> dict[str, float | None]:
@@ -204,9 +204,9 @@ def _interval(rows: Sequence[dict[str, Any]], of: str, within: Bounds) -> dict[s
     """
     interval = seeds_interval([row[of] for row in rows], _range(rows[0], within))
     over_items = [row.get(name) for row in rows for name in ("low", "high")]
-    known = [end for end in over_items if end is not None]
-    if interval is None and _range(rows[0], within) == SHARE and len(known) == len(over_items):
-        interval = min(known), max(known)
+    present = [end for end in over_items if end is not None]
+    if interval is None and _range(rows[0], within) == SHARE and len(present) == len(over_items):
+        interval = min(present), max(present)
     return ends(interval)
 
 

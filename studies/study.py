@@ -26,7 +26,7 @@ class Measurement:
 
     Args:
         rows: the measured numbers.
-        data: what charts and the leaderboard need beside the rows.
+        data: further data of charts and the leaderboard.
         checkpoint: path of the measured model where it is not the cell's: the study trained it.
         temporary: folders to remove once the record is written.
     """
@@ -39,7 +39,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class SharedPass:
-    """One pass that measures several cells of a model, because they share most of the work.
+    """Forward pass that measures several cells of a model, which share most of the work.
 
     Args:
         key: cells of one model with equal keys are measured together.
@@ -58,7 +58,7 @@ class Study:
 
     Args:
         name: name on the command line.
-        question: what the study asks, in a sentence.
+        question: research question, in a sentence.
         figure: figure or table of the paper.
         cost: estimate in forward passes.
         options: frozen dataclass of the study's options (:mod:`.options`).

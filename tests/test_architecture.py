@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from growloop.cli.main import COMMANDS
+from growloop.studies import STUDIES
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {  # folder: folders it may import
@@ -139,6 +141,35 @@ LOADED = "import sys; print(sorted({name.split('.')[0] for name in sys.modules})
 def test_light_entry_points_load_nothing_heavy(code: str) -> None:
     loaded = set(ast.literal_eval(run(f"{code}\n{LOADED}").splitlines()[-1]))
     assert not loaded & HEAVY
+
+
+HELP = f"""
+import contextlib, io, sys
+import click
+from growloop.cli.main import COMMANDS, main
+from growloop.studies import STUDIES
+
+def names(group, *path):
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        yield *path, name
+        if isinstance(command, click.Group):
+            yield from names(command, *path, name)
+
+calls = [*names(main), *(("study", study) for study in STUDIES)]
+for call in calls:
+    for more in (["--help"], ["--no-such-option"], ["--no-such-option", "--help"]):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(click.ClickException):
+            main([*call, *more], standalone_mode=False)
+        loaded = {{name.split(".")[0] for name in sys.modules}} & {HEAVY | {"pydantic", "altair"}}
+        assert not loaded, (call, more, loaded)
+print(len(calls))
+"""
+
+
+def test_help_and_usage_errors_of_every_command_and_study_load_nothing_heavy() -> None:
+    calls = int(run(HELP).splitlines()[-1])
+    assert calls > len(COMMANDS) + len(STUDIES)
 
 
 def test_help_does_not_even_load_numpy() -> None:

@@ -150,10 +150,10 @@ def _group_shares(
 def _mean_interval(value: float, shares: Sequence[tuple[Record, float]]) -> Interval | None:
     """Return the interval of a weighted mean of records; None if a standard error is missing."""
     errors = [record.stderr for record, _ in shares]
-    known = [error for error in errors if error is not None]
-    if len(known) < len(errors):
+    present = [error for error in errors if error is not None]
+    if len(present) < len(errors):
         return None
-    stderr = math.hypot(*(share * e for (_, share), e in zip(shares, known, strict=True)))
+    stderr = math.hypot(*(share * e for (_, share), e in zip(shares, present, strict=True)))
     items = [record.n for record, _ in shares]
     n = sum(filter(None, items)) if all(items) else None
     task = shares[0][0].task

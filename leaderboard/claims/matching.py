@@ -110,8 +110,8 @@ def _balance_training_seeds(
 ) -> list[ComparableGroup]:
     """Keep the questions, and per term the models, that all training seeds have.
 
-    Then groups differ in their training seed only. Questions or models without any overlap are all
-    kept.
+    Then groups differ in their training seed only. Without any overlap all questions or
+    models stay.
     """
     training_seeds = list(dict.fromkeys(group.training_seed for _, group in groups))
     questions = [

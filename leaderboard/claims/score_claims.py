@@ -5,6 +5,12 @@ from __future__ import annotations
 from .claim import Claim, Comparison, RecordFilter
 from .model_filters import GROWN, LIDAS, LOOPED, MIDAS, PRIMITIVES, STANDARD, difference
 
+
+def _cooled_down(recipe: str) -> RecordFilter:
+    """Select models of the paper's families by the recipe of their cooldown."""
+    return RecordFilter(family=("standard", "grown", "looped"), recipe=recipe)
+
+
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "looping-at-equal-parameters",
@@ -109,8 +115,8 @@ CLAIMS: tuple[Claim, ...] = (
             Comparison(
                 "Nemotron-CC-Math less FineMath",
                 difference(
-                    RecordFilter(family=("standard", "grown", "looped"), recipe="cooldown NMT*"),
-                    RecordFilter(family=("standard", "grown", "looped"), recipe="cooldown FMT*"),
+                    _cooled_down("cooldown NMT*"),
+                    _cooled_down("cooldown FMT*"),
                 ),
                 PRIMITIVES,
                 0.01,
@@ -119,8 +125,8 @@ CLAIMS: tuple[Claim, ...] = (
             Comparison(
                 "FineMath less the usual mixture",
                 difference(
-                    RecordFilter(family=("standard", "grown", "looped"), recipe="cooldown FMT*"),
-                    RecordFilter(family=("standard", "grown", "looped"), recipe=""),
+                    _cooled_down("cooldown FMT*"),
+                    _cooled_down(""),
                 ),
                 PRIMITIVES,
                 0.01,

@@ -139,9 +139,11 @@ class _Site:
 
     def index(self) -> str:
         """Render the first page."""
-        shown = [entry for entry in self.entries if entry.first.study is None]
-        places = list(enumerate(panels(shown)))
-        groups = sorted(group_by_task(shown), key=lambda group: _priority(group[1]), reverse=True)
+        evaluations = [entry for entry in self.entries if entry.first.study is None]
+        places = list(enumerate(panels(evaluations)))
+        groups = sorted(
+            group_by_task(evaluations), key=lambda group: _priority(group[1]), reverse=True
+        )
         data = {
             "tasks": {short_id(task.key): _task(task, group) for task, group in groups},
             "points": {
@@ -165,8 +167,8 @@ class _Site:
             elsewhere=[(place, panel) for place, panel in places if panel.reported],
             data=data,
             counts=counts,
-            sizes=sorted({entry.model.size for entry in shown if entry.model.size}),
-            shown_families=[f for f in FAMILIES if any(e.model.family == f for e in shown)],
+            sizes=sorted({entry.model.size for entry in evaluations if entry.model.size}),
+            shown_families=[f for f in FAMILIES if any(e.model.family == f for e in evaluations)],
             measured=len(models),
             reported=len(self.files) - len(models),
         )
@@ -190,34 +192,38 @@ class _Site:
 
     def model(self, key: tuple[str, ...]) -> str:
         """Render the page of a model."""
-        found = self.by_model[key]
-        model: Model = found[0].model
+        selected = self.by_model[key]
+        model: Model = selected[0].model
         return self._page(
             "model.html.j2",
             top="../",
             model=model,
-            found=found,
-            heading=found[0].name,
+            found=selected,
+            heading=selected[0].name,
             schedule=schedule_drawing.draw_schedule(model.schedule),
             growth=schedule_drawing.draw_growth(model.growth),
-            commands=list(dict.fromkeys(r.command for e in found for r in e.records if r.command)),
-            notes=list(dict.fromkeys(r.note for e in found for r in e.records if r.note)),
-            seeds=sorted({r.model.seed for e in found for r in e.records} - {None}),
-            versions=next((e.first.versions for e in found if e.first.versions), {}),
+            commands=list(
+                dict.fromkeys(r.command for e in selected for r in e.records if r.command)
+            ),
+            notes=list(dict.fromkeys(r.note for e in selected for r in e.records if r.note)),
+            seeds=sorted({r.model.seed for e in selected for r in e.records} - {None}),
+            versions=next((e.first.versions for e in selected if e.first.versions), {}),
         )
 
     def study(self, name: str) -> str:
         """Render the page of a study."""
-        found = [entry for entry in self.entries if entry.first.study == name]
-        names = list(dict.fromkeys(c for entry in found for c in sorted(entry.first.conditions)))
+        selected = [entry for entry in self.entries if entry.first.study == name]
+        names = list(dict.fromkeys(c for entry in selected for c in sorted(entry.first.conditions)))
         return self._page(
             "study.html.j2",
             top="../",
             name=name,
-            found=found,
+            found=selected,
             conditions=names,
-            curves=study_charts(found),
-            commands=list(dict.fromkeys(r.command for e in found for r in e.records if r.command)),
+            curves=study_charts(selected),
+            commands=list(
+                dict.fromkeys(r.command for e in selected for r in e.records if r.command)
+            ),
         )
 
     def claims(self) -> str:

@@ -58,12 +58,12 @@ def draw_schedule(notation: str | None) -> Drawing | None:
     layers = steps(notation) if notation else None
     if layers is None:
         return None
-    seen: dict[int, int] = {}
+    counts: dict[int, int] = {}
     boxes = []
     for column, layer in enumerate(layers):
-        boxes.append(Box(column, layer, seen.get(layer, 0)))
-        seen[layer] = seen.get(layer, 0) + 1
-    return Drawing(tuple(boxes), len(layers), max(layers) + 1, _words(layers, seen))
+        boxes.append(Box(column, layer, counts.get(layer, 0)))
+        counts[layer] = counts.get(layer, 0) + 1
+    return Drawing(tuple(boxes), len(layers), max(layers) + 1, _words(layers, counts))
 
 
 def draw_growth(growth: Sequence[Growth]) -> Drawing | None:
@@ -74,12 +74,12 @@ def draw_growth(growth: Sequence[Growth]) -> Drawing | None:
     words = [f"{growth[0].before} layers at first"]
     for column, step in enumerate(growth, start=1):
         sources = steps(step.sources) if step.sources else None
-        seen: set[int] = set()
+        drawn: set[int] = set()
         for layer in range(step.after):
             source = sources[layer] if sources and layer < len(sources) else None
-            boxes.append(Box(column, layer, int(source in seen if source is not None else 0)))
+            boxes.append(Box(column, layer, int(source in drawn if source is not None else 0)))
             if source is not None:
-                seen.add(source)
+                drawn.add(source)
         words.append(f"{step.operator} to {step.after}")
     rows = max(box.layer for box in boxes) + 1
     return Drawing(tuple(boxes), len(growth) + 1, rows, ", then ".join(words))

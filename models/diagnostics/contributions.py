@@ -34,7 +34,7 @@ def contributions(trace: Trace) -> dict[str, Tensor]:
         trace: a trace with ``sublayers=True``.
 
     Returns:
-        measure -> ``(batch, steps)``, means over the real tokens of a text; keys are
+        measure -> ``(batch, steps)``, means over the real tokens of a prompt; keys are
         :data:`MEASURES`.
 
         Raises:

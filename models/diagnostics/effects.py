@@ -10,7 +10,7 @@ With *cuts*, the source is removed before token t and effects are measured from 
 tokens depend on it); over several cuts the largest effect counts. Without cuts, all tokens are
 changed and measured.
 
-The first real token of a text is never changed (``skip_front=1``), as in the code published with
+The first real token of a prompt is never changed (``skip_front=1``), as in the code published with
 Csordás et al. 2025. It is the attention sink, and a model without it is broken, not shallower.
 
 All sources of a target run as one batch. A pair costs one layer forward, and nothing before a
@@ -30,11 +30,11 @@ from .trace import Trace
 
 REDUCTIONS = ("max", "mean")
 ROWS = 4096  # tokens in one layer forward, unless a single copy of the batch has more
-SKIP_FRONT = 1  # real tokens at the front of a text that are never changed, as published
+SKIP_FRONT = 1  # real tokens at the front of a prompt that are never changed, as published
 
 
 def future_cuts(tokens: int, count: int = 4) -> tuple[int, ...]:
-    """Return ``count`` token positions that cut a text into equal parts.
+    """Return ``count`` token positions that cut a prompt into equal parts.
 
     >>> future_cuts(100)
     (20, 40, 60, 80)
@@ -59,19 +59,19 @@ def local_effects(
         cuts: token positions t of the future-token variant; None for all tokens.
         reduce: reduction over tokens and cuts: ``max``, as in the paper, or ``mean``.
         rows: tokens in one layer forward.
-        skip_front: real tokens at the front of each text that keep the contribution; 0 for none.
+        skip_front: real tokens at the front of each prompt that keep the contribution; 0 for none.
 
     Returns:
         ``(batch, source, target)``, each of ``steps`` steps; 0 unless the target is later.
 
     Raises:
-        InputError: a model that changes its state between steps; a text in which no cut leaves a
+        InputError: a model that changes its state between steps; a prompt in which no cut leaves a
             token to change and a later one to measure; an effect that is not finite.
 
     Example::
 
         effects = local_effects(trace, cuts=future_cuts(ids.shape[1]))
-        heatmap = effects.amax(0)  # over texts
+        heatmap = effects.amax(0)  # over prompts
     """
     one_of("reduction", reduce, REDUCTIONS)
     trace.check_flow()  # else a layer's contribution is not what the stream gets
@@ -125,7 +125,7 @@ def prediction_effects(
         trace: traced forward pass.
         cuts: token positions t: skip before t, measure from t on; None for all tokens.
         rows: tokens in one layer forward.
-        skip_front: real tokens at the front of each text at which no step is skipped.
+        skip_front: real tokens at the front of each prompt at which no step is skipped.
 
     Returns:
         ``(batch, steps)``, maxima over tokens and cuts.
@@ -181,7 +181,7 @@ def _windows(trace: Trace, cuts: Sequence[int] | None, skip_front: int) -> tuple
     """Return masks of the tokens that are changed and of those that are measured.
 
     The first is ``(cuts, batch, tokens, 1)``, the second ``(cuts, batch, tokens)``; real tokens
-    only. A cut before which no token of a text is changed is not measured in that text.
+    only. A cut before which no token of a prompt is changed is not measured in that prompt.
     """
     whole("skip_front", skip_front, 0)
     tokens = trace.real.shape[1]
@@ -204,7 +204,7 @@ def _windows(trace: Trace, cuts: Sequence[int] | None, skip_front: int) -> tuple
 def _check_windows(
     measured: Tensor, real: Tensor, cuts: Sequence[int] | None, skip_front: int
 ) -> None:
-    """Refuse a text without a measured token: its effect is unknown, not 0."""
+    """Refuse a prompt without a measured token: its effect is unknown, not 0."""
     unmeasured = (~measured.any(2).any(0)).nonzero().flatten().tolist()
     if unmeasured:
         count = int(real[unmeasured[0]].sum())

@@ -109,12 +109,12 @@ def fit_lens(
             lenses = [_StepLens(record.inputs[0], optimizer, rate, recipe) for _ in record.inputs]
             if state is not None:
                 _restore(lenses, state, state_file)
-        chosen = torch.randperm(ids.numel(), generator=random)[: positions or ids.numel()]
-        chosen = chosen.to(ids.device)
-        target = _Target(record.logits.flatten(0, 1)[chosen].float().log_softmax(-1))
+        sample = torch.randperm(ids.numel(), generator=random)[: positions or ids.numel()]
+        sample = sample.to(ids.device)
+        target = _Target(record.logits.flatten(0, 1)[sample].float().log_softmax(-1))
         left = (updates - update) / updates
         losses = [
-            lens.learn(states.flatten(0, 1)[chosen], target, record.readout)
+            lens.learn(states.flatten(0, 1)[sample], target, record.readout)
             for lens, states in zip(lenses, record.inputs, strict=True)
         ]
         mean = float(torch.stack(losses).mean())

@@ -16,7 +16,7 @@ from .trace import Trace, evaluating
 
 
 class Replay:
-    """Layers of a traced model, callable on states of the traced texts.
+    """Layers of a traced model, callable on states of the traced prompts.
 
     Args:
         trace: traced forward pass, for masks and positions.
@@ -42,7 +42,7 @@ class Replay:
 
         Args:
             step: number of the step.
-            states: ``(copies * batch, tokens, dim)``; row ``i`` is text ``i % batch``.
+            states: ``(copies * batch, tokens, dim)``; row ``i`` is prompt ``i % batch``.
 
         Returns:
             Output states of the step, of the same shape.

@@ -1,6 +1,6 @@
 """Decomposition of a layer's contribution into attention and MLP.
 
-There is no table of architectures. The calls of a layer's children are recorded, and a
+There is no table of architectures. The forwards of a layer's children are recorded, and a
 decomposition is accepted only if input and contributions add up to the layer's output.
 """
 
@@ -38,7 +38,7 @@ class Event:
 
     @property
     def has_matrices(self) -> bool:
-        """Whether the module has weight matrices, so is no norm or dropout."""
+        """Return whether a module has weight matrices, unlike norms and dropout."""
         return any(weight.dim() > 1 for weight in self.module.parameters())
 
 

@@ -153,9 +153,11 @@ def trace(
         logits = model(input_ids=ids, use_cache=False, **masks, **more).logits
     flat = mask is not None and mask.dim() == 2
     real = mask.bool() if flat and mask is not None else torch.ones_like(ids, dtype=torch.bool)
-    last, shown = recorder.outputs[-1], logits.amax(-1)
-    shown = shown[real] if shown.shape == real.shape else shown  # all positions, or logits_to_keep
-    if last is not None and not bool(last[real].isfinite().all() & shown.isfinite().all()):
+    last, top_logits = recorder.outputs[-1], logits.amax(-1)
+    top_logits = (
+        top_logits[real] if top_logits.shape == real.shape else top_logits
+    )  # all positions, or logits_to_keep
+    if last is not None and not bool(last[real].isfinite().all() & top_logits.isfinite().all()):
         with evaluating(model):
             again = functools.partial(model, input_ids=ids, use_cache=False, **masks, **more)
             where = first_not_finite(model, again)
@@ -164,16 +166,16 @@ def trace(
 
 
 def _check_lengths(model: nn.Module, ids: Tensor, mask: Tensor | None) -> None:
-    """Refuse a batch whose texts would all get the positions of the longest one."""
-    known = regimes(model)
-    if known is None:
+    """Refuse a batch whose prompts would all get the positions of the longest one."""
+    rotary = regimes(model)
+    if rotary is None:
         return
-    forget(model)  # earlier texts change nothing
+    forget(model)  # earlier prompts change nothing
     if mask is None or mask.dim() != 2:
         return
-    width = known.of(ids.shape[1])
+    width = rotary.of(ids.shape[1])
     for length in mask.sum(1).tolist():
-        if known.of(length) != width:
+        if rotary.of(length) != width:
             raise InputError(
                 "positions of this model depend on the length of a text: texts of "
                 f"{length:,} and {ids.shape[1]:,} tokens cannot be one batch"
@@ -242,7 +244,7 @@ class _Recorder:
         self.events, self.size = [], hidden.numel()
 
     def inside(self, child: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        """Record a call of a layer's child."""
+        """Record a forward of a layer's child."""
         if (call := event(child, args, kwargs, output, self.size)) is not None:
             self.events.append(call)
 

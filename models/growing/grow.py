@@ -187,10 +187,10 @@ def _grown_config(model_class: Any, before: Any, growth: GrowthMap, notes: dict[
         now = find_decoder(model_class(copy.deepcopy(before))).unique
         then = find_decoder(model_class(copy.deepcopy(config))).unique
     for place, source in enumerate(growth.sources):
-        expected, made = _signature(now[source]), _signature(then[place])
-        if expected != made:
-            names = sorted(expected.keys() | made.keys())
-            what = next(n for n in names if expected.get(n) != made.get(n))
+        expected, rebuilt = _signature(now[source]), _signature(then[place])
+        if expected != rebuilt:
+            names = sorted(expected.keys() | rebuilt.keys())
+            what = next(n for n in names if expected.get(n) != rebuilt.get(n))
             raise InputError(
                 f"{before.model_type} builds layer {place} otherwise than layer {source}, of which "
                 f"it would be a copy ({what}): the result could not be loaded again"

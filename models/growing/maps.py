@@ -170,18 +170,18 @@ def check_operator(operator: object, options: Iterable[str] = ()) -> None:
     Raises:
         InputError: with the known ones.
     """
-    known: list[str] = []
+    names: list[str] = []
     if isinstance(operator, str) and operator in OPERATORS:
-        known = list(inspect.signature(OPERATORS[operator]).parameters)[1:]
+        names = list(inspect.signature(OPERATORS[operator]).parameters)[1:]
     elif isinstance(operator, str) and (not operator.strip() or operator.strip()[0].isalpha()):
         raise unknown("growth operator", operator, OPERATORS)
     elif isinstance(operator, str):
         Schedule.parse(operator)  # may be two blocks or a range
     for name in options:
-        if not known:
+        if not names:
             raise InputError(f"a list of source layers takes no {name}")
-        if name not in known:
-            raise unknown(f"option of {operator}", name, known)
+        if name not in names:
+            raise unknown(f"option of {operator}", name, names)
 
 
 def growth_maps(operator: str, depth: int, target: int, **options: int | str) -> list[GrowthMap]:

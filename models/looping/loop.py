@@ -71,20 +71,20 @@ def loop(
         model.generate(**inputs, schedule="30")  # one call without looping
     """
     decoder = find_decoder(model)
-    wanted = decoder.schedule if schedule is None else as_schedule(schedule)
+    target = decoder.schedule if schedule is None else as_schedule(schedule)
     if repeat is None and times != 1:
         raise InputError("times says how often the block of repeat runs again: give both")
     if repeat is not None:
         if not isinstance(repeat, (tuple, list)) or len(repeat) != 2:
             raise InputError(f"repeat is a pair (start, stop), not {shown(repeat)}")
-        wanted = wanted.repeat(*repeat, times)
-    wanted.check_fits(len(decoder.unique))
+        target = target.repeat(*repeat, times)
+    target.check_fits(len(decoder.unique))
     if recurrence is None:
         recurrence = getattr(model, "recurrence", None) or Recurrence()
     if recurrence.random_loops is not None:
-        wanted.with_loops(1)  # refuses a schedule without a looped block
-    recurrence.check_fits(wanted)
-    _install(model, decoder, wanted, recurrence)
+        target.with_loops(1)  # refuses a schedule without a looped block
+    recurrence.check_fits(target)
+    _install(model, decoder, target, recurrence)
     return model
 
 
@@ -239,8 +239,8 @@ class LoopedModel:
             )
         plain = self.config.plain()
         base = plain.model_type
-        known = base in CONFIG_MAPPING and CONFIG_MAPPING[base] is type(plain)
-        if not known or not is_causal(base_class) or model_class(plain) is not base_class:
+        registered = base in CONFIG_MAPPING and CONFIG_MAPPING[base] is type(plain)
+        if not registered or not is_causal(base_class) or model_class(plain) is not base_class:
             raise InputError(
                 f"a looped {name} cannot be saved: AutoModelForCausalLM would not load "
                 "it again; save it before looping, and loop it after loading"

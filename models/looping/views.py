@@ -227,11 +227,11 @@ def _view_class(
         fields[name] = property(lambda self: self._slot)
     for name in viewed:
         fields[name] = _child(name)
-    made = type(base.__name__, (base,), fields)
+    view_class = type(base.__name__, (base,), fields)
     if replaced:  # after the class was made: Hugging Face wraps the forward of new classes
         for name in ("forward", "_old_forward"):
-            setattr(made, name, _Rebound(name, base))
-    return made
+            setattr(view_class, name, _Rebound(name, base))
+    return view_class
 
 
 def _child(name: str) -> property:

@@ -6,18 +6,17 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from ...core.errors import one_of, whole
+from ...core.schedule import Schedule
 from ...core.significance import paired
 from ...core.statistics import check_items, ends, share_interval
-from ...models import Schedule, loop
 from ...tasks.questions import Questions, check_questions, questions, scorer, task_names
 from ..checkpoints import ModelLoader
 from ..records import Row
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...tasks.scoring.scorer import TrieLM
 
 SPLITS = ("validation", "test")
@@ -76,6 +75,10 @@ def item_correctness_per_task(
     Returns:
         per task ``(schedules, items)``, bool.
     """
+    import torch
+
+    from ...models import loop
+
     lm = load_scorer(loader)
     loop(lm.model)
     for schedule in schedules:
@@ -117,12 +120,12 @@ def accuracy_row(correct: Tensor, task_questions: Questions, **more: Any) -> Row
 
 def with_difference(row: Row, plain: Row) -> Row:
     """Add a row's difference to another on the same items: difference, interval, McNemar's p."""
-    found = paired(row.correct, plain.correct)
+    test = paired(row.correct, plain.correct)
     return row.replace(
-        difference=found.difference,
+        difference=test.difference,
         # a schedule is exactly as good as itself
-        **ends(None if row is plain else (found.low, found.high), "difference_"),
-        better=found.better,
-        worse=found.worse,
-        p=found.p,
+        **ends(None if row is plain else (test.low, test.high), "difference_"),
+        better=test.better,
+        worse=test.worse,
+        p=test.p,
     )

@@ -12,6 +12,7 @@ from ...leaderboard.site import theme
 
 COLOURS = list(theme.LIGHT.series)
 INK = theme.INK
+GREY = theme.GREY
 DASHES = [list(dash) for dash in theme.DASHES]
 KINDS = (".html", ".svg", ".png", ".pdf", ".json")
 
@@ -117,7 +118,7 @@ def line_with_band(
 
 def chance_line(chance: float | None) -> Any:
     """Draw a dotted line at the value of a guesser."""
-    rule = altair().Chart(rows([{"chance": chance}])).mark_rule(color="#888", strokeDash=[1, 3])
+    rule = altair().Chart(rows([{"chance": chance}])).mark_rule(color=GREY, strokeDash=[1, 3])
     return rule.encode(y="chance:Q")
 
 
@@ -153,7 +154,11 @@ def save(chart: Any, path: str | Path, dark: bool = False) -> Path:
 
 
 def content(chart: Any, kind: str) -> bytes:
-    """A chart as the content of a file of a kind."""
+    """Serialise a chart to the content of a file.
+
+    Args:
+        kind: suffix of the file, one of ``KINDS``.
+    """
     # a page holds all it needs: it is looked at where there is no network too
     kinds: dict[str, dict[str, Any]] = {".png": {"scale_factor": 2}, ".html": {"inline": True}}
     form, more = kind.removeprefix("."), kinds.get(kind, {})

@@ -11,7 +11,9 @@ from typing import Any
 
 from ...core.errors import InputError, one_of
 from ...tasks.catalog import resolve
+from ...tasks.questions import task_names
 from ..records import NO_CONTROL, StudyRecord
+from .accuracy import check_accuracy
 
 CONTROLS = (NO_CONTROL, "cut", "shuffled")
 
@@ -38,6 +40,20 @@ def check_control(names: Sequence[str], control: str) -> None:
         raise InputError(f"none of the tasks has questions with control '{control}'")
 
 
+def check_scoring(options: Any) -> None:
+    """Check tasks, numbers and control before the slow part.
+
+    Args:
+        options: options of a study with ``tasks``, ``items``, ``shots``, ``seed``, ``split`` and
+            ``control``.
+
+    Raises:
+        InputError: a task or the control is unknown, or a number is out of range.
+    """
+    check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
+    check_control(task_names(options.tasks), options.control)
+
+
 def with_controls(names: Sequence[str], control: str) -> list[tuple[str, dict[str, Any]]]:
     """Return tasks and then their controls, each with the extra columns of its rows.
 
@@ -59,11 +75,11 @@ def keep_controlled_tasks(
 ) -> list[StudyRecord]:
     """Keep only the rows of tasks that have controls, and only records with such rows."""
     tasks = {row.task for record in controls for row in record.rows}
-    kept = [
+    controlled = [
         replace(record, rows=tuple(row for row in record.rows if row.task in tasks))
         for record in records
     ]
-    return [record for record in kept if record.rows]
+    return [record for record in controlled if record.rows]
 
 
 def split_controls(records: Sequence[StudyRecord]) -> tuple[list[StudyRecord], list[StudyRecord]]:

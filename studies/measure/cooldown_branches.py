@@ -14,18 +14,15 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InputError, whole
 from ...core.strict_json import read_object
-from ...models.training import checkpoint_contents as contents
-from ...models.training import checkpoints as snapshots
-from ...models.training import runfile
-from ...models.training.data.shards import INDEX
-from ...models.training.inputs import read_inputs, refuse_changed
-from ...models.training.setup import source_of
 from ..checkpoints import StudyModel
 from ..progress import TrainingProgress
+
+if TYPE_CHECKING:
+    from ...models.training import runfile
 
 Say = Callable[[str], object]
 
@@ -72,6 +69,10 @@ class ParentCheckpoint:
         Raises:
             InputError: the model was not made by ``growloop train``, or is damaged.
         """
+        from ...models.training import checkpoint_contents as contents
+        from ...models.training import checkpoints as snapshots
+        from ...models.training import runfile
+
         folder = Path(model.path)
         if not (folder / contents.STATE).is_file():
             raise InputError(
@@ -136,6 +137,8 @@ def cooldown_run(
     Raises:
         InputError: the run cannot have this block or mixture.
     """
+    from ...models.training import runfile
+
     run, start = parent.run, parent.step
     fields = run.model_dump(mode="json")
     fields |= {"name": f"{run.name}-{variant.name}", "seed": run.seed + seed}
@@ -182,6 +185,10 @@ def check_data(parent: ParentCheckpoint, run: runfile.Run) -> None:
         InputError: data is missing, differs from its index, or differs from what the parent read
             under the same name; or the mixture is invalid.
     """
+    from ...models.training import checkpoint_contents as contents
+    from ...models.training.inputs import read_inputs, refuse_changed
+    from ...models.training.setup import source_of
+
     recorded = contents.read_state(parent.folder).get("inputs", {})
     fields, where = parent.run.model_dump(mode="json"), str(parent.folder)
     refuse_changed(run, fields, recorded, read_inputs(run, recorded), True, where)
@@ -190,6 +197,8 @@ def check_data(parent: ParentCheckpoint, run: runfile.Run) -> None:
 
 def shard_digests(run: runfile.Run) -> dict[str, str]:
     """Return source -> digest of its shard index; sources without an index are left out."""
+    from ...models.training.data.shards import INDEX
+
     indices = {name: Path(folder) / INDEX for name, folder in run.data.sources.items()}
     return {
         name: hashlib.sha256(path.read_bytes()).hexdigest()[:12]
@@ -227,6 +236,8 @@ def train_cooldown(parent: ParentCheckpoint, run: runfile.Run, out: Path, say: S
 
 def _digest(parent: ParentCheckpoint, run: runfile.Run) -> str:
     """Digest of all that affects a cooldown: the parent's files, the run file, the shards."""
+    from ...models.training import checkpoints as snapshots
+
     files = read_object(parent.folder / snapshots.MANIFEST, sha256=dict)["sha256"]
     shards = [data] if (data := shard_digests(run)) else []
     text = json.dumps([files, run.hash(), *shards], sort_keys=True)

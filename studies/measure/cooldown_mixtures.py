@@ -10,14 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InputError, unknown
-from ...models.training import runfile
-from ...models.training.recipes import MATH, cooldown_shares
-from ...models.training.yaml_text import read_yaml
 from .cooldown_branches import CooldownVariant
 
+if TYPE_CHECKING:
+    from ...models.training import runfile
 USUAL = "usual"
 LESSONS = {
     # laptop scale: in place of more math, and of more of something else
@@ -29,10 +28,13 @@ LESSONS = {
 def builtin_mixtures(run: runfile.Run) -> dict[str, CooldownVariant]:
     """Return the mixtures that need no file, by name; the run's own mixture first.
 
+    >>> from growloop.models.training import runfile
     >>> from growloop.models.training.recipes import recipe
     >>> list(builtin_mixtures(runfile.parse(recipe("1.7b-lidas"))))
     ['usual', 'finemath', 'nemotron']
     """
+    from ...models.training.recipes import MATH, cooldown_shares
+
     mixtures = {USUAL: CooldownVariant(USUAL)}
     if run.data.curriculum:
         lessons = {name: CooldownVariant(name, dict(shares)) for name, shares in LESSONS.items()}
@@ -71,6 +73,9 @@ def select_mixtures(names_or_files: Sequence[str], run: runfile.Run) -> list[Coo
 
 
 def _read(path: str, run: runfile.Run) -> list[CooldownVariant]:
+    from ...models.training import runfile
+    from ...models.training.yaml_text import read_yaml
+
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:

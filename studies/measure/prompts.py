@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from ...core.errors import InputError, whole
 from ...core.statistics import check_items
 from ...core.strict_json import LineError, line_value
@@ -18,6 +15,8 @@ from ...core.text_tokens import check_embedded, embedded, encode
 from ...primitives import generate
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..records import StudyRecord
 
 FIELDS = ("text", "question", "prompt", "context")
@@ -95,6 +94,8 @@ def read_prompts(
         InputError: the file is unreadable, has too few prompts, or one of less than four tokens.
         TokenizerError: a token that ``model`` has no embedding for.
     """
+    import torch
+
     texts = first_prompts(file, count, seed, split, without)
     source = f"variable_assignment_code_d{DEPTH}" if file is None else Path(file).name
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()

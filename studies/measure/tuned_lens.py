@@ -11,15 +11,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InputError, one_of, whole
 from ...core.locks import locked
-from ...models.diagnostics import Lens, fit_lens
-from ...models.diagnostics.fitting import OPTIMIZERS, RECIPES
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..model_identity import digest
@@ -27,16 +22,21 @@ from ..options import option
 from ..progress import TrainingProgress
 from .prompts import check_prompts, count_prompts, first_prompts, read_prompts
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...models.diagnostics import Lens
+
 
 @dataclass(frozen=True)
 class LensOptions:
     """Options of a study that reads predictions from intermediate layers."""
 
-    lens: str | None = option(None, "tuned lens to read with (safetensors); one model")
-    lens_updates: int = option(0, "train a tuned lens so long first; 0: logit lens")
-    lens_text: str | None = option(None, "texts it learns from; by default generated questions")
-    lens_batch: int = option(4, "texts an update")
-    lens_positions: int = option(256, "tokens of a batch it learns from")
+    lens: str | None = option(None, "file of a tuned lens (safetensors), for one model")
+    lens_updates: int = option(0, "updates of a tuned lens trained first; 0: logit lens")
+    lens_text: str | None = option(None, "its training prompts; by default generated questions")
+    lens_batch: int = option(4, "prompts an update")
+    lens_positions: int = option(256, "token positions of a batch in the loss")
     lens_optimizer: str = option("sgd", "sgd or adam")
     lens_recipe: str = option(
         "ours", "ours, or tuned-lens: weight decay and clipping of that package", later=True
@@ -59,6 +59,9 @@ def check_lens(
     Raises:
         InputError: an option is invalid, the lens is of another model, or prompts are missing.
     """
+    from ...models.diagnostics import Lens
+    from ...models.diagnostics.fitting import OPTIMIZERS, RECIPES
+
     one_of("lens optimizer", options.lens_optimizer, OPTIMIZERS)
     one_of("lens recipe", options.lens_recipe, RECIPES)
     for name in ("lens_updates", "lens_batch", "lens_positions"):
@@ -95,7 +98,7 @@ def load_or_train_lens(
 ) -> Lens | None:
     """Return the lens of a cell's model, trained at most once; None for the logit lens.
 
-    A killed training resumes. Other processes that need the same lens wait for it.
+    Training resumes after a kill. Other processes that need the same lens wait for it.
 
     Args:
         tokens: maximum number of tokens per training prompt.
@@ -103,6 +106,8 @@ def load_or_train_lens(
         measured: file of the measured prompts and their number. The lens trains on other prompts,
             of the same file unless ``--lens-text`` names another.
     """
+    from ...models.diagnostics import Lens, fit_lens
+
     model, tokenizer = loader(cell.path)
     if options.lens is not None:
         return _to_device(Lens.load(options.lens), model)
@@ -163,6 +168,8 @@ def _batches(
     excluded: frozenset[str],
 ) -> Iterator[Tensor]:
     """Yield one batch ``(batch, tokens)`` per update, cut to its shortest prompt."""
+    import torch
+
     count = max(8, min(options.lens_batch * options.lens_updates, MAX_PROMPTS))
     if file is not None:
         count = min(count, count_prompts(file, excluded))

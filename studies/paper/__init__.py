@@ -1,1 +1,1 @@
-"""One file a study of the paper."""
+"""Studies of the paper, one file each."""

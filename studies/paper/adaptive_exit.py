@@ -9,37 +9,27 @@ geiping`` follows Geiping et al. (see ``EarlyExit.geiping``).
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InputError, one_of, whole
+from ...core.schedule import Schedule
 from ...core.significance import corrected, paired
 from ...core.statistics import CHANGE, ends
-from ...models import EarlyExit, Schedule, cost
-from ...models.diagnostics import Lens, Trace, exit_logits
-from ...models.looping.config import current_schedule
-from ...models.looping.early_exit import exit_signal, initial_signal, signal_change
-from ...tasks.questions import Question, Questions, task_names
+from ...tasks.questions import Questions, task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..measure.accuracy import SPLITS, accuracy_row, check_accuracy, load_questions
-from ..measure.schedule_sweep import ScheduleSweep, option_log_probs
 from ..measure.tuned_lens import LensOptions, check_lens, load_or_train_lens
 from ..options import (
-    fixed_shots_option,
+    QuestionOptions,
     items_option,
     option,
     recorded_options,
-    seed_option,
-    shots_option,
     tasks_option,
 )
 from ..records import Row, StudyRecord
@@ -47,14 +37,19 @@ from ..study import Measurement, Study, Table
 from .adaptive_exit_chart import chart
 from .adaptive_exit_costs import CRITERIA, FIXED, ExitAnswers, ExitCosts, choose_threshold
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...models.diagnostics import Lens
+
 EXITS = ("step", "loop")
 JUDGED = ("answer", "all")
 RULES = ("ours", "geiping")
-LENS_TOKENS = 128  # of a text that a lens learns from
+LENS_TOKENS = 128  # of a prompt that a lens learns from
 
 
 @dataclass(frozen=True)
-class Options(LensOptions):
+class Options(QuestionOptions, LensOptions):
     """Options of adaptive-exit."""
 
     tasks: tuple[str, ...] = tasks_option("variable_assignment_math_d0")
@@ -69,9 +64,6 @@ class Options(LensOptions):
         later=True,
     )
     items: int = items_option(about="questions a task, of each split")
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
-    seed: int = seed_option()
 
 
 @dataclass(frozen=True)
@@ -164,6 +156,12 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Measure answers and scores at every exit, on validation and test items."""
+    import torch
+
+    from ...models.looping.config import current_schedule
+    from ..measure.schedule_sweep import ScheduleSweep
+    from .adaptive_exit_scores import score_exits
+
     model, _ = loader(cell.path)
     schedules = exit_schedules(current_schedule(model), options)
     lens = load_or_train_lens(cell, loader, options, out, LENS_TOKENS, options.seed)
@@ -177,7 +175,7 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
         some = load_questions(loader, name, options, split)
         questions.append(some)
         each = [
-            _question(sweep, question, len(schedules.exits), options, lens)
+            score_exits(sweep, question, len(schedules.exits), options, lens)
             for question in loader.with_bar(some.asked, f"{split} questions")
         ]
         right = torch.stack([row for row, _ in each], dim=1)  # (exits, items)
@@ -192,87 +190,6 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
     return Measurement(rows, {"lens": kind, "scores": scores, "prices": vars(costs)})
 
 
-def _question(
-    sweep: ScheduleSweep, question: Question, exits: int, options: Options, lens: Lens | None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return per-exit correctness ``(exits,)``, and each criterion's score at each exit.
-
-    Under the rule ``ours`` the first exit has no score: ``(exits - 1,)``.
-    """
-    log_probs = torch.zeros(exits, len(question.options))
-    length = len(question.context)
-    judged = slice(length - 1 if options.judged == "answer" else 0, length)
-    states: dict[int, Tensor] = {}
-    ends: dict[int, Tensor] = {}  # of every schedule, on the context
-    for sheet, base, number, state in sweep.final_states(question):
-        step = len(sweep.schedules[number])
-        if number < exits:
-            log_probs[number] += option_log_probs(base, sheet, question, state, step, lens)
-        if options.exits == "step" or number >= exits:
-            states.setdefault(number % exits, state[judged])
-        ends.setdefault(number, state[:length])
-    if options.rule == "geiping":
-        return log_probs.argmax(1) == question.answer, _geiping_scores(base, ends, exits)
-    logits = [
-        exit_logits(base, len(sweep.schedules[number]), states[number], lens)
-        for number in range(exits)
-    ]
-    scores = {}
-    for name in CRITERIA:
-        seen = [
-            exit_signal(name, states[i], lambda _, i=i: logits[i])  # type: ignore[misc]
-            for i in range(exits)
-        ]
-        changes = torch.stack([signal_change(name, *pair) for pair in itertools.pairwise(seen)])
-        scores[name] = (_runs(changes).amin(1) if name == "argmax" else changes.amax(1)).cpu()
-    return log_probs.argmax(1) == question.answer, scores
-
-
-def _geiping_scores(base: Trace, ends: dict[int, Tensor], exits: int) -> dict[str, Tensor]:
-    """Return scores of Geiping et al.'s criteria after each loop: criterion -> ``(exits,)``.
-
-    Args:
-        ends: states on the context ``(tokens, dim)``: the model's last state at each exit, then
-            the state after each loop, then the input of the block.
-    """
-    block_input = ends[2 * exits]
-    scores = {}
-    for name in CRITERIA:
-        rule = EarlyExit.geiping(name)
-        places = range(exits) if rule.through_coda else range(exits, 2 * exits)
-        judged = slice(-1, None) if rule.judged == "last" else slice(None)
-        seen = [exit_signal(name, ends[place][judged], base.readout) for place in places]
-        seen.insert(0, initial_signal(name, block_input[judged], seen[0]))
-        changes = torch.stack(
-            [signal_change(name, *pair, rule.direction) for pair in itertools.pairwise(seen)]
-        )
-        scores[name] = (_repeats(changes) if name == "argmax" else changes).mean(1).cpu()
-    return scores
-
-
-def _repeats(changed: Tensor) -> Tensor:
-    """Count how often in a row each token has stayed equal: ``(looks, tokens)`` as ``changed``."""
-    count, counts = torch.zeros_like(changed[0]), []
-    for row in changed:
-        count = torch.where(row == 0, count + 1, torch.zeros_like(count))
-        counts.append(count)
-    return torch.stack(counts)
-
-
-def _runs(changed: Tensor) -> Tensor:
-    """Count the looks for which each token has stayed equal, from the second look on.
-
-    Args:
-        changed: 1 where the token differs from the look before, ``(looks - 1, tokens)``.
-    """
-    count = torch.ones_like(changed[0])
-    counts = []
-    for row in changed:
-        count = torch.where(row == 0, count + 1, torch.ones_like(count))
-        counts.append(count)
-    return torch.stack(counts)
-
-
 def _rounded(values: Tensor) -> list[list[float]]:
     return [[float(f"{value:.4g}") for value in row] for row in values.tolist()]
 
@@ -285,6 +202,8 @@ def _costs(
     lens: Lens | None,
 ) -> ExitCosts:
     """Count FLOPs a token of layers and looks."""
+    from ...models import cost
+
     every = [question for some in questions for question in some.asked]
     more = [sum(len(option) - 1 for option in question.options) for question in every]
     contexts = [len(question.context) for question in every]
@@ -329,12 +248,12 @@ def table(records: Sequence[StudyRecord]) -> Table:
         last, some = test.exits_taken(FIXED, None), []
         for criterion in (FIXED, *CRITERIA):
             threshold = choose_threshold(validation, criterion)
-            taken = test.exits_taken(criterion, threshold)
+            exits = test.exits_taken(criterion, threshold)
             looks = FIXED if threshold is None else criterion  # no threshold, no looks
-            right, steps, costs = test.correct_at(taken), test.steps, test.costs
+            right, steps, costs = test.correct_at(exits), test.steps, test.costs
             tested = paired(right.tolist(), test.full.tolist())
             question, token = (
-                1 - float(flops(taken, looks).mean() / flops(last, FIXED).mean())
+                1 - float(flops(exits, looks).mean() / flops(last, FIXED).mean())
                 for flops in (costs.question, costs.token)
             )
             some.append(
@@ -343,16 +262,16 @@ def table(records: Sequence[StudyRecord]) -> Table:
                     "task": record.rows[0].task,
                     "criterion": criterion,
                     "threshold": threshold,
-                    "steps": float(steps[taken].mean()),
+                    "steps": float(steps[exits].mean()),
                     "of": int(steps[-1]),
-                    "saved": 1 - float(steps[taken].mean() / steps[-1]),
+                    "saved": 1 - float(steps[exits].mean() / steps[-1]),
                     "FLOPs saved": question,
                     "decoding": token,
                     "a look": costs.look_in_steps(criterion, int(steps[-1])),
                     "accuracy": float(right.mean()),
                     "all steps": float(test.full.mean()),
                     "difference": tested.difference,
-                    **ends(None if (taken == last).all() else (tested.low, tested.high)),
+                    **ends(None if (exits == last).all() else (tested.low, tested.high)),
                     "p": tested.p,
                     "n": len(right),
                     "chance": record.rows[0].chance,

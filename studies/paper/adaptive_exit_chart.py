@@ -84,17 +84,13 @@ def _panel(points: list[dict[str, Any]], title: Any, chance: float | None) -> An
             legend=alt.Legend(symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3),
         ),
     )
-    scale = alt.Scale(zero=False)
-    value = alt.Y("value:Q", title="accuracy", scale=scale)
+    value = alt.Y("value:Q", title="accuracy", scale=alt.Scale(zero=False))
     dashes = alt.Scale(domain=names, range=[[1, 0], [2, 2], [8, 3, 2, 3], [1, 3], [6, 3]])
     dash = alt.StrokeDash("criterion:N", title="leaving by", sort=names, scale=dashes)
-    line = base.mark_line().encode(y=value, strokeDash=dash)
     # there is nothing between two fixed exits
     exits = base.transform_filter(f"datum.criterion == '{FIXED}'")
     exits = exits.mark_point(filled=True, size=30).encode(y=value)
-    band = base.mark_area(opacity=0.1).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
+    band, line = charts.line_with_band(base, value, names, point=False, opacity=0.1, dashes=dash)
     ring = base.transform_filter("datum.chosen").mark_point(size=90, strokeWidth=2)
-    rule = alt.Chart(charts.rows([{"chance": chance}]))
-    rule = rule.mark_rule(color="#888", strokeDash=[1, 3]).encode(y="chance:Q")
-    layers = alt.layer(band, line, exits, ring.encode(y=value), rule)
+    layers = alt.layer(band, line, exits, ring.encode(y=value), charts.chance_line(chance))
     return layers.properties(width=300, height=220)

@@ -53,31 +53,31 @@ class ExitCosts:
     reused: bool
     coda: float = 0.0
 
-    def looks(self, taken: Exits, criterion: str) -> Exits:
+    def looks(self, exits: Exits, criterion: str) -> Exits:
         """Count the looks at each question, given the exit it takes ``(items,)``."""
         if criterion == FIXED:
-            return np.zeros_like(taken)
-        return np.minimum(taken + 1, len(self.layers) - 1)  # no look after the last exit
+            return np.zeros_like(exits)
+        return np.minimum(exits + 1, len(self.layers) - 1)  # no look after the last exit
 
-    def _layers(self, taken: Exits) -> Floats:
-        return np.asarray(self.layers, dtype=np.float64)[taken]
+    def _layers(self, exits: Exits) -> Floats:
+        return np.asarray(self.layers, dtype=np.float64)[exits]
 
-    def _prediction(self, taken: Exits) -> Floats:
-        return np.where(taken == len(self.layers) - 1, self.last, self.head)
+    def _prediction(self, exits: Exits) -> Floats:
+        return np.where(exits == len(self.layers) - 1, self.last, self.head)
 
-    def question(self, taken: Exits, criterion: str) -> Floats:
+    def question(self, exits: Exits, criterion: str) -> Floats:
         """Return FLOPs of scoring each question; its tokens run together."""
         a_look = self.judged * self.head + self.tokens * self.coda
-        looks = self.looks(taken, criterion) * (0.0 if criterion == "latent" else a_look)
-        return self.tokens * self._layers(taken) + looks + self.read * self._prediction(taken)
+        looks = self.looks(exits, criterion) * (0.0 if criterion == "latent" else a_look)
+        return self.tokens * self._layers(exits) + looks + self.read * self._prediction(exits)
 
-    def token(self, taken: Exits, criterion: str) -> Floats:
+    def token(self, exits: Exits, criterion: str) -> Floats:
         """Return FLOPs of generating one token; the criterion looks at each token."""
-        looks = self.looks(taken, criterion) * (criterion != "latent")
-        early = taken < len(self.layers) - 1
+        looks = self.looks(exits, criterion) * (criterion != "latent")
+        early = exits < len(self.layers) - 1
         # the last look has computed the prediction already
-        last_read = np.where(early & (looks > 0) & self.reused, 0.0, self._prediction(taken))
-        return self._layers(taken) + looks * (self.head + self.coda) + last_read
+        last_read = np.where(early & (looks > 0) & self.reused, 0.0, self._prediction(exits))
+        return self._layers(exits) + looks * (self.head + self.coda) + last_read
 
     def look_in_steps(self, criterion: str, steps: int) -> float:
         """Return the cost of a look at a token, in layers of the model."""
@@ -109,12 +109,12 @@ class ExitAnswers:
         rows = [row for row in record.rows if row.split == split]
         answers = [row.correct for row in rows]
         scores = {}
-        for name, listed in record.data["scores"][split].items():
-            seen = np.asarray(listed, dtype=np.float64)
-            if len(seen) < len(rows):  # the first exit has nothing to compare with
+        for name, per_exit in record.data["scores"][split].items():
+            values = np.asarray(per_exit, dtype=np.float64)
+            if len(values) < len(rows):  # the first exit has nothing to compare with
                 first = np.full((1, len(answers[0])), 1.0 if name == "argmax" else np.inf)
-                seen = np.concatenate([first, seen])
-            scores[name] = seen
+                values = np.concatenate([first, values])
+            scores[name] = values
         steps = np.asarray([row["steps"] for row in rows], dtype=np.int64)
         return cls(np.asarray(answers), scores, steps, ExitCosts(**record.data["prices"]))
 
@@ -134,12 +134,12 @@ class ExitAnswers:
         else:
             is_settled = self.scores[criterion] < threshold
         is_settled[-1] = True
-        taken: Exits = is_settled.argmax(axis=0)
-        return taken
+        exits: Exits = is_settled.argmax(axis=0)
+        return exits
 
-    def correct_at(self, taken: Exits) -> NDArray[np.bool_]:
+    def correct_at(self, exits: Exits) -> NDArray[np.bool_]:
         """Return per-item correctness at the exits taken."""
-        correct: NDArray[np.bool_] = self.right[taken, np.arange(self.right.shape[1])]
+        correct: NDArray[np.bool_] = self.right[exits, np.arange(self.right.shape[1])]
         return correct
 
     def thresholds(self, criterion: str) -> list[float]:
@@ -154,9 +154,9 @@ class ExitAnswers:
         # an item leaves where its score is below the threshold
         thresholds = [0.0, *np.nextafter(quantiles, np.inf).tolist()]
         every = [self.exits_taken(criterion, threshold) for threshold in thresholds]
-        by_steps = [float(self.steps[taken].mean()) for taken in every]
-        wanted = np.linspace(max(by_steps), min(by_steps), POINTS)
-        nearest = {int(np.abs(np.asarray(by_steps) - steps).argmin()) for steps in wanted}
+        by_steps = [float(self.steps[exits].mean()) for exits in every]
+        targets = np.linspace(max(by_steps), min(by_steps), POINTS)
+        nearest = {int(np.abs(np.asarray(by_steps) - steps).argmin()) for steps in targets}
         return [thresholds[place] for place in sorted(nearest)]
 
     @cached_property
@@ -175,9 +175,9 @@ def choose_threshold(validation: ExitAnswers, criterion: str) -> float | None:
     enough = validation.full.mean() - MAX_LOSS - 1e-9
     cheapest, best = (float(validation.steps[-1]), -np.inf), None
     for threshold in validation.thresholds(criterion)[1:]:  # the first never leaves
-        taken = validation.exits_taken(criterion, threshold)
-        accuracy = float(validation.correct_at(taken).mean())
-        here = float(validation.steps[taken].mean()), -accuracy
+        exits = validation.exits_taken(criterion, threshold)
+        accuracy = float(validation.correct_at(exits).mean())
+        here = float(validation.steps[exits].mean()), -accuracy
         if accuracy >= enough and here < cheapest:
             cheapest, best = here, threshold
     return best
@@ -187,16 +187,16 @@ def curve(validation: ExitAnswers, test: ExitAnswers, criterion: str) -> list[di
     """Return points of a criterion on test items: mean executed steps, accuracy and interval."""
     thresholds = validation.thresholds(criterion)
     every = [test.exits_taken(criterion, threshold) for threshold in thresholds]
-    shares = [float(test.correct_at(taken).mean()) for taken in every]
+    shares = [float(test.correct_at(exits).mean()) for exits in every]
     return [
         {
             "criterion": criterion,
             "threshold": threshold,
-            "steps": float(test.steps[taken].mean()),
+            "steps": float(test.steps[exits].mean()),
             "value": share,
-            **ends(share_interval(share, len(taken))),
+            **ends(share_interval(share, len(exits))),
         }
-        for threshold, taken, share in zip(thresholds, every, shares, strict=True)
+        for threshold, exits, share in zip(thresholds, every, shares, strict=True)
     ]
 
 

@@ -1,6 +1,6 @@
 """Growth of the residual stream, and contributions of attention and MLP (paper Figures 6, 11).
 
-Beside the curves, one number: how much the contributions of attention recur a block of steps later
+Periodicity summarises the curves: how much attention contributions recur a block of steps later
 (``models.diagnostics.periodicity``), for every size of block that the model has steps for.
 """
 
@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ...core.errors import one_of
 from ...core.statistics import (
@@ -28,8 +27,6 @@ from ...core.statistics import (
     jackknife_error,
     mean_intervals,
 )
-from ...models.diagnostics import MEASURES, contributions, trace
-from ...models.diagnostics.periodicity import block_sizes, expected_period, periodicity
 from .. import seed_aggregation
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
@@ -45,6 +42,9 @@ from ..options import (
 )
 from ..records import Row, StudyRecord
 from ..study import Measurement, Study, Table
+
+if TYPE_CHECKING:
+    import torch
 
 TITLES = {
     "residual_norm": "norm of the residual stream",
@@ -68,7 +68,7 @@ class Options:
     seed: int = seed_option("seed of generated questions")
     show: tuple[str, ...] = option(
         ("residual_norm", "attention_ratio", "mlp_ratio", "layer_ratio"),
-        f"measures in the chart, of {', '.join(MEASURES)}",
+        f"measures in the chart, of {', '.join(TITLES)}",
         drawn=True,
     )
 
@@ -77,18 +77,23 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     """Make a cell for each model."""
     check_prompts(options.text, options.texts, options.tokens)
     for name in options.show:
-        one_of("measure", name, MEASURES)
+        one_of("measure", name, TITLES)
     recorded = recorded_options(options)
     return [StudyCell("contributions", model.name, model.path, {}, recorded) for model in models]
 
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Measure contributions at every step of a model."""
+    import torch
+
+    from ...models.diagnostics import contributions, trace
+    from ...models.diagnostics.periodicity import expected_period
+
     model, tokenizer = loader(cell.path)
     texts = read_prompts(
         tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
     )
-    measures: dict[str, list[torch.Tensor]] = {name: [] for name in MEASURES}
+    measures: dict[str, list[torch.Tensor]] = {name: [] for name in TITLES}
     for ids in loader.with_bar(texts.ids, "texts"):
         traced = trace(model, ids.to(model.device), sublayers=True)
         for name, values in contributions(traced).items():
@@ -120,6 +125,8 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
 
 def recurrences(ratios: Array) -> list[dict[str, Any]]:
     """Return columns of rows: periodicity of contributions ``(texts, steps)`` for each block."""
+    from ...models.diagnostics.periodicity import block_sizes, periodicity
+
     rows: list[dict[str, Any]] = []
     for size in block_sizes(ratios.shape[1]):
         value = float(periodicity(ratios.mean(0), size))
@@ -223,7 +230,7 @@ STUDY = Study(
     question="How does the residual stream grow, and do attention, MLP and whole layers contribute "
     "in a cycle?",
     figure="Figures 6 and 11",
-    cost="one forward pass a text",
+    cost="one forward pass a prompt",
     options=Options,
     plan=plan,
     measure=measure,

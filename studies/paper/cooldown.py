@@ -15,13 +15,12 @@ from typing import Any
 
 from ...core.errors import whole
 from ...core.statistics import CHANGE, SHARE, Interval, ends, seeds_interval
-from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
-from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, load_questions
-from ..measure.controls import check_control, split_controls, with_controls
+from ..measure.accuracy import accuracy_row, item_correctness, load_questions
+from ..measure.controls import check_scoring, split_controls, with_controls
 from ..measure.cooldown_branches import (
     CooldownVariant,
     ParentCheckpoint,
@@ -33,13 +32,10 @@ from ..measure.cooldown_branches import (
 from ..measure.cooldown_mixtures import select_mixtures
 from ..measure.pooled_accuracy import pool_answers
 from ..options import (
+    QuestionOptions,
     control_option,
-    fixed_shots_option,
-    items_option,
     option,
     recorded_options,
-    seed_option,
-    shots_option,
     split_option,
     tasks_option,
 )
@@ -50,7 +46,7 @@ MEAN = "mean"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(QuestionOptions):
     """Options of cooldown."""
 
     mixtures: tuple[str, ...] = option(
@@ -60,19 +56,14 @@ class Options:
     steps: int = option(0, "steps of the cooldown; by default those left in the run")
     seeds: int = option(3, "orders of the data; the first one is the run's own")
     tasks: tuple[str, ...] = tasks_option()
-    items: int = items_option()
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
     split: str = split_option()
     control: str = control_option()
-    seed: int = seed_option()
 
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     """Make a cell for each checkpoint, mixture and order of the data."""
     whole("seeds", options.seeds, 1, 10_000)
-    check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
-    check_control(task_names(options.tasks), options.control)
+    check_scoring(options)
     recorded = recorded_options(options, "mixtures", "seeds")
     cells = []
     for model in models:
@@ -93,6 +84,8 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Train a cooldown, and measure the accuracy of its last checkpoint."""
+    from ...models.looping.config import current_schedule
+
     shares, sources = cell.options["shares"], cell.options["sources"]
     change = CooldownVariant(cell.params["mixture"], shares, sources)
     parent = ParentCheckpoint.read(StudyModel.read(cell.path))

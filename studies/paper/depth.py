@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import one_of, whole
 from ...core.statistics import (
@@ -26,17 +24,6 @@ from ...core.statistics import (
     ratio_error,
     ratio_interval,
 )
-from ...models.diagnostics import (
-    SKIP_FRONT,
-    Lens,
-    depth_score,
-    depth_shares,
-    exits,
-    future_cuts,
-    prediction_effects,
-    trace,
-)
-from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
@@ -50,15 +37,11 @@ from ..measure.prompts import (
     round_digits,
     skipped_front,
 )
-from ..measure.schedule_sweep import ScheduleSweep
 from ..measure.tuned_lens import LensOptions, check_lens, load_or_train_lens
 from ..options import (
-    fixed_shots_option,
-    items_option,
+    QuestionOptions,
     option,
     recorded_options,
-    seed_option,
-    shots_option,
     skip_front_option,
     split_option,
     tasks_option,
@@ -69,6 +52,11 @@ from ..options import (
 from ..records import Row, StudyRecord
 from ..study import Measurement, Study, Table
 
+if TYPE_CHECKING:
+    import torch
+
+    from ...models.diagnostics import Lens
+
 PARTS = ("score", "overlap", "accuracy")
 LOGIT = "logit lens"
 SCORE = "depth score"
@@ -77,7 +65,7 @@ NATS = [0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]  # ticks
 
 
 @dataclass(frozen=True)
-class Options(LensOptions):
+class Options(QuestionOptions, LensOptions):
     """Options of depth."""
 
     parts: tuple[str, ...] = option(PARTS, "measurements: score, overlap, accuracy")
@@ -85,15 +73,11 @@ class Options(LensOptions):
     texts: int = texts_option(about="number of prompts, for score and overlap")
     tokens: int = tokens_option()
     cuts: int = option(4, "places between earlier and later tokens, for the score")
-    skip_front: int = skip_front_option(SKIP_FRONT, before=0)
+    skip_front: int = skip_front_option(before=0)
     tasks: tuple[str, ...] = tasks_option(
         "variable_assignment_math_d0", about="tasks or groups of them, for the accuracy"
     )
-    items: int = items_option()
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
     split: str = split_option()
-    seed: int = seed_option()
 
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
@@ -120,6 +104,11 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Measure one part."""
+    import torch
+
+    from ...models.looping.config import current_schedule
+    from ..measure.schedule_sweep import ScheduleSweep
+
     if cell.params["part"] == "score":
         return _score(loader, cell.path, options)
     measured = options.text, options.texts
@@ -143,7 +132,7 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
 
 
 def _data(kind: str, logit: Sequence[Sequence[Row]]) -> dict[str, Any]:
-    """Return data of a record: the lens, and beside a tuned lens the rows of the logit lens."""
+    """Return data of a record: the lens, and with a tuned lens also the rows of the logit lens."""
     more = {"logit": [row.to_json() for row in logit[0]]} if logit else {}
     return {"lens": kind} | more
 
@@ -154,6 +143,16 @@ def _lenses(lens: Lens | None) -> list[Lens | None]:
 
 
 def _score(loader: ModelLoader, path: str, options: Options) -> Measurement:
+    import torch
+
+    from ...models.diagnostics import (
+        depth_score,
+        depth_shares,
+        future_cuts,
+        prediction_effects,
+        trace,
+    )
+
     model, tokenizer = loader(path)
     texts = read_prompts(
         tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
@@ -165,7 +164,7 @@ def _score(loader: ModelLoader, path: str, options: Options) -> Measurement:
         per_text.append(prediction_effects(traced, cuts, skip_front=options.skip_front))
     effects = torch.cat(per_text)  # (texts, steps)
     steps = effects.shape[1]
-    # the score is a ratio of sums over texts
+    # the score is a ratio of sums over prompts
     weighted = effects.double() * torch.arange(steps)
     sums = weighted.sum(1).tolist(), effects.double().sum(1).tolist()
     row = Row.make(
@@ -185,6 +184,10 @@ def _score(loader: ModelLoader, path: str, options: Options) -> Measurement:
 def _overlap(
     loader: ModelLoader, path: str, options: Options, lens: Lens | None, kind: str
 ) -> Measurement:
+    import torch
+
+    from ...models.diagnostics import exits, trace
+
     model, tokenizer = loader(path)
     texts = read_prompts(
         tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
@@ -232,9 +235,9 @@ def table(records: Sequence[StudyRecord]) -> Table:
         if part == "overlap":
             rows = [row for row in rows if row.metric == "overlap"]
         last = len(rows) - 1
-        shown = rows if part == "score" else [rows[last // 4], rows[last // 2]]
-        shown += [] if part == "score" else [rows[3 * last // 4], rows[last]]
-        for row in shown:
+        selected = rows if part == "score" else [rows[last // 4], rows[last // 2]]
+        selected += [] if part == "score" else [rows[3 * last // 4], rows[last]]
+        for row in selected:
             measure = {"score": SCORE, "overlap": "top-5 overlap"}.get(part, row.task)
             lines.append(
                 {
@@ -265,9 +268,9 @@ def chart(records: Sequence[StudyRecord]) -> Any:
     if overlap:
         panels.append(_lines(overlap, names, "top-5 overlap with the end", "share", "overlap"))
     for task in dict.fromkeys(r.params["task"] for r in by_part["accuracy"]):
-        chosen = [r for r in by_part["accuracy"] if r.params["task"] == task]
-        title = f"leaving early: {chosen[0].rows[0].task}"
-        panels.append(_lines(chosen, names, title, "accuracy", "acc"))
+        of_task = [r for r in by_part["accuracy"] if r.params["task"] == task]
+        title = f"leaving early: {of_task[0].rows[0].task}"
+        panels.append(_lines(of_task, names, title, "accuracy", "acc"))
     if by_part["score"]:
         panels.append(_shares(by_part["score"], names, dashed=not _both(records)))
     if overlap:
@@ -291,7 +294,7 @@ def _bars(records: Sequence[StudyRecord], names: list[str]) -> Any:
         x=alt.X("value:Q", title="mean step, by effect"), color=charts.colour("model", names)
     )
     error = base.mark_rule(size=2).encode(x="low:Q", x2="high:Q")
-    uniform = base.mark_tick(size=30, thickness=2, color="#888").encode(x="chance:Q")
+    uniform = base.mark_tick(size=30, thickness=2, color=charts.GREY).encode(x="chance:Q")
     return (bars + error + uniform).properties(width=200, height=max(90, 38 * len(values)))
 
 
@@ -325,7 +328,7 @@ def _shares(records: Sequence[StudyRecord], names: list[str], dashed: bool) -> A
 def _lines(
     records: Sequence[StudyRecord], names: list[str], title: str, axis: str, metric: str
 ) -> Any:
-    """Draw a measure against the steps run, by the lens and, beside a tuned one, the logit lens."""
+    """Draw a measure against the steps run, read by the lens and by the logit lens."""
     alt = charts.altair()
     lens = records[0].data["lens"]
     values = [
@@ -375,7 +378,7 @@ STUDY = Study(
     name="depth",
     question="Do late layers still change the prediction, or could the model stop earlier?",
     figure="Figure 5",
-    cost="score: half as many passes a text as steps, times --cuts; overlap: a pass and a head a "
+    cost="score: half as many passes a prompt as steps, times --cuts; overlap: a pass and a head a "
     "step; accuracy: a pass a question; a lens: four heads a step for each token",
     options=Options,
     plan=plan,

@@ -14,7 +14,6 @@ from typing import Any
 from ...core.errors import InputError
 from ...core.significance import corrected
 from ...core.statistics import SHARE
-from ...models.looping.config import current_schedule
 from ...tasks.questions import questions, task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
@@ -70,6 +69,8 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Measure accuracy on a task with each number of examples."""
+    from ...models.looping.config import current_schedule
+
     model, _ = loader(cell.path)
     lm = load_scorer(loader)
     counts = sorted(options.counts)

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, one_of, whole
+from ...core.schedule import Schedule
 from ...core.significance import corrected, paired
 from ...core.statistics import CHANGE, SHARE, ends
-from ...models import Schedule
-from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
@@ -32,13 +31,11 @@ from ..measure.accuracy import (
 )
 from ..measure.controls import CONTROLS, control_task
 from ..options import (
+    QuestionOptions,
     control_option,
-    fixed_shots_option,
     items_option,
     option,
     recorded_options,
-    seed_option,
-    shots_option,
     tasks_option,
 )
 from ..records import NO_CONTROL, Row, StudyRecord
@@ -48,7 +45,7 @@ SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(QuestionOptions):
     """Options of inference-scaling."""
 
     tasks: tuple[str, ...] = tasks_option(
@@ -58,10 +55,7 @@ class Options:
     starts: tuple[int, ...] = option((), "first steps of the block; by default all possible ones")
     times: tuple[int, ...] = option((1, 2, 3), "repeats: extra passes of the block")
     items: int = items_option(about="questions a task, of each split")
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
     control: str = control_option("cut", later=False)
-    seed: int = seed_option()
 
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
@@ -105,6 +99,8 @@ def measure_together(
     cells: Sequence[StudyCell], options: Options, loader: ModelLoader, out: Path
 ) -> list[Measurement]:
     """Measure several blocks of a model and task; the layers before a block run once for all."""
+    from ...models.looping.config import current_schedule
+
     model, _ = loader(cells[0].path)
     base = current_schedule(model)
     repeats = [0, *options.times]

@@ -2,9 +2,9 @@
 
 The contribution of a source step is removed, and the relative change of a later step's contribution
 is measured: with the source alone removed (local), or with all steps between recomputed
-(propagated); at later tokens only (future), or at all tokens. The first token of a text keeps its
-contribution. The heatmap shows the maximum over tokens and texts, as in the paper; the mean over
-texts has intervals.
+(propagated); at later tokens only (future), or at all tokens. The first token of a prompt keeps its
+contribution. The heatmap shows the maximum over tokens and prompts, as in the paper; the mean over
+prompts has intervals.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ...core.errors import one_of, whole
 from ...core.statistics import SIZE, ends, interval_pairs, mean_intervals
-from ...models.diagnostics import SKIP_FRONT, future_cuts, local_effects, propagated_effects, trace
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
@@ -43,7 +41,7 @@ from ..options import (
 from ..records import Row, StudyRecord
 from ..study import Measurement, Study, Table
 
-MEASURES = {"local": local_effects, "propagated": propagated_effects}
+MEASURES = ("local", "propagated")
 WHERE = ("future", "all")
 
 
@@ -57,7 +55,7 @@ class Options:
     measures: tuple[str, ...] = option(("local",), "effects: local, propagated")
     where: tuple[str, ...] = option(("future",), "tokens: future, all")
     cuts: int = option(4, "places between earlier and later tokens, for future")
-    skip_front: int = skip_front_option(SKIP_FRONT, before=0)
+    skip_front: int = skip_front_option(before=0)
     seed: int = seed_option("seed of generated questions")
 
 
@@ -83,17 +81,22 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Measure the heatmap of a model."""
+    import torch
+
+    from ...models import diagnostics
+
     model, tokenizer = loader(cell.path)
     texts = read_prompts(
         tokenizer, options.text, options.texts, options.tokens, options.seed, model=model
     )
+    local = cell.params["measure"] == "local"
+    measure_effects = diagnostics.local_effects if local else diagnostics.propagated_effects
     per_text = []
     for ids in loader.with_bar(texts.ids, "texts"):
-        traced = trace(model, ids.to(model.device))
+        traced = diagnostics.trace(model, ids.to(model.device))
         future = cell.params["where"] == "future"
-        cuts = future_cuts(ids.shape[1], options.cuts) if future else None
-        effect = MEASURES[cell.params["measure"]]
-        per_text.append(effect(traced, cuts, skip_front=options.skip_front)[0])
+        cuts = diagnostics.future_cuts(ids.shape[1], options.cuts) if future else None
+        per_text.append(measure_effects(traced, cuts, skip_front=options.skip_front)[0])
     effects = torch.stack(per_text)  # (texts, source, target)
     steps = effects.shape[1]
     values = effects.flatten(1).double().numpy()
@@ -118,7 +121,7 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
         "coordinates": [list(place) for place in traced.coordinates],
         "max": _rounded(effects.amax(0).numpy()),
         "mean": _rounded(effects.mean(0).numpy()),
-        "low": _rounded(low.reshape(shape)),  # None where no text has an effect
+        "low": _rounded(low.reshape(shape)),  # None where no prompt has an effect
         "high": _rounded(high.reshape(shape)),
         **texts.metadata,
     }
@@ -211,7 +214,7 @@ STUDY = Study(
     question="Which layer depends directly on which earlier one, and does a pattern repeat with "
     "the looped or grown block?",
     figure="Figures 7 and 10",
-    cost="half as many forward passes a text as the model has steps (times --cuts for future)",
+    cost="half as many forward passes a prompt as the model has steps (times --cuts for future)",
     options=Options,
     plan=plan,
     measure=measure,

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, whole
+from ...core.schedule import Schedule
 from ...core.significance import corrected, paired
 from ...core.statistics import SHARE
-from ...models import Schedule
-from ...models.looping.config import current_schedule
 from .. import seed_aggregation
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
@@ -24,13 +23,11 @@ from ..measure import charts
 from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, load_questions
 from ..measure.controls import check_control, split_controls, with_controls
 from ..options import (
+    QuestionOptions,
     control_option,
-    fixed_shots_option,
     items_option,
     option,
     recorded_options,
-    seed_option,
-    shots_option,
     split_option,
 )
 from ..records import StudyRecord
@@ -38,7 +35,7 @@ from ..study import Measurement, Study, Table
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(QuestionOptions):
     """Options of loops-against-depth."""
 
     style: str = option("code", "wording of variable assignment: basic, math, code")
@@ -46,11 +43,8 @@ class Options:
     loops: tuple[int, ...] = option((1, 2, 3, 4), "loops: passes of the block in all")
     block: str | None = option(None, "START:STOP, for models that do not loop")
     items: int = items_option(about="questions a depth")
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
     split: str = split_option()
     control: str = control_option()
-    seed: int = seed_option()
 
 
 def schedules(base: Schedule, options: Options) -> list[Schedule]:
@@ -98,6 +92,8 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Measure accuracy at a depth with each number of loops."""
+    from ...models.looping.config import current_schedule
+
     model, _ = loader(cell.path)
     base = current_schedule(model)
     depth, looped = cell.params["depth"], schedules(base, options)

@@ -15,19 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, one_of, whole
+from ...core.schedule import Schedule
 from ...core.statistics import CHANGE, SHARE, ends, seeds_interval
-from ...models import Schedule
 from ...tasks.questions import task_names
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
 from ..measure.accuracy import (
     accuracy_row,
-    check_accuracy,
     item_correctness_per_task,
     load_questions,
 )
-from ..measure.controls import check_control, keep_controlled_tasks, split_controls, with_controls
+from ..measure.controls import check_scoring, keep_controlled_tasks, split_controls, with_controls
 from ..measure.cooldown_branches import (
     CooldownVariant,
     ParentCheckpoint,
@@ -39,13 +38,10 @@ from ..measure.cooldown_branches import (
 from ..measure.cooldown_mixtures import USUAL, select_mixtures
 from ..measure.pooled_accuracy import pool_answers
 from ..options import (
+    QuestionOptions,
     control_option,
-    fixed_shots_option,
-    items_option,
     option,
     recorded_options,
-    seed_option,
-    shots_option,
     split_option,
     tasks_option,
 )
@@ -59,7 +55,7 @@ AS_TRAINED = "as trained"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(QuestionOptions):
     """Options of retrofit."""
 
     blocks: tuple[str, ...] = option(
@@ -73,12 +69,8 @@ class Options:
         "block", "blocks repeated at inference: block (the looped one), or all of its size"
     )
     tasks: tuple[str, ...] = tasks_option()
-    items: int = items_option()
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
     split: str = split_option()
     control: str = control_option()
-    seed: int = seed_option()
 
 
 def read_blocks(texts: Sequence[str], schedule: Schedule) -> list[tuple[int, int]]:
@@ -109,8 +101,7 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     for times in options.times:
         whole("times", times, 1, 1000)
     one_of("choice of starts", options.starts, STARTS)
-    check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
-    check_control(task_names(options.tasks), options.control)
+    check_scoring(options)
     recorded = recorded_options(options, "seeds", "mixture")
     cells = []
     for model in models:
@@ -141,6 +132,7 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def _change(mixture: dict[str, Any], block: str) -> CooldownVariant:
     """Return what a cell's cooldown changes in the parent's run."""
+
     if block == NONE:
         return CooldownVariant(mixture["mixture"], mixture["shares"], mixture["sources"])
     start, stop = map(int, block.split(":"))
@@ -172,6 +164,7 @@ def schedules(
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Train a cooldown, and measure its last checkpoint with blocks repeated."""
+
     before = StudyModel.read(cell.path)
     parent, block = ParentCheckpoint.read(before), cell.params["block"]
     run = cooldown_run(parent, _change(cell.options, block), cell.params["seed"], options.steps)
@@ -243,9 +236,9 @@ def retrofit_results(records: Sequence[StudyRecord]) -> list[RetrofitResult]:
                 continue
             results.append(_result(model, looped, pairs, looped, None))
             places = {(row["block"], row["times"]): None for row in pairs[0][1].rows}
-            known = {(row["block"], row["times"]) for row in pairs[0][0].rows}
+            measured = {(row["block"], row["times"]) for row in pairs[0][0].rows}
             for block, times in places:
-                if (block, times) in known:
+                if (block, times) in measured:
                     results.append(_result(model, looped, pairs, block, times))
     return results
 

@@ -14,15 +14,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InputError, one_of, whole
 from ...core.files import write_atomically
-from ...core.schedule import check_whole
-from ...models import Schedule, checkpoints
-from ...models.growing.grow import check_untie
-from ...models.looping.config import current_schedule
-from ...models.training.finetuning import Settings, finetune, run_of
+from ...core.schedule import Schedule, check_whole
 from ...primitives import Source, generate, make_task
 from ...primitives.uniqueness import check_capacity
 from ...tasks.evaluate import model_arguments
@@ -37,24 +33,26 @@ from ..measure.accuracy import (
 from ..measure.controls import check_control, with_controls
 from ..model_identity import digest
 from ..options import (
+    QuestionOptions,
     control_option,
     fixed_shots_option,
     items_option,
     option,
     recorded_options,
-    seed_option,
     shots_option,
 )
 from ..progress import TrainingProgress
 from ..study import Measurement, Study
 from .sample_efficiency_table import TIED, UNTIED, chart, table
 
+if TYPE_CHECKING:
+    from ...models.training.finetuning import Settings
+
 TASK = "variable_assignment"
-USUAL = Settings()
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(QuestionOptions):
     """Options of sample-efficiency."""
 
     sizes: tuple[int, ...] = option(
@@ -72,22 +70,23 @@ class Options:
     shots: int = shots_option(0)
     fixed_shots: bool = fixed_shots_option(later=False)
     control: str = control_option()
-    seed: int = seed_option()
-    lr: float = option(USUAL.lr, "peak learning rate")
-    epochs: int = option(USUAL.epochs, "passes over the training examples")
-    min_steps: int = option(USUAL.min_steps, "fewest steps, for few examples")
-    batch_size: int = option(USUAL.batch_size, "training examples a step")
-    patience: int = option(USUAL.patience, "validations without a lower loss before it stops")
-    validations: int = option(USUAL.validations, "validations in a run")
-    seq_len: int = option(USUAL.seq_len, "tokens in a packed row")
-    rows: int = option(USUAL.micro_batch_size, "packed rows a forward pass of training")
-    precision: str = option(USUAL.precision, "precision of training: bf16 or fp32")
+    lr: float = option(1e-4, "peak learning rate")
+    epochs: int = option(10, "passes over the training examples")
+    min_steps: int = option(60, "fewest steps, for few examples")
+    batch_size: int = option(16, "training examples a step")
+    patience: int = option(3, "validations without a lower loss before it stops")
+    validations: int = option(10, "validations in a run")
+    seq_len: int = option(512, "tokens in a packed row")
+    rows: int = option(1, "packed rows a forward pass of training")
+    precision: str = option("bf16", "precision of training: bf16 or fp32")
     lora: int = option(0, "rank of low-rank adapters; 0 trains all weights")
     schedule: str | None = option(None, "run the layers by this schedule, e.g. 4-4x4-4")
     keep: bool = option(False, "keep the fine-tuned checkpoints", drawn=True)
 
     def settings(self, untie: bool) -> Settings:
         """Return the settings of a fine-tuning."""
+        from ...models.training.finetuning import Settings
+
         same = (
             "lr", "epochs", "min_steps", "batch_size", "patience", "validations", "seq_len",
             "precision", "schedule",
@@ -162,6 +161,9 @@ BASELINE = SCORING | {"style", "schedule"}
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     """Make, for each model, a cell without fine-tuning and one for each size, seed and ties."""
+    from ...models import checkpoints
+    from ...models.growing.grow import check_untie
+
     options.check()
     recorded = recorded_options(options, "sizes", "seeds", "ties")
     cells = []
@@ -190,6 +192,8 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Fine-tune a model, and measure its best checkpoint at each depth."""
+    from ...models.looping.config import current_schedule
+
     place, temporary, data = cell.path, list[Path](), dict[str, Any]()
     if cell.params["examples"]:
         folder, stays = _folder(cell, options, out.resolve())
@@ -220,6 +224,8 @@ def _tuned(
 ) -> tuple[str, dict[str, Any]]:
     """Fine-tune, or resume; return the path of the best checkpoint, and the run file."""
     from transformers.utils import logging
+
+    from ...models.training.finetuning import finetune, run_of
 
     logging.disable_progress_bar()
     size, seed = cell.params["examples"], cell.params["seed"]

@@ -88,13 +88,13 @@ def table(records: Sequence[StudyRecord]) -> Table:
     differences = {(result, kind): getattr(result, kind) for result in results for kind in kinds}
     tested = {key: difference.p for key, difference in differences.items() if difference}
     corrected = dict(zip(tested, holm([*tested.values()]), strict=True))
-    shown = [kind for kind in kinds if any(kind == other for _, other in tested)]
+    compared = [kind for kind in kinds if any(kind == other for _, other in tested)]
     rows = []
     for result in results:
         row = {name: getattr(result, name) for name in ("model", "ties", "examples", "depth")}
         row |= {"seeds": len(result.values), "value": result.mean}
         row |= {"low": result.low, "high": result.high}
-        for kind in shown:
+        for kind in compared:
             row[NAMES[kind]] = str(differences[result, kind] or "")
             row[f"p {kind} (Holm of {len(tested)})"] = corrected.get((result, kind))
         if control_gains:

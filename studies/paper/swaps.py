@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...core.errors import InputError, one_of, whole
+from ...core.schedule import Schedule
 from ...core.significance import holm
 from ...core.statistics import SHARE, SIZE, Interval, ends, mean_interval
-from ...models import Schedule
-from ...models.looping.config import current_schedule
 from ...tasks.questions import task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
@@ -33,14 +30,10 @@ from ..measure.accuracy import (
     with_difference,
 )
 from ..measure.prompts import check_prompts, read_prompts, round_digits
-from ..measure.schedule_sweep import ScheduleSweep
 from ..options import (
-    fixed_shots_option,
-    items_option,
+    QuestionOptions,
     option,
     recorded_options,
-    seed_option,
-    shots_option,
     split_option,
     tasks_option,
     text_option,
@@ -55,7 +48,7 @@ LOSS = "loss"  # given in place of a task
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(QuestionOptions):
     """Options of swaps."""
 
     tasks: tuple[str, ...] = tasks_option(
@@ -63,14 +56,10 @@ class Options:
     )
     sizes: tuple[int, ...] = option((1, 2), "steps in a block")
     pairs: str = option("adjacent", "pairs of blocks: adjacent, all")
-    items: int = items_option()
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
     split: str = split_option()
     text: str | None = text_option("file of prompts for loss; by default generated questions")
     texts: int = texts_option(32)
     tokens: int = tokens_option(256)
-    seed: int = seed_option()
 
 
 def swaps(schedule: Schedule, size: int, pairs: str) -> list[tuple[int, int]]:
@@ -139,6 +128,11 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Measure all swaps of blocks of a size, and the model as it is."""
+    import torch
+
+    from ...models.looping.config import current_schedule
+    from ..measure.schedule_sweep import ScheduleSweep
+
     model, tokenizer = loader(cell.path)
     base = current_schedule(model)
     size = cell.params["size"]
@@ -216,10 +210,10 @@ def table(records: Sequence[StudyRecord]) -> Table:
             "n": plain.n,
         }
         mean = statistics.fmean(row.value for row in swapped) if swapped else None
-        shown = [("as it is", plain)]
+        selected = [("as it is", plain)]
         if swapped:  # none where all blocks of a looped model are the same layers
-            shown += [("most harmful", order[0]), ("least harmful", order[-1])]
-        for name, row in shown:
+            selected += [("most harmful", order[0]), ("least harmful", order[-1])]
+        for name, row in selected:
             place = "" if row["first"] is None else f" {row['first']}-{row['second']}"
             lines.append(
                 common

@@ -14,23 +14,18 @@ from typing import Any
 
 from ...core.significance import corrected
 from ...core.statistics import CHANGE, SHARE, Interval
-from ...models.looping.config import current_schedule
-from ...models.looping.decoder import decoder_config
 from ...tasks.questions import task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
-from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, load_questions
-from ..measure.controls import check_control, keep_controlled_tasks, split_controls, with_controls
+from ..measure.accuracy import accuracy_row, item_correctness, load_questions
+from ..measure.controls import check_scoring, keep_controlled_tasks, split_controls, with_controls
 from ..measure.pooled_accuracy import PooledAnswers, PooledEstimate, pool_answers
 from ..options import (
+    QuestionOptions,
     control_option,
-    fixed_shots_option,
-    items_option,
     recorded_options,
-    seed_option,
-    shots_option,
     split_option,
     tasks_option,
 )
@@ -57,22 +52,17 @@ SIGNS = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(QuestionOptions):
     """Options of trade-offs."""
 
     tasks: tuple[str, ...] = tasks_option()
-    items: int = items_option()
-    shots: int = shots_option()
-    fixed_shots: bool = fixed_shots_option()
     split: str = split_option()
     control: str = control_option()
-    seed: int = seed_option()
 
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     """Make a cell for each model and task."""
-    check_accuracy(options.tasks, options.items, options.shots, options.seed, options.split)
-    check_control(task_names(options.tasks), options.control)
+    check_scoring(options)
     recorded = recorded_options(options, "tasks")
     return [
         StudyCell("trade-offs", model.name, model.path, {"task": name}, recorded)
@@ -83,6 +73,8 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Measure a task under the model's own schedule, and the costs of the model."""
+    from ...models.looping.config import current_schedule
+
     model, _ = loader(cell.path)
     costs = costs_of(model, cell.path)
     base, rows = current_schedule(model), []
@@ -98,6 +90,7 @@ def costs_of(model: Any, path: str) -> dict[str, Any]:
 
     Models that differ in their number of layers alone have equal ``shape``.
     """
+    from ...models.looping.decoder import decoder_config
     from ..describe import cost_of, model_of
 
     about = model_of(model, path)
@@ -233,8 +226,8 @@ def table(records: Sequence[StudyRecord]) -> Table:
             what = "gap closed" if gap.value is not None else "gap is within noise"
             lines.append(_line(line, together, what, "", gap))
     lines = corrected(lines)
-    shown = {name: None for name in CONTROL_COLUMNS if controls}
-    return [row | shown | {name: row[name] for name in shown if name in row} for row in lines]
+    empty = {name: None for name in CONTROL_COLUMNS if controls}
+    return [row | empty | {name: row[name] for name in empty if name in row} for row in lines]
 
 
 def _range(what: str) -> Interval | None:
@@ -301,8 +294,8 @@ def chart(records: Sequence[StudyRecord]) -> Any:
         )
     numbers = ("value", *(name for name, _ in PANELS))
     points = seed_aggregation.seed_means(records, points, of=numbers, within=SHARE)
-    known = [(field, title) for field, title in PANELS if any(point[field] for point in points)]
-    panels = [_panel(points, field, title) for field, title in known]
+    available = [(field, title) for field, title in PANELS if any(point[field] for point in points)]
+    panels = [_panel(points, field, title) for field, title in available]
     items = f"n = {models[0][1].items}, bars: 95 % over items"
     if len(points) < len(models):
         items += ", over seeds where there are several"
@@ -314,15 +307,15 @@ def chart(records: Sequence[StudyRecord]) -> Any:
 
 def _panel(points: list[dict[str, Any]], field: str, title: str) -> Any:
     alt = charts.altair()
-    known = [point for point in points if point[field] is not None]
+    available = [point for point in points if point[field] is not None]
     names = [point["model"] for point in points]
     signs = [SIGNS[point["family"]] for point in points]
-    if len(known) < len(points):
-        title = f"{title} (known of {len(known)} of {len(points)} models)"
+    if len(available) < len(points):
+        title = f"{title} (known of {len(available)} of {len(points)} models)"
     scale = alt.Scale(type="log", nice=False, padding=15)
     axis = alt.Axis(format=".3~s", tickCount=4)
     x = alt.X(f"{field}:Q", title=title, scale=scale, axis=axis)
-    base = alt.Chart(charts.rows(known)).encode(x=x)
+    base = alt.Chart(charts.rows(available)).encode(x=x)
     value = alt.Y("value:Q", title="mean accuracy", scale=alt.Scale(zero=False))
     colour = charts.colour("model", names)
     colour.legend = alt.Legend(columns=4, title=None)
@@ -331,13 +324,13 @@ def _panel(points: list[dict[str, Any]], field: str, title: str) -> Any:
         y=value, color=colour, shape=shape, tooltip=["model:N", "family:N", "value:Q", f"{field}:Q"]
     )
     bars = base.mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q", color=colour)
-    front = alt.Chart(charts.rows(list(_front(known, field)))).mark_line(
-        interpolate="step-after", strokeDash=[5, 3], color="#888"
+    front = alt.Chart(charts.rows(list(_front(available, field)))).mark_line(
+        interpolate="step-after", strokeDash=[5, 3], color=charts.GREY
     )
-    chance = alt.Chart(charts.rows(known[:1])).mark_rule(strokeDash=[1, 3], color="#888")
-    return alt.layer(
-        front.encode(x=x, y="value:Q"), chance.encode(y="chance:Q"), bars, dots
-    ).properties(width=270, height=210)
+    chance = charts.chance_line(available[0]["chance"])
+    return alt.layer(front.encode(x=x, y="value:Q"), chance, bars, dots).properties(
+        width=270, height=210
+    )
 
 
 def _front(points: list[dict[str, Any]], field: str) -> Iterator[dict[str, Any]]:

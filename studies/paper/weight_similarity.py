@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
-from ...models import block_similarity, layer_similarity
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
@@ -42,6 +41,8 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
 
 def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -> Measurement:
     """Measure the similarity of every two unique layers, and its mean at each distance."""
+    from ...models import block_similarity, layer_similarity
+
     similarity = layer_similarity(loader.load(cell.path))
     rows = []
     for size in options.apart:

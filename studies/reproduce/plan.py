@@ -54,7 +54,7 @@ class PlanCell:
 
     @property
     def description(self) -> str:
-        """One line about what the cell does."""
+        """Describe the cell in a line."""
         if self.kind == TRAIN:
             return "train the model" + ("'s cooldown" if self.needs else "")
         return DESCRIPTIONS.get(self.kind) or STUDIES[self.kind][0]

@@ -161,7 +161,7 @@ def _interval(model: ModelSummary) -> Interval:
 
 
 def _change(before: tuple[float, Interval], after: tuple[float, Interval]) -> str:
-    """Describe the difference of two independent shares, each given with its interval."""
+    """Describe the difference of two independent shares, each with its interval."""
     low, high = (100 * end for end in sum_interval([(1, *after), (-1, *before)]))
     difference = 100 * (after[0] - before[0])
     interval = f"95 % interval {low:+.1f} to {high:+.1f} points"
@@ -196,10 +196,10 @@ def _depth_score_sentences(records: Sequence[Record]) -> list[str]:
     if not rows:
         return []
     rows = sorted(rows, key=lambda r: -r.value)
-    listed = ", ".join(f"{architecture_name(r)} {r.value:.2f}" for r in rows)
+    scores = ", ".join(f"{architecture_name(r)} {r.value:.2f}" for r in rows)
     return [
         f"How late the layers that matter are (depth score; 0 the first, 1 the last, "
-        f"{rows[0].task.chance:g} if all matter alike): {listed}."
+        f"{rows[0].task.chance:g} if all matter alike): {scores}."
     ]
 
 

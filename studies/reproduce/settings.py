@@ -1,4 +1,4 @@
-"""Settings of a reproduction, as given on the command line."""
+"""Settings of a reproduction, from the command line."""
 
 from __future__ import annotations
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from growloop.models import Schedule, checkpoints, load
+from growloop.models import Schedule, checkpoints, diagnostics, load
 from growloop.models.diagnostics import exit_logits, fitting, trace
-from growloop.studies.measure import tuned_lens as lenses
 from growloop.studies.measure.schedule_sweep import ScheduleSweep, separate_options
 from growloop.tasks.questions import Question, questions, scorer
 
@@ -98,7 +97,7 @@ def test_a_lens_never_learns_from_what_is_measured(
         seen.extend(row for batch in every for row in batch.tolist())
         return fitting.fit_lens(model, every, updates, **more)
 
-    monkeypatch.setattr(lenses, "fit_lens", watched)
+    monkeypatch.setattr(diagnostics, "fit_lens", watched)
     asked = ["depth", "-m", models["plain"], "--texts", "8", "--tokens", "99", "--parts", "overlap"]
     asked += ["--lens-updates", "9", "--text", str(tmp_path / "a.txt"), "--out", str(tmp_path)]
     tokenizer = checkpoints.load_tokenizer(models["plain"])

@@ -36,7 +36,7 @@ def test_parts_that_the_first_records_lack_are_none() -> None:
     for name in ("weights", "training", "leaderboard", "versions", "time", "seconds", "growloop"):
         del content[name]
     record = StudyRecord.from_json(content)
-    assert (record.weights, record.training, record.leaderboard) == (None, None, None)
+    assert (record.weights, record.run, record.leaderboard) == (None, None, None)
     assert record.versions == {}
 
 

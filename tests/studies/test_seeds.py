@@ -221,7 +221,7 @@ def test_the_same_training_counts_once(runs: dict[str, str], tmp_path: Path) -> 
     shutil.copytree(runs["standard-s0"], again)
     three = ["-m", runs["standard-s0"], "-m", runs["standard-s1"], "-m", str(again)]
     message = refused("study", *CURVE, *three)
-    assert "standard-s0 and again are the same training, seed 0 of standard" in message
+    assert "standard-s0 and again are the same run, seed 0 of standard" in message
 
 
 def test_records_from_before_seeds_were_noted_are_understood(

@@ -13,12 +13,15 @@ from growloop.cli import main
 from growloop.core.significance import holm, mcnemar, paired
 from growloop.leaderboard.site import theme
 from growloop.models import Recurrence, Schedule, checkpoints, load, loop
-from growloop.models.diagnostics import local_effects, trace
+from growloop.models.diagnostics import MEASURES, SKIP_FRONT, local_effects, trace
+from growloop.models.training.finetuning import Settings
 from growloop.studies.catalog import STUDIES
 from growloop.studies.checkpoints import ModelLoader
 from growloop.studies.measure.accuracy import item_correctness, load_scorer
 from growloop.studies.measure.prompts import read_prompts
 from growloop.studies.measure.schedule_sweep import ScheduleSweep, pack_options
+from growloop.studies.paper import depth, sample_efficiency
+from growloop.studies.paper import local_effects as local_effects_study
 from growloop.studies.paper.contributions import TITLES
 from growloop.tasks.evaluate import evaluate
 from growloop.tasks.questions import questions, scorer
@@ -26,6 +29,12 @@ from growloop.tasks.questions import questions, scorer
 from ..cli.test_commands import refused
 from ..tasks import tiny
 from .small import SMALL, TASK, TEXTS, study
+
+
+def test_defaults_that_stand_in_options_are_those_of_the_models() -> None:
+    assert sample_efficiency.Options().settings(untie=False) == Settings()
+    assert depth.Options().skip_front == local_effects_study.Options().skip_front == SKIP_FRONT
+    assert tuple(TITLES) == MEASURES
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -1,0 +1,97 @@
+"""Correctness of a question at every early exit, and the score of each exit criterion there."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...models import EarlyExit
+from ...models.diagnostics import Lens, Trace, exit_logits
+from ...models.looping.early_exit import exit_signal, initial_signal, signal_change
+from ...tasks.questions import Question
+from ..measure.schedule_sweep import ScheduleSweep, option_log_probs
+from .adaptive_exit_costs import CRITERIA
+
+
+def score_exits(
+    sweep: ScheduleSweep, question: Question, exits: int, options: Any, lens: Lens | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return per-exit correctness ``(exits,)``, and each criterion's score at each exit.
+
+    Under the rule ``ours`` the first exit has no score: ``(exits - 1,)``.
+    """
+    log_probs = torch.zeros(exits, len(question.options))
+    length = len(question.context)
+    judged = slice(length - 1 if options.judged == "answer" else 0, length)
+    states: dict[int, Tensor] = {}
+    ends: dict[int, Tensor] = {}  # of every schedule, on the context
+    for sheet, base, number, state in sweep.final_states(question):
+        step = len(sweep.schedules[number])
+        if number < exits:
+            log_probs[number] += option_log_probs(base, sheet, question, state, step, lens)
+        if options.exits == "step" or number >= exits:
+            states.setdefault(number % exits, state[judged])
+        ends.setdefault(number, state[:length])
+    if options.rule == "geiping":
+        return log_probs.argmax(1) == question.answer, _geiping_scores(base, ends, exits)
+    logits = [
+        exit_logits(base, len(sweep.schedules[number]), states[number], lens)
+        for number in range(exits)
+    ]
+    scores = {}
+    for name in CRITERIA:
+        signals = [
+            exit_signal(name, states[i], lambda _, i=i: logits[i])  # type: ignore[misc]
+            for i in range(exits)
+        ]
+        changes = torch.stack([signal_change(name, *pair) for pair in itertools.pairwise(signals)])
+        scores[name] = (_runs(changes).amin(1) if name == "argmax" else changes.amax(1)).cpu()
+    return log_probs.argmax(1) == question.answer, scores
+
+
+def _geiping_scores(base: Trace, ends: dict[int, Tensor], exits: int) -> dict[str, Tensor]:
+    """Return scores of Geiping et al.'s criteria after each loop: criterion -> ``(exits,)``.
+
+    Args:
+        ends: states on the context ``(tokens, dim)``: the model's last state at each exit, then
+            the state after each loop, then the input of the block.
+    """
+    block_input = ends[2 * exits]
+    scores = {}
+    for name in CRITERIA:
+        rule = EarlyExit.geiping(name)
+        places = range(exits) if rule.through_coda else range(exits, 2 * exits)
+        judged = slice(-1, None) if rule.judged == "last" else slice(None)
+        signals = [exit_signal(name, ends[place][judged], base.readout) for place in places]
+        signals.insert(0, initial_signal(name, block_input[judged], signals[0]))
+        changes = torch.stack(
+            [signal_change(name, *pair, rule.direction) for pair in itertools.pairwise(signals)]
+        )
+        scores[name] = (_repeats(changes) if name == "argmax" else changes).mean(1).cpu()
+    return scores
+
+
+def _repeats(changed: Tensor) -> Tensor:
+    """Count how often in a row each token has stayed equal: ``(looks, tokens)`` as ``changed``."""
+    count, counts = torch.zeros_like(changed[0]), []
+    for row in changed:
+        count = torch.where(row == 0, count + 1, torch.zeros_like(count))
+        counts.append(count)
+    return torch.stack(counts)
+
+
+def _runs(changed: Tensor) -> Tensor:
+    """Count the looks for which each token has stayed equal, from the second look on.
+
+    Args:
+        changed: 1 where the token differs from the look before, ``(looks - 1, tokens)``.
+    """
+    count = torch.ones_like(changed[0])
+    counts = []
+    for row in changed:
+        count = torch.where(row == 0, count + 1, torch.ones_like(count))
+        counts.append(count)
+    return torch.stack(counts)
