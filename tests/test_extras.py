@@ -16,7 +16,7 @@ from growloop.core.extras import EXTRAS, bringing
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from .test_architecture import HEAVY
+from .support.imports import HEAVY
 
 sys.path.insert(0, str(Path(__file__).parent))  # scripts, run by shell scripts too
 import floors

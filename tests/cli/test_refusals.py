@@ -11,8 +11,8 @@ import pytest
 import yaml
 from growloop.models.training.data.shards import Shards
 
+from ..support.commands import refused, run
 from ..tasks import tiny
-from .test_commands import refused, run
 
 FULL = """
 import resource, sys

@@ -19,8 +19,8 @@ from growloop.studies.reproduce.scales import find_scale
 from growloop.studies.reproduce.training_job import TrainingJob, last_step
 from growloop.studies.work_folder import locked, use_folder
 
-from .test_commands import refused, run
-from .test_quickstart import kept, until
+from ..support.commands import refused, run
+from ..support.killed_commands import kept, until
 
 ROWS = ["standard", "standard-3", "standard-4", "loop-3x2", "loop-1-2x2-1", "midas", "lidas"]
 STUDIES = [

@@ -22,7 +22,7 @@ from growloop.models import (
 )
 from growloop.models.checkpoints import check_out, load, load_config, load_tokenizer, save
 
-from ..damage import LOST, changed, sharded, with_tensor, write_gguf
+from ..support.damage import LOST, changed, sharded, with_tensor, write_gguf
 
 TOKENS = torch.arange(12)[None]
 

@@ -14,7 +14,7 @@ from growloop.core.errors import InputError
 from growloop.models import grow, load, loop, save, untie
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from .unrolling import SIZES, plain, same, tokens
+from ..support.unrolling import SIZES, plain, same, tokens
 
 SCHEDULE = "1-1x2-1"
 
