@@ -68,6 +68,7 @@ def test_the_smallest_extra_with_a_module_is_named() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", ["", "leaderboard", "plots", "train", "eval"])
 def test_each_command_works_with_its_extra_alone_or_names_it(extra: str, tmp_path: Path) -> None:
     script = str(ROOT / "tests/each_extra.py")

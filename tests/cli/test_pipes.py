@@ -32,10 +32,10 @@ def ran(folder: Path, line: str, **environment: str) -> subprocess.CompletedProc
     ("end", "environment"),
     [
         pytest.param("| true", {}, id="closed pipe"),
-        pytest.param("2>&1 | true", {}, id="both closed"),
-        pytest.param(">&-", {}, id="no output"),
-        pytest.param("", {"PYTHONIOENCODING": "ascii"}, id="ascii"),
-        pytest.param("> /dev/full", {}, id="full"),
+        pytest.param("2>&1 | true", {}, id="both closed", marks=pytest.mark.slow),
+        pytest.param(">&-", {}, id="no output", marks=pytest.mark.slow),
+        pytest.param("", {"PYTHONIOENCODING": "ascii"}, id="ascii", marks=pytest.mark.slow),
+        pytest.param("> /dev/full", {}, id="full", marks=pytest.mark.slow),
     ],
 )
 def test_a_score_is_recorded_whatever_becomes_of_its_table(

@@ -26,6 +26,7 @@ from ..support.killed_commands import kept, until
 FAST = ["quickstart", "--fast", "--out", "q"]
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_and_finished_it_does_nothing_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def test_its_class_is_none_that_a_library_has(looped: Path) -> None:
     assert not hasattr(transformers, name)
 
 
+@pytest.mark.slow
 def test_auto_classes_fail_in_a_process_without_growloop(looped: Path) -> None:
     code = (
         "import sys; from transformers import AutoModelForCausalLM;"

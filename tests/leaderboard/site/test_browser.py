@@ -19,6 +19,8 @@ from growloop.leaderboard.site.page import build
 from ..making import poisoned
 from ..payloads import MARKUP
 
+pytestmark = pytest.mark.slow
+
 SUITE = Task(
     name="reasoning_primitives", version="1", fingerprint="ab", shots=5, split="test", chance=0.16
 )

@@ -31,6 +31,7 @@ def compiler() -> Iterator[Callable[..., Any]]:
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")  # inductor's own
 def test_compiled_logits_are_those_of_the_unrolled_model(compiler: Callable[..., Any]) -> None:
     model, ids = plain(1), tokens()
@@ -40,6 +41,7 @@ def test_compiled_logits_are_those_of_the_unrolled_model(compiler: Callable[...,
         close(fast(ids, use_cache=False).logits, reference(ids).logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_compiled_gradients_are_those_of_the_unrolled_model(
     compiler: Callable[..., Any], checkpointing: bool
@@ -56,6 +58,7 @@ def test_compiled_gradients_are_those_of_the_unrolled_model(
     close(gradients(model), summed(gradients(reference), [0, 1, 1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "views",
     [
@@ -74,6 +77,7 @@ def test_a_compiled_model_follows_its_schedule(compiler: Callable[..., Any], vie
         close(fast(ids, use_cache=False).logits, reference(ids).logits)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_fills_its_cache(compiler: Callable[..., Any]) -> None:
     model, ids = plain(2), tokens()
     reference = unrolled(model, [0, 1, 0, 1])
@@ -83,6 +87,7 @@ def test_a_compiled_model_fills_its_cache(compiler: Callable[..., Any]) -> None:
     close([slot.keys for slot in found.layers], [slot.keys for slot in wanted.layers])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "views",
     [
@@ -120,6 +125,7 @@ def test_a_compiled_model_is_compiled_once(
             close(fast(tokens(), use_cache=False).logits, model(tokens()).logits)
 
 
+@pytest.mark.slow
 def test_layers_compiled_in_place_keep_their_cache_slots() -> None:
     torch._dynamo.reset()
     model, ids = plain(2), tokens()

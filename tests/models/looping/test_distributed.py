@@ -20,6 +20,8 @@ from transformers import LlamaForCausalLM
 
 from . import distributed_worker as worker
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 150
 Results = Callable[[str], list[dict[str, Any]]]
 

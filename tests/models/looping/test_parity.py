@@ -43,6 +43,7 @@ from ...support.architectures import (
     tokens,
     unrolled,
 )
+from ...support.selection import slow_but
 
 NEW = 4  # tokens to generate
 GREEDY: dict[str, Any] = {"do_sample": False}
@@ -53,6 +54,10 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 every_architecture = pytest.mark.parametrize("kind", installed(ARCHITECTURES))
+FOUR = ("llama", "gpt2", "gemma3", "gpt_oss")
+"""Plain; layers of other names; a config in a config; experts, and layers of several kinds."""
+four_architectures = pytest.mark.parametrize("kind", slow_but(FOUR, installed(ARCHITECTURES)))
+"""All of them, four in the default run: what is the schedule's more than the architecture's."""
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES)
 
 
@@ -163,7 +168,7 @@ def test_generates_from_a_left_padded_batch_like_the_unrolled_model(kind: str, w
     same(found, generated(reference(kind, schedule), **WAYS[way]))
 
 
-@every_architecture
+@four_architectures
 def test_padding_on_the_left_is_not_seen(kind: str) -> None:
     model, ids = looped(kind), tokens()
     alone = generated(model, {"input_ids": ids[:1, 3:]})[1][:, 0]
@@ -196,7 +201,7 @@ def test_a_given_dynamic_cache_has_a_slot_for_each_step(kind: str) -> None:
     same(filled[0], filled[1])
 
 
-@every_architecture
+@four_architectures
 def test_a_cache_that_grows_by_itself_can_be_given(kind: str) -> None:
     cache, other = DynamicCache(), DynamicCache()
     found = logits_with(cache, looped(kind))
@@ -207,7 +212,7 @@ def test_a_cache_that_grows_by_itself_can_be_given(kind: str) -> None:
 # The model stays what it is
 
 
-@every_architecture
+@four_architectures
 def test_a_model_that_runs_each_layer_once_is_untouched(kind: str) -> None:
     before = plain(kind)
     for model in (loop(plain(kind)), looped(kind, f"{DEPTH}"), looped(kind, "1-2x1-1")):
@@ -229,7 +234,7 @@ def test_weights_are_the_same_objects_under_the_same_names(kind: str) -> None:
     assert model.num_parameters() == sum(weight.numel() for weight in weights.values())
 
 
-@every_architecture
+@four_architectures
 def test_one_call_can_have_another_schedule(kind: str) -> None:
     model, ids = looped(kind), tokens()
     config = copy.deepcopy(vars(model.config))
@@ -247,7 +252,7 @@ def fail() -> None:
     raise KeyError("stop")
 
 
-@every_architecture
+@four_architectures
 def test_a_with_block_restores_the_schedule_whatever_happens(kind: str) -> None:
     model = looped(kind)
     config = copy.deepcopy(vars(model.config))
@@ -272,7 +277,7 @@ def files(folder: Path) -> set[str]:
     return names
 
 
-@every_architecture  # importing growloop.models is what lets transformers read it
+@four_architectures  # importing growloop.models is what lets transformers read it
 def test_survives_a_checkpoint(kind: str, tmp_path: Path) -> None:
     model, unrolled = looped(kind), reference(kind)
     model.save_pretrained(tmp_path / "looped")
@@ -292,7 +297,7 @@ def test_survives_a_checkpoint(kind: str, tmp_path: Path) -> None:
     same(generated(found), generated(wanted))
 
 
-@every_architecture
+@four_architectures
 def test_a_checkpoint_names_its_weights_like_that_of_the_plain_model(
     kind: str, tmp_path: Path
 ) -> None:
@@ -306,7 +311,7 @@ def test_a_checkpoint_names_its_weights_like_that_of_the_plain_model(
     [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
     ids=["deep", "pickle"],
 )
-@every_architecture
+@four_architectures
 def test_a_copy_is_a_looped_model_of_its_own(kind: str, copier: Callable[[Any], Any]) -> None:
     model = looped(kind)
     logits(model)  # the views exist
@@ -344,7 +349,10 @@ def test_what_is_no_weight_survives_a_checkpoint(kind: str, tmp_path: Path) -> N
 # All the others
 
 
-@pytest.mark.parametrize("kind", installed(OTHERS))
+SOME = ("bart", "bert", "deepseek_v4", "falcon_h1", "lfm2", "llama4", "mamba2", "nemotron_h")
+
+
+@pytest.mark.parametrize("kind", slow_but(SOME, installed(OTHERS)))
 def test_any_other_architecture_follows_its_schedule(kind: str) -> None:
     before = logits(plain(kind))
     for schedule in SCHEDULES:

@@ -12,6 +12,8 @@ from ...support.training_runs import STEPS, fields, losses, weights
 from . import killing
 from .killing import server
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
     shards: Path, whole: Path, tmp_path: Path

@@ -21,6 +21,8 @@ from ...support.training_runs import fields, trained
 from . import sharing
 from .killing import server
 
+pytestmark = pytest.mark.slow
+
 # AdamW divides by the size of gradients, rounding errors too: a large eps leaves those small
 SETTINGS = {"warmup": 4, "cooldown": 10, "eps": 1e-3}
 EXACT = ("step", "layers", "tokens")

@@ -14,10 +14,11 @@ from growloop.models.training import checkpoints as snapshots
 from growloop.models.training.engine import Engine
 from growloop.models.training.runfile import parse
 
+from ...support.selection import slow
 from ...support.training_runs import fields, losses, trained, weights
 
 
-@pytest.mark.parametrize("until", [1, 6, 17, 32])
+@pytest.mark.parametrize("until", [17, *slow(1, 6, 32)])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     shards: Path, whole: Path, tmp_path: Path, until: int
 ) -> None:

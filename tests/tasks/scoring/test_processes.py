@@ -48,6 +48,7 @@ def test_pieces_are_of_equal_length_and_hardly_overlap(
     assert sum(lengths) < 1.02 * whole
 
 
+@pytest.mark.slow
 def test_two_processes_score_and_generate_as_one(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
