@@ -86,16 +86,18 @@ def test_the_published_rule_is_applied_as_published(criterion: str, cache: str) 
 def test_the_published_rule_looks_at_what_the_model_would_say_if_it_left(criterion: str) -> None:
     """The logits after a loop are those of the model with so many loops in all."""
     model, ids = published(criterion), tokens(1, 5)
+    stacks = [[0, *[1] * loops] for loops in range(6)]  # up to so many loops of the block
+    before_coda = [unrolled(plain(), layers) for layers in stacks]
+    whole = [unrolled(plain(), [*layers, 2]) for layers in stacks]
     threshold, counts = PUBLISHED[criterion], []
     for seed in range(8):
         ids = tokens(1, 5, seed=seed)
-        rule, states = Published(criterion, threshold), []
+        rule = Published(criterion, threshold)
         with torch.no_grad():
-            rule.init(_before_norm(plain(), [0], ids))
+            rule.init(_before_norm(before_coda[0], ids))
             for loops in range(1, 6):
-                layers = [0, *[1] * loops]
-                states.append(_before_norm(plain(), layers, ids))
-                if rule.check(states[-1], unrolled(plain(), [*layers, 2])(ids).logits):
+                state = _before_norm(before_coda[loops], ids)
+                if rule.check(state, whole[loops](ids).logits):
                     break
             model(ids)
         assert model.runner.loops.tolist() == [loops]
@@ -103,11 +105,12 @@ def test_the_published_rule_looks_at_what_the_model_would_say_if_it_left(criteri
     assert len(set(counts)) > 1
 
 
-def _before_norm(model: PreTrainedModel, layers: list[int], ids: Tensor) -> Tensor:
-    """The state after some layers, before the final norm."""
-    made, found = unrolled(model, layers), []
-    made.model.norm.register_forward_pre_hook(lambda _, given: found.append(given[0]))
-    made(ids)
+def _before_norm(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    """The state after the last layer, before the final norm."""
+    found: list[Tensor] = []
+    handle = model.model.norm.register_forward_pre_hook(lambda _, given: found.append(given[0]))
+    model(ids)
+    handle.remove()
     return found[0]
 
 
