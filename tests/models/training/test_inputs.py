@@ -66,26 +66,27 @@ def tokenizer_of_the_base(place: Path) -> None:
     path.write_text(path.read_text().replace("}", ', "more": 1}'))
 
 
-@pytest.mark.parametrize(
-    ("change", "file"),
-    [
-        (examples, r"train\.jsonl \(data\.examples\)"),
-        (validation, r"held_out\.jsonl \(data\.validation\)"),
-        (weights_of_the_base, r"base/model\.safetensors \(model\.path\)"),
-        (tokenizer_of_the_base, r"base/tokenizer_config\.json \(model\.path\)"),
-    ],
-)
+CHANGES: dict[str, Callable[[Path], None]] = {
+    r"train\.jsonl \(data\.examples\)": examples,
+    r"held_out\.jsonl \(data\.validation\)": validation,
+    r"base/model\.safetensors \(model\.path\)": weights_of_the_base,
+    r"base/tokenizer_config\.json \(model\.path\)": tokenizer_of_the_base,
+}
+"""How a refusal names what was changed, and the change."""
+
+
 @pytest.mark.parametrize("until", [2, None], ids=["stopped", "finished"])
 def test_fine_tuning_does_not_go_on_with_other_files_at_the_same_path(
-    place: Path, until: int | None, change: Callable[[Path], None], file: str
+    place: Path, until: int | None
 ) -> None:
     tune(place, until)
     kept = shutil.copytree(place, place.with_name("kept"))
-    change(place)
-    with pytest.raises(InputError, match=rf"{file} changed since .*step-.* another --out"):
-        tune(place)
-    shutil.rmtree(place)
-    shutil.copytree(kept, place)  # restored, with other times
+    for file, change in CHANGES.items():
+        change(place)
+        with pytest.raises(InputError, match=rf"{file} changed since .*step-.* another --out"):
+            tune(place)
+        shutil.rmtree(place)
+        shutil.copytree(kept, place)  # restored, with other times
     assert tune(place).finished
 
 
