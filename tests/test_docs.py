@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from growloop.cli import main
 
-from .test_architecture import import_graph
+from .support.imports import import_graph
 
 ROOT = Path(__file__).parent.parent
 PAGES = [

@@ -16,7 +16,7 @@ from growloop.core.extras import EXTRAS, bringing
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from .test_architecture import HEAVY
+from .support.imports import HEAVY
 
 sys.path.insert(0, str(Path(__file__).parent))  # scripts, run by shell scripts too
 import floors
@@ -68,6 +68,7 @@ def test_the_smallest_extra_with_a_module_is_named() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", ["", "leaderboard", "plots", "train", "eval"])
 def test_each_command_works_with_its_extra_alone_or_names_it(extra: str, tmp_path: Path) -> None:
     script = str(ROOT / "tests/each_extra.py")

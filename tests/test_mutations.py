@@ -8,6 +8,8 @@ import pytest
 
 from . import mutations
 
+pytestmark = pytest.mark.slow
+
 LIGHT = ("verify", "words", "template", "run-file", "records", "results", "study-records", "config")
 """Cases of a few milliseconds."""
 QUICK = tuple(c.name for c in mutations.CASES if not c.name.startswith(("eval", "sft")))

@@ -9,24 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from growloop.cli import main
 from growloop.primitives import STANDARD, TASKS
 
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, list(arguments))
-
-
-def refused(*arguments: str) -> str:
-    """The one sentence a bad call gets."""
-    result = run(*arguments)
-    assert result.exit_code == 2, result.output
-    assert "Traceback" not in result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    sentences = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    assert len(sentences) == 1
-    return sentences[0]
+from ..support.commands import refused, run
 
 
 def test_the_command_of_the_readme_writes_what_it_says(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from growloop.cli.dataclass_options import flag_name, options_to_click
 from growloop.cli.study import command
 from growloop.studies.catalog import STUDIES, find
 
-from .test_commands import refused, run
+from ..support.commands import refused, run
 
 OUT = Path("out")
 

@@ -17,9 +17,8 @@ from growloop.leaderboard import Model, Store
 from growloop.models import build as new_model
 from growloop.models import checkpoints, loop
 
-from ..leaderboard.making import made
-from ..leaderboard.test_claims import result
-from ..leaderboard.test_harness import OURS, STOCK
+from ..leaderboard.making import made, result
+from ..leaderboard.result_files import OURS, STOCK
 from ..tasks import tiny
 
 

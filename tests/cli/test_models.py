@@ -9,8 +9,8 @@ import pytest
 import torch
 from growloop.models import load
 
+from ..support.commands import refused, run
 from ..tasks import tiny
-from .test_commands import refused, run
 
 TOKENS = torch.arange(20)[None]
 

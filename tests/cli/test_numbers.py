@@ -13,8 +13,8 @@ import pytest
 import yaml
 from growloop.cli import main
 
+from ..support.commands import run
 from ..tasks import tiny
-from .test_commands import run
 
 SECONDS = 150  # of a busy machine: all are refused or done in a few
 NUMBERS = (10**18, -1, 0)

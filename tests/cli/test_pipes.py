@@ -31,13 +31,12 @@ def ran(folder: Path, line: str, **environment: str) -> subprocess.CompletedProc
 @pytest.mark.parametrize(
     ("end", "environment"),
     [
-        ("| true", {}),
-        ("2>&1 | true", {}),
-        (">&-", {}),
-        ("", {"PYTHONIOENCODING": "ascii"}),
-        ("> /dev/full", {}),
+        pytest.param("| true", {}, id="closed pipe"),
+        pytest.param("2>&1 | true", {}, id="both closed", marks=pytest.mark.slow),
+        pytest.param(">&-", {}, id="no output", marks=pytest.mark.slow),
+        pytest.param("", {"PYTHONIOENCODING": "ascii"}, id="ascii", marks=pytest.mark.slow),
+        pytest.param("> /dev/full", {}, id="full", marks=pytest.mark.slow),
     ],
-    ids=["closed pipe", "both closed", "no output", "ascii", "full"],
 )
 def test_a_score_is_recorded_whatever_becomes_of_its_table(
     model: str, tmp_path: Path, end: str, environment: dict[str, str]

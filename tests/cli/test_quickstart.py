@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +20,13 @@ from growloop.studies.reproduce.quickstart_report import (
 )
 from growloop.studies.reproduce.training_job import TrainingJob, last_step
 
-from .test_commands import refused, run
+from ..support.commands import refused, run
+from ..support.killed_commands import kept, until
 
 FAST = ["quickstart", "--fast", "--out", "q"]
 
 
-def until(true: Callable[[], object], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def kept(folder: Path) -> dict[str, bytes]:
-    """Everything below a folder but the site, which is built anew."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "site" not in path.parts and path.suffix != ".log"
-    }
-
-
+@pytest.mark.slow
 def test_killed_it_goes_on_and_finished_it_does_nothing_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

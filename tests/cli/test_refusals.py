@@ -11,8 +11,8 @@ import pytest
 import yaml
 from growloop.models.training.data.shards import Shards
 
+from ..support.commands import refused, run
 from ..tasks import tiny
-from .test_commands import refused, run
 
 FULL = """
 import resource, sys
@@ -141,6 +141,7 @@ def test_a_refused_tokenize_leaves_a_job_that_was_there(tmp_path: Path) -> None:
     assert names(tmp_path) == {"a.jsonl", "s", "s/job.json"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["jsonl", "datasets"])
 def test_four_writers_of_one_file_leave_it_whole(tmp_path: Path, form: str) -> None:
     out = tmp_path / "out"

@@ -15,8 +15,8 @@ from growloop.core.remote_code import trusted
 from growloop.models import checkpoints, load, save
 from growloop.tasks.evaluate import evaluate
 
+from ..support.commands import refused, run
 from ..tasks import tiny
-from .test_commands import refused, run
 
 CODE = """
 from pathlib import Path

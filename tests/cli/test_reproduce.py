@@ -19,8 +19,8 @@ from growloop.studies.reproduce.scales import find_scale
 from growloop.studies.reproduce.training_job import TrainingJob, last_step
 from growloop.studies.work_folder import locked, use_folder
 
-from .test_commands import refused, run
-from .test_quickstart import kept, until
+from ..support.commands import refused, run
+from ..support.killed_commands import kept, until
 
 ROWS = ["standard", "standard-3", "standard-4", "loop-3x2", "loop-1-2x2-1", "midas", "lidas"]
 STUDIES = [
@@ -127,6 +127,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_and_a_cell_is_done_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from growloop.models import load
 
-from .test_commands import refused, run
+from ..support.commands import refused, run
 
 RUN: dict[str, Any] = {
     "name": "tiny",

@@ -16,8 +16,8 @@ from growloop.models import checkpoints, load, loop, save
 from growloop.models.training.engine import Engine
 from growloop.models.training.finetuning import Settings, run_of
 
+from ..support.commands import refused, run
 from ..tasks import tiny
-from .test_commands import refused, run
 
 SHORT = [
     "--seq-len",

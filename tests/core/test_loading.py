@@ -16,7 +16,7 @@ from growloop.core.loading import (
     loading_problem,
 )
 
-from ..damage import write_gguf
+from ..support.damage import write_gguf
 
 
 def test_a_complete_model_has_no_problem() -> None:

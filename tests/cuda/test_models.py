@@ -23,7 +23,7 @@ from growloop.models.diagnostics import (
 )
 from growloop.models.similarity import layer_similarity
 
-from ..models.unrolling import BLOCK, BLOCK_LAYERS, TWICE, greedy, plain, tokens, unrolled
+from ..support.unrolling import BLOCK, BLOCK_LAYERS, TWICE, greedy, plain, tokens, unrolled
 
 pytestmark = [pytest.mark.cuda, pytest.mark.filterwarnings("default")]
 

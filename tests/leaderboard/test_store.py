@@ -133,6 +133,7 @@ def writer(folder: Path, first: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     writers = [writer(tmp_path, first) for first in (0, 20, 60)]  # two of them share 20 models
     for process in writers:
@@ -143,6 +144,7 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     assert len(Store(tmp_path).read()) == 2000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_a_killed_writer_leaves_whole_files_and_what_it_had_told(tmp_path: Path) -> None:
     told: set[int] = set()

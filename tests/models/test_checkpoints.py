@@ -22,7 +22,7 @@ from growloop.models import (
 )
 from growloop.models.checkpoints import check_out, load, load_config, load_tokenizer, save
 
-from ..damage import LOST, changed, sharded, with_tensor, write_gguf
+from ..support.damage import LOST, changed, sharded, with_tensor, write_gguf
 
 TOKENS = torch.arange(12)[None]
 
@@ -57,6 +57,7 @@ def test_weights_on_disk_are_those_of_the_unique_layers(looped: Path) -> None:
     assert layers == {"0", "1", "2", "3"}
 
 
+@pytest.mark.slow
 def test_a_new_process_loads_it_after_importing_growloop_models(looped: Path) -> None:
     code = (
         "import growloop.models, sys; from transformers import AutoModelForCausalLM;"

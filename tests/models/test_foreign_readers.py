@@ -14,7 +14,7 @@ from growloop.core.errors import InputError
 from growloop.models import grow, load, loop, save, untie
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from .unrolling import SIZES, plain, same, tokens
+from ..support.unrolling import SIZES, plain, same, tokens
 
 SCHEDULE = "1-1x2-1"
 
@@ -54,6 +54,7 @@ def test_its_class_is_none_that_a_library_has(looped: Path) -> None:
     assert not hasattr(transformers, name)
 
 
+@pytest.mark.slow
 def test_auto_classes_fail_in_a_process_without_growloop(looped: Path) -> None:
     code = (
         "import sys; from transformers import AutoModelForCausalLM;"

@@ -196,6 +196,7 @@ def test_standard_output_is_never_rewound(tmp_path: Path) -> None:
     assert len(lines) == 1 + 3 * 900
 
 
+@pytest.mark.slow
 def test_a_terminated_export_removes_what_it_wrote(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "growloop.cli", "generate", "variable_assignment"]
     command += ["--depth", "2", "-n", "50000000", "-o", str(tmp_path / "a.jsonl")]
@@ -246,6 +247,7 @@ def test_a_killed_export_leaves_no_file_under_its_name(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_all_processes_at_once_ends_them_all(tmp_path: Path) -> None:
     out = tmp_path / "big.jsonl"
     command = [sys.executable, "-m", "growloop.cli", "generate", "variable_assignment"]
@@ -328,6 +330,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_count() -> None:
     def peak(count: int) -> int:
         command = [sys.executable, "-c", NULL_EXPORT, str(count)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from growloop.studies.records import StudyRecord
 
-from ..cli.test_commands import run
+from ..support.commands import run
 
 TASK = "variable_assignment_code_d0"
 FEW = ["--items", "8", "--shots", "1"]

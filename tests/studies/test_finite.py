@@ -12,8 +12,8 @@ from growloop.core.errors import InputError
 from growloop.models import Schedule, load
 from growloop.studies.measure.schedule_sweep import ScheduleSweep
 
-from ..cli.test_commands import run
-from ..damage import LOST, changed, put
+from ..support.commands import run
+from ..support.damage import LOST, changed, put
 from .small import SMALL
 
 

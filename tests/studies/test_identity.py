@@ -12,7 +12,7 @@ import pytest
 from growloop.models import checkpoints, load, loop
 from growloop.studies.paper import depth
 
-from ..cli.test_commands import refused
+from ..support.commands import refused
 from .small import FEW, SMALL, TASK, TEXTS, study
 
 

@@ -29,9 +29,8 @@ from growloop.studies.reproduce.scales import ScaleModel
 from growloop.studies.reproduce.settings import ReproductionSettings
 from growloop.studies.reproduce.training_job import TrainingJob
 
-from ..cli.test_commands import refused, run
-from ..models.training.test_inputs import changed, fields, made_by_an_earlier_version, remade
-from ..models.training.test_inputs import shards as shards
+from ..support.changed_inputs import changed, fields, made_by_an_earlier_version, remade, sharded
+from ..support.commands import refused, run
 from .small import TASK, TEXTS, study
 
 SETTINGS = ReproductionSettings("laptop", "r", 1, True, "cpu", "data")
@@ -89,6 +88,11 @@ def test_examples_of_a_fine_tuning_that_were_changed_are_not_taken_for_its_own(
     changed(path)
     with pytest.raises(InputError, match=r"train\.jsonl does not hold the examples"):
         _written(path, rows)
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    return sharded(tmp_path / "shards")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from growloop.studies.records import Row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ..cli.test_commands import refused, run
+from ..support.commands import refused, run
 from ..tasks import tiny
 from .small import parsed
 

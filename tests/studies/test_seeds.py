@@ -18,7 +18,7 @@ from growloop.studies.measure.charts import save
 from growloop.studies.runs import RunIdentity
 from growloop.studies.seed_aggregation import replicates_of
 
-from ..cli.test_commands import refused, run
+from ..support.commands import refused, run
 from ..tasks import tiny
 from .small import parsed
 

@@ -26,7 +26,7 @@ from growloop.studies.paper.contributions import TITLES
 from growloop.tasks.evaluate import evaluate
 from growloop.tasks.questions import questions, scorer
 
-from ..cli.test_commands import refused
+from ..support.commands import refused
 from ..tasks import tiny
 from .small import SMALL, TASK, TEXTS, study
 

@@ -15,6 +15,7 @@ from growloop.models import loop
 from growloop.tasks.evaluate import evaluate
 from sqlitedict import SqliteDict
 
+from ..support.selection import slow
 from . import tiny
 
 TASK = "variable_assignment_code_d0"
@@ -129,7 +130,7 @@ def killed(model: Path, cache: Path, name: str, after: int, way: str, *tasks: st
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-@pytest.mark.parametrize("way", ["_scan", "_cached"])
+@pytest.mark.parametrize("way", ["_scan", *slow("_cached")])
 def test_a_killed_evaluation_goes_on_where_it_was(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
@@ -188,6 +189,7 @@ def task(tmp_path: Path) -> Callable[[str], str]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "method", "after"),
     [("generate_until", "_model_generate", 4), ("loglikelihood_rolling", "_run", 6)],

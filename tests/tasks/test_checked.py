@@ -20,7 +20,7 @@ from growloop.tasks.loading import BACKENDS, load_model, model_arguments  # noqa
 from lm_eval.api.instance import Instance  # noqa: E402
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast  # noqa: E402
 
-from ..damage import LOST, changed, put, scaled, sharded, write_gguf  # noqa: E402
+from ..support.damage import LOST, changed, put, scaled, sharded, write_gguf  # noqa: E402
 
 Checkpoint = Callable[[str], Path]
 PROMPT = "What comes after a, b, c and d?"

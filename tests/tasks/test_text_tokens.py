@@ -21,7 +21,7 @@ from growloop.tasks.scoring.scorer import TrieLM
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from ..core.test_text_tokens import BOS, EOS, spelling
+from ..support.spelling import BOS, EOS, spelling
 
 PAIRS = [("a=1,b=2 a?", "1"), ("a: ", "b"), ("x y z", "w, v"), ("a\nb:", "c\nd")]
 TEMPLATES = ["$A", f"{BOS} $A", f"$A {EOS}", f"{BOS} $A {EOS}"]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..architectures import architecture
+from ...support.architectures import architecture
 
 SUBLAYERS = {  # names of attention and MLP in a layer
     "llama": ("self_attn", "mlp"),

@@ -19,8 +19,9 @@ from growloop.models.diagnostics import (
     trace,
 )
 
-from ..architectures import LOOPED, SCHEDULES, left_padded, plain, tokens, unrolled
+from ...support.architectures import LOOPED, SCHEDULES, left_padded, plain, tokens, unrolled
 from . import brute
+from .inputs import silence
 
 KINDS = ["llama", "gemma2", "olmo2", "gpt2", "gpt_neox", "bloom", "granite"]
 CUTS = [None, (3, 6)]
@@ -91,13 +92,6 @@ def test_a_grown_model_is_measured_like_any_other() -> None:
     effects = local_effects(trace(model, given["input_ids"]))
     close(effects, brute.local(model, "llama", given, None))
     assert effects.shape == (2, 6, 6)
-
-
-def silence(layer: Any) -> None:
-    """Let a layer add nothing."""
-    with torch.no_grad():
-        layer.self_attn.o_proj.weight.zero_()
-        layer.mlp.down_proj.weight.zero_()
 
 
 def test_a_layer_that_adds_nothing_has_no_effect() -> None:

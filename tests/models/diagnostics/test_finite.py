@@ -19,7 +19,7 @@ from growloop.models.diagnostics import (
     trace,
 )
 
-from ..architectures import LOOPED, left_padded, plain, tokens
+from ...support.architectures import LOOPED, left_padded, plain, tokens
 
 
 def broken(place: str, value: float = math.nan) -> Any:

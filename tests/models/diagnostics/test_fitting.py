@@ -13,15 +13,10 @@ from growloop.models import loop
 from growloop.models.diagnostics import exits, fit_lens, fitting, trace
 from torch import Tensor, nn
 
-from ..architectures import LOOPED, plain, tokens
-from .test_effects import silence
+from ...support.architectures import LOOPED, plain, tokens
+from .inputs import silence, texts
 
 NEAR: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-6}
-
-
-def texts(count: int, length: int = 12) -> list[Tensor]:
-    random = torch.Generator().manual_seed(3)
-    return [torch.randint(5, 90, (4, length), generator=random) for _ in range(count)]
 
 
 def zeroed(keep: int) -> Any:

@@ -10,8 +10,8 @@ from growloop.core.errors import InputError
 from growloop.models import loop
 from growloop.models.diagnostics import Lens, exit_logits, exits, fit_lens, trace
 
-from ..architectures import LOOPED, left_padded, plain, tokens
-from .test_fitting import texts
+from ...support.architectures import LOOPED, left_padded, plain, tokens
+from .inputs import texts
 
 
 def test_the_logit_lens_reads_states_through_norm_and_head() -> None:

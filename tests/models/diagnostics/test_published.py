@@ -24,7 +24,7 @@ from growloop.models.diagnostics import (
 )
 from torch import Tensor
 
-from ..architectures import LOOPED, SCHEDULES, left_padded, plain, tokens, unrolled
+from ...support.architectures import LOOPED, SCHEDULES, left_padded, plain, tokens, unrolled
 
 FRONT = 1
 CUTS: list[tuple[int, ...] | None] = [None, (4,), (3, 6)]

@@ -12,7 +12,7 @@ from growloop.models.diagnostics import MEASURES, contributions, trace
 from torch import nn
 from torch.nn.functional import cosine_similarity
 
-from ..architectures import (
+from ...support.architectures import (
     ARCHITECTURES,
     LOOPED,
     SCHEDULES,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import growloop.models.training.engine as engine
+import torch
 from growloop.core import files
 from growloop.models.training import checkpoint_contents as contents
 from growloop.models.training import checkpoints as snapshots
@@ -17,7 +19,6 @@ from growloop.models.training import runfile
 
 def train(fields: dict[str, Any], out: str, point: str | None = None, nth: int = 1) -> None:
     """Train; if a point is given, die there the nth time it is reached."""
-    import torch
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -48,3 +49,9 @@ def _die_at(point: str, nth: int) -> None:
         return original(*args, **kwargs)
 
     setattr(owner, name, dying)
+
+
+def server() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context

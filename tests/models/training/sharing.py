@@ -14,12 +14,7 @@ from growloop.models.training.runfile import parse
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-
-def environment(rank: int, port: int) -> dict[str, str]:
-    """As ``accelerate launch`` sets it, for two processes."""
-    known = {"LOCAL_RANK": rank, "RANK": rank, "WORLD_SIZE": 2, "OMP_NUM_THREADS": 1}
-    known |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-    return {name: str(value) for name, value in known.items()}
+from ...support.processes import environment
 
 
 def train(rank: int, port: int, fields: dict[str, Any], out: Path, until: int | None) -> None:

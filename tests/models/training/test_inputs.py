@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -12,40 +11,22 @@ from typing import Any
 import pytest
 from growloop.core.errors import InputError
 from growloop.models import build
-from growloop.models.training import checkpoints as snapshots
 from growloop.models.training.data.tokenization import byte_tokenizer, tokenize, train_bpe
 from growloop.models.training.engine import Engine
 from growloop.models.training.runfile import parse
 
-from .test_engine import weights
-from .test_examples import fields as tuning
-from .test_examples import sums, tokenizer, written
-
-TEXTS = [f"{i} and {i * 7 % 31} make {i + i * 7 % 31}. " * 20 for i in range(20)]
-
-
-def changed(path: Path) -> None:
-    """Another file of equal size."""
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-
-
-def state_of(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "training.json").read_text())
-    return found
-
-
-def made_by_an_earlier_version(folder: Path) -> None:
-    """Take out of a checkpoint what earlier versions did not write."""
-    state = state_of(folder)
-    del state["inputs"], state["special_tokens"]
-    (folder / "training.json").write_text(json.dumps(state))
-    manifest = json.loads((folder / "manifest.json").read_text())
-    digest = hashlib.sha256((folder / "training.json").read_bytes()).hexdigest()
-    manifest["sha256"]["training.json"] = digest
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert snapshots.problem(folder) is None
+from ...support.changed_inputs import (
+    TEXTS,
+    changed,
+    fields,
+    made_by_an_earlier_version,
+    remade,
+    sharded,
+    state_of,
+)
+from ...support.training_runs import weights
+from ...support.tuning_runs import fields as tuning
+from ...support.tuning_runs import sums, tokenizer, written
 
 
 @pytest.fixture
@@ -85,26 +66,27 @@ def tokenizer_of_the_base(place: Path) -> None:
     path.write_text(path.read_text().replace("}", ', "more": 1}'))
 
 
-@pytest.mark.parametrize(
-    ("change", "file"),
-    [
-        (examples, r"train\.jsonl \(data\.examples\)"),
-        (validation, r"held_out\.jsonl \(data\.validation\)"),
-        (weights_of_the_base, r"base/model\.safetensors \(model\.path\)"),
-        (tokenizer_of_the_base, r"base/tokenizer_config\.json \(model\.path\)"),
-    ],
-)
+CHANGES: dict[str, Callable[[Path], None]] = {
+    r"train\.jsonl \(data\.examples\)": examples,
+    r"held_out\.jsonl \(data\.validation\)": validation,
+    r"base/model\.safetensors \(model\.path\)": weights_of_the_base,
+    r"base/tokenizer_config\.json \(model\.path\)": tokenizer_of_the_base,
+}
+"""How a refusal names what was changed, and the change."""
+
+
 @pytest.mark.parametrize("until", [2, None], ids=["stopped", "finished"])
 def test_fine_tuning_does_not_go_on_with_other_files_at_the_same_path(
-    place: Path, until: int | None, change: Callable[[Path], None], file: str
+    place: Path, until: int | None
 ) -> None:
     tune(place, until)
     kept = shutil.copytree(place, place.with_name("kept"))
-    change(place)
-    with pytest.raises(InputError, match=rf"{file} changed since .*step-.* another --out"):
-        tune(place)
-    shutil.rmtree(place)
-    shutil.copytree(kept, place)  # restored, with other times
+    for file, change in CHANGES.items():
+        change(place)
+        with pytest.raises(InputError, match=rf"{file} changed since .*step-.* another --out"):
+            tune(place)
+        shutil.rmtree(place)
+        shutil.copytree(kept, place)  # restored, with other times
     assert tune(place).finished
 
 
@@ -150,37 +132,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_with_a_line(place: Path) -> 
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    folder = tmp_path / "shards"
-    for name in "abv":
-        texts = TEXTS if name == "a" else TEXTS[::-1]
-        tokenize(texts, byte_tokenizer(), folder / name, "sums", shard_documents=10)
-    return folder
-
-
-def fields(shards: Path, **changes: Any) -> dict[str, Any]:
-    return {
-        "name": "tiny",
-        "steps": 6,
-        "precision": "fp32",
-        "model": {"preset": "tiny", "options": {"num_hidden_layers": 2}},
-        "data": {
-            "sources": {"a": str(shards / "a"), "b": str(shards / "b")},
-            "mixture": {"a": 1.0},
-            "seq_len": 16,
-            "batch_size": 2,
-            "validation": str(shards / "v"),
-        },
-        "optimizer": {"warmup": 1},
-        "events": [{"step": 4, "mixture": {"a": 0.5, "b": 0.5}}],
-        **changes,
-    }
-
-
-def remade(folder: Path) -> None:
-    """Shards of another text, as large."""
-    shutil.rmtree(folder)
-    texts = [text.replace("and", "add") for text in TEXTS]
-    tokenize(texts, byte_tokenizer(), folder, "sums", shard_documents=10)
+    return sharded(tmp_path / "shards")
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +16,16 @@ import yaml
 from growloop.models import load
 from safetensors.torch import load_file
 
+from ...support.processes import SECONDS, codes_of, free_port
+from ...support.training_runs import fields, trained
 from . import sharing
-from .test_engine import fields, server, shards, trained
+from .killing import server
 
-__all__ = ["shards"]
-SECONDS = 300
+pytestmark = pytest.mark.slow
+
 # AdamW divides by the size of gradients, rounding errors too: a large eps leaves those small
 SETTINGS = {"warmup": 4, "cooldown": 10, "eps": 1e-3}
 EXACT = ("step", "layers", "tokens")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-def codes_of(processes: Sequence[Any]) -> list[int | None]:
-    """The exit codes of processes that run beside each other."""
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(SECONDS)
-        process.kill()  # one that waits for the other
-        process.join()
-    return [process.exitcode for process in processes]
 
 
 def together(run: dict[str, Any], folder: Path, until: int | None = None) -> Path:

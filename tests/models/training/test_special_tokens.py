@@ -14,9 +14,9 @@ from growloop.models.training.engine import Engine
 from growloop.models.training.runfile import parse
 from transformers import PreTrainedTokenizerFast
 
-from ...core.test_text_tokens import BOS, EOS, spelling
-from .test_examples import written
-from .test_inputs import made_by_an_earlier_version, state_of
+from ...support.changed_inputs import made_by_an_earlier_version, state_of
+from ...support.spelling import BOS, EOS, spelling
+from ...support.tuning_runs import written
 
 PAIRS = [(f"{i} plus {i}:", str(2 * i)) for i in range(12)]
 

@@ -11,7 +11,7 @@ from growloop.models.training.data.tokenization import byte_tokenizer, tokenize
 from growloop.models.training.engine import Engine
 from growloop.models.training.runfile import parse
 
-from ...waiting import Waiting
+from ...support.waiting import Waiting
 
 STEPS = 3
 
