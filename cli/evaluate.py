@@ -102,7 +102,7 @@ def _batch_size(text: str) -> int | str:
 @click.option("--name", help="of the model in records  [default: of its run, or its path]")
 @click.option("--json", "as_json", is_flag=True, help="print the table as JSON")
 @click.pass_context
-def command(ctx: click.Context, **options: Any) -> None:
+def command(ctx: click.Context, /, **options: Any) -> None:
     """Score a language model on tasks.
 
     Options of lm-eval can be given too, e.g. --apply_chat_template, --system_instruction TEXT,
