@@ -200,6 +200,6 @@ def test_a_model_is_known_by_its_content_and_its_training(tmp_path: Path) -> Non
     )
     assert a.digest != b.digest
     assert a.digest == c.digest  # the same weights, whatever its run says
-    assert a.run == b.run != c.run
+    assert a.training == b.training != c.training
     assert (a.step, a.folder[-2:]) == (100, ("a", "step-000000100"))
     assert model_of(build("tiny", 2), "somebody/model").digest is None
