@@ -10,7 +10,9 @@ from . import mutations
 
 LIGHT = ("verify", "words", "template", "run-file", "records", "results", "study-records", "config")
 """Cases of a few milliseconds."""
-QUICK = tuple(c.name for c in mutations.CASES if not c.name.startswith(("eval", "sft")))
+SLOW = ("eval", "sft", "options-eval", "options-sft", "suite", "quickstart", "reproduce-",
+        "options-reproduce")  # fmt: skip
+QUICK = tuple(c.name for c in mutations.CASES if not c.name.startswith(SLOW))
 """Cases of less than a second: models that are scored or tuned are left to the search."""
 
 
