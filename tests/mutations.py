@@ -91,7 +91,7 @@ EVAL = "-t copying_random_words --limit 2 -k 0 --items 4"
 TUNE = "--min-steps 1 --epochs 1 --precision fp32 --validations 1"
 SUITE = "--suite paper --data-dir bench"
 LAPTOP = "reproduce laptop --fast --seeds 1 --device cpu"
-BEGUN = ("begun-laptop/*.json*", "begun-laptop/*/*.json*", "begun-laptop/runs/*/*",
+BEGUN = ("begun-laptop/*.json*", "begun-laptop/runs/*/*",
          "begun-laptop/runs/*/*/*.*")  # fmt: skip
 CASES = (
     Case("verify", ("a.jsonl",), "verify a.jsonl", 30),
@@ -151,11 +151,11 @@ CASES = (
     Case("sft", ("pairs.jsonl",), f"sft -m model -d pairs.jsonl -o o {TUNE}", 3, ("model",)),
     Case("sft-model", MODEL, f"sft -m model -d pairs.jsonl -o o {TUNE}", 3, ("pairs.jsonl",)),
     Case("lens", ("lens.safetensors",),
-         "study depth -m model --lens lens.safetensors --parts overlap --texts 8 --tokens 80 "
-         "--out s", 8, ("model",), ("s",)),
+         "study depth -m model --lens lens.safetensors --parts overlap --texts 8 --tokens 20 "
+         "--text pairs.jsonl --out s", 8, ("model", "pairs.jsonl"), ("s",)),
     Case("suite", ("bench/*/*",), f"eval --model model {SUITE} --limit 1 --out o", 5, ("model",),
          ("o",)),
-    Case("suite-again", ("begun-suite/*/*/*",), f"eval --model model {SUITE} --limit 1 "
+    Case("suite-again", ("begun-suite/*/*",), f"eval --model model {SUITE} --limit 1 "
          "--out begun-suite", 3, ("model", "bench")),
     Case("reproduce-plan", ("bench/*/*",), "reproduce 360m --plan --data-dir bench --out new", 2),
     Case("reproduce-begun", BEGUN, f"{LAPTOP} --out begun-laptop --plan", 3),
@@ -301,6 +301,8 @@ def check_undamaged(origin: Path, cases: Sequence[Case] = CASES) -> None:
     """Run every command once on whole files: one that is refused there would find nothing."""
     for case in cases:
         with _copied(case, origin):
+            if not all([*map(list, map(Path().glob, case.files))]):
+                raise SystemExit(f"{case.name}: a pattern of {case.files} fits no file")
             _succeed(case.command, case.code)
 
 
@@ -675,7 +677,7 @@ def main() -> None:
             if is_new:
                 with replacing(origin, folder=True) as part:
                     prepare(part, chosen)
-                    check_undamaged(part, chosen)
+                check_undamaged(origin, chosen)
         if given.round is not None:
             name, problem = attempt(given.round, given.seed, origin, given.case, given.keep)
             print(problem or f"{name}: no problem")

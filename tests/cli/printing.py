@@ -40,7 +40,7 @@ def one_line_read() -> None:
 def closed() -> None:
     """Standard output is closed, as in ``>&-``."""
     os.close(1)
-    sys.stdout = None
+    sys.stdout = sys.__stdout__ = None  # type: ignore[misc, assignment]
 
 
 def full() -> None:
@@ -51,8 +51,13 @@ def full() -> None:
 def ascii_alone() -> None:
     """Standard output knows ASCII alone, as under ``PYTHONIOENCODING=ascii``."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="ascii", errors="strict")
+    _open_streams("ascii")
+
+
+def _open_streams(encoding: str = "utf-8") -> None:
+    """Open the standard streams as a new process does."""
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", encoding=encoding)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", encoding=encoding)  # type: ignore[misc]
 
 
 KINDS: dict[str, Callable[[], None]] = {
@@ -77,6 +82,8 @@ def main() -> None:
             if os.fork() == 0:
                 os.dup2(said.fileno(), 2)
                 KINDS[kind]()
+                if kind not in ("closed", "ascii"):
+                    _open_streams()
                 growloop(shlex.split(line))  # exits as the command does
             _, status = os.wait()
             said.seek(0)
