@@ -92,7 +92,7 @@ PRINTING = {
 }
 CODES = {
     "ascii": (0,),
-    "closed": (0,),
+    "closed": (0, 2),
     "no reader": (0, 1),
     "one line read": (0, 1),
     "full": (0, 2),
