@@ -20,7 +20,7 @@ QUICK = tuple(c.name for c in mutations.CASES if not c.name.startswith(SLOW))
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Whole files of every kind."""
     folder = tmp_path_factory.mktemp("whole")
-    mutations.prepare(folder)
+    mutations.prepare(folder, [case for case in mutations.CASES if case.name in QUICK])
     return folder
 
 
