@@ -48,7 +48,7 @@ def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None
     """Add the results in lm-eval's result files; those that are there already are no change.
 
     Results of growloop eval tell about their model; for others give --model. Several files are
-    added together or, if one cannot be read, not at all.
+    added together or, if one cannot be read, not at all: the message names all that cannot.
 
     \b
     Examples:
@@ -62,8 +62,13 @@ def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None
     from ..leaderboard.harness import load, records, rename
 
     found: list[Record] = []
+    problems: list[str] = []
     for file in files:
-        results = load(file)
+        try:
+            results = load(file)
+        except InputError as error:
+            problems.append(str(error))
+            continue
         if model is not None:
             from ..studies.describe import checked_name, describe
 
@@ -73,7 +78,10 @@ def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None
         try:
             found += records(results, source=Path(file).name)
         except InputError as error:
-            raise InputError(f"{file}: {error}") from None
+            problems.append(f"{file}: {error}")
+    if problems:
+        rest = f"; none of the {len(files):,} files was added" if len(files) > 1 else ""
+        raise InputError("; ".join(problems) + rest)
     added = Store(folder).add(found)
     click.echo(f"{added:,} records added to {folder}, {len(found) - added:,} were there already")
 

@@ -38,18 +38,42 @@ def locked(path: Path, shared: bool, what: str, patience: float = 0.0) -> Iterat
     end = time.monotonic() + patience
     with contextlib.ExitStack() as stack:
         with naming(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(open(path, "a+", encoding="utf-8"))
-            while not _acquire(file, shared):
+            file = _open(path, stack)
+            while not (acquired := _acquire(file, shared)) or _removed(file, path):
+                if acquired:  # the holder before failed and removed the file
+                    file = _open(path, stack)
+                    continue
                 if time.monotonic() >= end:
                     file.seek(0)
                     holder = file.read().strip() or "another process"
                     raise InUseError(f"{what} by {holder}: wait for it, or give another --out")
                 time.sleep(0.1)
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
+            _write_holder(file, path, shared)
         yield
+
+
+def _write_holder(file: IO[str], path: Path, shared: bool) -> None:
+    """Write the process into its lock file; a full disk leaves no lock file."""
+    file.truncate(0)
+    try:
+        os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    except OSError:
+        if not shared:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _open(path: Path, stack: contextlib.ExitStack) -> IO[str]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return stack.enter_context(open(path, "a+", encoding="utf-8"))
+
+
+def _removed(file: IO[str], path: Path) -> bool:
+    """Return whether an open file is no longer the one at its path."""
+    try:
+        return not os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return True
 
 
 def _acquire(file: IO[str], shared: bool) -> bool:

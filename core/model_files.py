@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from .identity import sha256
@@ -17,6 +18,8 @@ OTHERS = (
     "tokenizer*.json", "*.model", "vocab.*", "merges.txt", "added_tokens.json", CODE, CONFIG,
 )  # fmt: skip
 DECIDES_NOTHING = {"transformers_version", "_name_or_path"}  # config keys that change no result
+TOKENIZER_FILE = re.compile(r"token|vocab|merges|spiece|sentencepiece|bpe|tekken|\.model$")
+"""Parts of the names of tokenizer files."""
 FileStates = tuple[tuple[str, int, int], ...]
 """Name, size in bytes and modification time in nanoseconds of each file."""
 
@@ -27,6 +30,16 @@ def model_files(folder: Path, gguf_file: str | None = None) -> set[Path]:
         return {folder / gguf_file}
     every = (_matching(folder, (kind,)) for kinds in WEIGHTS for kind in kinds)
     return next(filter(None, every), set()) | _matching(folder, OTHERS)
+
+
+def lacks_tokenizer(folder: Path) -> bool:
+    """Return whether a path is a model folder without any tokenizer file.
+
+    Some versions of transformers make a tokenizer without a vocabulary for such a folder.
+    """
+    if not folder.is_dir():
+        return False
+    return not any(TOKENIZER_FILE.search(path.name) for path in folder.iterdir())
 
 
 def file_states(folder: Path, gguf_file: str | None = None) -> FileStates:

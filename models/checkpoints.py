@@ -21,6 +21,7 @@ from transformers import (
 from ..core.errors import InputError
 from ..core.files import replacing
 from ..core.loading import IncompleteError, load_complete
+from ..core.model_files import lacks_tokenizer
 from ..core.model_names import located
 from ..core.remote_code import refusal, trusted
 from .looping.config import LoopedConfig, model_class
@@ -109,6 +110,8 @@ def load_tokenizer(pretrained: str, **options: Any) -> Any:
     """
     try:
         place, options = _place(pretrained, options)
+        if not options.keys() & {"gguf_file", "subfolder"} and lacks_tokenizer(Path(place)):
+            return None  # some versions of transformers make one without a vocabulary
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
         json.dumps(tokenizer.init_kwargs, default=str, ensure_ascii=False).encode()
         return tokenizer

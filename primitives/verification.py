@@ -362,9 +362,12 @@ def _check_card(folder: Path, verdict: Verdict) -> None:
     card = folder / "README.md"
     if not card.is_file():
         return
-    fingerprints = re.findall(
-        r"(?m)^\| (\w+) \| [\d,]+ \| `([0-9a-f]{64})` \|", card.read_text("utf-8")
-    )
+    try:
+        text = card.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        verdict.report(str(card), f"byte {error.start + 1} is not UTF-8")
+        return
+    fingerprints = re.findall(r"(?m)^\| (\w+) \| [\d,]+ \| `([0-9a-f]{64})` \|", text)
     for split, fingerprint in fingerprints:
         file = folder / "data" / f"{split}.jsonl"
         if not file.is_file():

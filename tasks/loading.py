@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.errors import InputError, shown, unknown
 from ..core.extras import missing
+from ..core.model_files import lacks_tokenizer
 from ..core.model_names import NoModelError, located
 from ..core.remote_code import refusal, trusted
 
@@ -90,6 +91,9 @@ def load_model(
     if arguments["device"] == "cpu" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # otherwise each process would be alone
     arguments = {"trust_remote_code": trusted(), **arguments}
+    elsewhere = arguments.keys() & {"gguf_file", "tokenizer", "subfolder"}
+    if not elsewhere and lacks_tokenizer(Path(arguments["pretrained"])):
+        raise InputError(f"cannot load model '{model}': it has no tokenizer")
     try:
         lm = TrieLM(**arguments, pack=pack) if backend == "growloop" else CheckedLM(**arguments)
     except InputError:

@@ -1,13 +1,14 @@
-"""Damaged files through every command that reads them: a sentence or a result, never a traceback.
+"""Damaged files and odd options through every command: a sentence or a result, never a traceback.
 
 ``python tests/mutations.py --count 5000`` damages that many files, ``--log FILE`` goes on where it
 was stopped, ``--round N --keep FOLDER`` does one round again and keeps its files;
 ``tests/test_mutations.py`` runs a few with each test run.
 
-A round copies the files that a command reads, damages one, runs the command in their folder, and
-looks for tracebacks, other exit codes than 0 and 2, hangs, and files left behind by a refusal. It
-depends on the seed and its number alone. Rounds run in worker processes, which are killed when a
-round takes too long; one in fifty runs the command in a process of its own, as a user does.
+A round copies the files that a command reads, damages one or adds odd options, runs the command in
+their folder, and looks for tracebacks, other exit codes than 0 and 2, hangs, and files left behind
+by a refusal. It depends on the seed and its number alone. Rounds run in worker processes, which are
+killed when a round takes too long; one in fifty runs the command in a process of its own, as a user
+does.
 """
 
 from __future__ import annotations
@@ -44,6 +45,13 @@ ODD: tuple[Any, ...] = (
     True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 10**15, 10**400, 1.5, -0.0, 1e-320, 1.7e308,
     -1.7e308, float("nan"), float("inf"), [], [[]], {}, {"": {}}, DEEP,
 )  # fmt: skip
+WORDS = (
+    "", " ", "x", "-", "--", "=", "-1", "0", "1", "2", "1.5", "nan", "inf", "-inf", "1e9", "true",
+    "None", str(10**20), "9" * 400, "a" * 5000, "a/b", "a.jsonl", "a.jsonl/x", "gone/x", "model",
+    "0,1", ",", "1:2", "2:1", "[", "*", "{}", "{{ 7 * 7 }}", "\u00e9", "\udcff", "a=b", "depth=1",
+    "cpu", "json", "file.txt",
+)  # fmt: skip
+"""Odd values of options; as paths they stay in the folder of a round."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,9 @@ class Case:
         weight: how often it is drawn: cheap commands more often.
         needs: files and folders that are copied beside those of ``files``.
         writes: what it may leave after a refusal too.
+        options: whether odd options are added, in place of damage.
+        fixed: options that are not added.
+        code: exit code of the command on whole files.
     """
 
     name: str
@@ -65,6 +76,9 @@ class Case:
     weight: int = 10
     needs: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    options: bool = False
+    fixed: tuple[str, ...] = ()
+    code: int = 0
 
     @property
     def copied(self) -> set[str]:
@@ -75,6 +89,10 @@ class Case:
 MODEL = ("model/*",)
 EVAL = "-t copying_random_words --limit 2 -k 0 --items 4"
 TUNE = "--min-steps 1 --epochs 1 --precision fp32 --validations 1"
+SUITE = "--suite paper --data-dir bench"
+LAPTOP = "reproduce laptop --fast --seeds 1 --device cpu"
+BEGUN = ("begun-laptop/*.json*", "begun-laptop/runs/*/*",
+         "begun-laptop/runs/*/*/*.*")  # fmt: skip
 CASES = (
     Case("verify", ("a.jsonl",), "verify a.jsonl", 30),
     Case("verify-parquet", ("a.parquet",), "verify a.parquet"),
@@ -91,7 +109,6 @@ CASES = (
         "train run.yaml --out run",
         8,
         ("run.yaml", "shards"),
-        ("run/.lock", "run/metrics.jsonl"),
     ),
     Case("resume-plan", ("run/*/*.json",), "train run.yaml --out run --dry-run", 8,
          ("run.yaml", "shards")),
@@ -131,19 +148,63 @@ CASES = (
          2, ("model",)),
     Case("eval-words", ("w.txt",), "eval --model model -t copying:words=w.txt --limit 2 -k 0 -n 4",
          2, ("model",)),
-    Case("sft", ("pairs.jsonl",), f"sft -m model -d pairs.jsonl -o o {TUNE}", 3, ("model",),
-         ("o/seed-0/.lock", "o/seed-0/metrics.jsonl", "o/seed-0", "o")),
-    Case("sft-model", MODEL, f"sft -m model -d pairs.jsonl -o o {TUNE}", 3, ("pairs.jsonl",),
-         ("o/seed-0/.lock", "o/seed-0/metrics.jsonl", "o/seed-0", "o")),
+    Case("sft", ("pairs.jsonl",), f"sft -m model -d pairs.jsonl -o o {TUNE}", 3, ("model",)),
+    Case("sft-model", MODEL, f"sft -m model -d pairs.jsonl -o o {TUNE}", 3, ("pairs.jsonl",)),
+    Case("lens", ("lens.safetensors",),
+         "study depth -m model --lens lens.safetensors --parts overlap --texts 8 --tokens 20 "
+         "--text pairs.jsonl --out s", 8, ("model", "pairs.jsonl"), ("s",)),
+    Case("suite", ("bench/*/*",), f"eval --model model {SUITE} --limit 1 --out o", 5, ("model",),
+         ("o",)),
+    Case("suite-again", ("begun-suite/*/*",), f"eval --model model {SUITE} --limit 1 "
+         "--out begun-suite", 3, ("model", "bench")),
+    Case("reproduce-plan", ("bench/*/*",), "reproduce 360m --plan --data-dir bench --out new", 2),
+    Case("reproduce-begun", BEGUN, f"{LAPTOP} --out begun-laptop --plan", 3),
+    *(Case(f"options-{line.split()[0]}", (), line, weight, needs, writes, True)
+      for line, weight, needs, writes in (
+        ("generate copying -n 3 -o out.jsonl", 8, ("a.jsonl",), ()),
+        ("verify a.jsonl", 6, ("a.jsonl",), ()),
+        ("tasks", 3, ("a.jsonl",), ()),
+        ("recipe 1.7b-lidas", 6, ("a.jsonl",), ()),
+        ("tokenize a.jsonl --field prompt --out t", 6, ("a.jsonl",), ()),
+        ("inspect model", 6, ("model", "a.jsonl"), ()),
+        ("loop model --schedule 1x2-1 --out o", 4, ("model", "a.jsonl"), ()),
+        ("grow model --block-size 1 --to 3 --out o", 4, ("model", "a.jsonl"), ()),
+        ("export looped --out o", 3, ("looped", "a.jsonl"), ()),
+        ("claims records", 4, ("records", "a.jsonl"), ()),
+        ("study weight-similarity -m model --out s", 6, ("model", "a.jsonl"), ("s",)),
+        (f"eval --model model {EVAL}", 2, ("model", "a.jsonl"), ("results",)),
+        (f"sft -m model -d pairs.jsonl -o o {TUNE}", 2, ("model", "pairs.jsonl"), ()),
+      )),
+    Case("options-train", (), "train run.yaml --dry-run", 6, ("run.yaml", "shards", "a.jsonl"),
+         options=True),
+    Case("options-show", (), "tasks show variable_assignment_code_d0", 4, ("a.jsonl",),
+         options=True),
+    Case("options-table", (), "leaderboard show records", 6, ("records", "a.jsonl"), options=True),
+    Case("options-page", (), "leaderboard build records --out site", 3, ("records", "a.jsonl"),
+         options=True),
+    Case("options-reproduce", (), "reproduce laptop --plan", 3, ("a.jsonl", "bench"),
+         options=True),
+    Case("options-quickstart", (), "quickstart --fast --out a.jsonl", 3, ("a.jsonl",), (), True,
+         ("--out",), 2),
 )  # fmt: skip
+LONG = {
+    "begun-suite": f"eval --model model {SUITE} --limit 1",
+    "begun-laptop": f"{LAPTOP} --only train/standard/*",
+}
+"""Folders whose commands take seconds or minutes, without their ``--out``."""
 
 
-def prepare(folder: Path) -> None:
-    """Write a folder with a valid file of every kind; all commands succeed there."""
+def prepare(folder: Path, cases: Sequence[Case] = CASES) -> None:
+    """Write a folder with a valid file of every kind; all commands succeed there.
+
+    Args:
+        cases: what takes long is left out where none of these needs it.
+    """
     import yaml
     from growloop.models.training.data.tokenization import byte_tokenizer, tokenize
     from growloop.primitives import SPLITS, Source, export, make_task
 
+    from tests.tasks.benchmarks import data as benchmarks
     from tests.tasks.tiny import save
 
     task = make_task("variable_assignment")
@@ -195,6 +256,25 @@ def prepare(folder: Path) -> None:
         shutil.rmtree("found")
         with contextlib.suppress(KeyboardInterrupt):
             _begin(tokenize, byte_tokenizer())
+        _write_lens()
+        benchmarks.write(Path("bench"))
+        needed = {name for case in cases for name in case.copied}
+        for name, command in LONG.items():
+            if name in needed:
+                _succeed(f"{command} --out {name}")
+
+
+def _write_lens() -> None:
+    """A tuned lens for the model."""
+    import torch
+    from growloop.core.schedule import Schedule
+    from growloop.models.checkpoints import load_config
+    from growloop.models.diagnostics import Lens
+
+    dim = load_config("model").hidden_size
+    random = torch.Generator().manual_seed(0)
+    matrices = torch.randn(2, dim, dim, generator=random) / 100
+    Lens(Schedule.parse("2"), matrices, torch.zeros(2, dim)).save("lens.safetensors")
 
 
 def _begin(tokenize: Callable[..., object], tokenizer: Any) -> None:
@@ -209,11 +289,11 @@ def _begin(tokenize: Callable[..., object], tokenizer: Any) -> None:
     tokenize(texts, tokenizer, "begun", "a.jsonl", None, 2, stop, read)
 
 
-def _succeed(command: str) -> None:
+def _succeed(command: str, code: int = 0) -> None:
     from tests.cli.test_commands import run as growloop
 
     result = growloop(*shlex.split(command))
-    if result.exit_code != 0:
+    if result.exit_code != code:
         raise SystemExit(f"growloop {command}: {result.output}\n{result.exception!r}")
 
 
@@ -221,7 +301,9 @@ def check_undamaged(origin: Path, cases: Sequence[Case] = CASES) -> None:
     """Run every command once on whole files: one that is refused there would find nothing."""
     for case in cases:
         with _copied(case, origin):
-            _succeed(case.command)
+            if not all([*map(list, map(Path().glob, case.files))]):
+                raise SystemExit(f"{case.name}: a pattern of {case.files} fits no file")
+            _succeed(case.command, case.code)
 
 
 def damage(path: Path, rng: random.Random) -> str:
@@ -365,6 +447,31 @@ def misplace(path: Path, rng: random.Random) -> str:
     return kind
 
 
+def odd_options(case: Case, rng: random.Random) -> list[str]:
+    """One to three options of a command with odd values, and at times a word too many."""
+    import click
+    from growloop.cli import main
+
+    command: click.Command | None = main
+    context = click.Context(main)
+    for word in shlex.split(case.command):
+        if not isinstance(command, click.Group):
+            break
+        command = command.get_command(context, word)
+    assert command is not None
+    known = [
+        param
+        for param in command.params
+        if isinstance(param, click.Option) and not {*param.opts} & {*case.fixed, "--help"}
+    ]
+    added = []
+    for param in rng.choices(known, k=rng.choice([1, 1, 2, 3])):
+        added.append(rng.choice(param.opts))
+        if not param.is_flag:
+            added += [rng.choice(WORDS) for _ in range(param.nargs)]
+    return added + ([rng.choice(WORDS)] if rng.random() < 0.1 else [])
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended."""
@@ -398,16 +505,22 @@ def attempt(number: int, seed: int, origin: Path, names: Sequence[str] = (),
     [case] = rng.choices(cases, [case.weight for case in cases])
     with _copied(case, origin, keep):
         here = Path()
-        files = sorted(f for pattern in case.files for f in here.glob(pattern) if f.is_file())
-        target = rng.choice(files)
-        done = (misplace if rng.random() < 0.06 else damage)(target, rng)
-        before = set(here.rglob("*"))
-        content = target.read_bytes()[:300] if target.is_file() else b""
         arguments = shlex.split(case.command)
+        done, content = "odd options", b""
+        if case.options:
+            arguments += odd_options(case, rng)
+        else:
+            files = sorted(f for pattern in case.files for f in here.glob(pattern) if f.is_file())
+            target = rng.choice(files)
+            done = f"{target}, {(misplace if rng.random() < 0.06 else damage)(target, rng)}"
+            content = target.read_bytes()[:300] if target.is_file() else b""
+        before = set(here.rglob("*"))
         ended = (_alone if rng.random() < ALONE else _in_process)(arguments)
         problem = _problem(case, ended, before)
     if problem is not None:
-        problem = f"{case.name}, {target}, {done}: {problem}\ncontent {content!r}\n"
+        typed = shlex.join(word[:300] for word in arguments).encode("utf-8", "backslashreplace")
+        problem = f"{case.name}, {done}: {problem}\ngrowloop {typed.decode()}\n"
+        problem += f"content {content!r}\n"
         only = "".join(f" --case {name}" for name in names)
         again = f"--seed {seed}{only} --round {number} --keep /tmp/round-{number}"
         problem += f"again: python tests/mutations.py {again}"
@@ -432,8 +545,8 @@ def _problem(case: Case, ended: Ended, before: set[Path]) -> str | None:
 
 
 def _allowed(path: str, case: Case) -> bool:
-    names = (*case.writes,)
-    return any(path == name or (name in ("s", "new") and path.startswith(name)) for name in names)
+    whole = ("s", "new", "results")  # folders that may hold anything
+    return any(path == name or (name in whole and path.startswith(name)) for name in case.writes)
 
 
 def _work(pipe: Connection, origin: Path, seed: int, names: Sequence[str]) -> None:
@@ -543,6 +656,8 @@ def _read_log(log: Path | None, seed: int) -> dict[int, tuple[str, str | None]]:
 
 
 def main() -> None:
+    from growloop.core.files import replacing
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=int, default=5000, help="rounds")
     parser.add_argument("--seed", type=int, default=0)
@@ -551,15 +666,18 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="rounds that are done; goes on there")
     parser.add_argument("--round", type=int, help="this round alone, in this process")
     parser.add_argument("--keep", type=Path, help="new folder for the files of --round")
+    parser.add_argument("--whole", type=Path, help="folder of the whole files, kept and used again")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        origin = Path(temporary, "whole")
-        origin.mkdir()
+        origin = given.whole or Path(temporary, "whole")
+        is_new = not origin.exists()
         os.environ["HF_DATASETS_CACHE"] = str(Path(temporary, "datasets"))
         with open(os.devnull, "w") as null, contextlib.redirect_stderr(null):
-            prepare(origin)
             chosen = [case for case in CASES if not given.case or case.name in given.case]
-            check_undamaged(origin, chosen)
+            if is_new:
+                with replacing(origin, folder=True) as part:
+                    prepare(part, chosen)
+                check_undamaged(origin, chosen)
         if given.round is not None:
             name, problem = attempt(given.round, given.seed, origin, given.case, given.keep)
             print(problem or f"{name}: no problem")

@@ -12,7 +12,9 @@ pytestmark = pytest.mark.slow
 
 LIGHT = ("verify", "words", "template", "run-file", "records", "results", "study-records", "config")
 """Cases of a few milliseconds."""
-QUICK = tuple(c.name for c in mutations.CASES if not c.name.startswith(("eval", "sft")))
+SLOW = ("eval", "sft", "options-eval", "options-sft", "suite", "quickstart", "reproduce-",
+        "options-reproduce")  # fmt: skip
+QUICK = tuple(c.name for c in mutations.CASES if not c.name.startswith(SLOW))
 """Cases of less than a second: models that are scored or tuned are left to the search."""
 
 
@@ -20,7 +22,7 @@ QUICK = tuple(c.name for c in mutations.CASES if not c.name.startswith(("eval", 
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Whole files of every kind."""
     folder = tmp_path_factory.mktemp("whole")
-    mutations.prepare(folder)
+    mutations.prepare(folder, [case for case in mutations.CASES if case.name in QUICK])
     return folder
 
 

@@ -11,13 +11,14 @@ which is the step. Two variants need more:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from ...core.caches import NAMES
 from ...core.errors import InputError
 from ...core.schedule import Schedule
 
@@ -50,6 +51,30 @@ def find_cache(arguments: Sequence[Any]) -> Any:
         if isinstance(value, Cache):
             return getattr(value, "self_attention_cache", value)
     return None
+
+
+def refuse_foreign_cache(arguments: Sequence[Any], named: Mapping[str, Any]) -> None:
+    """Refuse a KV cache that is no ``Cache`` of transformers: its slots cannot be managed.
+
+    Args:
+        arguments: positional arguments of a layer.
+        named: keyword arguments of a layer, or fields of a model's output, by name.
+
+    Raises:
+        InputError: with the class of the cache.
+    """
+    caches = [named.get(name) for name in NAMES]
+    caches += [value for value in (*arguments, *named.values()) if _acts_as_cache(value)]
+    for cache in caches:
+        if cache is not None and not isinstance(cache, Cache):
+            raise InputError(
+                "shared slots and early exit need a cache derived from transformers' Cache, and "
+                f"this model's is a {type(cache).__name__}: pass use_cache=False"
+            )
+
+
+def _acts_as_cache(value: Any) -> bool:
+    return callable(getattr(value, "update", None)) and hasattr(value, "get_seq_length")
 
 
 class Slots:

@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
 
 from ...core.errors import InputError, shown
 from ...core.schedule import Schedule, as_schedule
-from .caching import find_cache, writable
+from .caching import find_cache, refuse_foreign_cache, writable
 from .config import (
     LOOPED,
     LoopedConfig,
@@ -284,9 +285,12 @@ def _looped_class(base: Any) -> Any:
         two_d = isinstance(mask, Tensor) and mask.dim() == 2
         runner.token_mask = mask.bool() if mask is not None and two_d else None
         try:
-            return base.forward(self, *args, **kwargs)
+            output = base.forward(self, *args, **kwargs)
         finally:
             runner.token_mask = None
+        if runner.manages_slots and isinstance(output, ModelOutput):
+            refuse_foreign_cache((), output)  # a cache that no layer was given by name
+        return output
 
     @functools.wraps(base.forward)
     def forward(

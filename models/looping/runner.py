@@ -11,7 +11,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from ...core.errors import InputError
 from ...core.schedule import Schedule
-from .caching import Slots, find_cache, slots_of
+from .caching import Slots, find_cache, refuse_foreign_cache, slots_of
 from .decoder import decoder_config
 from .early_exit import ExitMonitor
 from .readout import Readout
@@ -117,6 +117,8 @@ class Runner(nn.Module):
             hidden, rest = kwargs.pop("hidden_states"), ()
         position, layer = self.positions[step], self.schedule.layers[step]
         cache = find_cache([*rest, *kwargs.values()])
+        if cache is None and self.manages_slots:
+            refuse_foreign_cache(rest, kwargs)
         if self._exits_through_coda:
             self._store_arguments(step, position, (rest, kwargs))
         if position is not None and position.starts:
@@ -174,6 +176,11 @@ class Runner(nn.Module):
         self.exited_count = 0
         self.all_exited = False
         self.loops = None
+
+    @property
+    def manages_slots(self) -> bool:
+        """Return whether loops share cache slots or may be skipped."""
+        return self._may_exit or self.recurrence.slots is not None
 
     @property
     def _may_exit(self) -> bool:

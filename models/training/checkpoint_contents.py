@@ -76,7 +76,7 @@ def write_model(
 
 def _set_config_dtype(config: Path, dtype: torch.dtype) -> None:
     """Set the ``dtype`` field of a ``config.json``."""
-    fields = json.loads(config.read_text(encoding="utf-8"))
+    fields = read_object(config)
     fields["dtype"] = dtypes.name_of(dtype)
     config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -99,7 +99,10 @@ def finish(runs: Path, best: int | None, states: str) -> None:
     """
     _drop_old(runs, 0, best)
     for _, path in _all(runs):
-        content = json.loads((path / MANIFEST).read_text())
+        try:
+            content = read_object(path / MANIFEST, sha256=dict)
+        except (OSError, FileError):
+            continue  # damaged: kept for inspection
         sums = {n: v for n, v in content["sha256"].items() if not n.startswith(f"{states}/")}
         if sums != content["sha256"]:
             fields = content | {"sha256": sums}

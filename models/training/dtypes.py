@@ -6,18 +6,19 @@ Training always holds weights in float32. If the checkpoint's model has fewer bi
 
 from __future__ import annotations
 
-import json
-import struct
 from collections import Counter
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ...core.errors import InputError
+from ...core.errors import InputError, shown
+from ...core.strict_json import FileError
 from .. import checkpoints
+from .checkpoints import STATE
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 TRAINED = torch.float32  # dtype of weights in training
@@ -43,6 +44,18 @@ def stored_dtype(model: str) -> torch.dtype:
 def name_of(dtype: torch.dtype) -> str:
     """Format a dtype as configs do: ``bfloat16``."""
     return str(dtype).removeprefix("torch.")
+
+
+def named(name: object) -> torch.dtype:
+    """Return the dtype of a name that :func:`name_of` wrote.
+
+    Raises:
+        InputError: no dtype of checkpoints.
+    """
+    for dtype in DTYPES.values():
+        if name_of(dtype) == name:
+            return dtype
+    raise InputError(f"the checkpoint's dtype is {shown(name)}: {STATE} is damaged")
 
 
 def cast(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
@@ -95,12 +108,17 @@ def _model_folder(model: str) -> Path | None:
 
 
 def _count_numbers(file: Path) -> Counter[str]:
-    """Count the numbers of a safetensors file by dtype, from its header."""
-    with open(file, "rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    header.pop("__metadata__", None)
+    """Count the numbers of a safetensors file by dtype, from its header.
+
+    Raises:
+        FileError: the header is damaged.
+    """
     sizes: Counter[str] = Counter()
-    for tensor in header.values():
-        sizes[tensor["dtype"]] += prod(tensor["shape"])
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  (not iterable)
+                part = tensors.get_slice(name)
+                sizes[part.get_dtype()] += prod(part.get_shape())
+    except SafetensorError as error:
+        raise FileError(f"{file} is damaged: {error}") from None
     return sizes

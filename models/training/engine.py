@@ -22,7 +22,6 @@ from transformers import PreTrainedModel
 
 from ...core.errors import InputError
 from ...core.finite import first_not_finite
-from ...core.locks import LOCK, locked
 from ..costs import Stage, training_flops
 from ..looping.config import current_schedule
 from ..looping.decoder import find_decoder
@@ -34,7 +33,7 @@ from .checks import Last, check
 from .data.batches import Batch
 from .data.examples import Examples
 from .events import Timeline
-from .guards import enough_memory, interruptible
+from .guards import enough_memory, interruptible, run_folder
 from .memory import keep_freed_memory
 from .metrics import Metrics, flat, matrix_peak, trackers
 from .optim import optimizers
@@ -186,7 +185,7 @@ class Engine:
         """
         if not self.accelerator.is_main_process:
             return self._train(until, watch)
-        with locked(self.out / LOCK, False, f"{self.out} is trained"):
+        with run_folder(self.out):
             return self._train(until, watch)
 
     def _train(self, until: int | None, watch: Watch) -> Outcome:
@@ -442,6 +441,5 @@ def _checkpoint_dtype(run: Run, last: Last | None) -> torch.dtype:
     if run.data.examples is None or run.model.path is None:
         return dtypes.TRAINED
     if last is not None and last.own and (name := last.state.get("dtype")) is not None:
-        recorded: torch.dtype = getattr(torch, name)
-        return recorded
+        return dtypes.named(name)
     return dtypes.stored_dtype(run.model.path)

@@ -1,15 +1,20 @@
-"""Handling of signals and of memory errors during a run."""
+"""Handling of signals, of memory errors and of a full disk during a run."""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from ...core.errors import InputError
+from ...core.files import disk_error
+from ...core.locks import LOCK, locked
+from .metrics import FILE
 
 
 class Engine(Protocol):
@@ -55,3 +60,47 @@ def enough_memory(engine: Engine) -> Iterator[None]:
             f"{engine.run.data.seq_len} tokens a forward pass: lower micro_batch_size or "
             "data.seq_len, or set gradient_checkpointing: true; the last checkpoint stays"
         ) from error
+
+
+@contextlib.contextmanager
+def run_folder(out: Path) -> Iterator[None]:
+    """Lock the folder of a run; create it if missing.
+
+    A run that fails before its first checkpoint removes what it has written if the disk is full,
+    or if no step was logged yet.
+
+    Raises:
+        InUseError: another process trains in the folder.
+    """
+    missing = [path for path in (out, *out.parents) if not path.exists()]
+    before = set() if missing else set(out.iterdir())
+    try:
+        with locked(out / LOCK, False, f"{out} is trained"):
+            try:
+                yield
+            except BaseException as error:
+                if _is_useless(out, error):
+                    for path in set(out.iterdir()) - before:
+                        _remove(path)
+                raise
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # another process has written there
+                folder.rmdir()
+        raise
+
+
+def _is_useless(out: Path, error: BaseException) -> bool:
+    """Return whether a failed run left nothing to read or to resume from."""
+    if any(out.glob("step-*")):
+        return False
+    metrics = out / FILE
+    logged = metrics.is_file() and metrics.stat().st_size > 0
+    return not logged or (isinstance(error, Exception) and disk_error(error) is not None)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -15,6 +15,8 @@ from ...core.errors import InputError, unknown
 from ...core.files import naming, write_atomically
 from ...core.strict_json import fields_problem, loads
 
+FILE = "metrics.jsonl"
+
 
 class Metrics:
     """Writer of ``metrics.jsonl``. A resumed run first drops the lines of steps it will redo.
@@ -28,7 +30,7 @@ class Metrics:
     """
 
     def __init__(self, out: Path, step: int, main: bool, peak: float, device: torch.device) -> None:
-        self.path, self.main, self.peak = out / "metrics.jsonl", main, peak
+        self.path, self.main, self.peak = out / FILE, main, peak
         self.device = device
         self.last: tuple[float, int, float] | None = None  # time, tokens, FLOPs
         self.newest: dict[str, Any] = {}

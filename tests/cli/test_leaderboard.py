@@ -48,9 +48,12 @@ def test_result_files_are_added_once(tmp_path: Path) -> None:
 def test_of_several_files_all_are_added_or_none(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(STOCK))
     (tmp_path / "b.json").write_text('{"model_name": "m", "results": {"x": {"acc,none": 7}}}')
-    found = run("leaderboard add a.json b.json")
+    found = run("leaderboard add b.json a.json none.json")
     assert found.exit_code == 2
     assert "b.json: task 'x', acc: value: 7.0 is no acc" in found.stderr
+    assert "; cannot read none.json: " in found.stderr
+    assert found.stderr.endswith("; none of the 3 files was added\n")
+    assert "none of the" not in run("leaderboard add b.json").stderr
     assert not (tmp_path / "records").exists()
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from .. import mutations
 from ..tasks import tiny
+from .printing import KINDS
 
 EVAL = ["eval", "-t", "variable_assignment_code_d0", "--limit", "2", "--shots", "0", "--out", "out"]
 
@@ -47,3 +51,84 @@ def test_a_score_is_recorded_whatever_becomes_of_its_table(
     assert done.returncode in (0, 1, 2)
     assert len(list((tmp_path / "r").glob("*.jsonl"))) == 1
     assert len(list((tmp_path / "out").rglob("results*.json"))) == 1
+
+
+TUNE = "--min-steps 1 --epochs 1 --precision fp32 --validations 1"
+PRINTING = {
+    # command -> what it leaves, whatever becomes of its output
+    "generate copying -n 300 -o -": "",
+    "generate copying -n 3 -o ä.jsonl": "ä.jsonl",
+    "verify a.jsonl": "",
+    "verify a.jsonl --json": "",
+    "tasks": "",
+    "tasks --json": "",
+    "tasks show variable_assignment_code_d1": "",
+    "inspect modèle": "",
+    "inspect modèle --json": "",
+    "loop modèle --schedule 1x2-1 --out ö": "ö/config.json",
+    "grow modèle --operator lidas --block-size 1 --to 3 --out ü": "ü/config.json",
+    "export looped --out é": "é/config.json",
+    "tokenize a.jsonl --field prompt --out à": "à/index.json",
+    "train run.yaml --dry-run": "",
+    "train run.yaml --out è": "è/step-000000004/manifest.json",
+    f"sft -m modèle -d pairs.jsonl -o ê {TUNE}": "ê/seed-0/step-000000001/manifest.json",
+    "study list": "",
+    "study show weight-similarity": "",
+    "study weight-similarity -m modèle --out ô --leaderboard û": "û/*.jsonl",
+    "study publish --out study --leaderboard î": "î/*.jsonl",
+    "leaderboard add results.json --to ï": "ï/*.jsonl",
+    "leaderboard check records": "",
+    "leaderboard show records --study all": "",
+    "leaderboard show records --json": "",
+    "leaderboard build records --out â": "â/index.html",
+    "claims records": "",
+    "claims records --json": "",
+    "recipe": "",
+    "recipe 1.7b-lidas": "",
+    "recipe 1.7b-lidas --out ë.yaml": "ë.yaml",
+    "reproduce 360m --plan --seeds 1 --device cpu": "",
+    "reproduce 360m --plan --seeds 1 --device cpu --format json": "",
+}
+CODES = {
+    "ascii": (0,),
+    "closed": (0, 2),
+    "no reader": (0, 1),
+    "one line read": (0, 1),
+    "full": (0, 2),
+}
+"""Exit codes: 1 or 2 where something on standard output was lost."""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files that every command can read, with names beyond ASCII."""
+    folder = tmp_path_factory.mktemp("whole")
+    mutations.prepare(folder, ())
+    (folder / "model").rename(folder / "modèle")
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_command_does_its_work_whatever_becomes_of_its_output(
+    prepared: Path, tmp_path: Path, kind: str
+) -> None:
+    folder = tmp_path / "ready"
+    shutil.copytree(prepared, folder)
+    before = set(folder.iterdir())
+    driver = [sys.executable, "-m", "tests.cli.printing", kind, str(tmp_path / "ended.json")]
+    root = str(Path(__file__).parents[2])
+    subprocess.run(
+        driver, cwd=folder, input="\n".join(PRINTING), text=True, check=True, capture_output=True,
+        env={**os.environ, "PYTHONPATH": root, "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    ended = json.loads((tmp_path / "ended.json").read_text())
+    assert list(ended) == list(PRINTING)
+    wrong = []
+    for line, (code, said) in ended.items():
+        if code not in CODES[kind] or "Traceback" in said or "Exception ignored" in said:
+            wrong.append(f"growloop {line}: exit code {code}\n{said[-600:]}")
+        elif PRINTING[line] and not list(folder.glob(PRINTING[line])):
+            wrong.append(f"growloop {line}: wrote no {PRINTING[line]}\n{said[-300:]}")
+    kept = {pattern.split("/")[0] for pattern in PRINTING.values()} | {"ô"}
+    wrong += [f"left {path}" for path in set(folder.iterdir()) - before if path.name not in kept]
+    assert not wrong, "\n".join(wrong)

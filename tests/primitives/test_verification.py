@@ -153,6 +153,9 @@ def test_a_data_set_folder_is_held_against_its_card(tmp_path: Path) -> None:
     assert verify(tmp_path / "d").bad == [(str(file), "is not the file the card lists")]
     file.unlink()
     assert verify(tmp_path / "d").bad == [(str(file), "is missing, though the card lists it")]
+    card = tmp_path / "d" / "README.md"
+    card.write_bytes(b"\xff" + card.read_bytes())
+    assert verify(tmp_path / "d").bad == [(str(card), "byte 1 is not UTF-8")]
 
 
 def test_a_data_line_cannot_name_a_file_to_open(tmp_path: Path) -> None:

@@ -60,6 +60,21 @@ def test_a_checkpoint_that_is_not_all_there_is_refused(
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_folder_without_a_tokenizer_is_refused(
+    checkpoint: Checkpoint, tmp_path: Path, backend: str
+) -> None:
+    """Some versions of transformers make a tokenizer that knows no word."""
+    folder = tmp_path / "m"
+    folder.mkdir()
+    for path in checkpoint("llama").iterdir():
+        if "token" not in path.name:
+            (folder / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match="it has no tokenizer"):
+        opened(folder, backend)
+    assert opened(folder, backend, tokenizer=str(checkpoint("llama"))) is not None
+
+
 def test_eval_exits_2_and_records_nothing(checkpoint: Checkpoint, tmp_path: Path) -> None:
     model = changed(checkpoint("llama"), tmp_path / "m", LOST["all"][0])
     command = ["eval", "--model", str(model), "--limit", "40", "--shots", "0"]

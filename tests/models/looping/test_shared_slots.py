@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
-from growloop.core.caches import cache_of
+from growloop.core.caches import cache_name, cache_of
 from growloop.core.errors import InputError
 from growloop.models import EarlyExit, Recurrence, Schedule, loop
 from transformers import (
+    DynamicCache,
+    LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     Qwen3NextConfig,
@@ -101,3 +104,45 @@ def test_slots_that_hold_no_keys_are_refused(recurrence: Recurrence) -> None:
     model = Qwen3NextForCausalLM(config).eval()
     with pytest.raises(InputError):
         greedy(loop(model, "2x3", recurrence=recurrence), tokens())
+
+
+class OwnCache:
+    """A cache of a model's own class: it does all that a cache does, and derives from nothing."""
+
+    def __init__(self) -> None:
+        self.inner = DynamicCache()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+@pytest.mark.parametrize(
+    "recurrence",
+    [Recurrence(kv_sharing="last"), Recurrence(early_exit=EarlyExit("argmax", 1))],
+    ids=["last", "exit"],
+)
+def test_a_cache_of_a_models_own_class_is_refused(recurrence: Recurrence) -> None:
+    model = loop(plain(), BLOCK, recurrence=recurrence).eval()
+    own = {cache_name(model.forward): OwnCache()}
+    with pytest.raises(InputError, match=r"derived from transformers' Cache, .* is a OwnCache"):
+        model(tokens(), use_cache=True, **own)
+    model(tokens(), use_cache=False)
+
+
+def test_a_cache_that_layers_do_not_get_is_refused_after_the_forward_pass() -> None:
+    class Own(LlamaForCausalLM):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            output = super().forward(*args, **kwargs | {"use_cache": False})
+            output[cache_name(output)] = ((torch.zeros(1), torch.zeros(1)),)
+            return output
+
+    model = loop(Own(plain().config).eval(), BLOCK, recurrence=Recurrence(kv_sharing="last"))
+    with pytest.raises(InputError, match="this model's is a tuple"):
+        model(tokens())
+
+
+def test_a_cache_of_a_models_own_class_may_have_a_slot_for_each_step() -> None:
+    model = loop(plain(), BLOCK, recurrence=Recurrence(injection="add")).eval()
+    own = {cache_name(model.forward): OwnCache()}
+    with torch.no_grad():
+        close(model(tokens(), use_cache=True, **own).logits, model(tokens()).logits)

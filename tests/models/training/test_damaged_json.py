@@ -12,8 +12,10 @@ from growloop.core.errors import InputError
 from growloop.core.strict_json import FileError
 from growloop.models.training import checkpoint_contents as contents
 from growloop.models.training import checkpoints as snapshots
+from growloop.models.training import dtypes
 from growloop.models.training.data.shards import Shards, finished_shard, write_index, write_shard
 from growloop.models.training.metrics import Metrics
+from safetensors.torch import save_file
 
 from ...support.damaged_json import cuts, mutations
 
@@ -113,3 +115,37 @@ def test_lines_of_metrics_that_cannot_be_read_are_dropped_and_the_rest_stays(
     path.write_bytes("\n".join(lines).encode() + b"\n\xff\xfe\n")
     Metrics(tmp_path, 5, True, 1.0, torch.device("cpu"))
     assert path.read_text() == good + "\n"
+
+
+def test_a_finished_run_keeps_checkpoints_whose_manifest_is_damaged(tmp_path: Path) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "training.json").write_text("{}")
+        (folder / "optimizers").mkdir()
+        (folder / "optimizers" / "0.safetensors").write_bytes(b"abc")
+
+    for step in (1, 2, 3):
+        snapshots.write(tmp_path, step, fill, keep=3, milestone=True)
+    for text in ("[" * 50_000, '{"sha256": {}, "sha256": {}}', "", '{"step": 2}'):
+        (tmp_path / "step-000000002" / "manifest.json").write_text(text)
+        snapshots.finish(tmp_path, 3, "optimizers")
+    kept = [path.parent.name for path in sorted(tmp_path.glob("*/optimizers"))]
+    assert kept == ["step-000000002"]
+    assert snapshots.problem(tmp_path / "step-000000003") is None
+
+
+def test_a_damaged_header_of_weights_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    save_file({"a": torch.zeros(3, dtype=torch.bfloat16), "b": torch.zeros(2)}, file)
+    assert dtypes.stored_dtype(str(tmp_path)) is torch.bfloat16
+    content = file.read_bytes()
+    for damaged in (b"", content[:5], content[:30], content[:8] + b"[" * 300, b"\xff" * 300):
+        file.write_bytes(damaged)
+        with pytest.raises(FileError, match=r"model.safetensors is damaged: "):
+            dtypes.stored_dtype(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["load", "int8", 7, [], "float64"])
+def test_the_dtype_of_a_checkpoint_is_one_of_checkpoints(name: object) -> None:
+    with pytest.raises(InputError, match=r"the checkpoint's dtype is .*: training.json is damaged"):
+        dtypes.named(name)
+    assert dtypes.named("bfloat16") is torch.bfloat16

@@ -98,6 +98,41 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     assert Engine(parse(fields(shards)), tmp_path).train(12).step == 12
 
 
+@pytest.mark.parametrize("fails", ["metrics", "checkpoint", "lock"])
+def test_a_full_disk_leaves_nothing_of_a_run_that_has_no_checkpoint(
+    shards: Path, tmp_path: Path, monkeypatch: Any, fails: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "run.yaml").touch()
+    synced: list[Path] = []
+
+    def full(*given: Any) -> None:
+        if fails == "lock" or fails in ("metrics", "checkpoint")[: 1 + len(synced) // 2]:
+            raise OSError(28, "No space left on device")
+        synced.extend(given)
+
+    monkeypatch.setattr(os if fails == "lock" else files, "write" if fails == "lock" else "_sync",
+                        full)  # fmt: skip
+    for folder in (tmp_path / "mine", tmp_path / "new" / "run"):
+        synced.clear()
+        with pytest.raises(OSError, match="No space left"):
+            Engine(parse(fields(shards)), folder).train(3)
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
+    assert left == ["mine", "mine/run.yaml"]
+
+
+def test_a_run_that_fails_keeps_the_metrics_it_has_written(shards: Path, tmp_path: Path) -> None:
+    engine = Engine(parse(fields(shards)), tmp_path / "run")
+
+    def fail(step: int, values: Any) -> None:
+        if step == 2:
+            raise InputError("the loss is nan")
+
+    with pytest.raises(InputError, match="nan"):
+        engine.train(watch=fail)
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
 def test_a_damaged_checkpoint_is_passed_over_aloud(
     shards: Path, whole: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,95 @@
+"""Commands in processes whose standard output takes nothing, or ASCII alone.
+
+``python -m tests.cli.printing KIND FILE`` reads command lines from standard input, runs each in a
+fork of one process that has imported what they need, and writes exit codes and standard error to
+FILE as JSON. KIND is a key of ``KINDS``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def no_reader() -> None:
+    """Standard output is a pipe whose reader has ended, as in ``| true``."""
+    reader, writer = os.pipe()
+    os.dup2(writer, 1)
+    os.close(reader)
+    os.close(writer)
+
+
+def one_line_read() -> None:
+    """Standard output is a pipe whose reader takes a few bytes, as in ``| head -1``."""
+    reader, writer = os.pipe()
+    os.dup2(writer, 1)
+    os.close(writer)
+    if os.fork() == 0:
+        os.close(1)
+        os.read(reader, 1)
+        os._exit(0)
+    os.close(reader)
+
+
+def closed() -> None:
+    """Standard output is closed, as in ``>&-``."""
+    os.close(1)
+    sys.stdout = sys.__stdout__ = None  # type: ignore[misc, assignment]
+
+
+def full() -> None:
+    """Standard output is a file on a full disk."""
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+
+
+def ascii_alone() -> None:
+    """Standard output knows ASCII alone, as under ``PYTHONIOENCODING=ascii``."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _open_streams("ascii")
+
+
+def _open_streams(encoding: str = "utf-8") -> None:
+    """Open the standard streams as a new process does."""
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", encoding=encoding)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", encoding=encoding)  # type: ignore[misc]
+
+
+KINDS: dict[str, Callable[[], None]] = {
+    "no reader": no_reader,
+    "one line read": one_line_read,
+    "closed": closed,
+    "full": full,
+    "ascii": ascii_alone,
+}
+
+
+def main() -> None:
+    kind, file = sys.argv[1:]
+    lines = sys.stdin.read().splitlines()
+    import growloop.models.training.engine
+    import growloop.studies.runner
+    from growloop.cli import main as growloop
+
+    ended: dict[str, Any] = {}
+    for line in lines:
+        with tempfile.TemporaryFile() as said:
+            if os.fork() == 0:
+                os.dup2(said.fileno(), 2)
+                KINDS[kind]()
+                if kind not in ("closed", "ascii"):
+                    _open_streams()
+                growloop(shlex.split(line))  # exits as the command does
+            _, status = os.wait()
+            said.seek(0)
+            ended[line] = [os.waitstatus_to_exitcode(status), said.read().decode()]
+    Path(file).write_text(json.dumps(ended))
+
+
+if __name__ == "__main__":
+    main()
