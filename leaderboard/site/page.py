@@ -27,7 +27,12 @@ from ..interval_basis import interval_basis_text, repeated_values
 from ..panels import Panel, panels
 from ..records import Model, Record, Task
 from . import schedule_drawing, theme
+from .forest_plot import forest
 from .formats import embedded, file_name, score, short_id, si
+from .labels import metric_label
+from .looks import model_looks
+from .matrix import SHOWN, matrices
+from .provenance import Provenance, provenance
 from .study_charts import study_charts
 
 MARK = ".growloop-site"  # file that marks a folder as a site, which may be replaced
@@ -42,11 +47,17 @@ FAMILIES = {
 }
 
 
-def build(records: Iterable[Record], out: str | Path, title: str = "growloop leaderboard") -> Path:
+def build(
+    records: Iterable[Record],
+    out: str | Path,
+    title: str = "growloop leaderboard",
+    source: str | Path | None = None,
+) -> Path:
     """Write the site and return its first page.
 
     Args:
         out: folder that does not exist, is empty, or holds an earlier site.
+        source: folder that the records were read from; the page names its git commit.
 
     Raises:
         InputError: the folder holds something else or cannot be written.
@@ -55,7 +66,7 @@ def build(records: Iterable[Record], out: str | Path, title: str = "growloop lea
     _check_out(folder)
     try:
         with replacing(folder, folder=True) as part:
-            _write(list(records), part, title)
+            _write(list(records), part, title, source)
     except OSError as error:
         raise InputError(f"cannot write {error.filename}: {error.strerror}") from None
     return Path(out) / "index.html"
@@ -68,11 +79,15 @@ def _check_out(folder: Path) -> None:
         raise InputError(f"{folder} holds something else than a site: give another folder")
 
 
-def _write(records: list[Record], folder: Path, title: str) -> None:
-    site = _Site(records, title)
+def _write(records: list[Record], folder: Path, title: str, source: str | Path | None) -> None:
+    site = _Site(records, title, provenance(records, source))
     for name in ("models", "studies", "data"):
         (folder / name).mkdir()
-    pages = {"index.html": site.index(), "claims.html": site.claims()}
+    pages = {
+        "index.html": site.index(),
+        "claims.html": site.claims(),
+        "methods.html": site.methods(),
+    }
     pages |= {f"models/{site.files[key]}": site.model(key) for key in site.files}
     pages |= {f"studies/{file}": site.study(name) for name, file in site.studies.items()}
     for name, text in pages.items():
@@ -97,10 +112,13 @@ class _Site:
         files: model key -> file name of the model's page.
         studies: study name -> file name of the study's page.
         findings: verdicts on the paper's claims.
+        looks: colour and shape of each model.
+        origin: dates, content and commit of the records.
     """
 
-    def __init__(self, records: list[Record], title: str) -> None:
+    def __init__(self, records: list[Record], title: str, origin: Provenance) -> None:
         self.title = title
+        self.origin = origin
         self.records = records
         self.entries = build_entries(records)
         self.files: dict[tuple[str, ...], str] = {}
@@ -111,6 +129,7 @@ class _Site:
         names = sorted({entry.first.study for entry in self.entries if entry.first.study})
         self.studies = {name: file_name(name, ("study", name)) for name in names}
         self.findings = evaluate_claims(records, CLAIMS)
+        self.looks = model_looks(self.entries)
         environment = Environment(
             loader=PackageLoader("growloop.leaderboard.site"),
             autoescape=True,
@@ -126,6 +145,7 @@ class _Site:
             "task_id": lambda task: short_id(task.key),
             "over_words": interval_basis_text,
             "version": _version(),
+            "metric_label": metric_label,
         }
         environment.filters |= {"si": si, "score": score, "embedded": embedded}
         self.environment = environment
@@ -140,7 +160,8 @@ class _Site:
     def index(self) -> str:
         """Render the first page."""
         shown = [entry for entry in self.entries if entry.first.study is None]
-        places = list(enumerate(panels(shown)))
+        ranked = panels(shown)
+        places = list(enumerate(ranked))
         groups = sorted(group_by_task(shown), key=lambda group: _priority(group[1]), reverse=True)
         data = {
             "tasks": {short_id(task.key): _task(task, group) for task, group in groups},
@@ -149,11 +170,6 @@ class _Site:
                 for place, panel in places
                 for number, entry in enumerate(panel.entries)
             },
-        }
-        verdicts = [f for f in self.findings if f.kind == "measured"]
-        counts = {
-            verdict: sum(finding.verdict == verdict for finding in verdicts)
-            for verdict in ("supported", "contradicted", "undecided")
         }
         models = {key for key in self.files if key[0] == "measured"}
         return self._page(
@@ -164,7 +180,9 @@ class _Site:
             here=[(place, panel) for place, panel in places if not panel.reported],
             elsewhere=[(place, panel) for place, panel in places if panel.reported],
             data=data,
-            counts=counts,
+            forest=forest(self.findings),
+            matrices=matrices(ranked),
+            columns_shown=SHOWN,
             sizes=sorted({entry.model.size for entry in shown if entry.model.size}),
             shown_families=[f for f in FAMILIES if any(e.model.family == f for e in shown)],
             measured=len(models),
@@ -180,6 +198,7 @@ class _Site:
             "label": entry.label,
             "url": self.url(entry),
             "family": entry.model.family,
+            "colour": self.looks[entry.key].colour,
             "kind": entry.first.kind,
             "value": entry.value,
             "interval": entry.interval,
@@ -197,6 +216,7 @@ class _Site:
             top="../",
             model=model,
             found=found,
+            by_study=_by_study(found),
             heading=found[0].name,
             schedule=schedule_drawing.draw_schedule(model.schedule),
             growth=schedule_drawing.draw_growth(model.growth),
@@ -216,9 +236,20 @@ class _Site:
             name=name,
             found=found,
             conditions=names,
-            curves=study_charts(found),
+            curves=study_charts(found, self.looks),
+            findings=[
+                finding
+                for finding in self.findings
+                if finding.kind == "measured"
+                and finding.verdict != "not run at this scale"
+                and any(effect.comparison.study == name for effect in finding.effects)
+            ],
             commands=list(dict.fromkeys(r.command for e in found for r in e.records if r.command)),
         )
+
+    def methods(self) -> str:
+        """Render the page that says what each number means."""
+        return self._page("methods.html.j2")
 
     def claims(self) -> str:
         """Render the page of the claims."""
@@ -234,12 +265,22 @@ class _Site:
         )
         return self.environment.get_template(template).render(
             top=top,
+            origin=self.origin,
+            looks=self.looks,
             title=self.title,
             policy=policy,
             style=Markup(self.style),
             script=Markup(self.script),
             **values,
         )
+
+
+def _by_study(entries: Sequence[LeaderboardEntry]) -> list[tuple[str, list[LeaderboardEntry]]]:
+    """Group the results of a model by study, plain evaluations (``""``) first."""
+    groups: dict[str, list[LeaderboardEntry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.first.study or "", []).append(entry)
+    return sorted(groups.items())
 
 
 def _task(task: Task, group: Sequence[LeaderboardEntry]) -> dict[str, Any]:
@@ -249,6 +290,7 @@ def _task(task: Task, group: Sequence[LeaderboardEntry]) -> dict[str, Any]:
         "name": f"{task.name} {task.metric}",
         "better": 1 if task.higher_is_better else -1,
         "chance": task.chance,
+        "unit": metric_label(task),
         "reported": _is_reported(group),
     }
 

@@ -150,7 +150,7 @@ def test_the_papers_rows_stand_in_a_table_of_their_own_and_not_in_the_charts(
     assert all("not with rows that were measured here" in text for text in headings)
     page.get_by_label("the paper’s rows").uncheck()
     assert not page.locator("#others").is_visible()
-    assert page.locator("#status").inner_text() == "5 of 172 results are shown."
+    assert page.locator("#status").inner_text() == "5 of 172 results match."
     page.locator("#task").select_option(
         label="reasoning_primitives · 5 shots · as in the paper (31)"
     )
@@ -211,11 +211,12 @@ def test_filters_narrow_table_and_charts_together(watched: Watched, site: Path) 
     assert column(page, "Model") == ["tiny-lidas"]
     page.get_by_label("Search").fill("nothing like this")
     assert not page.locator("#board").is_visible()
-    assert page.locator("#status").inner_text().startswith("0 of 172 results are shown: ")
+    assert page.locator("#status").inner_text().startswith("0 of 172 results match: ")
     assert "No model shown" in page.locator(".chart").nth(0).inner_text()
     page.get_by_label("Search").fill("")
     page.locator("#task").select_option(label="all tasks")
-    assert len(column(page, "Model", "#others")) > 100
+    assert len(column(page, "Model", "#others")) == 100
+    assert page.locator("#theirs .more").inner_text() == "show more rows 21 not shown yet"
     assert "Choose one task" in page.locator(".chart").nth(1).inner_text()
     page.get_by_label("Size").select_option("360M")
     names = column(page, "Model", "#others")
@@ -258,7 +259,8 @@ def test_a_model_has_a_page_with_its_schedule_growth_results_and_commands(
     assert page.get_by_role("img", name="Schedule").locator("rect").count() == 6
     assert page.get_by_role("img", name="Growth").locator("rect.loop-1").count() == 2
     assert "growloop eval --model tiny-lidas" in page.locator("pre").inner_text()
-    page.get_by_role("link", name="in-context").first.click()
+    page.locator("details", has_text="in-context").locator("summary").click()
+    page.get_by_role("link", name="Study in-context").click()
     assert page.locator("h1").inner_text() == "Study: in-context"
     assert page.locator(".curves polyline").count() == 5
     assert page.locator(".curves .spot").count() == 15
@@ -465,14 +467,14 @@ def test_a_study_draws_every_model_as_one_line_and_tells_what_was_varied(
     page = watched.open(repeats)
     lines = page.locator(".curves .line")
     assert lines.count() == 12
-    assert page.locator(".legend li span").all_inner_texts()[:12] == [
+    assert page.locator(".legend [data-line] span").all_inner_texts() == [
         f"model-{number:02}" for number in range(12)
     ]
     assert [lines.nth(i).locator(".spot").count() for i in range(12)] == [3] * 12
     looks = page.eval_on_selector_all(
-        ".legend .key", "all => all.map(one => one.innerHTML.replace(/\\s+/g, ' '))"
+        ".legend [data-line] .key", "all => all.map(one => one.innerHTML.replace(/\\s+/g, ' '))"
     )
-    assert len(set(looks)) == 12  # colours return, but with another shape
+    assert len(set(looks)) == 12  # colours return, but with another dash
     rest_on(page, lines.nth(11).locator(".spot").nth(2))
     told = page.locator("#tip").inner_text().splitlines()
     assert told[0] == "model-11"
@@ -532,7 +534,7 @@ def test_nothing_is_black_on_dark(browser: Any, site: Path, repeats: Path) -> No
         page = found.open(path)
         black = page.evaluate(
             """() => [...document.querySelectorAll('svg *')].flatMap(one => {
-                if (one.matches('a, g, desc, title')) return [];
+                if (one.matches('a, g, svg, desc, title')) return [];
                 const style = getComputedStyle(one);
                 const paper = getComputedStyle(document.body).backgroundColor;
                 const drawn = one.matches('line') ? [style.stroke] : [style.fill, style.stroke];
