@@ -61,24 +61,30 @@ class Forest:
 
     @property
     def heading(self) -> str:
-        """Return the finding in a sentence: how many claims have which verdict."""
+        """Return the finding in a sentence: how many claims have which verdict.
+
+        A claim that is decided at a scale is not counted as undecided for another scale.
+        """
         claims: dict[str, set[str]] = {verdict: set() for verdict in ORDER}
         for row in self.rows:
             if row.finding.verdict in claims:
                 claims[row.finding.verdict].add(row.finding.claim.id)
         total = len(set().union(*claims.values()))
-        decided = [f"{len(claims[verdict])} {verdict}" for verdict in ORDER[:2] if claims[verdict]]
+        claims["undecided"] -= claims["supported"] | claims["contradicted"]
         if not total:
             return "No claim of the paper has records here yet"
-        if not decided:
+        if not claims["supported"] and not claims["contradicted"]:
             return f"None of the {total} claims tested here is decided yet"
-        return f"Of {total} claims tested here: {', '.join(decided)}, the rest undecided"
+        counts = [f"{len(claims[verdict])} {verdict}" for verdict in ORDER if claims[verdict]]
+        return f"{total} claim{'s' * (total > 1)} tested here: {', '.join(counts)}"
 
 
 def forest(findings: Sequence[Finding]) -> Forest:
     """Arrange the findings: decided claims first, then in the order of the claims."""
     reported: dict[Comparison, list[ReportedEffect]] = {}
-    rows, missing, tested = [], set(), set()
+    rows: list[tuple[Finding, Effect]] = []
+    missing: set[str] = set()
+    tested: set[str] = set()
     for finding in findings:
         for effect in finding.effects:
             if finding.kind == "reported" and effect.value is not None:

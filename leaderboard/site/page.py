@@ -36,6 +36,11 @@ from .provenance import Provenance, provenance
 from .study_charts import study_charts
 
 MARK = ".growloop-site"  # file that marks a folder as a site, which may be replaced
+EARLY = """\
+"use strict"; // large tables are laid out once, after the script at the end has chosen their rows
+document.documentElement.className = "js";
+addEventListener("error", () => document.documentElement.classList.add("ready"));
+"""
 FAMILIES = {
     "standard": "standard",
     "looped": "looped",
@@ -261,7 +266,7 @@ class _Site:
     def _page(self, template: str, top: str = "", **values: Any) -> str:
         policy = (
             "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
-            f"script-src '{_sha(self.script)}'; style-src '{_sha(self.style)}'"
+            f"script-src '{_sha(EARLY)}' '{_sha(self.script)}'; style-src '{_sha(self.style)}'"
         )
         return self.environment.get_template(template).render(
             top=top,
@@ -270,6 +275,7 @@ class _Site:
             title=self.title,
             policy=policy,
             style=Markup(self.style),
+            early=Markup(EARLY),
             script=Markup(self.script),
             **values,
         )

@@ -4,8 +4,6 @@
 
 const find = (id) => document.getElementById(id);
 
-document.documentElement.classList.add("js"); // shows what works with scripts alone
-
 // ---- tables that sort
 
 function valueOf(row, column, kind) {
@@ -513,4 +511,5 @@ function curves(figure, place) {
 if (find("data")) board();
 columns();
 [...document.querySelectorAll("figure:has(.curves)")].forEach(curves);
+document.documentElement.classList.add("ready");
 restore();

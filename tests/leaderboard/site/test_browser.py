@@ -5,9 +5,6 @@ Skipped where either is missing; CONTRIBUTING.md says how to get them.
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +13,13 @@ from growloop.leaderboard import Cost, Growth, Model, Record, Task
 from growloop.leaderboard.paper import paper_rows
 from growloop.leaderboard.site.page import build
 
-from .payloads import MARKUP
+from ..payloads import MARKUP
+from .browsing import Watched
 from .test_page import poisoned
 
 SUITE = Task(
     name="reasoning_primitives", version="1", fingerprint="ab", shots=5, split="test", chance=0.16
 )
-NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
 
 
 def measured() -> list[Record]:
@@ -65,53 +62,9 @@ def measured() -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    named = os.environ.get("CHROMIUM")
-    path = named or next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium found: see CONTRIBUTING.md")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first page of a site with measured and reported results."""
     return build([*measured(), *paper_rows()], tmp_path_factory.mktemp("www") / "site")
-
-
-class Watched:
-    """A page, and whatever went wrong on it."""
-
-    def __init__(self, browser: Any, **options: Any) -> None:
-        self.context = browser.new_context(**options)
-        self.page = self.context.new_page()
-        self.wrong: list[str] = []
-        self.page.on("console", lambda message: self.wrong.append(message.text))
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.wrong.append(dialog.message))
-        self.page.on("request", self._asked)
-
-    def _asked(self, request: Any) -> None:
-        if not request.url.startswith(("file://", "data:")):
-            self.wrong.append(request.url)
-
-    def open(self, path: Path) -> Any:
-        self.page.goto(path.as_uri())
-        return self.page
-
-
-@pytest.fixture
-def watched(browser: Any) -> Iterator[Watched]:
-    """A desktop page; the test fails if anything went wrong on it."""
-    found = Watched(browser, viewport={"width": 1280, "height": 900})
-    yield found
-    found.context.close()
-    assert found.wrong == []
 
 
 def column(page: Any, name: str, table: str = "#board") -> list[str]:

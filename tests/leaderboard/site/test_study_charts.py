@@ -11,10 +11,10 @@ from growloop.leaderboard.site.looks import model_looks
 from growloop.leaderboard.site.page import build
 from growloop.leaderboard.site.study_charts import StudyChart, study_charts
 
-from .making import made
+from ..making import made
 
 NOTHING_VARIED = {"contributions", "depth", "local-effects"}  # tables alone
-COMMITTED = Path(__file__).parents[2] / "records"
+COMMITTED = Path(__file__).parents[3] / "records"
 TASK = Task(name="copying", fingerprint="ab", shots=0, chance=0.1)
 
 
