@@ -32,6 +32,18 @@ class ForestRow:
     effect: Effect
     reported: tuple[ReportedEffect, ...]
 
+    @property
+    def over(self) -> str:
+        """Sampling unit of the interval: ``items``, ``3 runs``; empty without an interval."""
+        if self.counted:
+            return ""
+        return self.effect.basis.partition(":")[0].replace("trainings", "runs")
+
+    @property
+    def counted(self) -> bool:
+        """True for an effect that is counted, not sampled, and has no interval."""
+        return self.effect.comparison.of == "training_flops"
+
 
 @dataclass(frozen=True)
 class Forest:
