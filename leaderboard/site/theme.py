@@ -1,8 +1,9 @@
 """Colours, dashes and fonts of every chart: pages of the leaderboard and Altair charts of studies.
 
-Series colours follow Okabe and Ito, darkened or lightened to a contrast of at least 3:1 with the
-background, so that they stay distinguishable for colour-blind readers on light and dark pages.
-A model's colour follows from its name alone: LIDAS is green in every chart.
+Series colours have the hues of Okabe and Ito. Their lightness is chosen so that each has a contrast
+of at least 3:1 with the background, and any two differ for colour-blind readers too (CIE76 distance
+of 22 and more, also as seen without red, green or blue cones). A model's colour follows from its
+name alone: LIDAS is green in every chart.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ LIGHT = Palette(
     contradicted="#b3261e",
     undecided="#7a5b00",
     series=(
-        *("#0072b2", "#c24a00", "#00805f", "#b0527f"),
-        *("#8a6d00", "#7a4a2b", "#6a5fe0", "#6b7480"),
+        *("#0c6de4", "#de780a", "#10a66f", "#cd72b1"),
+        *("#5e5e00", "#632b1f", "#510cf6", "#394d74"),
     ),
     loops=("#8db7d9", "#4e93c6", "#2b74ad", "#1b578a", "#123f68", "#0d3050", "#09233b"),
 )
@@ -104,8 +105,8 @@ DARK = Palette(
     contradicted="#ff8a80",
     undecided="#e3c34a",
     series=(
-        *("#5cb3ef", "#ff8f4a", "#3fc797", "#e793bf"),
-        *("#e3c34a", "#d0a27c", "#aaa2ff", "#aab3be"),
+        *("#136bfb", "#fb771d", "#3e9b78", "#d667b3"),
+        *("#fddb2e", "#b89757", "#a0acff", "#d2d3d4"),
     ),
     loops=("#3b5f7c", "#4e87b4", "#62a8dc", "#85c3f0", "#a8d6f7", "#c8e6fb", "#e3f2fd"),
 )

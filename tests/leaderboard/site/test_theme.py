@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 from growloop.leaderboard.site import theme
 from growloop.leaderboard.site.theme import DARK, LIGHT, Palette
@@ -22,6 +24,45 @@ def luminance(colour: str) -> float:
 def contrast(first: str, second: str) -> float:
     low, high = sorted((luminance(first), luminance(second)))
     return (high + 0.05) / (low + 0.05)
+
+
+CONES = {  # colours as seen without a kind of cones, linear RGB: Machado, Oliveira, Fernandes 2009
+    "all": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "red missing": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "green missing": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "blue missing": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+XYZ = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+
+
+def lab(colour: str, cones: list[list[float]]) -> np.ndarray:
+    """CIE L*a*b* of a colour as seen with some cones."""
+    parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    xyz = XYZ @ np.clip(cones @ linear, 0, 1) / [0.9505, 1.0, 1.089]
+    root = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * root[1] - 16, 500 * (root[0] - root[1]), 200 * (root[1] - root[2])])
+
+
+@pytest.mark.parametrize("cones", CONES)
+@pytest.mark.parametrize("palette", [LIGHT, DARK])
+def test_any_two_series_colours_differ_for_colour_blind_readers_too(
+    palette: Palette, cones: str
+) -> None:
+    seen = [lab(colour, CONES[cones]) for colour in palette.series]
+    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) >= 20
 
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK])
@@ -78,3 +119,17 @@ def test_charts_draw_lines_in_the_colours_of_the_pages() -> None:
     config = theme.altair_config(DARK)
     assert config["range"]["category"] == list(DARK.series)
     assert config["background"] == DARK.variables()["paper"]
+
+
+def test_charts_of_studies_have_the_models_colours_on_light_and_dark() -> None:
+    alt = pytest.importorskip("altair")
+    from growloop.studies.measure import charts
+
+    names = ["lessons-loop-3x2", "lessons-lidas"]
+    rows = [{"model": name, "x": x} for name in names for x in (1, 2)]
+    chart = alt.Chart(charts.rows(rows)).mark_line()
+    chart = chart.encode(x="x:Q", y="x:Q", color=charts.colour("model", names))
+    for dark, palette in ((False, LIGHT), (True, DARK)):
+        spec = charts.finish(chart, dark).to_dict()
+        expected = [palette.series[theme.series_index(name)] for name in names]
+        assert spec["encoding"]["color"]["scale"]["range"] == expected
