@@ -247,9 +247,9 @@ function bar(point, x, y) {
   return element("path", { class: "bar", d: `M${x} ${low}V${high}${ends}` });
 }
 
-function byScale(points) {
+function groups(points, name) {
   const found = new Map();
-  for (const point of points) found.set(point.scale, [...(found.get(point.scale) ?? []), point]);
+  for (const point of points) found.set(point[name], [...(found.get(point[name]) ?? []), point]);
   return [...found];
 }
 
@@ -278,7 +278,7 @@ function draw(box, all, task) {
   const y = (v) => TOP + ((high - v) / (high - low)) * (HEIGHT - TOP - BOTTOM);
 
   const svg = element("svg", { width: WIDTH, height: HEIGHT, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group" });
-  const fronts = byScale(points).map(([scale, some]) => [scale, frontOf(some, axis, task.better)]);
+  const fronts = groups(points, "scale").map(([scale, some]) => [scale, frontOf(some, axis, task.better)]);
   const words = fronts.map(([scale, front]) => {
     const told = front.map((point) => `${point.label} ${point.value.toFixed(3)} at ${short(point.x[axis], axis)}`);
     return `Pareto front${fronts.length > 1 ? ` of ${scale}` : ""}: ${told.join("; ")}.`;
@@ -304,6 +304,12 @@ function draw(box, all, task) {
       return [[x(point.x[axis]), y(point.value)], [next ? x(next.x[axis]) : end, y(point.value)]];
     });
     svg.append(element("polyline", { class: "front", points: corners.map((corner) => corner.join(",")).join(" ") }));
+  }
+  for (const [, same] of groups(points, "url")) {
+    if (same.length < 2) continue; // one model as it runs by itself and with a block repeated
+    const order = [...same].sort((a, b) => a.x[axis] - b.x[axis]);
+    const corners = order.map((point) => `${x(point.x[axis])},${y(point.value)}`).join(" ");
+    svg.append(element("polyline", { class: `joined s-${same[0].colour}`, points: corners }));
   }
   const placed = points.map((point) => [x(point.x[axis]) - 7, y(point.value) - 7, 14, 14]);
   const spots = [];

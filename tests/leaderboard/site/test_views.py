@@ -57,7 +57,7 @@ def test_columns_of_the_matrix_are_chosen_and_stay(watched: Watched, site: Path)
     table = page.locator(".matrix.theirs").first
     assert table.locator("thead th:visible").count() == 1 + 6
     assert table.locator("tbody .badge").first.inner_text() == "reported"
-    page.locator(".columns summary").nth(1).click()
+    page.locator(".fold .columns summary").first.click()
     page.get_by_label("gsm8k · as in the paper").first.uncheck()
     page.get_by_label("lambada · 0 shots · as in the paper").first.check()
     shown = table.locator("thead th:visible").all_inner_texts()
@@ -180,6 +180,16 @@ def test_the_page_says_how_to_cite_and_what_its_numbers_mean(watched: Watched, s
     page.get_by_role("link", name="Methods", exact=True).click()
     terms = page.locator("dt").all_inner_texts()
     assert {"Score", "95 % interval", "Rank", "Verdict", "Reported"} <= set(terms)
+
+
+def test_the_schedules_of_one_model_are_joined(watched: Watched, tmp_path: Path) -> None:
+    plain = [record for record in measured() if record.study is None]
+    cost = plain[0].cost.model_copy(update={"inference_flops": 8e6})
+    repeated = plain[0].model_copy(update={"schedule": "2-2x2-2", "cost": cost, "value": 0.7})
+    page = watched.open(build([*plain, repeated], tmp_path / "site"))
+    lines = page.locator(".chart").nth(1).locator(".joined")
+    assert lines.count() == 1
+    assert len(lines.get_attribute("points").split(" ")) == 2
 
 
 def test_a_model_has_one_colour_on_all_pages(watched: Watched, site: Path) -> None:
