@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ class Provenance:
         content: first 12 hex digits of the SHA-256 of the sorted record ids: it changes with any
             record.
         commit: commit that last changed the folder of records; None outside a git repository.
-        changed: the folder has changes that are not committed.
+        changed: the folder has other files of records than at the last commit.
     """
 
     dates: tuple[str, str] | None
@@ -46,17 +47,30 @@ def provenance(records: Sequence[Record], folder: str | Path | None = None) -> P
     ids = "\n".join(sorted(record.id for record in records))
     content = hashlib.sha256(ids.encode()).hexdigest()[:12]
     dates = (days[0], days[-1]) if days else None
-    commit = None if folder is None else _git(folder, "log", "-1", "--format=%h", "--abbrev=12")
+    if folder is None:
+        return Provenance(dates, content)
+    commit = _git(folder, "rev-list", "-1", "--abbrev-commit", "--abbrev=12", "HEAD", "--", ".")
     if not commit:
         return Provenance(dates, content)
-    return Provenance(dates, content, commit, bool(_git(folder, "status", "--porcelain")))
+    names = _git(folder, "ls-tree", "-r", "--name-only", "-z", "HEAD") or ""
+    # a file of records never changes and is named by its content, so the names tell
+    stored = {file.relative_to(folder).as_posix() for file in Path(folder).rglob("*.jsonl")}
+    known = {name for name in names.split("\0") if name.endswith(".jsonl")}
+    return Provenance(dates, content, commit, stored != known)
 
 
-def _git(folder: str | Path | None, *arguments: str) -> str | None:
-    """Return what git prints about a folder; None without git or outside a repository."""
-    command = ["git", "-C", str(folder), *arguments, "--", "."]
+def _git(folder: str | Path, *arguments: str) -> str | None:
+    """Return what git prints about a folder; None without git or outside a repository.
+
+    Only commands that run no program named in the repository's configuration are safe here: the
+    folder may come from others.
+    """
+    command = ["git", "-C", str(folder), *arguments]
+    quiet = os.environ | {"GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=20, check=False, env=quiet
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -47,3 +47,22 @@ def test_the_commit_is_that_of_the_folder_and_later_changes_are_told(tmp_path: P
     assert not found.changed
     (folder / "b.jsonl").write_text("")
     assert provenance([], folder).words.endswith(f"commit {found.commit} with later changes")
+
+
+def test_a_repository_from_others_runs_no_program(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    folder = tmp_path / "records"
+    folder.mkdir()
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    (folder / "a.jsonl").write_text("")
+    (folder / ".gitattributes").write_text("*.jsonl filter=other\n")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "records"]):
+        subprocess.run(["git", "-C", str(folder), *who, *arguments], check=True)
+    (folder / ".git" / "config").write_text(
+        f"[core]\n\trepositoryformatversion = 0\n\tfsmonitor = touch {ran}\n\tpager = touch {ran}\n"
+        f'[filter "other"]\n\tclean = touch {ran}\n\trequired = true\n'
+        f"[log]\n\tshowSignature = true\n[gpg]\n\tprogram = touch {ran}\n"
+    )
+    (folder / "a.jsonl").write_text("{}")
+    assert provenance([], folder).commit is not None
+    assert not ran.exists()
