@@ -150,7 +150,6 @@ class _Site:
             "task_id": lambda task: short_id(task.key),
             "over_words": interval_basis_text,
             "version": _version(),
-            "metric_label": metric_label,
         }
         environment.filters |= {"si": si, "score": score, "embedded": embedded}
         self.environment = environment

@@ -250,7 +250,13 @@ def test_no_page_scrolls_sideways_and_texts_can_be_read(
         (site.parent / "models").glob("tiny-loop*")
     )
     studies = list((site.parent / "studies").iterdir())
-    for path in (site, site.with_name("claims.html"), models[0], models[-1], *studies):
+    for path in (
+        site,
+        *(site.with_name(f"{n}.html") for n in ("claims", "methods")),
+        models[0],
+        models[-1],
+        *studies,
+    ):
         page = found.open(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         for selector in ("body", ".note", "a", "th", "td"):
