@@ -200,7 +200,7 @@ def build(folder: str, out: str, title: str, no_paper: bool) -> None:
     """
     from ..leaderboard.site import page
 
-    click.echo(str(page.build(gathered(folder, no_paper), out, title)))
+    click.echo(str(page.build(gathered(folder, no_paper), out, title, folder)))
 
 
 @command.command("serve")
@@ -221,7 +221,7 @@ def serve(folder: str, port: int, no_paper: bool) -> None:
 
     records = gathered(folder, no_paper)
     with tempfile.TemporaryDirectory() as root:
-        page.build(records, f"{root}/site")
+        page.build(records, f"{root}/site", source=folder)
         with server(f"{root}/site", port) as running:
             click.echo(f"http://127.0.0.1:{running.server_port}/  (Ctrl-C ends it)")
             try:

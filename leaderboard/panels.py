@@ -6,8 +6,10 @@ are never ranked against measured ones, nor small models trained for a task agai
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from .entries import LeaderboardEntry, group_by_task
 from .records import Task
@@ -32,6 +34,33 @@ class Panel:
     def reported(self) -> bool:
         """True if the results are reported by others."""
         return self.entries[0].first.kind == "reported"
+
+    @cached_property
+    def ranks(self) -> tuple[int | None, ...]:
+        """Rank of each entry: 1 + the number of entries whose whole interval is better.
+
+        Entries with overlapping intervals may share a rank; None without an interval.
+        """
+        known = [entry.interval for entry in self.entries if entry.interval is not None]
+        if self.task.higher_is_better:
+            ends = sorted(low for low, _ in known)
+            better = [
+                None if e.interval is None else len(ends) - bisect_right(ends, e.interval[1])
+                for e in self.entries
+            ]
+        else:
+            ends = sorted(high for _, high in known)
+            better = [
+                None if e.interval is None else bisect_left(ends, e.interval[0])
+                for e in self.entries
+            ]
+        return tuple(None if count is None else count + 1 for count in better)
+
+    @property
+    def order(self) -> list[int]:
+        """Indices of the entries by rank, then from best to worst."""
+        last = len(self.entries) + 1
+        return sorted(range(len(self.entries)), key=lambda i: self.ranks[i] or last)
 
     @property
     def title(self) -> str:

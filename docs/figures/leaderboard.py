@@ -24,9 +24,10 @@ def main() -> None:
     """Build the page and take its picture."""
     chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)))
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        index = build([*Store("records").read(), *paper_rows()], Path(folder) / "site")
+        records = [*Store("records").read(), *paper_rows()]
+        index = build(records, Path(folder) / "site", source="records")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1180, "height": 1720})
+        page = browser.new_page(viewport={"width": 1180, "height": 1960})
         page.goto(index.as_uri())
         page.screenshot(path=FIGURE)
         browser.close()

@@ -32,6 +32,7 @@ class Effect:
         why: reason of the verdict, or what is missing.
         value: estimate, in the unit of the metric; None without comparable records.
         low, high: 95 % interval; None where the records have no standard errors.
+        basis: what the interval is over: ``items``, or runs or seeds and how many.
         trainings: number of training seeds.
         groups: number of groups of comparable records.
         records: ids of the records.
@@ -46,6 +47,7 @@ class Effect:
     trainings: int = 0
     groups: int = 0
     records: tuple[str, ...] = ()
+    basis: str = ""
 
 
 def estimate_effect(comparison: Comparison, groups: Sequence[ComparableGroup]) -> Effect:
@@ -74,7 +76,11 @@ def estimate_effect(comparison: Comparison, groups: Sequence[ComparableGroup]) -
         interval = _items_interval(comparison, groups, bounds)
     low, high = interval or (None, None)
     verdict, why = _verdict(comparison, value, low, high, basis, len(by_training))
-    return Effect(comparison, verdict, why, value, low, high, len(by_training), len(groups), ids)
+    if interval is None:
+        basis = ""
+    return Effect(
+        comparison, verdict, why, value, low, high, len(by_training), len(groups), ids, basis
+    )
 
 
 def _group_effect(comparison: Comparison, group: ComparableGroup) -> float:

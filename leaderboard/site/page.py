@@ -27,10 +27,20 @@ from ..interval_basis import interval_basis_text, repeated_values
 from ..panels import Panel, panels
 from ..records import Model, Record, Task
 from . import schedule_drawing, theme
+from .forest_plot import forest
 from .formats import embedded, file_name, score, short_id, si
+from .labels import metric_label
+from .looks import model_looks
+from .matrix import SHOWN, matrices
+from .provenance import Provenance, provenance
 from .study_charts import study_charts
 
 MARK = ".growloop-site"  # file that marks a folder as a site, which may be replaced
+EARLY = """\
+"use strict"; // large tables are laid out once, after the script at the end has chosen their rows
+document.documentElement.className = "js";
+addEventListener("error", () => document.documentElement.classList.add("ready"));
+"""
 FAMILIES = {
     "standard": "standard",
     "looped": "looped",
@@ -42,11 +52,17 @@ FAMILIES = {
 }
 
 
-def build(records: Iterable[Record], out: str | Path, title: str = "growloop leaderboard") -> Path:
+def build(
+    records: Iterable[Record],
+    out: str | Path,
+    title: str = "growloop leaderboard",
+    source: str | Path | None = None,
+) -> Path:
     """Write the site and return its first page.
 
     Args:
         out: folder that does not exist, is empty, or holds an earlier site.
+        source: folder that the records were read from; the page names its git commit.
 
     Raises:
         InputError: the folder holds something else or cannot be written.
@@ -55,7 +71,7 @@ def build(records: Iterable[Record], out: str | Path, title: str = "growloop lea
     _check_out(folder)
     try:
         with replacing(folder, folder=True) as part:
-            _write(list(records), part, title)
+            _write(list(records), part, title, source)
     except OSError as error:
         raise InputError(f"cannot write {error.filename}: {error.strerror}") from None
     return Path(out) / "index.html"
@@ -68,11 +84,15 @@ def _check_out(folder: Path) -> None:
         raise InputError(f"{folder} holds something else than a site: give another folder")
 
 
-def _write(records: list[Record], folder: Path, title: str) -> None:
-    site = _Site(records, title)
+def _write(records: list[Record], folder: Path, title: str, source: str | Path | None) -> None:
+    site = _Site(records, title, provenance(records, source))
     for name in ("models", "studies", "data"):
         (folder / name).mkdir()
-    pages = {"index.html": site.index(), "claims.html": site.claims()}
+    pages = {
+        "index.html": site.index(),
+        "claims.html": site.claims(),
+        "methods.html": site.methods(),
+    }
     pages |= {f"models/{site.files[key]}": site.model(key) for key in site.files}
     pages |= {f"studies/{file}": site.study(name) for name, file in site.studies.items()}
     for name, text in pages.items():
@@ -97,10 +117,13 @@ class _Site:
         files: model key -> file name of the model's page.
         studies: study name -> file name of the study's page.
         findings: verdicts on the paper's claims.
+        looks: colour and shape of each model.
+        origin: dates, content and commit of the records.
     """
 
-    def __init__(self, records: list[Record], title: str) -> None:
+    def __init__(self, records: list[Record], title: str, origin: Provenance) -> None:
         self.title = title
+        self.origin = origin
         self.records = records
         self.entries = build_entries(records)
         self.files: dict[tuple[str, ...], str] = {}
@@ -111,6 +134,7 @@ class _Site:
         names = sorted({entry.first.study for entry in self.entries if entry.first.study})
         self.studies = {name: file_name(name, ("study", name)) for name in names}
         self.findings = evaluate_claims(records, CLAIMS)
+        self.looks = model_looks(self.entries)
         environment = Environment(
             loader=PackageLoader("growloop.leaderboard.site"),
             autoescape=True,
@@ -140,7 +164,8 @@ class _Site:
     def index(self) -> str:
         """Render the first page."""
         evaluations = [entry for entry in self.entries if entry.first.study is None]
-        places = list(enumerate(panels(evaluations)))
+        ranked = panels(evaluations)
+        places = list(enumerate(ranked))
         groups = sorted(
             group_by_task(evaluations), key=lambda group: _priority(group[1]), reverse=True
         )
@@ -152,11 +177,6 @@ class _Site:
                 for number, entry in enumerate(panel.entries)
             },
         }
-        verdicts = [f for f in self.findings if f.kind == "measured"]
-        counts = {
-            verdict: sum(finding.verdict == verdict for finding in verdicts)
-            for verdict in ("supported", "contradicted", "undecided")
-        }
         models = {key for key in self.files if key[0] == "measured"}
         return self._page(
             "index.html.j2",
@@ -166,7 +186,9 @@ class _Site:
             here=[(place, panel) for place, panel in places if not panel.reported],
             elsewhere=[(place, panel) for place, panel in places if panel.reported],
             data=data,
-            counts=counts,
+            forest=forest(self.findings),
+            matrices=matrices(ranked),
+            columns_shown=SHOWN,
             sizes=sorted({entry.model.size for entry in evaluations if entry.model.size}),
             shown_families=[f for f in FAMILIES if any(e.model.family == f for e in evaluations)],
             measured=len(models),
@@ -182,6 +204,7 @@ class _Site:
             "label": entry.label,
             "url": self.url(entry),
             "family": entry.model.family,
+            "colour": self.looks[entry.key].colour,
             "kind": entry.first.kind,
             "value": entry.value,
             "interval": entry.interval,
@@ -199,6 +222,7 @@ class _Site:
             top="../",
             model=model,
             found=selected,
+            by_study=_by_study(selected),
             heading=selected[0].name,
             schedule=schedule_drawing.draw_schedule(model.schedule),
             growth=schedule_drawing.draw_growth(model.growth),
@@ -220,11 +244,22 @@ class _Site:
             name=name,
             found=selected,
             conditions=names,
-            curves=study_charts(selected),
+            curves=study_charts(selected, self.looks),
+            findings=[
+                finding
+                for finding in self.findings
+                if finding.kind == "measured"
+                and finding.verdict != "not run at this scale"
+                and any(effect.comparison.study == name for effect in finding.effects)
+            ],
             commands=list(
                 dict.fromkeys(r.command for e in selected for r in e.records if r.command)
             ),
         )
+
+    def methods(self) -> str:
+        """Render the page that says what each number means."""
+        return self._page("methods.html.j2")
 
     def claims(self) -> str:
         """Render the page of the claims."""
@@ -236,16 +271,27 @@ class _Site:
     def _page(self, template: str, top: str = "", **values: Any) -> str:
         policy = (
             "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
-            f"script-src '{_sha(self.script)}'; style-src '{_sha(self.style)}'"
+            f"script-src '{_sha(EARLY)}' '{_sha(self.script)}'; style-src '{_sha(self.style)}'"
         )
         return self.environment.get_template(template).render(
             top=top,
+            origin=self.origin,
+            looks=self.looks,
             title=self.title,
             policy=policy,
             style=Markup(self.style),
+            early=Markup(EARLY),
             script=Markup(self.script),
             **values,
         )
+
+
+def _by_study(entries: Sequence[LeaderboardEntry]) -> list[tuple[str, list[LeaderboardEntry]]]:
+    """Group the results of a model by study, plain evaluations (``""``) first."""
+    groups: dict[str, list[LeaderboardEntry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.first.study or "", []).append(entry)
+    return sorted(groups.items())
 
 
 def _task(task: Task, group: Sequence[LeaderboardEntry]) -> dict[str, Any]:
@@ -255,6 +301,7 @@ def _task(task: Task, group: Sequence[LeaderboardEntry]) -> dict[str, Any]:
         "name": f"{task.name} {task.metric}",
         "better": 1 if task.higher_is_better else -1,
         "chance": task.chance,
+        "unit": metric_label(task),
         "reported": _is_reported(group),
     }
 

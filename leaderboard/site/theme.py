@@ -1,18 +1,36 @@
 """Colours, dashes and fonts of every chart: pages of the leaderboard and Altair charts of studies.
 
-Series colours follow Okabe and Ito, darkened or lightened to a contrast of at least 3:1 with the
-background, so that they stay distinguishable for colour-blind readers on light and dark pages.
+Series colours have the hues of Okabe and Ito. Their lightness is chosen so that each has a contrast
+of at least 3:1 with the background, and any two differ for colour-blind readers too (CIE76 distance
+of 22 and more, also as seen without red, green or blue cones). A model's colour follows from its
+name alone: LIDAS is green in every chart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 FONT = "system-ui, -apple-system, Segoe UI, Helvetica, Arial, Liberation Sans, sans-serif"
 GREY = "#888888"  # neutral, visible on light and dark backgrounds
-DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (1, 3), (10, 2), (4, 4))  # stroke, gap, … in px
+DASHES = ((1, 0), (6, 3), (8, 3, 2, 3), (10, 2), (4, 4), (12, 4, 4, 4))  # stroke, gap, … in px
+"""Dashes tell models of one colour apart and mean nothing else; chance levels are dotted (1, 3)."""
+DOTS = (1, 3)
+METHODS = (
+    (r"retrofit", 3),
+    (r"untied", 6),
+    (r"lidas", 2),
+    (r"midas", 0),
+    (r"\d+-\d+x\d+-\d+|twice|repeat", 4),  # a loop between layers that run once
+    (r"loop|\d+x\d+", 1),
+    (r"standard[ -]\d+\b(?![.\d]*[bm])", 5),  # a standard model of fewer layers
+    (r"standard|baseline|plain", 7),
+)
+"""Pattern of a model's name -> index of its series colour; the first that matches counts."""
+TINTS = 9  # shades of a cell by its score, 0 to TINTS - 1
 INK = "ink"  # Altair style of marks drawn in the text colour
 
 
@@ -27,9 +45,8 @@ class Palette:
         line: grid lines and borders.
         link: links.
         supported, contradicted, undecided: verdicts on claims.
-        series: colours of the lines of a chart, in order.
+        series: colours of models (:func:`series_index`) and of other lines, in order.
         loops: fill of a layer by how often it ran before, 0 to 6.
-        families: model family -> colour.
     """
 
     background: str
@@ -43,7 +60,6 @@ class Palette:
     undecided: str
     series: tuple[str, ...]
     loops: tuple[str, ...]
-    families: dict[str, str]
 
     def variables(self) -> dict[str, str]:
         """CSS variable name -> colour."""
@@ -58,7 +74,6 @@ class Palette:
             "no": self.contradicted,
             "open": self.undecided,
         }
-        names |= self.families
         names |= {f"s{number}": colour for number, colour in enumerate(self.series)}
         return names | {f"l{number}": colour for number, colour in enumerate(self.loops)}
 
@@ -74,18 +89,10 @@ LIGHT = Palette(
     contradicted="#b3261e",
     undecided="#7a5b00",
     series=(
-        *("#0072b2", "#c24a00", "#00805f", "#b0527f"),
-        *("#8a6d00", "#7a4a2b", "#6a5fe0", "#6b7480"),
+        *("#0c6de4", "#de780a", "#10a66f", "#cd72b1"),
+        *("#5e5e00", "#632b1f", "#510cf6", "#394d74"),
     ),
     loops=("#8db7d9", "#4e93c6", "#2b74ad", "#1b578a", "#123f68", "#0d3050", "#09233b"),
-    families={
-        "standard": "#5b6672",
-        "looped": "#c2570c",
-        "grown": "#00744f",
-        "grown-looped": "#8a6d00",
-        "retrofitted": "#8e3f97",
-        "untied": "#1668b0",
-    },
 )
 DARK = Palette(
     background="#14171b",
@@ -98,26 +105,45 @@ DARK = Palette(
     contradicted="#ff8a80",
     undecided="#e3c34a",
     series=(
-        *("#5cb3ef", "#ff8f4a", "#3fc797", "#e793bf"),
-        *("#e3c34a", "#d0a27c", "#aaa2ff", "#aab3be"),
+        *("#136bfb", "#fb771d", "#3e9b78", "#d667b3"),
+        *("#fddb2e", "#b89757", "#a0acff", "#d2d3d4"),
     ),
     loops=("#3b5f7c", "#4e87b4", "#62a8dc", "#85c3f0", "#a8d6f7", "#c8e6fb", "#e3f2fd"),
-    families={
-        "standard": "#a7b1bd",
-        "looped": "#f59a4c",
-        "grown": "#3fc797",
-        "grown-looped": "#e3c34a",
-        "retrofitted": "#d896e0",
-        "untied": "#74b6f0",
-    },
 )
+
+
+def series_index(name: str) -> int:
+    """Return the index of a model's colour, which depends on its name alone.
+
+    Known methods have a colour each; other names get one by their checksum.
+
+    >>> series_index("lessons-lidas") == series_index("LIDAS 1.7B")
+    True
+    """
+    for pattern, index in METHODS:
+        if re.search(pattern, name.lower()):
+            return index
+    return zlib.crc32(name.encode()) % len(LIGHT.series)
+
+
+def series_colours(names: Sequence[str]) -> list[str]:
+    """Return a light-theme colour for each model of a chart, no colour twice while some are free.
+
+    A name has the colour of :func:`series_index`, unless an earlier name of the chart has it.
+    """
+    indices: list[int] = []
+    for name in names:
+        index = series_index(name)
+        free = [i for i in range(len(LIGHT.series)) if i not in indices]
+        indices.append(index if index in free or not free else free[0])
+    return [LIGHT.series[index] for index in indices]
 
 
 def css() -> str:
     """Return the CSS of the theme: colour variables, and classes that use them.
 
-    Classes: ``s-0`` … colour of a series, ``d-1`` … dash of a line, ``loop-0`` … fill of a step,
-    ``f-standard`` … colour of a model family.
+    Classes: ``s-0`` … colour of a model, ``d-1`` … dash of a line, ``loop-0`` … fill of a step,
+    ``tint-0`` … background of a cell by its score.
     """
     return "\n".join(_css_rules()) + "\n"
 
@@ -128,10 +154,11 @@ def _css_rules() -> Iterator[str]:
     yield f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
     for number in range(len(LIGHT.series)):
         yield f".s-{number} {{ fill: var(--s{number}); stroke: var(--s{number}); }}"
-    for family in LIGHT.families:
-        yield f".f-{family} {{ fill: var(--{family}); stroke: var(--{family}); }}"
     for number in range(len(LIGHT.loops)):
         yield f".loop-{number} {{ fill: var(--l{number}); }}"
+    for number in range(TINTS):
+        mixed = f"var(--s0) {number * 45 / (TINTS - 1):.0f}%, var(--paper)"
+        yield f".tint-{number} {{ background: color-mix(in srgb, {mixed}); }}"
     for number, dash in enumerate(DASHES[1:], start=1):
         yield f".d-{number} {{ stroke-dasharray: {' '.join(map(str, dash))}; }}"
 

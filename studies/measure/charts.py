@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ def rows(values: list[dict[str, Any]]) -> Any:
 
 
 def colour(field: str, names: list[str], title: str | None = None) -> Any:
-    """Encode names by colour, in the order of the list."""
+    """Encode names by colour, in the order of the list; a model has its colour of the theme."""
     alt = altair()
-    scale = alt.Scale(domain=names)  # the range is the series colours of the theme
+    range_ = {"range": theme.series_colours(names)} if field == "model" else {}
+    scale = alt.Scale(domain=names, **range_)  # else the series colours of the theme in order
     legend = alt.Legend(symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3, symbolSize=400)
     return alt.Color(f"{field}:N", scale=scale, title=title, sort=names, legend=legend)
 
@@ -118,7 +120,11 @@ def line_with_band(
 
 def chance_line(chance: float | None) -> Any:
     """Draw a dotted line at the value of a guesser."""
-    rule = altair().Chart(rows([{"chance": chance}])).mark_rule(color=GREY, strokeDash=[1, 3])
+    rule = (
+        altair()
+        .Chart(rows([{"chance": chance}]))
+        .mark_rule(color=GREY, strokeDash=list(theme.DOTS))
+    )
     return rule.encode(y="chance:Q")
 
 
@@ -137,7 +143,12 @@ def steps_axis(field: str, title: str) -> Any:
 
 def finish(chart: Any, dark: bool = False) -> Any:
     """Apply the theme to a chart."""
-    return chart.configure(**theme.altair_config(theme.DARK if dark else theme.LIGHT))
+    if not dark:
+        return chart.configure(**theme.altair_config(theme.LIGHT))
+    spec = json.dumps(chart.to_dict())
+    for light, other in zip(theme.LIGHT.series, theme.DARK.series, strict=True):
+        spec = spec.replace(f'"{light}"', f'"{other}"')
+    return altair().Chart.from_json(spec).configure(**theme.altair_config(theme.DARK))
 
 
 def check_picture(path: str | Path) -> None:

@@ -134,4 +134,4 @@ def build_page(records: Path, site: Path, title: str) -> Path:
     from ...leaderboard.paper import paper_rows
     from ...leaderboard.site import page
 
-    return page.build([*Store(records).read(), *paper_rows()], site, title)
+    return page.build([*Store(records).read(), *paper_rows()], site, title, records)

@@ -70,3 +70,32 @@ def test_an_interval_says_what_it_is_over() -> None:
     )
     [entry] = build_entries([made(2.5, model="a", task=Task(name="t", metric="nats"), n=None)])
     assert (interval_basis(entry), interval_basis_text(entry)) == (None, "")
+
+
+def test_models_whose_intervals_overlap_share_a_rank() -> None:
+    records = [
+        made(value, model=name, n=n)
+        for name, value, n in (
+            ("a", 0.90, 1000), ("b", 0.89, 1000), ("c", 0.70, 1000), ("d", 0.69, 20),
+            ("e", 0.30, 1000),
+        )
+    ]  # fmt: skip
+    [panel] = panels(build_entries(records))
+    ranks = {entry.label: rank for entry, rank in zip(panel.entries, panel.ranks, strict=True)}
+    assert ranks == {"a": 1, "b": 1, "c": 3, "d": 3, "e": 5}
+    assert [panel.entries[i].label for i in panel.order] == ["a", "b", "c", "d", "e"]
+
+
+def test_ranks_of_losses_are_from_below_and_without_an_interval_there_is_none() -> None:
+    task = Task(name="held_out", metric="nats_per_token", higher_is_better=False)
+    records = [
+        made(value, model=name, task=task, stderr=stderr)
+        for name, value, stderr in (("a", 2.0, 0.01), ("b", 3.0, 0.01), ("c", 2.5, None))
+    ]
+    [panel] = panels(build_entries(records))
+    ranks = {entry.label: rank for entry, rank in zip(panel.entries, panel.ranks, strict=True)}
+    assert ranks == {"a": 1, "b": 2, "c": None}
+    assert [panel.entries[i].label for i in panel.order] == ["a", "b", "c"]
+    assert all(
+        rank is None for panel in panels(build_entries(paper_rows())) for rank in panel.ranks
+    )

@@ -18,70 +18,103 @@ function compare(a, b) {
   return typeof a === "number" ? -1 : 1;
 }
 
+function sorted(rows, column, kind, down) {
+  const valued = rows.map((row) => [valueOf(row, column, kind), row]);
+  valued.sort(([a], [b]) => {
+    if (a === null || b === null) return (a === null) - (b === null); // without a value: last
+    return down ? compare(b, a) : compare(a, b);
+  });
+  return valued.map(([, row]) => row);
+}
+
 function sortBy(button, down) {
   const header = button.closest("th");
   const table = button.closest("table");
-  const column = header.cellIndex;
-  const kind = button.dataset.sort;
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", down ? "descending" : "ascending");
-  for (const body of table.tBodies) {
-    // rows are ranked below their own heading only
-    const rows = [...body.rows].filter((row) => !row.classList.contains("scale"));
-    const valued = rows.map((row) => [valueOf(row, column, kind), row]);
-    valued.sort(([a], [b]) => {
-      if (a === null || b === null) return (a === null) - (b === null); // without a value: last
-      return down ? compare(b, a) : compare(a, b);
-    });
-    body.append(...valued.map(([, row]) => row));
-  }
+  if (table.classList.contains("board")) return; // its rows are sorted when they are shown
+  for (const body of table.tBodies) body.append(...sorted([...body.rows], header.cellIndex, button.dataset.sort, down));
 }
 
 for (const button of document.querySelectorAll(".sort")) {
   button.addEventListener("click", () => {
     const before = button.closest("th").getAttribute("aria-sort");
-    sortBy(button, before ? before === "ascending" : button.dataset.sort === "number");
+    sortBy(button, before ? before === "ascending" : button.dataset.sort === "number" && button.textContent !== "Rank");
+    for (const refresh of refreshers) refresh();
     remember();
   });
 }
 
-// ---- what the reader chose stays with the page: Back, Forward and a reload show it again
+// ---- what the reader chose is in the address: a link, Back, Forward and a reload show it again
 
 const refreshers = []; // what follows the controls
+const shownRows = { count: 100 }; // of the ranked tables
 
-const controls = () => [...document.querySelectorAll("form select, form input, .legend input")];
-const nameOf = (control) => (control.type === "checkbox" ? `${control.id || control.name} ${control.value}` : control.id);
+const controls = () => [...document.querySelectorAll("form select, form input, .legend input, .columns input")];
+const tables = () => [...document.querySelectorAll("table")];
 
 function remember() {
-  const chosen = controls().map((control) => [nameOf(control), control.type === "checkbox" ? control.checked : control.value]);
-  const sorts = [...document.querySelectorAll("table")].map((table) => {
+  const view = new URLSearchParams();
+  const toggled = new Map(); // name of boxes -> values of those that are not as they were at first
+  for (const control of controls()) {
+    if (control.type !== "checkbox") {
+      const first = control.options ? control.options[0].value : "";
+      if (control.value !== first) view.set(control.id, control.value);
+    } else if (control.checked !== control.defaultChecked) {
+      const name = control.name || control.id;
+      toggled.set(name, [...(toggled.get(name) ?? []), control.value]);
+    }
+  }
+  for (const [name, values] of toggled) view.set(name, values.join(" "));
+  const sorts = tables().flatMap((table, place) => {
     const header = table.querySelector("[aria-sort]");
-    return header && [header.cellIndex, header.getAttribute("aria-sort")];
+    return header ? [`${place}.${header.cellIndex}.${header.getAttribute("aria-sort") === "descending" ? "down" : "up"}`] : [];
   });
-  history.replaceState({ chosen, sorts }, "");
+  if (sorts.length) view.set("sort", sorts.join(" "));
+  if (shownRows.count !== 100) view.set("rows", shownRows.count);
+  const query = view.toString();
+  history.replaceState(null, "", `${location.pathname}${query ? `?${query}` : ""}${location.hash}`);
 }
 
 function restore() {
-  const view = history.state;
-  if (view && view.chosen) {
-    const chosen = new Map(view.chosen);
-    for (const control of controls()) {
-      const value = chosen.get(nameOf(control));
-      if (value === undefined) continue;
-      if (control.type === "checkbox") control.checked = value;
-      else if (!control.options || [...control.options].some((option) => option.value === value)) control.value = value;
+  const view = new URLSearchParams(location.search);
+  for (const control of controls()) {
+    if (control.type === "checkbox") {
+      const toggled = (view.get(control.name || control.id) ?? "").split(" ").includes(control.value);
+      control.checked = toggled ? !control.defaultChecked : control.defaultChecked;
+    } else if (control.options) {
+      const chosen = view.get(control.id);
+      const known = [...control.options].some((option) => option.value === chosen);
+      control.value = known ? chosen : control.options[0].value;
+    } else {
+      control.value = view.get(control.id) ?? "";
     }
-    [...document.querySelectorAll("table")].forEach((table, place) => {
-      const [column, order] = view.sorts[place] ?? [];
-      const button = table.tHead && table.tHead.rows[0].cells[column]?.querySelector(".sort");
-      if (button) sortBy(button, order === "descending");
-    });
   }
+  for (const sort of (view.get("sort") ?? "").split(" ").filter(Boolean)) {
+    const [place, column, order] = sort.split(".");
+    const button = tables()[place]?.tHead?.rows[0].cells[column]?.querySelector(".sort");
+    if (button) sortBy(button, order === "down");
+  }
+  shownRows.count = Math.max(100, Number(view.get("rows")) || 100);
   for (const refresh of refreshers) refresh();
 }
 
-addEventListener("popstate", (event) => (event.state ? restore() : remember()));
-addEventListener("pageshow", restore);
+addEventListener("popstate", restore);
+addEventListener("pageshow", (event) => { if (event.persisted) restore(); });
+
+// ---- print: everything that is folded or on later rows is there
+
+const opened = [];
+addEventListener("beforeprint", () => {
+  for (const fold of document.querySelectorAll("details.fold:not([open])")) { fold.open = true; opened.push(fold); }
+  shownRows.all = true;
+  for (const refresh of refreshers) refresh();
+});
+addEventListener("afterprint", () => {
+  for (const fold of opened.splice(0)) fold.open = false;
+  shownRows.all = false;
+  for (const refresh of refreshers) refresh();
+});
 
 // ---- the tip beside a point
 
@@ -141,7 +174,7 @@ function pointAt(svg, spots) {
 // ---- charts
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 400, HEIGHT = 280, LEFT = 42, RIGHT = 16, TOP = 14, BOTTOM = 30;
+const HEIGHT = 280, LEFT = 60, RIGHT = 16, TOP = 14, BOTTOM = 30;
 
 function element(name, attributes = {}, text = "") {
   const made = document.createElementNS(SVG, name);
@@ -214,14 +247,15 @@ function bar(point, x, y) {
   return element("path", { class: "bar", d: `M${x} ${low}V${high}${ends}` });
 }
 
-function byScale(points) {
+function groups(points, name) {
   const found = new Map();
-  for (const point of points) found.set(point.scale, [...(found.get(point.scale) ?? []), point]);
+  for (const point of points) found.set(point[name], [...(found.get(point[name]) ?? []), point]);
   return [...found];
 }
 
 function draw(box, all, task) {
   const axis = Number(box.dataset.axis);
+  const WIDTH = Math.max(240, box.clientWidth || 360); // drawn as wide as it is shown: text keeps its size
   const name = box.closest("figure").querySelector("figcaption").textContent;
   const points = all.filter((point) => point.x[axis] > 0);
   box.replaceChildren();
@@ -243,8 +277,8 @@ function draw(box, all, task) {
   const x = (v) => LEFT + (Math.log(v / left) / Math.log(right / left)) * (WIDTH - LEFT - RIGHT);
   const y = (v) => TOP + ((high - v) / (high - low)) * (HEIGHT - TOP - BOTTOM);
 
-  const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group" });
-  const fronts = byScale(points).map(([scale, some]) => [scale, frontOf(some, axis, task.better)]);
+  const svg = element("svg", { width: WIDTH, height: HEIGHT, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group" });
+  const fronts = groups(points, "scale").map(([scale, some]) => [scale, frontOf(some, axis, task.better)]);
   const words = fronts.map(([scale, front]) => {
     const told = front.map((point) => `${point.label} ${point.value.toFixed(3)} at ${short(point.x[axis], axis)}`);
     return `Pareto front${fronts.length > 1 ? ` of ${scale}` : ""}: ${told.join("; ")}.`;
@@ -258,6 +292,7 @@ function draw(box, all, task) {
     svg.append(element("line", { class: "grid", x1: x(value), x2: x(value), y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM + 4 }));
     svg.append(element("text", { x: x(value), y: HEIGHT - BOTTOM + 17, "text-anchor": "middle" }, short(value, axis)));
   }
+  svg.append(element("text", { class: "title", transform: `translate(14 ${(HEIGHT - BOTTOM) / 2}) rotate(-90)`, "text-anchor": "middle" }, task.unit));
   if (task.chance !== null) {
     svg.append(element("line", { class: "chance", x1: LEFT, x2: WIDTH - RIGHT, y1: y(task.chance), y2: y(task.chance) }));
   }
@@ -270,11 +305,17 @@ function draw(box, all, task) {
     });
     svg.append(element("polyline", { class: "front", points: corners.map((corner) => corner.join(",")).join(" ") }));
   }
+  for (const [, same] of groups(points, "url")) {
+    if (same.length < 2) continue; // one model as it runs by itself and with a block repeated
+    const order = [...same].sort((a, b) => a.x[axis] - b.x[axis]);
+    const corners = order.map((point) => `${x(point.x[axis])},${y(point.value)}`).join(" ");
+    svg.append(element("polyline", { class: `joined s-${same[0].colour}`, points: corners }));
+  }
   const placed = points.map((point) => [x(point.x[axis]) - 7, y(point.value) - 7, 14, 14]);
   const spots = [];
   for (const point of points) {
     const link = element("a", { href: point.url, class: "point", "aria-label": told(point, axis).replaceAll("\n", ", ") });
-    const own = element("g", { class: `f-${point.family}${point.kind === "reported" ? " hollow" : ""}` });
+    const own = element("g", { class: `s-${point.colour}${point.kind === "reported" ? " hollow" : ""}` });
     const [cx, cy] = [x(point.x[axis]), y(point.value)];
     if (point.interval) own.append(bar(point, cx, y));
     for (const value of point.dots) own.append(element("circle", { class: "seed", cx, cy: y(value), r: 2 }));
@@ -283,7 +324,7 @@ function draw(box, all, task) {
     own.append(dot);
     link.append(own);
     const spot = { x: cx, y: cy, words: told(point, axis), target: dot, element: link };
-    if (fronts.some(([, front]) => front.includes(point))) spot.label = label(link, point.label, cx, cy, placed);
+    if (fronts.some(([, front]) => front.includes(point))) spot.label = label(link, point.label, cx, cy, placed, WIDTH);
     spots.push(spot);
     link.addEventListener("focus", () => showTip(spot.words, dot));
     link.addEventListener("blur", hideTip);
@@ -293,9 +334,9 @@ function draw(box, all, task) {
   box.append(svg);
 }
 
-function label(link, text, cx, cy, placed) {
+function label(link, text, cx, cy, placed, WIDTH) {
   const cut = text.length > 24 ? `${text.slice(0, 13)}…${text.slice(-10)}` : text; // names may differ at their ends
-  const width = cut.length * 5.7;
+  const width = cut.length * 6.4;
   for (const [dx, dy] of [[10, -9], [-10 - width, -9], [10, 15], [-10 - width, 15], [-width / 2, -13], [-width / 2, 21]]) {
     const box = [cx + dx, cy + dy - 10, width, 12];
     const inside = box[0] > LEFT && box[0] + width < WIDTH - 2 && box[1] > 0 && box[1] + 12 < HEIGHT - BOTTOM;
@@ -315,13 +356,32 @@ function board() {
   const data = JSON.parse(find("data").textContent);
   const tasks = new Map(Object.entries(data.tasks));
   const points = new Map(Object.entries(data.points));
-  const bodies = [...document.querySelectorAll(".board tbody")];
+  // rows leave the page, and those that are chosen come back: thousands are not laid out
+  const panels = [...document.querySelectorAll(".board tbody")].map((body) => {
+    const [heading, ...rows] = body.rows;
+    for (const row of rows) row.remove();
+    return { body, heading, rows, table: body.closest("table"), of: body.dataset.task };
+  });
+  const texts = new Map(); // row -> what the search looks through
+  const textOf = (panel, row) => {
+    if (!texts.has(row)) texts.set(row, `${panel.heading.textContent} ${row.textContent}`.toLowerCase());
+    return texts.get(row);
+  };
+  const total = panels.reduce((sum, panel) => sum + panel.rows.length, 0);
+  let drawnFor = "";
+
+  function inOrder(panel, rows) {
+    const header = panel.table.querySelector("[aria-sort]");
+    if (!header) return rows;
+    const kind = header.querySelector(".sort").dataset.sort;
+    return sorted(rows, header.cellIndex, kind, header.getAttribute("aria-sort") === "descending");
+  }
 
   function refresh() {
     hideTip();
     const chosen = find("task").value;
     const task = tasks.get(chosen);
-    const families = new Set([...document.querySelectorAll("[name=family]:checked")].map((box) => box.value));
+    const families = new Set([...document.querySelectorAll("form [name=hide]:checked")].map((box) => box.value));
     const words = find("search").value.toLowerCase().split(/\s+/).filter(Boolean);
     const size = find("size").value;
     const theirs = new Set();
@@ -331,29 +391,36 @@ function board() {
     find("beside").hidden = !theirs.size;
     const beside = theirs.size > 0 && find("paper").checked;
     const shown = [];
-    let [count, all] = [0, 0];
-    for (const body of bodies) {
-      const of = body.dataset.task;
-      const right = chosen === "all" || of === chosen || (beside && theirs.has(of));
-      const heading = body.rows[0].textContent.toLowerCase();
-      let visible = 0;
-      for (const row of body.querySelectorAll(".row")) {
-        const text = heading + row.textContent.toLowerCase();
-        row.hidden = !(right && families.has(row.dataset.family) && (!size || row.dataset.size === size)
-          && words.every((word) => text.includes(word)));
-        all += 1;
-        if (row.hidden) continue;
-        visible += 1;
-        if (of === chosen) shown.push(points.get(row.id));
-      }
-      body.hidden = !visible;
-      count += visible;
+    const left = new Map(); // table -> rows that may still be shown
+    const hidden = new Map(); // table -> rows that match and are not shown
+    let count = 0;
+    for (const panel of panels) {
+      const right = chosen === "all" || panel.of === chosen || (beside && theirs.has(panel.of));
+      const found = !right ? [] : panel.rows.filter((row) => families.has(row.dataset.family)
+        && (!size || row.dataset.size === size) && (!words.length || words.every((word) => textOf(panel, row).includes(word))));
+      if (panel.of === chosen) for (const row of found) shown.push(points.get(row.id));
+      count += found.length;
+      const room = shownRows.all ? Infinity : left.get(panel.table) ?? shownRows.count;
+      const rows = room > 0 ? inOrder(panel, found).slice(0, room) : [];
+      left.set(panel.table, room - rows.length);
+      hidden.set(panel.table, (hidden.get(panel.table) ?? 0) + found.length - rows.length);
+      panel.body.hidden = !rows.length;
+      panel.body.replaceChildren(panel.heading, ...rows);
     }
     for (const table of document.querySelectorAll(".board")) {
       table.closest("section").hidden = [...table.tBodies].every((body) => body.hidden);
+      const more = table.closest("section").querySelector(".more");
+      more.hidden = !hidden.get(table);
+      more.querySelector("span").textContent = `${(hidden.get(table) ?? 0).toLocaleString("en")} not shown yet`;
     }
-    find("status").textContent = `${count} of ${all} results are shown${count ? "" : ": other filters would show more"}.`;
-    find("of").textContent = task ? `${task.label}${task.reported ? ": reported, not measured here" : ""}` : "";
+    find("status").textContent = `${count} of ${total} results match${count ? "" : ": other filters would show more"}.`;
+    const filters = [size && `size ${size}`, words.length && `search “${words.join(" ")}”`].filter(Boolean);
+    const name = task ? `${task.label}${task.reported ? ": reported, not measured here" : ""}` : "all tasks";
+    find("viewed").textContent = [`Task: ${name}`, ...filters].join("; ");
+    find("of").textContent = task ? name : "";
+    const seen = JSON.stringify([chosen, shown.map((point) => point.url + point.label), innerWidth]);
+    if (seen === drawnFor) return;
+    drawnFor = seen;
     for (const box of document.querySelectorAll(".chart")) {
       if (task) {
         draw(box, shown, task);
@@ -366,8 +433,35 @@ function board() {
     }
   }
 
+  for (const button of document.querySelectorAll(".more button")) {
+    button.addEventListener("click", () => { shownRows.count += 200; refresh(); remember(); });
+  }
   find("filters").addEventListener("submit", (event) => event.preventDefault());
-  find("filters").addEventListener("input", () => { refresh(); remember(); });
+  find("filters").addEventListener("input", () => { shownRows.count = 100; refresh(); remember(); });
+  addEventListener("resize", refresh);
+  refreshers.push(refresh);
+}
+
+// ---- columns of the matrix
+
+function columns() {
+  const boxes = [...document.querySelectorAll(".columns input")];
+  if (!boxes.length) return;
+  const cells = new Map(); // value of a box -> cells of its column
+  for (const table of document.querySelectorAll(".matrix")) {
+    [...table.tHead.rows[0].cells].forEach((head, place) => {
+      if (head.dataset.column) cells.set(head.dataset.column, [...table.rows].map((row) => row.cells[place]));
+    });
+  }
+  const was = new Map();
+  function refresh() {
+    for (const box of boxes) {
+      if (was.get(box) === box.checked) continue;
+      was.set(box, box.checked);
+      for (const cell of cells.get(box.value)) cell.hidden = !box.checked;
+    }
+  }
+  for (const box of boxes) box.addEventListener("input", () => { refresh(); remember(); });
   refreshers.push(refresh);
 }
 
@@ -383,10 +477,10 @@ function curves(figure, place) {
   });
   pointAt(svg, spots);
   if (lines.length < 2) return;
-  const boxes = [...legend.children].map((item, number) => {
+  const boxes = [...legend.querySelectorAll("[data-line]")].map((item) => {
     const label = document.createElement("label");
     const box = document.createElement("input");
-    Object.assign(box, { type: "checkbox", checked: true, name: "line", value: `${place}-${number}` });
+    Object.assign(box, { type: "checkbox", checked: true, defaultChecked: true, name: "hide", value: `${place}-${item.dataset.line}` });
     label.className = "check";
     label.append(box, ...item.childNodes);
     item.append(label);
@@ -421,5 +515,7 @@ function curves(figure, place) {
 }
 
 if (find("data")) board();
+columns();
 [...document.querySelectorAll("figure:has(.curves)")].forEach(curves);
+document.documentElement.classList.add("ready");
 restore();

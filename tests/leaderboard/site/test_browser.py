@@ -5,9 +5,6 @@ Skipped where either is missing; CONTRIBUTING.md says how to get them.
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +15,13 @@ from growloop.leaderboard.site.page import build
 
 from ..making import poisoned
 from ..payloads import MARKUP
+from .browsing import Watched
 
 pytestmark = pytest.mark.slow
 
 SUITE = Task(
     name="reasoning_primitives", version="1", fingerprint="ab", shots=5, split="test", chance=0.16
 )
-NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
 
 
 def measured() -> list[Record]:
@@ -67,53 +64,9 @@ def measured() -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    named = os.environ.get("CHROMIUM")
-    path = named or next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium found: see CONTRIBUTING.md")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first page of a site with measured and reported results."""
     return build([*measured(), *paper_rows()], tmp_path_factory.mktemp("www") / "site")
-
-
-class Watched:
-    """A page, and whatever went wrong on it."""
-
-    def __init__(self, browser: Any, **options: Any) -> None:
-        self.context = browser.new_context(**options)
-        self.page = self.context.new_page()
-        self.wrong: list[str] = []
-        self.page.on("console", lambda message: self.wrong.append(message.text))
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.wrong.append(dialog.message))
-        self.page.on("request", self._asked)
-
-    def _asked(self, request: Any) -> None:
-        if not request.url.startswith(("file://", "data:")):
-            self.wrong.append(request.url)
-
-    def open(self, path: Path) -> Any:
-        self.page.goto(path.as_uri())
-        return self.page
-
-
-@pytest.fixture
-def watched(browser: Any) -> Iterator[Watched]:
-    """A desktop page; the test fails if anything went wrong on it."""
-    found = Watched(browser, viewport={"width": 1280, "height": 900})
-    yield found
-    found.context.close()
-    assert found.wrong == []
 
 
 def column(page: Any, name: str, table: str = "#board") -> list[str]:
@@ -152,7 +105,7 @@ def test_the_papers_rows_stand_in_a_table_of_their_own_and_not_in_the_charts(
     assert all("not with rows that were measured here" in text for text in headings)
     page.get_by_label("the paper’s rows").uncheck()
     assert not page.locator("#others").is_visible()
-    assert page.locator("#status").inner_text() == "5 of 172 results are shown."
+    assert page.locator("#status").inner_text() == "5 of 172 results match."
     page.locator("#task").select_option(
         label="reasoning_primitives · 5 shots · as in the paper (31)"
     )
@@ -213,11 +166,12 @@ def test_filters_narrow_table_and_charts_together(watched: Watched, site: Path) 
     assert column(page, "Model") == ["tiny-lidas"]
     page.get_by_label("Search").fill("nothing like this")
     assert not page.locator("#board").is_visible()
-    assert page.locator("#status").inner_text().startswith("0 of 172 results are shown: ")
+    assert page.locator("#status").inner_text().startswith("0 of 172 results match: ")
     assert "No model shown" in page.locator(".chart").nth(0).inner_text()
     page.get_by_label("Search").fill("")
     page.locator("#task").select_option(label="all tasks")
-    assert len(column(page, "Model", "#others")) > 100
+    assert len(column(page, "Model", "#others")) == 100
+    assert page.locator("#theirs .more").inner_text() == "show more rows 21 not shown yet"
     assert "Choose one task" in page.locator(".chart").nth(1).inner_text()
     page.get_by_label("Size").select_option("360M")
     names = column(page, "Model", "#others")
@@ -260,7 +214,8 @@ def test_a_model_has_a_page_with_its_schedule_growth_results_and_commands(
     assert page.get_by_role("img", name="Schedule").locator("rect").count() == 6
     assert page.get_by_role("img", name="Growth").locator("rect.loop-1").count() == 2
     assert "growloop eval --model tiny-lidas" in page.locator("pre").inner_text()
-    page.get_by_role("link", name="in-context").first.click()
+    page.locator("details", has_text="in-context").locator("summary").click()
+    page.get_by_role("link", name="Study in-context").click()
     assert page.locator("h1").inner_text() == "Study: in-context"
     assert page.locator(".curves polyline").count() == 5
     assert page.locator(".curves .spot").count() == 15
@@ -297,7 +252,13 @@ def test_no_page_scrolls_sideways_and_texts_can_be_read(
         (site.parent / "models").glob("tiny-loop*")
     )
     studies = list((site.parent / "studies").iterdir())
-    for path in (site, site.with_name("claims.html"), models[0], models[-1], *studies):
+    for path in (
+        site,
+        *(site.with_name(f"{n}.html") for n in ("claims", "methods")),
+        models[0],
+        models[-1],
+        *studies,
+    ):
         page = found.open(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         for selector in ("body", ".note", "a", "th", "td"):
@@ -467,14 +428,14 @@ def test_a_study_draws_every_model_as_one_line_and_tells_what_was_varied(
     page = watched.open(repeats)
     lines = page.locator(".curves .line")
     assert lines.count() == 12
-    assert page.locator(".legend li span").all_inner_texts()[:12] == [
+    assert page.locator(".legend [data-line] span").all_inner_texts() == [
         f"model-{number:02}" for number in range(12)
     ]
     assert [lines.nth(i).locator(".spot").count() for i in range(12)] == [3] * 12
     looks = page.eval_on_selector_all(
-        ".legend .key", "all => all.map(one => one.innerHTML.replace(/\\s+/g, ' '))"
+        ".legend [data-line] .key", "all => all.map(one => one.innerHTML.replace(/\\s+/g, ' '))"
     )
-    assert len(set(looks)) == 12  # colours return, but with another shape
+    assert len(set(looks)) == 12  # colours return, but with another dash
     rest_on(page, lines.nth(11).locator(".spot").nth(2))
     told = page.locator("#tip").inner_text().splitlines()
     assert told[0] == "model-11"
@@ -534,7 +495,7 @@ def test_nothing_is_black_on_dark(browser: Any, site: Path, repeats: Path) -> No
         page = found.open(path)
         black = page.evaluate(
             """() => [...document.querySelectorAll('svg *')].flatMap(one => {
-                if (one.matches('a, g, desc, title')) return [];
+                if (one.matches('a, g, svg, desc, title')) return [];
                 const style = getComputedStyle(one);
                 const paper = getComputedStyle(document.body).backgroundColor;
                 const drawn = one.matches('line') ? [style.stroke] : [style.fill, style.stroke];
