@@ -1,0 +1,150 @@
+"""Measurement of candidates on items: margins, correctness and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ...core.errors import InputError
+from ...models import Recurrence, Schedule, cost, loop
+from ...models.looping.config import current_schedule
+from ...tasks.scoring.trie import build
+from ...tasks.scoring.verify import agree, probes
+from .candidates import Candidate, own, repeat
+from .forward import ProgramScan
+from .items import Bools, Floats, Item, Pair, ProbeItems, requests, score
+from .program import program
+
+if TYPE_CHECKING:
+    from ...tasks.scoring.scorer import TrieLM
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of candidates on items of several probes.
+
+    Args:
+        margins: nats, ``(candidates, probes, items)``.
+        correct: ``(candidates, probes, items)``.
+        layer_tokens: layer forwards times tokens that were run.
+        head_tokens: tokens that the head ran on.
+        alone: layer forwards times tokens if lm-eval's ``hf`` scored each candidate by itself.
+    """
+
+    margins: Floats
+    correct: Bools
+    layer_tokens: int
+    head_tokens: int
+    alone: int
+
+
+class Meter:
+    """Model that candidates are measured on.
+
+    Args:
+        lm: the scorer of the model, which is looped in place by its own schedule.
+
+    Attributes:
+        base: the model's own schedule.
+
+    Raises:
+        InputError: a model with a recurrence of its own, or whose layers cannot be scanned.
+    """
+
+    def __init__(self, lm: TrieLM) -> None:
+        self.lm, self.model = lm, lm.model
+        recurrence = getattr(self.model, "recurrence", None) or Recurrence()
+        if recurrence.to_dict():
+            raise InputError(
+                f"this model's loops have settings of their own ({recurrence.to_dict()}): a scan "
+                "needs a model without"
+            )
+        self.base: Schedule = current_schedule(self.model)
+        loop(self.model)
+        self.scan = ProgramScan(self.model, program(self.base), lm.pack)
+        self._verified = False
+
+    def measure(self, some: Sequence[Candidate], probes: Sequence[ProbeItems]) -> Scores:
+        """Measure candidates on all items of some probes, in one pass."""
+        items = [item for probe in probes for item in probe.items]
+        pairs = requests(items)
+        self._verify(pairs)
+        before = self.scan.layer_tokens, self.scan.head_tokens
+        programs = [program(c.schedule, c.recurrence) for c in some]
+        trie = build(pairs)
+        totals, greedy = self.scan.run(trie, programs)
+        margins, correct = score(totals, greedy, items)
+        shape = len(some), len(probes), -1
+        rows = rows_alone(items)
+        return Scores(
+            margins.reshape(shape),
+            correct.reshape(shape),
+            self.scan.layer_tokens - before[0],
+            self.scan.head_tokens - before[1],
+            rows * sum(len(candidate.schedule) for candidate in some),
+        )
+
+    def _verify(self, pairs: Sequence[Pair]) -> None:
+        """Compare a few requests with the scorer's own way, which is lm-eval's.
+
+        Raises:
+            InputError: they differ, or positions depend on the length of a text.
+        """
+        if self._verified:
+            return
+        if self.lm.regimes is not None:
+            raise InputError(
+                "positions of this model depend on the length of a text: its candidates cannot be "
+                "scanned together"
+            )
+        few = probes(pairs, self.lm.max_length)
+        tried = [own(self.base), repeat(self.base, 0, 1)]
+        expected = self.lm.score_schedules(few, [c.schedule for c in tried])
+        exact = str(self.model.dtype) == "torch.float32"
+        try:
+            totals, greedy = self.scan.run(build(few), [program(c.schedule) for c in tried])
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"the layers of {type(self.model).__name__} cannot be run apart: {error}"
+            ) from error
+        found = [list(zip(*row, strict=True)) for row in zip(totals, greedy, strict=True)]
+        if not agree(found, expected, few, exact):
+            raise InputError(
+                f"the layers of {type(self.model).__name__} do not score apart as they do in "
+                "lm-eval: this architecture cannot be scanned"
+            )
+        self._verified = True
+
+    def flops(self, layer_tokens: int, head_tokens: int) -> float:
+        """Return the FLOPs of layer forwards and head products."""
+        return layer_tokens * self._layer_flops + head_tokens * self._head_flops
+
+    def extra_flops(self, candidate: Candidate) -> float:
+        """Return the FLOPs of a forward pass under a candidate, relative to the model as it is."""
+        own_flops = cost(self.model, self.base).forward_flops
+        return cost(self.model, candidate.schedule).forward_flops / own_flops - 1
+
+    @cached_property
+    def _head_flops(self) -> float:
+        once, twice = (cost(self.model, Schedule((0,) * n)).forward_flops for n in (1, 2))
+        return 2 * once - twice
+
+    @cached_property
+    def _layer_flops(self) -> float:
+        whole = cost(self.model, self.base).forward_flops
+        return (whole - self._head_flops) / len(self.base)
+
+
+def rows_alone(items: Sequence[Item]) -> int:
+    """Count the tokens that lm-eval's ``hf`` runs for some items.
+
+    It runs every context with every option, without the option's last token; options that differ
+    by that token alone share a row (its ``logits_cache``).
+    """
+    rows = {(tuple(i.context), tuple(option[:-1])) for i in items for option in i.options}
+    return sum(len(context) + len(rest) for context, rest in rows)
+
