@@ -125,7 +125,9 @@ def candidates(
     return _unique(listed)
 
 
-def repeat(base: Schedule, start: int, stop: int, times: int = 1, applied: str = PLAIN) -> Candidate:
+def repeat(
+    base: Schedule, start: int, stop: int, times: int = 1, applied: str = PLAIN
+) -> Candidate:
     """Repeat a block right after itself, ``times`` extra passes."""
     return combination(base, [(start, stop, times)], applied)
 
@@ -145,7 +147,9 @@ def combination(
     schedule = base
     for start, stop, times in reversed(ordered):  # from the end: earlier steps keep their numbers
         schedule = schedule.repeat(start, stop, times)
-    parts = [f"{start}:{stop}" + (f" x{times}" if times > 1 else "") for start, stop, times in ordered]
+    parts = [
+        f"{start}:{stop}" + (f" x{times}" if times > 1 else "") for start, stop, times in ordered
+    ]
     name = f"repeat {' + '.join(parts)}" + ("" if applied == PLAIN else f" ({applied})")
     edit = "repeat" if len(ordered) == 1 else "combination"
     return Candidate(name, edit, schedule, tuple(ordered), applied)

@@ -97,9 +97,7 @@ class ScanFolder:
         if seal_problem(was) or was != wanted:
             differing = [name for name in wanted if was.get(name) != wanted[name]]
             changed = ", ".join(name for name in differing if name != "sha256") or "its content"
-            raise InputError(
-                f"{path} holds another scan ({changed} differ): give another --out"
-            )
+            raise InputError(f"{path} holds another scan ({changed} differ): give another --out")
 
     def scores(
         self,

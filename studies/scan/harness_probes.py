@@ -55,9 +55,7 @@ def _flat(tasks: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
             yield str(label), task
 
 
-def _items(
-    lm: TrieLM, label: str, task: Any, split: str, count: int, seed: int
-) -> ProbeItems:
+def _items(lm: TrieLM, label: str, task: Any, split: str, count: int, seed: int) -> ProbeItems:
     if task.OUTPUT_TYPE != "multiple_choice":
         raise InputError(
             f"{label} is scored as {task.OUTPUT_TYPE}: a probe is multiple choice, or a file of "

@@ -147,4 +147,3 @@ def rows_alone(items: Sequence[Item]) -> int:
     """
     rows = {(tuple(i.context), tuple(option[:-1])) for i in items for option in i.options}
     return sum(len(context) + len(rest) for context, rest in rows)
-

@@ -98,5 +98,3 @@ def guard_scores(
             }
         )
     return rows
-
-

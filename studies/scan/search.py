@@ -256,9 +256,7 @@ class _Search:
         if controls:
             fields["control"] = self._gains(racer, some[:2], controls)[0].to_dict()
         if given.text is not None:
-            found = prices.held_out(
-                self.meter, some[:2], given.text, given.documents, given.tokens
-            )
+            found = prices.held_out(self.meter, some[:2], given.text, given.documents, given.tokens)
             fields["held_out"] = {"plain": found[0]["nll"], **found[1]}
         if given.guards:
             dtype = str(self.meter.model.dtype).removeprefix("torch.")

@@ -119,7 +119,9 @@ class Racer:
         scores = bounded(margins, correct, self.settings.measure, self.settings.clip)
         wins = self._wins(race)
         estimates = [
-            self._estimate(arms[i], race.alive[i], measured[i], margins, correct, scores, i, wins[i])
+            self._estimate(
+                arms[i], race.alive[i], measured[i], margins, correct, scores, i, wins[i]
+            )
             for i in range(len(arms))
         ]
         return Stage(tuple(estimates), arms[int(race.leader)], race.seen, complete)
@@ -227,4 +229,3 @@ class Racer:
             gain(scores),
             *wins,
         )
-
