@@ -43,9 +43,7 @@ def blocks_of(text: str) -> list[tuple[int, int]]:
         if place == len(text):
             return blocks
         if text[place] != ";":
-            raise NotationError(
-                text, place, f"'{text[place]}' is unexpected: blocks are separated by ;"
-            )
+            raise NotationError(text, place, f"'{text[place]}' is unexpected: write ;")
         place += 1
 
 

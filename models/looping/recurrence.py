@@ -129,8 +129,10 @@ class Recurrence:
             loop: number of the loop, from 0.
             loops: loops of the block in all.
 
-        >>> Recurrence(damping=0.5).applied_share(0, 2), Recurrence(substeps=True).applied_share(0, 2)
-        (1.0, 0.5)
+        >>> [Recurrence(damping=0.25).applied_share(loop, 2) for loop in range(2)]
+        [1.0, 0.25]
+        >>> [Recurrence(substeps=True).applied_share(loop, 2) for loop in range(2)]
+        [0.5, 0.5]
         """
         if self.substeps:
             return 1 / loops

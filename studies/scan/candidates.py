@@ -6,6 +6,7 @@ checkpoint. Blocks count steps of the model's own schedule; of a plain model the
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -141,15 +142,13 @@ def combination(
         InputError: blocks that overlap.
     """
     ordered = sorted(blocks)
-    for (_, stop, _), (start, _, _) in zip(ordered, ordered[1:], strict=False):
+    for (_, stop, _), (start, _, _) in itertools.pairwise(ordered):
         if start < stop:
             raise InputError("combined blocks overlap")
     schedule = base
-    for start, stop, times in reversed(ordered):  # from the end: earlier steps keep their numbers
+    for start, stop, times in reversed(ordered):  # so that earlier steps keep their numbers
         schedule = schedule.repeat(start, stop, times)
-    parts = [
-        f"{start}:{stop}" + (f" x{times}" if times > 1 else "") for start, stop, times in ordered
-    ]
+    parts = [f"{i}:{j}" + (f" x{times}" if times > 1 else "") for i, j, times in ordered]
     name = f"repeat {' + '.join(parts)}" + ("" if applied == PLAIN else f" ({applied})")
     edit = "repeat" if len(ordered) == 1 else "combination"
     return Candidate(name, edit, schedule, tuple(ordered), applied)

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
+
 from ...core.errors import InputError
+from ...core.positions import regimes
 from ...models import Recurrence, Schedule, cost, loop
 from ...models.looping.config import current_schedule
 from ...tasks.scoring.trie import build
-from ...tasks.scoring.verify import agree, probes
+from ...tasks.scoring.verify import TRIED, agree, in_full_precision, probes
 from .candidates import Candidate, own, repeat
 from .forward import ProgramScan
 from .items import Bools, Floats, Item, Pair, ProbeItems, requests, score
@@ -86,38 +89,59 @@ class Meter:
             rows * sum(len(candidate.schedule) for candidate in some),
         )
 
+    @torch.inference_mode()
     def _verify(self, pairs: Sequence[Pair]) -> None:
-        """Compare a few requests with the scorer's own way, which is lm-eval's.
+        """Compare a few requests with whole forward passes of the looped model, in float32.
 
         Raises:
             InputError: they differ, or positions depend on the length of a text.
         """
         if self._verified:
             return
-        if self.lm.regimes is not None:
+        if regimes(self.model) is not None:
             raise InputError(
                 "positions of this model depend on the length of a text: its candidates cannot be "
                 "scanned together"
             )
-        few = probes(pairs, self.lm.max_length)
+        shortest = min(pairs, key=lambda pair: len(pair[0]) + len(pair[1]))
+        longest = max(pairs, key=lambda pair: len(pair[0]) + len(pair[1]))
+        few = [*probes([shortest], self.lm.max_length)[:9], longest]
         tried = [own(self.base), repeat(self.base, 0, 1)]
-        expected = self.lm.score_schedules(few, [c.schedule for c in tried])
-        exact = str(self.model.dtype) == "torch.float32"
-        try:
-            totals, greedy = self.scan.run(build(few), [program(c.schedule) for c in tried])
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"the layers of {type(self.model).__name__} cannot be run apart: {error}"
-            ) from error
+        name = type(self.model).__name__
+        with in_full_precision(self.model):
+            exact = self.model.dtype == torch.float32
+            expected = [
+                [self._alone(pair, candidate.schedule) for pair in few] for candidate in tried
+            ]
+            # packs so small that they go on where others end
+            budget, self.scan.budget = self.scan.budget, TRIED
+            try:
+                totals, greedy = self.scan.run(build(few), [program(c.schedule) for c in tried])
+            except (RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
+                if isinstance(error, InputError):
+                    raise
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise InputError(f"the layers of {name} cannot be run apart: {reason}") from error
+            finally:
+                self.scan.budget = budget
         found = [list(zip(*row, strict=True)) for row in zip(totals, greedy, strict=True)]
         if not agree(found, expected, few, exact):
             raise InputError(
-                f"the layers of {type(self.model).__name__} do not score apart as they do in "
-                "lm-eval: this architecture cannot be scanned"
+                f"the layers of {name} do not score apart as they do in a forward pass: this "
+                "architecture cannot be scanned"
             )
         self._verified = True
+
+    def _alone(self, pair: Pair, schedule: Schedule) -> tuple[float, bool]:
+        """Score a request by a forward pass of its own."""
+        context, option = pair
+        ids = torch.tensor([[*context, *option][:-1]], device=self.model.device)
+        with self.model.scheduled(schedule):
+            logits = self.model(ids, use_cache=False).logits[0, len(context) - 1 :]
+        log_probs = logits.float().log_softmax(-1)
+        targets = torch.tensor(option, device=log_probs.device)
+        total = float(log_probs.gather(1, targets[:, None]).sum())
+        return total, bool((log_probs.argmax(-1) == targets).all())
 
     def flops(self, layer_tokens: int, head_tokens: int) -> float:
         """Return the FLOPs of layer forwards and head products."""

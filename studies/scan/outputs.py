@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -76,10 +77,8 @@ def notations(result: ScanResult) -> dict[str, str]:
     if chosen.applied != PLAIN:
         return found
     depth = max(chosen.schedule.needs, _layers(result))
-    try:
+    with contextlib.suppress(InputError):  # skips and swaps have none
         found["rys"] = write_rys(chosen.schedule, depth)
-    except InputError:  # skips and swaps
-        pass
     found["mergekit"] = write_mergekit(chosen.schedule, str(fields["path"]), str(fields["dtype"]))
     return found
 

@@ -94,15 +94,16 @@ class Race:
 
 
 def rounds(items: int, first: int = 16) -> list[tuple[int, int]]:
-    """Divide items into rounds that double what was seen.
+    """Divide items into rounds; each sees a third to a half more items than before.
 
     >>> rounds(100)
-    [(0, 16), (16, 32), (32, 64), (64, 100)]
+    [(0, 16), (16, 24), (24, 32), (32, 48), (48, 64), (64, 96), (96, 100)]
     """
-    ends = [first]
-    while ends[-1] < items:
-        ends.append(2 * ends[-1])
-    ends = [min(end, items) for end in ends]
+    ends, size = [], first
+    while size < items:
+        ends += [size, size + size // 2]
+        size *= 2
+    ends = [end for end in ends if end < items] + [items]
     return list(zip([0, *ends], ends, strict=False))
 
 

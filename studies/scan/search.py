@@ -164,7 +164,7 @@ class _Search:
             fields |= self._report(racer, [own(self.meter.base), *reported])
         fields["cost"] = self.folder.spent.to_dict()
         fields["verdict"] = verdict(fields)
-        result = ScanResult(fields)
+        result = ScanResult(json.loads(json.dumps(fields)))  # the same as read from its file
         self.folder.write("result.json", json.dumps(sealed(fields), indent=1).encode())
         return result
 

@@ -12,6 +12,7 @@ from growloop.models import Recurrence, Schedule, load, loop, untie
 from growloop.models.checkpoints import load_tokenizer
 from growloop.studies.scan.candidates import Candidate, candidates, combination, own
 from growloop.studies.scan.forward import ProgramScan
+from growloop.studies.scan.items import Item, ProbeItems
 from growloop.studies.scan.measure import Meter
 from growloop.studies.scan.program import ProgramTrie, program
 from growloop.tasks.questions import scorer
@@ -75,13 +76,10 @@ def test_other_architectures_score_as_lm_eval(kind: str, tmp_path: Path) -> None
 
 def test_an_architecture_whose_positions_cannot_be_set_is_refused(tmp_path: Path) -> None:
     path = str(tiny.save("bloom", tmp_path / "bloom", layers=3))
-    from growloop.studies.scan.items import Item, ProbeItems
-
-    items = tuple(Item(context, option_lists, 0) for context, option_lists in
-                  [(tiny.CONTEXT, tiny.OPTIONS)])  # fmt: skip
-    with pytest.raises(InputError, match="cannot be run apart|cannot be scanned"):
-        meter = Meter(scorer(load(path), load_tokenizer(path)))
-        meter.measure([own(meter.base)], [ProbeItems("probe", "test", None, items)])
+    meter = Meter(scorer(load(path), load_tokenizer(path)))
+    items = ProbeItems("probe", "test", None, (Item(tiny.CONTEXT, tiny.OPTIONS, 0),))
+    with pytest.raises(InputError, match=r"cannot be run apart|cannot be scanned"):
+        meter.measure([own(meter.base)], [items])
 
 
 def test_a_looped_model_scores_as_under_its_own_schedules(folder: Path) -> None:
