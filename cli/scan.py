@@ -47,6 +47,7 @@ from .tables import Column, show
 @click.option("--allow-chance", is_flag=True, help="scan although the model guesses on a probe")
 @click.option("--save", "saved", metavar="best", help="write the winner to --save-to")
 @click.option("--save-to", metavar="FOLDER", help="looped checkpoint  [default: OUT/best]")
+@click.option("--overwrite", is_flag=True, help="replace a checkpoint that --save wrote before")
 @click.option("--picture", "-p", help="map to write: .html, .svg, .png, .pdf or .json")
 @click.option("--leaderboard", metavar="FOLDER", help="add the winner to records")
 @click.option("--dtype", default="bfloat16", show_default=True, help=", ".join(DTYPES))
@@ -56,6 +57,7 @@ from .tables import Column, show
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     model: str,
     out: str,
     probes: tuple[str, ...],
@@ -67,6 +69,7 @@ def command(
     guard: str,
     saved: str | None,
     save_to: str | None,
+    overwrite: bool,
     picture: str | None,
     leaderboard: str | None,
     dtype: str,
@@ -105,7 +108,7 @@ def command(
     if saved is not None:
         from .checkpoints import check_out
 
-        check_out(save_to or f"{out}/best", False)
+        check_out(save_to or f"{out}/best", overwrite)
     settings |= {
         "probes": probes,
         "edits": _names(edits),
@@ -119,7 +122,8 @@ def command(
         finished = run(
             model, out, line, shlex.join(["growloop", *(ctx.obj or [])]), dtype, device,
             picture=picture, leaderboard=leaderboard,
-            save_to=None if saved is None else save_to or f"{out}/best", **settings,
+            save_to=None if saved is None else save_to or f"{out}/best", overwrite=overwrite,
+            **settings,
         )  # fmt: skip
     finally:
         line.close()

@@ -42,6 +42,7 @@ def run(
     picture: str | None = None,
     leaderboard: str | None = None,
     save_to: str | None = None,
+    overwrite: bool = False,
     **settings: Any,
 ) -> Finished:
     """Scan a model and write table, notations, map, records and the winner.
@@ -51,6 +52,7 @@ def run(
         picture: file of the map.
         leaderboard: store that the winner's test rows are added to.
         save_to: folder of the winner as a looped checkpoint.
+        overwrite: replace a checkpoint there.
     """
     if leaderboard is not None:
         Store(leaderboard).scan()  # refuses what is no folder of records, before the slow part
@@ -67,5 +69,5 @@ def run(
         added = Store(leaderboard).add(leaderboard_records([record]))
         lines.append(f"{added} records added to {leaderboard}")
     if save_to is not None and result.chosen.edit != "none":
-        lines.append(f"saved: {outputs.save_best(result, save_to)}")
+        lines.append(f"saved: {outputs.save_best(result, save_to, overwrite=overwrite)}")
     return Finished(result, outputs.table(result), lines)

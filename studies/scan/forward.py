@@ -156,13 +156,12 @@ class ProgramScan:
                 saved = {**saved, node.depth: state}
             if node.ends:
                 store(node, state)
-            *others, last = [*node.children.items()] or [None]
-            for other in others:
-                assert other is not None
-                self._follow(base, other[0], other[1], state, saved, store)
-            if last is None:
+            if not node.children:
                 return
-            step, node = last
+            *others, last = node.children.items()
+            for other_step, other in others:
+                self._follow(base, other_step, other, state, saved, store)
+            step, node = last  # not a recursion: states before it are freed
 
     def _step(
         self, base: _BasePass, step: Any, node: Node, state: Tensor, saved: dict[int, Tensor]
@@ -230,7 +229,8 @@ class _BasePass:
         """Keep inputs, outputs and arguments of the layers inside a ``with`` block."""
         place = {id(layer): number for number, layer in enumerate(self.scan.layers)}
         order = iter(range(len(self.scan.base)))
-        current, last = [0], [None]
+        current = [0]
+        last: list[Tensor | None] = [None]
 
         def before(layer: nn.Module, args: Any, kwargs: Any) -> None:
             depth = current[0] = next(order)
@@ -251,7 +251,7 @@ class _BasePass:
         def after(layer: nn.Module, args: Any, output: Any) -> None:
             last[0] = output[0] if isinstance(output, tuple) else output
             if current[0] + 1 == len(self.scan.base):
-                self.states[current[0] + 1] = last[0]  # type: ignore[assignment]
+                self.states[current[0] + 1] = output[0] if isinstance(output, tuple) else output
 
         with contextlib.ExitStack() as stack:
             for layer in self.scan.layers:

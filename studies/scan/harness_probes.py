@@ -11,7 +11,6 @@ import io
 import itertools
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,23 +35,13 @@ def load(lm: TrieLM, name: str, split: str, count: int, seed: int) -> list[Probe
     Raises:
         InputError: an unknown task, one that is not multiple choice, or one with a single split.
     """
-    from lm_eval.tasks import get_task_dict
-
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     manager, names = their_tasks([name], {})
     try:
-        tasks = get_task_dict(names, manager)
+        tasks = manager.load(names)["tasks"]
     except Exception as error:  # lm-eval's tasks fail on missing data in ways of their own
         raise InputError(f"lm-eval cannot load {name}: {str(error).splitlines()[0]}") from error
-    return [_items(lm, label, task, split, count, seed) for label, task in _flat(tasks)]
-
-
-def _flat(tasks: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    for label, task in tasks.items():
-        if isinstance(task, Mapping):
-            yield from _flat(task)
-        else:
-            yield str(label), task
+    return [_items(lm, label, task, split, count, seed) for label, task in tasks.items()]
 
 
 def _items(lm: TrieLM, label: str, task: Any, split: str, count: int, seed: int) -> ProbeItems:

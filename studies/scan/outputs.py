@@ -91,8 +91,12 @@ def write_notations(result: ScanResult, folder: Path) -> None:
         write_atomically(folder / "best-mergekit.yml", found["mergekit"].encode())
 
 
-def save_best(result: ScanResult, out: str, dtype: str = "auto") -> Path:
+def save_best(result: ScanResult, out: str, dtype: str = "auto", overwrite: bool = False) -> Path:
     """Write the winner as a looped checkpoint.
+
+    Args:
+        dtype: dtype of the weights.
+        overwrite: replace a checkpoint there.
 
     Raises:
         InputError: no edit is better than the model as it is.
@@ -103,7 +107,7 @@ def save_best(result: ScanResult, out: str, dtype: str = "auto") -> Path:
     where = model_arguments(str(result.fields["path"]))
     model = checkpoints.load(dtype=dtype, **where)
     loop(model, chosen.schedule, recurrence=chosen.recurrence)
-    return Path(checkpoints.save(model, checkpoints.load_tokenizer(**where), out))
+    return Path(checkpoints.save(model, checkpoints.load_tokenizer(**where), out, overwrite))
 
 
 def write_record(result: ScanResult, loader: ModelLoader, out: str | Path) -> StudyRecord | None:

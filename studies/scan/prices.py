@@ -57,7 +57,12 @@ def held_out(
 
 
 def guard_scores(
-    model: str, some: Sequence[Candidate], guards: Sequence[str], limit: int, dtype: str
+    model: str,
+    some: Sequence[Candidate],
+    guards: Sequence[str],
+    limit: int,
+    dtype: str,
+    device: str,
 ) -> list[dict[str, Any]]:
     """Score guard tasks through lm-eval.
 
@@ -65,6 +70,7 @@ def guard_scores(
         model: path of the model, which is loaded again for each candidate.
         guards: lm-eval tasks or groups.
         limit: most questions a task.
+        dtype, device: what the model is loaded to.
 
     Returns:
         Per task ``task``, ``metric``, and the ``values`` and ``errors`` of the candidates.
@@ -78,7 +84,9 @@ def guard_scores(
         def prepare(loaded: Any, candidate: Candidate = candidate) -> object:
             return loop(loaded, candidate.schedule, recurrence=candidate.recurrence)
 
-        found = evaluate(model, list(guards), prepare=prepare, limit=limit, dtype=dtype)
+        found = evaluate(
+            model, list(guards), prepare=prepare, limit=limit, dtype=dtype, device=device
+        )
         if found is None:
             raise InputError("a scan runs in one process")
         scored.append(found["results"])

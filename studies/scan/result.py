@@ -65,7 +65,7 @@ class ScanResult:
 
     def to_pandas(self) -> Any:
         """Return the rows as a ``pandas.DataFrame``, the best gain first."""
-        import pandas
+        import pandas  # type: ignore[import-untyped]
 
         frame = pandas.DataFrame(self.rows)
         return frame.sort_values("score_gain", ascending=False, kind="stable", ignore_index=True)

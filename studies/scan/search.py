@@ -64,11 +64,7 @@ def scan(
     names = probes.probe_names(given.probes)
     described = StudyModel.read(model)
     arms = given.listed(described.schedule)
-    if (least := fewest_items(len(arms), given.alpha / given.blocks)) > given.items:
-        raise InputError(
-            f"{given.items} validation items are too few for {len(arms)} candidates: even one that "
-            f"is always wrong could not be told apart; give --items {least} or more"
-        )
+    _check_items(given.items, len(arms), given)
     with contextlib.ExitStack() as stack:
         if out is None:
             out = stack.enter_context(tempfile.TemporaryDirectory())
@@ -76,6 +72,19 @@ def scan(
         loader = ModelLoader(dtype, device, say)
         search = _Search(model, described, given, names, folder, loader, say)
         return search.run(arms, command)
+
+
+def _check_items(items: int, arms: int, given: Settings) -> None:
+    """Refuse too few items for the number of candidates.
+
+    Raises:
+        InputError: saying how many are needed.
+    """
+    if (least := fewest_items(arms, given.alpha / given.blocks)) > items:
+        raise InputError(
+            f"{items} validation items are too few for {arms} candidates: even one that is always "
+            f"wrong could not be told apart; {least} or more are needed"
+        )
 
 
 def _identity(
@@ -125,6 +134,7 @@ class _Search:
         given = self.given
         chosen_on = self._load(probes.VALIDATION, given.items)
         racer = Racer(self.meter, self.folder, chosen_on, given, self._within, self.say)
+        _check_items(racer.count, len(arms), given)  # a probe may have fewer than were asked for
         baseline = self._baseline(racer, chosen_on)
         alpha = given.alpha / given.blocks  # one race for the blocks, one a level of combinations
         stage = racer.race(arms, alpha, "blocks")
@@ -185,7 +195,7 @@ class _Search:
         if found is None:
             raise InputError("the budget was spent before any candidate was measured: give more")
         accuracy = found[1][0].mean(axis=1).tolist()
-        refusals = []
+        refusals: list[InputError] = []
         for probe, value in zip(chosen_on, accuracy, strict=True):
             try:
                 check_plain(value, probe.chance, racer.count, probe.name)
@@ -194,8 +204,8 @@ class _Search:
         if refusals and not self.given.allow_chance:
             if len(refusals) == len(chosen_on):
                 raise refusals[0]
-            for error in refusals:
-                self.say(f"note: {error}")
+            for refusal in refusals:
+                self.say(f"note: {refusal}")
         return {probe.name: value for probe, value in zip(chosen_on, accuracy, strict=True)}
 
     def _combine(
@@ -260,8 +270,9 @@ class _Search:
             fields["held_out"] = {"plain": found[0]["nll"], **found[1]}
         if given.guards:
             dtype = str(self.meter.model.dtype).removeprefix("torch.")
+            device = str(self.meter.model.device)
             fields["guards"] = prices.guard_scores(
-                self.path, some[:2], given.guards, given.guard_limit, dtype
+                self.path, some[:2], given.guards, given.guard_limit, dtype, device
             )
         return fields
 

@@ -102,7 +102,7 @@ class Racer:
         race, complete = Race(len(arms), alpha), True
         for start, stop in rounds(self.count):
             alive = np.flatnonzero(race.alive | (np.arange(len(arms)) == 0))  # gains need the first
-            found = self.scores([arms[i] for i in alive], start, stop, title, race, arms)
+            found = self.scores([arms[int(i)] for i in alive], start, stop, title, race, arms)
             if found is None:
                 complete = False
                 break
