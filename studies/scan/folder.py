@@ -33,12 +33,12 @@ class Unit:
     """Candidates and items of one measurement.
 
     Args:
-        split: split of the items.
+        kind: which items: ``validation``, ``test`` or ``control``.
         start, stop: items of each probe.
         candidates: the candidates.
     """
 
-    split: str
+    kind: str
     start: int
     stop: int
     candidates: tuple[Candidate, ...]
@@ -48,7 +48,7 @@ class Unit:
         """Name of the unit's file."""
         what = [[str(c.schedule), c.applied] for c in self.candidates]
         digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
-        return f"{self.split}-{self.start:05d}-{self.stop:05d}-{digest}"
+        return f"{self.kind}-{self.start:05d}-{self.stop:05d}-{digest}"
 
 
 @dataclass
@@ -152,7 +152,7 @@ class ScanFolder:
                 started = time.perf_counter()
                 found = measure(unit)
                 content = {
-                    "split": unit.split, "start": unit.start, "stop": unit.stop,
+                    "kind": unit.kind, "start": unit.start, "stop": unit.stop,
                     "candidates": [c.name for c in unit.candidates],
                     "seconds": round(time.perf_counter() - started, 3),
                     "flops": flops(found),

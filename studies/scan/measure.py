@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -69,15 +69,30 @@ class Meter:
         self.scan = ProgramScan(self.model, program(self.base), lm.pack)
         self._verified = False
 
-    def measure(self, some: Sequence[Candidate], probes: Sequence[ProbeItems]) -> Scores:
-        """Measure candidates on all items of some probes, in one pass."""
+    def measure(
+        self,
+        some: Sequence[Candidate],
+        probes: Sequence[ProbeItems],
+        progress: Callable[[float], object] = lambda share: None,
+    ) -> Scores:
+        """Measure candidates on all items of some probes, in one pass.
+
+        Args:
+            progress: called with the share of the pass that is done.
+        """
         items = [item for probe in probes for item in probe.items]
         pairs = requests(items)
         self._verify(pairs)
         before = self.scan.layer_tokens, self.scan.head_tokens
         programs = [program(c.schedule, c.recurrence) for c in some]
         trie = build(pairs)
-        totals, greedy = self.scan.run(trie, programs)
+        done = [0]
+
+        def report(tokens: int) -> None:
+            done[0] += tokens
+            progress(done[0] / len(trie))
+
+        totals, greedy = self.scan.run(trie, programs, report)
         margins, correct = score(totals, greedy, items)
         shape = len(some), len(probes), -1
         rows = rows_alone(items)

@@ -258,13 +258,13 @@ class _Search:
         given, fields = self.given, dict[str, Any]()
         racer.within = lambda: True  # the report is part of the answer, whatever the budget
         test = self._load(probes.TEST, given.test_items)
-        fields["test"] = [gain.to_dict() for gain in self._gains(racer, some, test)]
+        fields["test"] = [gain.to_dict() for gain in self._gains(racer, some, test, "test")]
         fields["test_probes"] = [probe.about or {"task": probe.name} for probe in test]
         controls = probes.load_controls(
             self.lm, self.names, given.test_items, given.seed, given.shots, given.fixed_shots
         )
         if controls:
-            fields["control"] = self._gains(racer, some[:2], controls)[0].to_dict()
+            fields["control"] = self._gains(racer, some[:2], controls, "control")[0].to_dict()
         if given.text is not None:
             found = prices.held_out(self.meter, some[:2], given.text, given.documents, given.tokens)
             fields["held_out"] = {"plain": found[0]["nll"], **found[1]}
@@ -277,10 +277,8 @@ class _Search:
         return fields
 
     def _gains(
-        self, racer: Racer, some: Sequence[Candidate], items: Sequence[ProbeItems]
+        self, racer: Racer, some: Sequence[Candidate], items: Sequence[ProbeItems], kind: str
     ) -> list[Any]:
-        count = min(map(len, items))
-        kind = "control" if items[0].name.count(":control") else "test"
-        found = racer.scores(some, 0, count, kind, probes=items)
+        found = racer.scores(some, 0, min(map(len, items)), kind, probes=items, kind=kind)
         assert found is not None
         return gains(some, items, *found)

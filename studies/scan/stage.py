@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from .racing import Race, rounds
 from .settings import Settings
 
 GROUP = 64  # candidates of a unit: they share the layers before their blocks
+EVERY = 10.0  # seconds between two messages inside of a unit
 SLICE = 16  # items a probe of a unit: what a kill loses at most
 
 
@@ -135,12 +137,14 @@ class Racer:
         race: Race | None = None,
         arms: Sequence[Candidate] = (),
         probes: Sequence[ProbeItems] | None = None,
+        kind: str = "validation",
     ) -> tuple[Floats, Bools] | None:
         """Return margins and correctness of candidates, ``(candidates, probes, items)`` each.
 
         Args:
             start, stop: items of each probe.
             probes: the probes; by default the validation items.
+            kind: name of these items, in the names of their files.
 
         Returns:
             None where the budget ended.
@@ -150,22 +154,28 @@ class Racer:
         groups = [order[i : i + GROUP] for i in range(0, len(order), GROUP)]
         slices = [(a, min(a + SLICE, stop)) for a in range(start, stop, SLICE)]
         units = [
-            Unit(probes[0].split, a, b, tuple(some[i] for i in group))
-            for a, b in slices
-            for group in groups
+            Unit(kind, a, b, tuple(some[i] for i in group)) for a, b in slices for group in groups
         ]
         finished: set[str] = set()
 
+        lead = ""
+        if race is not None and race.seen:
+            lead = f", leading: {arms[int(race.leader)].name}"
+        last = [time.monotonic()]
+
+        def said(share: float) -> None:
+            if time.monotonic() - last[0] >= EVERY:
+                last[0] = time.monotonic()
+                number = len(finished) + share
+                self.say(f"{title}: items {start}-{stop}, {number:.1f}/{len(units)} units{lead}")
+
         def done(unit: Unit) -> None:
             finished.add(unit.id)
-            lead = ""
-            if race is not None and race.seen:
-                lead = f", leading: {arms[int(race.leader)].name}"
             self.say(f"{title}: items {start}-{stop}, {len(some)} candidates, "
                      f"{len(finished)}/{len(units)} units{lead}")  # fmt: skip
 
         found = self.folder.scores(
-            units, lambda unit: self._measure(unit, probes), self._flops, self.within, done
+            units, lambda unit: self._measure(unit, probes, said), self._flops, self.within, done
         )
         if found is None:
             return None
@@ -179,11 +189,13 @@ class Racer:
                 correct[group, :, a - start : b - start] = part.correct
         return margins, correct
 
-    def _measure(self, unit: Unit, probes: Sequence[ProbeItems]) -> Scores:
+    def _measure(
+        self, unit: Unit, probes: Sequence[ProbeItems], progress: Callable[[float], object]
+    ) -> Scores:
         own = [
             ProbeItems(p.name, p.split, p.chance, p.items[unit.start : unit.stop]) for p in probes
         ]
-        return self.meter.measure(unit.candidates, own)
+        return self.meter.measure(unit.candidates, own, progress)
 
     def _flops(self, scores: Scores) -> float:
         return self.meter.flops(scores.layer_tokens, scores.head_tokens)

@@ -127,6 +127,20 @@ def test_a_budget_stops_with_the_best_so_far_and_says_so(small_scan: Scan, tmp_p
     assert answer(again) == answer(part)
 
 
+def test_the_control_is_measured_on_items_of_its_own(small_scan: Scan, tmp_path: Path) -> None:
+    result = small_scan(tmp_path, probes=("variable_assignment_math_d0",), beam=0, items=20)
+    [name] = result.fields["control"]["answers"]
+    assert name.endswith("control=cut")
+    texts = {}
+    for kind in ("test", "control"):
+        files = sorted((tmp_path / "scores").glob(f"{kind}-*.json"))
+        units = [json.loads(file.read_text()) for file in files]
+        texts[kind] = [unit["margins"] for unit in units]
+    assert texts["test"]
+    assert texts["control"]
+    assert texts["test"] != texts["control"]
+
+
 def test_the_choice_is_made_on_validation_and_reported_on_test(
     finished: tuple[ScanResult, Path],
 ) -> None:
