@@ -8,7 +8,7 @@ from typing import Any
 from ..measure import charts
 from .result import ScanResult
 
-CELL = 17  # pixels of a cell of the map
+CELL = 20  # pixels of a cell of the map
 BELOW = "#8c8c8c"  # of candidates that are not on the front
 
 
@@ -60,7 +60,7 @@ def _map(result: ScanResult, kind: str, cells: Sequence[dict[str, Any]], column:
     )
     unit = "nats" if column == "margin_gain" else "accuracy"
     base = alt.Chart(charts.rows(values), title=title).encode(
-        x=charts.steps_axis("start", "first layer of the block"),
+        x=charts.steps_axis("start", "first step of the block"),
         y=alt.Y("stop:O", title="end of the block (excluded)", sort="descending"),
     )
     squares = base.mark_rect().encode(

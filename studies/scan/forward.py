@@ -58,12 +58,12 @@ class ProgramScan:
         self,
         trie: Trie,
         programs: Sequence[Program],
-        progress: Callable[[int], object] = lambda tokens: None,
+        progress: Callable[[float], object] = lambda share: None,
     ) -> tuple[Floats, NDArray[np.bool_]]:
         """Score the requests of a trie.
 
         Args:
-            progress: called with the number of tokens of each finished pack.
+            progress: called after each program of a pack with the share of the work it was.
 
         Returns:
             Summed log-probability of each request's continuation, ``(programs, requests)``, and
@@ -81,9 +81,12 @@ class ProgramScan:
             while start < len(trie):
                 stop = min(start + self.budget, len(trie))
                 pack = Pack(trie, start, stop, path, past, self.model.device, eager)
-                self._pack(trie, steps, pack, start, stop, log_probs, greedy)
+                share = (stop - start) / len(trie) / len(programs)
+                self._pack(
+                    trie, steps, pack, start, stop, log_probs, greedy,
+                    lambda ended, share=share: progress(ended * share),
+                )  # fmt: skip
                 path, past = pack.next_path, pack.kept
-                progress(stop - start)
                 start = stop
         sums = [trie.sums(*row) for row in zip(log_probs, greedy, strict=True)]
         totals = np.array([[total for total, _ in row] for row in sums])
@@ -100,6 +103,7 @@ class ProgramScan:
         stop: int,
         log_probs: Floats,
         greedy: NDArray[np.bool_],
+        progress: Callable[[int], object],
     ) -> None:
         """Run a pack under every program and store log-probabilities of predicted tokens."""
         predicted = trie.predicted(start, stop)
@@ -112,6 +116,7 @@ class ProgramScan:
         logits = base.run(trie, start, stop, kept)
 
         def store(node: Node, state: Tensor | None) -> None:
+            progress(len(node.ends))
             if not len(nodes):
                 return
             found = logits if state is None else self.readout(state[:, rows])[0]

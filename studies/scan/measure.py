@@ -86,11 +86,11 @@ class Meter:
         before = self.scan.layer_tokens, self.scan.head_tokens
         programs = [program(c.schedule, c.recurrence) for c in some]
         trie = build(pairs)
-        done = [0]
+        done = [0.0]
 
-        def report(tokens: int) -> None:
-            done[0] += tokens
-            progress(done[0] / len(trie))
+        def report(share: float) -> None:
+            done[0] += share
+            progress(done[0])
 
         totals, greedy = self.scan.run(trie, programs, report)
         margins, correct = score(totals, greedy, items)
