@@ -26,7 +26,8 @@ from .tables import Column, show
 @click.option("--fixed-shots", is_flag=True, help="the same examples everywhere: cheaper")
 @click.option("--seed", default=0, show_default=True, help="draws items and examples")
 @click.option("--edits", default="repeat", show_default=True, help="of repeat, skip, swap")
-@click.option("--max-block", default=8, show_default=True, help="largest block")
+@click.option("--max-block", default=8, show_default=True,
+              help="largest block; all sizes of a model of fewer layers")  # fmt: skip
 @click.option("--all-blocks", is_flag=True, help="blocks of every size")
 @click.option("--repeats", default="1", show_default=True, help="numbers of extra passes: 1,2")
 @click.option("--apply", "applied", default="plain", show_default=True,

@@ -12,6 +12,7 @@ from ...core.statistics import check_items
 from .candidates import EDITS, PLAIN, candidates, recurrence_of
 from .items import CLIP, MEASURES
 
+LARGEST = 8  # layers of the largest block, by default; all sizes of a model of fewer
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -52,7 +53,7 @@ class Settings:
     fixed_shots: bool = False
     seed: int = 0
     edits: tuple[str, ...] = ("repeat",)
-    max_block: int | None = 8
+    max_block: int | None = LARGEST
     repeats: tuple[int, ...] = (1,)
     applied: tuple[str, ...] = (PLAIN,)
     measure: str = "margin"
@@ -95,11 +96,13 @@ class Settings:
     @property
     def most_extra(self) -> int:
         """Most extra layer forwards of a combination."""
-        return self.max_extra_layers or 2 * (self.max_block or 8)
+        return self.max_extra_layers or 2 * (self.max_block or LARGEST)
 
     def listed(self, base: Any) -> Sequence[Any]:
         """Return the candidates of the first stage."""
-        return candidates(base, self.edits, self.max_block, self.repeats, self.applied)
+        # the default must not refuse a model of fewer layers
+        largest = None if self.max_block == LARGEST and len(base) < LARGEST else self.max_block
+        return candidates(base, self.edits, largest, self.repeats, self.applied)
 
 
 def parse_budget(text: str | None) -> tuple[float | None, float | None]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growloop.studies.scan import scan
 from growloop.studies.scan.result import ScanResult
-from growloop.studies.scan.search import scan
 
 from ...tasks import tiny
 

@@ -12,7 +12,7 @@ from growloop.studies.scan.candidates import Candidate, candidates, combination,
 from growloop.studies.scan.combine import Surrogate, expansions, repeat_counts
 from growloop.studies.scan.items import ProbeItems
 from growloop.studies.scan.report import gains, pareto, verdict
-from growloop.studies.scan.settings import parse_budget
+from growloop.studies.scan.settings import Settings, parse_budget
 from growloop.studies.scan.stage import Estimate
 
 BASE = Schedule.plain(6)
@@ -28,6 +28,12 @@ def test_all_blocks_of_thirty_layers_up_to_eight_are_212() -> None:
     assert listed[0] == own(Schedule.plain(30))
     assert len(candidates(Schedule.plain(30), max_block=None)) == 1 + 30 * 31 // 2
     assert {c.schedule.effective_depth - 30 for c in listed[1:]} == set(range(1, 9))
+
+
+def test_the_default_takes_all_blocks_of_a_model_of_fewer_layers_than_eight() -> None:
+    assert len(Settings().listed(BASE)) == 1 + 6 * 7 // 2
+    with pytest.raises(InputError, match="larger than the model"):
+        Settings(max_block=7).listed(BASE)
 
 
 def test_equal_schedules_of_a_looped_model_are_one_candidate() -> None:

@@ -18,12 +18,11 @@ from growloop.studies.checkpoints import ModelLoader
 from growloop.studies.publish import leaderboard_records
 from growloop.studies.records import StudyRecord
 from growloop.studies.scan import folder as scan_folder
-from growloop.studies.scan import outputs
+from growloop.studies.scan import outputs, scan
 from growloop.studies.scan.candidates import candidates
 from growloop.studies.scan.chart import chart
 from growloop.studies.scan.measure import Meter
 from growloop.studies.scan.result import ScanResult
-from growloop.studies.scan.search import scan
 from growloop.tasks.questions import questions, scorer
 
 from .conftest import SMALL
@@ -85,7 +84,7 @@ def test_processes_that_share_a_folder_find_the_same(
     tiny_model: str, finished: tuple[ScanResult, Path], tmp_path: Path
 ) -> None:
     code = (
-        "import json, sys; from growloop.studies.scan.search import scan;"
+        "import json, sys; from growloop.studies.scan import scan;"
         "r = scan(sys.argv[1], out=sys.argv[2], **{k: tuple(v) if isinstance(v, list) else v"
         " for k, v in json.loads(sys.argv[3]).items()}); print(r.verdict)"
     )
