@@ -9,6 +9,7 @@ predict an option. Log-probabilities are float32 whatever the model's dtype.
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -84,7 +85,7 @@ class ProgramScan:
                 share = (stop - start) / len(trie) / len(programs)
                 self._pack(
                     trie, steps, pack, start, stop, log_probs, greedy,
-                    lambda ended, share=share: progress(ended * share),
+                    functools.partial(_report, progress, share),
                 )  # fmt: skip
                 path, past = pack.next_path, pack.kept
                 start = stop
@@ -264,3 +265,8 @@ class _BasePass:
                 stack.callback(handle.remove)
                 stack.callback(layer.register_forward_hook(after).remove)
             yield
+
+
+def _report(progress: Callable[[float], object], share: float, programs: int) -> None:
+    """Report the share of the work that some programs were."""
+    progress(programs * share)

@@ -64,7 +64,7 @@ def scan(
     names = probes.probe_names(given.probes)
     described = StudyModel.read(model)
     arms = given.listed(described.schedule)
-    _check_items(given.items, len(arms), given)
+    _check_items(given.items, given)
     with contextlib.ExitStack() as stack:
         if out is None:
             out = stack.enter_context(tempfile.TemporaryDirectory())
@@ -74,15 +74,15 @@ def scan(
         return search.run(arms, command)
 
 
-def _check_items(items: int, arms: int, given: Settings) -> None:
-    """Refuse too few items for the number of candidates.
+def _check_items(items: int, given: Settings) -> None:
+    """Refuse too few items for a race.
 
     Raises:
         InputError: saying how many are needed.
     """
-    if (least := fewest_items(arms, given.alpha / given.blocks)) > items:
+    if (least := fewest_items(given.alpha / given.blocks)) > items:
         raise InputError(
-            f"{items} validation items are too few for {arms} candidates: even one that is always "
+            f"{items} validation items are too few for a race: even a candidate that is always "
             f"wrong could not be told apart; {least} or more are needed"
         )
 
@@ -134,7 +134,7 @@ class _Search:
         given = self.given
         chosen_on = self._load(probes.VALIDATION, given.items)
         racer = Racer(self.meter, self.folder, chosen_on, given, self._within, self.say)
-        _check_items(racer.count, len(arms), given)  # a probe may have fewer than were asked for
+        _check_items(racer.count, given)  # a probe may have fewer than were asked for
         baseline = self._baseline(racer, chosen_on)
         alpha = given.alpha / given.blocks  # one race for the blocks, one a level of combinations
         stage = racer.race(arms, alpha, "blocks")

@@ -212,9 +212,8 @@ class Racer:
     def _wins(race: Race) -> list[tuple[bool, bool]]:
         """Return whether each candidate is certainly better, or worse, than the first."""
         limit = np.log(race.arms / race.alpha)
-        capital = race.log_capital_means
-        return [(bool(b > limit), bool(w > limit))
-                for b, w in zip(capital[0], capital[:, 0], strict=True)]  # fmt: skip
+        pairs = zip(race.above.log, race.below.log, strict=True)
+        return [(bool(above > limit), bool(below > limit)) for above, below in pairs]
 
     @staticmethod
     def _estimate(

@@ -229,7 +229,7 @@ def test_a_result_becomes_a_data_frame_and_a_chart(finished: tuple[ScanResult, P
     ("settings", "message"),
     [
         ({"max_block": 9}, "larger than the model"),
-        ({"items": 8}, "validation items are too few for"),
+        ({"items": 8, "alpha": 0.001}, "validation items are too few for a race"),
         ({"probes": ("no_such_task",)}, "unknown task"),
         ({"probes": ("missing.jsonl",)}, "no file"),
         ({"budget": "soon"}, "a budget is a time or FLOPs"),
