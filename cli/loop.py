@@ -11,12 +11,14 @@ from .schedules import looping, schedule_options
 @click.command("loop")
 @click.argument("model")
 @schedule_options
+@click.option("--mergekit", metavar="FILE", help="run the layers as a passthrough YAML stacks them")
 @writes_checkpoint
 def command(
     model: str,
     schedule: str | None,
     repeat: str | None,
     times: int | None,
+    mergekit: str | None,
     dtype: str,
     out: str,
     overwrite: bool,
@@ -29,11 +31,20 @@ def command(
     Examples:
       growloop loop HuggingFaceTB/SmolLM2-135M --repeat 6:10 --out looped
       growloop loop ./checkpoint --schedule 4-4x4-4 --out looped
+      growloop loop ./checkpoint --schedule "(6,10)" --out looped
+      growloop loop ./checkpoint --mergekit passthrough.yml --out looped
     """
     from ..core.errors import InputError
 
-    if schedule is None and repeat is None:
-        raise InputError("nothing to do: give --schedule or --repeat START:STOP")
+    if schedule is None and repeat is None and mergekit is None:
+        raise InputError("nothing to do: give --schedule, --repeat START:STOP or --mergekit FILE")
+    if mergekit is not None:
+        from ..models.looping.mergekit import read_mergekit
+
+        if schedule is not None:
+            raise InputError("--schedule and --mergekit are two schedules: give one of them")
+        stacked, _ = read_mergekit(mergekit)
+        schedule = ",".join(map(str, stacked.layers)) + ","  # a list may leave layers out
     check_out(out, overwrite)
     change = looping(schedule, repeat, times)
     loaded, tokenizer = load(model, dtype)

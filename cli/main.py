@@ -28,6 +28,7 @@ COMMANDS = {
     "train": ("train", "Train a model as a run file says."),
     "sft": ("sft", "Fine-tune a model on prompts and targets, or on conversations."),
     "study": ("study", "Run a study of the paper on any checkpoints."),
+    "scan": ("scan", "Find the layers worth repeating, skipping or swapping."),
     "inspect": ("inspection", "Show layers, schedule, parameters and FLOPs of a model."),
     "loop": ("loop", "Write a model whose layers run by a schedule."),
     "grow": ("grow", "Deepen a model by copying layers."),
@@ -41,6 +42,7 @@ Examples:
   growloop verify va.jsonl
   growloop eval --model HuggingFaceTB/SmolLM2-135M --tasks reasoning_primitives --limit 100
   growloop eval --model HuggingFaceTB/SmolLM2-135M --repeat 6:10 --limit 100
+  growloop scan HuggingFaceTB/SmolLM2-135M --out map
   growloop grow ./checkpoint --operator lidas --to 24 --out grown
 """
 

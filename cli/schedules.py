@@ -36,7 +36,7 @@ def _with_options(command: Command, again: Callable[[Command], Command]) -> Comm
         click.option(
             "--schedule",
             help="run the layers by this schedule: blocks, e.g. 4-4x4-4, or a list, e.g. "
-            "0:12,8:12,12:30 (a list may leave layers out)",
+            "0:12,8:12,12:30 (a list may leave layers out), or as RYS, e.g. '(6,10)'",
         ),
     ):
         command = option(command)
@@ -69,19 +69,20 @@ def looping(
     """
     if times is not None and repeat is None:
         raise InputError("--times says how often --repeat START:STOP runs again: give both")
-    parsed = None if schedule is None else Schedule.parse(schedule)
+    parsed = _parsed(schedule)
     repeated = None if repeat is None else block(repeat)
     from ..models import loop
 
     if parsed is None and repeated is None:
         return None
     again = 1 if times is None else times
-    if parsed is not None and repeated is not None:
+    if isinstance(parsed, Schedule) and repeated is not None:
         parsed, repeated = parsed.repeat(*repeated, again), None
 
     def change(model: Any) -> object:
         _check(model, schedule)
-        return loop(model, parsed, repeat=repeated, times=again)
+        wanted = parsed(model) if callable(parsed) else parsed
+        return loop(model, wanted, repeat=repeated, times=again)
 
     return change
 
@@ -95,21 +96,41 @@ def repeats(schedule: str | None, repeat: str | None, times: list[int]) -> Calla
     if repeat is None:
         raise InputError("--times says how often --repeat START:STOP runs again: give both")
     start, stop = block(repeat)
-    parsed = None if schedule is None else Schedule.parse(schedule)
+    parsed = _parsed(schedule)
     from ..models import loop
 
     def repeated_schedules(model: Any) -> Any:
         _check(model, schedule)
-        base = loop(model, parsed).schedule
+        base = loop(model, parsed(model) if callable(parsed) else parsed).schedule
         return [base.repeat(start, stop, count) if count else base for count in times]
 
     return repeated_schedules
 
 
+def _parsed(schedule: str | None) -> Any:
+    """Parse a schedule; RYS notation becomes a function of the model, which has the depth."""
+    from ..core.rys import blocks_of, is_rys, read_rys
+    from ..core.schedule import Schedule
+
+    if schedule is None:
+        return None
+    if not is_rys(schedule):
+        return Schedule.parse(schedule)
+    blocks_of(schedule)  # refuses before the model is loaded
+
+    def of_model(model: Any) -> Schedule:
+        from ..models.looping.decoder import find_decoder
+
+        return read_rys(schedule, len(find_decoder(model).unique))
+
+    return of_model
+
+
 def _check(model: Any, schedule: str | None) -> None:
     """Refuse blocks of fewer layers than the model has."""
+    from ..core.rys import is_rys
     from ..core.schedule import check_whole
     from ..models.looping.decoder import find_decoder
 
-    if schedule is not None:
+    if schedule is not None and not is_rys(schedule):
         check_whole(schedule, len(find_decoder(model).unique))

@@ -124,6 +124,19 @@ def _best(record: StudyRecord) -> float:
     return max(r.value for r in record.rows if r.split == "validation" and r["times"] > 0)
 
 
+def scan_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
+    """Select test rows of the edit that a scan chose on validation items.
+
+    The condition ``chosen`` says what was chosen and among how many candidates.
+    """
+    selected = []
+    for record in records:
+        among = f"{record.data['chosen']} of {record.data['candidates']}"
+        conditions = {"chosen": among if record.data["complete"] else f"{among}, budget spent"}
+        selected += [LeaderboardRow(record, r, conditions) for r in record.rows if r["edited"]]
+    return selected
+
+
 def in_context_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
     """Select accuracies at each number of examples in the prompt."""
     return [

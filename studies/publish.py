@@ -31,6 +31,7 @@ SELECTORS: Mapping[str, RowSelector] = {
     "loops-against-depth": select.accuracy_rows(),
     "weight-similarity": select.similarity_rows,
     "adaptive-exit": select.exit_rows,
+    "scan": select.scan_rows,
 }
 NO_ROWS_REASON = {
     # study: why a model may have no row

@@ -6,6 +6,7 @@ block::
     h = state after the previous loop        e = state that entered the block
     h' = block(inject(h, e))                 injection, from the second loop on
     h' = h + damping (h' - h)                damped repeats, from the second loop on
+    h' = h + (h' - h) / loops                sub-steps, in every loop
     exit?                                    early exit, in evaluation
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import InputError, one_of, shown, whole
+from ...core.errors import InputError, flag, one_of, shown, whole
 from ...core.schedule import Schedule
 from .early_exit import EarlyExit
 
@@ -73,6 +74,8 @@ class Recurrence:
             holds the last loop; a number n: n slots, loop i in slot i mod n.
         damping: share of a repeat's change to the state that is applied, above 0 up to 1.
         early_exit: rule for leaving the block before its last loop, in evaluation.
+        substeps: read a block as one Euler step and its k loops as k smaller ones: every loop,
+            the first too, applies 1/k of its change (arXiv 2605.23872).
     """
 
     injection: str = "none"
@@ -81,6 +84,7 @@ class Recurrence:
     kv_sharing: str | int = "full"
     damping: float = 1.0
     early_exit: EarlyExit | None = None
+    substeps: bool = False
 
     def __post_init__(self) -> None:
         one_of("injection", self.injection, INJECTIONS)
@@ -94,6 +98,11 @@ class Recurrence:
             whole("the number of slots in kv_sharing", self.kv_sharing, 1)
         if not 0 < self.damping <= 1:
             raise InputError(f"damping is above 0, up to 1, not {self.damping}")
+        flag("substeps", self.substeps)
+        if self.substeps and self.damping != 1:
+            raise InputError("substeps apply 1/loops of a change: give damping or substeps")
+        if self.substeps and self.early_exit is not None:
+            raise InputError("substeps with an early exit would leave a part of the step undone")
         for name, settings in (("random_loops", RandomLoops), ("early_exit", EarlyExit)):
             if not isinstance(value := getattr(self, name), (settings, type(None))):
                 fields = ", ".join(settings.__dataclass_fields__)
@@ -112,6 +121,22 @@ class Recurrence:
                 f"schedule {schedule} has {blocks} looped blocks: an exit that looks through the "
                 "layers after its block (through_coda) needs one"
             )
+
+    def applied_share(self, loop: int, loops: int) -> float:
+        """Return the share of a loop's change to the state that is applied.
+
+        Args:
+            loop: number of the loop, from 0.
+            loops: loops of the block in all.
+
+        >>> [Recurrence(damping=0.25).applied_share(loop, 2) for loop in range(2)]
+        [1.0, 0.25]
+        >>> [Recurrence(substeps=True).applied_share(loop, 2) for loop in range(2)]
+        [0.5, 0.5]
+        """
+        if self.substeps:
+            return 1 / loops
+        return self.damping if loop > 0 else 1.0
 
     @property
     def slots(self) -> int | None:

@@ -273,8 +273,9 @@ class Runner(nn.Module):
 
     def _end_loop(self, after: Tensor, position: LoopPosition) -> Tensor:
         """Damp the loop's change and update which sequences have exited."""
-        if position.loop > 0 and self.recurrence.damping != 1:
-            after = self.loop_input + self.recurrence.damping * (after - self.loop_input)
+        share = self.recurrence.applied_share(position.loop, position.loops)
+        if share != 1:
+            after = self.loop_input + share * (after - self.loop_input)
         if self.monitor is not None:
             assert self.loops is not None
             if self.exited is None:

@@ -67,6 +67,7 @@ def by_hand(
     inject: Callable[[Tensor, Tensor], Tensor] = lambda h, e: h,
     damping: float = 1.0,
     backward: int | None = None,
+    substeps: bool = False,
 ) -> Tensor:
     """Logits of ``1-2x loops-1``: layer 0, layers 1 and 2 ``loops`` times, layer 3."""
     h, run, finish = parts(model, ids)
@@ -77,6 +78,7 @@ def by_hand(
         h = inject(h, e) if i else h
         h = run(run(h, 1), 2)
         h = before + damping * (h - before) if i else h
+        h = before + (h - before) / loops if substeps else h
         if backward is not None and i < loops - backward:
             h = h.detach()
     return finish(run(h, 3))
@@ -127,6 +129,25 @@ def test_concat_maps_the_state_and_the_input_of_the_block() -> None:
 @pytest.mark.parametrize("damping", [0.25, 0.5])
 def test_damping_keeps_a_part_of_each_repeats_change(damping: float) -> None:
     assert_trains_as_by_hand(Recurrence(damping=damping), damping=damping)
+
+
+def test_substeps_apply_an_equal_part_of_every_loops_change() -> None:
+    assert_trains_as_by_hand(Recurrence(substeps=True), substeps=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"substeps": True, "damping": 0.5}, "give damping or substeps"),
+        ({"substeps": True, "early_exit": EarlyExit("kl")}, "a part of the step undone"),
+        ({"substeps": 1}, "substeps must be true or false"),
+    ],
+)
+def test_substeps_with_settings_that_contradict_are_refused(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Recurrence(**settings)
 
 
 @pytest.mark.parametrize("backward", [1, 2, 3, 9])

@@ -1,0 +1,165 @@
+"""``growloop scan``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from typing import Any
+
+import click
+
+from ..core.errors import InputError
+from ..tasks.evaluate import DTYPES, require_extra
+from .options import trust_option, whole_numbers
+from .tables import Column, show
+
+
+@click.command("scan")
+@click.argument("model")
+@click.option("--out", "-o", default="scan", show_default=True, help="folder of the scan")
+@click.option("--probe", "-t", "probes", multiple=True,
+              help="task, group, or JSONL of prompts  [default: reasoning_primitives]")  # fmt: skip
+@click.option("--items", default=200, show_default=True, help="validation items a probe")
+@click.option("--test-items", default=500, show_default=True, help="test items a probe")
+@click.option("--shots", "-k", default=5, show_default=True, help="examples before a question")
+@click.option("--fixed-shots", is_flag=True, help="the same examples everywhere: cheaper")
+@click.option("--seed", default=0, show_default=True, help="draws items and examples")
+@click.option("--edits", default="repeat", show_default=True, help="of repeat, skip, swap")
+@click.option("--max-block", default=8, show_default=True,
+              help="largest block; all sizes of a model of fewer layers")  # fmt: skip
+@click.option("--all-blocks", is_flag=True, help="blocks of every size")
+@click.option("--repeats", default="1", show_default=True, help="numbers of extra passes: 1,2")
+@click.option("--apply", "applied", default="plain", show_default=True,
+              help="how a repeat is applied: plain, damped:0.5, substeps")  # fmt: skip
+@click.option("--measure", default="margin", show_default=True, help="margin or accuracy")
+@click.option("--clip", default=2.0, show_default=True, help="largest margin that counts, in nats")
+@click.option("--alpha", default=0.05, show_default=True,
+              help="probability of dropping the best candidate")  # fmt: skip
+@click.option("--beam", default=4, show_default=True, help="blocks to combine; 0 for none")
+@click.option("--blocks", default=3, show_default=True, help="most blocks of a combination")
+@click.option("--max-extra-layers", type=int,
+              help="of a combination  [default: twice --max-block]")  # fmt: skip
+@click.option("--report", default=1, show_default=True, help="candidates measured on test items")
+@click.option("--text", help="file of documents for held-out negative log-likelihood")
+@click.option("--guard", default="", help="lm-eval tasks whose price is measured, with commas")
+@click.option("--guard-limit", default=500, show_default=True, help="most questions of a guard")
+@click.option("--budget", help="stop after 20m, 2h or 2e15flops with the best so far")
+@click.option("--allow-chance", is_flag=True, help="scan although the model guesses on a probe")
+@click.option("--save", "saved", metavar="best", help="write the winner to --save-to")
+@click.option("--save-to", metavar="FOLDER", help="looped checkpoint  [default: OUT/best]")
+@click.option("--overwrite", is_flag=True, help="replace a checkpoint that --save wrote before")
+@click.option("--picture", "-p", help="map to write: .html, .svg, .png, .pdf or .json")
+@click.option("--leaderboard", metavar="FOLDER", help="add the winner to records")
+@click.option("--dtype", default="bfloat16", show_default=True, help=", ".join(DTYPES))
+@click.option("--device", help="cpu, cuda, cuda:1, mps  [default: a GPU if there is one]")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+@trust_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    model: str,
+    out: str,
+    probes: tuple[str, ...],
+    edits: str,
+    max_block: int,
+    all_blocks: bool,
+    repeats: str,
+    applied: str,
+    guard: str,
+    saved: str | None,
+    save_to: str | None,
+    overwrite: bool,
+    picture: str | None,
+    leaderboard: str | None,
+    dtype: str,
+    device: str | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Find the layers of MODEL that are worth repeating.
+
+    Every block of layers, repeated, races on validation items; blocks that are certainly not the
+    best are dropped. The best ones are combined, and the winner is measured on test items that
+    chose nothing. Called again, a scan goes on where it was; several processes may share --out.
+
+    \b
+    Examples:
+      growloop scan HuggingFaceTB/SmolLM2-135M --out map --picture map.html
+      growloop scan ./model --probe variable_assignment_math_d0 --fixed-shots --budget 20m
+      growloop scan ./model --probe my.jsonl --edits repeat,skip --apply plain,substeps
+      growloop scan ./model --guard lambada_openai,hellaswag --text held-out.txt --save best
+    """
+    require_extra("eval", "a scan")
+    if saved not in (None, "best"):
+        raise InputError(f"--save takes best, not {saved!r}")
+    if save_to is not None and saved is None:
+        raise InputError("--save-to says where --save best writes: give both")
+    if dtype not in DTYPES:
+        from ..core.errors import unknown
+
+        raise unknown("dtype", dtype, DTYPES)
+    if picture is not None:
+        from ..studies.measure.charts import check_picture
+
+        check_picture(picture)
+    from ..studies.scan.finish import run
+
+    if saved is not None:
+        from .checkpoints import check_out
+
+        check_out(save_to or f"{out}/best", overwrite)
+    settings |= {
+        "probes": probes,
+        "edits": _names(edits),
+        "max_block": None if all_blocks else max_block,
+        "repeats": tuple(whole_numbers(repeats, "--repeats")),
+        "applied": _names(applied),
+        "guards": _names(guard),
+    }
+    line = _Line()
+    try:
+        finished = run(
+            model, out, line, shlex.join(["growloop", *(ctx.obj or [])]), dtype, device,
+            picture=picture, leaderboard=leaderboard,
+            save_to=None if saved is None else save_to or f"{out}/best", overwrite=overwrite,
+            **settings,
+        )  # fmt: skip
+    finally:
+        line.close()
+    if as_json:
+        click.echo(json.dumps(dict(finished.result.fields), indent=1))
+        return
+    rows = finished.table
+    columns = [Column(name, number=name != "candidate") for name in rows[0]]
+    show(columns, [[_cell(value) for value in row.values()] for row in rows])
+    click.echo()
+    for text in finished.lines:
+        click.echo(text)
+
+
+class _Line:
+    """Progress on standard error: one line that is rewritten on a terminal, else many."""
+
+    def __init__(self) -> None:
+        self.live, self.wide = sys.stderr.isatty(), 0
+
+    def __call__(self, text: str) -> None:
+        if not self.live or text.startswith("note:"):
+            click.echo(text, err=True)
+            return
+        click.echo("\r" + text.ljust(self.wide), err=True, nl=False)
+        self.wide = len(text)
+
+    def close(self) -> None:
+        if self.live and self.wide:
+            click.echo("\r" + " " * self.wide + "\r", err=True, nl=False)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _cell(value: Any) -> str:
+    return f"{value:+.4f}" if isinstance(value, float) else str(value)
