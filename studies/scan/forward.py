@@ -87,7 +87,7 @@ class ProgramScan:
                     trie, steps, pack, start, stop, log_probs, greedy,
                     functools.partial(_report, progress, share),
                 )  # fmt: skip
-                path, past = pack.next_path, pack.kept
+                path, past = pack.next_path, pack.next_past
                 start = stop
         sums = [trie.sums(*row) for row in zip(log_probs, greedy, strict=True)]
         totals = np.array([[total for total, _ in row] for row in sums])

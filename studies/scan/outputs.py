@@ -135,7 +135,7 @@ def write_record(result: ScanResult, loader: ModelLoader, out: str | Path) -> St
         command=str(fields["command"]),
         growloop=version("growloop"),
         weights=weights(path),
-        training=RunIdentity.read(path),
+        run=RunIdentity.read(path),
         leaderboard=leaderboard_facts(path, model, [str(chosen.schedule)]),
         versions=package_versions(),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
