@@ -42,6 +42,10 @@ def load(pretrained: str, **options: Any) -> PreTrainedModel:
     Raises:
         InputError: the model cannot be loaded; names or shapes of its weights do not match its
             config; or its files do not match its index or manifest.
+
+    Example::
+
+        model = load("runs/lidas/step-000003500", dtype="bfloat16")
     """
     try:
         place, options = _place(pretrained, options)

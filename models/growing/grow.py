@@ -108,6 +108,10 @@ def untie(model: PreTrainedModel, optimizer: Any = None) -> PreTrainedModel:
     Raises:
         InputError: a model that does not loop, or one whose recurrence does more than repeat
             layers (injection, damping, shared caches, early exit).
+
+    Example::
+
+        untie(loop(model, "4-4x4-4"))  # 24 layers of their own
     """
     decoder = find_decoder(model)
     layers = decoder.layers

@@ -90,7 +90,7 @@ def gradual_stacking(depth: int, block_size: int = 4) -> GrowthMap:
 
 
 def g_stack(depth: int, times: int = 2) -> GrowthMap:
-    """Repeat the whole stack, ``times`` passes in all (G_stack)."""
+    """Stack ``times`` copies of the whole model (G_stack); 2 doubles the depth."""
     whole("times", times, 2)
     return GrowthMap(tuple(range(depth)) * times)
 

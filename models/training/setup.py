@@ -150,8 +150,8 @@ def _examples(run: Run, path: str, tokenizer: Any, special: bool) -> Examples:
 
 
 @torch.no_grad()
-def keeps_apart(model: PreTrainedModel, source: Examples) -> bool:
-    """Return whether two packed examples have the same losses as in separate rows.
+def packs_without_leakage(model: PreTrainedModel, source: Examples) -> bool:
+    """Return whether packing is safe: two packed examples have the losses of separate rows.
 
     Examples leak into each other in architectures whose masks or states ignore position ids.
     """

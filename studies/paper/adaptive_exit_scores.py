@@ -48,7 +48,9 @@ def score_exits(
             for i in range(exits)
         ]
         changes = torch.stack([signal_change(name, *pair) for pair in itertools.pairwise(signals)])
-        scores[name] = (_runs(changes).amin(1) if name == "argmax" else changes.amax(1)).cpu()
+        scores[name] = (
+            _run_lengths(changes).amin(1) if name == "argmax" else changes.amax(1)
+        ).cpu()
     return log_probs.argmax(1) == question.answer, scores
 
 
@@ -70,11 +72,11 @@ def _geiping_scores(base: Trace, ends: dict[int, Tensor], exits: int) -> dict[st
         changes = torch.stack(
             [signal_change(name, *pair, rule.direction) for pair in itertools.pairwise(signals)]
         )
-        scores[name] = (_repeats(changes) if name == "argmax" else changes).mean(1).cpu()
+        scores[name] = (_agreements(changes) if name == "argmax" else changes).mean(1).cpu()
     return scores
 
 
-def _repeats(changed: Tensor) -> Tensor:
+def _agreements(changed: Tensor) -> Tensor:
     """Count how often in a row each token has stayed equal: ``(looks, tokens)`` as ``changed``."""
     count, counts = torch.zeros_like(changed[0]), []
     for row in changed:
@@ -83,7 +85,7 @@ def _repeats(changed: Tensor) -> Tensor:
     return torch.stack(counts)
 
 
-def _runs(changed: Tensor) -> Tensor:
+def _run_lengths(changed: Tensor) -> Tensor:
     """Count the looks for which each token has stayed equal, from the second look on.
 
     Args:

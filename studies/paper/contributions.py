@@ -117,13 +117,13 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
                 )
             )
     attention = torch.stack(measures["attention_ratio"]).double().numpy()
-    rows += [Row.make(**columns, **texts.metadata) for columns in recurrences(attention)]
+    rows += [Row.make(**columns, **texts.metadata) for columns in periodicity_columns(attention)]
     assert traced.sublayers is not None
     parallel = [part.parallel for part in traced.sublayers]
     return Measurement(rows, {"parallel": parallel, "block": expected_period(model.config)})
 
 
-def recurrences(ratios: Array) -> list[dict[str, Any]]:
+def periodicity_columns(ratios: Array) -> list[dict[str, Any]]:
     """Return columns of rows: periodicity of contributions ``(texts, steps)`` for each block."""
     from ...models.diagnostics.periodicity import block_sizes, periodicity
 

@@ -40,7 +40,7 @@ def documents(
 
 
 def read_by(source: str, field: str, split: str) -> dict[str, Any]:
-    """Describe what decides the documents of a source.
+    """Identify the documents of a source: everything that decides their text and order.
 
     Returns:
         ``field``, ``split``, and ``files``: name -> :func:`growloop.core.identity.identify`. A data
