@@ -42,11 +42,11 @@ NO_ROWS_REASON = {
 def leaderboard_records(records: Sequence[StudyRecord], time: str | None = None) -> list[Record]:
     """Make records of the leaderboard from records of studies.
 
-    :func:`missing_reasons` says what is left out.
+    :func:`missing_reasons` lists what is left out.
 
     Args:
-        records: records of :func:`.runner.run_study`; of a study that chooses, of all cells that
-            it chooses from.
+        records: records of :func:`.runner.run_study`. A study that chooses a block needs the
+            records of all its alternatives.
         time: time of measurement in ISO 8601 with a time zone, for records that have none.
     """
     records, _ = split_controls(records)
@@ -60,7 +60,7 @@ def leaderboard_records(records: Sequence[StudyRecord], time: str | None = None)
 
 
 def missing_reasons(records: Sequence[StudyRecord]) -> list[str]:
-    """Say in a sentence each what a study does not, or not yet, have for the leaderboard."""
+    """List, one sentence each, which studies have nothing or too little for the leaderboard."""
     reasons = []
     for name, model in dict.fromkeys((record.study, record.model_name) for record in records):
         some = [r for r in records if (r.study, r.model_name) == (name, model)]

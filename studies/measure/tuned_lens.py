@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LensOptions:
-    """Options of a study that reads predictions from intermediate layers."""
+    """Options of a study that reads predictions from intermediate layers by a lens."""
 
     lens: str | None = option(None, "file of a tuned lens (safetensors), for one model")
     lens_updates: int = option(0, "updates of a tuned lens trained first; 0: logit lens")

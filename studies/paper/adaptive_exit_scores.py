@@ -19,9 +19,18 @@ from .adaptive_exit_costs import CRITERIA
 def score_exits(
     sweep: ScheduleSweep, question: Question, exits: int, options: Any, lens: Lens | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return per-exit correctness ``(exits,)``, and each criterion's score at each exit.
+    """Score a question at every exit.
 
-    Under the rule ``ours`` the first exit has no score: ``(exits - 1,)``.
+    Args:
+        sweep: schedules of the exits, then of the exit checks, then of the block's input.
+        question: tokenized question.
+        exits: number of exits.
+        options: options of the study, ``judged``, ``exits`` and ``rule``.
+        lens: tuned lens; None for the logit lens.
+
+    Returns:
+        Per-exit correctness, ``(exits,)`` bool; and criterion -> score at each exit, ``(exits,)``.
+        Under the rule ``ours`` the first exit has no score: ``(exits - 1,)``.
     """
     log_probs = torch.zeros(exits, len(question.options))
     length = len(question.context)
@@ -77,7 +86,11 @@ def _geiping_scores(base: Trace, ends: dict[int, Tensor], exits: int) -> dict[st
 
 
 def _agreements(changed: Tensor) -> Tensor:
-    """Count how often in a row each token has stayed equal: ``(looks, tokens)`` as ``changed``."""
+    """Count consecutive agreements with the previous check, ``(checks, tokens)``.
+
+    Args:
+        changed: 0 where a token equals that of the check before, ``(checks, tokens)``.
+    """
     count, counts = torch.zeros_like(changed[0]), []
     for row in changed:
         count = torch.where(row == 0, count + 1, torch.zeros_like(count))
@@ -86,10 +99,10 @@ def _agreements(changed: Tensor) -> Tensor:
 
 
 def _run_lengths(changed: Tensor) -> Tensor:
-    """Count the looks for which each token has stayed equal, from the second look on.
+    """Count the consecutive checks with the same token, this one included.
 
     Args:
-        changed: 1 where the token differs from the look before, ``(looks - 1, tokens)``.
+        changed: 0 where a token equals that of the check before, ``(checks - 1, tokens)``.
     """
     count = torch.ones_like(changed[0])
     counts = []

@@ -1,7 +1,7 @@
 """Growth of the residual stream, and contributions of attention and MLP (paper Figures 6, 11).
 
-Periodicity summarises the curves: how much attention contributions recur a block of steps later
-(``models.diagnostics.periodicity``), for every size of block that the model has steps for.
+Periodicity summarises the curves in one number per block size: the autocorrelation of attention's
+contributions at a lag of one block (``models.diagnostics.periodicity``).
 """
 
 from __future__ import annotations
@@ -124,7 +124,11 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
 
 
 def periodicity_columns(ratios: Array) -> list[dict[str, Any]]:
-    """Return columns of rows: periodicity of contributions ``(texts, steps)`` for each block."""
+    """Return the columns of one row per block size: periodicity with its interval over prompts.
+
+    Args:
+        ratios: contributions, ``(prompts, steps)``.
+    """
     from ...models.diagnostics.periodicity import block_sizes, periodicity
 
     rows: list[dict[str, Any]] = []

@@ -110,6 +110,8 @@ class MixtureResult:
         values: accuracy of each seed.
         gains: gain over the base mixture, of each seed that both have.
         low, high: 95 % interval of the mean gain over items.
+        n: number of questions.
+        chance: chance level.
     """
 
     model: str

@@ -41,8 +41,8 @@ class CellResults:
     def has(self, cell: str) -> bool:
         """Return True if a cell has current results.
 
-        Earlier versions measured effects of layers with the first token of a text ablated too.
-        Such results do not count; the next measurement replaces their file.
+        Results of earlier versions that ablated the first token of a prompt too are outdated; the
+        next measurement replaces their file.
         """
         path = self.path(cell)
         if not path.is_file():
