@@ -212,7 +212,7 @@ def growth_stages(
     """
     whole("block_size", block_size, 1)
     if depth % block_size:
-        raise InputError(f"{depth} layers are no multiple of the block size {block_size}")
+        raise InputError(f"{depth} layers are not a multiple of the block size {block_size}")
     parts = prop_schedule(tokens, depth // block_size, alpha)
     stages = [Stage((i + 1) * block_size, part) for i, part in enumerate(parts)]
     return [*stages, Stage(depth, cooldown_tokens)] if cooldown_tokens else stages

@@ -67,15 +67,15 @@ def missing_reasons(records: Sequence[StudyRecord]) -> list[str]:
         rows = SELECTORS[name](some) if name in SELECTORS else []
         if not rows:
             reason = f": {NO_ROWS_REASON[name]}" if name in NO_ROWS_REASON else ""
-            reasons.append(f"{name} has nothing of {model} for the leaderboard{reason}")
+            reasons.append(f"{name} has no result of {model} for the leaderboard{reason}")
         partial = {
             (row.row.task, row.conditions["chosen"])
             for row in rows
             if isinstance(row.conditions.get("chosen"), str)
         }
         reasons += [
-            f"{name} has measured {among.removeprefix('of ')} of {model} for {task}: no claim "
-            "counts what it chose before it has all"
+            f"{name} has measured {among.removeprefix('of ')} of {model} for {task}: "
+            "claims use its choice only when all are measured"
             for task, among in sorted(partial)
         ]
     return reasons

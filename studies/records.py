@@ -284,7 +284,7 @@ class StudyRecord:
             return cls.from_json(content)
         except ValueError as error:
             reason = short(str(error).removeprefix(f"{path} is damaged: "))
-            raise InputError(f"{path} is no record of a study ({reason}): move it away") from error
+            raise InputError(f"{path} is not a study record ({reason}): move it away") from error
 
     @classmethod
     def from_json(cls, content: Any) -> StudyRecord:

@@ -210,10 +210,10 @@ def _check_windows(
     if unmeasured:
         count = int(real[unmeasured[0]].sum())
         where = "" if cuts is None else f" before a cut ({', '.join(map(str, cuts))})"
-        later = "" if cuts is None else " and a later one to look at"
+        later = "" if cuts is None else " and a later one to measure"
         raise InputError(
-            f"text {unmeasured[0]} of the batch has {count} real tokens: with skip_front "
-            f"{skip_front} it has no token{where} to take a contribution from{later}"
+            f"prompt {unmeasured[0]} of the batch has {count} real tokens: with skip_front "
+            f"{skip_front} it has no token{where} to ablate{later}"
         )
 
 

@@ -114,7 +114,7 @@ class Trace:
         if not difference <= scale * max(1.0, float(logits.abs().max())):
             raise InputError(
                 "the logits of this model are not its final norm and head on its last state "
-                f"(they differ by {difference:.3g}): it has no place for a lens or an early exit"
+                f"(they differ by {difference:.3g}): no lens or early exit can read its states"
             )
 
 
@@ -178,7 +178,7 @@ def _check_lengths(model: nn.Module, ids: Tensor, mask: Tensor | None) -> None:
     for length in mask.sum(1).tolist():
         if rotary.of(length) != width:
             raise InputError(
-                "positions of this model depend on the length of a text: texts of "
+                "positions of this model depend on the length of a prompt: prompts of "
                 f"{length:,} and {ids.shape[1]:,} tokens cannot be one batch"
             )
 
@@ -274,7 +274,7 @@ class _Recorder:
             step = self.parts.index(None)
             raise InputError(
                 f"{type(self.modules[step]).__name__} (layer {self.schedule.layers[step]}) is not "
-                "its input plus an attention and an MLP output: its sublayers cannot be told apart"
+                "its input plus an attention and an MLP output: its sublayers cannot be separated"
             )
         parts = tuple(self.parts) if self.with_sublayers else None
         return Trace(

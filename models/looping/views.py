@@ -165,7 +165,7 @@ def _overrides(origin: nn.Module, index: int) -> tuple[tuple[str, ...], tuple[st
         elif name == "layer_idx" and isinstance(value, int):
             raise InputError(
                 f"{type(origin).__name__} is not supported: in layer {index} its layer_idx is "
-                f"{value}, so its cache slots cannot be told apart"
+                f"{value}, so its cache slots cannot be assigned"
             )
     viewed = [name for name, child in origin.named_children() if _holds_index(child)]
     if viewed and isinstance(origin, (nn.ModuleList, nn.ModuleDict, nn.Sequential)):

@@ -147,6 +147,6 @@ def refuse_other_run(recorded: dict[str, Any], current: dict[str, Any]) -> None:
     """
     if differences := same_run(recorded, current):
         raise InputError(
-            f"the run was begun with other values ({'; '.join(differences)}): use its own run "
+            f"the run began with other values ({'; '.join(differences)}): use its own run "
             "file, another output folder, or --force-run-file"
         )

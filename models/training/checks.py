@@ -138,7 +138,9 @@ def _find_checkpoint(out: Path, say: Report, parent: Path | None) -> ResumePoint
     if newest is not None:
         return ResumePoint(newest[1], contents.read_state(newest[1]), own=True)
     if any(out.glob("step-*")):
-        raise InputError(f"no checkpoint in {out} is whole: move it away to start anew")
+        raise InputError(
+            f"every checkpoint in {out} is damaged: move the folder away to start anew"
+        )
     if parent is None:
         return None
     if damage := snapshots.problem(parent):
@@ -155,7 +157,10 @@ def _check_inputs(run: Run, last: ResumePoint | None, force: bool, say: Report) 
     began = parse_stored(last.state["run"], str(last.folder)).model_dump(mode="json")
     if recorded is None:
         if current:
-            say(f"{last.folder.name} does not say what its inputs held: they are taken as they are")
+            say(
+                f"{last.folder.name} does not record the identity of its inputs: "
+                "they are not checked"
+            )
     else:
         refuse_changed(run, began, recorded, current, force or not last.own, str(last.folder))
     if last.own and not force:

@@ -128,7 +128,7 @@ class Engine:
         if isinstance(self.source, Examples) and self.source.pack:
             self.source.pack = packs_without_leakage(self.model, self.source)
             if not self.source.pack:
-                say("this model would let examples of a row see each other: one a row")
+                say("this model would attend across packed examples: each gets its own row")
         self.held_out = held_out(run, self.source)
         self.checkpoint_dtype = _checkpoint_dtype(run, start.last)
         self._prepare()

@@ -161,7 +161,9 @@ class Data(_Part):
             if getattr(self, name) is not None and self.examples is None:
                 raise ValueError(f"{name} says how examples are read: give examples")
         if self.mixture and not self.sources:
-            raise ValueError("a mixture is of sources: lessons have their shares, examples none")
+            raise ValueError(
+                "a mixture needs sources: a curriculum has shares of its own, examples have none"
+            )
         return self
 
     def shares(self) -> dict[str, float]:
@@ -353,14 +355,14 @@ class Run(_Part):
             if event.step >= self.steps + event.after:
                 raise ValueError(f"an event at step {event.step} never comes: {self.steps} steps")
             if event.step == 0 and (event.evaluate or event.checkpoint):
-                raise ValueError("evaluate and checkpoint look at what was trained: not at step 0")
+                raise ValueError("evaluate and checkpoint need a trained model: not step 0")
             if event.mixture and self.data.examples:
                 raise ValueError("an event's mixture is of sources or lessons: examples have none")
         model = self.model
         if self.growth is not None and (model.path or model.schedule or model.recurrence):
             raise ValueError(
-                "growth is from one block to the depth of model.preset: it goes with no path, "
-                "schedule or recurrence (loop the grown model by an event)"
+                "growth is from one block to the depth of model.preset: it excludes path, "
+                "schedule and recurrence (loop the grown model by an event)"
             )
         if self.growth is not None and self.growth.operator not in OPERATORS:
             near = get_close_matches(self.growth.operator, OPERATORS, n=1)

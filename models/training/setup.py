@@ -197,7 +197,7 @@ def check_fits(run: Run, model: PreTrainedModel, source: Source) -> None:
         leave = ": leave model.options.vocab_size out" if run.model.preset else ""
         raise InputError(
             f"the data has a vocabulary of {source.vocabulary:,}, the model one of {size:,}: they "
-            f"were not made for each other{leave if run.data.sources else ''}"
+            f"do not fit{leave if run.data.sources else ''}"
         )
 
 

@@ -70,7 +70,7 @@ def check_lens(
         if options.lens_updates:
             raise InputError("--lens is trained already: leave --lens-updates out")
         if len(models) > 1:
-            raise InputError("--lens is of one model: give one --model")
+            raise InputError("--lens fits one model: give one --model")
         lens = Lens.load(options.lens)
         if lens.schedule != models[0].schedule:
             raise InputError(
@@ -84,7 +84,7 @@ def check_lens(
         least = max(8, options.lens_batch)
         check_prompts(file, least, tokens)
         if (left := count_prompts(file, _measured_prompts(file, measured, seed))) < least:
-            raise InputError(f"{file} has {left} texts that are not measured, {least} are needed")
+            raise InputError(f"{file} has {left} prompts that are not measured, {least} are needed")
 
 
 def load_or_train_lens(

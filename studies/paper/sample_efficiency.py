@@ -176,7 +176,8 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
             check_untie(checkpoints.load_config(**model_arguments(model.path)))
         elif TIED not in options.ties:
             raise InputError(
-                f"{model.name} has no ties to lose: --ties {UNTIED} is for looped models"
+                f"{model.name} does not loop, so nothing can be untied: --ties {UNTIED} is "
+                "for looped models"
             )
         sizes = [(TIED, 0)] if 0 in options.sizes else []
         sizes += [(t, n) for t in options.ties if t == TIED or looped for n in options.sizes if n]

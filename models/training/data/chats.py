@@ -167,9 +167,9 @@ class _Rendering:
             after = full if turn == len(messages) - 1 else self.text(messages[: turn + 1])
             if not (after.startswith(before) and full.startswith(after)):
                 raise InputError(
-                    f"{self.where}: {TEMPLATE} writes message {turn + 1} otherwise when the "
-                    "conversation goes on, so that its turn cannot be told apart (a template with "
-                    "{% generation %} says it itself)"
+                    f"{self.where}: {TEMPLATE} writes message {turn + 1} differently when the "
+                    "conversation goes on, so that its turn cannot be located (a template with "
+                    "{% generation %} marks it)"
                 )
             tail = self._tail(messages, turn, before, after)
             spans.append(self._span(tokens, before, after, tail))
@@ -193,7 +193,7 @@ class _Rendering:
         prompt, up_to_end, ending = encode(self.tokenizer, [before, after, tail], special=False)
         start = target_start(prompt, tokens)
         if len(prompt) - start > 1:  # one token may merge over the boundary
-            raise InputError(f"{self.where}: the tokenizer does not keep turns apart")
+            raise InputError(f"{self.where}: the tokenizer merges tokens across two turns")
         stop = target_start(up_to_end, tokens)
         end_tokens = [i for i in range(start, stop) if tokens[i] in self.added]
         if not self.added.intersection(ending) or not end_tokens:

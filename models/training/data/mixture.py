@@ -81,8 +81,8 @@ class Mixture:
             for name, share in zip(self.names, _shares(phase.weights, self.names), strict=True):
                 if not share and phase.weights.get(name):
                     raise InputError(
-                        f"the share of {name} is {phase.weights[name]:g}: less than a sequence in "
-                        f"{PERIOD:,} would never come"
+                        f"the share of {name} is {phase.weights[name]:g}: below one sequence in "
+                        f"{PERIOD:,} it is never drawn"
                     )
         self.state: dict[str, Any] = {}
         self.vocabulary = max(source.vocabulary for source in self.sources.values())

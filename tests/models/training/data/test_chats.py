@@ -295,7 +295,7 @@ THINKING = CHATML.replace(  # earlier turns lose what stands before </think>, as
     [
         (None, CHAT, "messages need a chat template and the model has none: give one with"),
         (THINKING, [CHAT[0], {"role": "assistant", "content": "so</think>2"}, *CHAT[2:]],
-         "writes message 2 otherwise when the conversation goes on"),
+         "writes message 2 differently when the conversation goes on"),
         (CHATML, CHAT[1:], "begins with the assistant"),
         ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", CHAT,
          r"row 1: the model's chat template does not know add_generation_prompt: it begins a turn "
