@@ -223,7 +223,7 @@ def depth_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
             last = record.model.effective_depth - 1
             stderr = row.stderr
             if "stderr" not in row and row.low is not None and row.high is not None:
-                # older records kept each text's own score, which is not what the error is of
+                # older records: ``each`` has per-prompt scores, the interval that of the pooled one
                 stderr = (row.high - row.low) / 2 / Z
             share = row.replace(
                 value=row.value / last,

@@ -23,7 +23,13 @@ INDEX_NAMES = ("layer_idx", "layer_id", "layer_number")
 
 
 class StepRunner(Protocol):
-    """Executor of steps in place of the layers' own calls."""
+    """Executor of steps in place of the layers' own calls.
+
+    Attributes:
+        layers: the layer list that it runs, as a tuple of one.
+        recurrence: settings of what happens between loops.
+        training_step: number of training forward passes so far.
+    """
 
     layers: tuple[LoopedLayers, ...]
     recurrence: Any

@@ -33,8 +33,10 @@ class LensOptions:
     """Options of a study that reads predictions from intermediate layers by a lens."""
 
     lens: str | None = option(None, "file of a tuned lens (safetensors), for one model")
-    lens_updates: int = option(0, "updates of a tuned lens trained first; 0: logit lens")
-    lens_text: str | None = option(None, "its training prompts; by default generated questions")
+    lens_updates: int = option(0, "optimizer updates to train a tuned lens; 0: logit lens")
+    lens_text: str | None = option(
+        None, "training prompts of the lens; by default generated questions"
+    )
     lens_batch: int = option(4, "prompts an update")
     lens_positions: int = option(256, "token positions of a batch in the loss")
     lens_optimizer: str = option("sgd", "sgd or adam")

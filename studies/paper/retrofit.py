@@ -61,7 +61,7 @@ class Options(QuestionOptions):
     blocks: tuple[str, ...] = option(
         (), "blocks START:STOP of the schedule, each repeated once in a cooldown of its own"
     )
-    mixture: str = option(USUAL, "mixture of the cooldown: a ready one, or a YAML file with one")
+    mixture: str = option(USUAL, "mixture of the cooldown: a built-in one, or a YAML file with one")
     steps: int = option(0, "steps of the cooldown; by default those left in the run")
     seeds: int = option(1, "orders of the data; the first one is the run's own")
     times: tuple[int, ...] = option((1, 2, 3), "repeats of a block at inference")
