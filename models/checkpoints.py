@@ -43,6 +43,10 @@ def load(pretrained: str, **options: Any) -> PreTrainedModel:
     Raises:
         InputError: the model cannot be loaded; names or shapes of its weights do not match its
             config; or its files do not match its index or manifest.
+
+    Example::
+
+        model = load("runs/lidas/step-000003500", dtype="bfloat16")
     """
     try:
         place, options = _place(pretrained, options)
@@ -162,16 +166,18 @@ def check_out(out: str | Path, overwrite: bool = False) -> Path:
         raise InputError(f"{out} is a file: give a folder")
     if folder.is_dir() and (names := sorted(path.name for path in folder.iterdir())):
         if not overwrite:
-            raise InputError(f"{out} holds something already: give another folder or --overwrite")
+            raise InputError(f"{out} is not empty: give another folder or --overwrite")
         other = [name for name in names if not OF_A_CHECKPOINT.fullmatch(name)]
         if other or "config.json" not in names:
             what = other[0] if other else "no config.json"
-            raise InputError(f"{out} is no checkpoint alone ({what}): it will not be overwritten")
+            raise InputError(
+                f"{out} holds more than a checkpoint ({what}): it will not be overwritten"
+            )
     existing = folder.parent
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(f"cannot write to {out}: {existing} is no folder that can be written to")
+        raise InputError(f"cannot write to {out}: {existing} is not a writable folder")
     return folder
 
 

@@ -33,7 +33,7 @@ class Cost:
     """Cost of a model under a schedule. FLOPs are per token of a sequence of ``seq_len`` tokens.
 
     Args:
-        schedule: the schedule.
+        schedule: schedule that the model runs by.
         unique_parameters: weights that are used, each counted once.
         stored_parameters: the same plus layers that the schedule never runs.
         effective_parameters: weights, with each layer counted as often as it runs.
@@ -88,9 +88,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class _Parts:
-    """Costs per unique layer and of the rest of the model."""
+    """Costs per unique layer and of the rest of the model.
 
-    layers: list[tuple[int, float, float]]  # parameters, FLOPs, attention FLOPs a token
+    Args:
+        layers: ``(parameters, FLOPs per token, of these attention FLOPs)`` of each unique layer.
+        rest: parameters outside the layers.
+        embeddings: parameters of embeddings and of an untied head.
+        head: FLOPs per token of the head.
+    """
+
+    layers: list[tuple[int, float, float]]
     rest: int
     embeddings: int
     head: float
@@ -144,9 +151,10 @@ def training_flops(
 ) -> float:
     """Count the FLOPs of a training run: growth stages, cooldown, retrofit, truncated backward.
 
-    A step costs one forward pass where no gradient flows and three where it does: with
-    ``backward_loops`` that is ``(2 N1 + 6 N2) D``. Without injection, no gradient reaches the
-    layers before the truncated loops either.
+    A token costs ``2 N`` FLOPs in the ``N`` weights that run without a gradient (forward only) and
+    ``6 N`` in those that run with one (forward and backward): ``(2 N1 + 6 N2) D`` for ``D`` tokens,
+    plus attention. ``backward_loops`` moves the earlier loops from ``N2`` to ``N1``; without
+    injection no gradient reaches the layers before the block, so they move too.
 
     Args:
         model: the model at full depth, or its config.
@@ -155,6 +163,10 @@ def training_flops(
 
     Raises:
         InputError: a schedule that needs more layers than the model has.
+
+    Example::
+
+        training_flops(config, growth_stages(24, 4, tokens=10**9, cooldown_tokens=10**8))
     """
     parts, _, recurrence = _parts(model, seq_len)
     width = decoder_config(_config(model)).hidden_size
@@ -188,12 +200,19 @@ def growth_stages(
 ) -> list[Stage]:
     """Return the stages of MIDAS or LIDAS: stage i at depth ``i block_size``, then the cooldown.
 
+    Args:
+        depth: final number of layers, a multiple of ``block_size``.
+        block_size: number of layers of the first stage, and added by each growth step.
+        tokens: training tokens before the cooldown, split by PROP-alpha (paper appendix F).
+        cooldown_tokens: training tokens of the cooldown at full depth.
+        alpha: exponent of the split.
+
     >>> [stage.tokens for stage in growth_stages(24, 4, 170_000, 30_000)]
     [8095, 16191, 24285, 32381, 40477, 48571, 30000]
     """
     whole("block_size", block_size, 1)
     if depth % block_size:
-        raise InputError(f"{depth} layers are no multiple of the block size {block_size}")
+        raise InputError(f"{depth} layers are not a multiple of the block size {block_size}")
     parts = prop_schedule(tokens, depth // block_size, alpha)
     stages = [Stage((i + 1) * block_size, part) for i, part in enumerate(parts)]
     return [*stages, Stage(depth, cooldown_tokens)] if cooldown_tokens else stages

@@ -88,7 +88,7 @@ def preset(name: str, **changes: Any) -> LlamaConfig:
         return LlamaConfig(**fields)
     except Exception as error:  # transformers checks types, with errors of its own
         lines = " ".join(line.strip() for line in str(error).splitlines())
-        raise InputError(f"a field of {name} cannot be what it is given: {lines}") from error
+        raise InputError(f"invalid fields of {name}: {lines}") from error
 
 
 def build(

@@ -1,4 +1,4 @@
-"""Similarity of the weights of layers; grown and looped models show it one block apart."""
+"""Cosine similarity of layer weights: in grown models high between layers one block apart."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ def layer_similarity(model: PreTrainedModel) -> Tensor:
 
     Raises:
         InputError: weights that are NaN or infinite.
+
+    Example::
+
+        block_similarity(layer_similarity(model), block_size=4)
     """
     layers = [dict(layer.named_parameters()) for layer in find_decoder(model).unique]
     count = len(layers)

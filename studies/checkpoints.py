@@ -129,7 +129,7 @@ def _with_step(model: StudyModel) -> StudyModel:
 
 
 def _check_replicates(models: Sequence[StudyModel]) -> None:
-    """Refuse replicates whose seeds cannot be averaged."""
+    """Refuse replicates that cannot be averaged: a seed twice, or two runs of equal name."""
     by_recipe: dict[tuple[str, str], list[StudyModel]] = {}
     for model in models:
         if model.run is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .study import Study, Table
 
 ItemValues = Sequence[Any]
-"""Per-item results: a text with a character 0 or 1 an item, or a number a text."""
+"""Per-item results: a string with one 0 or 1 per item, or one number per prompt."""
 Repeats = Mapping[Hashable, ItemValues]
 """Repeated results on the same items: repeat key (e.g. a seed) -> per-item results."""
 Conditions = tuple[tuple[str, Any], ...]
@@ -34,8 +34,9 @@ class PairedDifference:
 
     Args:
         values: difference in each repeat (e.g. each seed) that both models have.
-        low, high: 95 % interval of the mean over items; None where all items differ alike.
-        p: p-value of the mean over items, by random signs.
+        low, high: 95 % interval of the mean over items; None where the difference is the same
+            for all items.
+        p: p-value of the mean over items, of a paired permutation (sign-flip) test.
         within: range of a difference; None for an unbounded one.
     """
 
@@ -61,7 +62,10 @@ class PairedDifference:
 
     @classmethod
     def between(cls, mine: Repeats, other: Repeats) -> PairedDifference | None:
-        """Compare equal repeats of two models; None if they share none.
+        """Compare two models in the repeats that both have; None if there is none.
+
+        Args:
+            mine, other: repeat key -> per-item results; the difference is ``mine - other``.
 
         >>> mine, other = {0: "1101" * 4, 1: "1111" * 4}, {0: "0101" * 4, 1: "0101" * 4}
         >>> print(PairedDifference.between(mine, other))
@@ -87,8 +91,8 @@ class PairedDifference:
 def compare_models(study: Study, records: Sequence[StudyRecord], against: str) -> Table:
     """Compare every other model with one, wherever both answered the same items.
 
-    p-values are corrected for the number of comparisons (Holm). Where the study also asked control
-    questions, the column ``control difference`` has the difference there.
+    p-values are corrected for the number of comparisons (Holm). For studies with control questions,
+    the column ``control difference`` has the difference on these.
 
     Args:
         against: name of the model to compare with.
@@ -97,7 +101,9 @@ def compare_models(study: Study, records: Sequence[StudyRecord], against: str) -
         InputError: a study without per-item results; no other model has the same items.
     """
     if study.conditions is None:
-        raise InputError(f"{study.name} keeps no answers to compare models by")
+        raise InputError(
+            f"{study.name} records no per-item results, so its models cannot be compared"
+        )
     control_differences = {
         (conditions, model): difference
         for conditions, model, difference, _ in _differences(
@@ -124,7 +130,8 @@ def _results(study: Study, records: Sequence[StudyRecord], controls: bool) -> Re
     """Collect per-item results.
 
     Args:
-        controls: those of control questions, under the name of the task they are of.
+        controls: True for results on control questions, listed under the original task's name;
+            False for results on the questions themselves.
     """
     assert study.conditions is not None
     results: Results = {}
@@ -149,7 +156,7 @@ def _results(study: Study, records: Sequence[StudyRecord], controls: bool) -> Re
 
 
 def _compared_rows(record: StudyRecord, controls: bool) -> list[Row]:
-    """Select rows with per-item results; of a study with both splits those on test items."""
+    """Select rows with per-item results; if the study has both splits, the test rows only."""
     rows = [row for row in record.rows if "answers" in row or "each" in row]
     # a swap of two equal layers changes nothing
     rows = [row for row in rows if row.get("changes", True)]

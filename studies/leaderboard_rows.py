@@ -1,8 +1,9 @@
 """Rows of studies for the leaderboard: the numbers that models are compared by.
 
-A study's own files hold every number it measured. The leaderboard gets, of a repeated block, the
-one chosen on validation items; of swaps, the mean over the middle; of depth, the value half way.
-Names of tasks, metrics and conditions are those that the claims query.
+A study's own files hold every number it measured. The leaderboard gets few of them: the repeated
+block that was chosen on validation items; the mean over swaps in the middle half of the depth;
+overlap and early-exit accuracy at half depth. Names of tasks, metrics and conditions are those that
+the claims query.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class LeaderboardRow:
         record: record of the study it comes from.
         row: the number, with columns named as those of a task.
         conditions: what the study varied, e.g. ``{"examples": 64}``.
-        plain: whether it is what ``growloop eval`` measures of the model as it is.
+        plain: whether it equals a result of ``growloop eval`` on the unchanged model.
         untied: whether the model was untied before fine-tuning.
     """
 
@@ -51,7 +52,7 @@ RowSelector = Callable[[Sequence[StudyRecord]], list[LeaderboardRow]]
 
 
 def accuracy_rows(*conditions: str, study: bool = True, plain: bool = False) -> RowSelector:
-    """Make the selector of a study whose rows are accuracies, as ``accuracy_row`` makes them.
+    """Make the selector of a study whose rows :func:`.accuracy.accuracy_row` made.
 
     Args:
         conditions: columns that distinguish rows of the same model, task and schedule.
@@ -92,9 +93,8 @@ def exit_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
 def chosen_block_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
     """Select test rows of the block that was best on validation items, at each number of repeats.
 
-    The condition ``chosen`` is true of a choice among all blocks of the size. A choice among some
-    of them may change when more are measured: the condition then says among how many, and no claim
-    counts it.
+    The condition ``chosen`` is True if all blocks of this size were measured. Otherwise the choice
+    may still change: the condition is ``of 3 of 9 starts``, and claims do not use the row.
     """
     groups: dict[tuple[object, ...], list[StudyRecord]] = {}
     for record in records:
@@ -149,7 +149,7 @@ def in_context_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
 def fine_tuning_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
     """Select accuracies after fine-tuning, under the seed of its examples.
 
-    Settings of fine-tuning are conditions where they are not the usual ones.
+    Settings that differ from the defaults are conditions.
     """
     settings: dict[str, list[dict[str, Any]]] = {}  # model -> settings it was fine-tuned with
     for record in records:
@@ -170,7 +170,7 @@ def fine_tuning_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
 
 
 def _settings(record: StudyRecord) -> dict[str, Any]:
-    """Return the settings of a fine-tuning that are not the usual ones."""
+    """Return the settings of a fine-tuning that differ from the defaults."""
     options = record.cell.options
     settings = {"train_depths": ",".join(map(str, options["train_depths"]))}
     settings |= {name: options[name] for name in ("lr", "epochs", "lora") if options[name]}
@@ -179,7 +179,7 @@ def _settings(record: StudyRecord) -> dict[str, Any]:
 
 
 def swap_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
-    """Select the model as it is, and the mean over swaps of neighbours in its middle half."""
+    """Select the unchanged model, and the mean over swaps of neighbours in its middle half."""
     selected: list[LeaderboardRow] = []
     for record in records:
         plain, *rows = record.rows
@@ -202,7 +202,8 @@ def swap_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
 def mean_of(rows: Sequence[Row]) -> dict[str, float | None]:
     """Return mean ``value`` and ``stderr`` over items of rows on the same items.
 
-    Without per-item results the error is as if all rows erred together: the largest it can be.
+    Without per-item results the standard error is the mean of the rows' standard errors: an upper
+    bound, reached when their errors are fully correlated.
     """
     value = statistics.fmean(row.value for row in rows)
     per_item = [row.answers or row.each for row in rows]
@@ -214,7 +215,7 @@ def mean_of(rows: Sequence[Row]) -> dict[str, float | None]:
 
 
 def stderr_of(row: Row) -> float | None:
-    """Return the standard error of a row: its column, or from its prompts, or from its interval."""
+    """Return the standard error of a row: its column, else by its prompts, else by its interval."""
     if "stderr" in row:
         return row.stderr
     if len(row.each) > 1:
@@ -223,9 +224,9 @@ def stderr_of(row: Row) -> float | None:
 
 
 def depth_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
-    """Select the depth score as a share of the depth, and overlap and accuracy half way.
+    """Select the depth score as a share of the depth, and overlap and accuracy at half depth.
 
-    Chance of the score is that of a model whose steps all matter alike.
+    The chance level of the score is 0.5: all steps have the same effect.
     """
     selected: list[LeaderboardRow] = []
     for record in records:
@@ -235,7 +236,7 @@ def depth_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
             last = record.model.effective_depth - 1
             stderr = row.stderr
             if "stderr" not in row and row.low is not None and row.high is not None:
-                # older records kept each text's own score, which is not what the error is of
+                # older records: ``each`` has per-prompt scores, the interval that of the pooled one
                 stderr = (row.high - row.low) / 2 / Z
             share = row.replace(
                 value=row.value / last,
@@ -258,9 +259,9 @@ def depth_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
 
 
 def periodicity_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
-    """Select how much attention's contributions recur after the model's own block.
+    """Select the periodicity of attention's contributions at the model's own block size.
 
-    Of models without a block, after any size of block.
+    A model without looped or grown blocks gets a row for each block size.
     """
     return [
         LeaderboardRow(
@@ -279,7 +280,10 @@ def periodicity_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
 
 
 def similarity_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
-    """Select the mean similarity of layers at each distance; over all pairs, so without error."""
+    """Select the mean similarity of layers at each distance.
+
+    It is a mean over all pairs of layers, not a sample, so it has no standard error.
+    """
     return [
         LeaderboardRow(
             record,
@@ -317,9 +321,9 @@ def local_effect_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
 
 
 def _prompting(record: StudyRecord, row: Row, cuts: bool = True) -> str:
-    """Describe the settings that a number on prompts depends on, without the prompts.
+    """Describe the settings of a measurement on prompts: source, length, cuts, skipped tokens.
 
-    ``skip_front`` is named only where it is not 0: records from before the option keep their key.
+    ``skip_front`` is left out where it is 0, as in records from before the option existed.
     """
     options = record.cell.options
     places = f", {options['cuts']} cuts" if cuts and "cuts" in options else ""

@@ -19,20 +19,29 @@ def option(
 
     Args:
         about: help text of the command line.
-        later: the option was added after records existed; these were measured with its default.
-        drawn: the option decides no number, only what the chart shows or which files stay.
-        before: value that records from before the option were measured with, where that is not
-            the default: those records are read for this value alone.
+        later: the option is newer than the first records, which were measured with its default.
+            Records leave it out at its default, so that the old ones stay valid.
+        drawn: the option changes no measured number, only the chart or which files are kept.
+            Records leave it out.
+        before: value that records older than the option were measured with, if it is not the
+            default. Records leave it out at this value, so that the old ones stay valid for it.
+
+    Example::
+
+        @dataclass(frozen=True)
+        class Options:
+            block: int = option(4, "steps in the block")
+            exact: bool = option(False, "score exactly", later=True)
     """
     unsaid = (default,) if later else () if before is None else (before,)
     return field(default=default, metadata={"about": about, "unsaid": unsaid, "drawn": drawn})
 
 
 def recorded_options(options: Any, *without: str) -> dict[str, Any]:
-    """Return options as a record stores them.
+    """Return options as a record stores them: the part of a cell's id that the options decide.
 
-    Files are named by their content: another file of the same name makes other cells. An option
-    added later is left out where it has the value that records from before it were measured with.
+    Files are stored as name and digest of their content. Options are left out as :func:`option`
+    describes.
 
     Args:
         without: options that are parameters of the cell instead.
@@ -113,7 +122,14 @@ def skip_front_option(before: int) -> Any:
 
 @dataclass(frozen=True)
 class QuestionOptions:
-    """Options of studies that score questions; a study's own options stand before them."""
+    """Shared options of studies that score questions; a study's own options come first.
+
+    Args:
+        items: questions per task.
+        shots: examples before a question.
+        fixed_shots: the same examples before all questions.
+        seed: seed that draws questions and examples.
+    """
 
     items: int = items_option()
     shots: int = shots_option()

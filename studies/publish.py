@@ -43,11 +43,11 @@ NO_ROWS_REASON = {
 def leaderboard_records(records: Sequence[StudyRecord], time: str | None = None) -> list[Record]:
     """Make records of the leaderboard from records of studies.
 
-    :func:`missing_reasons` says what is left out.
+    :func:`missing_reasons` lists what is left out.
 
     Args:
-        records: records of :func:`.runner.run_study`; of a study that chooses, of all cells that
-            it chooses from.
+        records: records of :func:`.runner.run_study`. A study that chooses a block needs the
+            records of all its alternatives.
         time: time of measurement in ISO 8601 with a time zone, for records that have none.
     """
     records, _ = split_controls(records)
@@ -61,22 +61,22 @@ def leaderboard_records(records: Sequence[StudyRecord], time: str | None = None)
 
 
 def missing_reasons(records: Sequence[StudyRecord]) -> list[str]:
-    """Say in a sentence each what a study does not, or not yet, have for the leaderboard."""
+    """List, one sentence each, which studies have nothing or too little for the leaderboard."""
     reasons = []
     for name, model in dict.fromkeys((record.study, record.model_name) for record in records):
         some = [r for r in records if (r.study, r.model_name) == (name, model)]
         rows = SELECTORS[name](some) if name in SELECTORS else []
         if not rows:
             reason = f": {NO_ROWS_REASON[name]}" if name in NO_ROWS_REASON else ""
-            reasons.append(f"{name} has nothing of {model} for the leaderboard{reason}")
+            reasons.append(f"{name} has no result of {model} for the leaderboard{reason}")
         partial = {
             (row.row.task, row.conditions["chosen"])
             for row in rows
             if isinstance(row.conditions.get("chosen"), str)
         }
         reasons += [
-            f"{name} has measured {among.removeprefix('of ')} of {model} for {task}: no claim "
-            "counts what it chose before it has all"
+            f"{name} has measured {among.removeprefix('of ')} of {model} for {task}: "
+            "claims use its choice only when all are measured"
             for task, among in sorted(partial)
         ]
     return reasons

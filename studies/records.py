@@ -44,20 +44,22 @@ class Row:
     Args:
         metric: name of the metric.
         value: the number.
-        n: items (questions, texts or pairs of layers) it is a mean of.
+        n: number of items (questions, prompts or pairs of layers) that ``value`` is a mean of.
         task: label of the task; empty for a measurement on texts or weights.
         version: version of the task.
         fingerprint: digest of the items.
-        texts: source of the texts of a diagnostic.
-        split, seed, shots, prompting: which items, drawn and prompted how.
-        chance: value of a guesser.
+        texts: source of a diagnostic's prompts.
+        split, seed: split of the items, and seed that drew them.
+        shots, prompting: number of examples in the prompt, and how it differs from the task's own.
+        chance: chance level.
         stderr: standard error over items.
         low, high: ends of the 95 % interval; None where there is none.
-        answers: per-item correctness, a character 0 or 1 an item.
-        each: value of each text.
+        answers: per-item correctness, one character 0 or 1 per item.
+        each: value of each prompt.
         control: counterfactual control of the questions; ``none`` for questions as they are.
-        of: task that a control is of; None for a row that is no control.
-        schedule: schedule that ran; None for the model's own where the study does not say it.
+        of: original task of a control task; None for a row that is not a control.
+        schedule: schedule that ran; None for the model's own, where the study does not
+            record it.
         difference, p: paired difference to the reference row, and its p-value.
         columns: the study's own columns.
         names: columns in the order of the file; by default the order above.
@@ -227,7 +229,7 @@ class StudyRecord:
         time: when it was measured, in ISO 8601.
         seconds: wall-clock time of the measurement.
         checkpoint: path of the measured checkpoint where the study trained one.
-        sealed: whether the file had a SHA-256 of its content; older records have none.
+        sealed: whether the file holds a SHA-256 of its content; older records do not.
     """
 
     cell: StudyCell
@@ -270,8 +272,7 @@ class StudyRecord:
     def read(cls, path: str | Path) -> StudyRecord:
         """Read a record from its file.
 
-        A damaged record is refused, not measured again: nobody reads other numbers than were
-        written.
+        A damaged record raises an error; it is never measured again silently.
 
         Raises:
             InputError: a file that is no record, or a damaged one; names the file and the field.
@@ -283,7 +284,7 @@ class StudyRecord:
             return cls.from_json(content)
         except ValueError as error:
             reason = short(str(error).removeprefix(f"{path} is damaged: "))
-            raise InputError(f"{path} is no record of a study ({reason}): move it away") from error
+            raise InputError(f"{path} is not a study record ({reason}): move it away") from error
 
     @classmethod
     def from_json(cls, content: Any) -> StudyRecord:

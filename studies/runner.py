@@ -133,7 +133,7 @@ def _check_precision(records: Iterable[StudyRecord]) -> None:
         name, dtype = record.model_name, record.model.dtype
         if dtypes.setdefault(name, dtype) != dtype:
             raise InputError(
-                f"what was measured of {name} is in {dtypes[name]} and in {dtype}: give --dtype "
+                f"the records of {name} are in {dtypes[name]} and in {dtype}: give --dtype "
                 "and another --out"
             )
 
@@ -191,7 +191,7 @@ def _read_checked(path: Path, cell: StudyCell, dtype: str) -> StudyRecord:
         )
     if changed(cell.path, record.weights):
         raise InputError(
-            f"{path} is of another model than {cell.path} holds now: give another --out"
+            f"{path} was measured on another model than {cell.path} holds now: give another --out"
         )
     if record.run is None:  # records from before runs were noted
         record = replace(record, run=RunIdentity.read(cell.path))

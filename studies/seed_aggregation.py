@@ -104,9 +104,14 @@ def with_seed_means(
 
     Args:
         keys: columns that identify a row of a model.
-        of: column whose interval is in ``low`` and ``high``.
+        of: column with the main number, whose interval is in ``low`` and ``high``.
         means: columns that are averaged without an interval.
-        within: range of ``of``, for all rows or by row; None for an unbounded one.
+        within: range of the column ``of``: an interval, or row -> interval; None for unbounded.
+
+    Example::
+
+        @with_seed_means("task", of="accuracy", within=SHARE)
+        def table(records): ...
     """
 
     def decorate(table: MakeTable) -> MakeTable:

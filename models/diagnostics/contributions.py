@@ -37,8 +37,8 @@ def contributions(trace: Trace) -> dict[str, Tensor]:
         measure -> ``(batch, steps)``, means over the real tokens of a prompt; keys are
         :data:`MEASURES`.
 
-        Raises:
-            InputError: a trace without sublayers.
+    Raises:
+        InputError: a trace without sublayers.
 
     Example::
 

@@ -11,10 +11,11 @@ tokens depend on it); over several cuts the largest effect counts. Without cuts,
 changed and measured.
 
 The first real token of a prompt is never changed (``skip_front=1``), as in the code published with
-Csordás et al. 2025. It is the attention sink, and a model without it is broken, not shallower.
+Csordás et al. 2025. It is the attention sink: changing it breaks attention at all later tokens and
+says little about the removed step.
 
 All sources of a target run as one batch. A pair costs one layer forward, and nothing before a
-source is recomputed: ``steps (steps - 1) / 2`` layer forwards per text, plus the traced pass.
+source is recomputed: ``steps (steps - 1) / 2`` layer forwards per prompt, plus the traced pass.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .replay import Replay
 from .trace import Trace
 
 REDUCTIONS = ("max", "mean")
-ROWS = 4096  # tokens in one layer forward, unless a single copy of the batch has more
+MAX_TOKENS = 4096  # tokens in one layer forward, unless a single copy of the batch has more
 SKIP_FRONT = 1  # real tokens at the front of a prompt that are never changed, as published
 
 
@@ -49,7 +50,7 @@ def local_effects(
     trace: Trace,
     cuts: Sequence[int] | None = None,
     reduce: str = "max",
-    rows: int = ROWS,
+    max_tokens: int = MAX_TOKENS,
     skip_front: int = SKIP_FRONT,
 ) -> Tensor:
     """Measure the effect of removing a step's contribution from the input of one later step.
@@ -58,7 +59,7 @@ def local_effects(
         trace: traced forward pass.
         cuts: token positions t of the future-token variant; None for all tokens.
         reduce: reduction over tokens and cuts: ``max``, as in the paper, or ``mean``.
-        rows: tokens in one layer forward.
+        max_tokens: tokens in one layer forward.
         skip_front: real tokens at the front of each prompt that keep the contribution; 0 for none.
 
     Returns:
@@ -81,7 +82,7 @@ def local_effects(
     effects = torch.zeros(len(trace.real), trace.steps, trace.steps, device=trace.real.device)
     for target in range(1, trace.steps):
         hidden = trace.inputs[target]
-        for sources in _chunks(range(target), rows // (len(removed) * trace.real.numel())):
+        for sources in _chunks(range(target), max_tokens // (len(removed) * trace.real.numel())):
             removal = torch.stack([c[source] for source in sources])[:, None] * removed
             states = hidden - removal  # (sources, cuts, batch, tokens, dim)
             after = replay(target, states.flatten(0, 2)).view_as(states)
@@ -96,7 +97,7 @@ def propagated_effects(
     trace: Trace,
     cuts: Sequence[int] | None = None,
     reduce: str = "max",
-    rows: int = ROWS,
+    max_tokens: int = MAX_TOKENS,
     skip_front: int = SKIP_FRONT,
 ) -> Tensor:
     """Measure the effect of skipping a step on the contribution of every later step.
@@ -106,7 +107,7 @@ def propagated_effects(
     one_of("reduction", reduce, REDUCTIONS)
     removed, measured = _windows(trace, cuts, skip_front)
     effects = torch.zeros(len(trace.real), trace.steps, trace.steps, device=trace.real.device)
-    for source, target, before, after in _skipping(trace, removed, rows):
+    for source, target, before, after in _skipping(trace, removed, max_tokens):
         change = _relative(after - before, trace.contributions[target])
         effects[:, source, target] = _reduced(change, measured, reduce)
     return _finite(effects)
@@ -116,7 +117,7 @@ def propagated_effects(
 def prediction_effects(
     trace: Trace,
     cuts: Sequence[int] | None = None,
-    rows: int = ROWS,
+    max_tokens: int = MAX_TOKENS,
     skip_front: int = SKIP_FRONT,
 ) -> Tensor:
     """Measure the effect of skipping a step on predictions: ``max |softmax z - softmax z'|_2``.
@@ -124,7 +125,7 @@ def prediction_effects(
     Args:
         trace: traced forward pass.
         cuts: token positions t: skip before t, measure from t on; None for all tokens.
-        rows: tokens in one layer forward.
+        max_tokens: tokens in one layer forward.
         skip_front: real tokens at the front of each prompt at which no step is skipped.
 
     Returns:
@@ -139,7 +140,7 @@ def prediction_effects(
     effects = torch.zeros(len(trace.real), trace.steps, device=trace.real.device)
     baseline = trace.logits.float().softmax(-1)
     last = trace.steps - 1
-    for source, target, _, after in _skipping(trace, removed, rows, itself=True):
+    for source, target, _, after in _skipping(trace, removed, max_tokens, itself=True):
         if target != last:
             continue
         for cut, state in zip(measured, after, strict=True):
@@ -150,7 +151,7 @@ def prediction_effects(
 
 
 def depth_shares(effects: Tensor) -> Tensor:
-    """Normalise prediction effects to a distribution over steps, averaged over texts: ``(steps,)``.
+    """Normalise prediction effects to a distribution over steps, mean over prompts: ``(steps,)``.
 
     Args:
         effects: result of :func:`prediction_effects`, ``(batch, steps)``.
@@ -209,10 +210,10 @@ def _check_windows(
     if unmeasured:
         count = int(real[unmeasured[0]].sum())
         where = "" if cuts is None else f" before a cut ({', '.join(map(str, cuts))})"
-        later = "" if cuts is None else " and a later one to look at"
+        later = "" if cuts is None else " and a later one to measure"
         raise InputError(
-            f"text {unmeasured[0]} of the batch has {count} real tokens: with skip_front "
-            f"{skip_front} it has no token{where} to take a contribution from{later}"
+            f"prompt {unmeasured[0]} of the batch has {count} real tokens: with skip_front "
+            f"{skip_front} it has no token{where} to ablate{later}"
         )
 
 
@@ -248,7 +249,7 @@ def _reduced(change: Tensor, measured: Tensor, reduce: str) -> Tensor:
 
 
 def _skipping(
-    trace: Trace, removed: Tensor, rows: int, itself: bool = False
+    trace: Trace, removed: Tensor, max_tokens: int, itself: bool = False
 ) -> Iterator[tuple[int, int, Tensor, Tensor]]:
     """Yield source, target, and the target's input and output with the source skipped.
 
@@ -260,7 +261,7 @@ def _skipping(
     trace.check_flow()
     replay = Replay(trace)
     shape = (len(removed), *trace.inputs[0].shape)
-    for sources in _chunks(range(trace.steps), rows // (len(removed) * trace.real.numel())):
+    for sources in _chunks(range(trace.steps), max_tokens // (len(removed) * trace.real.numel())):
         states: dict[int, Tensor] = {}
         for step in range(sources[0], trace.steps):
             if states:

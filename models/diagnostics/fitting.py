@@ -215,11 +215,12 @@ def _read(path: str | Path, arguments: dict[str, Any]) -> dict[str, Any]:
             "asked"
         ]  # older files have no recipe: there was only one
     except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path} holds no state of a lens: remove it") from error
+        raise InputError(f"{path} is not the training state of a lens: remove it") from error
     for name, value in arguments.items():
         if saved.get(name) != value:
             raise InputError(
-                f"{path} is of a lens trained with {name} {saved.get(name)}, not {value}: remove it"
+                f"{path} is the state of a lens trained with {name} "
+                f"{saved.get(name)}, not {value}: remove it"
             )
     return state
 
@@ -228,6 +229,6 @@ def _restore(lenses: list[_StepLens], state: dict[str, Any], path: object) -> No
     """Restore the lenses of all steps."""
     shapes = [tuple(step["weights"][0].shape) for step in state["steps"]]
     if shapes != [tuple(lens.matrix.shape) for lens in lenses]:
-        raise InputError(f"{path} is of a lens for another model: remove it")
+        raise InputError(f"{path} is the state of a lens for another model: remove it")
     for lens, step in zip(lenses, state["steps"], strict=True):
         lens.restore(step)

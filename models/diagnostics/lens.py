@@ -27,7 +27,7 @@ FORMAT = "growloop tuned lens"
 
 @dataclass(frozen=True)
 class Lens:
-    """Tuned lens: one affine map for the input of each step.
+    """Tuned lens: one affine translator ``h + A h + b`` for the input of each step.
 
     Args:
         schedule: schedule of the model it was trained on.

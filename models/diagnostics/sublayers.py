@@ -27,8 +27,8 @@ class Sublayers(NamedTuple):
 
 
 @dataclass
-class Event:
-    """Recorded call of a direct child of a layer."""
+class ChildCall:
+    """Recorded forward of a direct child of a layer."""
 
     module: nn.Module
     inputs: tuple[Any, ...]  # its argument tensors themselves, compared by identity
@@ -42,28 +42,34 @@ class Event:
         return any(weight.dim() > 1 for weight in self.module.parameters())
 
 
-def event(module: nn.Module, args: Any, kwargs: Any, output: Any, size: int) -> Event | None:
-    """Record a call whose output has the size of the hidden state (``size`` numbers), else None."""
+def record_call(
+    module: nn.Module, args: Any, kwargs: Any, output: Any, size: int
+) -> ChildCall | None:
+    """Record a child's forward; None if its output is not of the hidden state's size.
+
+    Args:
+        size: number of elements of the hidden state.
+    """
     raw = output[0] if isinstance(output, tuple) else output
     if not isinstance(raw, Tensor) or raw.numel() != size:
         return None
     inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
     first = next((value.detach().clone() for value in inputs if value.numel() == size), None)
-    return Event(module, tuple(inputs), first, raw, raw.detach().clone())
+    return ChildCall(module, tuple(inputs), first, raw, raw.detach().clone())
 
 
-def explain(hidden: Tensor, output: Tensor, events: list[Event]) -> Sublayers | None:
+def decompose(hidden: Tensor, output: Tensor, calls: list[ChildCall]) -> Sublayers | None:
     """Decompose a layer into sublayers; None if no decomposition adds up.
 
     Args:
         hidden, output: input and output of the layer, ``(batch, tokens, dim)``.
-        events: calls of its direct children, in order.
+        calls: forwards of its direct children, in order.
     """
-    heavy = [e for e in events if e.has_matrices]
+    heavy = [call for call in calls if call.has_matrices]
     if len(heavy) < 2:
         return None
     first, last = heavy[0], heavy[-1]
-    attention, mlp = (_followed(e, events).view_as(hidden) for e in (first, last))
+    attention, mlp = (_followed(call, calls).view_as(hidden) for call in (first, last))
     change = output - hidden
     scale = _scale(change, attention + mlp)
     inside = first.value.view_as(hidden)  # with the residual, added in the sublayer (BLOOM)
@@ -74,7 +80,7 @@ def explain(hidden: Tensor, output: Tensor, events: list[Event]) -> Sublayers | 
     )
     for a, m in decompositions:
         if _adds_up(hidden + a + m, output, change):
-            after = events[events.index(first) + 1 :]
+            after = calls[calls.index(first) + 1 :]
             middle = hidden + a
             inputs = (e.input_copy.view_as(hidden) for e in after if e.input_copy is not None)
             parallel = not any(_adds_up(middle, value, change) for value in inputs)
@@ -82,10 +88,10 @@ def explain(hidden: Tensor, output: Tensor, events: list[Event]) -> Sublayers | 
     return None
 
 
-def _followed(start: Event, events: list[Event]) -> Tensor:
+def _followed(start: ChildCall, calls: list[ChildCall]) -> Tensor:
     """Follow an output through norms and dropouts; return the last result."""
     end = start
-    for other in events[events.index(start) + 1 :]:
+    for other in calls[calls.index(start) + 1 :]:
         if not other.has_matrices and any(value is end.raw for value in other.inputs):
             if other.input_copy is not None and not torch.equal(
                 other.input_copy.reshape(-1), end.value.reshape(-1)

@@ -25,13 +25,14 @@ from ...core.schedule import Schedule
 from ..looping.decoder import Decoder, find_decoder
 from ..looping.readout import Readout
 from ..looping.views import LoopedLayers
-from .sublayers import Event, Sublayers, event, explain
+from .sublayers import ChildCall, Sublayers, decompose, record_call
 
 
 class Call(NamedTuple):
     """Arguments of a layer call, without the hidden state.
 
     Args:
+        args, kwargs: positional and keyword arguments.
         name: keyword of the hidden state; None if it was the first positional argument.
     """
 
@@ -113,7 +114,7 @@ class Trace:
         if not difference <= scale * max(1.0, float(logits.abs().max())):
             raise InputError(
                 "the logits of this model are not its final norm and head on its last state "
-                f"(they differ by {difference:.3g}): it has no place for a lens or an early exit"
+                f"(they differ by {difference:.3g}): no lens or early exit can read its states"
             )
 
 
@@ -177,7 +178,7 @@ def _check_lengths(model: nn.Module, ids: Tensor, mask: Tensor | None) -> None:
     for length in mask.sum(1).tolist():
         if rotary.of(length) != width:
             raise InputError(
-                "positions of this model depend on the length of a text: texts of "
+                "positions of this model depend on the length of a prompt: prompts of "
                 f"{length:,} and {ids.shape[1]:,} tokens cannot be one batch"
             )
 
@@ -208,7 +209,7 @@ class _Recorder:
         self.calls: list[Any] = [None] * steps
         self.modules: list[Any] = [None] * steps
         self.parts: list[Any] = [None] * steps
-        self.events: list[Event] = []  # calls inside the current step
+        self.child_calls: list[ChildCall] = []  # calls inside the current step
         self.size = 0  # numbers in its state
 
     @contextlib.contextmanager
@@ -241,12 +242,12 @@ class _Recorder:
         self.inputs[step] = before if same else hidden.detach().clone()
         self.calls[step] = Call(name, args[1:], rest)
         self.modules[step] = layer
-        self.events, self.size = [], hidden.numel()
+        self.child_calls, self.size = [], hidden.numel()
 
     def inside(self, child: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Record a forward of a layer's child."""
-        if (call := event(child, args, kwargs, output, self.size)) is not None:
-            self.events.append(call)
+        if (call := record_call(child, args, kwargs, output, self.size)) is not None:
+            self.child_calls.append(call)
 
     def after(self, layer: nn.Module, args: Any, output: Any) -> None:
         """Record the output of a step."""
@@ -254,8 +255,8 @@ class _Recorder:
         state = output[0] if isinstance(output, tuple) else output
         self.outputs[step] = state.detach().clone()
         if self.with_sublayers:
-            self.parts[step] = explain(self.inputs[step], self.outputs[step], self.events)
-            self.events = []
+            self.parts[step] = decompose(self.inputs[step], self.outputs[step], self.child_calls)
+            self.child_calls = []
 
     def result(self, logits: Tensor, real: Tensor, readout: Readout) -> Trace:
         """Return the trace.
@@ -273,7 +274,7 @@ class _Recorder:
             step = self.parts.index(None)
             raise InputError(
                 f"{type(self.modules[step]).__name__} (layer {self.schedule.layers[step]}) is not "
-                "its input plus an attention and an MLP output: its sublayers cannot be told apart"
+                "its input plus an attention and an MLP output: its sublayers cannot be separated"
             )
         parts = tuple(self.parts) if self.with_sublayers else None
         return Trace(

@@ -91,8 +91,8 @@ def check_untie(config: LoopedConfig) -> None:
         recurrence.pop(only_in_training, None)
     if recurrence:
         raise InputError(
-            f"a model with {', '.join(recurrence)} between its loops computes something that no "
-            "plain stack of layers does"
+            f"a model with {', '.join(recurrence)} between its loops has no equivalent plain "
+            "stack of layers"
         )
 
 
@@ -108,6 +108,10 @@ def untie(model: PreTrainedModel, optimizer: Any = None) -> PreTrainedModel:
     Raises:
         InputError: a model that does not loop, or one whose recurrence does more than repeat
             layers (injection, damping, shared caches, early exit).
+
+    Example::
+
+        untie(loop(model, "4-4x4-4"))  # 24 layers of their own
     """
     decoder = find_decoder(model)
     layers = decoder.layers
@@ -192,8 +196,8 @@ def _grown_config(model_class: Any, before: Any, growth: GrowthMap, notes: dict[
             names = sorted(expected.keys() | rebuilt.keys())
             what = next(n for n in names if expected.get(n) != rebuilt.get(n))
             raise InputError(
-                f"{before.model_type} builds layer {place} otherwise than layer {source}, of which "
-                f"it would be a copy ({what}): the result could not be loaded again"
+                f"{before.model_type} builds layer {place} differently from layer {source}, which "
+                f"it would copy ({what}): the grown model could not be loaded again"
             )
     return config
 
@@ -257,7 +261,7 @@ def _check_adds_nothing(
     if not all(unchanged):
         raise InputError(
             f"a {type(layer).__name__} with zeroed outputs ({', '.join(sorted(OUTPUTS))}) still "
-            "changes the state: this operator cannot keep the function of this architecture"
+            "changes the state: this operator cannot preserve the function of this architecture"
         )
 
 

@@ -90,7 +90,7 @@ def gradual_stacking(depth: int, block_size: int = 4) -> GrowthMap:
 
 
 def g_stack(depth: int, times: int = 2) -> GrowthMap:
-    """Repeat the whole stack, ``times`` passes in all (G_stack)."""
+    """Stack ``times`` copies of the whole model (G_stack); 2 doubles the depth."""
     whole("times", times, 2)
     return GrowthMap(tuple(range(depth)) * times)
 
@@ -156,8 +156,8 @@ def growth_map(
         raise InputError(f"an operator is a name or a list of layers, not {shown(operator)}")
     if len(growth) < depth and not isinstance(operator, GrowthMap):
         raise InputError(
-            f"the map {growth} makes {len(growth)} layers of {depth}, and growing takes none away: "
-            "to run some of the layers, give a schedule"
+            f"the map {growth} makes {len(growth)} layers of {depth}, but growth removes none: "
+            "to run only some layers, give a schedule"
         )
     if growth.needs > depth:
         raise InputError(f"the map {growth} needs {growth.needs} layers, the model has {depth}")
@@ -204,7 +204,9 @@ def growth_maps(operator: str, depth: int, target: int, **options: int | str) ->
         reached.append(len(maps[-1]))
     if reached[-1] != target:
         near = " and ".join(str(n) for n in reached[-2:])
-        raise InputError(f"{operator} does not reach {target} layers from {depth}: near are {near}")
+        raise InputError(
+            f"{operator} does not reach {target} layers from {depth}: the nearest are {near}"
+        )
     return maps
 
 
@@ -237,7 +239,7 @@ def prop_schedule(total_steps: int, stages: int, alpha: float = 1.0) -> tuple[in
 def _blocks(depth: int, block_size: int) -> int:
     _at_least(depth, block_size)
     if depth % block_size:
-        raise InputError(f"{depth} layers are no multiple of the block size {block_size}")
+        raise InputError(f"{depth} layers are not a multiple of the block size {block_size}")
     return depth // block_size
 
 

@@ -81,7 +81,7 @@ class LoopedConfig:
         if types is not None and list(steps.layer_types) != [types[i] for i in schedule]:
             raise InputError(
                 f"{plain.model_type} is not supported with the schedule {schedule}: its config "
-                "works out layer_types from the number of layers, which would not follow the steps"
+                "derives layer_types from the number of layers, which would not follow the steps"
             )
         set_fields(inner, fields)
         self.schedule = str(schedule)
@@ -225,7 +225,7 @@ def model_class(config: PretrainedConfig) -> Any:
         named = (getattr(transformers, n, None) for n in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
         base = next((c for c in named if getattr(c, "config_class", None) is type(config)), None)
     if base is None:
-        raise InputError(f"{config.model_type} is no causal language model: it cannot loop")
+        raise InputError(f"{config.model_type} is not a causal language model: it cannot loop")
     return base
 
 

@@ -142,7 +142,7 @@ def _runner(model: PreTrainedModel, decoder: Decoder, recurrence: Recurrence) ->
 BOUND = {
     "recurrent_gemma": "its layers hold the state of their recurrence, which loops would share",
     "rwkv": "its layers are scaled and normalised by their number",
-    "mllama_text_model": "it tells cross-attention layers by their number",
+    "mllama_text_model": "it identifies cross-attention layers by their number",
     "whisper": "its num_hidden_layers counts the layers of the encoder",
     "prophetnet": "its num_hidden_layers counts the layers of the encoder",
 }

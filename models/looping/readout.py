@@ -1,4 +1,4 @@
-"""Readout: hidden states -> logits, as a model computes them from its last state."""
+"""Readout of a model: final norm and head, which map hidden states to logits."""
 
 from __future__ import annotations
 

@@ -63,6 +63,10 @@ class RandomLoops:
 class Recurrence:
     """Settings of what happens between the loops of a block; by default nothing.
 
+    Example::
+
+        loop(model, "4-4x4-4", recurrence=Recurrence(injection="add", kv_sharing="last"))
+
     Args:
         injection: input of the block from the second loop on: ``none``, the state; ``add``, the
             state plus the block's first input; ``concat``, a learned linear map of both,

@@ -23,7 +23,13 @@ INDEX_NAMES = ("layer_idx", "layer_id", "layer_number")
 
 
 class StepRunner(Protocol):
-    """Executor of steps in place of the layers' own calls."""
+    """Executor of steps in place of the layers' own calls.
+
+    Attributes:
+        layers: the layer list that it runs, as a tuple of one.
+        recurrence: settings of what happens between loops.
+        training_step: number of training forward passes so far.
+    """
 
     layers: tuple[LoopedLayers, ...]
     recurrence: Any
@@ -165,7 +171,7 @@ def _overrides(origin: nn.Module, index: int) -> tuple[tuple[str, ...], tuple[st
         elif name == "layer_idx" and isinstance(value, int):
             raise InputError(
                 f"{type(origin).__name__} is not supported: in layer {index} its layer_idx is "
-                f"{value}, so its cache slots cannot be told apart"
+                f"{value}, so its cache slots cannot be assigned"
             )
     viewed = [name for name, child in origin.named_children() if _holds_index(child)]
     if viewed and isinstance(origin, (nn.ModuleList, nn.ModuleDict, nn.Sequential)):

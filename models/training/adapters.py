@@ -25,6 +25,10 @@ BASE = ".base_layer"
 def attach(model: PreTrainedModel, settings: Lora, seed: int) -> None:
     """Freeze a model and add randomly initialized adapters to the linear maps of its layers.
 
+    Example::
+
+        attach(model, Lora(rank=8), seed=0)
+
     Args:
         seed: seed of the initial adapter weights.
 

@@ -151,14 +151,14 @@ def restore(
     """
     if len(state["optimizers"]) != len(targets):
         raise InputError(
-            f"{folder} was trained with another optimizer: its moments cannot go on in this one"
+            f"{folder} was trained with another optimizer: its moments do not fit this one"
         )
     for i, optimizer in enumerate(targets):
         old = folder / f"optimizer-{i}.safetensors"  # name in checkpoints of earlier versions
         file = old if old.is_file() else _moments_file(folder, i)
         if not file.is_file():
             raise InputError(
-                f"{folder} holds no optimizer states, which nothing can go on without: its run is "
+                f"{folder} holds no optimizer states, so it cannot be resumed: its run is "
                 "finished (growloop sft --keep-optimizer keeps them)"
             )
         tensors = load_file(file)

@@ -26,7 +26,7 @@ NAME = re.compile(r"step-(\d{9})")
 
 
 def write(
-    runs: Path,
+    run_folder: Path,
     step: int,
     fill: Callable[[Path], None],
     keep: int,
@@ -36,7 +36,7 @@ def write(
     """Write the checkpoint of a step, and delete old checkpoints.
 
     Args:
-        runs: folder of the run.
+        run_folder: folder of the run.
         step: optimizer steps done.
         fill: writes the files of the checkpoint into a folder.
         keep: number of newest checkpoints to keep, besides milestones.
@@ -46,25 +46,25 @@ def write(
     Raises:
         OSError: a file cannot be written; existing checkpoints stay.
     """
-    final = runs / f"step-{step:09d}"
+    final = run_folder / f"step-{step:09d}"
     with replacing(final, folder=True) as part:  # it exists if the run resumed from an earlier one
         fill(part)
         files = sorted(path for path in part.rglob("*") if path.is_file())
         sums = {path.relative_to(part).as_posix(): sha256(path) for path in files}
         content = {"step": step, "milestone": milestone, "sha256": sums}
         (part / MANIFEST).write_text(json.dumps(content, indent=2))
-    _drop_old(runs, keep, best)
+    _drop_old(run_folder, keep, best)
     return final
 
 
-def newest(runs: Path, warn: Callable[[str], object]) -> tuple[int, Path] | None:
+def newest(run_folder: Path, warn: Callable[[str], object]) -> tuple[int, Path] | None:
     """Return step and folder of the newest undamaged checkpoint; None if there is none.
 
     Args:
-        runs: folder of the run.
+        run_folder: folder of the run.
         warn: callback for a message about each newer, damaged checkpoint.
     """
-    for step, path in sorted(_all(runs), reverse=True):
+    for step, path in sorted(_all(run_folder), reverse=True):
         damage = problem(path)
         if damage is None:
             return step, path
@@ -87,18 +87,18 @@ def problem(path: Path) -> str | None:
     return None
 
 
-def finish(runs: Path, best: int | None, states: str) -> None:
+def finish(run_folder: Path, best: int | None, states: str) -> None:
     """Delete what only an unfinished run needs.
 
     Milestones (the last checkpoint is one) and the best checkpoint stay, without optimizer states.
 
     Args:
-        runs: folder of the run.
+        run_folder: folder of the run.
         best: step of the best checkpoint.
         states: name of the folder to delete from each checkpoint.
     """
-    _drop_old(runs, 0, best)
-    for _, path in _all(runs):
+    _drop_old(run_folder, 0, best)
+    for _, path in _all(run_folder):
         try:
             content = read_object(path / MANIFEST, sha256=dict)
         except (OSError, FileError):
@@ -110,16 +110,16 @@ def finish(runs: Path, best: int | None, states: str) -> None:
         shutil.rmtree(path / states, ignore_errors=True)
 
 
-def _all(runs: Path) -> list[tuple[int, Path]]:
-    if not runs.is_dir():
+def _all(run_folder: Path) -> list[tuple[int, Path]]:
+    if not run_folder.is_dir():
         return []
-    matches = [(NAME.fullmatch(path.name), path) for path in runs.iterdir()]
+    matches = [(NAME.fullmatch(path.name), path) for path in run_folder.iterdir()]
     return [(int(match[1]), path) for match, path in matches if match]
 
 
-def _drop_old(runs: Path, keep: int, best: int | None) -> None:
+def _drop_old(run_folder: Path, keep: int, best: int | None) -> None:
     removable = []
-    for step, path in sorted(_all(runs), reverse=True):
+    for step, path in sorted(_all(run_folder), reverse=True):
         try:
             milestone = read_object(path / MANIFEST, milestone=bool)["milestone"]
         except (OSError, FileError):
@@ -150,6 +150,6 @@ def refuse_other_run(recorded: dict[str, Any], current: dict[str, Any]) -> None:
     """
     if differences := same_run(recorded, current):
         raise InputError(
-            f"the run was begun with other values ({'; '.join(differences)}): use its own run "
+            f"the run began with other values ({'; '.join(differences)}): use its own run "
             "file, another output folder, or --force-run-file"
         )

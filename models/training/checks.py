@@ -40,8 +40,8 @@ Report = Callable[[str], object]
 
 
 @dataclass(frozen=True)
-class Last:
-    """Checkpoint that a run resumes from.
+class ResumePoint:
+    """Checkpoint that a run resumes or branches off from.
 
     Args:
         folder: folder of the checkpoint.
@@ -56,7 +56,7 @@ class Last:
 
 @dataclass(frozen=True)
 class Start:
-    """Start of a run, after all checks.
+    """Result of the checks: everything that the engine needs to begin or resume a run.
 
     Args:
         source: source of batches.
@@ -68,7 +68,7 @@ class Start:
     source: Source
     inputs: Inputs
     growth: dict[int, GrowthMap]
-    last: Last | None
+    last: ResumePoint | None
 
 
 def check(
@@ -133,20 +133,22 @@ def check_writable(out: Path) -> None:
         raise InputError(f"cannot write to {out}: {existing} cannot be written to")
 
 
-def _find_checkpoint(out: Path, say: Report, parent: Path | None) -> Last | None:
+def _find_checkpoint(out: Path, say: Report, parent: Path | None) -> ResumePoint | None:
     newest = snapshots.newest(out, say)
     if newest is not None:
-        return Last(newest[1], contents.read_state(newest[1]), own=True)
+        return ResumePoint(newest[1], contents.read_state(newest[1]), own=True)
     if any(out.glob("step-*")):
-        raise InputError(f"no checkpoint in {out} is whole: move it away to start anew")
+        raise InputError(
+            f"every checkpoint in {out} is damaged: move the folder away to start anew"
+        )
     if parent is None:
         return None
     if damage := snapshots.problem(parent):
         raise InputError(f"the checkpoint {parent} is damaged: {damage}")
-    return Last(parent, contents.read_state(parent), own=False)
+    return ResumePoint(parent, contents.read_state(parent), own=False)
 
 
-def _check_inputs(run: Run, last: Last | None, force: bool, say: Report) -> Inputs:
+def _check_inputs(run: Run, last: ResumePoint | None, force: bool, say: Report) -> Inputs:
     """Identify the input files; refuse a changed run file or changed inputs of a resumed run."""
     if last is None:
         return read_inputs(run)
@@ -155,7 +157,10 @@ def _check_inputs(run: Run, last: Last | None, force: bool, say: Report) -> Inpu
     began = parse_stored(last.state["run"], str(last.folder)).model_dump(mode="json")
     if recorded is None:
         if current:
-            say(f"{last.folder.name} does not say what its inputs held: they are taken as they are")
+            say(
+                f"{last.folder.name} does not record the identity of its inputs: "
+                "they are not checked"
+            )
     else:
         refuse_changed(run, began, recorded, current, force or not last.own, str(last.folder))
     if last.own and not force:
@@ -165,13 +170,14 @@ def _check_inputs(run: Run, last: Last | None, force: bool, say: Report) -> Inpu
     return current
 
 
-def _began_special(last: Last) -> bool:
+def _began_special(last: ResumePoint) -> bool:
     """Return whether the run began with special tokens; earlier versions did not use them."""
     return bool(last.state.get("special_tokens"))
 
 
-def _warn_without_special(source: Source, last: Last | None, say: Report) -> None:
-    """Report a run that trains without the special tokens that evaluation puts before texts."""
+def _warn_without_special(source: Source, last: ResumePoint | None, say: Report) -> None:
+    """Report a run that trains without the special tokens (such as BOS) that evaluation
+    puts before texts."""
     tokenizer = source.tokenizer()
     if tokenizer is None or (last is not None and not isinstance(source, Examples)):
         return  # for shards, the new run has reported it already
@@ -184,7 +190,7 @@ def _warn_without_special(source: Source, last: Last | None, say: Report) -> Non
         )
 
 
-def _empty_model(run: Run, source: Source, last: Last | None) -> PreTrainedModel:
+def _empty_model(run: Run, source: Source, last: ResumePoint | None) -> PreTrainedModel:
     """Build the model as it starts or resumes, without weights."""
     if last is not None and run.model.lora is None:
         model: PreTrainedModel = checkpoints.empty(checkpoints.load_config(str(last.folder)))

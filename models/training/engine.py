@@ -29,7 +29,7 @@ from ..looping.recurrence import Recurrence
 from . import adapters, dtypes, sharding
 from . import checkpoint_contents as contents
 from . import checkpoints as snapshots
-from .checks import Last, check
+from .checks import ResumePoint, check
 from .data.batches import Batch
 from .data.examples import Examples
 from .events import Timeline
@@ -40,7 +40,14 @@ from .optim import optimizers
 from .optim.objective import block_cosine, by_kind, losses
 from .precision import Precision
 from .runfile import Evaluation, Run
-from .setup import final_depth, first_model, held_out, keeps_apart, saved_tokenizer, vocabulary_of
+from .setup import (
+    final_depth,
+    first_model,
+    held_out,
+    packs_without_leakage,
+    saved_tokenizer,
+    vocabulary_of,
+)
 from .step_policy import StepPolicy
 
 Report = Callable[[str], object]
@@ -118,9 +125,9 @@ class Engine:
         else:
             self._resume(start.last)
         if isinstance(self.source, Examples) and self.source.pack:
-            self.source.pack = keeps_apart(self.model, self.source)
+            self.source.pack = packs_without_leakage(self.model, self.source)
             if not self.source.pack:
-                say("this model would let examples of a row see each other: one a row")
+                say("this model would attend across packed examples: each gets its own row")
         self.held_out = held_out(run, self.source)
         self.checkpoint_dtype = _checkpoint_dtype(run, start.last)
         self._prepare()
@@ -130,7 +137,7 @@ class Engine:
         self.optimizers = optimizers.make(self.model, self.run.optimizer)
         torch.manual_seed(self.run.seed)
 
-    def _resume(self, last: Last) -> None:
+    def _resume(self, last: ResumePoint) -> None:
         """Resume from a checkpoint; the best loss of a parent run is not taken over."""
         folder, state = last.folder, last.state
         self.model = contents.read_model(self.run, folder)
@@ -270,8 +277,8 @@ class Engine:
             for name, (value, count) in zip(self.source.kinds, kinds, strict=True)
             if count
         }
-        if (learned := self.source.learned(self.step, self.losses)) is not None:
-            self.say(learned)
+        if (message := self.source.observe_losses(self.step, self.losses)) is not None:
+            self.say(message)
         return float(total[0]), float(sharding.full(norm))
 
     def _losses(self, batch: Batch) -> Tensor:
@@ -380,7 +387,7 @@ class Engine:
         """Return the unsharded model for the main process to write; a collective call."""
         if self.empty is None:
             return self.accelerator.unwrap_model(self.wrapped)
-        return sharding.whole(self.model, self.empty, self.accelerator.is_main_process)
+        return sharding.gather_model(self.model, self.empty, self.accelerator.is_main_process)
 
     def _write_checkpoint(
         self,
@@ -436,7 +443,7 @@ class Engine:
         return device
 
 
-def _checkpoint_dtype(run: Run, last: Last | None) -> torch.dtype:
+def _checkpoint_dtype(run: Run, last: ResumePoint | None) -> torch.dtype:
     """Return the dtype of weights in checkpoints: of a fine-tuned model, its base's on disk."""
     if run.data.examples is None or run.model.path is None:
         return dtypes.TRAINED

@@ -34,7 +34,7 @@ class Timeline:
         return [event for event in self.run.events if event.step == step]
 
     def evaluations(self, step: int) -> list[Evaluation]:
-        """Return the evaluations that events ask for after a step."""
+        """Return the evaluations that events request after a step."""
         return [event.evaluate for event in self.at(step) if event.evaluate]
 
     def changes_model(self, step: int) -> bool:

@@ -55,11 +55,11 @@ def check_number(value: Any, annotation: Any) -> Any:
     return value
 
 
-def sentence(error: Any, model: type[BaseModel]) -> str:
-    """Turn one of pydantic's errors about a model into a message.
+def format_error(error: Any, model: type[BaseModel]) -> str:
+    """Format one of pydantic's errors about a model as a message.
 
     >>> from .runfile import Checkpoints
-    >>> sentence({"type": "extra_forbidden", "loc": ("evry",)}, Checkpoints)
+    >>> format_error({"type": "extra_forbidden", "loc": ("evry",)}, Checkpoints)
     'unknown field evry, did you mean every?'
     """
     place = ".".join(short(str(part)) for part in error["loc"])

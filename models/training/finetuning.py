@@ -74,6 +74,11 @@ def run_of(
 
     Raises:
         InputError: a setting is not allowed, or ``examples`` holds no examples.
+
+    Example::
+
+        run = run_of("checkpoint", "train.jsonl", "validation.jsonl", Settings(epochs=3))
+        best = finetune(run, "tuned")
     """
     whole("epochs", settings.epochs, 1, 10**6)
     whole("validations", settings.validations, 1)

@@ -40,7 +40,7 @@ class Metrics:
             write_atomically(self.path, b"".join(line + b"\n" for line in kept))
 
     def _lines(self) -> list[tuple[int, bytes]]:
-        """Step and text of each line, without those that were cut by a kill."""
+        """Read step and text of each line, without a last line that a kill cut short."""
         if not self.path.is_file():
             return []
         found = []

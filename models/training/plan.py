@@ -99,7 +99,9 @@ def planned_growth(run: Run, depth: int) -> dict[int, GrowthMap]:
     """
     growth = dict(run.growth_steps(depth))
     if max(growth, default=0) >= run.steps:
-        raise InputError(f"the last layers come at step {max(growth)}: there are {run.steps} steps")
+        raise InputError(
+            f"the last growth step is at step {max(growth)}, but the run has {run.steps} steps"
+        )
     return growth
 
 

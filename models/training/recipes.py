@@ -85,8 +85,12 @@ class Size:
     """Settings that the recipes of one size share.
 
     Args:
-        rows: size of the paper's rows.
+        rows: model size of the paper's rows, ``360M`` or ``1.7B``.
+        preset: name in ``PRESETS``.
         depth: layers of the baseline.
+        lr, warmup: peak learning rate, and steps of linear warm-up.
+        batch_size, seq_len: sequences per step, and tokens per sequence.
+        steps: optimizer steps, cooldown included.
         block_size: layers that a growth step adds.
         folder: folder of the token shards.
     """

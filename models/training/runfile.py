@@ -33,7 +33,7 @@ from ...core.schedule import Schedule
 from ..growing.maps import OPERATORS, GrowthMap, growth_maps, prop_schedule
 from ..looping.recurrence import Recurrence
 from .data.rows import Columns
-from .fields import check_number, override, sentence
+from .fields import check_number, format_error, override
 from .yaml_text import read_yaml
 
 
@@ -161,7 +161,9 @@ class Data(_Part):
             if getattr(self, name) is not None and self.examples is None:
                 raise ValueError(f"{name} says how examples are read: give examples")
         if self.mixture and not self.sources:
-            raise ValueError("a mixture is of sources: lessons have their shares, examples none")
+            raise ValueError(
+                "a mixture needs sources: a curriculum has shares of its own, examples have none"
+            )
         return self
 
     def shares(self) -> dict[str, float]:
@@ -173,10 +175,13 @@ class Optimizer(_Part):
     """Optimizer: AdamW, or Muon for the matrices of the layers and AdamW for the rest.
 
     Args:
+        name: ``adamw`` or ``muon``.
         lr: peak learning rate (of AdamW).
         muon_lr: peak learning rate of Muon.
         warmup: steps of linear warm-up.
         cooldown: steps of linear decay to 0 at the end.
+        betas, eps: AdamW's running-mean decays and the term that keeps its divisor above 0.
+        weight_decay: decoupled weight decay; norms and biases have none.
         clip: largest gradient norm; larger gradients are scaled down.
     """
 
@@ -232,13 +237,15 @@ class Evaluation(_Part):
 
 
 class Event(_Part):
-    """Event before a step.
+    """Event on the step axis of a run: a change, an evaluation or a checkpoint.
 
     Args:
         step: step that the event precedes.
-        mixture: new shares of sources; or of lessons, whatever the stage of the curriculum.
+        mixture: shares of sources from now on; with a curriculum, shares of lessons that replace
+            those of its stages.
         schedule: another schedule from now on.
-        repeat: repeat a block ``start:stop`` of the schedule, ``times`` more often (retrofit).
+        repeat: block ``start:stop`` of the schedule to repeat from now on (retrofit).
+        times: number of extra passes of the ``repeat`` block.
         recurrence: fields of :class:`Recurrence` from now on.
         grow: growth operator with its default options, or a list of source layers.
         regulariser: weight of the looping regulariser from now on.
@@ -286,12 +293,25 @@ class Run(_Part):
         seed: seed of initial weights and data order.
         steps: number of optimizer steps.
         micro_batch_size: sequences a forward pass on each process, with gradient accumulation.
-        patience: stop early after so many validations in a row without a lower held-out loss.
         precision: precision of matrix products: ``fp32``, or ``bf16`` autocast.
         parallel: data parallelism over processes: ``ddp``, each holds the whole model; ``fsdp2``,
             each holds a shard of the parameters, gradients and optimizer states.
         regulariser: weight of the looping regulariser (Saunshi 2025), with blocks of
             ``regulariser_block`` layers; it rewards similar layers one block apart.
+        compile: compile the model with ``torch.compile``.
+        gradient_checkpointing: recompute activations in the backward pass, to save memory.
+        log_every, validate_every: steps between two logged steps, and between two validations.
+        patience: stop early after so many validations in a row without a lower held-out loss.
+        trackers: experiment trackers of Accelerate, such as ``wandb``.
+        model, data, optimizer: what is trained, on what, and how.
+        growth: growth stages; None for a model of fixed depth.
+        events: changes of the model or the data, evaluations and checkpoints at given steps.
+        checkpoints: how often checkpoints are written, and which are kept.
+
+    Example::
+
+        run = load("run.yaml", ["steps=100"])
+        run.data.batch_size, run.optimizer.lr
     """
 
     name: FolderName
@@ -335,14 +355,14 @@ class Run(_Part):
             if event.step >= self.steps + event.after:
                 raise ValueError(f"an event at step {event.step} never comes: {self.steps} steps")
             if event.step == 0 and (event.evaluate or event.checkpoint):
-                raise ValueError("evaluate and checkpoint look at what was trained: not at step 0")
+                raise ValueError("evaluate and checkpoint need a trained model: not step 0")
             if event.mixture and self.data.examples:
                 raise ValueError("an event's mixture is of sources or lessons: examples have none")
         model = self.model
         if self.growth is not None and (model.path or model.schedule or model.recurrence):
             raise ValueError(
-                "growth is from one block to the depth of model.preset: it goes with no path, "
-                "schedule or recurrence (loop the grown model by an event)"
+                "growth is from one block to the depth of model.preset: it excludes path, "
+                "schedule and recurrence (loop the grown model by an event)"
             )
         if self.growth is not None and self.growth.operator not in OPERATORS:
             near = get_close_matches(self.growth.operator, OPERATORS, n=1)
@@ -422,6 +442,6 @@ def parse(fields: dict[str, Any], where: str = "run") -> Run:
     try:
         return Run.model_validate(fields)
     except ValidationError as error:
-        problems = [sentence(e, Run) for e in error.errors(include_url=False)]
+        problems = [format_error(e, Run) for e in error.errors(include_url=False)]
         more = f"; and {len(problems) - MOST} more" if len(problems) > MOST else ""
         raise InputError(f"{where}: {'; '.join(problems[:MOST])}{more}") from error

@@ -150,8 +150,8 @@ def _examples(run: Run, path: str, tokenizer: Any, special: bool) -> Examples:
 
 
 @torch.no_grad()
-def keeps_apart(model: PreTrainedModel, source: Examples) -> bool:
-    """Return whether two packed examples have the same losses as in separate rows.
+def packs_without_leakage(model: PreTrainedModel, source: Examples) -> bool:
+    """Return whether packing is safe: two packed examples have the losses of separate rows.
 
     Examples leak into each other in architectures whose masks or states ignore position ids.
     """
@@ -197,7 +197,7 @@ def check_fits(run: Run, model: PreTrainedModel, source: Source) -> None:
         leave = ": leave model.options.vocab_size out" if run.model.preset else ""
         raise InputError(
             f"the data has a vocabulary of {source.vocabulary:,}, the model one of {size:,}: they "
-            f"were not made for each other{leave if run.data.sources else ''}"
+            f"do not fit{leave if run.data.sources else ''}"
         )
 
 

@@ -31,10 +31,12 @@ def shard(
     """Shard a model and its optimizer states in place, layer by layer.
 
     Returns:
-        A copy of the model without weights, for :func:`whole` and :func:`unshard`.
+        A copy of the model without weights, for :func:`gather_model` and :func:`unshard`.
     """
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    states = [_take(optimizer) for optimizer in optimizers]  # else they would hold full parameters
+    states = [
+        _detach_states(optimizer) for optimizer in optimizers
+    ]  # else they would hold full parameters
     empty = _copy(model, {name: tensor.to("meta") for name, tensor in _tensors(model).items()})
     for layer in find_decoder(model).unique:
         fully_shard(layer, mesh=mesh)
@@ -47,7 +49,7 @@ def shard(
         return distribute_tensor(value, mesh, parameter.placements, src_data_rank=None)
 
     for optimizer, held in zip(optimizers, states, strict=True):
-        _give(optimizer, held, model, divide)
+        _attach_parameters(optimizer, held, model, divide)
     return empty
 
 
@@ -55,14 +57,16 @@ def unshard(
     model: PreTrainedModel, empty: PreTrainedModel, optimizers: Sequence[Optimizer]
 ) -> PreTrainedModel:
     """Gather the full model on every process, and point the optimizers at its parameters."""
-    gathered_model = whole(model, empty)
+    gathered_model = gather_model(model, empty)
     for optimizer in optimizers:
-        states = _take(optimizer)
-        _give(optimizer, states, gathered_model, lambda value, _: full(value).cpu())
+        states = _detach_states(optimizer)
+        _attach_parameters(optimizer, states, gathered_model, lambda value, _: full(value).cpu())
     return gathered_model
 
 
-def whole(model: PreTrainedModel, empty: PreTrainedModel, keep: bool = True) -> PreTrainedModel:
+def gather_model(
+    model: PreTrainedModel, empty: PreTrainedModel, keep: bool = True
+) -> PreTrainedModel:
     """Gather the full model; processes without ``keep`` take part but return no weights."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
@@ -100,7 +104,7 @@ def _copy(model: PreTrainedModel, tensors: dict[str, Tensor]) -> PreTrainedModel
     return copy.deepcopy(model, memo)
 
 
-def _take(optimizer: Optimizer) -> States:
+def _detach_states(optimizer: Optimizer) -> States:
     """Remove parameters and states from an optimizer; return the states by parameter name."""
     states: States = {}
     for group in optimizer.param_groups:
@@ -110,10 +114,10 @@ def _take(optimizer: Optimizer) -> States:
     return states
 
 
-def _give(
+def _attach_parameters(
     optimizer: Optimizer, states: States, model: nn.Module, place: Callable[[Tensor, Any], Tensor]
 ) -> None:
-    """Give an optimizer the parameters of a model by name, with states mapped by ``place``."""
+    """Fill an optimizer with a model's parameters by name, and their states mapped by ``place``."""
     named = dict(model.named_parameters())
     for group in optimizer.param_groups:
         group["params"] = [named[name] for name in group["param_names"]]

@@ -119,7 +119,7 @@ def line_with_band(
 
 
 def chance_line(chance: float | None) -> Any:
-    """Draw a dotted line at the value of a guesser."""
+    """Draw a dotted line at chance level."""
     rule = (
         altair()
         .Chart(rows([{"chance": chance}]))

@@ -122,7 +122,9 @@ class ParentCheckpoint:
             )
         growing = [step for step, _ in run.growth_steps(self.depth) if step >= self.step]
         if growing:
-            raise InputError(f"{self.name} is to grow at step {growing[0]}: it cools down later")
+            raise InputError(
+                f"{self.name} still grows at step {growing[0]}: take a later checkpoint"
+            )
 
 
 def cooldown_run(

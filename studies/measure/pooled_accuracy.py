@@ -19,7 +19,7 @@ from ...core.statistics import Array, Interval, change_interval, quotient_interv
 
 @dataclass(frozen=True)
 class PooledEstimate:
-    """Value and 95 % interval over items; None where undefined."""
+    """Estimate with its 95 % interval ``[low, high]`` over items; None where undefined."""
 
     value: float | None
     low: float | None

@@ -103,11 +103,11 @@ def read_prompts(
     check_embedded(rows, embedded(model), tokenizer)
     for text, row in zip(texts, rows, strict=True):
         if len(row) < 4:
-            raise InputError(f"a text has only {len(row)} tokens: {text[:40]!r}")
+            raise InputError(f"a prompt has only {len(row)} tokens: {text[:40]!r}")
     if distinct and (differ := len(set(map(tuple, rows)))) < len(rows):
         raise InputError(
-            f"only {differ} of {len(rows)} texts differ in their first {tokens} tokens: give more "
-            "--tokens, or other texts"
+            f"only {differ} of {len(rows)} prompts differ in their first {tokens} tokens: give "
+            "more --tokens, or other prompts"
         )
     return Prompts(tuple(torch.tensor([row]) for row in rows), source, digest)
 
@@ -145,7 +145,7 @@ def count_prompts(file: str, without: frozenset[str] = frozenset()) -> int:
 
 def _check_count(texts: list[str], count: int, file: str) -> None:
     if len(texts) < count:
-        raise InputError(f"{file} has {len(texts)} texts, {count} are needed")
+        raise InputError(f"{file} has {len(texts)} prompts, {count} are needed")
 
 
 def _read(file: str) -> list[str]:

@@ -135,8 +135,8 @@ class ScheduleSweep:
             losses[number] = -log_probs.gather(1, ids[0, 1:, None]).mean().cpu()
         for number in (~losses.isfinite()).nonzero().flatten().tolist()[:1]:
             raise InputError(
-                f"under the schedule {self.schedules[number]} the loss of a text is "
-                f"{float(losses[number])}: the head puts out what is not finite"
+                f"under the schedule {self.schedules[number]} the loss of a prompt is "
+                f"{float(losses[number])}: its logits are not finite"
             )
         return losses
 

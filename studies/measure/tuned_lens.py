@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LensOptions:
-    """Options of a study that reads predictions from intermediate layers."""
+    """Options of a study that reads predictions from intermediate layers by a lens."""
 
     lens: str | None = option(None, "file of a tuned lens (safetensors), for one model")
-    lens_updates: int = option(0, "updates of a tuned lens trained first; 0: logit lens")
-    lens_text: str | None = option(None, "its training prompts; by default generated questions")
+    lens_updates: int = option(0, "optimizer updates to train a tuned lens; 0: logit lens")
+    lens_text: str | None = option(
+        None, "training prompts of the lens; by default generated questions"
+    )
     lens_batch: int = option(4, "prompts an update")
     lens_positions: int = option(256, "token positions of a batch in the loss")
     lens_optimizer: str = option("sgd", "sgd or adam")
@@ -70,7 +72,7 @@ def check_lens(
         if options.lens_updates:
             raise InputError("--lens is trained already: leave --lens-updates out")
         if len(models) > 1:
-            raise InputError("--lens is of one model: give one --model")
+            raise InputError("--lens fits one model: give one --model")
         lens = Lens.load(options.lens)
         if lens.schedule != models[0].schedule:
             raise InputError(
@@ -84,7 +86,7 @@ def check_lens(
         least = max(8, options.lens_batch)
         check_prompts(file, least, tokens)
         if (left := count_prompts(file, _measured_prompts(file, measured, seed))) < least:
-            raise InputError(f"{file} has {left} texts that are not measured, {least} are needed")
+            raise InputError(f"{file} has {left} prompts that are not measured, {least} are needed")
 
 
 def load_or_train_lens(

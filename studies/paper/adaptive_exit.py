@@ -1,10 +1,10 @@
-"""Adaptive exit: how many steps does leaving save once a prediction has settled? Beyond the paper.
+"""Adaptive exit: how many steps does early exit save, and at what accuracy? Beyond the paper.
 
 One pass answers a question at all exits and records the scores that the criteria of ``EarlyExit``
-read. Every criterion and threshold is then evaluated on the same answers, against leaving at a
-fixed exit. All tokens of a question leave at the same exit, so that steps counted as saved would
-not have run. Thresholds are chosen on validation items and reported on test items. ``--rule
-geiping`` follows Geiping et al. (see ``EarlyExit.geiping``).
+compare. Every criterion and threshold is then evaluated on the same answers; the baseline is a
+fixed exit for all questions. All tokens of a question leave at the same exit, so that a step
+counted as saved runs for none of them. Thresholds are chosen on validation items and reported on
+test items. ``--rule geiping`` follows Geiping et al. (see ``EarlyExit.geiping``).
 """
 
 from __future__ import annotations
@@ -72,18 +72,18 @@ class ExitSchedules:
 
     Args:
         exits: schedule that runs for each exit; the last one is the whole model.
-        looks: schedule that has run when the criterion reads the state, one for each exit.
+        checks: schedule that has run when the criterion reads the state, one for each exit.
         before: layers before the looped block.
     """
 
     exits: tuple[Schedule, ...]
-    looks: tuple[Schedule, ...]
+    checks: tuple[Schedule, ...]
     before: tuple[int, ...] = ()
 
     @property
     def coda(self) -> tuple[int, ...]:
         """Layers that run after the criterion has read the state at an exit."""
-        return self.exits[0].layers[len(self.looks[0]) :]
+        return self.exits[0].layers[len(self.checks[0]) :]
 
 
 def exit_schedules(base: Schedule, options: Options) -> ExitSchedules:
@@ -113,8 +113,8 @@ def exit_schedules(base: Schedule, options: Options) -> ExitSchedules:
     counts = range(1, times + 1)
     after = full.layers[start + size * times :]
     exits = tuple(Schedule(full.layers[: start + size * count] + after) for count in counts)
-    looks = tuple(prefixes[start + size * count - 1] for count in counts)
-    return ExitSchedules(exits, looks, full.layers[:start])
+    checks = tuple(prefixes[start + size * count - 1] for count in counts)
+    return ExitSchedules(exits, checks, full.layers[:start])
 
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
@@ -165,9 +165,9 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
     model, _ = loader(cell.path)
     schedules = exit_schedules(current_schedule(model), options)
     lens = load_or_train_lens(cell, loader, options, out, LENS_TOKENS, options.seed)
-    looks = schedules.looks if options.exits == "loop" else ()
+    checks = schedules.checks if options.exits == "loop" else ()
     start = (Schedule(schedules.before),) if options.rule == "geiping" else ()
-    sweep = ScheduleSweep(model, [*schedules.exits, *looks, *start])
+    sweep = ScheduleSweep(model, [*schedules.exits, *checks, *start])
     rows: list[Row] = []
     scores, questions = {}, []
     for split in SPLITS:
@@ -201,7 +201,7 @@ def _costs(
     options: Options,
     lens: Lens | None,
 ) -> ExitCosts:
-    """Count FLOPs a token of layers and looks."""
+    """Count FLOPs per token of layers, and of exit checks."""
     from ...models import cost
 
     every = [question for some in questions for question in some.asked]
@@ -237,10 +237,11 @@ def _costs(
 def table(records: Sequence[StudyRecord]) -> Table:
     """Tabulate, for each criterion, the cheapest threshold on validation and its savings on test.
 
-    ``FLOPs saved`` are those of scoring a question, whose tokens run together; ``decoding`` those
-    of generation, where the criterion looks at every token. ``a look`` is the cost of a look in
-    steps. Without a threshold all steps run. ``difference`` is paired, to running all steps; p is
-    corrected for all criteria, models and tasks (Holm).
+    ``FLOPs saved`` is the share saved in scoring a question, whose tokens run together;
+    ``decoding`` the share saved in generation, where the criterion is checked for every token.
+    ``a look`` is the cost of one exit check, in steps of the model. A criterion without a threshold
+    runs all steps. ``difference`` is the paired difference in accuracy to running all steps; ``p``
+    is corrected for all criteria, models and tasks (Holm).
     """
     lines: Table = []
     for record in records:
@@ -249,11 +250,11 @@ def table(records: Sequence[StudyRecord]) -> Table:
         for criterion in (FIXED, *CRITERIA):
             threshold = choose_threshold(validation, criterion)
             exits = test.exits_taken(criterion, threshold)
-            looks = FIXED if threshold is None else criterion  # no threshold, no looks
+            checked = FIXED if threshold is None else criterion  # no threshold, no checks
             right, steps, costs = test.correct_at(exits), test.steps, test.costs
             tested = paired(right.tolist(), test.full.tolist())
             question, token = (
-                1 - float(flops(exits, looks).mean() / flops(last, FIXED).mean())
+                1 - float(flops(exits, checked).mean() / flops(last, FIXED).mean())
                 for flops in (costs.question, costs.token)
             )
             some.append(
@@ -267,7 +268,7 @@ def table(records: Sequence[StudyRecord]) -> Table:
                     "saved": 1 - float(steps[exits].mean() / steps[-1]),
                     "FLOPs saved": question,
                     "decoding": token,
-                    "a look": costs.look_in_steps(criterion, int(steps[-1])),
+                    "a look": costs.check_in_steps(criterion, int(steps[-1])),
                     "accuracy": float(right.mean()),
                     "all steps": float(test.full.mean()),
                     "difference": tested.difference,

@@ -1,10 +1,10 @@
-"""Costs and savings of leaving early: criteria and thresholds, applied to answers at every exit.
+"""Costs and savings of early exit: criteria and thresholds, applied to answers at every exit.
 
 Answers and scores of every exit are recorded once. A criterion with a threshold then decides at
-which exit each question leaves. The cost is that of the steps up to the exit and of the looks: the
-criterion reads a prediction through norm and head at every exit it passes (``latent`` compares
-states and reads none). Many looks can cost more than the steps they save. Under the rule of Geiping
-et al. a look first runs the layers after the block.
+which exit each question leaves. The cost is that of the steps up to the exit and of the exit
+checks: the criterion reads a prediction through norm and head at every exit it passes (``latent``
+compares states and reads no prediction). Many checks can cost more than the steps they save. Under
+the rule of Geiping et al. a check first runs the layers after the block.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ Exits = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ExitCosts:
-    """FLOPs of running a model up to an exit, and of looking at the exits before.
+    """FLOPs of running a model up to an exit, and of the exit checks on the way.
 
     Args:
-        layers: FLOPs a token of all layers up to each exit, ``(exits,)``.
+        layers: FLOPs per token of all layers up to each exit, ``(exits,)``.
         head: FLOPs of one prediction at an exit: norm, head and, if there is one, tuned lens.
         last: FLOPs of one prediction after all steps.
         tokens: mean number of tokens of a question and its options.
-        read: predictions that scoring a question needs.
-        judged: predictions that a look reads.
-        reused: whether the logits of the last look are the prediction.
-        coda: FLOPs a token of the layers that a look runs; 0 where it runs none.
+        read: mean number of token predictions that scoring a question needs.
+        judged: mean number of token predictions that one exit check reads.
+        reused: whether the logits of the last exit check are the model's final logits.
+        coda: FLOPs per token of the layers that an exit check runs; 0 where it runs none.
     """
 
     layers: list[float]
@@ -53,11 +53,11 @@ class ExitCosts:
     reused: bool
     coda: float = 0.0
 
-    def looks(self, exits: Exits, criterion: str) -> Exits:
-        """Count the looks at each question, given the exit it takes ``(items,)``."""
+    def checks(self, exits: Exits, criterion: str) -> Exits:
+        """Count the exit checks of each question, ``(items,)``, from the exit it takes."""
         if criterion == FIXED:
             return np.zeros_like(exits)
-        return np.minimum(exits + 1, len(self.layers) - 1)  # no look after the last exit
+        return np.minimum(exits + 1, len(self.layers) - 1)  # no check after the last exit
 
     def _layers(self, exits: Exits) -> Floats:
         return np.asarray(self.layers, dtype=np.float64)[exits]
@@ -66,21 +66,26 @@ class ExitCosts:
         return np.where(exits == len(self.layers) - 1, self.last, self.head)
 
     def question(self, exits: Exits, criterion: str) -> Floats:
-        """Return FLOPs of scoring each question; its tokens run together."""
-        a_look = self.judged * self.head + self.tokens * self.coda
-        looks = self.looks(exits, criterion) * (0.0 if criterion == "latent" else a_look)
-        return self.tokens * self._layers(exits) + looks + self.read * self._prediction(exits)
+        """Return FLOPs of scoring each question, ``(items,)``; its tokens run together."""
+        per_check = self.judged * self.head + self.tokens * self.coda
+        checks = self.checks(exits, criterion) * (0.0 if criterion == "latent" else per_check)
+        return self.tokens * self._layers(exits) + checks + self.read * self._prediction(exits)
 
     def token(self, exits: Exits, criterion: str) -> Floats:
-        """Return FLOPs of generating one token; the criterion looks at each token."""
-        looks = self.looks(exits, criterion) * (criterion != "latent")
+        """Return FLOPs of generating one token, ``(items,)``; every token is checked."""
+        checks = self.checks(exits, criterion) * (criterion != "latent")
         early = exits < len(self.layers) - 1
-        # the last look has computed the prediction already
-        last_read = np.where(early & (looks > 0) & self.reused, 0.0, self._prediction(exits))
-        return self._layers(exits) + looks * (self.head + self.coda) + last_read
+        # the last check has computed the prediction already
+        last_read = np.where(early & (checks > 0) & self.reused, 0.0, self._prediction(exits))
+        return self._layers(exits) + checks * (self.head + self.coda) + last_read
 
-    def look_in_steps(self, criterion: str, steps: int) -> float:
-        """Return the cost of a look at a token, in layers of the model."""
+    def check_in_steps(self, criterion: str, steps: int) -> float:
+        """Return the cost of one exit check of a token, in steps of the model.
+
+        Args:
+            criterion: exit criterion; ``fixed`` and ``latent`` cost nothing.
+            steps: number of steps of the model.
+        """
         if criterion in (FIXED, "latent"):
             return 0.0
         return (self.head + self.coda) / (self.layers[-1] / steps)
@@ -88,14 +93,14 @@ class ExitCosts:
 
 @dataclass(frozen=True)
 class ExitAnswers:
-    """Answers of one split at every exit.
+    """Per-item correctness and criterion scores of one split, at every exit.
 
     Args:
         right: per-item correctness ``(exits, items)``, bool.
-        scores: criterion -> ``(exits, items)``; an item cannot leave at the first exit where the
-            score is infinite (``argmax``: 1).
+        scores: criterion -> ``(exits, items)``. Where the first exit has nothing to compare with,
+            its score is infinite (``argmax``: 1), so that no item leaves there.
         steps: steps executed up to each exit, ``(exits,)``.
-        costs: FLOPs of running and looking.
+        costs: FLOPs of layers and exit checks.
     """
 
     right: NDArray[np.bool_]
@@ -143,7 +148,7 @@ class ExitAnswers:
         return correct
 
     def thresholds(self, criterion: str) -> list[float]:
-        """Return thresholds to try, evenly in mean steps, from the most steps to the fewest."""
+        """Return thresholds to try, evenly spaced in mean steps, most steps first."""
         if criterion == FIXED:
             return [float(step) for step in reversed(self.steps)]
         if criterion == "argmax":
@@ -167,7 +172,7 @@ class ExitAnswers:
 
 
 def choose_threshold(validation: ExitAnswers, criterion: str) -> float | None:
-    """Choose the threshold with the fewest steps that loses at most a point of accuracy.
+    """Choose the threshold with the fewest steps that loses at most ``MAX_LOSS`` of accuracy.
 
     Returns:
         None where every threshold loses more.

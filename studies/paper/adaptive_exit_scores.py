@@ -19,9 +19,18 @@ from .adaptive_exit_costs import CRITERIA
 def score_exits(
     sweep: ScheduleSweep, question: Question, exits: int, options: Any, lens: Lens | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return per-exit correctness ``(exits,)``, and each criterion's score at each exit.
+    """Score a question at every exit.
 
-    Under the rule ``ours`` the first exit has no score: ``(exits - 1,)``.
+    Args:
+        sweep: schedules of the exits, then of the exit checks, then of the block's input.
+        question: tokenized question.
+        exits: number of exits.
+        options: options of the study, ``judged``, ``exits`` and ``rule``.
+        lens: tuned lens; None for the logit lens.
+
+    Returns:
+        Per-exit correctness, ``(exits,)`` bool; and criterion -> score at each exit, ``(exits,)``.
+        Under the rule ``ours`` the first exit has no score: ``(exits - 1,)``.
     """
     log_probs = torch.zeros(exits, len(question.options))
     length = len(question.context)
@@ -48,7 +57,9 @@ def score_exits(
             for i in range(exits)
         ]
         changes = torch.stack([signal_change(name, *pair) for pair in itertools.pairwise(signals)])
-        scores[name] = (_runs(changes).amin(1) if name == "argmax" else changes.amax(1)).cpu()
+        scores[name] = (
+            _run_lengths(changes).amin(1) if name == "argmax" else changes.amax(1)
+        ).cpu()
     return log_probs.argmax(1) == question.answer, scores
 
 
@@ -70,12 +81,16 @@ def _geiping_scores(base: Trace, ends: dict[int, Tensor], exits: int) -> dict[st
         changes = torch.stack(
             [signal_change(name, *pair, rule.direction) for pair in itertools.pairwise(signals)]
         )
-        scores[name] = (_repeats(changes) if name == "argmax" else changes).mean(1).cpu()
+        scores[name] = (_agreements(changes) if name == "argmax" else changes).mean(1).cpu()
     return scores
 
 
-def _repeats(changed: Tensor) -> Tensor:
-    """Count how often in a row each token has stayed equal: ``(looks, tokens)`` as ``changed``."""
+def _agreements(changed: Tensor) -> Tensor:
+    """Count consecutive agreements with the previous check, ``(checks, tokens)``.
+
+    Args:
+        changed: 0 where a token equals that of the check before, ``(checks, tokens)``.
+    """
     count, counts = torch.zeros_like(changed[0]), []
     for row in changed:
         count = torch.where(row == 0, count + 1, torch.zeros_like(count))
@@ -83,11 +98,11 @@ def _repeats(changed: Tensor) -> Tensor:
     return torch.stack(counts)
 
 
-def _runs(changed: Tensor) -> Tensor:
-    """Count the looks for which each token has stayed equal, from the second look on.
+def _run_lengths(changed: Tensor) -> Tensor:
+    """Count the consecutive checks with the same token, this one included.
 
     Args:
-        changed: 1 where the token differs from the look before, ``(looks - 1, tokens)``.
+        changed: 0 where a token equals that of the check before, ``(checks - 1, tokens)``.
     """
     count = torch.ones_like(changed[0])
     counts = []

@@ -1,7 +1,7 @@
 """Growth of the residual stream, and contributions of attention and MLP (paper Figures 6, 11).
 
-Periodicity summarises the curves: how much attention contributions recur a block of steps later
-(``models.diagnostics.periodicity``), for every size of block that the model has steps for.
+Periodicity summarises the curves in one number per block size: the autocorrelation of attention's
+contributions at a lag of one block (``models.diagnostics.periodicity``).
 """
 
 from __future__ import annotations
@@ -117,14 +117,18 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
                 )
             )
     attention = torch.stack(measures["attention_ratio"]).double().numpy()
-    rows += [Row.make(**columns, **texts.metadata) for columns in recurrences(attention)]
+    rows += [Row.make(**columns, **texts.metadata) for columns in periodicity_columns(attention)]
     assert traced.sublayers is not None
     parallel = [part.parallel for part in traced.sublayers]
     return Measurement(rows, {"parallel": parallel, "block": expected_period(model.config)})
 
 
-def recurrences(ratios: Array) -> list[dict[str, Any]]:
-    """Return columns of rows: periodicity of contributions ``(texts, steps)`` for each block."""
+def periodicity_columns(ratios: Array) -> list[dict[str, Any]]:
+    """Return the columns of one row per block size: periodicity with its interval over prompts.
+
+    Args:
+        ratios: contributions, ``(prompts, steps)``.
+    """
     from ...models.diagnostics.periodicity import block_sizes, periodicity
 
     rows: list[dict[str, Any]] = []

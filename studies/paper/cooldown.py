@@ -51,7 +51,7 @@ class Options(QuestionOptions):
 
     mixtures: tuple[str, ...] = option(
         (),
-        "names of ready mixtures, YAML files of names and shares, run files; the first is the base",
+        "built-in mixtures, YAML files of names and shares, run files; the first is the baseline",
     )
     steps: int = option(0, "steps of the cooldown; by default those left in the run")
     seeds: int = option(3, "orders of the data; the first one is the run's own")
@@ -110,6 +110,8 @@ class MixtureResult:
         values: accuracy of each seed.
         gains: gain over the base mixture, of each seed that both have.
         low, high: 95 % interval of the mean gain over items.
+        n: number of questions.
+        chance: chance level.
     """
 
     model: str

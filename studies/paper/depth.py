@@ -1,9 +1,10 @@
 """Depth: does a model use its late layers (paper Figure 5)?
 
 Three measurements. Depth score: skip a step at earlier tokens, never at the first one, and measure
-how much later predictions change. Overlap: the five most likely tokens at each step against the
-final ones. Accuracy: of leaving before each step. Predictions before the end are read by the logit
-lens, or by a tuned lens from a file or trained here on ``--lens-text``.
+how much later predictions change. Overlap: share of the five most likely tokens before each step
+that are among the final five. Accuracy: that of an early exit before each step. Predictions before
+the end are read by the logit lens, or by a tuned lens: from a file, or trained here on
+``--lens-text``.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
 
 
 def _data(kind: str, logit: Sequence[Sequence[Row]]) -> dict[str, Any]:
-    """Return data of a record: the lens, and with a tuned lens also the rows of the logit lens."""
+    """Return the ``data`` of a record: the lens; with a tuned lens also the logit lens's rows."""
     more = {"logit": [row.to_json() for row in logit[0]]} if logit else {}
     return {"lens": kind} | more
 
@@ -215,7 +216,7 @@ def _overlap(
 def _means(
     values: torch.Tensor, within: Interval | None
 ) -> Iterator[tuple[float, Interval | None, list[float]]]:
-    """Yield mean, interval and all values of each column of ``(texts, steps + 1)``."""
+    """Yield mean, interval over prompts and values of each column of ``(prompts, steps + 1)``."""
     measured = values.double().numpy()
     intervals = interval_pairs(mean_intervals(measured, within))
     return zip(measured.mean(0), intervals, measured.T.tolist(), strict=True)
@@ -299,7 +300,7 @@ def _bars(records: Sequence[StudyRecord], names: list[str]) -> Any:
 
 
 def _both(records: Sequence[StudyRecord]) -> bool:
-    """Return whether a tuned lens and the logit lens are drawn, with dashes of their own."""
+    """Return whether both a tuned lens and the logit lens are drawn, told apart by dashes."""
     return any("logit" in record.data for record in records)
 
 

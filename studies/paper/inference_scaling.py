@@ -3,7 +3,7 @@
 The whole grid of first step × repeats is measured on validation and test items. The block and its
 repeats are chosen on validation items; the gain reported is that choice's gain on test items, never
 the best of the test items. A counterfactual control is measured too: questions whose answer cannot
-be worked out (``cut``), where a gain would be no reasoning.
+be derived from the prompt (``cut``), where a gain is not reasoning.
 """
 
 from __future__ import annotations
@@ -134,9 +134,11 @@ class Choice:
     """Block and repeats chosen on validation items for a model and task.
 
     Args:
-        plain, chosen: test rows without repeats, and of the choice.
-        control, plain_control: the same on control questions.
-        cells: number of alternatives.
+        block: number of steps of the block.
+        plain: row on test items without repeats.
+        chosen: row on test items of the block and repeats chosen on validation items.
+        control, plain_control: ``chosen`` and ``plain`` on control questions.
+        cells: number of (first step, repeats) pairs that the choice was among.
     """
 
     model: str

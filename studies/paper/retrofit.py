@@ -1,8 +1,8 @@
 """Retrofit: can a model learn to loop in its cooldown (paper Table 2, Figures 2, 14, 15)?
 
-One checkpoint cools down twice: with a block that is repeated once, and without. Then blocks are
-repeated at inference in both models. Repeats count from the parent's schedule: the retrofitted
-model runs its block with one repeat, the other one with none.
+One checkpoint cools down twice: with a block that is repeated once, and without a repeat. Then
+blocks are repeated at inference in both final models. Repeats count from the parent's schedule: as
+trained, the retrofitted model runs its block with one repeat, the other model with none.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Options(QuestionOptions):
     blocks: tuple[str, ...] = option(
         (), "blocks START:STOP of the schedule, each repeated once in a cooldown of its own"
     )
-    mixture: str = option(USUAL, "mixture of the cooldown: a ready one, or a YAML file with one")
+    mixture: str = option(USUAL, "mixture of the cooldown: a built-in one, or a YAML file with one")
     steps: int = option(0, "steps of the cooldown; by default those left in the run")
     seeds: int = option(1, "orders of the data; the first one is the run's own")
     times: tuple[int, ...] = option((1, 2, 3), "repeats of a block at inference")
@@ -96,7 +96,7 @@ def read_blocks(texts: Sequence[str], schedule: Schedule) -> list[tuple[int, int
 
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
-    """Make, for each checkpoint and seed, a cell without a loop and one for each block."""
+    """Make, for each checkpoint and seed, a cell for the plain cooldown and one for each block."""
     whole("seeds", options.seeds, 1, 10_000)
     for times in options.times:
         whole("times", times, 1, 1000)
@@ -188,14 +188,16 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
 
 @dataclass(frozen=True)
 class RetrofitResult:
-    """Mean accuracy over tasks without and with the loop in the cooldown, at so many repeats.
+    """Mean accuracy over tasks after a plain and a looped cooldown, at one number of repeats.
 
     Args:
         looped: block that was looped in the cooldown.
         block: block that is repeated at inference.
         times: number of repeats; None where each model runs by its own schedule.
-        before, after: accuracy without and with the loop, of each seed.
+        before, after: accuracy after the plain and the looped cooldown, one value per seed.
         low, high: 95 % interval of the mean difference over items.
+        n: number of questions over all tasks.
+        chance: chance level, averaged over the tasks.
     """
 
     model: str
@@ -221,7 +223,7 @@ class RetrofitResult:
 
 
 def retrofit_results(records: Sequence[StudyRecord]) -> list[RetrofitResult]:
-    """Compare every looped block of every checkpoint with the cooldown without, of equal seeds."""
+    """Compare each looped cooldown of a checkpoint with its plain cooldown, seed by seed."""
     cells: dict[str, dict[str, dict[int, StudyRecord]]] = {}
     for record in records:
         params, model = record.params, record.model_name
@@ -276,7 +278,11 @@ def _result(
 
 
 def _answers(record: StudyRecord, place: tuple[str, int]) -> list[str]:
-    """Return per-item correctness on each task, of a model with a block repeated."""
+    """Return per-item correctness on each task, one string of 0 and 1 per task.
+
+    Args:
+        place: block repeated at inference, and number of repeats.
+    """
     return [row.answers for row in record.rows if (row["block"], row["times"]) == place]
 
 

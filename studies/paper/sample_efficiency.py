@@ -3,8 +3,8 @@
 Models are fine-tuned on variable assignment in code, on equal numbers of examples of each training
 depth, and scored at every depth. Training, validation and test items come from splits that share
 no item; the smaller training sets of a seed are subsets of its larger ones. Looped models can be
-untied first: each step gets a layer of its own. The paper states neither optimizer, length nor
-number of examples in the prompt: all three are options.
+untied first: each step gets a layer of its own (``--ties``). The paper states neither the
+optimizer, nor the number of steps, nor the number of examples in the prompt: all are options.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ BASELINE = SCORING | {"style", "schedule"}
 
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
-    """Make, for each model, a cell without fine-tuning and one for each size, seed and ties."""
+    """Make, for each model, a cell without fine-tuning and one per size, seed and ``ties``."""
     from ...models import checkpoints
     from ...models.growing.grow import check_untie
 
@@ -176,7 +176,8 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
             check_untie(checkpoints.load_config(**model_arguments(model.path)))
         elif TIED not in options.ties:
             raise InputError(
-                f"{model.name} has no ties to lose: --ties {UNTIED} is for looped models"
+                f"{model.name} does not loop, so nothing can be untied: --ties {UNTIED} is "
+                "for looped models"
             )
         sizes = [(TIED, 0)] if 0 in options.sizes else []
         sizes += [(t, n) for t in options.ties if t == TIED or looped for n in options.sizes if n]

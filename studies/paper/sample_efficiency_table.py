@@ -22,14 +22,19 @@ NAMES = {"gain": "gain", "untied": "untied less tied"}
 
 @dataclass(frozen=True)
 class FineTuningResult:
-    """Accuracy of a model at a depth, after fine-tuning on so many examples.
+    """Accuracy of a model at a depth, after fine-tuning on ``examples`` examples.
 
     Args:
         values: accuracy of each seed.
         low, high: 95 % interval of the mean over seeds; over items where there is one seed, or
             seeds do not differ.
+        ties: ``tied`` or ``untied``: whether loops shared their layers in fine-tuning.
+        examples: number of training examples.
+        depth: depth of the questions' chains.
+        n: number of questions.
+        chance: chance level.
         gain: difference to the same model without fine-tuning.
-        untied: difference to the same model fine-tuned with its ties.
+        untied: difference of the untied model to the tied one; None for the tied one.
     """
 
     model: str
@@ -51,7 +56,7 @@ class FineTuningResult:
 
 
 def fine_tuning_results(records: Sequence[StudyRecord]) -> list[FineTuningResult]:
-    """Return results for every model, ties, number of examples and depth."""
+    """Return results for every model (tied and untied), number of examples and depth."""
     rows: dict[tuple[str, str, int, int], list[Row]] = {}
     for record in records:
         for row in record.rows:
@@ -109,7 +114,7 @@ def _key(result: FineTuningResult) -> tuple[Any, ...]:
 
 
 def chart(records: Sequence[StudyRecord]) -> Any:
-    """Draw a panel for each depth: accuracy against examples, a line for each model and ties."""
+    """Draw a panel for each depth: accuracy against examples, a line per model, tied and untied."""
     alt = charts.altair()
     records = split_controls(records)[0]
     results = fine_tuning_results(records)

@@ -174,7 +174,13 @@ def _range(task: str) -> Interval:
 
 
 def loss_row(values: list[float], plain: list[float], **more: Any) -> Row:
-    """Make a row of losses a text, with the difference to the model as it is."""
+    """Make a row of next-token losses, with the difference to the unchanged model.
+
+    Args:
+        values: loss of each prompt with the swap, in nats per token.
+        plain: loss of each prompt without it.
+        more: further columns.
+    """
     changes = [a - b for a, b in zip(values, plain, strict=True)]
     return Row.make(
         task=LOSS,

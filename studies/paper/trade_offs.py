@@ -114,7 +114,12 @@ class ModelSummary:
     """Description and costs of a model, and the standard models it is compared with.
 
     Args:
-        layers, runs: unique layers, and steps.
+        name, schedule, family: name, schedule and model family.
+        layers, runs: number of unique layers, and effective depth.
+        parameters: unique parameters.
+        inference_flops: FLOPs per token of a forward pass.
+        training_flops: FLOPs of the training run; None where not known.
+        chance: chance level, averaged over the tasks.
         iso_parameter: standard model of equal unique layers.
         iso_flop: standard model of equal effective depth.
     """
@@ -133,7 +138,7 @@ class ModelSummary:
 
 
 def summaries(records: Sequence[StudyRecord]) -> list[tuple[ModelSummary, PooledAnswers]]:
-    """Summarise each model, with the pool of all models that answered the same questions."""
+    """Summarise each model, with the answers of all models that were asked the same questions."""
     models: dict[str, list[StudyRecord]] = {}
     for record in records:
         models.setdefault(record.model_name, []).append(record)

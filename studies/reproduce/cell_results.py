@@ -41,8 +41,8 @@ class CellResults:
     def has(self, cell: str) -> bool:
         """Return True if a cell has current results.
 
-        Earlier versions measured effects of layers with the first token of a text ablated too.
-        Such results do not count; the next measurement replaces their file.
+        Results of earlier versions that ablated the first token of a prompt too are outdated; the
+        next measurement replaces their file.
         """
         path = self.path(cell)
         if not path.is_file():
@@ -70,8 +70,8 @@ class CellResults:
             return  # reported when the records are read
         if checkpoint.is_dir() and changed(str(checkpoint), content.get("weights")):
             raise InputError(
-                f"{path} is of another model than {checkpoint} holds now: move it away to measure "
-                "this one, or give another --out"
+                f"{path} was measured on another model than {checkpoint} holds now: "
+                "move it away to measure this one, or give another --out"
             )
         if data and (recorded := content.get("data")) and (files := changed_files(data, recorded)):
             raise InputError(
@@ -139,7 +139,9 @@ class CellResults:
             return [Record.from_fields(dict(fields)) for fields in content["records"]]
         except (ValueError, TypeError) as error:
             reason = short(str(error).removeprefix(f"{path} is damaged: "))
-            raise InputError(f"{path} is no file of a cell ({reason}): move it away") from error
+            raise InputError(
+                f"{path} is not the file of a cell ({reason}): move it away"
+            ) from error
 
 
 def last_progress(log: Path) -> dict[str, Any] | None:

@@ -45,7 +45,7 @@ class DataNeed:
     Args:
         name: name of the data set.
         path: expected file or folder.
-        found: location: ``here``, on the ``hub``, or ``missing``.
+        found: where it was found: ``here`` (local), ``hub`` (Hugging Face), or ``missing``.
         advice: how to obtain it.
     """
 
@@ -57,7 +57,14 @@ class DataNeed:
 
 @dataclass(frozen=True)
 class CellCost:
-    """Estimated cost of a cell; hours of one core or one GPU."""
+    """Estimated cost of a cell.
+
+    Args:
+        steps: optimizer steps.
+        tokens: tokens that run through the model.
+        flops: FLOPs.
+        hours: hours of one core, or of one GPU at larger scales.
+    """
 
     steps: int
     tokens: float

@@ -80,8 +80,8 @@ def _check_model(file: Path, checkpoint: str) -> None:
         return  # reported when the file is read
     if changed(checkpoint, stored):
         raise InputError(
-            f"{file} is of another model than {checkpoint} holds now: move it away to score this "
-            "one, or give another --out"
+            f"{file} was measured on another model than {checkpoint} holds now: "
+            "move it away to score this one, or give another --out"
         )
 
 

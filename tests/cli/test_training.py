@@ -124,7 +124,7 @@ def test_a_plan_can_be_read_by_machines_and_fields_overridden(folder: Path) -> N
         ("train run.yaml --set steps.x=1", "has no fields of its own"),
         ("train run.yaml --set data.sources.a=none", "no token shards"),
         ("train run.yaml --set growth.block_size=3", "does not reach 4 layers from 3"),
-        ("train run.yaml --set model.options.vocab_size=99", "were not made for each other"),
+        ("train run.yaml --set model.options.vocab_size=99", "they do not fit"),
         ("train run.yaml --set data.seq_len=4096", "more than the model's 2,048 positions"),
         ("train run.yaml --set data.mixture.a=0.5", "sum to 1, not 0.5"),
         ("train run.yaml --set data.validation=none", "no token shards"),
@@ -188,7 +188,7 @@ def test_a_preset_gets_the_vocabulary_of_its_shards(folder: Path) -> None:
     assert config["vocab_size"] == vocabulary != 512
     found = load(last)
     assert plan["stages"][-1]["unique_parameters"] == sum(p.numel() for p in found.parameters())
-    assert "were not made for each other" in refused(
+    assert "they do not fit" in refused(
         "train", "run.yaml", "--out", "other", "--set", f"model.options.vocab_size={vocabulary - 1}"
     )
     done(

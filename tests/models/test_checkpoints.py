@@ -101,7 +101,7 @@ def test_a_recurrence_and_its_weights_come_back(tmp_path: Path) -> None:
         ({"schedule": None}, "needs a schedule"),
         ({"schedule": "9"}, "needs 9 layers, the model has 4"),
         ({"base_model_type": "lama"}, "does not know the base_model_type 'lama'"),
-        ({"base_model_type": "vit"}, "no causal language model"),
+        ({"base_model_type": "vit"}, "not a causal language model"),
         ({"recurrence": {"dampin": 1}}, "recurrence in the config cannot be read"),
         ({"recurrence": {"damping": 7}}, "damping is above 0"),
     ],
@@ -131,7 +131,7 @@ def test_nothing_is_overwritten_unasked_and_nothing_is_left_half_written(
 ) -> None:
     model = build("tiny", 2)
     folder = save(model, None, tmp_path / "m")
-    with pytest.raises(InputError, match="holds something already"):
+    with pytest.raises(InputError, match="is not empty"):
         save(model, None, folder)
     save(build("tiny", 3), None, folder, overwrite=True)
     assert load_config(str(folder)).num_hidden_layers == 3
@@ -149,7 +149,7 @@ def test_nothing_is_overwritten_unasked_and_nothing_is_left_half_written(
 
 def test_a_folder_that_is_no_checkpoint_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years")
-    with pytest.raises(InputError, match="is no checkpoint alone"):
+    with pytest.raises(InputError, match="holds more than a checkpoint"):
         check_out(tmp_path, overwrite=True)
     with pytest.raises(InputError, match="is a file"):
         check_out(tmp_path / "thesis.tex")
@@ -242,7 +242,7 @@ def test_the_similarity_of_weights_that_are_no_numbers_is_refused() -> None:
 def test_a_checkpoint_among_other_files_is_not_overwritten(tmp_path: Path) -> None:
     folder = save(build("tiny", 2), None, tmp_path / "m")
     (folder / "thesis.tex").write_text("years")
-    with pytest.raises(InputError, match=r"no checkpoint alone \(thesis\.tex\)"):
+    with pytest.raises(InputError, match=r"more than a checkpoint \(thesis\.tex\)"):
         save(build("tiny", 2), None, folder, overwrite=True)
     assert (folder / "thesis.tex").read_text() == "years"
 
@@ -252,5 +252,5 @@ def test_the_config_of_something_else_is_one_sentence() -> None:
     from transformers import T5Config, ViTConfig
 
     for config in (T5Config(), ViTConfig()):
-        with pytest.raises(InputError, match="no causal language model"):
+        with pytest.raises(InputError, match="not a causal language model"):
             empty(config)

@@ -42,11 +42,11 @@ def test_any_change_of_a_sealed_record_is_noticed(tmp_path: Path) -> None:
         with pytest.raises(InputError) as refused:
             StudyRecord.read(path)
         said = str(refused.value)
-        assert said.startswith(f"{path} is no record of a study ("), place
+        assert said.startswith(f"{path} is not a study record ("), place
         assert len(said) < len(str(path)) + 200
     for text in cuts(json.dumps(record)):
         path.write_text(text)
-        with pytest.raises(InputError, match="is no record of a study"):
+        with pytest.raises(InputError, match="is not a study record"):
             StudyRecord.read(path)
 
 

@@ -29,7 +29,7 @@ def test_other_weights_at_the_same_path_are_not_taken_for_those_that_were_measur
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    assert "of another model than" in refused("study", *asked)
+    assert "on another model than" in refused("study", *asked)
 
 
 def test_another_schedule_at_the_same_path_is_another_model(
@@ -41,7 +41,7 @@ def test_another_schedule_at_the_same_path_is_another_model(
     study(*asked, "--out", str(tmp_path / "out"))
     model, tokenizer = loop(load(models["plain"]), "1-2x3-1"), checkpoints.load_tokenizer(str(path))
     checkpoints.save(model, tokenizer, path, overwrite=True)
-    assert "of another model than" in refused("study", *asked, "--out", str(tmp_path / "out"))
+    assert "on another model than" in refused("study", *asked, "--out", str(tmp_path / "out"))
     # its lens is another one too
     study(*asked, "--out", str(tmp_path / "out"), "--seed", "1")
     assert len(list((tmp_path / "out" / "lenses").glob("*.safetensors"))) == 2
@@ -67,7 +67,7 @@ def test_numbers_in_two_precisions_are_no_table(models: dict[str, str], tmp_path
     other += ["--out", str(tmp_path)]
     study(*other, "--starts", "0", "--dtype", "bfloat16")
     message = refused("study", *other, "--dtype", "auto")  # the rest in the model's own, float32
-    assert "is in bfloat16 and in float32: give --dtype" in message
+    assert "are in bfloat16 and in float32: give --dtype" in message
 
 
 def test_what_others_have_measured_meanwhile_is_not_measured_again(

@@ -55,7 +55,9 @@ def test_a_model_that_was_moved_is_the_one_that_was_measured(
     assert file.stat().st_mtime_ns == before
     weights = tmp_path / "b" / "plain" / "model.safetensors"
     changed(weights)
-    assert "is of another model than plain holds now" in refused("study", *given, "-m", "plain")
+    assert "was measured on another model than plain holds now" in refused(
+        "study", *given, "-m", "plain"
+    )
 
 
 def test_word_lists_and_files_of_tasks_count_by_content(
@@ -155,7 +157,7 @@ def test_a_cell_is_of_the_model_and_the_data_that_it_measured(tmp_path: Path) ->
     with pytest.raises(InputError, match=r"data\.jsonl changed since .*0\.json was measured"):
         results.check(cell.id, model, {"data.jsonl": data})
     changed(model / "model.safetensors")
-    with pytest.raises(InputError, match=r"0\.json is of another model than"):
+    with pytest.raises(InputError, match=r"0\.json was measured on another model than"):
         results.check(cell.id, model, {})
     path = results.path(cell.id)
     old = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("weights", "data")}
@@ -172,7 +174,7 @@ def test_results_are_of_the_model_that_was_scored(models: dict[str, str], tmp_pa
         r.to_json() for r in found
     ]
     changed(place / "model.safetensors")
-    with pytest.raises(InputError, match=r"plain\.json is of another model than"):
+    with pytest.raises(InputError, match=r"plain\.json was measured on another model than"):
         score_checkpoint(place, [TASK], file, **given)
 
 

@@ -111,8 +111,8 @@ def test_an_early_choice_of_a_block_is_told_from_that_among_all() -> None:
     assert {r.conditions["chosen"] for r in early.values()} == {"of 2 of 3 starts"}
     assert early[1].conditions["block"] == "0:6"
     assert missing_reasons(parsed(some)) == [
-        "inference-scaling has measured 2 of 3 starts of m for copying: no claim counts what it "
-        "chose before it has all"
+        "inference-scaling has measured 2 of 3 starts of m for copying: claims use its "
+        "choice only when all are measured"
     ]
     every = [*some, repeats(1, "1110", "1111")]
     last = {r.conditions["times"]: r for r in leaderboard_records(parsed(every))}
@@ -185,9 +185,9 @@ def test_a_study_with_nothing_says_so() -> None:
                       {"size": 1})  # fmt: skip
     assert leaderboard_records(parsed([record, measured("new", [])])) == []
     assert missing_reasons(parsed([record, measured("new", [])])) == [
-        "swaps has nothing of m for the leaderboard: no two blocks of this size are neighbours in "
-        "the middle half of its steps",
-        "new has nothing of m for the leaderboard",
+        "swaps has no result of m for the leaderboard: no two blocks of this size are neighbours "
+        "in the middle half of its steps",
+        "new has no result of m for the leaderboard",
     ]
 
 

@@ -73,14 +73,14 @@ def test_a_damaged_file_is_refused_with_file_and_field(
     damaged.write_text(json.dumps(content))
     with pytest.raises(InputError) as error:
         StudyRecord.read(damaged)
-    assert str(error.value) == f"{damaged} is no record of a study ({message}): move it away"
+    assert str(error.value) == f"{damaged} is not a study record ({message}): move it away"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", '"text"', "\xff"])
 def test_a_file_that_is_no_json_object_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     path.write_text(text, encoding="latin-1")
-    with pytest.raises(InputError, match=r"file\.json is no record of a study"):
+    with pytest.raises(InputError, match=r"file\.json is not a study record"):
         StudyRecord.read(path)
 
 

@@ -77,7 +77,7 @@ def test_what_was_measured_is_not_measured_again(models: dict[str, str], tmp_pat
     assert "is of" in refused("study", *arguments, "--dtype", "bfloat16")
     for text in ("{", "[]", '{"format": "growloop study"}', json.dumps(changed | {"rows": [1]})):
         file.write_text(text)
-        assert "is no record of a study" in refused("study", *arguments)
+        assert "is not a study record" in refused("study", *arguments)
 
 
 def test_a_chart_shows_what_is_asked_now_not_what_was_when_it_was_measured(
@@ -364,7 +364,7 @@ def test_texts_that_are_the_same_are_no_sample(models: dict[str, str], tmp_path:
     """Generated questions begin alike: cut there, eight of them are one."""
     asked = ["contributions", "-m", models["plain"], "--texts", "8", "--tokens", "24"]
     message = refused("study", *asked, "--out", str(tmp_path / "out"))
-    assert "only 1 of 8 texts differ in their first 24 tokens: give more --tokens" in message
+    assert "only 1 of 8 prompts differ in their first 24 tokens: give more --tokens" in message
     assert not (tmp_path / "out" / "records").exists()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from growloop.core.text_tokens import encode
 from growloop.models import build
-from growloop.models.training.data.examples import encoded
+from growloop.models.training.data.examples import tokenize_pairs
 from growloop.models.training.data.tokenization import end_token, tokenize
 from growloop.tasks.evaluate import load_model
 from growloop.tasks.scoring.checked_lm import CheckedLM
@@ -40,7 +40,7 @@ def test_what_is_trained_on_is_what_is_scored_and_the_end_token(
     added: str, metaspace: bool
 ) -> None:
     model, tokenizer = model_and_tokenizer(added, metaspace)
-    trained = encoded(PAIRS, tokenizer, " ")
+    trained = tokenize_pairs(PAIRS, tokenizer, " ")
     requests = [(prompt, f" {target}") for prompt, target in PAIRS]
     for kind in (TrieLM, CheckedLM):
         lm = kind(pretrained=model, tokenizer=tokenizer)

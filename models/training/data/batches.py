@@ -22,7 +22,7 @@ class Batch:
         targets: ``(rows, length)`` int64: token that each position predicts, -100 for none.
         count: number of targets of all processes; the loss is their mean.
         positions: ``(rows, length)`` int64 position ids of packed rows, from 0 in each example.
-        kinds: ``(rows,)`` int64 kind of each row, where the source reports losses by kind.
+        kinds: ``(rows,)`` int64 index into ``Source.kinds``; None where losses are not split.
     """
 
     tokens: NDArray[np.int64]
@@ -57,11 +57,11 @@ class Source(Protocol):
     """Source of batches, a pure function of the step and of :attr:`state`.
 
     Attributes:
-        kinds: names of the kinds of rows.
+        kinds: names of the row kinds (lessons) that the loss is reported for; empty for none.
         state: JSON-able state for checkpoints.
-        vocabulary: number of tokens.
-        end: token that ends a document.
-        special: tokens that every text begins with.
+        vocabulary: vocabulary size.
+        end: id of the end-of-document token; None if there is none.
+        special: ids of the tokens that every document begins with, such as BOS.
     """
 
     kinds: tuple[str, ...]
@@ -71,17 +71,34 @@ class Source(Protocol):
     special: tuple[int, ...]
 
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
-        """Return the batch of a step; processes take equal parts of the same rows."""
+        """Return the batch of one process at a step.
 
-    def learned(self, step: int, losses: dict[str, float]) -> str | None:
-        """Update the state by the losses of a step, by kind; return a message or None."""
+        Args:
+            step: number of the step.
+            rank: number of the process; each takes an equal part of the same global batch.
+            processes: number of processes.
+        """
+
+    def observe_losses(self, step: int, losses: dict[str, float]) -> str | None:
+        """Update :attr:`state` from the losses of a step, such as a curriculum's stage.
+
+        Args:
+            step: number of the step.
+            losses: kind of row -> mean loss in nats.
+
+        Returns:
+            A message for the user, or None.
+        """
 
     def tokenizer(self) -> Any:
-        """Return the tokenizer for checkpoints, or None."""
+        """Return the tokenizer to save in checkpoints, or None."""
 
 
-def part(rows: int, rank: int, processes: int) -> slice:
-    """Return the rows of one process.
+def process_rows(rows: int, rank: int, processes: int) -> slice:
+    """Return the slice of a global batch that belongs to one process.
+
+    >>> process_rows(8, rank=1, processes=2)
+    slice(4, 8, None)
 
     Raises:
         InputError: rows that do not divide among the processes.

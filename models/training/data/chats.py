@@ -59,25 +59,26 @@ def template_of(tokenizer: Any) -> str:
     return template
 
 
-def learned(
+def tokenize_conversation(
     conversation: Conversation, tokenizer: Any, where: str
 ) -> tuple[list[int], NDArray[np.bool_]]:
-    """Tokenize a conversation and mask the tokens to learn.
+    """Tokenize a conversation and mask the tokens with a loss.
 
     Args:
         where: file and row of the conversation, for messages.
 
     Returns:
-        Token ids, and a mask ``(tokens,)`` of the assistant turns from ``conversation.first`` on.
+        Token ids, and the loss mask ``(tokens,)``: assistant turns from ``conversation.first`` on.
 
     Raises:
-        InputError: the template refuses the conversation, or the limits of turns are unclear.
+        InputError: the template rejects the conversation, or where a turn begins or ends is
+            ambiguous.
     """
     rendering = _Rendering(tokenizer, where)
     messages = conversation.messages
     turns = [i for i, message in enumerate(messages) if message["role"] == ASSISTANT]
     if MARKED.search(template_of(tokenizer)):
-        tokens, spans = rendering.marked(messages)
+        tokens, spans = rendering.spans_by_marks(messages)
         if len(spans) != len(turns):
             raise InputError(
                 f"{where}: {TEMPLATE} marks {len(spans)} turns of the assistant "
@@ -92,7 +93,7 @@ def learned(
                     "({% generation %}), but something else"
                 )
     else:
-        tokens, spans = rendering.compared(messages, turns)
+        tokens, spans = rendering.spans_by_rendering(messages, turns)
     mask = np.zeros(len(tokens), np.bool_)
     for turn, (start, stop) in zip(turns, spans, strict=True):
         if turn >= conversation.first:
@@ -119,7 +120,9 @@ class _Rendering:
             lambda: self.tokenizer.apply_chat_template([*map(dict, messages)], **options)
         )
 
-    def marked(self, messages: Sequence[Message]) -> tuple[list[int], list[tuple[int, int]]]:
+    def spans_by_marks(
+        self, messages: Sequence[Message]
+    ) -> tuple[list[int], list[tuple[int, int]]]:
         """Return tokens, and the spans that the template marks, each with its end-of-turn token."""
         self.text(messages)  # checks the size of the output, which a second rendering repeats
         encoding: dict[str, Any] = {}
@@ -147,10 +150,10 @@ class _Rendering:
             spans.append((start, stop if end_inside else stop + 1))
         return tokens, spans
 
-    def compared(
+    def spans_by_rendering(
         self, messages: Sequence[Message], turns: Sequence[int]
     ) -> tuple[list[int], list[tuple[int, int]]]:
-        """Return tokens, and the spans of turns by comparing renderings."""
+        """Return tokens, and the spans of turns found by comparing renderings."""
         full = self.text(messages)
         [tokens] = encode(self.tokenizer, [full], special=False)
         spans = []
@@ -164,9 +167,9 @@ class _Rendering:
             after = full if turn == len(messages) - 1 else self.text(messages[: turn + 1])
             if not (after.startswith(before) and full.startswith(after)):
                 raise InputError(
-                    f"{self.where}: {TEMPLATE} writes message {turn + 1} otherwise when the "
-                    "conversation goes on, so that its turn cannot be told apart (a template with "
-                    "{% generation %} says it itself)"
+                    f"{self.where}: {TEMPLATE} writes message {turn + 1} differently when the "
+                    "conversation goes on, so that its turn cannot be located (a template with "
+                    "{% generation %} marks it)"
                 )
             tail = self._tail(messages, turn, before, after)
             spans.append(self._span(tokens, before, after, tail))
@@ -190,7 +193,7 @@ class _Rendering:
         prompt, up_to_end, ending = encode(self.tokenizer, [before, after, tail], special=False)
         start = target_start(prompt, tokens)
         if len(prompt) - start > 1:  # one token may merge over the boundary
-            raise InputError(f"{self.where}: the tokenizer does not keep turns apart")
+            raise InputError(f"{self.where}: the tokenizer merges tokens across two turns")
         stop = target_start(up_to_end, tokens)
         end_tokens = [i for i in range(start, stop) if tokens[i] in self.added]
         if not self.added.intersection(ending) or not end_tokens:

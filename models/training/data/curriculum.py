@@ -14,7 +14,7 @@ import numpy as np
 from ....core.errors import InputError
 from ....primitives.bits import draw, stream_key
 from ..runfile import Stage
-from .batches import IGNORED, Batch, part
+from .batches import IGNORED, Batch, process_rows
 from .lessons import GROUP, lesson
 from .mixture import Phase
 from .symbols import END, symbol_tokenizer, vocabulary
@@ -100,7 +100,7 @@ class Curriculum:
             here = slice(place * GROUP, (place + 1) * GROUP)
             inputs, wanted = rows[group]
             tokens[here, : inputs.shape[1]], targets[here, : inputs.shape[1]] = inputs, wanted
-        mine = part(self.batch_size, rank, processes)
+        mine = process_rows(self.batch_size, rank, processes)
         return Batch(
             tokens[mine],
             targets[mine],
@@ -124,8 +124,8 @@ class Curriculum:
                 "too small"
             )
 
-    def learned(self, step: int, losses: dict[str, float]) -> str | None:
-        """Update the running loss of the main lesson; begin the next stage when it is low."""
+    def observe_losses(self, step: int, losses: dict[str, float]) -> str | None:
+        """Update the running loss of the main lesson; begin the next stage once it is low."""
         main = next(iter(self.stage.lessons))
         if main not in losses or self._phase(step) is not None:
             return None

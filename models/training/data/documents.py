@@ -40,7 +40,7 @@ def documents(
 
 
 def read_by(source: str, field: str, split: str) -> dict[str, Any]:
-    """Describe what decides the documents of a source.
+    """Identify the documents of a source: everything that decides their text and order.
 
     Returns:
         ``field``, ``split``, and ``files``: name -> :func:`growloop.core.identity.identify`. A data
@@ -106,7 +106,7 @@ def _read_file(path: Path) -> Iterator[Any] | str:
         return _json_rows(path)
     if path.suffix == ".parquet":
         return _parquet_rows(path)
-    raise InputError(f"{path} is no .txt, .md, .jsonl or .parquet file")
+    raise InputError(f"{path} is not a .txt, .md, .jsonl or .parquet file")
 
 
 def _json_rows(path: Path) -> Iterator[Any]:
@@ -134,7 +134,7 @@ def _parquet_rows(path: Path) -> Iterator[Any]:
             yield from rows
             number += len(rows)
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} is no Parquet file, or not a whole one") from error
+        raise InputError(f"{path} is not a Parquet file, or is cut short") from error
 
 
 def _first_bad_row(batch: Any) -> int:
@@ -154,7 +154,7 @@ def _from_disk(path: Path, split: str) -> Iterator[Any]:
         dataset = datasets.load_from_disk(str(path))
     except Exception as error:  # a damaged folder can raise anything
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{path} is no whole folder of datasets: {first}") from error
+        raise InputError(f"{path} is not a complete datasets folder: {first}") from error
     if isinstance(dataset, datasets.DatasetDict):
         if split not in dataset:
             raise InputError(f"{path} has no split {split}: it has {', '.join(dataset)}")

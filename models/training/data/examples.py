@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ....core.errors import InputError
 from ....core.text_tokens import encode, special_tokens, target_start
-from .batches import IGNORED, Batch, part
-from .chats import learned, template_of
+from .batches import IGNORED, Batch, process_rows
+from .chats import template_of, tokenize_conversation
 from .mixture import shuffled
 from .rows import DELIMITERS, Conversation, Pair, Rows
 
@@ -29,17 +29,17 @@ class Example:
 
     Args:
         tokens: ``(length,)`` token ids.
-        learned: ``(length,)`` mask of the tokens with a loss; never the first one, which no token
+        loss_mask: ``(length,)``, True for tokens with a loss; never the first one, which no token
             predicts.
     """
 
     tokens: NDArray[np.int64]
-    learned: NDArray[np.bool_]
+    loss_mask: NDArray[np.bool_]
 
     @property
     def start(self) -> int:
         """Index of the first token with a loss."""
-        return int(self.learned.argmax())
+        return int(self.loss_mask.argmax())
 
 
 class Examples:
@@ -82,10 +82,10 @@ class Examples:
         self.special = special_tokens(tokenizer).before if special else ()
         self.about = _describe(examples, tokenizer, delimiter)
         if examples.chats:
-            self.examples = conversations(examples, tokenizer)
+            self.examples = tokenize_conversations(examples, tokenizer)
         else:
             pairs = [(pair.prompt, pair.target) for pair in examples.rows]  # type: ignore[union-attr]
-            self.examples = encoded(pairs, tokenizer, self.about["delimiter"], special)
+            self.examples = tokenize_pairs(pairs, tokenizer, self.about["delimiter"], special)
         # a tokenizer may have more tokens than its model: count only tokens that occur
         self.vocabulary = 1 + max(int(example.tokens.max()) for example in self.examples)
         longest = max(range(len(examples)), key=lambda i: len(self.examples[i].tokens))
@@ -97,7 +97,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def chosen(self, step: int) -> list[int]:
+    def indices_at(self, step: int) -> list[int]:
         """Return the indices of the examples of a step, for all processes."""
         indices = []
         for number in range(step * self.batch_size, (step + 1) * self.batch_size):
@@ -107,8 +107,8 @@ class Examples:
 
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
         """Make the batch of one process at one step; all processes get equally many rows."""
-        chosen = [self.examples[i] for i in self.chosen(step)]
-        shares = [chosen[part(len(chosen), r, processes)] for r in range(processes)]
+        chosen = [self.examples[i] for i in self.indices_at(step)]
+        shares = [chosen[process_rows(len(chosen), r, processes)] for r in range(processes)]
         rows = [self._pack(share) for share in shares]
         return self._batch(rows[rank], max(map(len, rows)), _count_targets(chosen))
 
@@ -118,7 +118,7 @@ class Examples:
         return self._batch(rows, len(rows), _count_targets(self.examples))
 
     def pair(self) -> tuple[Batch, Batch]:
-        """Make two batches of the same two examples: packed into one row, and in a row each.
+        """Make two batches of the same two examples: packed into one row, and one per row.
 
         Targets come in the same order in both.
         """
@@ -143,7 +143,7 @@ class Examples:
         return rows
 
     def _batch(self, rows: list[list[Example]], count: int, targets: int) -> Batch:
-        """Make a batch of ``count`` rows: those given, then rows of padding."""
+        """Make a batch of ``count`` rows: ``rows``, then rows of padding."""
         length = max(sum(len(e.tokens) - 1 for e in row) for row in rows)
         tokens = np.full((count, length), self.end or 0, np.int64)
         target_ids = np.full((count, length), IGNORED, np.int64)
@@ -154,14 +154,14 @@ class Examples:
             for example in row:
                 start, stop = stop, stop + len(example.tokens) - 1
                 tokens[i, start:stop] = example.tokens[:-1]
-                target_ids[i, start:stop] = np.where(example.learned, example.tokens, IGNORED)[1:]
+                target_ids[i, start:stop] = np.where(example.loss_mask, example.tokens, IGNORED)[1:]
                 positions[i, start:stop] = np.arange(stop - start)
             positions[i, stop:] = np.arange(length - stop)
         for i in range(len(rows), count):
             positions[i] = np.arange(length)
         return Batch(tokens, target_ids, targets, positions if self.pack else None)
 
-    def learned(self, step: int, losses: dict[str, float]) -> str | None:
+    def observe_losses(self, step: int, losses: dict[str, float]) -> str | None:
         """Return None: batches do not depend on the losses."""
         del step, losses
         return None
@@ -171,10 +171,10 @@ class Examples:
         return self.saved
 
 
-def encoded(
+def tokenize_pairs(
     pairs: Sequence[tuple[str, str]], tokenizer: Any, delimiter: str, special: bool = True
 ) -> list[Example]:
-    """Tokenize ``prompt + delimiter + target`` and an end token; mark the target as learned.
+    """Tokenize ``prompt + delimiter + target`` and an end token; the loss is on the target.
 
     Prompt and target are tokenized together, as in scoring (:mod:`growloop.core.text_tokens`).
     Spaces at the end of the prompt belong to the target. The target begins with the first token
@@ -205,15 +205,15 @@ def encoded(
     return examples
 
 
-def conversations(examples: Rows, tokenizer: Any) -> list[Example]:
-    """Tokenize conversations by the chat template, each cut after its last learned token.
+def tokenize_conversations(examples: Rows, tokenizer: Any) -> list[Example]:
+    """Tokenize conversations by the chat template, each cut after its last token with a loss.
 
     The template writes all special tokens itself: none are added.
     """
     tokenized = []
     for number, row in enumerate(examples.rows, start=1):
         assert isinstance(row, Conversation)
-        ids, mask = learned(row, tokenizer, f"{examples.path}, row {number}")
+        ids, mask = tokenize_conversation(row, tokenizer, f"{examples.path}, row {number}")
         stop = int(np.flatnonzero(mask)[-1]) + 1
         if mask[0]:  # no token predicts the first one: put BOS, or else EOS, before it
             begin = getattr(tokenizer, "bos_token_id", None)
@@ -243,4 +243,4 @@ def _describe(examples: Rows, tokenizer: Any, delimiter: str | None) -> dict[str
 
 
 def _count_targets(examples: Sequence[Example]) -> int:
-    return sum(int(example.learned.sum()) for example in examples)
+    return sum(int(example.loss_mask.sum()) for example in examples)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core.errors import InputError, whole
-from .batches import Batch, part
+from .batches import Batch, process_rows
 from .shards import Shards
 
 PERIOD = 4096
@@ -41,6 +41,12 @@ class Phase:
 
 class Mixture:
     """Source of sequences from several token shards, in shares that may change at a step.
+
+    Example::
+
+        shards = {"web": Shards("shards/web"), "math": Shards("shards/math")}
+        phases = [Phase(0, {"web": 0.8, "math": 0.2}), Phase(1000, {"web": 0.5, "math": 0.5})]
+        Mixture(shards, phases, batch_size=8, seq_len=1024).batch(0).tokens.shape  # (8, 1024)
 
     Args:
         sources: name -> token shards.
@@ -75,8 +81,8 @@ class Mixture:
             for name, share in zip(self.names, _shares(phase.weights, self.names), strict=True):
                 if not share and phase.weights.get(name):
                     raise InputError(
-                        f"the share of {name} is {phase.weights[name]:g}: less than a sequence in "
-                        f"{PERIOD:,} would never come"
+                        f"the share of {name} is {phase.weights[name]:g}: below one sequence in "
+                        f"{PERIOD:,} it is never drawn"
                     )
         self.state: dict[str, Any] = {}
         self.vocabulary = max(source.vocabulary for source in self.sources.values())
@@ -97,12 +103,12 @@ class Mixture:
 
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
         """Return the rows of one process at one step: ``(batch_size / processes, seq_len)``."""
-        mine = part(self.batch_size, rank, processes)
+        mine = process_rows(self.batch_size, rank, processes)
         first = step * self.batch_size
         rows = np.stack([self.sequence(first + i) for i in range(mine.start, mine.stop)])
         return Batch(rows[:, :-1], rows[:, 1:], self.batch_size * self.seq_len)
 
-    def learned(self, step: int, losses: dict[str, float]) -> str | None:
+    def observe_losses(self, step: int, losses: dict[str, float]) -> str | None:
         """Do nothing: batches do not depend on losses."""
         del step, losses
         return None
@@ -124,7 +130,7 @@ class Mixture:
         return source.window(window * self.seq_len, self.seq_len + 1)
 
     def place(self, number: int) -> tuple[str, int]:
-        """Return the source of a sequence, and the number of earlier sequences from it."""
+        """Return the source of a sequence, and its index among the sequences of that source."""
         step = number // self.batch_size
         phase = bisect.bisect_right([p.start for p in self.phases], step) - 1
         inside = number - self.phases[phase].start * self.batch_size
@@ -138,7 +144,7 @@ class Mixture:
 
     @cached_property
     def _before(self) -> list[list[int]]:
-        """phase -> number of sequences of each source in earlier phases."""
+        """Number of sequences of each source in earlier phases, per phase."""
         before = [[0] * len(self.names)]
         for i, (phase, after) in enumerate(pairwise(self.phases)):
             periods, rest = divmod((after.start - phase.start) * self.batch_size, PERIOD)
@@ -150,7 +156,7 @@ class Mixture:
 
     @cached_property
     def _shares(self) -> list[tuple[int, ...]]:
-        """phase -> number of sequences of each source in a period."""
+        """Number of sequences of each source in a period, per phase."""
         return [_shares(phase.weights, self.names) for phase in self.phases]
 
 

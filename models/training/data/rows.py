@@ -41,7 +41,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pair:
-    """Prompt, and the target to learn after it."""
+    """Prompt, and the target after it, which alone has a loss."""
 
     prompt: str
     target: str
@@ -49,7 +49,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages; the assistant's turns from index ``first`` on are learned."""
+    """Conversation to fine-tune on.
+
+    Args:
+        messages: messages in order, each with ``role`` and ``content``.
+        first: index of the first message whose assistant turn has a loss.
+    """
 
     messages: tuple[Message, ...]
     first: int = 0
@@ -182,7 +187,7 @@ def _conversation(messages: list[Any], first: int, where: str) -> Conversation:
             raise InputError(f"{where}, message {number}: the assistant says nothing")
         checked.append({name: value for name, value in message.items() if value is not None})
     if not any(message["role"] == "assistant" for message in checked[first:]):
-        raise InputError(f"{where}: no turn of the assistant, which is what is learned")
+        raise InputError(f"{where}: no turn of the assistant: nothing has a loss")
     return Conversation(tuple(checked), first)
 
 

@@ -160,6 +160,11 @@ class Shards:
     Attribute ``special`` holds the ids that each document begins with; empty in shards of earlier
     versions.
 
+    Example::
+
+        shards = Shards("shards/web")
+        len(shards), shards.window(0, 8)  # number of tokens; the first eight
+
     Args:
         folder: folder written by ``growloop tokenize``.
 

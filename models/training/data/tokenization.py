@@ -251,12 +251,12 @@ def _claim(folder: Path, job: dict[str, Any], say: Callable[[str], object]) -> d
     path = folder / JOB
     if not path.is_file():
         if folder.is_dir() and any(folder.iterdir()):
-            raise InputError(f"{folder} holds something already: give another folder")
+            raise InputError(f"{folder} is not empty: give another folder")
         write_atomically(path, json.dumps(job).encode())
         return job
     begun = read_object(path, **JOB_FIELDS)
     if not begun.keys() >= job.keys():
-        say(f"the job in {folder} does not say what it read: that is taken to be the same")
+        say(f"the job in {folder} does not record its inputs: they are assumed to be the same")
     begun = {"special_tokens": []} | begun  # jobs of earlier versions did not record them
     files, recorded = job.get("files") or {}, begun.get("files") or {}
     if not all(isinstance(identity, dict) for identity in recorded.values()):
@@ -264,8 +264,8 @@ def _claim(folder: Path, job: dict[str, Any], say: Callable[[str], object]) -> d
     changed = differing(files, recorded) if files and recorded else []
     if changed and job["source"] == begun["source"]:
         raise InputError(
-            f"{listed(changed)} of {job['source']} changed since the job in {folder} was begun: "
-            "restore that, or give another folder"
+            f"{listed(changed)} of {job['source']} changed since the job in {folder} began: "
+            "restore it, or give another folder"
         )
     same_files = bool(files and recorded) and not changed  # then the source may have moved
     ignored = {"files", "special_tokens", *(("source",) if same_files else ())}

@@ -48,7 +48,13 @@ def make(model: PreTrainedModel, settings: Settings) -> list[torch.optim.Optimiz
 
 
 def rate(step: int, steps: int, settings: Settings) -> float:
-    """Return the learning rate of a step as a share of its peak: warm-up, constant, decay to 0."""
+    """Return the learning rate of a step as a share of its peak: warm-up, constant, decay to 0.
+
+    Args:
+        step: number of the step, from 0.
+        steps: number of optimizer steps of the run.
+        settings: ``warmup`` and ``cooldown`` are the lengths of warm-up and decay.
+    """
     if step < settings.warmup:
         return (step + 1) / settings.warmup
     left = steps - step

@@ -162,9 +162,11 @@ def test_a_state_of_another_training_is_refused(
     monkeypatch.setattr(fitting, "EVERY", 0.0)
     model, kept = plain("llama"), tmp_path / "lens.part"
     fit_lens(model, texts(3), 3, state_file=kept)
-    with pytest.raises(InputError, match="is of a lens trained with seed 0, not 1: remove it"):
+    with pytest.raises(
+        InputError, match="is the state of a lens trained with seed 0, not 1: remove it"
+    ):
         fit_lens(model, texts(3), 3, state_file=kept, seed=1)
-    with pytest.raises(InputError, match="is of a lens for another model"):
+    with pytest.raises(InputError, match="is the state of a lens for another model"):
         fit_lens(loop(model, LOOPED), texts(3), 3, state_file=kept)
     with pytest.raises(InputError, match="lens trained with recipe ours, not tuned-lens"):
         fit_lens(plain("llama"), texts(3), 3, state_file=kept, recipe="tuned-lens")
@@ -174,7 +176,7 @@ def test_a_state_of_another_training_is_refused(
     fit_lens(plain("llama"), texts(3), 3, state_file=kept)
     for content in (b"", b"no state", b"PK"):
         kept.write_bytes(content)
-        with pytest.raises(InputError, match="holds no state of a lens"):
+        with pytest.raises(InputError, match="is not the training state of a lens"):
             fit_lens(model, texts(3), 3, state_file=kept)
 
 

@@ -79,5 +79,5 @@ def test_what_cannot_be_read_is_refused() -> None:
         with pytest.raises(InputError, match="top must be a whole number from 1 to"):
             exits(found, top=top)
     model.lm_head.register_forward_hook(lambda _, args, output: output + 1)
-    with pytest.raises(InputError, match="no place for a lens"):
+    with pytest.raises(InputError, match="no lens or early exit can read"):
         exits(found)

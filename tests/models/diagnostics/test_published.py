@@ -179,10 +179,10 @@ def test_a_text_with_nothing_to_take_away_is_refused_not_called_without_effect()
     found = trace(model, given["input_ids"], given["attention_mask"])
     for measure in (local_effects, propagated_effects, prediction_effects):
         for cut in (2, 3, 4):  # before the text, at its first token, after that one alone
-            with pytest.raises(InputError, match="text 0 of the batch has 6 real tokens: with "):
+            with pytest.raises(InputError, match="prompt 0 of the batch has 6 real tokens: with "):
                 measure(found, (cut,))
         assert (measure(found, (5,)).flatten(1).amax(1) > 0).all()
-        with pytest.raises(InputError, match="it has no token to take a contribution from"):
+        with pytest.raises(InputError, match="it has no token to ablate"):
             measure(found, skip_front=6)
     # a cut that takes nothing away from a text is left out of its mean
     both = local_effects(found, (4, 6), reduce="mean")

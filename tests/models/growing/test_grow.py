@@ -245,7 +245,7 @@ def test_an_architecture_that_builds_its_first_layers_otherwise_is_refused() -> 
     )  # fmt: skip
     model = AutoModelForCausalLM.from_config(config)
     depth = len(find_decoder(model).unique)
-    with pytest.raises(InputError, match="builds layer 1 otherwise than layer 0"):
+    with pytest.raises(InputError, match="builds layer 1 differently from layer 0"):
         grow(model, "0,0-3")
     assert len(find_decoder(model).unique) == depth  # untouched
 
@@ -326,7 +326,7 @@ def test_layers_with_constants_of_their_own_are_not_copied_elsewhere() -> None:
         scale_attn_by_inverse_layer_idx=True,
     )
     model = AutoModelForCausalLM.from_config(config).eval()
-    with pytest.raises(InputError, match=r"otherwise than layer .* could not be loaded again"):
+    with pytest.raises(InputError, match=r"differently from layer .* could not be loaded again"):
         grow(model, "lidas", block_size=2)
     loop(model, "1-2x2-1")
     before = model(TOKENS).logits

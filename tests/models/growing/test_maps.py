@@ -43,7 +43,7 @@ def test_midas_copies_the_middle_block_right_after_itself(depth: int, sources: s
 
 def test_a_map_of_fewer_layers_than_the_model_is_refused() -> None:
     for fewer in ("31", "8:24", "0-30,", Schedule.plain(31), list(range(31))):
-        with pytest.raises(InputError, match="layers of 32, and growing takes none away"):
+        with pytest.raises(InputError, match="layers of 32, but growth removes none"):
             growth_map(fewer, 32)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"blocks of 8 and 23 layers .* or layers 8 to 23"):
         growth_map("8-23", 32)
@@ -85,7 +85,9 @@ def test_growing_to_a_target_goes_block_by_block(operator: str) -> None:
 
 
 def test_a_target_out_of_reach_is_refused_with_the_nearest() -> None:
-    with pytest.raises(InputError, match="does not reach 10 layers from 4: near are 8 and 12"):
+    with pytest.raises(
+        InputError, match="does not reach 10 layers from 4: the nearest are 8 and 12"
+    ):
         growth_maps("lidas", 4, 10)
     with pytest.raises(InputError, match="does not grow"):
         growth_maps("solar", 16, 24, drop=8)
@@ -98,7 +100,7 @@ def test_a_target_out_of_reach_is_refused_with_the_nearest() -> None:
         ("lidas", 8, {"drop": 2}, "unknown option of lidas 'drop'"),
         ("lidas", 8, {"order": "middle"}, "unknown order"),
         ("lidas", 3, {}, "hold no block of 4"),
-        ("midas", 10, {}, "no multiple of the block size 4"),
+        ("midas", 10, {}, "not a multiple of the block size 4"),
         ("solar", 8, {"drop": 8}, "drop must be"),
         ("0-8,", 8, {}, "needs 9 layers, the model has 8"),
         ("0-7,", 8, {"block_size": 4}, "takes no block_size"),

@@ -123,7 +123,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_with_a_line(place: Path) -> 
     made_by_an_earlier_version(tune(place, 2).folder)
     said: list[str] = []
     last = tune(place, 3, said.append).folder
-    assert [line for line in said if "does not say what its inputs held" in line]
+    assert [line for line in said if "does not record the identity of its inputs" in line]
     examples(place)
     with pytest.raises(InputError, match=r"train\.jsonl \(data\.examples\) changed"):
         tune(place)

@@ -238,7 +238,7 @@ def test_a_variant_goes_on_from_the_checkpoint_of_its_base(shards: Path, tmp_pat
     Engine(base, tmp_path / "base").train()
     whole = Engine(variant, tmp_path / "whole").train().folder
     shutil.copytree(tmp_path / "base" / "step-000000014", tmp_path / "branch" / "step-000000014")
-    with pytest.raises(InputError, match="begun with other values"):
+    with pytest.raises(InputError, match="began with other values"):
         Engine(variant, tmp_path / "branch")
     branch = Engine(variant, tmp_path / "branch", force=True).train().folder
     weights = "model.safetensors"

@@ -43,15 +43,15 @@ from ...support.training_runs import STEPS, fields, trained
         ({"events": [{"step": 32, "grow": "lidsa"}]}, "step 32: .* did you mean 'lidas'"),
         ({"events": [{"step": 3, "repeat": [0, 2]}]}, "step 5: a looped model cannot grow"),
         ({"events": [{"step": 39, "regulariser": 1.0}], "regulariser_block": 6}, "no two blocks"),
-        ({"growth": {"block_size": 2, "steps": 80}}, "last layers come at step 40: .* 40 steps"),
+        ({"growth": {"block_size": 2, "steps": 80}}, "last growth step is at step 40, .* 40 steps"),
         ({"model": {"path": "x"}}, "growth is from one block to the depth of model.preset"),
-        ({"model": {"preset": "tiny", "schedule": "2x2"}}, "growth .* no path, schedule"),
-        ({"model": {"preset": "tiny", "recurrence": {"injection": "add"}}}, "or recurrence"),
+        ({"model": {"preset": "tiny", "schedule": "2x2"}}, "growth .* excludes path, schedule"),
+        ({"model": {"preset": "tiny", "recurrence": {"injection": "add"}}}, "and recurrence"),
         ({"model": {"path": "x", "options": {"vocab_size": 9}}}, "options change a preset"),
         ({"model": {"preset": "tiny", "untie": True}}, "untie is for the looped model"),
-        ({"events": [{"step": 0, "checkpoint": True}]}, "not at step 0"),
-        ({"events": [{"step": 0, "evaluate": {"tasks": ["any"]}}]}, "not at step 0"),
-        ({"data": {"examples": "a", "mixture": {"a": 1}}}, "a mixture is of sources"),
+        ({"events": [{"step": 0, "checkpoint": True}]}, "not step 0"),
+        ({"events": [{"step": 0, "evaluate": {"tasks": ["any"]}}]}, "not step 0"),
+        ({"data": {"examples": "a", "mixture": {"a": 1}}}, "a mixture needs sources"),
         ({"data": {"curriculum": [{"lessons": {"repeats": float("nan")}}]}}, "finite number"),
         ({"optimizer": {"betas": [0.9, 1.5]}, "steps": 9999}, r"betas\.1: .* less than 1"),
         ({"optimizer": {"lr": float("inf")}, "steps": 9999}, "lr: .* finite number"),
@@ -79,7 +79,7 @@ def test_examples_have_no_mixture_to_change() -> None:
 
 
 def test_a_plan_ends_where_its_run_does(shards: Path) -> None:
-    with pytest.raises(InputError, match="the last layers come at step 40"):
+    with pytest.raises(InputError, match="the last growth step is at step 40"):
         plan(parse(fields(shards, growth={"block_size": 2, "steps": 80})))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from growloop.models import build, checkpoints
-from growloop.models.training.data.examples import encoded
+from growloop.models.training.data.examples import tokenize_pairs
 from growloop.models.training.data.tokenization import tokenize
 from growloop.models.training.engine import Engine
 from growloop.models.training.runfile import parse
@@ -71,10 +71,10 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_began_and_says_so(
 
 def test_prompts_without_a_token_are_read_after_the_first_token_of_scoring() -> None:
     plain = PreTrainedTokenizerFast(tokenizer_object=spelling(more=("a ",)), eos_token=EOS)
-    [empty, merged] = encoded([("", "b"), ("a", "c")], plain, " ")
+    [empty, merged] = tokenize_pairs([("", "b"), ("a", "c")], plain, " ")
     assert [(e.tokens[0], e.start) for e in (empty, merged)] == [(1, 1), (1, 1)]
     plain.bos_token = BOS
-    assert encoded([("", "b")], plain, " ")[0].tokens[0] == 0
+    assert tokenize_pairs([("", "b")], plain, " ")[0].tokens[0] == 0
 
 
 def test_shards_that_were_made_without_special_tokens_stay_usable_and_it_is_said_once(

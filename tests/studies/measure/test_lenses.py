@@ -108,7 +108,7 @@ def test_a_lens_never_learns_from_what_is_measured(
         assert learned == set(texts[8:])
     (tmp_path / "c.txt").write_text("\n\n".join(texts[:12]))
     message = refused("study", *asked, "--lens-text", str(tmp_path / "c.txt"))
-    assert "has 4 texts that are not measured, 8 are needed" in message
+    assert "has 4 prompts that are not measured, 8 are needed" in message
 
 
 def test_a_killed_lens_goes_on_and_other_weights_get_their_own(

@@ -158,7 +158,7 @@ def test_what_runs_and_looks_is_paid() -> None:
     assert PRICES.token(leaves, "latent").tolist() == [14, 24, 34]
     # looking twice and leaving nowhere costs more than not to look
     assert PRICES.token(np.asarray([2]), "entropy") > PRICES.token(np.asarray([2]), FIXED)
-    assert PRICES.look_in_steps("entropy", 3) == pytest.approx(0.4)
+    assert PRICES.check_in_steps("entropy", 3) == pytest.approx(0.4)
 
 
 def test_a_look_through_the_coda_is_paid() -> None:
@@ -168,7 +168,7 @@ def test_a_look_through_the_coda_is_paid() -> None:
     assert prices.question(leaves, "kl").tolist() == [82 + 21, 156 + 42, 226 + 42]
     assert prices.question(leaves, "latent").tolist() == [78, 148, 218]
     assert prices.token(leaves, "kl").tolist() == [10 + 7 + 4, 20 + 14 + 4, 30 + 14 + 4]
-    assert prices.look_in_steps("kl", 3) == pytest.approx(0.7)
+    assert prices.check_in_steps("kl", 3) == pytest.approx(0.7)
 
 
 def test_the_cheapest_threshold_within_a_point_is_chosen_on_validation() -> None:

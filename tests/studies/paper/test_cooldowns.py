@@ -168,7 +168,7 @@ def test_the_mixtures_of_the_recipes_are_those_of_their_run_files(tmp_path: Path
     path.write_text(yaml.safe_dump(runs["laptop-lidas-nemotron"].model_dump(mode="json")))
     [of_file] = select_mixtures([str(path)], found.run)
     assert of_file.mixture == change.mixture
-    with pytest.raises(InputError, match="is to grow at step"):
+    with pytest.raises(InputError, match="still grows at step"):
         ParentCheckpoint.read(
             StudyModel.read(str(growing(runs["laptop-lidas"], tmp_path / "early")))
         ).check(4)

@@ -323,7 +323,7 @@ def test_fine_tuning_on_a_file_gives_a_checkpoint_a_seed(
         ({"shots": -1}, "shots"),
         ({"shots": 10**6}, "shots"),
         ({"ties": ("tide",)}, "tide"),
-        ({"ties": ("untied",)}, "has no ties to lose"),
+        ({"ties": ("untied",)}, "does not loop, so nothing can be untied"),
         ({"precision": "bf17"}, "bf17"),
         ({"control": "cute"}, "did you mean 'cut'"),
         ({"lr": 0.0}, "between 0 and 1"),

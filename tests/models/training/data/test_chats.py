@@ -93,7 +93,7 @@ def tokenizer(template: str | None) -> Any:
 def learned_text(examples: Examples, number: int = 0) -> list[str]:
     """Each run of learned tokens as text, read off the batch that the model is given."""
     example = examples.examples[number]
-    batch = Examples._batch(examples, [[example]], 1, int(example.learned.sum()))
+    batch = Examples._batch(examples, [[example]], 1, int(example.loss_mask.sum()))
     targets = batch.targets[0].tolist()
     assert batch.count == sum(t >= 0 for t in targets)
     found, run = [], list[int]()
@@ -198,7 +198,7 @@ def test_a_masked_template_of_transformers_agrees_with_the_difference(tmp_path: 
     one, other = (examples_of(tmp_path / "a.jsonl", rows, tokenizer(t)) for t in (CHATML, MARKED))
     for a, b in zip(one.examples, other.examples, strict=True):
         assert (a.tokens == b.tokens).all()
-        assert (a.learned == b.learned).all()
+        assert (a.loss_mask == b.loss_mask).all()
 
 
 def test_of_prompt_and_completion_the_completion_alone_is_learned(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ THINKING = CHATML.replace(  # earlier turns lose what stands before </think>, as
     [
         (None, CHAT, "messages need a chat template and the model has none: give one with"),
         (THINKING, [CHAT[0], {"role": "assistant", "content": "so</think>2"}, *CHAT[2:]],
-         "writes message 2 otherwise when the conversation goes on"),
+         "writes message 2 differently when the conversation goes on"),
         (CHATML, CHAT[1:], "begins with the assistant"),
         ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", CHAT,
          r"row 1: the model's chat template does not know add_generation_prompt: it begins a turn "

@@ -142,16 +142,16 @@ def stages(*until: float) -> list[Stage]:
 
 def test_a_stage_ends_when_its_running_loss_is_low_and_not_before() -> None:
     source = Curriculum(stages(0.5, 0.5, 0.5), 8, 256)
-    assert source.learned(0, {"repeats": 2.0}) is None
-    assert source.learned(1, {"recall": 0.0}) is None
+    assert source.observe_losses(0, {"repeats": 2.0}) is None
+    assert source.observe_losses(1, {"recall": 0.0}) is None
     steps = 2
-    while source.learned(steps, {"repeats": 0.1}) is None:
+    while source.observe_losses(steps, {"repeats": 0.1}) is None:
         steps += 1
     assert 0.95 ** (steps - 1) * 1.9 + 0.1 < 0.5 < 0.95 ** (steps - 2) * 1.9 + 0.1
     assert source.state == {"stage": 1, "begun": [0, steps], "loss": None}
-    source.learned(50, {"recall": 0.1})
+    source.observe_losses(50, {"recall": 0.1})
     for step in range(51, 60):
-        assert source.learned(step, {"assignment-1": 0.0}) is None  # the last one goes on
+        assert source.observe_losses(step, {"assignment-1": 0.0}) is None  # the last one goes on
     assert source.state["stage"] == 2
 
 
@@ -163,7 +163,7 @@ def test_a_mixture_takes_the_place_of_the_stages_from_its_step_on() -> None:
     kinds = source.batch(10).kinds
     assert kinds is not None
     assert {source.kinds[kind] for kind in kinds} == {"copying-words"}
-    assert source.learned(10, {"repeats": 0.0}) is None
+    assert source.observe_losses(10, {"repeats": 0.0}) is None
     assert source.state["stage"] == 0
     for shares, message in [({"recall": 0.5}, "sum to 1"), ({"recal": 1.0}, "mean 'recall'")]:
         with pytest.raises(InputError, match=message):

@@ -120,8 +120,8 @@ def test_text_is_read_from_every_kind_of_file(tmp_path: Path) -> None:
         ("a.jsonl", "3", "an object is needed"),
         ("a.jsonl", b'{"text": "\xff"}', "line 1: not UTF-8"),
         ("a.txt", b"\xff\xfe", "not UTF-8"),
-        ("a.parquet", "x", "no Parquet file"),
-        ("a.doc", "x", "no .txt, .md, .jsonl or .parquet file"),
+        ("a.parquet", "x", "not a Parquet file"),
+        ("a.doc", "x", "not a .txt, .md, .jsonl or .parquet file"),
     ],
 )
 def test_unreadable_text_is_one_sentence(
@@ -136,7 +136,7 @@ def test_unreadable_text_is_one_sentence(
 def test_a_damaged_folder_of_datasets_is_one_sentence(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     (tmp_path / "dataset_info.json").write_text("{}")
-    with pytest.raises(InputError, match="no whole folder of datasets"):
+    with pytest.raises(InputError, match="not a complete datasets folder"):
         list(documents(str(tmp_path)))
 
 
@@ -237,7 +237,7 @@ def test_a_change_of_the_mixture_goes_on_with_every_source(tmp_path: Path) -> No
         ([Phase(0, {"a": 0.5})], "sum to 1, not 0.5"),
         ([Phase(0, {"c": 1.0})], "unknown source 'c'"),
         ([Phase(0, {"a": 2.0, "b": -1.0})], "must be 0 or more"),
-        ([Phase(0, {"a": 0.9999, "b": 0.0001})], "0.0001: less than a sequence in 4,096"),
+        ([Phase(0, {"a": 0.9999, "b": 0.0001})], "0.0001: below one sequence in 4,096"),
         ([Phase(1, {"a": 1.0})], "starts at step 0"),
         ([Phase(0, {"a": 1.0}), Phase(0, {"b": 1.0})], "one after the other"),
     ],

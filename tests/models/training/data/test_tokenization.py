@@ -127,7 +127,7 @@ def test_a_job_of_an_earlier_version_goes_on_with_a_line_as_it_began(
     path.write_text(json.dumps(begun))
     said: list[str] = []
     assert job(source, out, said=said).special == ()
-    assert said == [f"the job in {out} does not say what it read: that is taken to be the same"]
+    assert said == [f"the job in {out} does not record its inputs: they are assumed to be the same"]
 
 
 def test_what_a_tokenizer_file_says_of_cutting_and_padding_is_not_done(tmp_path: Path) -> None:
