@@ -32,6 +32,11 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
     Raises:
         TimeIsUpError: the block takes longer.
         MemoryError: the block needs more memory.
+
+    Example::
+
+        with bounded(seconds=10, memory=2**30):
+            text = template.render(messages=messages)
     """
     with _limited_time(seconds), _limited_memory(memory):
         yield

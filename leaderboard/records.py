@@ -121,7 +121,7 @@ class Model(_Part):
 
     @property
     def mixture(self) -> str:
-        """Mixture of the cooldown; empty if the cooldown has that of the rest of the training."""
+        """Mixture of the cooldown; empty if it is that of the rest of the run."""
         return (self.recipe or "").partition(",")[0]
 
     @property

@@ -57,11 +57,11 @@ def causal_keys(keys: Array, terms: Integers, amounts: Integers) -> NDArray[np.u
 
 
 def _pick(draws: Integers, mask: NDArray[np.bool_]) -> Integers:
-    """Pick one of the wanted rows of each column, or any row where none is wanted: ``(count,)``.
+    """Pick one of the allowed rows of each column, or any row if none is allowed: ``(count,)``.
 
     Args:
-        draws: below the number of rows, ``(count,)``.
-        wanted: ``(rows, count)``.
+        draws: random numbers below ``rows``, ``(count,)``.
+        mask: allowed rows, ``(rows, count)``.
     """
     rows = len(mask)
     pool = mask | ~mask.any(axis=0)

@@ -21,7 +21,11 @@ FORBIDDEN = "\0\x01"  # characters that no text may hold: they serve as padding 
 
 @dataclass(frozen=True)
 class Slot:
-    """Slot of column ``name`` in a text; ``escape`` inside a JSON string."""
+    """Place in a text that column ``name`` fills.
+
+    Args:
+        escape: the slot is inside a JSON string, so its values are escaped.
+    """
 
     name: str
     escape: bool = False

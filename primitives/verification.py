@@ -68,9 +68,11 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
+        """True if there is no problem."""
         return self.problems == 0
 
     def report(self, place: str, reason: str) -> None:
+        """Count a problem, and store it if fewer than ``most`` are stored."""
         self.problems += 1
         if len(self.bad) < self.most:
             self.bad.append((place, reason))
@@ -286,7 +288,7 @@ def verify(
     words: str | None = None,
     most: int = 10,
 ) -> Verdict:
-    """Check data files; several together must not share an item.
+    """Check data files; no item may occur twice, in one file or in several.
 
     Args:
         paths: JSONL (also ``.gz``, or ``-`` for standard input) or Parquet files, or data set
@@ -296,6 +298,11 @@ def verify(
 
     Raises:
         InputError: a path cannot be read at all.
+
+    Example::
+
+        verdict = verify(["train.jsonl", "test.jsonl"])
+        verdict.ok, verdict.bad  # (True, [])
     """
     paths = [paths] if isinstance(paths, (str, Path)) else paths
     if not paths:

@@ -306,8 +306,8 @@ def export(
     """Write the first ``count`` different items of each source.
 
     Args:
-        sources: one task in one split; several splits only for ``format="datasets"``.
-        count: items a split.
+        sources: one source; for ``format="datasets"`` one per split of the same task.
+        count: number of items per split.
         out: a file, a folder for ``datasets``, or ``-`` for standard output (JSON lines).
         format: jsonl, parquet or datasets.
         force: replace an existing file or data set.
@@ -315,8 +315,17 @@ def export(
         start_method: start method of the processes (``spawn``, ``fork``, ``forkserver``).
         progress: called with the number of indices done.
 
+    Returns:
+        One report per source.
+
     Raises:
         InputError: bad arguments, too small a task, or an output that cannot be written.
+
+    Example::
+
+        source = Source(make_task("copying"), "test", seed=0)
+        [report] = export([source], 1000, "copying.jsonl")
+        report.fingerprint  # the SHA-256 that ``growloop generate`` prints
     """
     whole("count", count, 1, MOST_ITEMS)
     whole("workers", workers, 1, 256)

@@ -16,7 +16,7 @@ from .effects import (
     prediction_effects,
     propagated_effects,
 )
-from .fitting import fit_lens
+from .lens_fitting import fit_lens
 from .lens import Lens, exit_logits, exits
 from .replay import Replay
 from .trace import Trace, trace

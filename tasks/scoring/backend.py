@@ -18,7 +18,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from ...core.errors import InputError
 from ...core.finite import first_not_finite
 from ...core.loading import IncompleteError, load_complete, loading_problem
-from ...core.text_tokens import check_embedded, embedded
+from ...core.text_tokens import check_embedded, num_embeddings
 from .scan import Scores
 from .verify import Pair
 
@@ -108,7 +108,7 @@ class CheckedHF(HFLM):  # type: ignore[misc]
         Raises:
             TokenizerError: the message has both sizes and the first such token.
         """
-        check_embedded(tokens, embedded(self.model), self.tokenizer)
+        check_embedded(tokens, num_embeddings(self.model), self.tokenizer)
 
     def check_scores(self, scores: Scores, pairs: Sequence[Pair]) -> None:
         """Refuse scores that are not finite.

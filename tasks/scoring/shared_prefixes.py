@@ -21,7 +21,7 @@ from lm_eval.api.model import CacheHook
 from torch import Tensor
 
 from ...core.caches import cache_name, cache_of
-from ...core.positions import forget
+from ...core.positions import reset_rope_length
 from .generation import CheckedGeneration, Step
 from .processes import Processes
 from .verify import EXACT, ROUGH, in_full_precision
@@ -42,13 +42,13 @@ class SharedPrefixGeneration(CheckedGeneration):
     _checked_length = 0  # characters
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        if self.processes.count == 1:
+        if self.processes.size == 1:
             found = self._generate(requests, disable_tqdm)
             self._note_cut(requests, [request.args[0] in self._cut for request in requests])
             return found
-        quiet = disable_tqdm or self.processes.place > 0
+        quiet = disable_tqdm or self.processes.rank > 0
         order = sorted(range(len(requests)), key=lambda i: str(requests[i].args[0]))
-        ends = [len(order) * part // self.processes.count for part in range(self.processes.count)]
+        ends = [len(order) * part // self.processes.size for part in range(self.processes.size)]
         parts = [order[a:b] for a, b in itertools.pairwise([*ends, len(order)])]
         key = sha256(repr([request.args for request in requests]).encode()).hexdigest()
 
@@ -189,7 +189,7 @@ class SharedPrefixGeneration(CheckedGeneration):
             return super()._model_generate(context, max_length, stop, **options)
         if self._common_cache is None:
             if self.regimes is not None:
-                forget(self.model)
+                reset_rope_length(self.model)
             with torch.inference_mode():
                 ids = torch.tensor([common], device=self.device)
                 dtype = self.mixed_precision_dtype

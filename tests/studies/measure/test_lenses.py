@@ -21,7 +21,7 @@ from ..small import FEW, TASK, TEXTS, study
 def test_leaving_early_is_scored_by_the_lens(models: dict[str, str]) -> None:
     model = load(models["plain"])
     asked = questions(scorer(model, checkpoints.load_tokenizer(models["plain"])), TASK, 1, shots=0)
-    [question] = asked.asked
+    [question] = asked.questions
     scores = ScheduleSweep(model, [Schedule.plain(4)]).exit_log_probs(question)[0]
     assert scores.shape == (5, 5)
     for number, (sheet, option) in enumerate(

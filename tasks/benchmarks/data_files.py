@@ -1,4 +1,4 @@
-"""Readers of local data files; every row comes with its location.
+"""Readers of local data files (JSONL, JSON, Parquet); every row comes with its location.
 
 ``.jsonl`` holds an object a line, ``.json`` a list of objects, ``.parquet`` a table as the Hugging
 Face hub serves it.
