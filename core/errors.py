@@ -33,6 +33,9 @@ LISTED = 24  # names in a message; of more only the nearest
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> InputError:
     """Build the error for a name that is not one of ``allowed``, with the nearest match.
 
+    Args:
+        kind: noun for the message.
+
     >>> print(unknown("style", "cod", ["basic", "math", "code"]))
     unknown style 'cod': did you mean 'code'? (allowed: basic, math, code)
     """
@@ -47,13 +50,20 @@ def unknown(kind: str, name: object, allowed: Iterable[str]) -> InputError:
 
 
 def one_of(kind: str, value: object, allowed: Iterable[str]) -> None:
-    """Raise :func:`unknown` unless ``value`` is one of ``allowed``."""
+    """Raise :func:`unknown` unless ``value`` is one of ``allowed``.
+
+    Args:
+        kind: noun for the message, such as ``style``.
+    """
     if value not in (names := list(allowed)):
         raise unknown(kind, value, names)
 
 
 def whole(name: str, value: object, low: int, high: int | None = None) -> int:
     """Return ``value`` if it is an integer from ``low`` to ``high``.
+
+    Args:
+        name: name of the value, for the message.
 
     Raises:
         InputError: another type (a boolean too), or out of range.

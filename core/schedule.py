@@ -240,6 +240,12 @@ def check_whole(text: str, layers: int) -> None:
 
     Raises:
         InputError: saying how to leave layers out on purpose.
+
+    >>> check_whole("4x2", 6)
+    Traceback (most recent call last):
+    ...
+    growloop.core.errors.InputError: the schedule 4x2 is of 4 layers, the model has 6: to leave \
+layers out, list those that run, such as 0:4
     """
     if not is_list(text) and (needs := Schedule.parse(text).needs) < layers:
         raise InputError(

@@ -38,6 +38,9 @@ class Paired:
 def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
     """Compare per-item correctness of two models.
 
+    Args:
+        first, second: whether each item was answered right, in the same order.
+
     Raises:
         InputError: different numbers of items.
 

@@ -158,11 +158,15 @@ def mean_interval(values: Sequence[float], within: Interval | None = None) -> In
 def mean_intervals(values: Array, within: Interval | None = None) -> tuple[Array, Array]:
     """Compute the interval of the mean of each column of ``(values, columns)``.
 
-    Each end is the wider of two: Student's t, and the studentised bootstrap, which follows the skew
-    of a few large values.
+    Each end is the wider of two: Student's t, and the studentised (bootstrap-t) interval of Efron
+    and Tibshirani 1993, chapter 12, which follows the skew of a few large values.
 
     Returns:
         Lower and upper ends, ``(columns,)`` each; NaN for a column without spread.
+
+    >>> low, high = mean_intervals(np.array([[1.0, 2.0], [2.0, 2.0], [4.0, 2.0], [3.0, 2.0]]))
+    >>> bool(low[0] < 2.5 < high[0]), bool(np.isnan(low[1]))
+    (True, True)
     """
     return ratio_intervals(values, np.ones(len(values)), within)
 
@@ -297,6 +301,10 @@ def quotient_interval(numerators: Tasks, denominators: Tasks) -> Interval | None
 
     Returns:
         None where the denominator may be 0, so that the interval is unbounded.
+
+    >>> low, high = quotient_interval([[1, 0, 1, 0] * 25], [[1, 1, 1, 0] * 25])
+    >>> round(low, 3), round(high, 3)  # 0.5 / 0.75
+    (0.552, 0.781)
     """
     pairs = [
         np.stack(pair, axis=1).astype(np.float64)

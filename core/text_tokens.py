@@ -122,6 +122,10 @@ def check_embedded(tokens: Iterable[Sequence[int]], embeddings: int | None, toke
 def target_start(prompt: Sequence[int], whole: Sequence[int]) -> int:
     """Return the index of the first target token in the tokens of prompt and target together.
 
+    Args:
+        prompt: tokens of the prompt alone.
+        whole: tokens of prompt and target together.
+
     That is the first token that differs from the tokens of the prompt alone. If tokens merge over
     the boundary, the merged token is the first to predict.
 

@@ -62,6 +62,10 @@ def read(path: str | Path) -> list[Record]:
 
     Raises:
         InputError: the file is not a result file, or holds a value that records do not allow.
+
+    Example::
+
+        Store("records").add(read("results/lidas/results_2026-01-31.json"))
     """
     try:
         return records(load(path), source=Path(path).name)

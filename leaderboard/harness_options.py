@@ -98,7 +98,11 @@ def _options(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_args(config: dict[str, Any]) -> dict[str, Any]:
-    """Return lm-eval's model arguments, which its results hold as a mapping or a text."""
+    """Return lm-eval's model arguments, which its results hold as a mapping or a text.
+
+    >>> model_args({"model_args": "pretrained=gpt2,dtype=float32"})
+    {'pretrained': 'gpt2', 'dtype': 'float32'}
+    """
     arguments = config.get("model_args")
     if isinstance(arguments, str):
         pairs = (pair.partition("=")[::2] for pair in arguments.split(","))

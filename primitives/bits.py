@@ -62,7 +62,16 @@ def draw(
 
 
 def parts(draws: Array, sizes: Mapping[str, Sequence[int]]) -> dict[str, Array]:
-    """Split the draws of an item into named parts, given the ranges of each part in order."""
+    """Split draws into named parts, given the ranges of each part in order.
+
+    Args:
+        draws: ``(lanes, count)``.
+        sizes: name -> ranges of the part's draws; only their number counts.
+
+    >>> {name: part.shape for name, part in
+    ...  parts(np.zeros((3, 100)), {"names": [26, 25], "values": [9]}).items()}
+    {'names': (2, 100), 'values': (1, 100)}
+    """
     named, start = {}, 0
     for name, ranges in sizes.items():
         named[name] = draws[start : start + len(ranges)]
@@ -135,7 +144,11 @@ def unused(picks: Array, ranks: Array, population: int) -> Array:
 
 
 def ranks_of(picks: Array) -> Array:
-    """Return the ranks from which :func:`distinct` makes these picks, ``(k, count)``."""
+    """Return the ranks from which :func:`distinct` makes these picks, ``(k, count)``.
+
+    >>> ranks_of(np.array([[1], [2], [0]], np.uint8)).ravel().tolist()
+    [1, 1, 0]
+    """
     ranks = picks.copy()
     for j in range(1, len(picks)):
         ranks[j] -= (picks[:j] < picks[j]).sum(axis=0, dtype=picks.dtype)

@@ -48,7 +48,7 @@ def escape(text: str) -> str:
 
 
 class Table:
-    """Strings that a column can hold."""
+    """Strings that a column can hold, as text and as bytes, ``(strings, longest)``."""
 
     def __init__(self, strings: Sequence[str]) -> None:
         self.strings = list(strings)
@@ -108,6 +108,14 @@ def fill(pieces: Sequence[Piece], columns: Mapping[str, Column], count: int) -> 
     """Format ``count`` texts as a NUL-padded matrix ``(count, width)``.
 
     The width is a multiple of 8, so that rows can be read as 64-bit words.
+
+    Args:
+        pieces: literals and slots of a text, in order.
+        columns: slot name -> strings that fill it.
+
+    >>> column = Column(np.array([0, 1], np.uint8), Table(["one", "three"]))
+    >>> squeeze(fill([b"n=", Slot("n"), b";"], {"n": column}, 2))
+    b'n=one;n=three;'
     """
     layout: list[tuple[int, Slot, int]] = []
     template = bytearray()

@@ -54,6 +54,7 @@ class Report:
 
     split: str
     count: int
+    """Items written."""
     fingerprint: str
     """SHA-256 of the items (:func:`growloop.primitives.fingerprint`), whatever the format."""
     repeats: int

@@ -86,6 +86,9 @@ def from_command_line(arguments: Sequence[str], own: Iterable[str] = ()) -> dict
 
     Raises:
         InputError: an option is unknown, is given twice, or lacks its value.
+
+    >>> from_command_line(["--write_out", "--max_length=512"])
+    {'write_out': True, 'max_length': '512'}
     """
     found: dict[str, Any] = {}
     rest = list(arguments)

@@ -74,6 +74,9 @@ def task_names(names: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         InputError: a task that is not one of growloop's own.
+
+    >>> task_names(["reasoning_primitives"])[:2]
+    ('copying_random_words', 'copying_real_words')
     """
     expanded: list[str] = []
     for name in names:
