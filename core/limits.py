@@ -44,6 +44,7 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _limited_time(seconds: float) -> Iterator[None]:
+    """Raise :class:`TimeIsUpError` in the block by SIGALRM; restore an alarm of the caller."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread only
         return

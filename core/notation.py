@@ -92,6 +92,7 @@ def _number(text: str, digits: str, place: int, low: int) -> int:
 
 
 def _read_blocks(compact: str, text: str) -> Iterator[Sequence[int]]:
+    """Yield the layers of each block, repeated as often as it loops."""
     place = first = 0
     while True:
         match = _BLOCK.match(compact, place)
@@ -117,6 +118,7 @@ def _read_blocks(compact: str, text: str) -> Iterator[Sequence[int]]:
 
 
 def _read_ranges(compact: str, text: str) -> Iterator[Sequence[int]]:
+    """Yield the layers of each range or single layer."""
     place = 0
     while place < len(compact) or place == 0:
         match = _RANGE.match(compact, place)

@@ -139,6 +139,7 @@ def _float(number: float) -> float:
 
 
 def _task(results: dict[str, Any], name: str, metric: str) -> dict[str, Any]:
+    """Return the fields of :class:`Task` for one metric of a task or group."""
     config = _dict(_get(results, "configs", name))
     ours = _ours(results, name)
     members = _members(results, name)

@@ -187,6 +187,7 @@ class RandomGraph:
         return parents + top, children + self.width
 
     def _lines(self, parents: Integers, children: Integers, draws: Array) -> Problems:
+        """Draw the right-hand side of each line: form, number, and the earlier lines it uses."""
         count = parents.shape[1]
         heads, numbers, amounts = (np.zeros((self.edges, count), np.intp) for _ in range(3))
         terms = np.zeros((self.edges, self.max_terms, count), np.intp)

@@ -301,6 +301,7 @@ class Batch:
         return lines
 
     def _lines(self, params: object, original: NDArray[Any] | None) -> bytes:
+        """Format all items as JSON lines; ``original`` adds the field ``original_answer``."""
         source, task = self.source, self.source.task
         columns: dict[str, Column] = dict(self.slots)
         columns["#index"] = Decimals(self.indices)

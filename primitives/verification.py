@@ -117,6 +117,7 @@ def _rows(path: Path) -> Iterator[tuple[bytes, Any]]:
 
 
 def _jsonl(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[bytes, Any]]:
+    """Yield each line with its parsed row or error; blank lines at the end are allowed."""
     blank = []  # lines that count only if another follows
     first = True
     while line := file.readline(LONGEST):
@@ -193,6 +194,7 @@ class _Remaker:
         return self.sources[key]
 
     def _source(self, row: dict[str, Any]) -> Source:
+        """Build the source of a row; refuse one that the given template or words cannot make."""
         if row["task"] not in TASKS:
             raise unknown("task", row["task"], sorted(TASKS))
         current = TASKS[row["task"]].version

@@ -182,6 +182,8 @@ def _write_different(
 
 
 def _line_writer(progress: Progress, workers: int, method: str | None) -> Write:
+    """Make a writer of JSON lines; it stores one block while the next is generated."""
+
     def write(out: BinaryIO, source: Source, selection: Selection) -> tuple[str, Hashes]:
         digest = hashlib.sha256()
         hashes = _Hashes(source, selection)

@@ -277,6 +277,10 @@ def _result_files(path: Path) -> list[Path]:
 
 
 def _read(file: Path) -> Evaluation:
+    """Read one result file with its samples.
+
+    A metric whose reported value is not the mean of its per-item scores is left out.
+    """
     fields = read_object(file, results=dict)
     shots = {task: n for task, n in (fields.get("n-shot") or {}).items() if isinstance(n, int)}
     reported = {

@@ -75,6 +75,7 @@ def _plain_name(results: Mapping[str, Any], name: str) -> str:
 
 
 def _rows_of(results: Mapping[str, Any], name: str, level: int) -> list[Row]:
+    """Return a row per metric of a task; of growloop's tasks only accuracy."""
     values = results["results"][name]
     ours = _ours(results, name)
     found = []

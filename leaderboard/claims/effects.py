@@ -109,6 +109,7 @@ def _effect_range(comparison: Comparison, groups: Sequence[ComparableGroup]) -> 
 
 
 def _flops(record: Record) -> float:
+    """Return the training FLOPs of a record's model."""
     flops = record.model.training_flops
     assert flops
     return flops
@@ -170,6 +171,12 @@ def _verdict(
     basis: str,
     trainings: int,
 ) -> tuple[Verdict, str]:
+    """Return verdict and reason.
+
+    Supported: the whole interval is above ``min(least, 0)`` and the estimate is ``least`` or more.
+    Contradicted: the whole interval is below ``least``. A comparison of architectures is undecided
+    with a single training seed.
+    """
     least = comparison.least
     if low is None or high is None:
         return "undecided", "the records have no standard errors, or nothing in them varies"

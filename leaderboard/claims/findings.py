@@ -78,6 +78,7 @@ def record_scale(record: Record) -> str:
 
 
 def _combined_verdict(effects: Sequence[Effect]) -> Verdict:
+    """Combine verdicts of a claim: supported needs all, contradicted needs one."""
     verdicts = [effect.verdict for effect in effects]
     if "contradicted" in verdicts:
         return "contradicted"

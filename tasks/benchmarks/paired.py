@@ -71,6 +71,7 @@ def compare(first: str | Path, second: str | Path) -> list[Difference]:
 
 
 def _results(folder: str | Path) -> dict[str, Any]:
+    """Read the results of a suite folder: task -> fields of its result, and the likelihood."""
     results = {}
     for path in sorted(Path(folder).glob("*.json")):
         if path.name != "suite.json":

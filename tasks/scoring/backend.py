@@ -65,6 +65,7 @@ class CheckedHF(HFLM):  # type: ignore[misc]
     AUTO_MODEL_CLASS: Any
 
     def _create_model(self, pretrained: str, **options: Any) -> None:
+        """Load the model, and check it and its adapter for missing weights."""
         for name in ("autogptq", "gptqmodel"):
             if options.get(name):
                 raise InputError(

@@ -77,6 +77,7 @@ class CheckedLM(CheckedGeneration, CheckedHF):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> Scores:
+        """Score by lm-eval; requests with other rotary frequencies run separately."""
         self.check(requests)
         score = super()._loglikelihood_tokens
         if self.backend != "causal":

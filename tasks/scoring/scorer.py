@@ -86,6 +86,7 @@ class TrieLM(SelfCheckingLM):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> Scores:
+        """Score requests by the trie, and store the scores for ``--use_cache``."""
         if self.backend != "causal":
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         self.check(requests)

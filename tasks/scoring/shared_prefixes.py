@@ -42,6 +42,7 @@ class SharedPrefixGeneration(CheckedGeneration):
     _checked_length = 0  # characters
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """Generate texts; several processes divide the requests, sorted by prompt."""
         if self.processes.size == 1:
             found = self._generate(requests, disable_tqdm)
             self._note_cut(requests, [request.args[0] in self._cut for request in requests])
@@ -88,6 +89,7 @@ class SharedPrefixGeneration(CheckedGeneration):
     def _by_group(
         self, requests: Sequence[Any], groups: Sequence[tuple[list[int], list[int]]], quiet: bool
     ) -> list[str]:
+        """Generate group by group; requests in no group run in ordinary batches."""
         grouped = {i for members, _ in groups for i in members}
         # requests in no group still run in batches
         rest = [i for i in range(len(requests)) if i not in grouped]
@@ -183,6 +185,7 @@ class SharedPrefixGeneration(CheckedGeneration):
     def _model_generate(
         self, context: Tensor, max_length: int, stop: list[str], **options: Any
     ) -> Tensor:
+        """Generate a batch on copies of the common prefix's KV cache, if all rows begin with it."""
         mask = options.get("attention_mask")
         common = self._common
         if common is None or mask is None or not self._begins(context, mask, common):

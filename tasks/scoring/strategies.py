@@ -73,6 +73,7 @@ class StrategyLM(SharedPrefixGeneration, CheckedLM):
         return self._scan(pairs, quiet, flex=True)
 
     def _scan_group(self, pairs: Sequence[Pair], quiet: bool, flex: bool) -> list[Scores]:
+        """Score requests of equal rotary frequencies by one scan; store finished scores early."""
         schedules = self.schedules
         trie = build(pairs)
         store = self.storage.callback(pairs)
@@ -101,6 +102,7 @@ class StrategyLM(SharedPrefixGeneration, CheckedLM):
         )
 
     def _cached_group(self, pairs: Sequence[Pair], quiet: bool) -> Scores:
+        """Score requests grouped by context, longest context first."""
         by_context: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, (context, _) in enumerate(pairs):
             by_context[tuple(context)].append(i)
