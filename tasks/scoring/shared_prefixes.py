@@ -120,7 +120,7 @@ class SharedPrefixGeneration(CheckedGeneration):
             self._sharing_agrees and longest > self._checked_length
         ):
             some = dict.fromkeys([order[0], order[len(order) // 2], order[-1]])
-            tried = [_shortened(requests[i], self._answer(requests[i])) for i in some]
+            tried = [_shortened(requests[i], self._max_new_tokens(requests[i])) for i in some]
             self._sharing_agrees, self._checked_length = (
                 self._same_alone(tried, common),
                 longest,
