@@ -21,6 +21,10 @@ def cache_name(*places: Any) -> str:
 
     Raises:
         AttributeError: no place has a cache.
+
+    Example::
+
+        model(ids, **{cache_name(model.forward): cache})
     """
     for place in places:
         if is_dataclass(place):

@@ -33,6 +33,9 @@ LISTED = 24  # names in a message; of more only the nearest
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> InputError:
     """Build the error for a name that is not one of ``allowed``, with the nearest match.
 
+    Args:
+        kind: noun for the message.
+
     >>> print(unknown("style", "cod", ["basic", "math", "code"]))
     unknown style 'cod': did you mean 'code'? (allowed: basic, math, code)
     """
@@ -47,13 +50,31 @@ def unknown(kind: str, name: object, allowed: Iterable[str]) -> InputError:
 
 
 def one_of(kind: str, value: object, allowed: Iterable[str]) -> None:
-    """Refuse ``value`` unless it is one of ``allowed``."""
+    """Raise :func:`unknown` unless ``value`` is one of ``allowed``.
+
+    Args:
+        kind: noun for the message, such as ``style``.
+    """
     if value not in (names := list(allowed)):
         raise unknown(kind, value, names)
 
 
 def whole(name: str, value: object, low: int, high: int | None = None) -> int:
-    """Return ``value`` if it is a whole number from ``low`` to ``high``, else refuse it."""
+    """Return ``value`` if it is an integer from ``low`` to ``high``.
+
+    Args:
+        name: name of the value, for the message.
+
+    Raises:
+        InputError: another type (a boolean too), or out of range.
+
+    >>> whole("depth", 3, 0)
+    3
+    >>> whole("depth", -1, 0)
+    Traceback (most recent call last):
+    ...
+    growloop.core.errors.InputError: depth must be a whole number of 0 or more, not -1
+    """
     bounds = f"from {low} to {high}" if high is not None else f"of {low} or more"
     if not isinstance(value, int) or isinstance(value, bool):
         raise InputError(f"{name} must be a whole number {bounds}, not {shown(value)}")
@@ -64,7 +85,7 @@ def whole(name: str, value: object, low: int, high: int | None = None) -> int:
 
 
 def flag(name: str, value: object) -> None:
-    """Refuse ``value`` unless it is true or false."""
+    """Raise an :class:`InputError` unless ``value`` is a boolean."""
     if not isinstance(value, bool):
         raise InputError(f"{name} must be true or false, not {shown(value)}")
 

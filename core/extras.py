@@ -33,7 +33,7 @@ def missing(extra: str) -> str | None:
 
 
 def bringing(module: str) -> str | None:
-    """Smallest extra that declares a module; None where none does.
+    """Return the smallest extra that installs a module; None if no extra does.
 
     >>> bringing("rich"), bringing("lm_eval"), bringing("numpy")
     ('leaderboard', 'eval', None)

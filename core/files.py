@@ -147,6 +147,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _place_file(temporary: Path, target: Path, force: bool) -> None:
+    """Rename a file to its target; without ``force`` fail if the target exists."""
     if force:
         temporary.replace(target)
         return
@@ -162,6 +163,10 @@ def _place_file(temporary: Path, target: Path, force: bool) -> None:
 
 
 def _place_folder(temporary: Path, target: Path, old: Path, force: bool) -> None:
+    """Rename a folder to its target, after moving an existing target to ``old`` (``force``).
+
+    If the rename fails, the old folder is moved back.
+    """
     placed = False
     while not placed:
         moved = force and _moved(target, old)

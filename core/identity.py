@@ -68,7 +68,11 @@ def changed_files(
 def differing(
     current: Mapping[str, Mapping[str, Any]], recorded: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    """Return the names whose contents differ between two results of :func:`identify`."""
+    """Return the names whose contents differ between two results of :func:`identify`.
+
+    >>> differing({"a": {"sha256": "0"}, "b": {"sha256": "1"}}, {"a": {"sha256": "0"}})
+    ['b']
+    """
 
     def content(identities: Mapping[str, Mapping[str, Any]], name: str) -> Any:
         return identities.get(name, {}).get("sha256")

@@ -32,6 +32,11 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
     Raises:
         TimeIsUpError: the block takes longer.
         MemoryError: the block needs more memory.
+
+    Example::
+
+        with bounded(seconds=10, memory=2**30):
+            text = template.render(messages=messages)
     """
     with _limited_time(seconds), _limited_memory(memory):
         yield
@@ -39,6 +44,7 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _limited_time(seconds: float) -> Iterator[None]:
+    """Raise :class:`TimeIsUpError` in the block by SIGALRM; restore an alarm of the caller."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread only
         return

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["flag", "flag or text", "text", "text or whole", "whole", "dtype", "object"]
-Goes = Literal["harness", "model", "weights"]
-Changes = Literal["prompt", "run", "model", "nothing"]
+Kind = Literal["flag", "flag or text", "text", "text or integer", "integer", "dtype", "object"]
+Receiver = Literal["harness", "model", "weights"]
+Effect = Literal["prompt", "run", "model", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,22 @@ class Option:
     Args:
         name: lm-eval's name.
         kind: type; an ``object`` is JSON, or ``name=value,name=value``.
-        goes: receiver: ``lm_eval.simple_evaluate`` (harness), lm-eval's ``hf`` model (model), or
-            through it ``from_pretrained`` (weights).
-        changes: effect on results. ``prompt``: the model's input or the scored part of its answer,
-            which makes it another task; ``run``: numerics; ``model``: weights or tokenizer;
-            ``nothing``: none.
+        receiver: ``harness`` (``lm_eval.simple_evaluate``), ``model`` (lm-eval's ``hf`` model) or
+            ``weights`` (``from_pretrained``, called by the ``hf`` model).
+        effect: part of the measurement that the option changes. ``prompt``: the model's input or
+            the scored part of its answer, so that the result is of another task; ``run``:
+            numerics; ``model``: weights or tokenizer; ``nothing``: no number.
         about: description for the docs.
         default: value that is equivalent to leaving the option out.
+
+    >>> OPTIONS["softmax_dtype"].effect, OPTIONS["softmax_dtype"].receiver
+    ('run', 'model')
     """
 
     name: str
     kind: Kind
-    goes: Goes
-    changes: Changes
+    receiver: Receiver
+    effect: Effect
     about: str
     default: Any = None
 
@@ -53,59 +56,108 @@ OPTIONS: dict[str, Option] = {
         Option("chat_template_args", "object", "model", "prompt", "arguments of the template"),
         Option("enable_thinking", "flag", "model", "prompt", "argument of the template"),
         Option(
-            "think_end_token", "text or whole", "model", "prompt",
-            "what an answer is read after: a text, or the number of a token",
+            "think_end_token", "text or integer", "model", "prompt",
+            "end of the reasoning, before the answer: a text or a token id",
         ),
         Option(
             "gen_kwargs", "object", "harness", "prompt",
-            "how answers are generated, e.g. temperature=0.7,do_sample=true",
+            "generation arguments, e.g. temperature=0.7,do_sample=true",
         ),
         Option("add_bos_token", "flag", "model", "prompt", "begin with the tokenizer's BOS token"),
         Option(
-            "prefix_token_id", "whole", "model", "prompt", "token before a text without a context"
+            "prefix_token_id", "integer", "model", "prompt", "token before a text without a context"
         ),
-        Option("max_length", "whole", "model", "prompt", "tokens the model reads at most"),
-        Option("truncation", "flag", "model", "prompt", "cut what is longer, on the left", False),
-        Option("use_fast_tokenizer", "flag", "model", "prompt", "the fast tokenizer", True),
-        Option("fewshot_random_seed", "whole", "harness", "prompt", "draws the examples", 1234),
-        Option("random_seed", "whole", "harness", "prompt", "of Python, for tasks that draw", 0),
-        Option("numpy_random_seed", "whole", "harness", "prompt", "the same, of NumPy", 1234),
-        Option("torch_random_seed", "whole", "harness", "prompt", "the same, of torch", 1234),
+        Option("max_length", "integer", "model", "prompt", "context length in tokens"),
+        Option("truncation", "flag", "model", "prompt", "cut longer requests on the left", False),
+        Option("use_fast_tokenizer", "flag", "model", "prompt", "use the fast tokenizer", True),
         Option(
-            "samples", "object", "harness", "prompt", 'which questions, e.g. {"lambada": [0, 7]}'
+            "fewshot_random_seed", "integer", "harness", "prompt",
+            "seed of the few-shot examples", 1234,
+        ),
+        Option(
+            "random_seed", "integer", "harness", "prompt",
+            "seed of Python's generator, for tasks that sample", 0,
+        ),
+        Option(
+            "numpy_random_seed", "integer", "harness", "prompt",
+            "seed of NumPy's generator", 1234,
+        ),
+        Option(
+            "torch_random_seed", "integer", "harness", "prompt",
+            "seed of torch's generator", 1234,
+        ),
+        Option(
+            "samples", "object", "harness", "prompt",
+            'indices of the questions, e.g. {"lambada": [0, 7]}',
         ),
         Option("metadata", "object", "harness", "prompt", "arguments of lm-eval's own tasks"),
-        Option("softmax_dtype", "dtype", "model", "run", "of the log-probabilities"),
-        Option("mixed_precision_dtype", "dtype", "model", "run", "compute in it (autocast)"),
-        Option("attn_implementation", "text", "weights", "run", "e.g. eager or sdpa"),
-        Option("experts_implementation", "text", "weights", "run", "of a mixture of experts"),
+        Option("softmax_dtype", "dtype", "model", "run", "dtype of the log-probabilities"),
+        Option("mixed_precision_dtype", "dtype", "model", "run", "dtype of autocast"),
+        Option(
+            "attn_implementation", "text", "weights", "run",
+            "attention kernel, e.g. eager or sdpa",
+        ),
+        Option(
+            "experts_implementation", "text", "weights", "run",
+            "kernel of a mixture of experts",
+        ),
         Option("revision", "text", "model", "model", "branch, tag or commit on the hub", "main"),
         Option("subfolder", "text", "model", "model", "folder within a hub repository", ""),
         Option("variant", "text", "weights", "model", "files of this variant, e.g. fp16"),
         Option("tokenizer", "text", "model", "model", "another tokenizer: folder or hub id"),
         Option("peft", "text", "model", "model", "adapter on top: folder or hub id"),
-        Option("delta", "text", "model", "model", "weights that are added: folder or hub id"),
+        Option(
+            "delta", "text", "model", "model",
+            "weights to add to the model's: folder or hub id",
+        ),
         Option("autogptq", "flag or text", "model", "model", "load with AutoGPTQ", False),
         Option("gptqmodel", "flag", "model", "model", "load with GPTQModel", False),
         Option("load_in_8bit", "flag", "weights", "model", "quantize with bitsandbytes", False),
         Option("load_in_4bit", "flag", "weights", "model", "quantize with bitsandbytes", False),
-        Option("bnb_4bit_quant_type", "text", "weights", "model", "nf4 or fp4"),
-        Option("bnb_4bit_compute_dtype", "dtype", "weights", "model", "of its arithmetic"),
-        Option("bnb_4bit_use_double_quant", "flag", "weights", "model", "quantize scales", False),
-        Option("trust_remote_code", "flag", "model", "nothing", "run code that is with it", False),
-        Option("use_cache", "text", "harness", "nothing", "keep answers in files of this name"),
-        Option("bootstrap_iters", "whole", "harness", "nothing", "for standard errors", 100_000),
+        Option("bnb_4bit_quant_type", "text", "weights", "model", "4-bit format: nf4 or fp4"),
+        Option(
+            "bnb_4bit_compute_dtype", "dtype", "weights", "model",
+            "dtype of products with 4-bit weights",
+        ),
+        Option(
+            "bnb_4bit_use_double_quant", "flag", "weights", "model",
+            "quantize the scales too", False,
+        ),
+        Option(
+            "trust_remote_code", "flag", "model", "nothing",
+            "run Python code that comes with the model", False,
+        ),
+        Option(
+            "use_cache", "text", "harness", "nothing",
+            "store answers in files with this prefix",
+        ),
+        Option(
+            "bootstrap_iters", "integer", "harness", "nothing",
+            "bootstrap samples for standard errors", 100_000,
+        ),
         Option("write_out", "flag", "harness", "nothing", "print the first prompt", False),
         Option(
             "confirm_run_unsafe_code", "flag", "harness", "nothing",
-            "run tasks that execute what the model wrote", False,
+            "allow tasks that execute generated code", False,
         ),
-        Option("logits_cache", "flag", "model", "nothing", "of --backend hf", True),
-        Option("max_batch_size", "whole", "model", "nothing", "of --batch-size auto", 64),
+        Option("logits_cache", "flag", "model", "nothing", "cache logits in --backend hf", True),
+        Option(
+            "max_batch_size", "integer", "model", "nothing",
+            "upper limit of --batch-size auto", 64,
+        ),
         Option("parallelize", "flag", "model", "nothing", "spread the layers over GPUs", False),
-        Option("max_memory_per_gpu", "text or whole", "model", "nothing", "with parallelize"),
-        Option("max_cpu_memory", "text or whole", "model", "nothing", "with parallelize"),
-        Option("offload_folder", "text", "model", "nothing", "with parallelize", "./offload"),
+        Option(
+            "max_memory_per_gpu", "text or integer", "model", "nothing",
+            "memory limit of a GPU, with parallelize",
+        ),
+        Option(
+            "max_cpu_memory", "text or integer", "model", "nothing",
+            "CPU memory limit, with parallelize",
+        ),
+        Option(
+            "offload_folder", "text", "model", "nothing",
+            "folder for offloaded weights, with parallelize", "./offload",
+        ),
         Option("tp_plan", "text", "model", "nothing", "tensor parallelism under torchrun"),
     )
 }  # fmt: skip

@@ -36,9 +36,16 @@ def load_complete(from_pretrained: Callable[..., Any], name: str, **options: Any
         name: folder or hub id.
         options: keyword arguments of ``from_pretrained``.
 
+    Returns:
+        The model, as ``from_pretrained`` returns it.
+
     Raises:
         IncompleteError: weights are missing, unexpected or of other shapes than in the config; or
             files do not match the checkpoint's index or manifest.
+
+    Example::
+
+        model = load_complete(AutoModelForCausalLM.from_pretrained, "./checkpoint")
     """
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # in the info
     gguf_file = options.get("gguf_file")
@@ -92,8 +99,8 @@ def loading_problem(info: Mapping[str, Any], model: Any = None) -> str | None:
 def gguf_problem(path: Path, model: Any) -> str | None:
     """Describe the weights of a GGUF file that its model lacks, as in :func:`loading_problem`.
 
-    transformers silently drops tensors that it does not know. The file then holds more numbers than
-    the model.
+    transformers silently drops tensors that it does not know. The file then holds more elements
+    than the model.
     """
     weights = list(model.parameters())
     if not path.is_file() or not all(weight.is_floating_point() for weight in weights):

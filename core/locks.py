@@ -26,6 +26,7 @@ def locked(path: Path, shared: bool, what: str, patience: float = 0.0) -> Iterat
     """Hold a lock file inside a ``with`` block.
 
     Args:
+        path: lock file, which is created and never removed.
         shared: allow other shared locks at the same time.
         what: state that the lock guards, such as ``runs/a is trained``. The message continues with
             the process that holds the lock.
@@ -34,6 +35,11 @@ def locked(path: Path, shared: bool, what: str, patience: float = 0.0) -> Iterat
     Raises:
         InUseError: another process holds the lock.
         OSError: the file cannot be written; ``filename`` is ``path``.
+
+    Example::
+
+        with locked(run / "lock", shared=False, what=f"{run} is trained"):
+            train(run)
     """
     end = time.monotonic() + patience
     with contextlib.ExitStack() as stack:

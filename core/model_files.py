@@ -60,6 +60,13 @@ def model_digest(folder: Path, gguf_file: str | None = None) -> str:
 
     Weights and tokenizer count byte by byte, the config by its fields that affect results. The
     digest is cached within a process by the files' size and time.
+
+    Args:
+        folder: model folder.
+        gguf_file: name of a GGUF file in it, which is then the whole model.
+
+    Returns:
+        64 hex digits.
     """
     return _digest(folder.resolve(), file_states(folder, gguf_file))
 

@@ -23,6 +23,9 @@ def located(model: str) -> dict[str, Any]:
 
     Raises:
         NoModelError: the path does not exist or holds no model.
+
+    >>> located("HuggingFaceTB/SmolLM2-135M")
+    {'pretrained': 'HuggingFaceTB/SmolLM2-135M'}
     """
     if model.startswith("package:"):
         model = str(_gguf_of_package(model.removeprefix("package:")))

@@ -38,6 +38,9 @@ def read(text: str, stored: bool = False) -> tuple[int, ...]:
 
     Raises:
         NotationError: with the character that cannot be parsed.
+
+    >>> read("1-2x2-1"), read("0:3,1:3"), read("2-0,")
+    ((0, 1, 2, 1, 2, 3), (0, 1, 2, 1, 2), (2, 1, 0))
     """
     compact = text.replace("×", "x").replace("X", "x")
     if not compact.strip():
@@ -67,7 +70,15 @@ def _readings(compact: str) -> str:
 
 
 def write(layers: Sequence[int], sections: Sections) -> str:
-    """Format layers in the shorter of the two notations; in blocks where both are equally long."""
+    """Format layers in the shorter of the two notations; in blocks where both are equally long.
+
+    Args:
+        layers: layer of each step.
+        sections: sections of the same layers (``Schedule.sections``).
+
+    >>> write([0, 1, 2, 1, 2, 3], [(0, 1, 1), (1, 2, 2), (5, 1, 1)])
+    '1-2x2-1'
+    """
     blocks, ranges = _blocks(layers, sections), _ranges(layers)
     return blocks if blocks is not None and len(blocks) <= len(ranges) else ranges
 
@@ -81,6 +92,7 @@ def _number(text: str, digits: str, place: int, low: int) -> int:
 
 
 def _read_blocks(compact: str, text: str) -> Iterator[Sequence[int]]:
+    """Yield the layers of each block, repeated as often as it loops."""
     place = first = 0
     while True:
         match = _BLOCK.match(compact, place)
@@ -106,6 +118,7 @@ def _read_blocks(compact: str, text: str) -> Iterator[Sequence[int]]:
 
 
 def _read_ranges(compact: str, text: str) -> Iterator[Sequence[int]]:
+    """Yield the layers of each range or single layer."""
     place = 0
     while place < len(compact) or place == 0:
         match = _RANGE.match(compact, place)

@@ -6,8 +6,8 @@ length from the largest position of a forward pass. So all sequences of a batch 
 of the longest one, and a sequence that runs in parts gets different frequencies for each part.
 Dynamic scaling also remembers the longest sequence of earlier passes.
 
-``Regimes.of`` tells which lengths have the same frequencies, ``as_long_as`` fixes the length, and
-``forget`` resets the remembered length.
+``Regimes.of`` identifies lengths with the same frequencies, ``fixed_rope_length`` fixes the
+length, and ``reset_rope_length`` resets the remembered length.
 """
 
 from __future__ import annotations
@@ -57,7 +57,13 @@ class Regimes:
 
 
 def regimes(model: Any) -> Regimes | None:
-    """Return the regimes of a Hugging Face model; None if frequencies never depend on length."""
+    """Return the regimes of a Hugging Face model; None if frequencies never depend on length.
+
+    Example::
+
+        regimes(phi3_with_longrope)  # Regimes(switches=(4096,), grows=())
+        regimes(llama)  # None
+    """
     switches: set[int] = set()
     grows: set[int] = set()
     for module in _rotary(model):
@@ -71,8 +77,8 @@ def regimes(model: Any) -> Regimes | None:
     return Regimes(tuple(sorted(switches)), tuple(sorted(grows))) if switches or grows else None
 
 
-def counts_places(model: Any) -> bool:
-    """Return whether layers depend on the index of a token in the pass, not on position ids.
+def uses_token_index(model: Any) -> bool:
+    """Return whether layers use a token's index in the forward pass instead of its position id.
 
     Llama 4 scales queries of its layers without rotation by that index.
     """
@@ -83,11 +89,16 @@ def counts_places(model: Any) -> bool:
 
 
 @contextmanager
-def as_long_as(model: Any, length: int) -> Iterator[None]:
+def fixed_rope_length(model: Any, length: int) -> Iterator[None]:
     """Use the rotary frequencies of a sequence of ``length`` tokens inside a ``with`` block.
 
     A last position ``length - 1`` is appended to the input of the rotary embeddings and removed
     from their output.
+
+    Example::
+
+        with fixed_rope_length(model, 5000):  # a prefix, as part of a text of 5,000 tokens
+            model(ids[:, :100])
     """
 
     def longer(positions: Any) -> Any:
@@ -106,9 +117,9 @@ def as_long_as(model: Any, length: int) -> Iterator[None]:
             return tuple(part[..., :-1, :] for part in output)
         return output[..., :-1, :]
 
-    forget(model)
+    reset_rope_length(model)
     with ExitStack() as stack:
-        stack.callback(forget, model)
+        stack.callback(reset_rope_length, model)
         for module in _rotary(model):
             first = module.register_forward_pre_hook(before, with_kwargs=True)
             last = module.register_forward_hook(after)
@@ -117,7 +128,7 @@ def as_long_as(model: Any, length: int) -> Iterator[None]:
         yield
 
 
-def forget(model: Any) -> None:
+def reset_rope_length(model: Any) -> None:
     """Reset a model with dynamic scaling to its state before it read any sequence."""
     for module in _rotary(model):
         for kind, name in _kinds(module):

@@ -16,7 +16,7 @@ from .notation import MAX_STEPS, is_list, read, write
 
 
 class Section(NamedTuple):
-    """Block of ``size`` layers, from step ``start`` on, that runs ``times`` times in all."""
+    """Block of ``size`` steps, from step ``start`` on, that runs ``times`` times in all."""
 
     start: int
     size: int
@@ -124,10 +124,10 @@ Section(start=16, size=12, times=1))
         return tuple(sections)
 
     def _repeat_at(self, step: int, steps: list[int]) -> tuple[int, int]:
-        """Return size and runs of the shortest block from ``step`` on that repeats at once.
+        """Return size and number of runs of the shortest looped block that starts at ``step``.
 
         Args:
-            places: all steps of the layer at ``step``; the second run starts at one of them.
+            steps: all steps that run the layer of ``step``; the second run starts at one of them.
         """
         for second in steps[bisect_right(steps, step) :]:
             size, times = second - step, 1
@@ -240,6 +240,12 @@ def check_whole(text: str, layers: int) -> None:
 
     Raises:
         InputError: saying how to leave layers out on purpose.
+
+    >>> check_whole("4x2", 6)
+    Traceback (most recent call last):
+    ...
+    growloop.core.errors.InputError: the schedule 4x2 is of 4 layers, the model has 6: to leave \
+layers out, list those that run, such as 0:4
     """
     if not is_list(text) and (needs := Schedule.parse(text).needs) < layers:
         raise InputError(

@@ -38,6 +38,9 @@ class Paired:
 def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
     """Compare per-item correctness of two models.
 
+    Args:
+        first, second: whether each item was answered right, in the same order.
+
     Raises:
         InputError: different numbers of items.
 
@@ -58,7 +61,8 @@ def mcnemar(better: int, worse: int) -> float:
     """Compute the two-sided p-value of the exact McNemar test.
 
     Args:
-        better, worse: discordant pairs either way.
+        better, worse: numbers of discordant items: right in the first model only, or in the
+            second only.
 
     >>> mcnemar(1, 0), mcnemar(10, 0)
     (1.0, 0.001953125)
@@ -119,7 +123,13 @@ def sign_flip_mean(differences: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for multiple testing (Holm).
+    """Correct p-values for multiple testing by Holm's step-down method (Holm 1979).
+
+    Args:
+        p_values: one per comparison, in any order.
+
+    Returns:
+        Adjusted p-values in the same order.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -133,7 +143,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def corrected(lines: Sequence[dict[str, Any]], column: str = "p") -> list[dict[str, Any]]:
-    """Correct the p-values of a table by Holm; the column's name then says their number.
+    """Correct the p-values of a table by Holm, and put their number into the column's name.
+
+    Args:
+        lines: rows of the table, column -> value.
+        column: name of the column of p-values; None in it is no comparison.
 
     >>> corrected([{"p": 0.01}, {"p": None}, {"p": 0.04}])
     [{'p (Holm of 2)': 0.02}, {'p (Holm of 2)': None}, {'p (Holm of 2)': 0.04}]

@@ -58,12 +58,14 @@ def share_interval(
 ) -> Interval | None:
     """Compute the interval of a share of right answers: Wilson's, with continuity correction.
 
+    Formula: Newcombe 1998, "Two-sided confidence intervals for the single proportion", method 4.
+
     Args:
         value: the share, or a mean of shares of several tasks.
         n: number of answers.
         stderr: standard error of ``value``. If given, ``n`` is replaced by the number of
-            independent answers with this error (Korn and Graubard), which also covers a mean over
-            tasks.
+            independent answers with this error (effective sample size of Korn and Graubard
+            1998), which also covers a mean over tasks.
 
     Returns:
         None where neither ``n`` nor a positive ``stderr`` is known.
@@ -115,9 +117,14 @@ def error_interval(
         value: the mean.
         stderr: its standard error.
         n: number of values, for Student's t; None for the normal distribution.
+        within: range of the quantity.
 
     Returns:
         None for an error of 0 (up to rounding), or a single value.
+
+    >>> low, high = error_interval(2.0, 0.1)
+    >>> round(low, 3), round(high, 3)
+    (1.804, 2.196)
     """
     if n == 1 or not stderr > 1e-12 * abs(value):
         return None
@@ -126,7 +133,11 @@ def error_interval(
 
 
 def clipped(interval: Interval, within: Interval | None) -> Interval:
-    """Clip an interval to the range of its quantity."""
+    """Clip an interval to the range of its quantity; None is no bound.
+
+    >>> clipped((-0.1, 0.4), (0.0, 1.0))
+    (0.0, 0.4)
+    """
     if within is None:
         return interval
     low, high = interval
@@ -147,11 +158,15 @@ def mean_interval(values: Sequence[float], within: Interval | None = None) -> In
 def mean_intervals(values: Array, within: Interval | None = None) -> tuple[Array, Array]:
     """Compute the interval of the mean of each column of ``(values, columns)``.
 
-    Each end is the wider of two: Student's t, and the studentised bootstrap, which follows the skew
-    of a few large values.
+    Each end is the wider of two: Student's t, and the studentised (bootstrap-t) interval of Efron
+    and Tibshirani 1993, chapter 12, which follows the skew of a few large values.
 
     Returns:
         Lower and upper ends, ``(columns,)`` each; NaN for a column without spread.
+
+    >>> low, high = mean_intervals(np.array([[1.0, 2.0], [2.0, 2.0], [4.0, 2.0], [3.0, 2.0]]))
+    >>> bool(low[0] < 2.5 < high[0]), bool(np.isnan(low[1]))
+    (True, True)
     """
     return ratio_intervals(values, np.ones(len(values)), within)
 
@@ -204,7 +219,14 @@ def _ratios(numerators: Array, sizes: Array) -> tuple[Array, Array, Array]:
 
 
 def ratio_error(numerators: Sequence[float], denominators: Sequence[float]) -> float:
-    """Compute the linearised standard error of a ratio of sums over randomly drawn rows."""
+    """Compute the linearised standard error of a ratio of sums (the ratio estimator's).
+
+    Args:
+        numerators, denominators: one number per sampled unit, such as nats and tokens per document.
+
+    >>> round(ratio_error([2.0, 4.0, 9.0], [1.0, 2.0, 3.0]), 3)
+    0.382
+    """
     columns = [np.asarray(part, dtype=np.float64)[:, None] for part in (numerators, denominators)]
     return float(_ratios(columns[0], columns[1])[2][0])
 
@@ -231,11 +253,15 @@ def jackknife_error(values: Array, statistic: Callable[[Array], Any]) -> float:
     :func:`error_interval` makes an interval of it.
 
     Args:
-        values: ``(rows, columns)``.
-        statistic: mean rows ``(..., columns)`` -> ``(...)``.
+        values: ``(rows, columns)``; rows are the sampled units, such as prompts.
+        statistic: function of mean rows, ``(..., columns)`` -> ``(...)``.
 
     Returns:
-        NaN where it is not defined without one of the rows.
+        NaN if the statistic is undefined when one of the rows is left out.
+
+    >>> rows = np.array([[1.0], [2.0], [3.0], [4.0]])  # of a mean: its standard error
+    >>> round(jackknife_error(rows, lambda mean: mean[..., 0]), 4)
+    0.6455
     """
     n = len(values)
     left = np.asarray(statistic((values.sum(0) - values) / max(1, n - 1)), dtype=np.float64)
@@ -245,8 +271,10 @@ def jackknife_error(values: Array, statistic: Callable[[Array], Any]) -> float:
 def change_interval(tasks: Tasks) -> Interval:
     """Compute the interval of a mean difference of answers to the same items.
 
-    The mean is taken within each task, then over tasks. Two items are added, one for and one
-    against (Bonett and Price), so that few or no differing answers have an interval too.
+    The mean is taken within each task, then over tasks. Two items are added, one with difference 1
+    and one with -1, so that few or no discordant answers have an interval too (Bonett and Price
+    2012, "Adjusted Wald confidence interval for a difference of binomial proportions based on
+    paired data").
 
     Args:
         tasks: per task one difference per item, from -1 to 1.
@@ -266,11 +294,17 @@ def change_interval(tasks: Tasks) -> Interval:
 def quotient_interval(numerators: Tasks, denominators: Tasks) -> Interval | None:
     """Compute Fieller's interval of the quotient of two mean differences on the same items.
 
+    Used for the share of a gap that a looped model closes: (loop - small) / (large - small).
+
     Args:
-        numerators, denominators: as ``tasks`` of :func:`change_interval`.
+        numerators, denominators: as ``tasks`` of :func:`change_interval`, item by item.
 
     Returns:
         None where the denominator may be 0, so that the interval is unbounded.
+
+    >>> low, high = quotient_interval([[1, 0, 1, 0] * 25], [[1, 1, 1, 0] * 25])
+    >>> round(low, 3), round(high, 3)  # 0.5 / 0.75
+    (0.552, 0.781)
     """
     pairs = [
         np.stack(pair, axis=1).astype(np.float64)
@@ -308,12 +342,13 @@ def _scatter(tasks: Sequence[Array]) -> tuple[int, Array, Array]:
 
 
 def sum_interval(terms: Sequence[tuple[float, float, Interval]]) -> Interval:
-    """Compute the interval of a weighted sum of independent numbers (Zou and Donner).
+    """Compute the interval of a weighted sum of independent numbers.
 
-    Distances of the terms' ends from their values are added in squares.
+    The half-widths of the terms, on each side, are added in squares (Zou and Donner 2008, the
+    method of variance estimates recovery).
 
     Args:
-        terms: weight, value and interval of each term.
+        terms: (weight, value, interval) of each term.
 
     >>> low, high = sum_interval([(1, 1.0, (0.9, 1.0)), (-1, 0.0, (0.0, 0.1))])
     >>> round(low, 3), high
@@ -344,7 +379,7 @@ def interval_pairs(intervals: tuple[Array, Array]) -> list[Interval | None]:
 
 
 def check_items(n: int, what: str = "items") -> None:
-    """Refuse too few items for an interval, before the slow part.
+    """Refuse fewer than :data:`FEWEST` items, before the slow part of a study.
 
     Raises:
         InputError: saying how many are needed.

@@ -227,6 +227,9 @@ def sealed(fields: dict[str, Any]) -> dict[str, Any]:
     """Add a SHA-256 over all fields, as JSON holds them.
 
     :func:`seal_problem` detects a record that was damaged or edited later.
+
+    >>> seal_problem(sealed({"n": 1})), seal_problem(sealed({"n": 1}) | {"n": 2})
+    (None, 'it does not fit its own sha256: it was changed')
     """
     plain: dict[str, Any] = json.loads(json.dumps(fields))
     return {**plain, SEAL: _digest(plain)}

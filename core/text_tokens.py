@@ -65,6 +65,10 @@ def encode(tokenizer: Any, texts: Sequence[str], special: bool = True) -> list[l
 
     Raises:
         TokenizerError: as :func:`special_tokens`.
+
+    Example::
+
+        encode(llama_tokenizer, ["a b"])  # [[1, 263, 289]]: BOS, then the text
     """
     plain = _tokens(tokenizer, texts, False)
     if not special or not texts:
@@ -79,8 +83,8 @@ def encode(tokenizer: Any, texts: Sequence[str], special: bool = True) -> list[l
     ]
 
 
-def embedded(model: Any) -> int | None:
-    """Return the number of input embeddings of a Hugging Face model; None if unknown."""
+def num_embeddings(model: Any) -> int | None:
+    """Return the number of rows of a Hugging Face model's input embedding; None if unknown."""
     try:
         return int(model.get_input_embeddings().weight.shape[0])
     except (AttributeError, NotImplementedError, TypeError):
@@ -99,7 +103,7 @@ def check_embedded(tokens: Iterable[Sequence[int]], embeddings: int | None, toke
 
     Args:
         tokens: ids of each text; not read if the model has embeddings for the whole tokenizer.
-        embeddings: number of embeddings, as from :func:`embedded`; None skips the check.
+        embeddings: number of embeddings, as from :func:`num_embeddings`; None skips the check.
 
     Raises:
         TokenizerError: a text has such a token; the message names the first one.
@@ -117,6 +121,10 @@ def check_embedded(tokens: Iterable[Sequence[int]], embeddings: int | None, toke
 
 def target_start(prompt: Sequence[int], whole: Sequence[int]) -> int:
     """Return the index of the first target token in the tokens of prompt and target together.
+
+    Args:
+        prompt: tokens of the prompt alone.
+        whole: tokens of prompt and target together.
 
     That is the first token that differs from the tokens of the prompt alone. If tokens merge over
     the boundary, the merged token is the first to predict.

@@ -17,10 +17,11 @@ from .records import SHARES, Record
 
 @dataclass(frozen=True)
 class EntryDifference:
-    """First minus second model on one task.
+    """Difference of two models on one task: first minus second.
 
     Args:
-        low, high: 95 % interval, over seeds where a model has several; None if one is unknown.
+        low, high: 95 % interval of the difference; of a model with several seeds over seeds, else
+            over items. None if a model has no interval.
     """
 
     first: LeaderboardEntry
@@ -45,6 +46,11 @@ def compare_records(
 
     Raises:
         InputError: an unknown model or task, or none in common.
+
+    Example::
+
+        for row in compare_records(Store("records").read(), "lidas", "standard"):
+            print(row.first.task.name, row.difference, row.low, row.high)
     """
     by_label: dict[str, list[LeaderboardEntry]] = {}
     for entry in build_entries(records):

@@ -24,7 +24,7 @@ SINK_TAKEN = "skip_front 0"
 
 @dataclass(frozen=True)
 class LeaderboardEntry:
-    """Records of one line, which differ in their seeds only.
+    """Line of the leaderboard: records of one model on one task that differ in their seeds only.
 
     Args:
         records: records, sorted by seed.
@@ -104,13 +104,13 @@ class LeaderboardEntry:
 
     @property
     def centred(self) -> float | None:
-        """Accuracy rescaled so that chance is 0; None where chance is unknown."""
+        """Chance-corrected accuracy (0 at chance, 1 if perfect); None where chance is unknown."""
         chance = self.task.chance if self.task.metric in SHARES else None
         return None if chance is None else centred(self.value, chance)
 
 
 def centred(value: float, chance: float) -> float:
-    """Rescale a score so that chance is 0 and a perfect score 1.
+    """Correct a score for chance: ``(value - chance) / (1 - chance)``.
 
     >>> round(centred(0.6, 0.2), 3)
     0.5

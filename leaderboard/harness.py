@@ -62,6 +62,10 @@ def read(path: str | Path) -> list[Record]:
 
     Raises:
         InputError: the file is not a result file, or holds a value that records do not allow.
+
+    Example::
+
+        Store("records").add(read("results/lidas/results_2026-01-31.json"))
     """
     try:
         return records(load(path), source=Path(path).name)
@@ -135,6 +139,7 @@ def _float(number: float) -> float:
 
 
 def _task(results: dict[str, Any], name: str, metric: str) -> dict[str, Any]:
+    """Return the fields of :class:`Task` for one metric of a task or group."""
     config = _dict(_get(results, "configs", name))
     ours = _ours(results, name)
     members = _members(results, name)

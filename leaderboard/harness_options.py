@@ -37,7 +37,7 @@ def prompting_options(results: dict[str, Any], draws: bool) -> list[str]:
     if draws and isinstance(count := _dict(results.get("growloop")).get("processes"), int):
         parts.append(f"shots drawn by {count} processes")
     for name, option in OPTIONS.items():
-        if option.changes != "prompt" or name not in options or name in SEPARATE:
+        if option.effect != "prompt" or name not in options or name in SEPARATE:
             continue
         if draws or name != "fewshot_random_seed":
             parts.append(f"{name.replace('_', ' ')} {_shown(options[name])}")
@@ -60,7 +60,7 @@ def record_fields(results: dict[str, Any], draws: bool = True) -> dict[str, Any]
     changed = [
         name if value is True else f"{name} {_shown(value)}"
         for name, value in options.items()
-        if name in OPTIONS and OPTIONS[name].changes == "model" and name != "revision"
+        if name in OPTIONS and OPTIONS[name].effect == "model" and name != "revision"
     ]
     dtype = config.get("dtype") or config.get("model_dtype")
     device = config.get("device") or model_args(config).get("device")
@@ -70,7 +70,7 @@ def record_fields(results: dict[str, Any], draws: bool = True) -> dict[str, Any]
         "settings": {
             name: value if isinstance(value, (bool, int, float)) else _shown(value)
             for name, value in options.items()
-            if name not in OPTIONS or OPTIONS[name].changes == "run"
+            if name not in OPTIONS or OPTIONS[name].effect == "run"
         },
         "revision": str(config.get("model_sha") or options.get("revision") or "") or None,
         "changes": ", ".join(changed) or None,
@@ -89,7 +89,7 @@ def _options(results: dict[str, Any]) -> dict[str, Any]:
             continue
         if name not in OPTIONS:  # of a backend other than hf
             found |= {} if SECRET.search(name) else {name: value}
-        elif OPTIONS[name].changes != "nothing" and value != OPTIONS[name].default:
+        elif OPTIONS[name].effect != "nothing" and value != OPTIONS[name].default:
             found[name] = value
     for name, key in IN_RESULTS.items():
         if key in config and config[key] != OPTIONS[name].default:
@@ -98,7 +98,11 @@ def _options(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_args(config: dict[str, Any]) -> dict[str, Any]:
-    """Return lm-eval's model arguments, which its results hold as a mapping or a text."""
+    """Return lm-eval's model arguments, which its results hold as a mapping or a text.
+
+    >>> model_args({"model_args": "pretrained=gpt2,dtype=float32"})
+    {'pretrained': 'gpt2', 'dtype': 'float32'}
+    """
     arguments = config.get("model_args")
     if isinstance(arguments, str):
         pairs = (pair.partition("=")[::2] for pair in arguments.split(","))

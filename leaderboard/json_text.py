@@ -12,7 +12,11 @@ from ..core.strict_json import StrictError, loads
 
 
 def canonical(fields: Mapping[str, Any]) -> str:
-    """Return a JSON object with sorted keys and no blanks."""
+    """Return a JSON object with sorted keys and no blanks.
+
+    >>> canonical({"b": 1, "a": [2]})
+    '{"a":[2],"b":1}'
+    """
     return json.dumps(
         fields, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
     )

@@ -63,7 +63,7 @@ class ModelIdentities:
 
 
 def model_label(model: Model) -> str:
-    """Return the name of a model with its size and recipe; not necessarily unique."""
+    """Return the name of a model with its size and recipe, which two models may share."""
     size = f" {model.size}" if model.size and model.size not in model.name else ""
     return f"{model.name}{size}" + (f" ({model.recipe})" if model.recipe else "")
 

@@ -1,4 +1,4 @@
-"""Results that the paper reports in Tables 1 to 4 (``reference/README.md``)."""
+"""Results in Tables 1 to 4 of the paper, arXiv 2602.16490 (``reference/README.md``)."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class Model(_Part):
 
     @property
     def mixture(self) -> str:
-        """Mixture of the cooldown; empty if the cooldown has that of the rest of the training."""
+        """Mixture of the cooldown; empty if it is that of the rest of the run."""
         return (self.recipe or "").partition(",")[0]
 
     @property
@@ -246,6 +246,7 @@ class Record(_Part):
 
     @model_validator(mode="after")
     def _within_range(self) -> Record:
+        """Refuse a value outside its metric's range, or a standard error that ``n`` rules out."""
         if self.task.metric in SHARES and not 0 <= self.value <= 1:
             raise ValueError(
                 f"value: {self.value} is no {self.task.metric}, which is from 0 to 1 (not percent)"

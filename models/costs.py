@@ -19,7 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from ..core.errors import InputError, whole
 from ..core.schedule import Schedule, as_schedule
 from .checkpoints import empty
-from .growing.maps import prop_schedule
+from .growing.prop_schedule import prop_schedule
 from .looping.config import LoopedConfig
 from .looping.decoder import decoder_config, find_decoder
 from .looping.recurrence import Recurrence

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.errors import InputError, whole
 from .bits import Array, Partition, smallest
-from .options import OPTIONS, RANGES, REACH, near_misses
+from .distractors import OPTIONS, RANGES, REACH, near_misses
 from .task import Content, Task, register
 from .text import Column, Table
 

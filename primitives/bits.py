@@ -30,7 +30,11 @@ Array = NDArray[np.unsignedinteger]
 
 
 def stream_key(*coordinates: object) -> NDArray[np.uint64]:
-    """Hash JSON-able coordinates to a 128-bit Philox key, ``(2,)`` uint64."""
+    """Hash JSON-able coordinates to a 128-bit Philox key, ``(2,)`` uint64.
+
+    >>> stream_key("copying", 1, {}, "test", 0).shape
+    (2,)
+    """
     text = json.dumps(coordinates, sort_keys=True, separators=(",", ":"))
     return np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], "<u8").astype(np.uint64)
 
@@ -38,9 +42,9 @@ def stream_key(*coordinates: object) -> NDArray[np.uint64]:
 def draw(
     key: NDArray[np.uint64], start: int, count: int, ranges: Sequence[int]
 ) -> NDArray[np.uint32]:
-    """Draw numbers for ``count`` items from ``start`` on, ``(len(ranges), count)``.
+    """Draw the random numbers of items ``start .. start+count-1``, ``(len(ranges), count)``.
 
-    Row ``j`` is uniform below ``ranges[j]``.
+    Row ``j`` is uniform below ``ranges[j]``; column ``i`` belongs to item ``start + i``.
 
     >>> a = draw(stream_key("x"), 0, 100, [26, 5])
     >>> b = draw(stream_key("x"), 40, 2, [26, 5])
@@ -58,7 +62,16 @@ def draw(
 
 
 def parts(draws: Array, sizes: Mapping[str, Sequence[int]]) -> dict[str, Array]:
-    """Split the draws of an item into named parts, given the ranges of each part in order."""
+    """Split draws into named parts, given the ranges of each part in order.
+
+    Args:
+        draws: ``(lanes, count)``.
+        sizes: name -> ranges of the part's draws; only their number counts.
+
+    >>> {name: part.shape for name, part in
+    ...  parts(np.zeros((3, 100)), {"names": [26, 25], "values": [9]}).items()}
+    {'names': (2, 100), 'values': (1, 100)}
+    """
     named, start = {}, 0
     for name, ranges in sizes.items():
         named[name] = draws[start : start + len(ranges)]
@@ -72,7 +85,11 @@ def smallest(bound: int) -> type[np.unsignedinteger]:
 
 
 def falling(population: int, picks: int) -> list[int]:
-    """Return the ranges of draws that pick ``picks`` of ``population`` without replacement."""
+    """Return the ranges of draws that pick ``picks`` of ``population`` without replacement.
+
+    >>> falling(10, 3)
+    [10, 9, 8]
+    """
     return [population - j for j in range(picks)]
 
 
@@ -111,7 +128,15 @@ def deal(ranks: Array, population: int) -> Array:
 
 
 def unused(picks: Array, ranks: Array, population: int) -> Array:
-    """Return the ``ranks[j]``-th number that no row of ``picks`` holds, for each row ``j``."""
+    """Return the ``ranks[j]``-th number that no row of ``picks`` holds, for each row ``j``.
+
+    Args:
+        picks: different numbers below ``population``, ``(k, count)``.
+        ranks: ``(rows, count)``, each below ``population - k``.
+
+    >>> unused(np.array([[1], [2]], np.uint8), np.array([[0], [1]], np.uint8), 5).ravel().tolist()
+    [0, 3]
+    """
     numbers = ranks.astype(smallest(population))
     for used in np.sort(picks, axis=0):
         numbers += numbers >= used
@@ -119,7 +144,11 @@ def unused(picks: Array, ranks: Array, population: int) -> Array:
 
 
 def ranks_of(picks: Array) -> Array:
-    """Invert :func:`distinct`."""
+    """Return the ranks from which :func:`distinct` makes these picks, ``(k, count)``.
+
+    >>> ranks_of(np.array([[1], [2], [0]], np.uint8)).ravel().tolist()
+    [1, 1, 0]
+    """
     ranks = picks.copy()
     for j in range(1, len(picks)):
         ranks[j] -= (picks[:j] < picks[j]).sum(axis=0, dtype=picks.dtype)
@@ -145,6 +174,14 @@ class Partition:
     ``x - hash(the other ranks, context) mod size`` that :data:`SPLITS` gives it. Equal tuples thus
     belong to the same split whatever the seed, and within a split all tuples are equally likely.
     Since the hash is unpredictable, no single rank reveals the split.
+
+    Args:
+        ranges: range of each rank of a tuple.
+
+    >>> partition = Partition((100, 1000))
+    >>> ranks = partition.ranks(np.array([[7], [0]], np.uint32), [], "test")
+    >>> partition.split_of(ranks, [])
+    ['test']
     """
 
     ranges: tuple[int, ...]
@@ -162,6 +199,7 @@ class Partition:
 
     @property
     def size(self) -> int:
+        """Number of values of the coordinate ``x``."""
         return prod(self.ranges[-self.tail :])
 
     @cached_property
@@ -191,6 +229,7 @@ class Partition:
         return total * (high - low) // self.size
 
     def draw_ranges(self, split: str) -> list[int]:
+        """Return the ranges of the draws for :meth:`ranks`: other ranks, then the interval."""
         low, high = self.interval(split)
         return [*self.ranges[: -self.tail], high - low]
 

@@ -57,11 +57,11 @@ def causal_keys(keys: Array, terms: Integers, amounts: Integers) -> NDArray[np.u
 
 
 def _pick(draws: Integers, mask: NDArray[np.bool_]) -> Integers:
-    """Pick one of the wanted rows of each column, or any row where none is wanted: ``(count,)``.
+    """Pick one of the allowed rows of each column, or any row if none is allowed: ``(count,)``.
 
     Args:
-        draws: below the number of rows, ``(count,)``.
-        wanted: ``(rows, count)``.
+        draws: random numbers below ``rows``, ``(count,)``.
+        mask: allowed rows, ``(rows, count)``.
     """
     rows = len(mask)
     pool = mask | ~mask.any(axis=0)
@@ -187,6 +187,7 @@ class RandomGraph:
         return parents + top, children + self.width
 
     def _lines(self, parents: Integers, children: Integers, draws: Array) -> Problems:
+        """Draw the right-hand side of each line: form, number, and the earlier lines it uses."""
         count = parents.shape[1]
         heads, numbers, amounts = (np.zeros((self.edges, count), np.intp) for _ in range(3))
         terms = np.zeros((self.edges, self.max_terms, count), np.intp)

@@ -40,9 +40,11 @@ class Item:
 
     Args:
         id: unique id: task, version, parameters, split, seed, index.
-        target: right choice.
-        answer: index of the right choice.
-        original_answer: index of the right choice without the control; None if uncontrolled.
+        index: position in the sequence of its source.
+        target: text of the right choice.
+        answer: index of the right choice in ``choices``.
+        original_answer: index of the right choice before a control changed the item (see
+            :mod:`.task`); None without a control.
     """
 
     id: str
@@ -59,7 +61,7 @@ class Item:
     original_answer: int | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return the fields that fingerprints are of: ``original_answer`` only under a control."""
+        """Return the fields that a fingerprint hashes: ``original_answer`` only with a control."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         if self.original_answer is None:
             del fields["original_answer"]
@@ -105,6 +107,7 @@ class Source:
 
     @cached_property
     def key(self) -> NDArray[np.uint64]:
+        """Philox key of the source's random numbers, ``(2,)``."""
         task = self.task
         return stream_key(task.name, task.version, task.keyed, self.split, self.seed)
 
@@ -216,7 +219,14 @@ def _literal(**fields: object) -> bytes:
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive items of a source as columns."""
+    """Consecutive items of a source as columns.
+
+    Args:
+        indices: index of each item, ``(count,)`` uint64.
+        content: choices and answers.
+        slots: slot name -> column that fills it in the prompt.
+        pieces: literals and slots of the prompt.
+    """
 
     source: Source
     indices: NDArray[np.uint64]
@@ -291,6 +301,7 @@ class Batch:
         return lines
 
     def _lines(self, params: object, original: NDArray[Any] | None) -> bytes:
+        """Format all items as JSON lines; ``original`` adds the field ``original_answer``."""
         source, task = self.source, self.source.task
         columns: dict[str, Column] = dict(self.slots)
         columns["#index"] = Decimals(self.indices)

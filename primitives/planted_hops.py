@@ -30,8 +30,8 @@ class Layout:
     """Role of each position of some sequences, ``(length, count)`` each.
 
     Args:
-        starts, ends: whether it is the first, or the second, of a pair.
-        passed: number of pairs to its right, so of hops before it is reached.
+        starts, ends: whether the position is the first, or the second, of a pair.
+        passed: number of pairs to its right: the hops that come before those that reach it.
     """
 
     starts: NDArray[np.bool_]
@@ -50,7 +50,13 @@ class Layout:
 
 @dataclass(frozen=True)
 class PlantedHops:
-    """Sampler of sequences with planted hops; arguments as for the task."""
+    """Sampler of sequences with planted hops.
+
+    Args:
+        hops: number of hops.
+        length: tokens in a sequence.
+        alphabet: number of different tokens.
+    """
 
     hops: int
     length: int
@@ -58,6 +64,7 @@ class PlantedHops:
 
     @property
     def fillers(self) -> int:
+        """Number of positions that are in no pair, without the last one."""
         return self.length - 1 - 2 * self.hops
 
     @cached_property

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..core.errors import InputError, one_of, whole
 from .bits import Array, Partition, distinct, falling
-from .options import OPTIONS, RANGES, REACH, near_misses
+from .distractors import OPTIONS, RANGES, REACH, near_misses
 from .task import CONTROLS, Content, Task, register
 from .text import Column, Table
 

@@ -15,6 +15,7 @@ Solver = Callable[[str], str | None]
 
 
 def _variable_assignment(prompt: str) -> str | None:
+    """Follow the aliases to a value; None for a cycle or an unbound name."""
     bindings = dict(re.findall(r"^([a-z]+) ?= ?(-?\d+|[a-z]+)$", prompt, re.MULTILINE))
     query = re.search(r"^([a-z]+)=____\. ->$|value of ([a-z]+)\?$", prompt, re.MULTILINE)
     if query is None:
@@ -30,6 +31,7 @@ def _variable_assignment(prompt: str) -> str | None:
 
 
 def _copying(prompt: str) -> str | None:
+    """Find the segment in the sequence, and return the word after it."""
     match = re.fullmatch(r"Fill in the blank:\n(.*) ____ \. ->", prompt)
     if match is None:
         return None
@@ -47,6 +49,7 @@ def _copying(prompt: str) -> str | None:
 
 
 def _addition(prompt: str) -> str | None:
+    """Add the numbers."""
     if not re.fullmatch(r"\d+(\+\d+)+=", prompt):
         return None
     total = 0
@@ -56,6 +59,7 @@ def _addition(prompt: str) -> str | None:
 
 
 def _preschool_math(prompt: str) -> str | None:
+    """Substitute the values into the signed sum."""
     parts = prompt.split(", ")
     values: dict[str, int] = {}
     for part in parts[:-1]:
@@ -73,6 +77,7 @@ def _preschool_math(prompt: str) -> str | None:
 
 
 def _p_hop(prompt: str) -> str | None:
+    """Follow the hops token by token."""
     match = re.fullmatch(r"Hop back (\d+) times:\n(.*) ->", prompt)
     if match is None:
         return None
@@ -89,6 +94,7 @@ def _p_hop(prompt: str) -> str | None:
 
 
 def _symbolic_igsm(prompt: str) -> str | None:
+    """Evaluate the queried symbol by depth-first search; None for a cycle or unknown symbol."""
     match = re.fullmatch(r"All arithmetic is modulo (\d+)\.\n(.*) (\S+)\?", prompt)
     if match is None:
         return None

@@ -55,6 +55,11 @@ def fingerprint(source: Source, count: int = FINGERPRINTED) -> str:
     """Compute the SHA-256 of the first ``count`` different items of ``source`` as JSON lines.
 
     It equals the fingerprint that ``growloop generate`` reports.
+
+    Example::
+
+        source = Source(standard_task("copying_random_words"), "test", 0)
+        fingerprint(source) == golden()["copying_random_words"]["sha256"]  # True
     """
     check_capacity(source, count)
     digest = hashlib.sha256()

@@ -106,6 +106,7 @@ class SymbolicIGSM(Task):
         _ = self.partition.tail  # refuses a space too small to divide
 
     def _check_graph(self) -> None:
+        """Refuse parameters that ``sampling="graph"`` does not support."""
         if self.order == "layered":
             raise InputError(
                 "a graph has no layers to write line by line: give order shuffled (as in arXiv "
@@ -245,6 +246,7 @@ class SymbolicIGSM(Task):
         return Content(slots, table, choices, answer, original if controlled else None)
 
     def _graph_content(self, problems: Problems, keys: Array) -> Content:
+        """Make the columns of graph problems, lines ordered by ``keys`` ``(edges, count)``."""
         count = keys.shape[1]
         if self.order == "causal":
             keys = causal_keys(keys, problems.terms, problems.amounts)

@@ -1,7 +1,8 @@
 """Primitive: a frozen set of parameters that turns random draws into columns of items.
 
 ``Task`` is the base class of all primitives; ``register`` adds one by name and ``make_task`` builds
-one from a name and parameters.
+one from a name and parameters. A *control* (parameter ``control``) is a counterfactual version of a
+task: ``cut`` removes what the answer follows from, ``shuffled`` changes which answer follows.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Content:
 class Task(ABC):
     """Primitive with its parameters; a subclass is a frozen dataclass of them.
 
-    Raise a task's ``version`` when its output for some parameters changes.
+    Raise a task's ``version`` when its output for some parameters changes. ``addition.py`` is the
+    shortest example of a subclass.
     """
 
     name: ClassVar[str]
@@ -77,11 +79,11 @@ class Task(ABC):
 
     @abstractmethod
     def ranges(self, split: str) -> list[int]:
-        """Return the ranges of the draws of one item."""
+        """Return the ranges of an item's random numbers: draw ``j`` is below ``ranges[j]``."""
 
     @abstractmethod
     def content(self, draws: Array, split: str) -> Content:
-        """Make items from draws ``(len(ranges), count)``, each below its range."""
+        """Make items from random numbers below :meth:`ranges`, ``(len(ranges), count)``."""
 
     @abstractmethod
     def context(self, slot: Callable[[str], str]) -> dict[str, Any]:
@@ -90,12 +92,12 @@ class Task(ABC):
     @property
     @abstractmethod
     def combinations(self) -> int:
-        """Number of different prompts over all splits (a lower bound)."""
+        """Lower bound of the number of different prompts, over all splits."""
 
     @property
     @abstractmethod
     def options(self) -> int:
-        """Number of choices of an item."""
+        """Number of answer options of an item; chance is ``1 / options``."""
 
     @abstractmethod
     def splits_of(self, prompts: list[str]) -> list[str]:
@@ -111,7 +113,10 @@ class Task(ABC):
     @property
     @abstractmethod
     def stem(self) -> tuple[str, tuple[str, ...]]:
-        """Short name, and the parameters that it includes."""
+        """Short name, and the names of the parameters that it includes.
+
+        For example ``("addition_4", ("operands",))``.
+        """
 
     @property
     def label(self) -> str:

@@ -21,7 +21,11 @@ FORBIDDEN = "\0\x01"  # characters that no text may hold: they serve as padding 
 
 @dataclass(frozen=True)
 class Slot:
-    """Slot of column ``name`` in a text; ``escape`` inside a JSON string."""
+    """Place in a text that column ``name`` fills.
+
+    Args:
+        escape: the slot is inside a JSON string, so its values are escaped.
+    """
 
     name: str
     escape: bool = False
@@ -44,7 +48,7 @@ def escape(text: str) -> str:
 
 
 class Table:
-    """Strings that a column can hold."""
+    """Strings that a column can hold, as text and as bytes, ``(strings, longest)``."""
 
     def __init__(self, strings: Sequence[str]) -> None:
         self.strings = list(strings)
@@ -104,6 +108,14 @@ def fill(pieces: Sequence[Piece], columns: Mapping[str, Column], count: int) -> 
     """Format ``count`` texts as a NUL-padded matrix ``(count, width)``.
 
     The width is a multiple of 8, so that rows can be read as 64-bit words.
+
+    Args:
+        pieces: literals and slots of a text, in order.
+        columns: slot name -> strings that fill it.
+
+    >>> column = Column(np.array([0, 1], np.uint8), Table(["one", "three"]))
+    >>> squeeze(fill([b"n=", Slot("n"), b";"], {"n": column}, 2))
+    b'n=one;n=three;'
     """
     layout: list[tuple[int, Slot, int]] = []
     template = bytearray()

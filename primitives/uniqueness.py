@@ -25,7 +25,7 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Selection:
-    """Indices ``0 .. stop-1`` without ``repeats``."""
+    """Selected indices: ``0 .. stop-1`` without ``repeats`` (ascending)."""
 
     stop: int
     repeats: NDArray[np.uint64]
@@ -37,6 +37,7 @@ class Selection:
 
 
 def everything(count: int) -> Selection:
+    """Select the indices ``0 .. count-1``, without looking for duplicates."""
     return Selection(count, np.zeros(0, np.uint64))
 
 
@@ -56,6 +57,7 @@ def check_capacity(source: Source, count: int) -> None:
 
 
 def expected_repeats(source: Source, count: int) -> float:
+    """Estimate the number of duplicates among ``count`` items (birthday bound, from above)."""
     return count * count / (2 * source.task.capacity(source.split))
 
 
@@ -112,7 +114,7 @@ def different(source: Source, count: int) -> list[Item]:
     """Return the first ``count`` different items of ``source``.
 
     Raises:
-        InputError: more than half of the items that the split holds.
+        InputError: ``count`` is more than half of the items that the split holds.
     """
     check_capacity(source, count)
     return [item for batch in select(source, count).blocks(source) for item in batch.items()]

@@ -68,9 +68,11 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
+        """True if there is no problem."""
         return self.problems == 0
 
     def report(self, place: str, reason: str) -> None:
+        """Count a problem, and store it if fewer than ``most`` are stored."""
         self.problems += 1
         if len(self.bad) < self.most:
             self.bad.append((place, reason))
@@ -115,6 +117,7 @@ def _rows(path: Path) -> Iterator[tuple[bytes, Any]]:
 
 
 def _jsonl(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[bytes, Any]]:
+    """Yield each line with its parsed row or error; blank lines at the end are allowed."""
     blank = []  # lines that count only if another follows
     first = True
     while line := file.readline(LONGEST):
@@ -191,6 +194,7 @@ class _Remaker:
         return self.sources[key]
 
     def _source(self, row: dict[str, Any]) -> Source:
+        """Build the source of a row; refuse one that the given template or words cannot make."""
         if row["task"] not in TASKS:
             raise unknown("task", row["task"], sorted(TASKS))
         current = TASKS[row["task"]].version
@@ -286,7 +290,7 @@ def verify(
     words: str | None = None,
     most: int = 10,
 ) -> Verdict:
-    """Check data files; several together must not share an item.
+    """Check data files; no item may occur twice, in one file or in several.
 
     Args:
         paths: JSONL (also ``.gz``, or ``-`` for standard input) or Parquet files, or data set
@@ -296,6 +300,11 @@ def verify(
 
     Raises:
         InputError: a path cannot be read at all.
+
+    Example::
+
+        verdict = verify(["train.jsonl", "test.jsonl"])
+        verdict.ok, verdict.bad  # (True, [])
     """
     paths = [paths] if isinstance(paths, (str, Path)) else paths
     if not paths:

@@ -54,6 +54,7 @@ class Report:
 
     split: str
     count: int
+    """Items written."""
     fingerprint: str
     """SHA-256 of the items (:func:`growloop.primitives.fingerprint`), whatever the format."""
     repeats: int
@@ -181,6 +182,8 @@ def _write_different(
 
 
 def _line_writer(progress: Progress, workers: int, method: str | None) -> Write:
+    """Make a writer of JSON lines; it stores one block while the next is generated."""
+
     def write(out: BinaryIO, source: Source, selection: Selection) -> tuple[str, Hashes]:
         digest = hashlib.sha256()
         hashes = _Hashes(source, selection)
@@ -306,8 +309,8 @@ def export(
     """Write the first ``count`` different items of each source.
 
     Args:
-        sources: one task in one split; several splits only for ``format="datasets"``.
-        count: items a split.
+        sources: one source; for ``format="datasets"`` one per split of the same task.
+        count: number of items per split.
         out: a file, a folder for ``datasets``, or ``-`` for standard output (JSON lines).
         format: jsonl, parquet or datasets.
         force: replace an existing file or data set.
@@ -315,8 +318,17 @@ def export(
         start_method: start method of the processes (``spawn``, ``fork``, ``forkserver``).
         progress: called with the number of indices done.
 
+    Returns:
+        One report per source.
+
     Raises:
         InputError: bad arguments, too small a task, or an output that cannot be written.
+
+    Example::
+
+        source = Source(make_task("copying"), "test", seed=0)
+        [report] = export([source], 1000, "copying.jsonl")
+        report.fingerprint  # the SHA-256 that ``growloop generate`` prints
     """
     whole("count", count, 1, MOST_ITEMS)
     whole("workers", workers, 1, 256)

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from ..core.errors import InputError
 from ..core.locks import locked
 from ..core.schedule import Schedule
-from ..tasks.bars import bar
 from ..tasks.evaluate import model_arguments
+from ..tasks.progress_bars import bar
 from .records import ModelFacts
 from .runs import RunIdentity
 

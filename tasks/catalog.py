@@ -31,7 +31,13 @@ GROUPS: dict[str, list[str]] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """Standard task as ``growloop tasks`` lists it."""
+    """Standard task as ``growloop tasks`` lists it.
+
+    Args:
+        chance: accuracy of guessing.
+        capacity: lower bound of the number of different test items.
+        fingerprint: SHA-256 of the first 10,000 test items.
+    """
 
     name: str
     summary: str

@@ -30,7 +30,7 @@ class Answers:
     """Per-item scores of one metric of one task.
 
     Args:
-        values: question -> score.
+        values: question (hash of its document, occurrence among equal ones) -> score.
         prompts: question -> hash of its prompt.
     """
 
@@ -114,6 +114,11 @@ def compare_results(first: str | Path, second: str | Path, tasks: Sequence[str] 
     Raises:
         InputError: no results or samples, results of several models in a folder, no task or
             question in common, an unknown task.
+
+    Example::
+
+        for row in compare_results("results/looped", "results/standard").rows:
+            print(row.task, row.difference, row.low, row.high, row.p)
     """
     one, other = read_evaluation(first), read_evaluation(second)
     shared = [key for key in one.answers if key in other.answers]
@@ -209,7 +214,7 @@ def _interval(
 
 
 def _prompt_notes(tasks: Sequence[str], one: Evaluation, other: Evaluation) -> Iterator[str]:
-    """Say where the same questions were asked in other words, or not all of them by both."""
+    """Yield notes on tasks whose prompts differ, or whose questions not both answered."""
     for (task, metric), mine in one.answers.items():
         theirs = other.answers.get((task, metric))
         if theirs is None or task not in tasks:
@@ -272,6 +277,10 @@ def _result_files(path: Path) -> list[Path]:
 
 
 def _read(file: Path) -> Evaluation:
+    """Read one result file with its samples.
+
+    A metric whose reported value is not the mean of its per-item scores is left out.
+    """
     fields = read_object(file, results=dict)
     shots = {task: n for task, n in (fields.get("n-shot") or {}).items() if isinstance(n, int)}
     reported = {

@@ -82,7 +82,14 @@ def as_list(documents: Any) -> list[dict[str, Any]]:
 def config(
     task: Task, count: int, seed: int, fixed_shots: bool, shots: int = SHOTS
 ) -> dict[str, Any]:
-    """Return the lm-eval configuration of a task; for standard tasks that of the YAML file."""
+    """Return the lm-eval configuration of a task; for standard tasks that of the YAML file.
+
+    Args:
+        count: number of test items.
+        seed: seed of test items and examples.
+        fixed_shots: use the same examples for all questions.
+        shots: most few-shot examples per question, which decides the size of their pool.
+    """
     metric = {"aggregation": "mean", "higher_is_better": True}
     return {
         "task": task.label,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import InputError
-from .answers import answers_file
+from .answer_cache import answers_file
 from .catalog import SHOTS
 from .forwarded import forwarded
 from .loading import (
@@ -65,6 +65,11 @@ def evaluate(model: str, tasks: Sequence[str], **settings: Any) -> dict[str, Any
 
     Raises:
         InputError: the evaluation cannot run; the message says why.
+
+    Example::
+
+        results = evaluate("./checkpoint", ["copying_real_words"], limit=100)
+        results["results"]["copying_real_words"]["acc,none"]
     """
     return score(EvaluationRequest.of(model, tasks, schedules=None, **settings))[0]
 
@@ -83,6 +88,12 @@ def evaluate_schedules(
 
     Returns:
         lm-eval's results per schedule, in the order given.
+
+    Example::
+
+        evaluate_schedules(
+            "./checkpoint", ["copying_real_words"], lambda model: [model.schedule, [0, 1, 1, 2]]
+        )
     """
     return score(EvaluationRequest.of(model, tasks, schedules=schedules, **settings))
 

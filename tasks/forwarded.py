@@ -43,7 +43,7 @@ class Forwarded:
         return {
             name: _with_content(name, given[name])
             for name, option in OPTIONS.items()
-            if name in given and option.changes != "nothing" and given[name] != option.default
+            if name in given and option.effect != "nothing" and given[name] != option.default
         }
 
 
@@ -72,8 +72,8 @@ def forwarded(given: Mapping[str, Any], local: bool = False) -> Forwarded:
         values[name] = value
     values = {name: value for name, value in values.items() if value is not None}
     _check_together(values, local)
-    to_harness = {name: v for name, v in values.items() if OPTIONS[name].goes == "harness"}
-    to_model = {name: v for name, v in values.items() if OPTIONS[name].goes != "harness"}
+    to_harness = {name: v for name, v in values.items() if OPTIONS[name].receiver == "harness"}
+    to_model = {name: v for name, v in values.items() if OPTIONS[name].receiver != "harness"}
     return Forwarded(to_harness, to_model)
 
 
@@ -86,6 +86,9 @@ def from_command_line(arguments: Sequence[str], own: Iterable[str] = ()) -> dict
 
     Raises:
         InputError: an option is unknown, is given twice, or lacks its value.
+
+    >>> from_command_line(["--write_out", "--max_length=512"])
+    {'write_out': True, 'max_length': '512'}
     """
     found: dict[str, Any] = {}
     rest = list(arguments)
@@ -140,8 +143,8 @@ _WANTED = {
     "flag": "true or false",
     "flag or text": "true, false or a text",
     "text": "a text",
-    "text or whole": "a text or a whole number",
-    "whole": "a whole number",
+    "text or integer": "a text or a whole number",
+    "integer": "a whole number",
     "dtype": f"one of {', '.join(DTYPES)}",
     "object": 'JSON like {"name": 1}, or name=value,name=value',
 }
@@ -195,8 +198,8 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "flag": _flag,
     "flag or text": _either(_flag, _text),
     "text": _text,
-    "text or whole": _either(_whole, _text),
-    "whole": _whole,
+    "text or integer": _either(_whole, _text),
+    "integer": _whole,
     "dtype": _dtype,
     "object": _mapping,
 }

@@ -27,7 +27,13 @@ FIXED = "fixed shots"  # value of `prompting` in records
 
 @dataclass(frozen=True)
 class Question:
-    """Tokens of a prompt and of its options, and the index of the right option."""
+    """Multiple-choice question as token ids.
+
+    Args:
+        context: tokens of the prompt.
+        options: tokens of each option.
+        answer: index of the right option.
+    """
 
     context: list[int]
     options: list[list[int]]
@@ -41,7 +47,7 @@ class Questions:
     Args:
         fingerprint: SHA-256 of the items.
         chance: accuracy of guessing.
-        asked: the questions.
+        questions: the questions, in the order of their items.
         prompting: ``fixed shots`` if all questions have the same examples, else None.
     """
 
@@ -52,14 +58,14 @@ class Questions:
     seed: int
     shots: int
     chance: float
-    asked: tuple[Question, ...]
+    questions: tuple[Question, ...]
     prompting: str | None = None
 
     @property
     def about(self) -> dict[str, Any]:
         """Provenance fields of records."""
         names = ("task", "version", "fingerprint", "split", "seed", "shots", "chance")
-        fields = {name: getattr(self, name) for name in names} | {"n": len(self.asked)}
+        fields = {name: getattr(self, name) for name in names} | {"n": len(self.questions)}
         return fields | ({"prompting": self.prompting} if self.prompting else {})
 
 
@@ -68,6 +74,9 @@ def task_names(names: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         InputError: a task that is not one of growloop's own.
+
+    >>> task_names(["reasoning_primitives"])[:2]
+    ('copying_random_words', 'copying_real_words')
     """
     expanded: list[str] = []
     for name in names:
@@ -122,6 +131,12 @@ def questions(
 
     Raises:
         InputError: a question longer than the model's context.
+
+    Example::
+
+        lm = scorer(model, tokenizer)
+        some = questions(lm, "variable_assignment_code_d1", 100, shots=0)
+        some.questions[0].options  # token ids of the five options
     """
     from lm_eval.api.task import ConfigurableTask
 
@@ -169,7 +184,12 @@ def questions(
 
 
 def scorer(model: Any, tokenizer: Any) -> TrieLM:
-    """Wrap a model and its tokenizer as ``growloop eval`` does, to tokenize and score texts."""
+    """Wrap a loaded model and its tokenizer in the lm-eval model that ``growloop eval`` uses.
+
+    Args:
+        model: Hugging Face causal language model.
+        tokenizer: its tokenizer.
+    """
     from .scoring.scorer import TrieLM
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)

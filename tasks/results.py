@@ -15,7 +15,16 @@ AT = "@"  # separates task name and number of shots in a curve
 
 @dataclass(frozen=True)
 class Row:
-    """Line of the result table; ``level`` is 1 for a member of the group above it, else 0."""
+    """Line of the result table.
+
+    Args:
+        level: 1 for a member of the group above it, else 0.
+        n: number of questions; of a group None.
+        shots: few-shot examples per question.
+        stderr: standard error over questions.
+        chance: accuracy of guessing.
+        fingerprint: SHA-256 of the items of a growloop task.
+    """
 
     task: str
     level: int
@@ -66,6 +75,7 @@ def _plain_name(results: Mapping[str, Any], name: str) -> str:
 
 
 def _rows_of(results: Mapping[str, Any], name: str, level: int) -> list[Row]:
+    """Return a row per metric of a task; of growloop's tasks only accuracy."""
     values = results["results"][name]
     ours = _ours(results, name)
     found = []

@@ -26,7 +26,8 @@ class RecordFilter:
         notation: regular expression that the model's whole schedule matches.
         unique_share: minimum of unique layers / layers that run.
         recipe: shell pattern of the model's recipe; empty for models without a recipe.
-        conditions: condition of the study -> value; None for records without the condition.
+        conditions: pairs (condition of the study, value); value None matches records without the
+            condition.
     """
 
     family: tuple[str, ...] = ()
@@ -62,8 +63,9 @@ class Term:
     Args:
         weight: factor of the mean.
         where: filter of the records.
-        side: terms with the same side use the same models.
-        level: with :attr:`Comparison.vary`: the lowest or highest value that all terms have.
+        side: name of a side; terms of the same side use the same models.
+        level: with :attr:`Comparison.vary`: use the records at the lowest (``least``) or highest
+            (``most``) value that all terms have.
     """
 
     weight: float
@@ -76,6 +78,17 @@ class Term:
 class Comparison:
     """Effect to estimate, with the smallest effect of interest.
 
+    Example: held-out accuracy of looped minus standard models with as many unique layers::
+
+        Comparison(
+            "looped less standard",
+            terms=(Term(1, RecordFilter(family=("looped",))),
+                   Term(-1, RecordFilter(family=("standard",)))),
+            tasks=("reasoning_primitives",),
+            least=0.01,
+            match=("unique_layers",),
+        )
+
     Args:
         what: description in words.
         terms: terms of the weighted sum.
@@ -86,9 +99,9 @@ class Comparison:
         study: study of the records; None for plain evaluations.
         match: model fields and conditions that must be equal in all terms.
         vary: ``shots`` or a condition that differs between the terms.
-        of: ``value`` compares scores; ``training_flops`` computes the share of FLOPs saved.
-        unit: sampling unit of the interval: ``trainings`` (runs) to compare architectures,
-            ``items`` for a statement about one model.
+        quantity: ``value`` compares scores; ``training_flops`` computes the share of FLOPs saved.
+        unit: sampling unit of the interval: ``trainings`` (training runs that differ in their
+            seed) to compare architectures, ``items`` for a statement about one model.
     """
 
     what: str
@@ -99,7 +112,7 @@ class Comparison:
     study: str | None = None
     match: tuple[str, ...] = ()
     vary: str | None = None
-    of: Literal["value", "training_flops"] = "value"
+    quantity: Literal["value", "training_flops"] = "value"
     unit: Literal["trainings", "items"] = "trainings"
 
 
@@ -109,6 +122,7 @@ class Claim:
 
     Args:
         id: stable name, e.g. ``looping-at-equal-parameters``.
+        statement: the claim as a sentence.
         paper: tables, figures or sections that make the statement.
     """
 

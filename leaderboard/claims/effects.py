@@ -33,7 +33,7 @@ class Effect:
         value: estimate, in the unit of the metric; None without comparable records.
         low, high: 95 % interval; None where the records have no standard errors.
         basis: what the interval is over: ``items``, or runs or seeds and how many.
-        trainings: number of training seeds.
+        trainings: number of training seeds (runs) that the estimate averages over.
         groups: number of groups of comparable records.
         records: ids of the records.
     """
@@ -65,7 +65,7 @@ def estimate_effect(comparison: Comparison, groups: Sequence[ComparableGroup]) -
     value = statistics.fmean(by_training)
     interval, basis = None, "items"
     bounds = _effect_range(comparison, groups)
-    if comparison.of == "training_flops":
+    if comparison.quantity == "training_flops":
         interval, basis = (value, value), "counted, not sampled"
     elif comparison.unit == "trainings" and len(by_training) > 1:
         interval, basis = seeds_interval(by_training, bounds), f"{len(by_training)} trainings"
@@ -85,7 +85,7 @@ def estimate_effect(comparison: Comparison, groups: Sequence[ComparableGroup]) -
 
 def _group_effect(comparison: Comparison, group: ComparableGroup) -> float:
     """Return the weighted sum of a group, or its share of training FLOPs saved."""
-    if comparison.of == "training_flops":
+    if comparison.quantity == "training_flops":
         # one training run per model, however many scores it has
         models = [{r.model.identity: _flops(r) for r in side} for side in group.sides]
         flops = [statistics.fmean(by_model.values()) for by_model in models]
@@ -115,6 +115,7 @@ def _effect_range(comparison: Comparison, groups: Sequence[ComparableGroup]) -> 
 
 
 def _flops(record: Record) -> float:
+    """Return the training FLOPs of a record's model."""
     flops = record.model.training_flops
     assert flops
     return flops
@@ -176,10 +177,16 @@ def _verdict(
     basis: str,
     trainings: int,
 ) -> tuple[Verdict, str]:
+    """Return verdict and reason.
+
+    Supported: the whole interval is above ``min(least, 0)`` and the estimate is ``least`` or more.
+    Contradicted: the whole interval is below ``least``. A comparison of architectures is undecided
+    with a single training seed.
+    """
     least = comparison.least
     if low is None or high is None:
         return "undecided", "the records have no standard errors, or nothing in them varies"
-    if comparison.unit == "trainings" and trainings < 2 and comparison.of == "value":
+    if comparison.unit == "trainings" and trainings < 2 and comparison.quantity == "value":
         return (
             "undecided",
             f"one training of each: the interval is over {basis}, another may differ",

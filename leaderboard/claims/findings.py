@@ -49,7 +49,15 @@ class Finding:
 
 
 def evaluate_claims(records: Iterable[Record], claims: Sequence[Claim]) -> list[Finding]:
-    """Return a finding for every claim at every scale that has records."""
+    """Return a finding for every claim at every scale that has records.
+
+    Measured and reported records of a scale give separate findings.
+
+    Example::
+
+        for finding in evaluate_claims(Store("records").read(), CLAIMS):
+            print(finding.claim.id, finding.scale, finding.verdict)
+    """
     latest = latest_records(records)
     scales = dict.fromkeys(
         (record.kind, record_scale(record))
@@ -70,6 +78,7 @@ def record_scale(record: Record) -> str:
 
 
 def _combined_verdict(effects: Sequence[Effect]) -> Verdict:
+    """Combine verdicts of a claim: supported needs all, contradicted needs one."""
     verdicts = [effect.verdict for effect in effects]
     if "contradicted" in verdicts:
         return "contradicted"
@@ -104,7 +113,7 @@ def _is_relevant(comparison: Comparison, record: Record) -> bool:
     """Return True if a record has the study, task and metric of a comparison."""
     if record.study != comparison.study or (record.study is None and record.schedule):
         return False  # a schedule other than the model's own says nothing about its architecture
-    if comparison.of == "training_flops":
+    if comparison.quantity == "training_flops":
         return bool(record.model.training_flops)  # 0 before training
     patterns = [part for tasks in comparison.tasks for part in tasks.split("|")]
     if first_token_ablated(record.task):

@@ -62,7 +62,7 @@ def comparable_groups(
     by_key: dict[_GroupKey, list[list[Record]]] = {}
     for place, side in enumerate(sides):
         for record in side:
-            if comparison.of == "value" and not any(
+            if comparison.quantity == "value" and not any(
                 fnmatchcase(record.task.name, p) for p in patterns
             ):
                 continue
@@ -70,7 +70,7 @@ def comparable_groups(
                 _questions_key(comparison, record),
                 models.model(record).seed,
                 record.seed,
-                record.arithmetic if comparison.of == "value" else None,
+                record.arithmetic if comparison.quantity == "value" else None,
             )
             by_key.setdefault(key, [[] for _ in sides])[place].append(record)
     groups: list[tuple[_GroupKey, ComparableGroup]] = []
@@ -151,7 +151,7 @@ def _questions_key(comparison: Comparison, record: Record) -> tuple[object, ...]
     task = record.task
     if comparison.vary == "shots":
         task = task.model_copy(update={"shots": None})
-    questions: tuple[object, ...] = task.key if comparison.of == "value" else ()
+    questions: tuple[object, ...] = task.key if comparison.quantity == "value" else ()
     matched = []
     for name in comparison.match:
         of_model = name not in record.conditions and hasattr(record.model, name)

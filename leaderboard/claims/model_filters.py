@@ -28,12 +28,16 @@ PARTLY = RecordFilter(
 
 
 def with_conditions(where: RecordFilter, **conditions: Value) -> RecordFilter:
-    """Return a filter with further conditions of a study."""
+    """Return a filter with further conditions of a study.
+
+    >>> with_conditions(LOOPED, depth=3).conditions
+    (('depth', 3),)
+    """
     return replace(where, conditions=(*where.conditions, *conditions.items()))
 
 
 def difference(plus: RecordFilter, minus: RecordFilter) -> tuple[Term, ...]:
-    """Terms of a difference of two means."""
+    """Return the terms of a difference of two means: ``plus`` minus ``minus``."""
     return Term(1, plus), Term(-1, minus)
 
 
@@ -45,10 +49,11 @@ def with_repeats(where: RecordFilter, repeats: int) -> RecordFilter:
 def difference_of_gains(
     before: RecordFilter, after: RecordFilter, minus: tuple[RecordFilter, RecordFilter]
 ) -> tuple[Term, ...]:
-    """Terms of a difference of gains: from before to after, minus the gain of other models.
+    """Return the terms of ``(after - before) - (minus[1] - minus[0])``: a difference of gains.
 
     Args:
-        minus: before and after of the other models.
+        before, after: filters of the first models without and with the change.
+        minus: the same two filters for the other models.
     """
     return (
         Term(1, after, "first"),

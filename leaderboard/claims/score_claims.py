@@ -54,7 +54,7 @@ CLAIMS: tuple[Claim, ...] = (
                 ("*",),
                 0.1,
                 match=("effective_layers",),
-                of="training_flops",
+                quantity="training_flops",
             ),
             Comparison(
                 "held-out loss of standard less grown",

@@ -16,8 +16,8 @@ from .effects import (
     prediction_effects,
     propagated_effects,
 )
-from .fitting import fit_lens
 from .lens import Lens, exit_logits, exits
+from .lens_fitting import fit_lens
 from .replay import Replay
 from .trace import Trace, trace
 

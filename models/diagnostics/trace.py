@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from ...core.errors import InputError
 from ...core.finite import first_not_finite
-from ...core.positions import forget, regimes
+from ...core.positions import regimes, reset_rope_length
 from ...core.schedule import Schedule
 from ..looping.decoder import Decoder, find_decoder
 from ..looping.readout import Readout
@@ -171,7 +171,7 @@ def _check_lengths(model: nn.Module, ids: Tensor, mask: Tensor | None) -> None:
     rotary = regimes(model)
     if rotary is None:
         return
-    forget(model)  # earlier prompts change nothing
+    reset_rope_length(model)  # earlier prompts change nothing
     if mask is None or mask.dim() != 2:
         return
     width = rotary.of(ids.shape[1])

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from ...core.errors import InputError
 from ...core.model_files import model_files
-from ...core.text_tokens import check_embedded, embedded, special_tokens, text_of
+from ...core.text_tokens import check_embedded, num_embeddings, special_tokens, text_of
 from .. import checkpoints
 from ..growing.maps import GrowthMap
 from ..looping.decoder import find_decoder
@@ -115,7 +115,7 @@ def check(
     batches = held_out(run, source)
     if isinstance(source, Examples):
         rows = (row.tolist() for batch in batches for row in batch.tokens)
-        check_embedded(rows, embedded(model), source.saved)
+        check_embedded(rows, num_embeddings(model), source.saved)
     return Start(source, inputs, growth, last)
 
 

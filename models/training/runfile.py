@@ -30,7 +30,8 @@ from pydantic import (
 from ...core.errors import InputError, shown
 from ...core.names import name_problem
 from ...core.schedule import Schedule
-from ..growing.maps import OPERATORS, GrowthMap, growth_maps, prop_schedule
+from ..growing.maps import OPERATORS, GrowthMap, growth_maps
+from ..growing.prop_schedule import prop_schedule
 from ..looping.recurrence import Recurrence
 from .data.rows import Columns
 from .fields import check_number, format_error, override

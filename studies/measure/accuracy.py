@@ -83,13 +83,13 @@ def item_correctness_per_task(
     loop(lm.model)
     for schedule in schedules:
         schedule.check_fits(lm.model.config.num_unique_layers)
-    all_questions = [question for task in tasks for question in task.asked]
+    all_questions = [question for task in tasks for question in task.questions]
     pairs = [(q.context, option) for q in all_questions for option in q.options]
     scores = [iter(row) for row in lm.score_schedules(pairs, schedules, not loader.bars)]
     correct = torch.tensor(
         [[_best(row, len(q.options)) == q.answer for q in all_questions] for row in scores]
     )
-    return list(torch.split(correct, [len(task.asked) for task in tasks], dim=1))
+    return list(torch.split(correct, [len(task.questions) for task in tasks], dim=1))
 
 
 def _best(scores: Iterator[tuple[float, bool]], count: int) -> int:

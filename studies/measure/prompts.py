@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import InputError, whole
 from ...core.statistics import check_items
 from ...core.strict_json import LineError, line_value
-from ...core.text_tokens import check_embedded, embedded, encode
+from ...core.text_tokens import check_embedded, encode, num_embeddings
 from ...primitives import generate
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def read_prompts(
     source = f"variable_assignment_code_d{DEPTH}" if file is None else Path(file).name
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
     rows = [row[:tokens] for row in encode(tokenizer, texts)]
-    check_embedded(rows, embedded(model), tokenizer)
+    check_embedded(rows, num_embeddings(model), tokenizer)
     for text, row in zip(texts, rows, strict=True):
         if len(row) < 4:
             raise InputError(f"a prompt has only {len(row)} tokens: {text[:40]!r}")

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import InputError
-from ...core.positions import counts_places, regimes
+from ...core.positions import regimes, uses_token_index
 from ...models import Schedule
 from ...models.diagnostics import Lens, Replay, Trace, exit_logits, trace
 from ...models.looping.config import current_schedule
@@ -218,7 +218,7 @@ class ScheduleSweep:
             base.check_flow()
             base.check_readout()
             expected += option_log_probs(base, sheet, question, base.outputs[-1][0])
-        if regimes(self.model) is not None or counts_places(self.model):
+        if regimes(self.model) is not None or uses_token_index(self.model):
             return False  # packed options would have other positions than separate ones
         sheet = pack_options(question)
         if len(sheet.tokens) > (self._window or len(sheet.tokens)):

@@ -62,7 +62,7 @@ def check_lens(
         InputError: an option is invalid, the lens is of another model, or prompts are missing.
     """
     from ...models.diagnostics import Lens
-    from ...models.diagnostics.fitting import OPTIMIZERS, RECIPES
+    from ...models.diagnostics.lens_fitting import OPTIMIZERS, RECIPES
 
     one_of("lens optimizer", options.lens_optimizer, OPTIMIZERS)
     one_of("lens recipe", options.lens_recipe, RECIPES)

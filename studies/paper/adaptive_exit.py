@@ -176,7 +176,7 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
         questions.append(some)
         each = [
             score_exits(sweep, question, len(schedules.exits), options, lens)
-            for question in loader.with_bar(some.asked, f"{split} questions")
+            for question in loader.with_bar(some.questions, f"{split} questions")
         ]
         right = torch.stack([row for row, _ in each], dim=1)  # (exits, items)
         for number, (schedule, values) in enumerate(zip(schedules.exits, right, strict=True)):
@@ -204,7 +204,7 @@ def _costs(
     """Count FLOPs per token of layers, and of exit checks."""
     from ...models import cost
 
-    every = [question for some in questions for question in some.asked]
+    every = [question for some in questions for question in some.questions]
     more = [sum(len(option) - 1 for option in question.options) for question in every]
     contexts = [len(question.context) for question in every]
     tokens = statistics.fmean(a + b for a, b in zip(contexts, more, strict=True))

@@ -122,7 +122,7 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
     sweep, lenses = ScheduleSweep(model, [current_schedule(model)]), _lenses(lens)
     answers = [
         sweep.exit_log_probs(question, lenses).argmax(-1) == question.answer
-        for question in loader.with_bar(questions.asked, "questions")
+        for question in loader.with_bar(questions.questions, "questions")
     ]
     right = torch.stack(answers, dim=-1)  # (lenses, steps + 1, items)
     rows, *logit = (

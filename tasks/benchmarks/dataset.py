@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
-from .reading import ENDINGS, Placed, rows
+from .data_files import ENDINGS, Placed, rows
 from .shapes import take
 
 Row = dict[str, Any]

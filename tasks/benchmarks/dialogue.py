@@ -83,20 +83,28 @@ def score_coqa(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
 
 
 def quac_references(texts: list[str]) -> list[str]:
-    """Return the valid references: no answer if at least half say so, else only the spans."""
+    """Return the valid references: no answer if at least half say so, else only the spans.
+
+    >>> quac_references(["CANNOTANSWER", "a park", "the park"])
+    ['a park', 'the park']
+    """
     spans = [text for text in texts if text != UNANSWERABLE]
     return spans if 2 * len(spans) > len(texts) else [UNANSWERABLE]
 
 
 def span_f1(prediction: str, reference: str) -> float:
-    """Compute QuAC's F1: exact match for no answer, word overlap for a span."""
+    """Compute QuAC's F1 against one reference: exact match for no answer, token F1 for a span.
+
+    >>> span_f1("in a park", "the park")
+    0.6666666666666666
+    """
     if reference == UNANSWERABLE:
         return float(prediction == UNANSWERABLE)
     return overlap(normalise(prediction).split(), normalise(reference).split())
 
 
 def agreement(references: list[str]) -> float:
-    """Compute a person's F1: the mean over references of the best F1 with another reference."""
+    """Compute the human F1: the mean over references of the best F1 with another reference."""
     if len(references) == 1:
         return 1.0
     best = [

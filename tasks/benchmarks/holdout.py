@@ -19,7 +19,7 @@ from ...core.errors import InputError
 from ...core.names import name_problem
 from ...core.statistics import ratio_error
 from ...core.strict_json import loads
-from .reading import rows
+from .data_files import rows
 from .shapes import take
 
 WINDOW = 2048  # tokens; the context of the paper's models
@@ -185,7 +185,7 @@ def likelihood(lm: Any, text: Text, window: int = WINDOW) -> Likelihood:
         return [_score(lm, text.documents[i], min(window, lm.max_length)) for i in some]
 
     processes, every = lm.processes, range(len(text.documents))
-    parts = [every[k :: processes.count] for k in range(processes.count)]
+    parts = [every[k :: processes.size] for k in range(processes.size)]
     sums = processes.share(text.fingerprint, parts, score)
     nats, tokens = [total for total, _ in sums], [count for _, count in sums]
     return Likelihood(

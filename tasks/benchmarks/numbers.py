@@ -34,22 +34,33 @@ def written(value: float | str) -> str:
 
 
 def is_right(answer: str, solution: float | str) -> bool:
-    """Return whether the first number of the first line is the solution."""
+    """Return whether the first number in the first line of ``answer`` is the solution.
+
+    >>> is_right(" 8.0 apples", 8), is_right("the answer is 9, not 8", 8)
+    (True, False)
+    """
     number = first_number(answer.strip().split("\n")[0])
     return number is not None and abs(number - float(solution)) <= TOLERANCE
 
 
+# called by lm-eval with a document and, for scores, the model's answer
+
+
 def svamp_target(doc: dict[str, Any]) -> str:
+    """Return the answer that few-shot examples of SVAMP show."""
     return written(doc["Answer"])
 
 
 def mawps_target(doc: dict[str, Any]) -> str:
+    """Return the answer that few-shot examples of MAWPS show."""
     return written(doc["lSolutions"][0])
 
 
 def score_svamp(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Score SVAMP: accuracy of the first number."""
     return {"acc": float(is_right(results[0], doc["Answer"]))}
 
 
 def score_mawps(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Score MAWPS: accuracy of the first number."""
     return {"acc": float(is_right(results[0], doc["lSolutions"][0]))}

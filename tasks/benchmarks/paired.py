@@ -18,10 +18,12 @@ from .catalog import COLUMNS, NLL
 
 @dataclass(frozen=True)
 class Difference:
-    """Second minus first, in percent (for the likelihood, in nats per token).
+    """Difference of two models: second minus first, in percent (likelihood: nats per token).
 
     Args:
+        name: task, or key of a column.
         n: number of questions, or documents.
+        first, second: scores of the models, in the unit of the difference.
         low, high: 95 % interval; None for a single question, and for documents without spread.
         members: tasks of a column that both models have; empty for a task.
     """
@@ -43,6 +45,11 @@ def compare(first: str | Path, second: str | Path) -> list[Difference]:
 
     Raises:
         InputError: a folder without results, or results on different questions.
+
+    Example::
+
+        for row in compare("results/standard-0f3a", "results/looped-5b6c"):
+            print(row.name, row.difference, row.low, row.high)
     """
     folders = [_results(first), _results(second)]
     differences: list[Difference] = []
@@ -64,6 +71,7 @@ def compare(first: str | Path, second: str | Path) -> list[Difference]:
 
 
 def _results(folder: str | Path) -> dict[str, Any]:
+    """Read the results of a suite folder: task -> fields of its result, and the likelihood."""
     results = {}
     for path in sorted(Path(folder).glob("*.json")):
         if path.name != "suite.json":

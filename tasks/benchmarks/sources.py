@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, unknown
+from .data_files import ENDINGS
 from .dataset import DataSet, Hub, Row
-from .reading import ENDINGS
 from .shapes import Each
 
 HOLDOUT = "holdout"  # folder beside the data sets with the text that the likelihood is measured on

@@ -37,7 +37,11 @@ def normalise_trivia(text: str) -> str:
 
 
 def overlap(prediction: list[str], reference: list[str]) -> float:
-    """Compute the F1 of two bags of words; 0 where they share none."""
+    """Compute the F1 of two bags of words: harmonic mean of precision and recall; 0 if disjoint.
+
+    >>> overlap(["blue", "house"], ["house"])
+    0.6666666666666666
+    """
     same = sum((Counter(prediction) & Counter(reference)).values())
     if not same:
         return 0.0
@@ -63,7 +67,11 @@ def f1(prediction: str, reference: str, normaliser: Normaliser = normalise) -> f
 def best_f1(
     prediction: str, references: Iterable[str], normaliser: Normaliser = normalise
 ) -> float:
-    """Compute the highest F1 over ``references``, which must not be empty."""
+    """Compute the highest F1 over ``references``, which must not be empty.
+
+    >>> best_f1("blue house", ["a house", "the blue house"])
+    1.0
+    """
     return max(f1(prediction, reference, normaliser) for reference in references)
 
 
@@ -86,18 +94,21 @@ def _scores(
     }
 
 
-# called by lm-eval with a document and the model's answer
+# called by lm-eval with a document and the model's answer; ``f1`` and ``exact_match`` from 0 to 1
 
 
 def score_triviaqa(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Score TriviaQA against the aliases of the answer."""
     return _scores(results[0], doc["answer"]["aliases"], normalise_trivia)
 
 
 def score_nq_open(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Score NaturalQuestions (open) against all answers."""
     return _scores(results[0], doc["answer"])
 
 
 def score_webqs(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Score WebQuestions against all answers."""
     return _scores(results[0], doc["answers"])
 
 

@@ -31,8 +31,8 @@ class TaskResult:
         n: number of questions scored.
         rows, published: rows of the file that was read, and of the data set as published.
         schedule: schedule of the layers, if the model was looped.
-        told: metadata of prompting and run, under the names of lm-eval's result files; empty in
-            results of older versions.
+        told: run metadata: prompting, options and device, under the names of lm-eval's result
+            files; empty in results of older versions.
         others: lm-eval's further metrics.
         items: per question ``id``, ``hash`` of the document, ``value``, and the generated
             ``answer`` if any.

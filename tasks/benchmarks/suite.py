@@ -77,7 +77,7 @@ def score_suite(
     request: SuiteRequest, say: Say = lambda _: None
 ) -> tuple[SuiteResult, Path] | None:
     """Run a suite request; as :func:`run_suite`."""
-    from ..answers import answers_file
+    from ..answer_cache import answers_file
     from ..forwarded import forwarded
     from ..loading import local_files, model_arguments, require_extra
 

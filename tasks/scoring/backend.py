@@ -18,7 +18,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from ...core.errors import InputError
 from ...core.finite import first_not_finite
 from ...core.loading import IncompleteError, load_complete, loading_problem
-from ...core.text_tokens import check_embedded, embedded
+from ...core.text_tokens import check_embedded, num_embeddings
 from .scan import Scores
 from .verify import Pair
 
@@ -65,6 +65,7 @@ class CheckedHF(HFLM):  # type: ignore[misc]
     AUTO_MODEL_CLASS: Any
 
     def _create_model(self, pretrained: str, **options: Any) -> None:
+        """Load the model, and check it and its adapter for missing weights."""
         for name in ("autogptq", "gptqmodel"):
             if options.get(name):
                 raise InputError(
@@ -108,7 +109,7 @@ class CheckedHF(HFLM):  # type: ignore[misc]
         Raises:
             TokenizerError: the message has both sizes and the first such token.
         """
-        check_embedded(tokens, embedded(self.model), self.tokenizer)
+        check_embedded(tokens, num_embeddings(self.model), self.tokenizer)
 
     def check_scores(self, scores: Scores, pairs: Sequence[Pair]) -> None:
         """Refuse scores that are not finite.

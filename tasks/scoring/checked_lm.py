@@ -34,7 +34,7 @@ class CheckedLM(CheckedGeneration, CheckedHF):
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> Scores:
         if self.backend != "causal" or self.enable_thinking:
             return super().loglikelihood(requests, disable_tqdm)  # type: ignore[no-any-return]
-        quiet = disable_tqdm or self.processes.place > 0
+        quiet = disable_tqdm or self.processes.rank > 0
         tasks = [request.task_name or "a task" for request in requests]
         encoded = self.encoded([request.args for request in requests], quiet, tasks)
         too_long = [len(c) + len(o) - 1 > self.max_length for _, c, o in encoded]
@@ -77,6 +77,7 @@ class CheckedLM(CheckedGeneration, CheckedHF):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> Scores:
+        """Score by lm-eval; requests with other rotary frequencies run separately."""
         self.check(requests)
         score = super()._loglikelihood_tokens
         if self.backend != "causal":

@@ -49,8 +49,8 @@ class EarlyStorage:
 
         Args:
             pairs: all requests.
-            some: the part, scored as a list of its own.
-            members: number of each of them among all requests.
+            some: the part, which a strategy scores as a list of its own.
+            members: index in ``pairs`` of each request of ``some``.
         """
         store = self.callback(pairs)
         if store is None:

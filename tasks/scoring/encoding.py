@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core import text_tokens
-from ..bars import bar
 from ..lm_tokenization import adds_special_tokens
+from ..progress_bars import bar
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
 """(context, continuation) texts or None, context tokens, continuation tokens."""
@@ -34,8 +34,9 @@ class Encoded:
 
     Args:
         requests: requests, in the order given.
-        merged: indices of requests with a token that spans the boundary.
-        alike: indices of requests with the same tokens as an earlier one of different text.
+        merged: indices of requests with a token that spans context and continuation.
+        alike: indices of requests whose tokens equal those of an earlier request with another
+            text, so that the model cannot tell them apart.
     """
 
     requests: list[Request]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...core.chat_templates import ChatTemplateError, rendered
 from ...core.errors import InputError
-from ...core.positions import Regimes, forget, regimes
+from ...core.positions import Regimes, regimes, reset_rope_length
 from ..lm_tokenization import SameTokens
 from ..notes import CUT, SYSTEM, Notes
 
@@ -31,8 +31,8 @@ Step = list[float]
 class CheckedGeneration(SameTokens):
     """``generate_until`` of lm-eval, with notes about truncated prompts.
 
-    Prompts that leave no room for the answer are cut on the left, as in lm-eval, and counted. Where
-    positions depend on the length of a text, texts of different lengths do not share a batch.
+    Prompts that leave no room for the answer are cut on the left, as in lm-eval, and counted. Texts
+    whose length gives them other rotary frequencies do not share a batch (:mod:`core.positions`).
     """
 
     batch_size_per_gpu: Any
@@ -46,7 +46,7 @@ class CheckedGeneration(SameTokens):
 
     @cached_property
     def regimes(self) -> Regimes | None:
-        """Ranges of lengths with equal positions; None if positions do not depend on the length."""
+        """Text lengths with the same rotary frequencies; None if these never depend on length."""
         return regimes(self.model)
 
     @cached_property
@@ -86,14 +86,14 @@ class CheckedGeneration(SameTokens):
             yield [self.tokenizer.pad_token_id]
 
     def _runs_together(self, request: Any) -> bool:
-        """Return whether prompt and answer stay within the first range of lengths."""
+        """Return whether prompt and answer have the rotary frequencies of short texts."""
         if self.regimes is None:
             return True
-        prompt, longest = len(self.tok_encode(request.args[0])), self._answer(request)
+        prompt, longest = len(self.tok_encode(request.args[0])), self._max_new_tokens(request)
         read = min(prompt, int(self.max_length) - longest) + longest
         return read <= self.regimes.short
 
-    def _answer(self, request: Any) -> int:
+    def _max_new_tokens(self, request: Any) -> int:
         """Return the largest number of tokens to generate."""
         return int(normalize_gen_kwargs(request.args[1], self.max_gen_toks)["max_gen_toks"])
 
@@ -102,7 +102,7 @@ class CheckedGeneration(SameTokens):
         if self.backend != "causal":
             return
         for request in requests:
-            if (longest := self._answer(request)) >= self.max_length:
+            if (longest := self._max_new_tokens(request)) >= self.max_length:
                 raise InputError(
                     f"an answer of {longest:,} tokens leaves no room for a prompt in the model's "
                     f"context of {self.max_length:,}"
@@ -110,6 +110,7 @@ class CheckedGeneration(SameTokens):
 
     @contextmanager
     def _batches_of(self, size: Any) -> Iterator[None]:
+        """Generate in batches of ``size`` prompts inside a ``with`` block."""
         before, self.batch_size_per_gpu = self.batch_size_per_gpu, size
         try:
             yield
@@ -168,14 +169,14 @@ class CheckedGeneration(SameTokens):
 
     def _model_call(self, *args: Any, **options: Any) -> Tensor:
         if self.regimes is not None:
-            forget(self.model)
+            reset_rope_length(self.model)
         return super()._model_call(*args, **options)  # type: ignore[no-any-return]
 
     def _model_generate(
         self, context: Tensor, max_length: int, stop: list[str], **options: Any
     ) -> Tensor:
         if self.regimes is not None:
-            forget(self.model)
+            reset_rope_length(self.model)
         if self._recorded is None:
             return super()._model_generate(context, max_length, stop, **options)  # type: ignore[no-any-return]
         options |= {"return_dict_in_generate": True, "output_logits": True}

@@ -39,16 +39,16 @@ class Processes:
     """Process group of ``accelerate launch`` or ``torchrun``.
 
     Args:
-        count: number of processes.
-        place: rank of this process.
+        size: number of processes (world size).
+        rank: index of this process, from 0.
     """
 
-    count: int = 1
-    place: int = 0
+    size: int = 1
+    rank: int = 0
 
     @classmethod
     def of(cls, lm: Any) -> Processes:
-        """Return the processes of an lm-eval model; one for a model that was in memory before."""
+        """Return the processes of an lm-eval model; one if it was built from a loaded model."""
         accelerator = getattr(lm, "accelerator", None)
         if accelerator is None:
             return cls()
@@ -65,15 +65,15 @@ class Processes:
         An error in one process is raised in all.
 
         Args:
-            requests: value that must be equal in all processes, to check that their items are.
-            parts: item numbers of each process; every item is in one part.
-            work: item numbers -> results.
+            requests: fingerprint of the items, compared to check that all processes have the same.
+            parts: item indices of each process; every item is in one part.
+            work: function of item indices that returns one result per item.
 
         Raises:
             InputError: the processes did not have the same items.
         """
-        mine = parts[self.place]
-        if self.count == 1:
+        mine = parts[self.rank]
+        if self.size == 1:
             return list(work(mine))
         from accelerate.utils import gather_object
 

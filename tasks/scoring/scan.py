@@ -83,7 +83,7 @@ class Scan:
         trie: requests to score.
         call: the model's forward, perhaps under autocast.
         dtype: dtype of the log-probabilities; None for that of the logits.
-        budget: tokens of a pack; halved when memory runs out.
+        budget: most tokens of a pack; halved when memory runs out.
         schedules: schedules of a looped model to score; None for the current one.
         flex: use FlexAttention.
         finished: called every few seconds with newly finished requests, so that they can be stored

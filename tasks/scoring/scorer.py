@@ -86,10 +86,11 @@ class TrieLM(SelfCheckingLM):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> Scores:
+        """Score requests by the trie, and store the scores for ``--use_cache``."""
         if self.backend != "causal":
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         self.check(requests)
-        quiet = disable_tqdm or self.processes.place > 0
+        quiet = disable_tqdm or self.processes.rank > 0
         pairs = [self._truncated(context, continuation) for _, context, continuation in requests]
         stored = set[int]()
 
@@ -113,7 +114,7 @@ class TrieLM(SelfCheckingLM):
 
         Not with several processes: each would store other scores and resume with other requests.
         """
-        return self.cache_hook.dbdict is not None and self.processes.count == 1
+        return self.cache_hook.dbdict is not None and self.processes.size == 1
 
     def _truncated(self, context: list[int], continuation: list[int]) -> Pair:
         """Cut a request on the left to the model's context, as lm-eval does.
@@ -142,13 +143,13 @@ class TrieLM(SelfCheckingLM):
 
     def _score_all(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:
         """Score requests under each schedule; several processes divide the requests."""
-        if self.processes.count == 1 or not pairs:
+        if self.processes.size == 1 or not pairs:
             return self._finite_scores(pairs, quiet)
 
         def score(some: Sequence[int]) -> list[tuple[tuple[float, bool], ...]]:
             return list(zip(*self._finite_scores([pairs[i] for i in some], quiet), strict=True))
 
-        by_request = self.processes.share(_key(pairs), cut(pairs, self.processes.count), score)
+        by_request = self.processes.share(_key(pairs), cut(pairs, self.processes.size), score)
         return [list(scores) for scores in zip(*by_request, strict=True)]
 
     def _finite_scores(self, pairs: Sequence[Pair], quiet: bool) -> list[Scores]:

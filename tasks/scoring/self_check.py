@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ...core.errors import InputError
-from ...core.positions import counts_places
+from ...core.positions import uses_token_index
 from .scan import Scores
 from .strategies import StrategyLM
 from .verify import (
@@ -125,7 +125,7 @@ class SelfCheckingLM(StrategyLM):
             expected: per schedule, lm-eval's scores of the requests.
             exact: whether the model runs in float32.
         """
-        if strategy != self._cached and counts_places(self.model):
+        if strategy != self._cached and uses_token_index(self.model):
             return False  # positions counted by cache slot are not those of a text in a pack
         before, self.pack = self.pack, TRIED  # small, so that packs end within texts
         try:

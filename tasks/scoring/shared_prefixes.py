@@ -21,7 +21,7 @@ from lm_eval.api.model import CacheHook
 from torch import Tensor
 
 from ...core.caches import cache_name, cache_of
-from ...core.positions import forget
+from ...core.positions import reset_rope_length
 from .generation import CheckedGeneration, Step
 from .processes import Processes
 from .verify import EXACT, ROUGH, in_full_precision
@@ -42,13 +42,14 @@ class SharedPrefixGeneration(CheckedGeneration):
     _checked_length = 0  # characters
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        if self.processes.count == 1:
+        """Generate texts; several processes divide the requests, sorted by prompt."""
+        if self.processes.size == 1:
             found = self._generate(requests, disable_tqdm)
             self._note_cut(requests, [request.args[0] in self._cut for request in requests])
             return found
-        quiet = disable_tqdm or self.processes.place > 0
+        quiet = disable_tqdm or self.processes.rank > 0
         order = sorted(range(len(requests)), key=lambda i: str(requests[i].args[0]))
-        ends = [len(order) * part // self.processes.count for part in range(self.processes.count)]
+        ends = [len(order) * part // self.processes.size for part in range(self.processes.size)]
         parts = [order[a:b] for a, b in itertools.pairwise([*ends, len(order)])]
         key = sha256(repr([request.args for request in requests]).encode()).hexdigest()
 
@@ -88,6 +89,7 @@ class SharedPrefixGeneration(CheckedGeneration):
     def _by_group(
         self, requests: Sequence[Any], groups: Sequence[tuple[list[int], list[int]]], quiet: bool
     ) -> list[str]:
+        """Generate group by group; requests in no group run in ordinary batches."""
         grouped = {i for members, _ in groups for i in members}
         # requests in no group still run in batches
         rest = [i for i in range(len(requests)) if i not in grouped]
@@ -118,7 +120,7 @@ class SharedPrefixGeneration(CheckedGeneration):
             self._sharing_agrees and longest > self._checked_length
         ):
             some = dict.fromkeys([order[0], order[len(order) // 2], order[-1]])
-            tried = [_shortened(requests[i], self._answer(requests[i])) for i in some]
+            tried = [_shortened(requests[i], self._max_new_tokens(requests[i])) for i in some]
             self._sharing_agrees, self._checked_length = (
                 self._same_alone(tried, common),
                 longest,
@@ -183,13 +185,14 @@ class SharedPrefixGeneration(CheckedGeneration):
     def _model_generate(
         self, context: Tensor, max_length: int, stop: list[str], **options: Any
     ) -> Tensor:
+        """Generate a batch on copies of the common prefix's KV cache, if all rows begin with it."""
         mask = options.get("attention_mask")
         common = self._common
         if common is None or mask is None or not self._begins(context, mask, common):
             return super()._model_generate(context, max_length, stop, **options)
         if self._common_cache is None:
             if self.regimes is not None:
-                forget(self.model)
+                reset_rope_length(self.model)
             with torch.inference_mode():
                 ids = torch.tensor([common], device=self.device)
                 dtype = self.mixed_precision_dtype

@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from ...core.caches import cache_name, cache_of
-from ...core.positions import as_long_as
-from ..bars import bar
+from ...core.positions import fixed_rope_length
+from ..progress_bars import bar
 from .checked_lm import CheckedLM
 from .early_storage import EarlyStorage
 from .encoding import Request
@@ -73,6 +73,7 @@ class StrategyLM(SharedPrefixGeneration, CheckedLM):
         return self._scan(pairs, quiet, flex=True)
 
     def _scan_group(self, pairs: Sequence[Pair], quiet: bool, flex: bool) -> list[Scores]:
+        """Score requests of equal rotary frequencies by one scan; store finished scores early."""
         schedules = self.schedules
         trie = build(pairs)
         store = self.storage.callback(pairs)
@@ -101,6 +102,7 @@ class StrategyLM(SharedPrefixGeneration, CheckedLM):
         )
 
     def _cached_group(self, pairs: Sequence[Pair], quiet: bool) -> Scores:
+        """Score requests grouped by context, longest context first."""
         by_context: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, (context, _) in enumerate(pairs):
             by_context[tuple(context)].append(i)
@@ -145,7 +147,7 @@ class StrategyLM(SharedPrefixGeneration, CheckedLM):
     def _by_length(
         self, score: Callable[[Sequence[Pair]], list[Scores]], pairs: Sequence[Pair]
     ) -> list[Scores]:
-        """Score all requests together; in groups of lengths where positions depend on the length.
+        """Score all requests together, or in groups whose lengths have the same rotary frequencies.
 
         Args:
             score: requests -> scores per schedule.
@@ -162,7 +164,7 @@ class StrategyLM(SharedPrefixGeneration, CheckedLM):
         by_request: dict[int, tuple[tuple[float, bool], ...]] = {}
         for members in groups:
             some = [pairs[i] for i in members]
-            length = as_long_as(self.model, lengths[members[0]])
+            length = fixed_rope_length(self.model, lengths[members[0]])
             with length, self.storage.subset(pairs, some, members):
                 scores = score(some)
             by_request |= dict(zip(members, zip(*scores, strict=True), strict=True))

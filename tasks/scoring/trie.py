@@ -32,13 +32,14 @@ ORDERED = np.dtype(">u4")  # big-endian: the order of bytes is the order of toke
 
 @dataclass(frozen=True)
 class Trie:
-    """Distinct prefixes of some requests, and the nodes that predict their continuations.
+    """Trie of requests, as arrays over its nodes and over the tokens that they predict.
 
     Args:
-        tokens, depth, end: per node, in depth-first order.
-        places: for each predicted token, the node that predicts it; ascending.
-        targets: the predicted tokens.
-        owners: request that each predicted token belongs to.
+        tokens, depth, end: token id, position in the text, and first node outside the subtree of
+            each node, ``(nodes,)``.
+        places: node whose logits predict each target token, ascending, ``(targets,)``.
+        targets: ids of the target tokens, ``(targets,)``.
+        owners: request that each target token belongs to, ``(targets,)``.
         requests: number of requests.
     """
 

@@ -132,7 +132,9 @@ def test_studies_score_as_the_evaluation_does(kind: str, tmp_path: Path) -> None
     plain = Schedule.plain(4)
     schedules = [plain, plain.repeat(1, 3, 2), plain.swap(0, 2), Schedule((0, 3))]
     loop(lm.model)
-    pairs = [(question.context, option) for question in asked.asked for option in question.options]
+    pairs = [
+        (question.context, option) for question in asked.questions for option in question.options
+    ]
     found = torch.tensor([[s for s, _ in part] for part in lm.score_schedules(pairs, schedules)])
     found = found.reshape(len(schedules), 3, -1).transpose(0, 1)
     right = item_correctness(loaded, asked, schedules)
@@ -151,7 +153,7 @@ def test_studies_score_as_the_evaluation_does(kind: str, tmp_path: Path) -> None
         wanted = [[float(score[0]) for score in s["filtered_resps"]] for s in samples]
         torch.testing.assert_close(found[:, number], torch.tensor(wanted), atol=1e-3, rtol=1e-4)
         answers = [sample["doc"]["answer"] for sample in samples]
-        assert answers == [question.answer for question in asked.asked]
+        assert answers == [question.answer for question in asked.questions]
         assert right[number].tolist() == [bool(sample["acc"]) for sample in samples]
     metadata = results["configs"][TASK]["metadata"]["growloop"]
     assert metadata["fingerprint"] == asked.fingerprint
@@ -185,7 +187,7 @@ def test_branches_of_a_sheet_do_not_see_each_other(models: dict[str, str]) -> No
     model = load(models["plain"])
     [question] = questions(
         scorer(model, checkpoints.load_tokenizer(models["plain"])), TASK, 1, shots=0
-    ).asked
+    ).questions
     sheet = pack_options(question)
     assert sheet.sees is not None
     assert sheet.positions is not None

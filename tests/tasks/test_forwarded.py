@@ -24,8 +24,8 @@ def test_options_go_where_lm_eval_takes_them() -> None:
         "model": set(inspect.signature(HFLM.__init__).parameters),
     }
     for name, option in OPTIONS.items():
-        if option.goes != "weights":
-            assert name in takes[option.goes], name
+        if option.receiver != "weights":
+            assert name in takes[option.receiver], name
         assert name not in OWN
     found = forwarded({"revision": "v1", "gen_kwargs": {"temperature": 0.5}, "max_length": 64})
     assert found.harness == {"gen_kwargs": {"temperature": 0.5}}
@@ -36,9 +36,9 @@ def test_defaults_are_those_of_lm_eval() -> None:
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
-    for function, goes in ((simple_evaluate, "harness"), (HFLM.__init__, "model")):
+    for function, receiver in ((simple_evaluate, "harness"), (HFLM.__init__, "model")):
         for name, parameter in inspect.signature(function).parameters.items():
-            if name in OPTIONS and OPTIONS[name].goes == goes:
+            if name in OPTIONS and OPTIONS[name].receiver == receiver:
                 assert OPTIONS[name].default == parameter.default, name
 
 
@@ -46,7 +46,7 @@ def test_the_docs_show_the_table() -> None:
     rows = re.findall(r"^\| `--(\w+)` \| ([^|]+) \| ([^|]+) \|", DOCS.read_text(), re.MULTILINE)
     changes = {"nothing": "–"}
     assert {(name, kind.strip(), what.strip()) for name, kind, what in rows} == {
-        (name, option.kind, changes.get(option.changes, option.changes))
+        (name, option.kind, changes.get(option.effect, option.effect))
         for name, option in OPTIONS.items()
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from growloop.models import Schedule, checkpoints, diagnostics, load
-from growloop.models.diagnostics import exit_logits, fitting, trace
+from growloop.models.diagnostics import exit_logits, lens_fitting, trace
 from growloop.studies.measure.schedule_sweep import ScheduleSweep, separate_options
 from growloop.tasks.questions import Question, questions, scorer
 
@@ -21,7 +21,7 @@ from ..small import FEW, TASK, TEXTS, study
 def test_leaving_early_is_scored_by_the_lens(models: dict[str, str]) -> None:
     model = load(models["plain"])
     asked = questions(scorer(model, checkpoints.load_tokenizer(models["plain"])), TASK, 1, shots=0)
-    [question] = asked.asked
+    [question] = asked.questions
     scores = ScheduleSweep(model, [Schedule.plain(4)]).exit_log_probs(question)[0]
     assert scores.shape == (5, 5)
     for number, (sheet, option) in enumerate(
@@ -95,7 +95,7 @@ def test_a_lens_never_learns_from_what_is_measured(
     def watched(model: Any, batches: Any, updates: int, **more: Any) -> Any:
         every = list(batches)
         seen.extend(row for batch in every for row in batch.tolist())
-        return fitting.fit_lens(model, every, updates, **more)
+        return lens_fitting.fit_lens(model, every, updates, **more)
 
     monkeypatch.setattr(diagnostics, "fit_lens", watched)
     asked = ["depth", "-m", models["plain"], "--texts", "8", "--tokens", "99", "--parts", "overlap"]
@@ -118,9 +118,9 @@ def test_a_killed_lens_goes_on_and_other_weights_get_their_own(
     asked = ["depth", "-m", models["plain"], *FEW, *TEXTS, "--tasks", TASK, "--parts", "overlap"]
     asked += ["--lens-updates", "6", "--json"]
     whole = json.loads(study(*asked, "--out", str(tmp_path / "whole")).stdout)
-    monkeypatch.setattr(fitting, "EVERY", 0.0)
-    monkeypatch.setattr(fitting, "SHARE", 0)
-    traced, calls = fitting.trace, 0
+    monkeypatch.setattr(lens_fitting, "EVERY", 0.0)
+    monkeypatch.setattr(lens_fitting, "SHARE", 0)
+    traced, calls = lens_fitting.trace, 0
 
     def killed(*given: Any) -> Any:
         nonlocal calls
@@ -129,7 +129,7 @@ def test_a_killed_lens_goes_on_and_other_weights_get_their_own(
             raise KeyboardInterrupt
         return traced(*given)
 
-    monkeypatch.setattr(fitting, "trace", killed)
+    monkeypatch.setattr(lens_fitting, "trace", killed)
     out = tmp_path / "killed"
     assert run("study", *asked, "--out", str(out)).exit_code != 0
     assert [path.suffix for path in sorted((out / "lenses").iterdir())] == [".lock", ".part"]

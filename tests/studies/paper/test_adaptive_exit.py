@@ -62,7 +62,7 @@ def test_offline_exits_are_those_of_a_model_that_really_leaves(
     exits = ExitAnswers.read(parsed([record])[0], "test")
     assert exits.steps.tolist() == [4, 6, 8, 10]
     tokenizer = checkpoints.load_tokenizer(models["looped"])
-    asked = questions(scorer(load(models["looped"]), tokenizer), TASK, 8, shots=1).asked
+    asked = questions(scorer(load(models["looped"]), tokenizer), TASK, 8, shots=1).questions
     for criterion in CRITERIA:
         seen = exits.scores[criterion][1:-1]
         threshold = 2.0 if criterion == "argmax" else float(np.median(seen))
@@ -82,7 +82,7 @@ def test_the_published_rule_is_that_of_a_model_that_really_leaves(
     record = measured(models["looped"], tmp_path, "--exits", "loop", "--rule", "geiping")
     exits = ExitAnswers.read(parsed([record])[0], "test")
     tokenizer = checkpoints.load_tokenizer(models["looped"])
-    asked = questions(scorer(load(models["looped"]), tokenizer), TASK, 8, shots=1).asked
+    asked = questions(scorer(load(models["looped"]), tokenizer), TASK, 8, shots=1).questions
     for criterion in CRITERIA:
         seen = exits.scores[criterion]
         assert seen.shape == (4, 8)  # the first loop is compared, too

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from growloop.core.errors import InputError
 from growloop.tasks.benchmarks import sources
+from growloop.tasks.benchmarks.data_files import rows
 from growloop.tasks.benchmarks.dataset import MissingDataError, load
 from growloop.tasks.benchmarks.holdout import read_text
-from growloop.tasks.benchmarks.reading import rows
 from growloop.tasks.benchmarks.sources import DATASETS, check_folder
 from hypothesis import given
 from hypothesis import strategies as st

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from growloop.core.positions import as_long_as, counts_places, regimes
+from growloop.core.positions import fixed_rope_length, regimes, uses_token_index
 from growloop.models import loop
 from growloop.tasks.evaluate import evaluate
 from growloop.tasks.scoring.checked_lm import CheckedLM
@@ -157,7 +157,7 @@ def test_architectures_scaled_by_length_score_as_alone(
         whole = model(ids).logits[0, :9]
         short = copy.deepcopy(model)(ids[:, :9]).logits[0]
         assert not torch.allclose(whole, short, atol=1e-3)
-        with as_long_as(model, 30):
+        with fixed_rope_length(model, 30):
             pinned = model(ids[:, :9]).logits[0]
     assert torch.allclose(whole, pinned, atol=1e-4)
     check_alone_and_among_longer(architectures.scaled(kind, rope_type), tokenizer, 30)
@@ -213,7 +213,7 @@ def test_layers_that_count_places_in_the_pass_are_not_scanned(checkpoint: Checkp
         for weight in model.parameters():
             if weight.dim() > 1:
                 weight.normal_(std=0.3)
-    assert counts_places(model)
+    assert uses_token_index(model)
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint("llama"))
     given: dict[str, Any] = {"tokenizer": tokenizer, "max_length": 1024}
     lm = TrieLM(pretrained=model, **given)

@@ -77,7 +77,7 @@ def found(model: str) -> dict[str, Any]:
         prepare=_loop,
     )  # fmt: skip
     return {
-        "count": lm.processes.count,
+        "count": lm.processes.size,
         "scores": lm._score(PAIRS),
         "texts": lm.generate_until(requests, disable_tqdm=True),
         "nats": [item["nats"] for item in holdout.likelihood(lm, text).items],

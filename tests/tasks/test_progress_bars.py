@@ -6,7 +6,7 @@ import io
 import sys
 
 import pytest
-from growloop.tasks import bars
+from growloop.tasks.progress_bars import bar
 
 
 class Terminal(io.StringIO):
@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 def written(monkeypatch: pytest.MonkeyPatch, to: io.StringIO, quiet: bool = False) -> str:
     monkeypatch.setattr(sys, "stderr", to)
     moments = iter(range(10_000))  # every look at the clock is a second later
-    shown = bars.bar("questions", range(200), quiet=quiet)
+    shown = bar("questions", range(200), quiet=quiet)
     shown._time = lambda: float(next(moments))
     shown.start_t = shown.last_print_t = 0.0
     assert list(shown) == list(range(200))

@@ -1,4 +1,4 @@
-"""Readers of local data files; every row comes with its location.
+"""Readers of local data files (JSONL, JSON, Parquet); every row comes with its location.
 
 ``.jsonl`` holds an object a line, ``.json`` a list of objects, ``.parquet`` a table as the Hugging
 Face hub serves it.
@@ -33,6 +33,7 @@ def rows(path: Path) -> Iterator[Placed]:
 
 
 def _lines(path: Path) -> Iterator[Placed]:
+    """Yield the rows of a JSONL file."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -98,6 +99,7 @@ def _reason(error: Exception) -> str:
 
 
 def _table(path: Path) -> Iterator[Placed]:
+    """Yield the rows of a Parquet file."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq

@@ -1,7 +1,7 @@
-"""File names of cached answers (``--use_cache``), one file per model and settings.
+"""Cache of lm-eval's answers (``--use_cache``): the file name for a model and its settings.
 
-lm-eval's cache is keyed by requests alone, so another model, schedule or precision would get the
-answers of the first. Here a digest of all of these is part of the file's name.
+lm-eval's cache is keyed by requests alone, so a second model, schedule or precision would get the
+cached answers of the first. Here a digest of all of these is part of the file's name.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ def answers_file(
     The digest is the same for both backends, any device and any number of questions.
 
     Args:
-        path: path given by the user.
+        path: prefix of the file's name, as given by the user.
         lm: the model as it runs, looped already.
         arguments: result of :func:`..loading.model_arguments`.
         options: lm-eval options that affect results.
+
+    Returns:
+        A path such as ``answers.db-0f3a5b6c7d8e9f01``.
     """
     config = lm.model.config.to_dict()
     parts = {

@@ -29,6 +29,14 @@ def bar(
         unit: unit of ``total``.
         quiet: show no bar.
         leave: leave the bar on the screen at the end.
+
+    Returns:
+        A ``tqdm`` bar.
+
+    Example::
+
+        for batch in bar("Scoring", batches):
+            ...
     """
     live = sys.stderr.isatty()
     often: dict[str, Any] = {"delay": 0.5} if live else {"mininterval": LOG, "delay": LOG}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from growloop.core.errors import InputError
 from growloop.models import loop
-from growloop.models.diagnostics import exits, fit_lens, fitting, trace
+from growloop.models.diagnostics import exits, fit_lens, lens_fitting, trace
 from torch import Tensor, nn
 
 from ...support.architectures import LOOPED, plain, tokens
@@ -134,8 +134,8 @@ def until(update: int) -> Iterator[Tensor]:
 def test_a_killed_training_goes_on_to_the_same_lens(
     optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "EVERY", 0.0)
-    monkeypatch.setattr(fitting, "SHARE", 0)
+    monkeypatch.setattr(lens_fitting, "EVERY", 0.0)
+    monkeypatch.setattr(lens_fitting, "SHARE", 0)
     model, kept = loop(plain("llama"), LOOPED), tmp_path / "lens.part"
     asked: dict[str, Any] = {"optimizer": optimizer, "positions": 9, "seed": 4}
     whole = fit_lens(model, texts(12), 12, **asked)
@@ -159,7 +159,7 @@ def test_a_killed_training_goes_on_to_the_same_lens(
 def test_a_state_of_another_training_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "EVERY", 0.0)
+    monkeypatch.setattr(lens_fitting, "EVERY", 0.0)
     model, kept = plain("llama"), tmp_path / "lens.part"
     fit_lens(model, texts(3), 3, state_file=kept)
     with pytest.raises(

@@ -23,15 +23,20 @@ REACH = 3 * int(DISTANCES.max())
 def near_misses(
     answer: NDArray[np.int64], draws: Array, low: int
 ) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """Make five different options, one of them right.
+    """Make five different options per item: the answer and four numbers near it.
 
     Args:
         answer: right answers, ``(count,)``.
-        draws: ``(len(RANGES), count)``, below :data:`RANGES`.
-        low: smallest number allowed.
+        draws: random numbers below :data:`RANGES`, ``(len(RANGES), count)``.
+        low: smallest option allowed.
 
     Returns:
         Options ``(5, count)``, and the index of the right one ``(count,)``.
+
+    >>> draws = np.zeros((len(RANGES), 1), np.uint32)
+    >>> options, index = near_misses(np.array([1304]), draws, low=0)
+    >>> options.ravel().tolist(), index.tolist()
+    ([1304, 1305, 1306, 1314, 1324], [0])
     """
     size = len(DISTANCES)
     below = draws[0]  # how many options are smaller than the answer
