@@ -11,6 +11,7 @@ import click
 FEW = 10  # options that need no groups in --help
 GROUPS = ("model", "tasks", "training", "output", "")
 """Groups of options in the order of ``--help``; the last one has the options of no group."""
+HEADINGS = {"tasks": "Task", "": "Other"}  # where it is not the name of the group
 
 
 class Option(click.Option):
@@ -81,7 +82,7 @@ def write_options(
         if record is not None:
             groups[getattr(param, "group", "")].append(record)
     records = {name: found for name, found in groups.items() if found}
-    headings = {name: f"{(name or 'other').capitalize()} options{of}" for name in records}
+    headings = {name: f"{HEADINGS.get(name, name.capitalize())} options{of}" for name in records}
     if sum(map(len, records.values())) <= FEW or len(records) < 2:
         records = {"": [record for found in records.values() for record in found]}
         headings = {"": f"Options{of}"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..core.errors import InputError, unknown
+from ..core.errors import InputError, unknown, whole
 from ..primitives import FORMATS, SPLITS, TASKS, Report, Source, Template, export, make_task
 from .command import Command, Option
 from .options import (
@@ -77,7 +77,15 @@ SHARED = (
     ),
     force_option("replace what is there"),
     option("--quiet", "-q", is_flag=True, group="output", help="say nothing when all went well"),
-    option("--workers", type=int, default=1, show_default=True, help="processes"),
+    option(
+        "--jobs",
+        "-j",
+        aliases=("--workers",),
+        type=int,
+        default=1,
+        show_default=True,
+        help="parallel processes",
+    ),
 )
 
 
@@ -107,7 +115,7 @@ def _generate(name: str, options: dict[str, Any]) -> None:
     template = None if given is None else Template.from_file(given)
     splits = _splits(options["split"])
     sources = [Source(task, split, options["seed"], template) for split in splits]
-    count = options["items"]
+    count = whole("items", options["items"], 1)
     shown = count * len(sources) >= LONG and sys.stderr.isatty() and not options["quiet"]
     with click.progressbar(
         length=count * len(sources), label=name, file=sys.stderr, hidden=not shown
@@ -125,7 +133,7 @@ def _generate(name: str, options: dict[str, Any]) -> None:
             options["out"],
             _format(options["format"], options["out"]),
             force=options["force"],
-            workers=options["workers"],
+            workers=options["jobs"],
             progress=progress,
         )
     if not options["quiet"]:

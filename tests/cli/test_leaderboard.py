@@ -264,7 +264,7 @@ def test_folders_of_one_name_and_their_copies_are_told_apart_by_content(tmp_path
     [
         ("--model_args pretrained=B", "--model_args may not hold pretrained: give --model instead"),
         ("--model_args dtype=float16", "may not hold dtype: give --dtype instead"),
-        ("--time 2", "unknown option --time: did you mean --times?"),
+        ("--repeat_s 2", "unknown option --repeat_s: did you mean --repeats?"),
         ("--apply_chat_tmplate", "did you mean --apply_chat_template?"),
         ("--revision v2", "--revision is for models of the hub"),
     ],
