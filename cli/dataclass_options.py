@@ -90,7 +90,7 @@ def _option(option_field: Field[Any], annotation: Any) -> Option:
         else option_field.default_factory()
     )
     required = default is MISSING
-    flag = {"is_flag": False, "flag_value": True} if annotation is bool else {}
+    flag: dict[str, Any] = {"is_flag": False, "flag_value": True} if annotation is bool else {}
     own = flag_name(option_field.name)
     flags = option_field.metadata.get("flags") or (own,)
     older = (own, *option_field.metadata.get("aliases", ()))

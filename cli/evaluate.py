@@ -113,7 +113,7 @@ def _batch_size(text: str) -> int | str:
 )
 @option("--pack", type=int, help="tokens run at once by growloop  [default: what suits the device]")
 @click.pass_context
-def command(ctx: click.Context, **options: Any) -> None:
+def command(ctx: click.Context, /, **options: Any) -> None:
     """Score a language model on tasks.
 
     Options of lm-eval can be given too, e.g. --apply_chat_template, --system_instruction TEXT,

@@ -133,7 +133,7 @@ def _generate(name: str, options: dict[str, Any]) -> None:
             options["out"],
             _format(options["format"], options["out"]),
             force=options["force"],
-            workers=options["jobs"],
+            workers=whole("jobs", options["jobs"], 1),
             progress=progress,
         )
     if not options["quiet"]:

@@ -69,9 +69,10 @@ def command(ctx: click.Context, out: str, fast: bool, as_json: bool, as_csv: boo
 
 
 def _csv_row(summary: ModelSummary) -> dict[str, Any]:
-    row = asdict(summary)
-    layers = dict(zip(("unique_layers", "layers_run"), row.pop("layers"), strict=True))
-    return row | layers | row.pop("columns")
+    row: dict[str, Any] = asdict(summary)
+    row["unique_layers"], row["layers_run"] = row.pop("layers")
+    columns: dict[str, Any] = row.pop("columns")
+    return row | columns
 
 
 def _print_table(summaries: tuple[ModelSummary, ...]) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..core.errors import InputError, shown
+from ..core.errors import InputError, shown, whole
 from ..core.schedule import Schedule
 from .options import option
 
@@ -79,6 +79,8 @@ def looping(
     """
     if repeats is not None and block is None:
         raise InputError("--repeats says how often --block START:STOP runs again: give both")
+    if repeats is not None:
+        whole("repeats", repeats, 1)
     parsed = None if schedule is None else Schedule.parse(schedule)
     repeated = None if block is None else parse_block(block)
     from ..models import loop

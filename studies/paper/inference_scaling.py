@@ -63,7 +63,7 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     whole("the block", options.block, 1, 10_000)
     one_of("control", options.control, CONTROLS)
     for times in options.times:
-        whole("times", times, 1, 1000)
+        whole("repeats", times, 1, 1000)
     for split in SPLITS:
         check_accuracy(options.tasks, options.items, options.shots, options.seed, split)
     recorded = recorded_options(options, "tasks", "starts", "block")

@@ -103,7 +103,7 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     """Make, for each checkpoint and seed, a cell without a loop and one for each block."""
     whole("seeds", options.seeds, 1, 10_000)
     for times in options.times:
-        whole("times", times, 1, 1000)
+        whole("repeats", times, 1, 1000)
     one_of("choice of starts", options.starts, STARTS)
     check_scoring(options)
     recorded = recorded_options(options, "seeds", "mixture")

@@ -16,7 +16,7 @@ from ..support.commands import refused, run
 
 def test_the_command_of_the_readme_writes_what_it_says(tmp_path: Path) -> None:
     out = tmp_path / "va.jsonl"
-    options = "--style=code --depth=2 --count=1000 --seed=0 --split=test --format=jsonl"
+    options = "--style=code --depth=2 --items=1000 --seed=0 --split=test --format=jsonl"
     result = run("generate", "variable_assignment", *options.split(" "), "--out", str(out))
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in out.read_text().splitlines()]

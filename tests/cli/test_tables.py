@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from growloop.cli import evaluate, main, quickstart, study, suite, tables
+from growloop.cli import evaluation_tables, main, quickstart, study, suite, tables
 from growloop.cli.board import Board
 from growloop.cli.progress import Progress
 from growloop.cli.tables import Column, cells, layout, number, value, wrap
@@ -179,12 +179,12 @@ def test_an_evaluation_keeps_task_value_and_error(
         Row("variable_assignment_code_d0", 1, 1000, 5, "acc", 0.531, 0.0158, 0.2, "ab"),
         Row("gsm8k", 0, 1319, 5, "exact_match", 0.0125, None, None, None),
     ]
-    evaluate._print_table(f"{LONG} (bfloat16)", rows)
+    evaluation_tables.print_table(f"{LONG} (bfloat16)", rows)
     names = ["variable_assignment_code_d0", "exact_match"]
     check(capsys.readouterr().out, terminal, names, ["0.5310", "0.0158", "0.0125"])
     many = [Row(r.task, r.level, r.n, k, "acc", k / 64, 0.01, r.chance, None)
             for r in rows[1:] for k in range(9)]  # fmt: skip
-    evaluate._print_curve("tiny", many, list(range(9)))
+    evaluation_tables.print_curve("tiny", many, list(range(9)))
     text = capsys.readouterr().out
     check(text, terminal, names[:1], [f"{k / 64:.4f}" for k in range(9)])
     heads = [line.split() for line in text.splitlines() if line.startswith("task")]
@@ -264,7 +264,7 @@ def test_wide_letters_take_two_cells_and_long_words_are_broken() -> None:
 def test_a_file_gets_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "40")
-    text = shown("leaderboard show --model 'LIDAS' --task hellaswag")
+    text = shown("leaderboard show --model 'LIDAS' --tasks hellaswag")
     assert "folded" not in text
     assert text.splitlines()[1].split() == [
         "model", "kind", "layers", "parameters", "FLOPs/token", "n", "seeds", "score", "95", "%",

@@ -202,7 +202,7 @@ def test_other_data_settings_or_weights_are_scored_anew(
             shutil.rmtree(changed / name)
     primitives = [name for name, benchmark in BENCHMARKS.items() if not benchmark.dataset]
     left = {"paper_lambada", *primitives}
-    assert set(scored(cli(checkpoint("llama"), changed, out, "--repeat", "1:2"))) == left
+    assert set(scored(cli(checkpoint("llama"), changed, out, "--block", "1:2"))) == left
     assert set(scored(cli(checkpoint("gpt2"), changed, out))) == left
     assert len(list(out.iterdir())) == 3
 
