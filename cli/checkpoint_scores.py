@@ -66,9 +66,8 @@ class Scores:
         from .evaluation_outputs import Outputs
 
         quiet()
-        outputs = Outputs(
-            str(self.folder), self.leaderboard, None, False, False, None, self.command
-        )
+        folder = self.folder / Path(checkpoint).parent.name  # a folder for each seed
+        outputs = Outputs(str(folder), self.leaderboard, None, False, False, None, self.command)
         scoring = ScoringOptions(device=self.device)
         request, written = score_and_save(
             ModelSource(checkpoint), self._selection(), scoring, outputs

@@ -37,7 +37,7 @@ def make_accelerator(device: str | None, **settings: Any) -> Accelerator:
         wanted = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"no device {shown(device)}") from error
-    named = wanted.index is not None or wanted.type == "cpu"
+    named = ":" in device or wanted.type == "cpu"
     fresh = not PartialState._shared_state  # its device is chosen once in a process
     with _environment(CHOICE, device if named and fresh else None):
         accelerator = Accelerator(**settings, cpu=fresh and wanted.type == "cpu")

@@ -40,11 +40,13 @@ def evaluation_chart(rows: Sequence[Mapping[str, Any]], title: str) -> Any:
         ]
         counts = sorted({value[x] for value in values})
         base = alt.Chart(charts.rows(values), title=alt.Title(task, subtitle=_about(some[0])))
+        # curves over examples double from point to point
+        scale = alt.Scale(type="symlog" if x == "shots" else "linear")
+        axis = alt.Axis(values=counts, format="d")
         base = base.encode(
-            x=alt.X(f"{x}:Q", title=TITLES[x], scale=alt.Scale(type="symlog"),
-                    axis=alt.Axis(values=counts)),
+            x=alt.X(f"{x}:Q", title=TITLES[x], scale=scale, axis=axis),
             color=charts.colour("line", lines) if len(lines) > 1 else alt.value(charts.COLOURS[0]),
-        )  # fmt: skip
+        )
         name = "accuracy" if metric == "acc" else metric
         value = alt.Y("value:Q", title=name, scale=alt.Scale(zero=False))
         low = alt.Y("low:Q", title=name)

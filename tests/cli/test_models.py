@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -160,3 +161,31 @@ def test_curves_over_shots_and_repeats_are_tables(model: str, tmp_path: Path) ->
     assert [row["schedule"] for row in found] == ["4", "1-1x3-2"]
     single = json.loads(done(*given, "--block", "1:2", "--repeats", "2", "--json"))
     assert single[0]["value"] == found[1]["value"]
+
+
+def test_eval_draws_curves_and_prints_csv(model: str, tmp_path: Path) -> None:
+    pytest.importorskip("altair")
+    picture = tmp_path / "curve.json"
+    told = done(
+        "eval", "-m", model, "-t", "variable_assignment_code_d0", "-n", "4", "-k", "0,1",
+        "--block", "1:2", "--repeats", "0,2", "--device", "cpu", "--csv",
+        "--picture", str(picture), "-o", str(tmp_path / "r"),
+    )  # fmt: skip
+    rows = list(csv.DictReader(told.splitlines()))
+    assert [(row["shots"], row["schedule"]) for row in rows] == [
+        ("0", "4"), ("1", "4"), ("0", "1-1x3-2"), ("1", "1-1x3-2"),
+    ]  # fmt: skip
+    drawn = picture.read_text()
+    for row in rows:
+        assert f'"value": {float(row["value"])}' in drawn
+    assert '"repeats": 2' in drawn
+    assert '"line": "1 examples"' in drawn
+
+
+def test_a_model_is_an_argument_or_an_option(model: str) -> None:
+    given = done("inspect", model, "--config-only", "--json")
+    assert done("inspect", "--model", model, "--config-only", "--json") == given
+    [row] = csv.DictReader(done("inspect", "-m", model, "--config-only", "--csv").splitlines())
+    facts = json.loads(given)
+    assert row["schedule"] == facts["schedule"]
+    assert int(row["unique_parameters"]) == facts["unique_parameters"]

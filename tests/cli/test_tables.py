@@ -20,11 +20,14 @@ from growloop.cli.board import Board
 from growloop.cli.progress import Progress
 from growloop.cli.tables import Column, cells, layout, number, value, wrap
 from growloop.leaderboard import Cost, Model, Record, Store, Task
+from growloop.studies.catalog import find
+from growloop.studies.records import StudyRecord, apply_to_records
 from growloop.studies.reproduce.quickstart_report import ModelSummary
 from growloop.tasks.benchmarks import BENCHMARKS, TaskResult, summarise
 from growloop.tasks.results import Row
 
 WIDTHS = (60, 80, 120)
+GOLDEN = sorted((Path(__file__).parents[1] / "studies" / "golden").glob("*.json"))
 LONG = "lessons-lidas-assignment-retrofit-2-3 (cooldown assignment-1 50% + assignment-2 30%)"
 
 
@@ -169,6 +172,19 @@ def test_studies_keep_model_value_and_error(
     check(text, terminal, [LONG, "plain"], [study._cell(found) for found in kept.values()])
     gone = [key for key in rows[0] if key not in text.replace("\n", " ")]
     assert not gone, (gone, text)  # each column is shown, or named as folded
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_tables_of_real_records_keep_model_value_and_error(
+    terminal: int, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = StudyRecord.read(path)
+    rows = apply_to_records(find(record.study).table, [record])
+    study._print(rows)
+    text = capsys.readouterr().out
+    if rows:
+        kept = [study._cell(row[key]) for row in rows for key in row if key in study.VALUES]
+        check(text, terminal, [record.model_name], [found for found in kept if found])
 
 
 def test_an_evaluation_keeps_task_value_and_error(
