@@ -13,6 +13,7 @@ import pytest
 from growloop.cli import main
 from growloop.cli.command import Option
 from growloop.cli.dataclass_options import options_to_click
+from growloop.cli.evaluate import limit_of
 from growloop.studies.catalog import STUDIES, find
 
 from ..support.commands import run
@@ -231,6 +232,12 @@ def test_limit_is_an_alias_of_its_own() -> None:
     assert (values["limit"], values["items"]) == (5, 50)
     assert "--limit" not in run("eval", "--help").stdout
     assert parsed("reproduce laptop --format json")["form"] == "json"
+
+
+def test_items_are_generated_or_the_first_questions_of_other_tasks() -> None:
+    assert limit_of(None, ["lambada_openai"], {}) is None
+    assert limit_of(5, ["variable_assignment_code_d0", "reasoning_primitives"], {}) is None
+    assert limit_of(5, ["variable_assignment_code_d0", "lambada_openai"], {}) == 5
 
 
 def test_suggestions_are_shown_options() -> None:
