@@ -8,23 +8,18 @@ from typing import Any, TypeVar
 import click
 
 from ..tasks.evaluate import DTYPES, model_arguments, require_extra
-from .options import trust_option
+from .options import dtype_option, force_option, out_option, trust_option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def writes_checkpoint(command: Command) -> Command:
-    """Add the options of commands that write a model: dtype, trust, out, overwrite."""
+    """Add the options of commands that write a model: dtype, trust, out, force."""
     for option in (
-        click.option("--overwrite", is_flag=True, help="replace a checkpoint there"),
-        click.option("--out", "-o", required=True, help="folder to write the checkpoint to"),
+        force_option("replace a checkpoint there", aliases=("--overwrite",)),
+        out_option("folder to write the checkpoint to", required=True),
         trust_option,
-        click.option(
-            "--dtype",
-            default="auto",
-            show_default=True,
-            help=f"dtype of the weights: {', '.join(DTYPES)}",
-        ),
+        dtype_option(),
     ):
         command = option(command)
     return command
@@ -54,21 +49,21 @@ def load(model: str, dtype: str) -> tuple[Any, Any]:
     return loaded, tokenizer
 
 
-def check_out(out: str, overwrite: bool) -> None:
+def check_out(out: str, force: bool) -> None:
     """Refuse a folder that cannot be written, before the model is loaded."""
     require_extra("train", "a model")
     from ..models import checkpoints
 
-    checkpoints.check_out(out, overwrite)
+    checkpoints.check_out(out, force)
 
 
-def save(model: Any, tokenizer: Any, out: str, overwrite: bool) -> None:
+def save(model: Any, tokenizer: Any, out: str, force: bool) -> None:
     """Write a checkpoint, and print its schedule, depth and parameters."""
     from ..core.errors import InputError
     from ..models import checkpoints
     from ..models.costs import cost
 
-    folder = checkpoints.save(model, tokenizer, out, overwrite)
+    folder = checkpoints.save(model, tokenizer, out, force)
     try:
         costs = cost(model)
     except InputError:  # no stack of layers that could loop: written all the same

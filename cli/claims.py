@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..tasks.loading import require_extra
+from .command import Command
 from .leaderboard import FOLDER, WITHOUT_PAPER, gathered
-from .tables import paragraph
+from .options import option, table_options
+from .tables import paragraph, print_csv
 
 if TYPE_CHECKING:
     from ..leaderboard.claims.findings import Claim, Finding
@@ -17,12 +19,12 @@ if TYPE_CHECKING:
 STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 
 
-@click.command("claims")
+@click.command("claims", cls=Command)
 @FOLDER
-@click.option("--claim", "-c", "name", help="show only this claim, with all its numbers")
+@option("--claim", "-c", "name", help="show only this claim, with all its numbers")
 @WITHOUT_PAPER
-@click.option("--json", "as_json", is_flag=True, help="print the findings as JSON")
-def command(folder: str, name: str | None, no_paper: bool, as_json: bool) -> None:
+@table_options("print the findings as JSON", "print the effects as CSV")
+def command(folder: str, name: str | None, no_paper: bool, as_json: bool, as_csv: bool) -> None:
     """Test the paper's claims on the records, at each scale measured.
 
     The verdict is supported, contradicted, undecided, or not run at this scale. Effects in the
@@ -45,6 +47,9 @@ def command(folder: str, name: str | None, no_paper: bool, as_json: bool) -> Non
     findings = evaluate_claims(gathered(folder, no_paper), claims)
     if as_json:
         click.echo(json.dumps([_json_fields(finding) for finding in findings], indent=2))
+        return
+    if as_csv:
+        print_csv([row for finding in findings for row in _csv_rows(finding)])
         return
     for claim in claims:
         _print(claim, [f for f in findings if f.claim == claim], details=name is not None)
@@ -75,6 +80,14 @@ def _json_fields(finding: Finding) -> dict[str, Any]:
             for effect in finding.effects
         ],
     }
+
+
+def _csv_rows(finding: Finding) -> list[dict[str, Any]]:
+    """Return a row for each effect of a finding; one without numbers if it has no effect."""
+    fields = _json_fields(finding)
+    effects = fields.pop("effects")
+    fields["finding_verdict"] = fields.pop("verdict")
+    return [fields | effect for effect in effects] or [fields]
 
 
 def _print(claim: Claim, findings: list[Finding], details: bool) -> None:

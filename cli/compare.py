@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from .tables import Column, number, paragraph, show, value
+from .command import Command
+from .options import leaderboard_option, table_options, tasks_option
+from .tables import Column, number, paragraph, print_csv, show, value
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("first")
 @click.argument("second")
-@click.option("-t", "--tasks", help="tasks or groups, separated by commas  [default: all of both]")
-@click.option(
-    "--leaderboard",
-    metavar="FOLDER",
-    help="compare records: FIRST and SECOND are names of models there",
-)
-@click.option("--json", "as_json", is_flag=True, help="print the table as JSON")
-@click.option("--csv", "as_csv", is_flag=True, help="print the table as CSV")
+@tasks_option("tasks or groups, separated by commas  [default: all of both]")
+@leaderboard_option("compare records: FIRST and SECOND are names of models there")
+@table_options()
 def command(
     first: str,
     second: str,
@@ -57,11 +52,7 @@ def command(
         about = {"first": names[0], "second": names[1], "notes": notes}
         click.echo(json.dumps(about | {"rows": lines}, indent=2))
     elif as_csv:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [*lines[0]], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-        click.echo(text.getvalue(), nl=False)
+        print_csv(lines)
     else:
         _print(lines, notes, names)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable
 from dataclasses import MISSING, Field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
+
+from .command import Option
 
 if TYPE_CHECKING:
     Type = click.ParamType[Any]
@@ -60,11 +60,12 @@ class OptionalValue(Type):
         return None if value is None else self.item.convert(value, param, ctx)
 
 
-def options_to_click(options: type[Any]) -> list[click.Option]:
+def options_to_click(options: type[Any]) -> list[Option]:
     """Return a click option for each field of a dataclass, inherited fields last.
 
     Types are int, float, bool, str, Path, Literal (a choice), ``X | None`` and ``tuple[X, ...]``
-    (values with commas). The help text is the metadata ``about`` of the field.
+    (values with commas). The help text is the metadata ``about`` of the field; ``flags`` and
+    ``aliases`` are those of :func:`..studies.options.option`.
 
     >>> from dataclasses import dataclass, field
     >>> @dataclass
@@ -82,16 +83,20 @@ def options_to_click(options: type[Any]) -> list[click.Option]:
     return [_option(option_field, hints[option_field.name]) for option_field in ordered]
 
 
-def _option(option_field: Field[Any], annotation: Any) -> click.Option:
+def _option(option_field: Field[Any], annotation: Any) -> Option:
     default = (
         option_field.default
         if option_field.default_factory is MISSING
         else option_field.default_factory()
     )
     required = default is MISSING
-    flag = {"is_flag": False, "flag_value": True} if annotation is bool else {}
-    return click.Option(
-        [flag_name(option_field.name), option_field.name],
+    flag: dict[str, Any] = {"is_flag": False, "flag_value": True} if annotation is bool else {}
+    own = flag_name(option_field.name)
+    flags = option_field.metadata.get("flags") or (own,)
+    older = (own, *option_field.metadata.get("aliases", ()))
+    return Option(
+        [*flags, option_field.name],
+        aliases=[alias for alias in older if alias not in flags],
         type=_click_type(annotation),
         default=None if required else default,
         required=required,
@@ -126,10 +131,3 @@ def _click_type(annotation: Any) -> Type:
     if origin in (Union, types.UnionType) and len(others) == 1 and len(others) < len(arguments):
         return OptionalValue(_click_type(others[0]))
     raise TypeError(f"no command-line option for the type {annotation}")
-
-
-def no_such_option(flag: str, known: Iterable[str], ctx: click.Context) -> click.UsageError:
-    """Make the error for an unknown flag, with the nearest known one."""
-    near = get_close_matches(flag, list(known), n=1, cutoff=0.5)
-    hint = f": did you mean '{near[0]}'?" if near else ""
-    return click.UsageError(f"no such option '{flag}'{hint}", ctx)

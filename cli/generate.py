@@ -9,9 +9,18 @@ from typing import Any
 
 import click
 
-from ..core.errors import InputError, unknown
+from ..core.errors import InputError, unknown, whole
 from ..primitives import FORMATS, SPLITS, TASKS, Report, Source, Template, export, make_task
-from .options import parse_params
+from .command import Command, Option
+from .options import (
+    force_option,
+    items_option,
+    option,
+    out_option,
+    param_option,
+    parse_params,
+    seed_option,
+)
 
 LONG = 200_000  # indices that are worth a progress bar
 
@@ -28,17 +37,18 @@ def _help_texts(task: type) -> dict[str, str]:
     return texts
 
 
-def _options(task: type) -> list[click.Option]:
+def _options(task: type) -> list[click.Parameter]:
     texts = _help_texts(task)
-    options = []
+    options: list[click.Parameter] = []
     for parameter in dataclasses.fields(task):
         if not parameter.init:
             continue
         default = parameter.default
         shown = "automatic" if default is None else str(default).lower()
         options.append(
-            click.Option(
+            Option(
                 [f"--{parameter.name.replace('_', '-')}", f"param_{parameter.name}"],
+                group="tasks",
                 metavar="N" if "int" in str(parameter.type) else "VALUE",
                 help=texts.get(parameter.name, "counterfactual control") + f"  [default: {shown}]",
             )
@@ -46,28 +56,37 @@ def _options(task: type) -> list[click.Option]:
     return options
 
 
-SHARED = [
-    click.Option(
-        ["--count", "-n"], type=int, default=1000, show_default=True, help="items a split"
-    ),
-    click.Option(["--seed"], type=int, default=0, show_default=True, help="0 to 2**63 - 1"),
-    click.Option(
-        ["--split"],
+SHARED = (
+    param_option("any parameter"),
+    option("--template", group="tasks", help="a Jinja2 file to use in place of the task's prompt"),
+    items_option("items a split", aliases=("--count",), default=1000, show_default=True),
+    seed_option("0 to 2**63 - 1"),
+    option(
+        "--split",
         default="test",
         show_default=True,
+        group="tasks",
         help=f"{', '.join(SPLITS)}; with --format datasets several, with commas, or all",
     ),
-    click.Option(
-        ["--format", "-f"],
+    out_option("file or folder; - is standard output", required=True),
+    option(
+        "--format",
+        "-f",
+        group="output",
         help=f"{', '.join(FORMATS)}  [default: by the name of --out, else jsonl]",
     ),
-    click.Option(["--out", "-o"], required=True, help="file or folder; - is standard output"),
-    click.Option(["--template"], help="a Jinja2 file to use in place of the task's prompt"),
-    click.Option(["--param", "-p"], multiple=True, metavar="NAME=VALUE", help="any parameter"),
-    click.Option(["--workers"], type=int, default=1, show_default=True, help="processes"),
-    click.Option(["--force"], is_flag=True, help="replace what is there"),
-    click.Option(["--quiet", "-q"], is_flag=True, help="say nothing when all went well"),
-]
+    force_option("replace what is there"),
+    option("--quiet", "-q", is_flag=True, group="output", help="say nothing when all went well"),
+    option(
+        "--jobs",
+        "-j",
+        aliases=("--workers",),
+        type=int,
+        default=1,
+        show_default=True,
+        help="parallel processes",
+    ),
+)
 
 
 def _splits(text: str) -> list[str]:
@@ -96,7 +115,7 @@ def _generate(name: str, options: dict[str, Any]) -> None:
     template = None if given is None else Template.from_file(given)
     splits = _splits(options["split"])
     sources = [Source(task, split, options["seed"], template) for split in splits]
-    count = options["count"]
+    count = whole("items", options["items"], 1)
     shown = count * len(sources) >= LONG and sys.stderr.isatty() and not options["quiet"]
     with click.progressbar(
         length=count * len(sources), label=name, file=sys.stderr, hidden=not shown
@@ -114,7 +133,7 @@ def _generate(name: str, options: dict[str, Any]) -> None:
             options["out"],
             _format(options["format"], options["out"]),
             force=options["force"],
-            workers=options["workers"],
+            workers=whole("jobs", options["jobs"], 1),
             progress=progress,
         )
     if not options["quiet"]:
@@ -134,15 +153,18 @@ def _subcommand(name: str, task: Any) -> click.Command:
     def run(**options: Any) -> None:
         _generate(name, options)
 
+    for add in reversed(SHARED):
+        add(run)
+    shared: list[click.Parameter] = run.__dict__["__click_params__"][::-1]
     flags = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(task) if f.init]
-    return click.Command(
+    return Command(
         name,
         callback=run,
-        params=[*_options(task), *SHARED],
+        params=[*_options(task), *shared],
         short_help=task.summary.capitalize() + ".",
         help=f"{task.summary.capitalize()}.\n\n\b\nExample:\n"
         f"  growloop generate {name} {flags[0]} {dataclasses.fields(task)[0].default} "
-        f"--count 1000 --split train --out {name}.jsonl",
+        f"--items 1000 --split train --out {name}.jsonl",
     )
 
 
@@ -166,7 +188,7 @@ command = Primitives(
     \b
     Examples:
       growloop generate variable_assignment --style code --depth 2 --out va.jsonl
-      growloop generate copying --words real --count 100000 --split train --out copy.parquet
+      growloop generate copying --words real --items 100000 --split train --out copy.parquet
       growloop generate p_hop --split all --format datasets --out p_hop
     """,
 )

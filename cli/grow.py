@@ -8,22 +8,30 @@ import click
 
 from ..core.errors import InputError
 from .checkpoints import check_out, load, save, writes_checkpoint
+from .command import Command
+from .options import model_argument, option
 
 
-@click.command("grow")
-@click.argument("model")
-@click.option(
+@click.command("grow", cls=Command)
+@model_argument
+@option(
     "--operator",
     default="lidas",
     show_default=True,
     help="midas, lidas, gradual_stacking, g_stack, solar, llama_pro, "
     "or source layers such as 0:6,2:8",
 )
-@click.option("--to", type=int, help="number of layers to grow to  [default: grow once]")
-@click.option("--block-size", type=int, help="layers a block  [default: 4]")
-@click.option("--order", help="lidas: contiguous or inserted copy  [default: contiguous]")
-@click.option("--times", type=int, help="copies of the stack in all, for g_stack  [default: 2]")
-@click.option("--drop", type=int, help="layers left out of each copy, for solar  [default: 8]")
+@option("--to", type=int, help="number of layers to grow to  [default: grow once]")
+@option("--block-size", type=int, help="layers a block  [default: 4]")
+@option("--order", help="lidas: contiguous or inserted copy  [default: contiguous]")
+@option(
+    "--copies",
+    "times",
+    aliases=("--times",),
+    type=int,
+    help="copies of the stack in all, for g_stack  [default: 2]",
+)
+@option("--drop", type=int, help="layers left out of each copy, for solar  [default: 8]")
 @writes_checkpoint
 def command(
     model: str,
@@ -31,7 +39,7 @@ def command(
     to: int | None,
     dtype: str,
     out: str,
-    overwrite: bool,
+    force: bool,
     **operator_options: Any,
 ) -> None:
     """Deepen MODEL by copying layers, and write it as an ordinary checkpoint.
@@ -42,7 +50,7 @@ def command(
       growloop grow HuggingFaceTB/SmolLM2-135M --operator solar --drop 6 --out upscaled
       growloop grow ./checkpoint --operator 0:8,4:12 --out grown
     """
-    check_out(out, overwrite)
+    check_out(out, force)
     from ..models.growing.grow import grow
     from ..models.growing.maps import OPERATORS, check_operator, growth_maps
     from ..models.looping.decoder import find_decoder
@@ -60,4 +68,4 @@ def command(
     else:
         for _ in growth_maps(operator, depth, to, **options):
             grow(loaded, operator, **options)
-    save(loaded, tokenizer, out, overwrite)
+    save(loaded, tokenizer, out, force)

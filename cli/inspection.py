@@ -12,9 +12,10 @@ from ..core.errors import InputError, one_of
 from ..core.files import write_atomically
 from ..tasks.loading import require_extra
 from .checkpoints import load
-from .options import trust_option
+from .command import Command
+from .options import model_argument, option, picture_option, table_options, trust_option
 from .schedules import looping, schedule_options
-from .tables import Column, paragraph, show, width
+from .tables import Column, paragraph, print_csv, show, width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,40 +24,39 @@ SHADES = " ·░▒▓█"
 PICTURES = (".svg", ".png", ".pdf", ".html", ".json")
 
 
-@click.command("inspect")
-@click.argument("model")
+@click.command("inspect", cls=Command)
+@model_argument
 @schedule_options
-@click.option(
+@option(
     "--seq-len",
     type=int,
     default=2048,
     show_default=True,
     help="sequence length of the FLOPs, in tokens",
 )
-@click.option(
-    "--block-size", type=int, help="layers a block  [default: 4, or fewer in a shallow model]"
-)
-@click.option("--config-only", is_flag=True, help="read the config alone; no similarity of layers")
-@click.option("--picture", help="write the similarity of layers: .svg, .png, .pdf, .html or .json")
+@option("--block-size", type=int, help="layers a block  [default: 4, or fewer in a shallow model]")
+@option("--config-only", is_flag=True, help="read the config alone; no similarity of layers")
+@picture_option("write the similarity of layers")
 @trust_option
-@click.option("--json", "as_json", is_flag=True, help="print all as JSON")
+@table_options("print all as JSON")
 def command(
     model: str,
     schedule: str | None,
-    repeat: str | None,
-    times: int | None,
+    block: str | None,
+    repeats: int | None,
     seq_len: int,
     block_size: int | None,
     config_only: bool,
     picture: str | None,
     as_json: bool,
+    as_csv: bool,
 ) -> None:
     """Show layers, schedule, parameters, FLOPs and layer similarity of MODEL.
 
     \b
     Examples:
       growloop inspect HuggingFaceTB/SmolLM2-135M
-      growloop inspect ./checkpoint --repeat 6:10 --times 2 --config-only
+      growloop inspect ./checkpoint --block 6:10 --repeats 2 --config-only
       growloop inspect ./grown --picture layers.svg
     """
     if picture is not None:
@@ -65,7 +65,7 @@ def command(
             raise InputError("--picture shows the weights: leave out --config-only")
         require_extra("plots", "a picture")
     require_extra("train", "a model")
-    change = looping(schedule, repeat, times)
+    change = looping(schedule, block, repeats)
     from ..models.costs import cost
 
     if config_only:
@@ -93,6 +93,9 @@ def command(
         matrix = None if similarity is None else [[round(x, 4) for x in row]
                                                   for row in similarity.tolist()]  # fmt: skip
         click.echo(json.dumps({"model": model, **facts, "similarity": matrix}, indent=2))
+        return
+    if as_csv:
+        print_csv([{"model": model, **facts}])
         return
     _print(model, facts)
     if similarity is not None:

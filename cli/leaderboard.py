@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 from ..tasks.loading import require_extra
-from .options import trust_option
+from .command import Group
+from .options import (
+    json_option,
+    leaderboard_option,
+    model_option,
+    option,
+    out_option,
+    table_options,
+    tasks_option,
+    trust_option,
+)
 from .tables import Column, number, paragraph, value
 from .tables import show as show_table
 
@@ -18,10 +28,10 @@ if TYPE_CHECKING:
     from ..leaderboard.panels import Panel
 
 FOLDER = click.argument("folder", default="records", metavar="[FOLDER]")
-WITHOUT_PAPER = click.option("--no-paper", is_flag=True, help="leave out the paper's rows")
+WITHOUT_PAPER = option("--no-paper", is_flag=True, help="leave out the paper's rows")
 
 
-@click.group("leaderboard")
+@click.group("leaderboard", cls=Group)
 def command() -> None:
     """Keep results as records, and show them as tables and pages.
 
@@ -32,7 +42,7 @@ def command() -> None:
     Examples:
       growloop eval --model ./checkpoint --leaderboard records
       growloop leaderboard add results/*/results_*.json
-      growloop leaderboard show --task 'reasoning_primitives*'
+      growloop leaderboard show --tasks 'reasoning_primitives*'
       growloop leaderboard build --out site
     """
     require_extra("leaderboard", "a leaderboard")
@@ -40,10 +50,12 @@ def command() -> None:
 
 @command.command("add")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--to", "folder", default="records", show_default=True, help="folder of records")
-@click.option("--model", "-m", help="scored checkpoint, for its schedule and costs")
+@leaderboard_option(
+    "folder of records", "folder", aliases=("--to",), default="records", show_default=True
+)
+@model_option("scored checkpoint, for its schedule and costs")
 @trust_option
-@click.option("--name", help="name of the model  [default: of its run, or its path]")
+@option("--name", help="name of the model  [default: of its run, or its path]")
 def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None) -> None:
     """Add the results in lm-eval's result files; those that are there already are no change.
 
@@ -88,7 +100,7 @@ def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None
 
 @command.command("check")
 @FOLDER
-@click.option("--json", "as_json", is_flag=True, help="print the problems as JSON")
+@json_option("print the problems as JSON")
 def check(folder: str, as_json: bool) -> None:
     """Check every record; exit code 2, and file, line and field of whatever is wrong.
 
@@ -117,15 +129,17 @@ def check(folder: str, as_json: bool) -> None:
 
 @command.command("show")
 @FOLDER
-@click.option("--task", "-t", default="*", help="pattern, e.g. 'variable_assignment_*'")
-@click.option("--model", "-m", default="*", help="pattern for the model")
-@click.option("--study", help="results of a study, or all  [default: plain evaluations]")
+@tasks_option(
+    "names or patterns with commas, e.g. 'variable_assignment_*'  [default: all]",
+    aliases=("--task",),
+)
+@model_option("pattern for the model", default="*")
+@option("--study", help="results of a study, or all  [default: plain evaluations]")
 @WITHOUT_PAPER
-@click.option("--json", "as_json", is_flag=True, help="print the lines as JSON")
-@click.option("--csv", "as_csv", is_flag=True, help="print the lines as CSV")
+@table_options("print the lines as JSON", "print the lines as CSV")
 def show(
     folder: str,
-    task: str,
+    tasks: str | None,
     model: str,
     study: str | None,
     no_paper: bool,
@@ -141,7 +155,7 @@ def show(
     \b
     Examples:
       growloop leaderboard show
-      growloop leaderboard show --task 'reasoning_primitives*' --no-paper
+      growloop leaderboard show --tasks 'reasoning_primitives*' --no-paper
       growloop leaderboard show --study sample-efficiency --json
     """
     from fnmatch import fnmatchcase
@@ -151,6 +165,7 @@ def show(
     from ..leaderboard.entries import build_entries
     from ..leaderboard.panels import panels
 
+    patterns = [name.strip() for name in (tasks or "*").split(",")]
     selected = build_entries(gathered(folder, no_paper))
     studies = sorted({entry.first.study for entry in selected if entry.first.study})
     if study not in (None, "all", *studies):
@@ -158,7 +173,8 @@ def show(
     of_task = [
         entry
         for entry in selected
-        if fnmatchcase(entry.task.name, task) and fnmatchcase(entry.model.name, model)
+        if any(fnmatchcase(entry.task.name, pattern) for pattern in patterns)
+        and fnmatchcase(entry.model.name, model)
     ]
     selected = [entry for entry in of_task if study in ("all", entry.first.study)]
     if as_json:
@@ -185,8 +201,8 @@ def show(
 
 @command.command("build")
 @FOLDER
-@click.option("--out", "-o", default="site", show_default=True, help="folder of the site")
-@click.option("--title", default="growloop leaderboard", show_default=True, help="title")
+@out_option("folder of the site", default="site", show_default=True)
+@option("--title", default="growloop leaderboard", show_default=True, help="title")
 @WITHOUT_PAPER
 def build(folder: str, out: str, title: str, no_paper: bool) -> None:
     """Write the leaderboard as a static site: tables, charts, a page for each model and study.
@@ -205,7 +221,7 @@ def build(folder: str, out: str, title: str, no_paper: bool) -> None:
 
 @command.command("serve")
 @FOLDER
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="port")
+@option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="port")
 @WITHOUT_PAPER
 def serve(folder: str, port: int, no_paper: bool) -> None:
     """Build the site and show it on this machine alone, until Ctrl-C.

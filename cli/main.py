@@ -38,10 +38,10 @@ COMMANDS = {
 EXAMPLES = """\b
 Examples:
   growloop quickstart
-  growloop generate variable_assignment --style code --depth 2 --count 1000 --out va.jsonl
+  growloop generate variable_assignment --style code --depth 2 --items 1000 --out va.jsonl
   growloop verify va.jsonl
-  growloop eval --model HuggingFaceTB/SmolLM2-135M --tasks reasoning_primitives --limit 100
-  growloop eval --model HuggingFaceTB/SmolLM2-135M --repeat 6:10 --limit 100
+  growloop eval --model HuggingFaceTB/SmolLM2-135M --tasks reasoning_primitives --items 100
+  growloop eval --model HuggingFaceTB/SmolLM2-135M --block 6:10 --items 100
   growloop scan HuggingFaceTB/SmolLM2-135M --out map
   growloop grow ./checkpoint --operator lidas --to 24 --out grown
 """

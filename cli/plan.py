@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .tables import Column, number, paragraph, show, value
+from .tables import Column, number, paragraph, print_csv, show, value
 
 if TYPE_CHECKING:
     from ..studies.reproduce.plan import PlanCell
@@ -24,6 +24,7 @@ def print_plan(
     mfu: float,
     peak: float,
     as_json: bool,
+    as_csv: bool,
     again: str,
 ) -> None:
     """Print the plan.
@@ -36,6 +37,9 @@ def print_plan(
     content = described(found, wanted, mfu, peak, again)
     if as_json:
         click.echo(json.dumps(content, indent=2))
+        return
+    if as_csv:
+        print_csv(content["cells"])
         return
     unit = content["hours_are"]
     columns = [
@@ -60,7 +64,7 @@ def print_plan(
         for cell in content["cells"]
     ]
     below = [cell["command"] or "" for cell in content["cells"]]
-    show(columns, rows, below=below, hint="a wider terminal or --format json shows all")
+    show(columns, rows, below=below)
     for need in content["data"]:
         paragraph(f"data: {need['name']} in {need['path']}: {need['found']}", hanging=2)
     total = content["total"]

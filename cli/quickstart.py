@@ -6,24 +6,26 @@ import json
 import shlex
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..tasks.evaluate import require_extra
 from .board import Board
-from .tables import Column, number, show, value
+from .command import Command
+from .options import option, out_option, table_options
+from .tables import Column, number, print_csv, show, value
 
 if TYPE_CHECKING:
     from ..studies.reproduce.quickstart_report import ModelSummary
 
 
-@click.command("quickstart")
-@click.option("--out", "-o", default="quickstart", show_default=True, help="output folder")
-@click.option("--fast", is_flag=True, help="two models, a few steps: a minute, to try it out")
-@click.option("--json", "as_json", is_flag=True, help="print the results as JSON")
+@click.command("quickstart", cls=Command)
+@out_option("output folder", default="quickstart", show_default=True)
+@option("--fast", is_flag=True, help="two models, a few steps: a minute, to try it out")
+@table_options("print the results as JSON")
 @click.pass_context
-def command(ctx: click.Context, out: str, fast: bool, as_json: bool) -> None:
+def command(ctx: click.Context, out: str, fast: bool, as_json: bool, as_csv: bool) -> None:
     """Train and compare looped, grown and standard models in ten minutes.
 
     Trains five small models (standard, two looped, two grown) on generated lessons on two CPU
@@ -57,10 +59,20 @@ def command(ctx: click.Context, out: str, fast: bool, as_json: bool) -> None:
         }
         click.echo(json.dumps(content, indent=2))
         return
+    if as_csv:
+        print_csv([_csv_row(summary) for summary in result.summaries])
+        return
     _print_table(result.summaries)
     for sentence in result.sentences:
         click.echo(f"- {sentence}")
     click.echo(f"\nThe page: {result.page.resolve().as_uri()}")
+
+
+def _csv_row(summary: ModelSummary) -> dict[str, Any]:
+    row: dict[str, Any] = asdict(summary)
+    row["unique_layers"], row["layers_run"] = row.pop("layers")
+    columns: dict[str, Any] = row.pop("columns")
+    return row | columns
 
 
 def _print_table(summaries: tuple[ModelSummary, ...]) -> None:

@@ -14,7 +14,9 @@ import click
 from ..core.errors import InputError, one_of
 from ..tasks.evaluate import require_extra
 from .board import Board
-from .tables import paragraph
+from .command import Command
+from .options import device_option, option, out_option, plan_option, table_options
+from .tables import paragraph, print_csv
 
 if TYPE_CHECKING:
     from ..studies.reproduce.plan import PlanCell
@@ -23,22 +25,21 @@ if TYPE_CHECKING:
 FORMATS = ("text", "json")
 
 
-@click.command("reproduce")
+@click.command("reproduce", cls=Command)
 @click.argument("scale")
-@click.option("--out", "-o", help="output folder  [default: reproduce-SCALE]")
-@click.option("--plan", "plan_only", is_flag=True, help="check and print the cells, run nothing")
-@click.option("--cell", type=int, help="run only this cell of the plan (for array jobs)")
-@click.option("--only", metavar="PATTERN", help="run only matching cells: train, *lidas*, score/*")
-@click.option("--seeds", type=int, default=3, show_default=True, help="runs per architecture")
-@click.option("--jobs", "-j", type=int, help="parallel processes  [default: 2, or 1]")
-@click.option("--device", help="cpu, cuda, cuda:1  [default: a GPU if there is one]")
-@click.option("--data-dir", default="benchmarks", show_default=True, help="local benchmarks")
-@click.option(
-    "--mfu", type=float, default=0.4, show_default=True, help="assumed share of the GPU's peak"
-)
-@click.option("--peak", type=float, default=989e12, show_default=True, help="FLOPs/s of a GPU")
-@click.option("--fast", is_flag=True, help="laptop: two models, a few steps, to try it out")
-@click.option("--format", "form", default="text", show_default=True, help=", ".join(FORMATS))
+@out_option("output folder  [default: reproduce-SCALE]")
+@table_options("print the plan, or the outcome, as JSON", "print the plan, or the outcome, as CSV")
+@option("--format", "form", default="text", hidden=True)  # before --json
+@plan_option("check and print the cells, run nothing", "plan_only")
+@option("--cell", type=int, help="run only this cell of the plan (for array jobs)")
+@option("--only", metavar="PATTERN", help="run only matching cells: train, *lidas*, score/*")
+@option("--seeds", type=int, default=3, show_default=True, help="runs per architecture")
+@option("--jobs", "-j", type=int, help="parallel processes  [default: 2, or 1]")
+@device_option("cpu, cuda, cuda:1  [default: a GPU if there is one]")
+@option("--data-dir", group="tasks", default="benchmarks", show_default=True, help="benchmarks")
+@option("--mfu", type=float, default=0.4, show_default=True, help="assumed share of the GPU's peak")
+@option("--peak", type=float, default=989e12, show_default="989e12", help="FLOPs/s of a GPU")
+@option("--fast", is_flag=True, help="laptop: two models, a few steps, to try it out")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -55,6 +56,8 @@ def command(
     peak: float,
     fast: bool,
     form: str,
+    as_json: bool,
+    as_csv: bool,
 ) -> None:
     """Reproduce the paper at a scale: train, score, study, compare, test its claims.
 
@@ -70,6 +73,7 @@ def command(
       growloop reproduce 360m --cell 3
     """
     one_of("format", form, FORMATS)
+    as_json = as_json or form == "json"
     if only is not None and cell is not None:
         raise InputError("give --cell or --only, not both")
     for name, value in (("mfu", mfu), ("peak", peak)):
@@ -94,7 +98,8 @@ def command(
         from .plan import print_plan
 
         reproduction.check(cells)
-        print_plan(reproduction, cells, mfu, peak, form == "json", _run_command(ctx.obj or []))
+        again = _run_command(ctx.obj or [])
+        print_plan(reproduction, cells, mfu, peak, as_json, as_csv, again)
         return
     if cell is not None and not 0 <= cell < len(reproduction.cells):
         raise InputError(f"--cell is a number from 0 to {len(reproduction.cells) - 1}, not {cell}")
@@ -109,7 +114,7 @@ def command(
     except KeyboardInterrupt:
         click.echo(f"stopped: {line} resumes from here", err=True)
         sys.exit(130)
-    _print_outcome(reproduction, form == "json")
+    _print_outcome(reproduction, as_json, as_csv)
 
 
 def _durations(reproduction: Reproduction, cells: Sequence[PlanCell]) -> dict[str, float]:
@@ -120,14 +125,15 @@ def _durations(reproduction: Reproduction, cells: Sequence[PlanCell]) -> dict[st
 def _run_command(arguments: Sequence[str]) -> str:
     """Return the command line without the options that only concern the plan."""
     rest = list(arguments)
-    for name in ("--plan", "--only", "--format", "--mfu", "--peak"):
+    flags = ("--plan", "--json", "--csv")
+    for name in (*flags, "--only", "--format", "--mfu", "--peak"):
         while name in rest:
             place = rest.index(name)
-            del rest[place : place + (1 if name == "--plan" else 2)]
+            del rest[place : place + (1 if name in flags else 2)]
     return shlex.join(["growloop", *rest])
 
 
-def _print_outcome(reproduction: Reproduction, as_json: bool) -> None:
+def _print_outcome(reproduction: Reproduction, as_json: bool, as_csv: bool) -> None:
     measured = [f for f in reproduction.findings if f.kind == "measured"]
     if as_json:
         content: dict[str, Any] = {
@@ -135,6 +141,9 @@ def _print_outcome(reproduction: Reproduction, as_json: bool) -> None:
             "claims": {f.claim.id: f.verdict for f in measured},
         }
         click.echo(json.dumps(content, indent=2))
+        return
+    if as_csv:
+        print_csv([{"claim": f.claim.id, "verdict": f.verdict, "scale": f.scale} for f in measured])
         return
     tested = [f for f in measured if f.verdict != "not run at this scale"]
     for finding in tested:

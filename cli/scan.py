@@ -11,50 +11,70 @@ import click
 
 from ..core.errors import InputError
 from ..tasks.evaluate import DTYPES, require_extra
-from .options import trust_option, whole_numbers
-from .tables import Column, show
+from .command import Command
+from .options import (
+    device_option,
+    dtype_option,
+    force_option,
+    items_option,
+    leaderboard_option,
+    model_argument,
+    option,
+    out_option,
+    picture_option,
+    seed_option,
+    shots_option,
+    table_options,
+    trust_option,
+    whole_numbers,
+)
+from .tables import Column, print_csv, show
 
 
-@click.command("scan")
-@click.argument("model")
-@click.option("--out", "-o", default="scan", show_default=True, help="folder of the scan")
-@click.option("--probe", "-t", "probes", multiple=True,
-              help="task, group, or JSONL of prompts  [default: reasoning_primitives]")  # fmt: skip
-@click.option("--items", default=200, show_default=True, help="validation items a probe")
-@click.option("--test-items", default=500, show_default=True, help="test items a probe")
-@click.option("--shots", "-k", default=5, show_default=True, help="examples before a question")
-@click.option("--fixed-shots", is_flag=True, help="the same examples everywhere: cheaper")
-@click.option("--seed", default=0, show_default=True, help="draws items and examples")
-@click.option("--edits", default="repeat", show_default=True, help="of repeat, skip, swap")
-@click.option("--max-block", default=8, show_default=True,
-              help="largest block; all sizes of a model of fewer layers")  # fmt: skip
-@click.option("--all-blocks", is_flag=True, help="blocks of every size")
-@click.option("--repeats", default="1", show_default=True, help="numbers of extra passes: 1,2")
-@click.option("--apply", "applied", default="plain", show_default=True,
-              help="how a repeat is applied: plain, damped:0.5, substeps")  # fmt: skip
-@click.option("--measure", default="margin", show_default=True, help="margin or accuracy")
-@click.option("--clip", default=2.0, show_default=True, help="largest margin that counts, in nats")
-@click.option("--alpha", default=0.05, show_default=True,
-              help="probability of dropping the best candidate")  # fmt: skip
-@click.option("--beam", default=4, show_default=True, help="blocks to combine; 0 for none")
-@click.option("--blocks", default=3, show_default=True, help="most blocks of a combination")
-@click.option("--max-extra-layers", type=int,
-              help="of a combination  [default: twice --max-block]")  # fmt: skip
-@click.option("--report", default=1, show_default=True, help="candidates measured on test items")
-@click.option("--text", help="file of documents for held-out negative log-likelihood")
-@click.option("--guard", default="", help="lm-eval tasks whose price is measured, with commas")
-@click.option("--guard-limit", default=500, show_default=True, help="most questions of a guard")
-@click.option("--budget", help="stop after 20m, 2h or 2e15flops with the best so far")
-@click.option("--allow-chance", is_flag=True, help="scan although the model guesses on a probe")
-@click.option("--save", "saved", metavar="best", help="write the winner to --save-to")
-@click.option("--save-to", metavar="FOLDER", help="looped checkpoint  [default: OUT/best]")
-@click.option("--overwrite", is_flag=True, help="replace a checkpoint that --save wrote before")
-@click.option("--picture", "-p", help="map to write: .html, .svg, .png, .pdf or .json")
-@click.option("--leaderboard", metavar="FOLDER", help="add the winner to records")
-@click.option("--dtype", default="bfloat16", show_default=True, help=", ".join(DTYPES))
-@click.option("--device", help="cpu, cuda, cuda:1, mps  [default: a GPU if there is one]")
-@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+@click.command("scan", cls=Command)
+@model_argument
+@out_option("folder of the scan", default="scan", show_default=True)
+@option(
+    "--tasks", "-t", "probes", aliases=("--probe",), multiple=True, group="tasks",
+    help="task, group, or JSONL of prompts; may be given again  [default: reasoning_primitives]",
+)  # fmt: skip
+@items_option("validation items a task", default=200, show_default=True)
+@option("--test-items", default=500, show_default=True, help="test items a task", group="tasks")
+@shots_option("examples before a question", type=int, default=5, show_default=True)
+@option("--fixed-shots", is_flag=True, help="the same examples everywhere: cheaper", group="tasks")
+@seed_option("draws items and examples")
+@option("--edits", default="repeat", show_default=True, help="of repeat, skip, swap")
+@option("--max-block", default=8, show_default=True,
+        help="largest block; all sizes of a model of fewer layers")  # fmt: skip
+@option("--all-blocks", is_flag=True, help="blocks of every size")
+@option("--repeats", default="1", show_default=True, help="numbers of extra passes: 1,2")
+@option("--apply", "applied", default="plain", show_default=True,
+        help="how a repeat is applied: plain, damped:0.5, substeps")  # fmt: skip
+@option("--measure", default="margin", show_default=True, help="margin or accuracy")
+@option("--clip", default=2.0, show_default=True, help="largest margin that counts, in nats")
+@option("--alpha", default=0.05, show_default=True, help="probability of dropping the best one")
+@option("--beam", default=4, show_default=True, help="blocks to combine; 0 for none")
+@option("--blocks", default=3, show_default=True, help="most blocks of a combination")
+@option("--max-extra-layers", type=int, help="of a combination  [default: twice --max-block]")
+@option("--report", default=1, show_default=True, help="candidates measured on test items")
+@option("--text", help="file of documents for held-out negative log-likelihood", group="tasks")
+@option("--guard", default="", help="lm-eval tasks whose price is measured, with commas",
+        group="tasks")  # fmt: skip
+@option("--guard-items", "guard_limit", aliases=("--guard-limit",), default=500, show_default=True,
+        help="most questions of a guard", group="tasks")  # fmt: skip
+@option("--budget", help="stop after 20m, 2h or 2e15flops with the best so far")
+@option("--allow-chance", is_flag=True, help="scan although the model guesses on a task")
+@option("--save", "saved", metavar="best", help="write the winner to --save-to", group="output")
+@option(
+    "--save-to", metavar="FOLDER", help="looped checkpoint  [default: OUT/best]", group="output"
+)
+@force_option("replace a checkpoint that --save wrote before", aliases=("--overwrite",))
+@picture_option("write the map")
+@leaderboard_option("add the winner to records")
+@dtype_option("bfloat16", "dtype of the weights: " + ", ".join(DTYPES))
+@device_option()
 @trust_option
+@table_options()
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -70,12 +90,13 @@ def command(
     guard: str,
     saved: str | None,
     save_to: str | None,
-    overwrite: bool,
+    force: bool,
     picture: str | None,
     leaderboard: str | None,
     dtype: str,
     device: str | None,
     as_json: bool,
+    as_csv: bool,
     **settings: Any,
 ) -> None:
     """Find the layers of MODEL that are worth repeating.
@@ -87,8 +108,8 @@ def command(
     \b
     Examples:
       growloop scan HuggingFaceTB/SmolLM2-135M --out map --picture map.html
-      growloop scan ./model --probe variable_assignment_math_d0 --fixed-shots --budget 20m
-      growloop scan ./model --probe my.jsonl --edits repeat,skip --apply plain,substeps
+      growloop scan ./model --tasks variable_assignment_math_d0 --fixed-shots --budget 20m
+      growloop scan ./model --tasks my.jsonl --edits repeat,skip --apply plain,substeps
       growloop scan ./model --guard lambada_openai,hellaswag --text held-out.txt --save best
     """
     require_extra("eval", "a scan")
@@ -109,7 +130,7 @@ def command(
     if saved is not None:
         from .checkpoints import check_out
 
-        check_out(save_to or f"{out}/best", overwrite)
+        check_out(save_to or f"{out}/best", force)
     settings |= {
         "probes": probes,
         "edits": _names(edits),
@@ -123,7 +144,7 @@ def command(
         finished = run(
             model, out, line, shlex.join(["growloop", *(ctx.obj or [])]), dtype, device,
             picture=picture, leaderboard=leaderboard,
-            save_to=None if saved is None else save_to or f"{out}/best", overwrite=overwrite,
+            save_to=None if saved is None else save_to or f"{out}/best", overwrite=force,
             **settings,
         )  # fmt: skip
     finally:
@@ -132,6 +153,9 @@ def command(
         click.echo(json.dumps(dict(finished.result.fields), indent=1))
         return
     rows = finished.table
+    if as_csv:
+        print_csv(rows)
+        return
     columns = [Column(name, number=name != "candidate") for name in rows[0]]
     show(columns, [[_cell(value) for value in row.values()] for row in rows])
     click.echo()

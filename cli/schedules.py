@@ -1,4 +1,4 @@
-"""Options ``--schedule``, ``--repeat`` and ``--times``, and the schedules they select."""
+"""Options ``--schedule``, ``--block`` and ``--repeats``, and the schedules they select."""
 
 from __future__ import annotations
 
@@ -6,44 +6,54 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import click
-
-from ..core.errors import InputError, shown
+from ..core.errors import InputError, shown, whole
 from ..core.schedule import Schedule
+from .options import option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def schedule_options(command: Command) -> Command:
     """Add the options of a command that takes one schedule."""
-    again = click.option("--times", type=int, help="extra passes of --repeat  [default: 1]")
+    again = _repeats("extra passes of --block  [default: 1]", type=int)
     return _with_options(command, again)
 
 
 def schedules_options(command: Command) -> Command:
     """Add the options of a command that takes several numbers of repeats."""
-    again = click.option(
-        "--times",
-        help="extra passes of --repeat, or several numbers: 0,1,2,4  [default: 1]",
-    )
+    again = _repeats("extra passes of --block, or several numbers: 0,1,2,4  [default: 1]")
     return _with_options(command, again)
 
 
+def schedule_option(help: str) -> Callable[[Command], Command]:
+    """``--schedule``."""
+    return option("--schedule", help=help, group="model")
+
+
+def _repeats(help: str, **settings: Any) -> Callable[[Command], Command]:
+    return option("--repeats", aliases=("--times",), help=help, group="model", **settings)
+
+
 def _with_options(command: Command, again: Callable[[Command], Command]) -> Command:
-    for option in (
+    for add in (
         again,
-        click.option("--repeat", metavar="START:STOP", help="repeat the layers START .. STOP-1"),
-        click.option(
-            "--schedule",
-            help="run the layers by this schedule: blocks, e.g. 4-4x4-4, or a list, e.g. "
-            "0:12,8:12,12:30 (a list may leave layers out), or as RYS, e.g. '(6,10)'",
+        option(
+            "--block",
+            aliases=("--repeat",),
+            metavar="START:STOP",
+            help="repeat the layers START .. STOP-1",
+            group="model",
+        ),
+        schedule_option(
+            "run the layers by this schedule: blocks, e.g. 4-4x4-4, or a list, e.g. "
+            "0:12,8:12,12:30 (a list may leave layers out), or as RYS, e.g. '(6,10)'"
         ),
     ):
-        command = option(command)
+        command = add(command)
     return command
 
 
-def block(text: str) -> tuple[int, int]:
+def parse_block(text: str) -> tuple[int, int]:
     """Parse a block such as ``6:10`` to ``(6, 10)``.
 
     Raises:
@@ -58,24 +68,26 @@ def block(text: str) -> tuple[int, int]:
 
 
 def looping(
-    schedule: str | None, repeat: str | None, times: int | None
+    schedule: str | None, block: str | None, repeats: int | None
 ) -> Callable[[Any], object] | None:
     """Return a function that loops a model by the options; None without options.
 
     Importing ``growloop.models`` here registers looped checkpoints with transformers.
 
     Raises:
-        InputError: ``--times`` without ``--repeat``, or a notation that cannot be parsed.
+        InputError: ``--repeats`` without ``--block``, or a notation that cannot be parsed.
     """
-    if times is not None and repeat is None:
-        raise InputError("--times says how often --repeat START:STOP runs again: give both")
+    if repeats is not None and block is None:
+        raise InputError("--repeats says how often --block START:STOP runs again: give both")
+    if repeats is not None:
+        whole("repeats", repeats, 1)
     parsed = _parsed(schedule)
-    repeated = None if repeat is None else block(repeat)
+    repeated = None if block is None else parse_block(block)
     from ..models import loop
 
     if parsed is None and repeated is None:
         return None
-    again = 1 if times is None else times
+    again = 1 if repeats is None else repeats
     if isinstance(parsed, Schedule) and repeated is not None:
         parsed, repeated = parsed.repeat(*repeated, again), None
 
@@ -87,22 +99,24 @@ def looping(
     return change
 
 
-def repeats(schedule: str | None, repeat: str | None, times: list[int]) -> Callable[[Any], Any]:
+def repeated_blocks(
+    schedule: str | None, block: str | None, repeats: list[int]
+) -> Callable[[Any], Any]:
     """Return a function from a model to its schedules, one for each number of repeats.
 
     Raises:
-        InputError: no ``--repeat``, or a notation that cannot be parsed.
+        InputError: no ``--block``, or a notation that cannot be parsed.
     """
-    if repeat is None:
-        raise InputError("--times says how often --repeat START:STOP runs again: give both")
-    start, stop = block(repeat)
+    if block is None:
+        raise InputError("--repeats says how often --block START:STOP runs again: give both")
+    start, stop = parse_block(block)
     parsed = _parsed(schedule)
     from ..models import loop
 
     def repeated_schedules(model: Any) -> Any:
         _check(model, schedule)
         base = loop(model, parsed(model) if callable(parsed) else parsed).schedule
-        return [base.repeat(start, stop, count) if count else base for count in times]
+        return [base.repeat(start, stop, count) if count else base for count in repeats]
 
     return repeated_schedules
 

@@ -3,80 +3,117 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..core.errors import shown, whole
-from ..tasks.evaluate import require_extra
-from .options import trust_option
+from ..tasks.evaluate import check_device, require_extra
+from .checkpoint_scores import Scores
+from .command import Command
+from .options import (
+    device_option,
+    items_option,
+    json_option,
+    leaderboard_option,
+    model_option,
+    option,
+    out_option,
+    shots_option,
+    tasks_option,
+    training_dtype_option,
+    trust_option,
+)
+from .schedules import schedule_option
+from .suite import refuse_given
 
 COLUMNS = ("prompt,target", "prompt,completion", "messages", "instruction,output")
 """As :data:`growloop.models.training.data.rows.COLUMNS`, which click must not load torch for."""
 
 
-@click.command("sft")
-@click.option("--model", "-m", required=True, help="checkpoint, hub id, GGUF file or package:NAME")
-@click.option("--out", "-o", required=True, help="folder of checkpoints")
-@click.option(
-    "--data",
-    "-d",
-    required=True,
-    help="JSONL, Parquet or datasets folder with prompt and target, prompt and completion, "
-    "messages, or instruction and output",
+def _number(flag: str, default: int, help: str, *short: str) -> Callable[[Any], Any]:
+    """Declare a whole number of the training."""
+    return option(
+        flag, *short, type=int, default=default, show_default=True, group="training", help=help
+    )
+
+
+@click.command("sft", cls=Command)
+@model_option("checkpoint, hub id, GGUF file or package:NAME", required=True)
+@training_dtype_option("bfloat16", "[default: bfloat16]")
+@device_option()
+@schedule_option("run the layers by this schedule, e.g. 4-4x4-4")
+@option(
+    "--untie",
+    is_flag=True,
+    group="model",
+    help="give each step of a looped model its own layer first",
 )
-@click.option("--validation", help="held-out examples, for early stopping")
-@click.option(
-    "--columns",
-    type=click.Choice(COLUMNS),
-    help="columns to read  [default: those of the first row]",
-)
-@click.option(
-    "--delimiter",
-    metavar="TEXT",
-    help="text between prompt and target; \\n and \\t are read  [default: a space, nothing between "
-    "prompt and completion]",
-)
-@click.option(
-    "--chat-template", metavar="FILE", help="Jinja template of messages  [default: the model's own]"
-)
-@click.option("--seeds", type=int, default=1, show_default=True, help="runs, with seeds 0, 1, ...")
-@click.option("--epochs", type=int, default=10, show_default=True, help="passes over the examples")
-@click.option("--min-steps", type=int, default=60, show_default=True, help="fewest optimizer steps")
-@click.option("--batch-size", "-b", type=int, default=16, show_default=True, help="examples a step")
-@click.option("--seq-len", type=int, default=512, show_default=True, help="tokens a packed row")
-@click.option("--rows", type=int, default=1, show_default=True, help="packed rows a forward pass")
-@click.option("--lr", type=float, default=1e-4, show_default=True, help="peak learning rate")
-@click.option(
+@option(
     "--lora",
     type=int,
     metavar="RANK",
+    group="model",
     help="train low-rank adapters of this rank instead of all weights",
 )
-@click.option("--untie", is_flag=True, help="give each step of a looped model its own layer first")
-@click.option("--schedule", help="run the layers by this schedule, e.g. 4-4x4-4")
-@click.option("--validations", type=int, default=10, show_default=True, help="validations in a run")
-@click.option(
-    "--patience",
-    type=int,
-    default=3,
-    show_default=True,
-    help="validations without a lower loss before it stops",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["bf16", "fp32"]),
-    default="bf16",
-    show_default=True,
-    help="of matrix products",
-)
-@click.option(
-    "--keep-optimizer", is_flag=True, help="keep optimizer states and intermediate checkpoints"
-)
 @trust_option
-@click.option("--json", "as_json", is_flag=True, help="print the checkpoints as JSON")
+@tasks_option("tasks that --leaderboard scores", default="reasoning_primitives", show_default=True)
+@items_option("questions a task that --leaderboard scores  [default: 1000 of ours]")
+@shots_option("examples before each of them  [default: the task's]", type=int)
+@option(
+    "--data",
+    "-d",
+    required=True,
+    group="training",
+    help="JSONL, Parquet or datasets folder with prompt and target, prompt and completion, "
+    "messages, or instruction and output",
+)
+@option("--validation", group="training", help="held-out examples, for early stopping")
+@option(
+    "--columns",
+    type=click.Choice(COLUMNS),
+    group="training",
+    help="columns to read  [default: those of the first row]",
+)
+@option(
+    "--delimiter",
+    metavar="TEXT",
+    group="training",
+    help="text between prompt and target; \\n and \\t are read  [default: a space, nothing between "
+    "prompt and completion]",
+)
+@option(
+    "--chat-template",
+    metavar="FILE",
+    group="training",
+    help="Jinja template of messages  [default: the model's own]",
+)
+@_number("--seeds", 1, "runs, with seeds 0, 1, ...")
+@_number("--epochs", 10, "passes over the examples")
+@_number("--min-steps", 60, "fewest optimizer steps")
+@_number("--batch-size", 16, "examples a step", "-b")
+@_number("--seq-len", 512, "tokens a packed row")
+@_number("--rows", 1, "packed rows a forward pass")
+@option(
+    "--lr", type=float, default=1e-4, show_default=True, group="training", help="peak learning rate"
+)
+@_number("--validations", 10, "validations in a run")
+@_number("--patience", 3, "validations without a lower loss before it stops")
+@out_option("folder of checkpoints", required=True)
+@option(
+    "--keep-optimizer",
+    is_flag=True,
+    group="output",
+    help="keep optimizer states and intermediate checkpoints",
+)
+@leaderboard_option("score the best checkpoint of each seed, and add the results to the records")
+@json_option("print the checkpoints as JSON")
+@click.pass_context
 def command(
+    ctx: click.Context,
     model: str,
     out: str,
     data: str,
@@ -96,7 +133,12 @@ def command(
     schedule: str | None,
     validations: int,
     patience: int,
-    precision: str,
+    dtype: str,
+    device: str | None,
+    tasks: str,
+    items: int | None,
+    shots: int | None,
+    leaderboard: str | None,
     keep_optimizer: bool,
     as_json: bool,
 ) -> None:
@@ -104,17 +146,28 @@ def command(
 
     The loss is on the targets alone; of messages, on the turns of the assistant, as the model's
     chat template writes them. Prints the best checkpoint of each seed, a plain Hugging Face folder.
-    Called again, it goes on where it was stopped. How many examples a model needs is a study:
-    growloop study sample-efficiency.
+    Called again, it goes on where it was stopped. With --leaderboard the checkpoints are scored as
+    growloop eval would, and the results kept below --out. How many examples a model needs is a
+    study: growloop study sample-efficiency.
 
     \b
     Examples:
       growloop sft -m ./checkpoint --data train.jsonl --validation held_out.jsonl --out tuned
       growloop sft -m ./checkpoint --data chats.jsonl --chat-template chatml.jinja --out tuned
       growloop sft -m ./looped --untie --data train.jsonl --seeds 3 --out hybrids
+      growloop sft -m ./checkpoint --data train.jsonl --out tuned --leaderboard records
     """
     whole("seeds", seeds, 1, 10_000)
+    if leaderboard is None:
+        refuse_given(ctx, ("tasks", "items", "shots"), "are about --leaderboard: give it too")
     require_extra("train" if lora is None else "lora", "fine-tuning")
+    if device is not None:
+        check_device(device)
+    scores: Scores | None = None
+    if leaderboard is not None:
+        line = shlex.join(["growloop", *(ctx.obj or [])])
+        scores = Scores(tasks, items, shots, leaderboard, Path(out) / "results", device, line)
+        scores.check()
     from transformers.utils import logging
 
     from ..models.training.finetuning import Settings
@@ -131,13 +184,16 @@ def command(
         schedule=schedule,
         patience=patience,
         validations=validations,
-        precision=precision,
+        precision=dtype,
         micro_batch_size=rows,
         columns=columns,
         delimiter=_delimiter(delimiter),
         chat_template=chat_template,
     )
-    results = _tune(model, data, validation, settings, Path(out), seeds, keep_optimizer)
+    results = _tune(model, data, validation, settings, Path(out), seeds, keep_optimizer, device)
+    if scores is not None:
+        for checkpoint in results:
+            scores.add(checkpoint, silent=as_json)
     click.echo(json.dumps(results) if as_json else "\n".join(results))
 
 
@@ -149,6 +205,7 @@ def _tune(
     out: Path,
     seeds: int,
     keep_optimizer: bool,
+    device: str | None,
 ) -> list[str]:
     """Fine-tune on a file; the best checkpoint of each seed."""
     from ..models.training.checks import check, check_writable
@@ -174,7 +231,7 @@ def _tune(
     found = []
     for seed, (place, run) in enumerate(runs.items()):
         with Progress(run.steps, f"seed {seed}") as progress:
-            found.append(str(finetune(run, place, _say, progress, keep_optimizer)))
+            found.append(str(finetune(run, place, _say, progress, keep_optimizer, device)))
     return found
 
 

@@ -13,9 +13,21 @@ import click
 
 from ..core.errors import InputError, unknown
 from ..tasks.evaluate import DTYPES, require_extra
-from .dataclass_options import no_such_option, options_to_click
-from .options import trust_option
-from .tables import Column, show, width
+from .command import Command, Option, flags_of, no_such_option, write_options
+from .dataclass_options import options_to_click
+from .options import (
+    device_option,
+    dtype_option,
+    leaderboard_option,
+    model_option,
+    option,
+    out_option,
+    picture_option,
+    plan_option,
+    table_options,
+    trust_option,
+)
+from .tables import Column, print_csv, show, width
 
 if TYPE_CHECKING:
     from ..studies.records import StudyRecord
@@ -26,20 +38,29 @@ OWN_OPTIONS = "growloop.study.options"
 """Key of a study's own options in the metadata of a call."""
 VALUES = {
     "value", "mean", "low", "high", "±", "gain", "gain ±", "difference", "plain", "repeated",
-    "without", "with", "accuracy", "mean effect of earlier steps", "untied less tied",
+    "without", "with", "accuracy", "over seeds", "gain over seeds",
+    "mean effect of earlier steps", "untied less tied",
 }  # fmt: skip
 """Columns of values and their errors: always shown."""
 DETAILS = {
-    "chance": 9, "n": 8, "texts": 8, "pairs": 8, "of": 8, "a look": 7, "chosen of": 7,
-    "training": 7, "FLOPs": 7, "unique": 7, "schedule": 6, "swaps": 6, "decoding": 6, "saved": 5,
-    "layer": 5, "loop": 5, "all steps": 4, "seeds": 4, "differ (Holm)": 3, "FLOPs saved": 3,
-    "standard deviation": 3, "control": 2, "gain,": 2, "difference,": 2, "p": 1,
+    "chance": 9, "skip_front": 9, "n": 8, "texts": 8, "pairs": 8, "of": 8, "a look": 7,
+    "chosen of": 7, "training": 7, "FLOPs": 7, "unique": 7, "schedule": 6, "swaps": 6,
+    "decoding": 6, "saved": 5, "layer": 5, "loop": 5, "all steps": 4, "seeds": 4,
+    "differ (Holm)": 3, "FLOPs saved": 3, "standard deviation": 3, "control": 2, "gain,": 2,
+    "difference,": 2, "p": 1,
 }  # fmt: skip
 """Columns that a narrow terminal folds, by name or first word: the highest first."""
 
 
-class StudyCommand(click.Command):
+class StudyCommand(Command):
     """Command ``study``: adds the options of the study NAME to its own before parsing."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the studies."""
+        from ..studies.catalog import STUDIES
+
+        with formatter.section("Studies"):
+            formatter.write_dl([(name, question) for name, (question, _) in STUDIES.items()])
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the options of all studies, then those of the study that was named."""
@@ -57,8 +78,7 @@ class StudyCommand(click.Command):
         if not isinstance(name, str) or name in ACTIONS:  # click marks what is missing
             return super().parse_args(ctx, args)
         if name.startswith("--"):
-            known = [flag for param in self.params for flag in param.opts]
-            raise no_such_option(name.partition("=")[0], known, ctx)
+            raise no_such_option(name.partition("=")[0], flags_of(self.params), ctx)
         require_extra("eval", "a study")
         from ..studies.catalog import find
 
@@ -71,44 +91,42 @@ class StudyCommand(click.Command):
 
 
 def _check_flags(
-    parser: Any, args: Sequence[str], own: Sequence[click.Option], ctx: click.Context
+    parser: Any, args: Sequence[str], own: Sequence[Option], ctx: click.Context
 ) -> None:
     """Refuse unknown or repeated options, an own option without a value, and extra arguments."""
     try:
         _, rest, order = parser.parse_args(list(args))
     except click.NoSuchOption as error:
-        flags = [flag for option in own for flag in option.opts]
+        flags = flags_of([*own, *ctx.command.params])
         raise no_such_option(error.option_name, flags, ctx) from error
     if rest:
         raise click.UsageError(f"unexpected argument '{rest[0]}'", ctx)
-    for option in own:
-        if order.count(option) > 1:
-            raise click.UsageError(f"{option.opts[0]} is given twice", ctx)
+    for each in own:
+        if order.count(each) > 1:
+            raise click.UsageError(f"{each.opts[0]} is given twice", ctx)
 
 
 @click.command("study", cls=StudyCommand, add_help_option=False)
 @click.argument("name", required=False)
-@click.option(
-    "--model", "-m", "models", multiple=True, help="hub id, folder, GGUF file or package:NAME"
-)
-@click.option("--out", "-o", default="studies", show_default=True, help="folder for the records")
-@click.option("--plan", "planned", is_flag=True, help="print the cells and measure nothing")
-@click.option("--cell", type=int, help="measure only this cell of the plan (for array jobs)")
-@click.option("--dtype", default="float32", show_default=True, help=", ".join(DTYPES))
-@click.option("--device", help="cpu, cuda, cuda:1, mps  [default: a GPU if there is one]")
+@model_option("hub id, folder, GGUF file or package:NAME; once for each", multiple=True)
+@dtype_option("float32", ", ".join(DTYPES))
+@device_option()
 @trust_option
-@click.option("--picture", "-p", help="chart to write: .html, .svg, .png, .pdf or .json")
-@click.option("--dark", is_flag=True, help="light on dark")
-@click.option("--leaderboard", metavar="FOLDER", help="add what models are compared by to records")
-@click.option("--against", metavar="MODEL", help="compare the others with it on the same items")
-@click.option("--json", "as_json", is_flag=True, help="print the records as JSON")
-@click.option("--help", "-h", "helped", is_flag=True, help="show this, or a study's own options")
+@out_option("folder for the records", default="studies", show_default=True)
+@leaderboard_option("add what models are compared by to records")
+@picture_option("chart to write", aliases=("-p",))
+@option("--dark", is_flag=True, group="output", help="picture light on dark")
+@table_options("print the records as JSON")
+@plan_option("print the cells and measure nothing", "planned")
+@option("--cell", type=int, help="measure only this cell of the plan (for array jobs)")
+@option("--against", metavar="MODEL", help="compare the others with it on the same items")
+@option("--help", "-h", "helped", is_flag=True, help="show this, or a study's own options")
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
     name: str | None,
-    models: tuple[str, ...],
+    model: tuple[str, ...],
     out: str,
     planned: bool,
     cell: int | None,
@@ -119,6 +137,7 @@ def command(
     leaderboard: str | None,
     against: str | None,
     as_json: bool,
+    as_csv: bool,
     helped: bool,
     **own: Any,
 ) -> None:
@@ -134,7 +153,7 @@ def command(
       growloop study list
       growloop study local-effects --help
       growloop study contributions -m ./plain -m ./looped --picture contributions.html
-      growloop study inference-scaling -m ./grown --block 4 --times 1,2 --plan
+      growloop study inference-scaling -m ./grown --block-size 4 --repeats 1,2 --plan
       growloop study swaps -m ./looped -m ./plain --leaderboard records
       growloop study in-context-scaling -m ./looped -m ./plain --against plain
       growloop study publish --out studies --leaderboard records
@@ -144,11 +163,11 @@ def command(
         return
     if name is None:
         raise InputError("which study? growloop study list names them")
-    if name in ACTIONS and (models or (name == "list" and ctx.args)):
-        extra = "--model" if models else ctx.args[0]
+    if name in ACTIONS and (model or (name == "list" and ctx.args)):
+        extra = "--model" if model else ctx.args[0]
         raise InputError(f"{name} takes no {extra}")
     if name == "list":
-        _list(as_json)
+        _list(as_json, as_csv)
         return
     require_extra("eval", "a study")
     from ..studies.catalog import find
@@ -170,19 +189,21 @@ def command(
     from ..studies.runner import run_study
 
     options = study.options(**own)
-    if not models:
+    if not model:
         raise InputError("give a model: --model CHECKPOINT, once for each")
     _check(dtype, picture)
     _check_store(leaderboard, cell)
-    chosen = read_models(models)
+    chosen = read_models(model)
     if against is not None:
         _check_against(against, study, [model.name for model in chosen])
-        if as_json or cell is not None:
-            raise InputError("--against needs the table of all cells: leave out --json and --cell")
+        if as_json or as_csv or cell is not None:
+            raise InputError(
+                "--against needs the tables of all cells: leave out --json, --csv and --cell"
+            )
     cells = study.plan(chosen, options)
     if planned:
-        if as_json or cell is not None:
-            raise InputError("--plan prints the cells: leave out --json and --cell")
+        if as_json or as_csv or cell is not None:
+            raise InputError("--plan prints the cells: leave out --json, --csv and --cell")
         for number, planned_cell in enumerate(cells):
             click.echo(f"{number}\t{planned_cell.id}")
         return
@@ -203,7 +224,8 @@ def command(
     if as_json:
         click.echo(json.dumps([record.to_json() for record in records], indent=1))
     else:
-        _print(apply_to_records(study.table, records))
+        table = apply_to_records(study.table, records)
+        (print_csv if as_csv else _print)(table)
     if against is not None:
         from ..studies.compare import compare_models
 
@@ -286,12 +308,15 @@ def _check(dtype: str, picture: str | None) -> None:
         check_picture(picture)
 
 
-def _list(as_json: bool) -> None:
+def _list(as_json: bool, as_csv: bool) -> None:
     from ..studies.catalog import STUDIES
 
+    studies = [{"study": k, "asks": q, "paper": p} for k, (q, p) in STUDIES.items()]
     if as_json:
-        studies = [{"study": k, "asks": q, "paper": p} for k, (q, p) in STUDIES.items()]
         click.echo(json.dumps(studies, indent=2))
+        return
+    if as_csv:
+        print_csv(studies)
         return
     rows = [[name, f"{question} ({figure})"] for name, (question, figure) in STUDIES.items()]
     show([Column(""), Column("")], rows)
@@ -300,16 +325,14 @@ def _list(as_json: bool) -> None:
 def _show(ctx: click.Context, study: Study) -> None:
     """Print question, cost and options of a study."""
     own = options_to_click(study.options)
-    shown = [record for option in own if (record := option.get_help_record(ctx))]
     shared = [each for each in ctx.command.params if isinstance(each, click.Option)]
-    everywhere = [record for each in shared if (record := each.get_help_record(ctx))]
     formatter = click.HelpFormatter(width=min(100, width() or 100))
     formatter.write_text(f"{study.name}: {study.question}")
     formatter.write_text(f"Paper: {study.figure}")
     formatter.write_text(f"Cost: {study.cost}")
-    for title, options in (("Options", shown), ("Options of all studies", everywhere)):
-        with formatter.section(title):
-            formatter.write_dl(options)
+    with formatter.section("Options"):
+        formatter.write_dl([rec for each in own if (rec := each.get_help_record(ctx))])
+    write_options(shared, ctx, formatter, " of all studies")
     formatter.write("\nExample:\n")
     words = ["growloop study", study.name, "--model CHECKPOINT", study.example]
     formatter.write("  " + " ".join(filter(None, [*words, "--picture out.html"])))

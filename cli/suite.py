@@ -10,17 +10,21 @@ from click.core import ParameterSource
 
 from ..core.errors import InputError
 from .evaluation_outputs import Outputs
-from .tables import Column, number, paragraph, show, value
+from .tables import Column, number, paragraph, print_csv, show, value
 
 if TYPE_CHECKING:
     from ..tasks.benchmarks import SuiteRequest, SuiteResult
 
 
-FIXED_BY_SUITE = ("tasks", "param", "shots", "fixed_shots", "items", "seed", "trust_task_code")
+FIXED_BY_SUITE = ("tasks", "param", "shots", "fixed_shots", "seed", "trust_task_code")
 
 
-def refuse_given(ctx: click.Context, names: tuple[str, ...]) -> None:
-    """Refuse options that the suite fixes.
+def refuse_given(ctx: click.Context, names: tuple[str, ...], why: str) -> None:
+    """Refuse options that do not go with another one.
+
+    Args:
+        names: names of the options.
+        why: what the message says after the option.
 
     Raises:
         InputError: the command line gives one of them.
@@ -28,7 +32,7 @@ def refuse_given(ctx: click.Context, names: tuple[str, ...]) -> None:
     for name in names:
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
             option = name.replace("_", "-")
-            raise InputError(f"--suite fixes tasks, items and shots: leave --{option} out")
+            raise InputError(f"--{option} {why}")
 
 
 def run(request: SuiteRequest, outputs: Outputs) -> None:
@@ -49,6 +53,8 @@ def run(request: SuiteRequest, outputs: Outputs) -> None:
         added = _add(result, request.source.name, outputs)
     if outputs.as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
+    elif outputs.as_csv:
+        print_csv(_csv_rows(result))
     else:
         _print(result)
     for reason in dict.fromkeys(result.missing.values()):
@@ -68,6 +74,27 @@ def _add(result: SuiteResult, model: str, outputs: Outputs) -> int:
     own = about["growloop"]
     records = suite_records(result, own["model"], own["cost"], outputs.command)
     return Store(outputs.leaderboard or "").add(records)
+
+
+def _csv_rows(result: SuiteResult) -> list[dict[str, Any]]:
+    """Return a row for each task, then one for each column of the table row."""
+    rows: list[dict[str, Any]] = []
+    if nll := result.holdout:
+        value = nll.nats_per_token
+        rows.append(
+            {"level": "task", "name": "holdout", "n": nll.documents, "metric": "nats/token",
+             "value": value}
+        )  # fmt: skip
+    for name, task in result.tasks.items():
+        rows.append(
+            {"level": "task", "name": name, "n": task.n, "shots": task.shots,
+             "metric": task.metric, "value": task.value, "stderr": task.stderr}
+        )  # fmt: skip
+    for cell in result.cells:
+        rows.append(
+            {"level": "column", "name": cell.title, "value": cell.value, "stderr": cell.stderr}
+        )
+    return rows
 
 
 def _print(result: SuiteResult) -> None:

@@ -8,12 +8,16 @@ is never folded.
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import re
 import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -55,6 +59,22 @@ class Layout:
     constant: tuple[int, ...] = ()
 
 
+def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows as CSV: a column for each key of any row, lists and mappings as JSON."""
+    text = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    if names:
+        writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _csv_cell(cell) for name, cell in row.items()})
+    click.echo(text.getvalue(), nl=False)
+
+
+def _csv_cell(cell: Any) -> Any:
+    return json.dumps(cell) if isinstance(cell, (list, tuple, dict, bool)) else cell
+
+
 def width() -> int | None:
     """Width of the terminal in characters; None where output is no terminal."""
     return shutil.get_terminal_size().columns if is_terminal() else None
@@ -71,7 +91,7 @@ def show(
     title: str = "",
     style: Callable[[int], dict[str, bool]] = lambda _: {},
     below: Sequence[str] = (),
-    hint: str = "a wider terminal or --json shows all",
+    hint: str = "a wider terminal, --json or --csv shows all",
 ) -> None:
     """Print a table.
 

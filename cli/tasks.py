@@ -10,16 +10,24 @@ import click
 from ..core.errors import InputError, about, unknown
 from ..tasks.benchmarks import COLUMNS
 from ..tasks.catalog import GROUPS, PATH, SHOTS, check_params, entries, resolve
-from .options import parse_params
-from .tables import Column, number, paragraph, value
+from .command import Group
+from .options import (
+    option,
+    param_option,
+    parse_params,
+    seed_option,
+    shots_option,
+    table_options,
+)
+from .tables import Column, number, paragraph, print_csv, value
 from .tables import show as table
 
 
-@click.group("tasks", invoke_without_command=True)
-@click.option("--path", is_flag=True, help="print the folder for lm_eval --include_path")
-@click.option("--json", "as_json", is_flag=True, help="print the list as JSON")
+@click.group("tasks", cls=Group, invoke_without_command=True)
+@option("--path", is_flag=True, help="print the folder for lm_eval --include_path")
+@table_options("print the list as JSON", "print the list as CSV")
 @click.pass_context
-def command(ctx: click.Context, path: bool, as_json: bool) -> None:
+def command(ctx: click.Context, path: bool, as_json: bool, as_csv: bool) -> None:
     """List the evaluation tasks, or show one of them.
 
     \b
@@ -36,6 +44,9 @@ def command(ctx: click.Context, path: bool, as_json: bool) -> None:
     tasks = entries()
     if as_json:
         click.echo(json.dumps([asdict(entry) for entry in tasks], indent=2))
+        return
+    if as_csv:
+        print_csv([asdict(entry) for entry in tasks])
         return
     columns = [
         Column("task"),
@@ -75,14 +86,10 @@ def command(ctx: click.Context, path: bool, as_json: bool) -> None:
 
 @command.command("show")
 @click.argument("name")
-@click.option(
-    "--shots", "-k", type=int, default=SHOTS, show_default=True, help="examples before the question"
-)
-@click.option(
-    "--index", "-i", type=int, default=0, show_default=True, help="index of the test item"
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="seed of the items")
-@click.option("--param", "-p", multiple=True, metavar="NAME=VALUE", help="parameter of the task")
+@shots_option("examples before the question", type=int, default=SHOTS, show_default=True)
+@option("--index", "-i", type=int, default=0, show_default=True, help="index of the test item")
+@seed_option("seed of the items")
+@param_option("parameter of the task")
 def show(name: str, shots: int, index: int, seed: int, param: tuple[str, ...]) -> None:
     """Print one question with examples from its few-shot split, and its options.
 

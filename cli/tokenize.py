@@ -7,25 +7,25 @@ from collections.abc import Iterator
 import click
 
 from ..core.errors import InputError
+from .command import Command
+from .options import option, out_option
 
 
-@click.command("tokenize")
+@click.command("tokenize", cls=Command)
 @click.argument("source")
-@click.option("--out", "-o", required=True, help="folder for the shards")
-@click.option(
+@out_option("folder for the shards", required=True)
+@option(
     "--tokenizer",
-    "-t",
+    aliases=("-t",),
     default="bytes",
     show_default=True,
     help="hub id, folder or tokenizer.json; bytes; bpe:N, trained on SOURCE; or symbols",
 )
-@click.option("--field", default="text", show_default=True, help="column with the text")
-@click.option(
-    "--split", default="train", show_default=True, help="split of a datasets folder or the hub"
-)
-@click.option("--end", help="token that ends a document  [default: the tokenizer's usual one]")
-@click.option("--documents", type=int, default=20_000, show_default=True, help="documents a shard")
-@click.option("--verify", is_flag=True, help="read the shards in --out and compare checksums")
+@option("--field", default="text", show_default=True, help="column with the text")
+@option("--split", default="train", show_default=True, help="split of a datasets folder or the hub")
+@option("--end", help="token that ends a document  [default: the tokenizer's usual one]")
+@option("--documents", type=int, default=20_000, show_default=True, help="documents a shard")
+@option("--verify", is_flag=True, help="read the shards in --out and compare checksums")
 def command(
     source: str,
     out: str,
@@ -45,7 +45,7 @@ def command(
     \b
     Examples:
       growloop tokenize ./speeches --out shards/speeches --tokenizer bpe:4096
-      growloop tokenize HuggingFaceFW/fineweb-edu:sample-10BT -o web -t HuggingFaceTB/SmolLM2-135M
+      growloop tokenize HuggingFaceFW/fineweb-edu:sample-10BT -o web --tokenizer gpt2
     """
     from ..tasks.evaluate import require_extra
 

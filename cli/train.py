@@ -9,33 +9,53 @@ from typing import Any
 
 import click
 
-from ..tasks.evaluate import require_extra
-from .options import trust_option
-
-
-@click.command("train")
-@click.argument("run_file", metavar="RUN.yaml")
-@click.option("--out", "-o", help="folder of the run  [default: runs/NAME]")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="NAME=VALUE", help="change a field of the run file"
+from ..tasks.evaluate import check_device, require_extra
+from .command import Command
+from .options import (
+    device_option,
+    force_option,
+    json_option,
+    option,
+    out_option,
+    plan_option,
+    training_dtype_option,
+    trust_option,
 )
-@click.option("--until", type=int, help="stop at this step; a later call resumes")
-@click.option("--dry-run", is_flag=True, help="check all, print stages, tokens, FLOPs and memory")
-@click.option("--force-run-file", is_flag=True, help="resume although the run file has changed")
+
+
+@click.command("train", cls=Command)
+@click.argument("run_file", metavar="RUN.yaml")
+@training_dtype_option(None, "[default: as the run file says]")
+@device_option()
 @trust_option
-@click.option(
+@option(
     "--trust-task-code",
     is_flag=True,
+    group="tasks",
     help="allow code in the task files of evaluate events",
 )
-@click.option("--json", "as_json", is_flag=True, help="print the plan or the outcome as JSON")
+@option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="NAME=VALUE",
+    group="training",
+    help="change a field of the run file",
+)
+@option("--until", type=int, group="training", help="stop at this step; a later call resumes")
+@plan_option("check all, print stages, tokens, FLOPs and memory", "planned", aliases=("--dry-run",))
+@out_option("folder of the run  [default: runs/NAME]")
+@force_option("resume although the run file has changed", aliases=("--force-run-file",))
+@json_option("print the plan or the outcome as JSON")
 def command(
     run_file: str,
     out: str | None,
     overrides: tuple[str, ...],
     until: int | None,
-    dry_run: bool,
-    force_run_file: bool,
+    planned: bool,
+    force: bool,
+    dtype: str | None,
+    device: str | None,
     trust_task_code: bool,
     as_json: bool,
 ) -> None:
@@ -45,7 +65,7 @@ def command(
 
     \b
     Examples:
-      growloop train lidas.yaml --dry-run
+      growloop train lidas.yaml --plan
       growloop train lidas.yaml --set optimizer.lr=1e-3 --out runs/lidas
       accelerate launch --num_processes 2 -m growloop.cli train lidas.yaml
     """
@@ -55,14 +75,18 @@ def command(
 
     if until is not None:
         whole("--until", until, 1)
+    if device is not None:
+        check_device(device)
+    if dtype is not None:
+        overrides = (*overrides, f"precision={dtype}")
     run = runfile.load(run_file, overrides)
     folder = Path(out) if out else Path("runs") / run.name
     say = functools.partial(click.echo, err=True)
     if run.model.lora is not None:
         require_extra("lora", "a run with adapters")
     _check_tasks(run, trust_task_code)
-    if dry_run:
-        _dry_run(run, folder, force_run_file, as_json)
+    if planned:
+        _print_plan(run, folder, force, as_json)
         return
     from transformers.utils import logging
 
@@ -70,8 +94,8 @@ def command(
     from .progress import Progress
 
     logging.disable_progress_bar()
-    accuracy = functools.partial(_accuracy, trust_task_code)
-    engine = Engine(run, folder, say, force_run_file, accuracy)
+    accuracy = functools.partial(_accuracy, trust_task_code, device)
+    engine = Engine(run, folder, say, force, accuracy, device=device)
     main = engine.accelerator.is_main_process
     with Progress(run.steps, done=engine.step, show=main) as progress:
         outcome = engine.train(until, progress)
@@ -88,7 +112,7 @@ def command(
         click.echo(f"stopped after step {outcome.step}: {outcome.folder}; call again to go on")
 
 
-def _dry_run(run: Any, folder: Path, force: bool, as_json: bool) -> None:
+def _print_plan(run: Any, folder: Path, force: bool, as_json: bool) -> None:
     """Check and print a plan; of shards that are not there yet, before that is refused."""
     from ..models.training.checks import check
     from ..models.training.data.shards import NoShardsError
@@ -105,8 +129,10 @@ def _dry_run(run: Any, folder: Path, force: bool, as_json: bool) -> None:
         raise lacking
 
 
-def _accuracy(trust_task_code: bool, folder: Path, task: Any) -> dict[str, float]:
-    """Scores a checkpoint; what a run's events ask for."""
+def _accuracy(
+    trust_task_code: bool, device: str | None, folder: Path, task: Any
+) -> dict[str, float]:
+    """Score a checkpoint on the tasks of an event: task -> accuracy."""
     from ..tasks.evaluate import evaluate
     from ..tasks.results import rows
 
@@ -116,6 +142,7 @@ def _accuracy(trust_task_code: bool, folder: Path, task: Any) -> dict[str, float
         shots=task.shots,
         limit=task.limit,
         trust_task_code=trust_task_code,
+        device=device,
     )
     return {} if results is None else {row.task: row.value for row in rows(results)}
 

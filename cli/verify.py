@@ -8,13 +8,15 @@ import sys
 import click
 
 from ..primitives import Template, verify
+from .command import Command
+from .options import json_option, option
 
 
-@click.command("verify")
+@click.command("verify", cls=Command)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--template", help="custom template that the file was made with")
-@click.option("--words", help="custom word list that the file was made with")
-@click.option("--json", "as_json", is_flag=True, help="print the findings as JSON")
+@option("--template", help="custom template that the file was made with")
+@option("--words", help="custom word list that the file was made with")
+@json_option("print the findings as JSON")
 def command(files: tuple[str, ...], template: str | None, words: str | None, as_json: bool) -> None:
     """Verify data sets: regenerate and solve every item, detect repeats and leaks.
 

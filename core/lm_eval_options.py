@@ -171,7 +171,7 @@ OWN: dict[str, str] = {
     "batch_size": "--batch-size",
     "backend": "--backend",
     "num_fewshot": "--shots",
-    "limit": "--limit",
+    "limit": "--items",
     "tasks": "--tasks",
     "output_path": "--out",
 }

@@ -166,7 +166,7 @@ def check_out(out: str | Path, overwrite: bool = False) -> Path:
         raise InputError(f"{out} is a file: give a folder")
     if folder.is_dir() and (names := sorted(path.name for path in folder.iterdir())):
         if not overwrite:
-            raise InputError(f"{out} is not empty: give another folder or --overwrite")
+            raise InputError(f"{out} is not empty: give another folder or --force")
         other = [name for name in names if not OF_A_CHECKPOINT.fullmatch(name)]
         if other or "config.json" not in names:
             what = other[0] if other else "no config.json"

@@ -13,7 +13,13 @@ FILES = {"text", "lens", "lens_text"}
 
 
 def option(
-    default: Any, about: str, later: bool = False, drawn: bool = False, before: Any = None
+    default: Any,
+    about: str,
+    later: bool = False,
+    drawn: bool = False,
+    before: Any = None,
+    flags: str = "",
+    aliases: str = "",
 ) -> Any:
     """Declare a field of a study's options.
 
@@ -25,6 +31,8 @@ def option(
             Records leave it out.
         before: value that records older than the option were measured with, if it is not the
             default. Records leave it out at this value, so that the old ones stay valid for it.
+        flags: flags on the command line, separated by blanks; by default the name of the field.
+        aliases: older flags that still work and are not shown. The name of the field is one.
 
     Example::
 
@@ -34,7 +42,9 @@ def option(
             exact: bool = option(False, "score exactly", later=True)
     """
     unsaid = (default,) if later else () if before is None else (before,)
-    return field(default=default, metadata={"about": about, "unsaid": unsaid, "drawn": drawn})
+    about_field = {"about": about, "unsaid": unsaid, "drawn": drawn}
+    about_flags = {"flags": tuple(flags.split()), "aliases": tuple(aliases.split())}
+    return field(default=default, metadata=about_field | about_flags)
 
 
 def recorded_options(options: Any, *without: str) -> dict[str, Any]:
@@ -65,17 +75,17 @@ def recorded_options(options: Any, *without: str) -> dict[str, Any]:
 
 def tasks_option(*default: str, about: str = "tasks or groups of them") -> Any:
     """Tasks whose questions are scored."""
-    return option(default or ("reasoning_primitives",), about)
+    return option(default or ("reasoning_primitives",), about, flags="--tasks -t")
 
 
 def items_option(default: int = 200, about: str = "questions a task") -> Any:
     """Number of questions."""
-    return option(default, about)
+    return option(default, about, flags="--items -n")
 
 
 def shots_option(default: int = 5) -> Any:
     """Number of examples in a prompt."""
-    return option(default, "examples before a question")
+    return option(default, "examples before a question", flags="--shots -k")
 
 
 def fixed_shots_option(later: bool = True) -> Any:

@@ -226,7 +226,7 @@ def _check_harness_options(
     if metadata and not plan.theirs:
         raise InputError("--metadata is for lm-eval's own tasks: give ours --param")
     if request.tasks.limit is not None and "samples" in options:
-        raise InputError("--samples says which questions, --limit how many: give one of them")
+        raise InputError("--samples says which questions, --items how many: give one of them")
 
 
 def _as_schedule(model: Any, schedule: Any) -> Any:

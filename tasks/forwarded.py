@@ -82,7 +82,7 @@ def from_command_line(arguments: Sequence[str], own: Iterable[str] = ()) -> dict
 
     Args:
         arguments: ``--name value``, ``--name=value`` and ``--flag``.
-        own: options of the command itself, such as ``--times``, for suggestions.
+        own: options of the command itself, such as ``--repeats``, for suggestions.
 
     Raises:
         InputError: an option is unknown, is given twice, or lacks its value.

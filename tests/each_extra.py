@@ -28,25 +28,25 @@ RUN = {
 }
 MODEL = "runs/tiny/step-000000004"
 SFT = f"sft -m {MODEL} -d c.jsonl --epochs 1 --min-steps 2 --precision fp32 --out"
-TASK = "--tasks variable_assignment_code_d0 --limit 2 --shots 0 --device cpu"
+TASK = "--tasks variable_assignment_code_d0 --items 2 --shots 0 --device cpu"
 STEPS = (
     # extras that a command needs, and the command
-    ("", "generate copying --count 8 --split train --out c.jsonl"),
+    ("", "generate copying --items 8 --split train --out c.jsonl"),
     ("", "verify c.jsonl"),
     ("", "tasks"),
     ("", "tasks show variable_assignment_code_d1"),
     ("", "study list"),
-    ("data", "generate copying --count 8 --out c.parquet"),
+    ("data", "generate copying --items 8 --out c.parquet"),
     ("leaderboard", "leaderboard show"),
     ("leaderboard", "leaderboard build --out site"),
     ("leaderboard", "claims"),
     ("train", "recipe lessons-lidas --out recipe.yaml"),
     ("train", "tokenize text.txt --out shards"),
-    ("train", "train run.json --dry-run"),
+    ("train", "train run.json --plan"),
     ("train", "train run.json"),
     ("train", f"inspect {MODEL}"),
     ("plots train", f"inspect {MODEL} --picture layers.svg"),
-    ("train", f"loop {MODEL} --repeat 1:2 --out looped"),
+    ("train", f"loop {MODEL} --block 1:2 --out looped"),
     ("train", f"grow {MODEL} --block-size 2 --out grown"),
     ("train", "export looped --out unrolled"),
     ("train", f"{SFT} tuned"),

@@ -151,5 +151,5 @@ def refuse_other_run(recorded: dict[str, Any], current: dict[str, Any]) -> None:
     if differences := same_run(recorded, current):
         raise InputError(
             f"the run began with other values ({'; '.join(differences)}): use its own run "
-            "file, another output folder, or --force-run-file"
+            "file, another output folder, or --force"
         )

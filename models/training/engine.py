@@ -32,6 +32,7 @@ from . import checkpoints as snapshots
 from .checks import ResumePoint, check
 from .data.batches import Batch
 from .data.examples import Examples
+from .devices import make_accelerator
 from .events import Timeline
 from .guards import enough_memory, interruptible, run_folder
 from .memory import keep_freed_memory
@@ -82,6 +83,7 @@ class Engine:
         force: resume although the run file differs from the one that the run began with.
         evaluate: (checkpoint folder, evaluation) -> task -> accuracy; needed if events evaluate.
         parent: checkpoint of another run to branch off from, if ``out`` has no checkpoint yet.
+        device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default Accelerate's choice.
 
     Raises:
         InputError: the run cannot start.
@@ -95,14 +97,15 @@ class Engine:
         force: bool = False,
         evaluate: Evaluate | None = None,
         parent: str | Path | None = None,
+        device: str | None = None,
     ) -> None:
-        from accelerate import Accelerator
-
         if evaluate is None and any(event.evaluate for event in run.events):
             raise InputError("the run evaluates tasks: Engine needs evaluate=")
         self.evaluate = evaluate
         self.run, self.out, self.say = run, Path(out), say
-        self.accelerator = Accelerator(log_with=trackers(run.trackers), project_dir=str(out))
+        self.accelerator = make_accelerator(
+            device, log_with=trackers(run.trackers), project_dir=str(out)
+        )
         processes = self.accelerator.num_processes
         branch = None if parent is None else Path(parent)
         start = check(run, self.out, say, force, branch, processes)

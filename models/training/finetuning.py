@@ -126,6 +126,7 @@ def finetune(
     say: Report = lambda text: None,
     watch: Callable[[int, dict[str, Any]], object] = lambda step, values: None,
     keep_optimizer: bool = False,
+    device: str | None = None,
 ) -> Path:
     """Fine-tune or resume; return the folder of the best checkpoint (last without validation).
 
@@ -136,6 +137,7 @@ def finetune(
         say: callback for progress messages, one line each.
         watch: callback for each logged step: (step, metrics).
         keep_optimizer: keep optimizer states and intermediate checkpoints.
+        device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default Accelerate's choice.
 
     Raises:
         InputError: the run cannot start or resume, or was interrupted.
@@ -143,7 +145,7 @@ def finetune(
     folder = Path(out)
     state = _finished_state(run, folder, say)
     if state is None:
-        engine = Engine(run, folder, say)
+        engine = Engine(run, folder, say, device=device)
         outcome = engine.train(watch=watch)
         if not outcome.finished:
             raise InputError(f"interrupted after step {outcome.step}; call again to go on")

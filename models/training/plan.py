@@ -1,4 +1,4 @@
-"""Dry run: stages, cost and time of a run before it starts (``growloop train --dry-run``)."""
+"""Dry run: stages, cost and time of a run before it starts (``growloop train --plan``)."""
 
 from __future__ import annotations
 

@@ -52,6 +52,7 @@ class Options(QuestionOptions):
     mixtures: tuple[str, ...] = option(
         (),
         "built-in mixtures, YAML files of names and shares, run files; the first is the baseline",
+        flags="--mixture",
     )
     steps: int = option(0, "steps of the cooldown; by default those left in the run")
     seeds: int = option(3, "orders of the data; the first one is the run's own")

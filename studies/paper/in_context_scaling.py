@@ -45,7 +45,9 @@ class Options:
     """Options of in-context-scaling."""
 
     tasks: tuple[str, ...] = tasks_option()
-    counts: tuple[int, ...] = option((0, 1, 2, 4, 8, 16), "numbers of examples in a prompt")
+    counts: tuple[int, ...] = option(
+        (0, 1, 2, 4, 8, 16), "numbers of examples in a prompt", flags="--shots -k"
+    )
     items: int = items_option()
     split: str = split_option()
     control: str = control_option()
@@ -55,7 +57,7 @@ class Options:
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     """Make a cell for each model and task."""
     if len(set(options.counts)) < max(2, len(options.counts)):
-        raise InputError("--counts takes two or more numbers that differ, such as 0,1,2,4")
+        raise InputError("--shots takes two or more numbers that differ, such as 0,1,2,4")
     most = max(options.counts)
     check_accuracy(options.tasks, options.items, most, options.seed, options.split)
     check_control(task_names(options.tasks), options.control)

@@ -51,9 +51,9 @@ class Options(QuestionOptions):
     tasks: tuple[str, ...] = tasks_option(
         "variable_assignment_math_d0", "variable_assignment_code_d0"
     )
-    block: int = option(4, "steps in the block")
+    block: int = option(4, "steps in the block", flags="--block-size")
     starts: tuple[int, ...] = option((), "first steps of the block; by default all possible ones")
-    times: tuple[int, ...] = option((1, 2, 3), "repeats: extra passes of the block")
+    times: tuple[int, ...] = option((1, 2, 3), "extra passes of the block", flags="--repeats")
     items: int = items_option(about="questions a task, of each split")
     control: str = control_option("cut", later=False)
 
@@ -63,7 +63,7 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     whole("the block", options.block, 1, 10_000)
     one_of("control", options.control, CONTROLS)
     for times in options.times:
-        whole("times", times, 1, 1000)
+        whole("repeats", times, 1, 1000)
     for split in SPLITS:
         check_accuracy(options.tasks, options.items, options.shots, options.seed, split)
     recorded = recorded_options(options, "tasks", "starts", "block")
@@ -329,7 +329,7 @@ STUDY = Study(
     question="Where, and how often, does repeating a block help a model without any training?",
     figure="Figures 2, 9, 14 and 15",
     cost="a start: for each item of two splits and the control, 1 forward pass plus, for each of "
-    "--times, the block and what comes after it",
+    "--repeats, the block and what comes after it",
     options=Options,
     plan=plan,
     measure=measure,

@@ -59,12 +59,16 @@ class Options(QuestionOptions):
     """Options of retrofit."""
 
     blocks: tuple[str, ...] = option(
-        (), "blocks START:STOP of the schedule, each repeated once in a cooldown of its own"
+        (),
+        "blocks START:STOP of the schedule, each repeated once in a cooldown of its own",
+        flags="--block",
     )
     mixture: str = option(USUAL, "mixture of the cooldown: a built-in one, or a YAML file with one")
     steps: int = option(0, "steps of the cooldown; by default those left in the run")
     seeds: int = option(1, "orders of the data; the first one is the run's own")
-    times: tuple[int, ...] = option((1, 2, 3), "repeats of a block at inference")
+    times: tuple[int, ...] = option(
+        (1, 2, 3), "extra passes of a block at inference", flags="--repeats"
+    )
     starts: str = option(
         "block", "blocks repeated at inference: block (the looped one), or all of its size"
     )
@@ -83,7 +87,7 @@ def read_blocks(texts: Sequence[str], schedule: Schedule) -> list[tuple[int, int
         InputError: no block, or one outside the schedule.
     """
     if not texts:
-        raise InputError("say which blocks are looped: --blocks START:STOP, several with commas")
+        raise InputError("say which blocks are looped: --block START:STOP, several with commas")
     blocks = []
     for text in texts:
         match = re.fullmatch(r"\s*(\d{1,6})\s*:\s*(\d{1,6})\s*", text)
@@ -99,7 +103,7 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
     """Make, for each checkpoint and seed, a cell for the plain cooldown and one for each block."""
     whole("seeds", options.seeds, 1, 10_000)
     for times in options.times:
-        whole("times", times, 1, 1000)
+        whole("repeats", times, 1, 1000)
     one_of("choice of starts", options.starts, STARTS)
     check_scoring(options)
     recorded = recorded_options(options, "seeds", "mixture")
@@ -389,13 +393,13 @@ STUDY = Study(
     question="Does looping a block in the cooldown help, and does it make more repeats useful?",
     figure="Table 2, Figures 2, 14 and 15",
     cost="for each block, none, and seed the steps of the cooldown; then for each item a forward "
-    "pass plus, for each of --times, the block and what comes after it",
+    "pass plus, for each of --repeats, the block and what comes after it",
     options=Options,
     plan=plan,
     measure=measure,
     table=table,
     chart=chart,
-    example="--blocks 2:4",
+    example="--block 2:4",
     conditions=("trained", "block", "times"),
     averaged_over=("cell.seed",),
 )

@@ -73,7 +73,7 @@ class Options(QuestionOptions):
     lr: float = option(1e-4, "peak learning rate")
     epochs: int = option(10, "passes over the training examples")
     min_steps: int = option(60, "fewest steps, for few examples")
-    batch_size: int = option(16, "training examples a step")
+    batch_size: int = option(16, "training examples a step", flags="--batch-size -b")
     patience: int = option(3, "validations without a lower loss before it stops")
     validations: int = option(10, "validations in a run")
     seq_len: int = option(512, "tokens in a packed row")

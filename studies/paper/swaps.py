@@ -54,7 +54,7 @@ class Options(QuestionOptions):
     tasks: tuple[str, ...] = tasks_option(
         "variable_assignment_math_d0", about="tasks; loss is the next-token loss on --text"
     )
-    sizes: tuple[int, ...] = option((1, 2), "steps in a block")
+    sizes: tuple[int, ...] = option((1, 2), "steps in a block", flags="--block-size")
     pairs: str = option("adjacent", "pairs of blocks: adjacent, all")
     split: str = split_option()
     text: str | None = text_option("file of prompts for loss; by default generated questions")

@@ -113,7 +113,7 @@ class TrainingJob:
     @property
     def _launch_arguments(self) -> tuple[str, ...]:
         arguments = (*LAUNCH, str(self.folder / RUN), "--out", str(self.folder))
-        return arguments if self.base is None else (*arguments, "--force-run-file")
+        return arguments if self.base is None else (*arguments, "--force")
 
     def prepare(self) -> None:
         """Write the run file, and copy the base checkpoint unless the run has one already."""

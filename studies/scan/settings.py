@@ -90,7 +90,7 @@ class Settings:
         if self.max_extra_layers is not None:
             whole("--max-extra-layers", self.max_extra_layers, 1)
         whole("report", self.report, 1, 1000)
-        whole("--guard-limit", self.guard_limit, 1)
+        whole("--guard-items", self.guard_limit, 1)
         parse_budget(self.budget)
 
     @property

@@ -16,7 +16,7 @@ from ..support.commands import refused, run
 
 def test_the_command_of_the_readme_writes_what_it_says(tmp_path: Path) -> None:
     out = tmp_path / "va.jsonl"
-    options = "--style=code --depth=2 --count=1000 --seed=0 --split=test --format=jsonl"
+    options = "--style=code --depth=2 --items=1000 --seed=0 --split=test --format=jsonl"
     result = run("generate", "variable_assignment", *options.split(" "), "--out", str(out))
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in out.read_text().splitlines()]
@@ -34,7 +34,7 @@ def test_every_primitive_has_a_subcommand_with_its_parameters(task: str) -> None
     assert "Example:" in text
     for name in TASKS[task]().params:
         assert f"--{name.replace('_', '-')}" in text
-    result = run("generate", task, "--count", "3", "--out", "-", "--quiet")
+    result = run("generate", task, "--items", "3", "--out", "-", "--quiet")
     assert len(result.stdout.splitlines()) == 3
 
 
@@ -75,10 +75,10 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
         (["generate", "copyng", "-o", "x"], "did you mean 'copying'"),
         (["genrate"], "did you mean 'generate'"),
         (
-            ["generate", "copying", "--count", "-1", "-o", "x"],
-            "count must be a whole number from 1",
+            ["generate", "copying", "--items", "-1", "-o", "x"],
+            "items must be a whole number of 1 or more",
         ),
-        (["generate", "copying", "--count", "1e3", "-o", "x"], "not a valid integer"),
+        (["generate", "copying", "--items", "1e3", "-o", "x"], "not a valid integer"),
         (["generate", "copying", "--seed", "-1", "-o", "x"], "seed must be a whole number from 0"),
         (["generate", "copying", "--split", "tset", "-o", "x"], "did you mean 'test'"),
         (["generate", "copying", "--split", "all", "-o", "x"], "--format datasets"),
@@ -91,7 +91,7 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
         (["generate", "copying", "--template", "none.j2", "-o", "x"], "cannot read template"),
         (["generate", "copying", "-o", "no/such/folder/x"], "there is no folder"),
         (["generate", "copying"], "Missing option"),
-        (["generate", "copying", "--frmat", "jsonl", "-o", "x"], "No such option"),
+        (["generate", "copying", "--frmat", "jsonl", "-o", "x"], "did you mean '--format'"),
         (
             ["generate", "variable_assignment", "--depth", "-1", "-o", "x"],
             "depth must be a whole number from 0",
@@ -121,8 +121,8 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
         (["eval", "--model", "m", "--shots", "1,1"], "names a number twice"),
         (["eval", "--model", "m", "--num_fewshot", "1,1"], "names a number twice"),
         (["eval", "--model", "m", "--shots", "0,1", "-t", "lambada"], "not lambada"),
-        (["eval", "--model", "m", "--times", "0,1"], "give both"),
-        (["eval", "--model", "m", "--repeat", "0:1", "--times", "1,x"], "--times takes whole"),
+        (["eval", "--model", "m", "--repeats", "0,1"], "give both"),
+        (["eval", "--model", "m", "--block", "0:1", "--repeats", "1,x"], "--repeats takes whole"),
         (["eval", "--model", "m", "--pack", "3"], "tokens at once (--pack) must be a whole number"),
         (["eval", "--model", "m", "--limit", "0"], "limit must be a whole number from 1"),
         (["eval", "--model", "m", "--items", "0"], "items must be a whole number from 1"),
@@ -133,6 +133,15 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
             ["eval", "--model", "m", "-t", "addition_2:digits=1", "-n", "5", "-k", "9"],
             "examples to draw",
         ),
+        (["eval", "--model", "m", "--picture", "a.svg"], "--picture draws a curve"),
+        (["eval", "--model", "m", "--json", "--csv"], "not both"),
+        (["eval", "--model", "m", "--modle", "n"], "did you mean --model?"),
+        (["inspect", "m", "--model", "n"], "the model is given twice"),
+        (["loop", "--block", "0:1", "-o", "x"], "which model?"),
+        (["train", "run.yaml", "--device", "cuda:99"], "no device 'cuda:99'"),
+        (["train", "run.yaml", "--dtype", "float16"], "unknown dtype"),
+        (["sft", "-m", "m", "-d", "d", "-o", "x", "--device", "none"], "no device 'none'"),
+        (["sft", "-m", "m", "-d", "d", "-o", "x", "-n", "5"], "about --leaderboard"),
         (["eval", "--model", "m", "stray"], "unexpected argument 'stray'"),
         (["eval"], "Missing option"),
     ],

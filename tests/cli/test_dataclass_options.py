@@ -125,8 +125,8 @@ def test_every_option_of_every_study_reads_a_value_of_its_type(name: str) -> Non
 def test_help_lists_type_and_default() -> None:
     shown = run("study", "inference-scaling", "--help").stdout
     words = " ".join(shown.split())
-    assert "--items INTEGER questions a task, of each split [default: 200]" in words
-    assert "--times INTEGER,... repeats: extra passes of the block [default: 1, 2, 3]" in words
+    assert "-n, --items INTEGER questions a task, of each split [default: 200]" in words
+    assert "--repeats INTEGER,... extra passes of the block [default: 1, 2, 3]" in words
     assert "--fixed-shots BOOLEAN" in words
 
 
@@ -134,6 +134,7 @@ def test_help_lists_type_and_default() -> None:
     ("arguments", "message"),
     [
         ("swaps --item 5", "no such option '--item': did you mean '--items'?"),
+        ("swaps --picturr a.svg", "did you mean '--picture'?"),
         ("swaps --items 5 --items 6", "--items is given twice"),
         ("swaps --items", "'--items' requires an argument"),
         ("swaps word", "unexpected argument 'word'"),

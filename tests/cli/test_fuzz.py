@@ -21,7 +21,7 @@ WORD = st.text(
 )
 OPTIONS = """
 --style --depth --chains --low --high --order --distractors --control --words --name-length --param
---sequence-length --segment-length --hops --alphabet --operands --digits --width --terms --count -p
+--sequence-length --segment-length --hops --alphabet --operands --digits --width --terms --items -p
 --seed --split --format --template --force --quiet
 """
 OPTION = st.sampled_from(OPTIONS.split())

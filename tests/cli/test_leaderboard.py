@@ -98,9 +98,9 @@ def test_show_prints_comparable_results_together() -> None:
     assert first.index("second") < first.index("first")
     assert "0.704 – 0.791" in first
     assert "[red]third[/red]" in second
-    assert "LIDAS" in ran("leaderboard show --task 'reasoning*' --model LIDAS")
-    assert "no results" in ran("leaderboard show --task nothing")
-    lines = json.loads(ran("leaderboard show --no-paper --json --task copying"))
+    assert "LIDAS" in ran("leaderboard show --tasks 'reasoning*' --model LIDAS")
+    assert "no results" in ran("leaderboard show --tasks nothing")
+    lines = json.loads(ran("leaderboard show --no-paper --json --tasks copying"))
     assert [line["value"] for line in lines] == [0.75, 0.5]
     rows = list(csv.reader(io.StringIO(ran("leaderboard show --csv --no-paper"))))
     assert len(rows) == 4
@@ -180,7 +180,7 @@ def test_an_evaluation_adds_its_records(tmp_path: Path) -> None:
     checkpoint = tiny.save("llama", tmp_path / "tiny")
     line = f"eval -m {checkpoint} -t copying_random_words --limit 3 --shots 0 --dtype float32"
     for _ in range(2):
-        ran(f"{line} --repeat 0:1 --name mine --leaderboard records --out out")
+        ran(f"{line} --block 0:1 --name mine --leaderboard records --out out")
     found = Store("records").read()
     assert len(found) == 2  # measured twice, at different times
     record = found[0]
@@ -267,7 +267,7 @@ def test_folders_of_one_name_and_their_copies_are_told_apart_by_content(tmp_path
     [
         ("--model_args pretrained=B", "--model_args may not hold pretrained: give --model instead"),
         ("--model_args dtype=float16", "may not hold dtype: give --dtype instead"),
-        ("--time 2", "unknown option --time: did you mean --times?"),
+        ("--repeat_s 2", "unknown option --repeat_s: did you mean --repeats?"),
         ("--apply_chat_tmplate", "did you mean --apply_chat_template?"),
         ("--revision v2", "--revision is for models of the hub"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def done(*arguments: str) -> str:
 def test_loop_then_export_computes_the_same(model: str, tmp_path: Path) -> None:
     looped, plain = tmp_path / "looped", tmp_path / "plain"
     assert "schedule 1-2x3-1, 4 unique layers, effective depth 8" in done(
-        "loop", model, "--repeat", "1:3", "--times", "2", "--out", str(looped)
+        "loop", model, "--block", "1:3", "--repeats", "2", "--out", str(looped)
     )
     assert "schedule 8, 8 unique layers" in done("export", str(looped), "--out", str(plain))
     assert json.loads((plain / "config.json").read_text())["model_type"] == "llama"
@@ -56,7 +57,7 @@ def test_grow_reaches_its_target_and_tells_how(model: str, tmp_path: Path) -> No
 
 
 def test_inspect_shows_both_depths_and_a_heatmap(model: str, tmp_path: Path) -> None:
-    text = done("inspect", model, "--repeat", "1:3", "--block-size", "2")
+    text = done("inspect", model, "--block", "1:3", "--block-size", "2")
     for line in ("unique layers", "effective depth", "forward flops per token", "╲╲"):
         assert line in text
     assert "╲╲" not in done("inspect", model, "--config-only")
@@ -72,12 +73,12 @@ def test_inspect_draws_a_picture(model: str, tmp_path: Path, kind: str) -> None:
 
 def test_eval_takes_looped_checkpoints_and_loops_others(model: str, tmp_path: Path) -> None:
     looped = tmp_path / "looped"
-    done("loop", model, "--repeat", "1:3", "--out", str(looped))
+    done("loop", model, "--block", "1:3", "--out", str(looped))
     task = ["--tasks", "variable_assignment_code_d0", "--limit", "4", "--shots", "1", "--json"]
     found = []
     for chosen in (
         [str(looped)],
-        [model, "--repeat", "1:3"],
+        [model, "--block", "1:3"],
         [model, "--schedule", "1-2x2-1"],
         [str(looped), "--backend", "hf"],
         [model],
@@ -96,13 +97,13 @@ def test_eval_takes_looped_checkpoints_and_loops_others(model: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("loop M --repeat 6:9 --out O", "the block 6:9 is outside the steps 0:4"),
-        ("loop M --repeat 3:1 --out O", "empty or backwards"),
-        ("loop M --repeat 1:1 --out O", "empty or backwards"),
-        ("loop M --repeat 1:3 --times 0 --out O", "times must be"),
-        ("loop M --repeat one --out O", "a block is START:STOP"),
+        ("loop M --block 6:9 --out O", "the block 6:9 is outside the steps 0:4"),
+        ("loop M --block 3:1 --out O", "empty or backwards"),
+        ("loop M --block 1:1 --out O", "empty or backwards"),
+        ("loop M --block 1:3 --repeats 0 --out O", "repeats must be"),
+        ("loop M --block one --out O", "a block is START:STOP"),
         ("loop M --out O", "nothing to do"),
-        ("loop M --times 2 --schedule 4 --out O", "give both"),
+        ("loop M --repeats 2 --schedule 4 --out O", "give both"),
         ("loop M --schedule 4- --out O", "character 3"),
         ("loop M --schedule 5 --out O", "needs 5 layers, the model has 4"),
         ("loop M --schedule 4x2 --out M", "is not empty"),
@@ -127,7 +128,7 @@ def test_eval_takes_looped_checkpoints_and_loops_others(model: str, tmp_path: Pa
         ("inspect M --picture a.svg --config-only", "leave out --config-only"),
         ("inspect M --seq-len 0", "seq_len must be"),
         ("eval --model M --schedule 4x", "character 3"),
-        ("eval --model M --repeat 3:9 --limit 1", "outside the steps 0:4"),
+        ("eval --model M --block 3:9 --limit 1", "outside the steps 0:4"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -140,7 +141,7 @@ def test_bad_input_is_one_sentence(
 
 def test_a_damaged_checkpoint_is_one_sentence(model: str, tmp_path: Path) -> None:
     folder = tmp_path / "m"
-    done("loop", model, "--repeat", "1:3", "--out", str(folder))
+    done("loop", model, "--block", "1:3", "--out", str(folder))
     (folder / "model.safetensors").write_bytes(b"no weights")
     assert "cannot load model" in refused("export", str(folder), "--out", str(tmp_path / "e"))
     (folder / "config.json").write_text("{")
@@ -156,7 +157,35 @@ def test_curves_over_shots_and_repeats_are_tables(model: str, tmp_path: Path) ->
     row = next(line for line in shots.splitlines() if line.strip().startswith(task)).split()
     assert row[1] == "2"
     assert all(0 <= float(value) <= 1 for value in row[2:])
-    found = json.loads(done(*given, "--repeat", "1:2", "--times", "0,2", "--json"))
+    found = json.loads(done(*given, "--block", "1:2", "--repeats", "0,2", "--json"))
     assert [row["schedule"] for row in found] == ["4", "1-1x3-2"]
-    single = json.loads(done(*given, "--repeat", "1:2", "--times", "2", "--json"))
+    single = json.loads(done(*given, "--block", "1:2", "--repeats", "2", "--json"))
     assert single[0]["value"] == found[1]["value"]
+
+
+def test_eval_draws_curves_and_prints_csv(model: str, tmp_path: Path) -> None:
+    pytest.importorskip("altair")
+    picture = tmp_path / "curve.json"
+    told = done(
+        "eval", "-m", model, "-t", "variable_assignment_code_d0", "-n", "4", "-k", "0,1",
+        "--block", "1:2", "--repeats", "0,2", "--device", "cpu", "--csv",
+        "--picture", str(picture), "-o", str(tmp_path / "r"),
+    )  # fmt: skip
+    rows = list(csv.DictReader(told.splitlines()))
+    assert [(row["shots"], row["schedule"]) for row in rows] == [
+        ("0", "4"), ("1", "4"), ("0", "1-1x3-2"), ("1", "1-1x3-2"),
+    ]  # fmt: skip
+    drawn = picture.read_text()
+    for row in rows:
+        assert f'"value": {float(row["value"])}' in drawn
+    assert '"repeats": 2' in drawn
+    assert '"line": "1 examples"' in drawn
+
+
+def test_a_model_is_an_argument_or_an_option(model: str) -> None:
+    given = done("inspect", model, "--config-only", "--json")
+    assert done("inspect", "--model", model, "--config-only", "--json") == given
+    [row] = csv.DictReader(done("inspect", "-m", model, "--config-only", "--csv").splitlines())
+    facts = json.loads(given)
+    assert row["schedule"] == facts["schedule"]
+    assert int(row["unique_parameters"]) == facts["unique_parameters"]

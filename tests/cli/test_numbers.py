@@ -22,8 +22,8 @@ TASK = ("-t", "variable_assignment_code_d0")
 GIVEN: dict[str, tuple[str, ...]] = {
     # command: the least that it can be given; M is a model, folders are of one test
     "eval": ("-m", "M", *TASK, "--limit", "1", "--items", "5", "--shots", "0", "--out", "r"),
-    "export": ("M", "--repeat", "1:2", "--out", "o"),
-    "loop": ("M", "--repeat", "1:2", "--out", "o"),
+    "export": ("M", "--block", "1:2", "--out", "o"),
+    "loop": ("M", "--block", "1:2", "--out", "o"),
     "grow": ("M", "--operator", "lidas", "--to", "8", "--block-size", "2", "--out", "o"),
     "inspect": ("M", "--config-only"),
     "leaderboard serve": (),
@@ -33,7 +33,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "study": ("swaps", "-m", "M", "--out", "o", "--plan"),
     "tasks show": ("variable_assignment_code_d0", "--shots", "0"),
     "tokenize": ("d.txt", "--out", "o"),
-    "train": ("run.yaml", "--dry-run"),
+    "train": ("run.yaml", "--plan"),
 }  # fmt: skip
 MINIMAL = {
     "name": "tiny",
@@ -129,4 +129,4 @@ def test_any_number_ends_a_command_at_once(
 def test_any_number_in_a_run_file_is_planned_or_refused_at_once(
     folder: Path, field: str, number: int
 ) -> None:
-    ended("train", "run.yaml", "--dry-run", "--set", f"{field}={number}")
+    ended("train", "run.yaml", "--plan", "--set", f"{field}={number}")

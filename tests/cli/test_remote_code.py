@@ -94,20 +94,20 @@ SCORED = f"--tasks {TASK} --limit 2 --shots 0"
 COMMANDS_THAT_LOAD = {
     "inspect": "inspect remote",
     "inspect, config alone": "inspect remote --config-only",
-    "loop and untie": "export remote --repeat 1:3 --out out",
+    "loop and untie": "export remote --block 1:3 --out out",
     "export": "export remote --out out",
     "grow": "grow remote --operator lidas --out out",
     "eval": f"eval --model remote {SCORED}",
     "eval by lm-eval": f"eval --model remote {SCORED} --backend hf",
     "eval into records": f"eval --model remote {SCORED} --leaderboard records",
-    "eval of schedules": f"eval --model remote {SCORED} --repeat 1:3 --times 0,1",
+    "eval of schedules": f"eval --model remote {SCORED} --block 1:3 --repeats 0,1",
     "sft": "sft --model remote --data train.jsonl --seq-len 32 --min-steps 2 --epochs 1 -o out",
     "sft, adapters": "sft -m remote -d train.jsonl --seq-len 32 --min-steps 2 --epochs 1 -o out "
     "--lora 2",
     "train": "train run.yaml --out out",
-    "train, dry run": "train run.yaml --dry-run",
+    "train, dry run": "train run.yaml --plan",
     "study": f"study inference-scaling -m remote --tasks {TASK} --items 8 --shots 0 --block 2 "
-    "--times 1 --leaderboard records",
+    "--repeats 1 --leaderboard records",
     "study that trains": "study sample-efficiency -m remote --sizes 2 --seeds 1 --held-out 2 "
     "--depths 0 --items 8 --min-steps 2 --epochs 1 --batch-size 2",
 }
@@ -137,7 +137,7 @@ def test_every_command_that_takes_a_model_has_the_option() -> None:
 
 
 def test_what_cannot_be_saved_looped_says_so(remote: str) -> None:
-    words = f"loop {remote} --repeat 1:3 --out out".split()
+    words = f"loop {remote} --block 1:3 --out out".split()
     assert refused(*words) == f"Error: {remote} {NEEDS}"
     assert "a looped TinyForCausalLM cannot be saved" in refused(*words, "--trust-remote-code")
 

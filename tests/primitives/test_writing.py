@@ -231,7 +231,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: Any) -> 
 def test_a_killed_export_leaves_no_file_under_its_name(tmp_path: Path) -> None:
     out = tmp_path / "big.jsonl"
     command = [sys.executable, "-m", "growloop.cli", "generate", "variable_assignment"]
-    command += ["--count", "50000000", "--depth", "2", "--out", str(out)]
+    command += ["--items", "50000000", "--depth", "2", "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     partial = []
     for _ in range(400):
@@ -251,7 +251,7 @@ def test_a_killed_export_leaves_no_file_under_its_name(tmp_path: Path) -> None:
 def test_ctrl_c_in_all_processes_at_once_ends_them_all(tmp_path: Path) -> None:
     out = tmp_path / "big.jsonl"
     command = [sys.executable, "-m", "growloop.cli", "generate", "variable_assignment"]
-    command += ["--count", "50000000", "--workers", "2", "--out", str(out)]
+    command += ["--items", "50000000", "--jobs", "2", "--out", str(out)]
     for written in (0, 1):  # while workers start, and later
         process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
         for _ in range(400):

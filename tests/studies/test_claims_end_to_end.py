@@ -35,14 +35,14 @@ STUDIED: dict[str, tuple[tuple[str, ...], list[str]]] = {
     # study: models, options
     "inference-scaling": (
         ("standard-6", "lidas", "retrofit"),
-        [*TASK, *FEW, "--block", "4", "--times", "1,2,3", "--control", "none"],
+        [*TASK, *FEW, "--block-size", "4", "--repeats", "1,2,3", "--control", "none"],
     ),
     "sample-efficiency": (
         SIX,
         [*FEW, *TUNED],
     ),
     "swaps": ((*SIX, "loop-3x2"), [*TASK, *FEW, "--sizes", "1"]),
-    "in-context-scaling": (SIX, [*TASK, "--items", "8", "--counts", "0,1"]),
+    "in-context-scaling": (SIX, [*TASK, "--items", "8", "--shots", "0,1"]),
     "depth": (SIX, [*TASK, *FEW, *TEXTS, "--cuts", "1"]),
     "contributions": (SIX, TEXTS),
     "local-effects": (SIX[:1], [*TEXTS, "--cuts", "1"]),

@@ -83,7 +83,7 @@ def test_beside_a_difference_is_the_one_on_questions_without_an_answer(
 def test_examples_are_shown_to_questions_without_an_answer_too(
     models: dict[str, str], tmp_path: Path
 ) -> None:
-    options = ["-m", models["plain"], "--tasks", f"{TASK},copying_real_words", "--counts", "0,2"]
+    options = ["-m", models["plain"], "--tasks", f"{TASK},copying_real_words", "--shots", "0,2"]
     options += ["--items", "8", "--out", str(tmp_path), "--json"]
     plain = json.loads(study("in-context-scaling", *options).stdout)
     found = json.loads(study("in-context-scaling", *options, "--control", "shuffled").stdout)

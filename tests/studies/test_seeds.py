@@ -23,7 +23,7 @@ from ..tasks import tiny
 from .small import parsed
 
 TASK = "variable_assignment_code_d0"
-CURVE = ["in-context-scaling", "--items", "8", "--tasks", TASK, "--counts", "0,1"]
+CURVE = ["in-context-scaling", "--items", "8", "--tasks", TASK, "--shots", "0,1"]
 STEP = "step-000000009"
 T = 12.706205  # of two seeds
 
@@ -146,8 +146,8 @@ SMALL = {
               "--tasks", f"{TASK},loss"],
     "depth": ["--items", "8", "--shots", "0", "--texts", "8", "--tokens", "150", "--cuts", "1",
               "--tasks", TASK],
-    "inference-scaling": ["--items", "8", "--shots", "0", "--tasks", TASK, "--times", "1,2",
-                          "--block", "3"],
+    "inference-scaling": ["--items", "8", "--shots", "0", "--tasks", TASK, "--repeats", "1,2",
+                          "--block-size", "3"],
     "adaptive-exit": ["--items", "8", "--shots", "0", "--tasks", TASK],
     "trade-offs": ["--items", "8", "--shots", "0", "--tasks", TASK],
     "loops-against-depth": ["--items", "8", "--shots", "0", "--depths", "0", "--loops", "1,2",

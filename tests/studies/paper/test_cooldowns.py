@@ -180,7 +180,7 @@ def growing(wanted: runfile.Run, out: Path) -> Path:
 
 def test_the_study_compares_mixtures_on_the_same_items(parent: Path, tmp_path: Path) -> None:
     arguments = [
-        "-m", at(parent), "--mixtures", "usual,copying", "--seeds", "2", *FEW,
+        "-m", at(parent), "--mixture", "usual,copying", "--seeds", "2", *FEW,
         "--out", str(tmp_path),
     ]  # fmt: skip
     picture = tmp_path / "chart.svg"
@@ -221,7 +221,7 @@ def answered(found: list[dict[str, Any]], **answers: str) -> list[dict[str, Any]
 
 
 def test_the_interval_over_seeds_is_students(parent: Path, tmp_path: Path) -> None:
-    arguments = ["-m", at(parent), "--mixtures", "usual", "--seeds", "2", "--out", str(tmp_path)]
+    arguments = ["-m", at(parent), "--mixture", "usual", "--seeds", "2", "--out", str(tmp_path)]
     found = records("cooldown", *arguments, *FEW)
     for record, answers in zip(found, ("1" * 5 + "0" * 5, "1" * 6 + "0" * 4), strict=True):
         record["rows"][0]["answers"] = answers
@@ -235,7 +235,7 @@ def retrofitted(parent: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
     out = tmp_path_factory.mktemp("retrofit")
     picture = out / "chart.svg"
     found = records(
-        "retrofit", "-m", at(parent), "--blocks", "1:3", "--times", "2,3", "--starts", "all",
+        "retrofit", "-m", at(parent), "--block", "1:3", "--repeats", "2,3", "--starts", "all",
         *FEW, "--out", str(out), "--picture", str(picture),
     )  # fmt: skip
     assert "<svg" in picture.read_text()
@@ -282,7 +282,7 @@ def test_the_gain_is_of_each_model_as_trained_and_at_every_repeat(
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("cooldown", ["--mixtures", "usual,copying"]), ("retrofit", ["--blocks", "1:3"])],
+    [("cooldown", ["--mixture", "usual,copying"]), ("retrofit", ["--block", "1:3"])],
 )
 def test_the_gain_on_questions_without_an_answer_stands_beside(
     name: str, options: list[str], parent: Path, tmp_path: Path
@@ -316,29 +316,29 @@ def test_the_gain_on_questions_without_an_answer_stands_beside(
     [
         ("cooldown -m 4", "falls from step 8 on, and this is step 4: train it --until 8"),
         ("cooldown -m 12", "falls from step 8 on, and this is step 12: take an earlier"),
-        ("cooldown -m 8 --mixtures usal", "unknown mixture 'usal': did you mean 'usual'?"),
-        ("cooldown -m 8 --mixtures usual,usual.yaml", "there are two mixtures called usual"),
-        ("cooldown -m 8 --mixtures none.yaml", "cannot read none.yaml"),
-        ("cooldown -m 8 --mixtures list.yaml", "list.yaml holds no mixtures"),
-        ("cooldown -m 8 --mixtures half.yaml", "sum to 1"),
-        ("cooldown -m 8 --mixtures typo.yaml", "unknown lesson 'recal': did you mean 'recall'?"),
-        ("cooldown -m 8 --mixtures words.yaml", "the share of recall is a number, not 'much'"),
-        ("cooldown -m 8 --mixtures long.yaml", "unknown field of a mixture 'source'"),
-        ("cooldown -m 8 --mixtures name.yaml", "a mixture's name has letters"),
+        ("cooldown -m 8 --mixture usal", "unknown mixture 'usal': did you mean 'usual'?"),
+        ("cooldown -m 8 --mixture usual,usual.yaml", "there are two mixtures called usual"),
+        ("cooldown -m 8 --mixture none.yaml", "cannot read none.yaml"),
+        ("cooldown -m 8 --mixture list.yaml", "list.yaml holds no mixtures"),
+        ("cooldown -m 8 --mixture half.yaml", "sum to 1"),
+        ("cooldown -m 8 --mixture typo.yaml", "unknown lesson 'recal': did you mean 'recall'?"),
+        ("cooldown -m 8 --mixture words.yaml", "the share of recall is a number, not 'much'"),
+        ("cooldown -m 8 --mixture long.yaml", "unknown field of a mixture 'source'"),
+        ("cooldown -m 8 --mixture name.yaml", "a mixture's name has letters"),
         ("cooldown -m 8 --seeds 0", "seeds"),
         ("cooldown -m 8 --control all", "unknown control 'all'"),
-        ("retrofit -m 8 --blocks 1:3 --control shufled", "did you mean 'shuffled'?"),
+        ("retrofit -m 8 --block 1:3 --control shufled", "did you mean 'shuffled'?"),
         ("cooldown -m 8 --steps -1", "steps"),
         ("cooldown -m 8 --items 3", "an interval needs at least 8 items, not 3"),
         ("cooldown -m plain", "was not made by growloop train"),
         ("cooldown -m damaged", "is damaged: model.safetensors"),
-        ("retrofit -m 8", "say which blocks are looped: --blocks START:STOP"),
-        ("retrofit -m 8 --blocks 2", "a block is START:STOP"),
-        ("retrofit -m 8 --blocks 2:7", "the block 2:7 is outside the steps 0:4"),
-        ("retrofit -m 8 --blocks 1:3 --starts some", "unknown choice of starts 'some'"),
-        ("retrofit -m 8 --blocks 1:3 --times 0", "times"),
-        ("retrofit -m 8 --blocks 1:3 --mixture two.yaml", "two.yaml holds 2 mixtures"),
-        ("retrofit -m 4 --blocks 1:3", "falls from step 8 on"),
+        ("retrofit -m 8", "say which blocks are looped: --block START:STOP"),
+        ("retrofit -m 8 --block 2", "a block is START:STOP"),
+        ("retrofit -m 8 --block 2:7", "the block 2:7 is outside the steps 0:4"),
+        ("retrofit -m 8 --block 1:3 --starts some", "unknown choice of starts 'some'"),
+        ("retrofit -m 8 --block 1:3 --repeats 0", "repeats"),
+        ("retrofit -m 8 --block 1:3 --mixture two.yaml", "two.yaml holds 2 mixtures"),
+        ("retrofit -m 4 --block 1:3", "falls from step 8 on"),
     ],
 )
 def test_what_cannot_cool_down_is_refused_in_a_sentence(
@@ -372,5 +372,5 @@ def test_what_cannot_cool_down_is_refused_in_a_sentence(
 def test_a_run_that_changes_its_schedule_itself_is_not_retrofitted(tmp_path: Path) -> None:
     events = [{"step": DECAY, "checkpoint": True, "repeat": [1, 3]}]
     Engine(runfile.parse(RUN | {"events": events}), tmp_path / "tiny").train(DECAY)
-    arguments = ["-m", at(tmp_path / "tiny"), "--blocks", "1:3"]
+    arguments = ["-m", at(tmp_path / "tiny"), "--block", "1:3"]
     assert "changes its schedule at step 8 itself" in refused("study", "retrofit", *arguments)

@@ -202,7 +202,7 @@ def test_other_data_settings_or_weights_are_scored_anew(
             shutil.rmtree(changed / name)
     primitives = [name for name, benchmark in BENCHMARKS.items() if not benchmark.dataset]
     left = {"paper_lambada", *primitives}
-    assert set(scored(cli(checkpoint("llama"), changed, out, "--repeat", "1:2"))) == left
+    assert set(scored(cli(checkpoint("llama"), changed, out, "--block", "1:2"))) == left
     assert set(scored(cli(checkpoint("gpt2"), changed, out))) == left
     assert len(list(out.iterdir())) == 3
 
@@ -249,10 +249,11 @@ def test_a_wrong_file_stops_the_suite_before_the_model_is_loaded(
     ("options", "message"),
     [
         (["--suite", "papper"], "unknown suite 'papper': did you mean 'paper'"),
-        (["--suite", "paper", "--shots", "3"], "leave --shots out"),
-        (["--suite", "paper", "--fixed-shots"], "leave --fixed-shots out"),
-        (["--suite", "paper", "--tasks", "drop"], "leave --tasks out"),
+        (["--suite", "paper", "--shots", "3"], "--shots is fixed by --suite"),
+        (["--suite", "paper", "--fixed-shots"], "--fixed-shots is fixed by --suite"),
+        (["--suite", "paper", "--tasks", "drop"], "--tasks is fixed by --suite"),
         (["--suite", "paper", "--limit", "0"], "limit must be a whole number from 1"),
+        (["--suite", "paper", "--items", "0"], "items must be a whole number from 1"),
         (["--suite", "paper", "--data-dir", "nowhere"], "nowhere is no folder"),
         (["--suite", "paper", "--holdout", "nowhere"], "held-out text is a folder or a file"),
         (["--data-dir", "x"], "give it too"),
