@@ -6,7 +6,7 @@ import click
 
 from .checkpoints import check_out, load, save, writes_checkpoint
 from .command import Command
-from .options import model_argument
+from .options import model_argument, option
 from .schedules import looping, schedule_options
 
 
