@@ -42,7 +42,7 @@ class ForestRow:
     @property
     def counted(self) -> bool:
         """True for an effect that is counted, not sampled, and has no interval."""
-        return self.effect.comparison.of == "training_flops"
+        return self.effect.comparison.quantity == "training_flops"
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def _primitive(
     asked = primitives.questions(
         lm, name, count, split=split, seed=seed, shots=shots, fixed_shots=fixed
     )
-    items = tuple(Item(q.context, q.options, q.answer) for q in asked.asked)
+    items = tuple(Item(q.context, q.options, q.answer) for q in asked.questions)
     return ProbeItems(asked.task, split, asked.chance, items, asked.about)
 
 
