@@ -76,10 +76,12 @@ class Growloop(click.Group):
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
         """Run; bad input becomes one sentence on standard error and exit code 2."""
         # what was typed: results quote the command that made them
-        extra.setdefault("obj", list(sys.argv[1:] if args is None else args))
+        typed = list(sys.argv[1:] if args is None else args)
+        extra.setdefault("obj", typed)
         if not extra.get("standalone_mode", True):
             return super().main(args, *more, **extra)
         streams.prepare()
+        _refuse_half_characters(typed)
         # ended from outside: clean up as after Ctrl-C
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
@@ -107,6 +109,16 @@ class Growloop(click.Group):
             if (file_error := disk_error(error)) is None:
                 raise
             _end(file_error)
+
+
+def _refuse_half_characters(arguments: Sequence[str]) -> None:
+    """End with one sentence if an argument is not UTF-8: libraries cannot write such a name."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            click.echo(f"Error: an argument is not UTF-8 text: {argument!r}", err=True)
+            sys.exit(2)
 
 
 def _end(error: OSError) -> NoReturn:

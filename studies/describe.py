@@ -17,7 +17,15 @@ from ..models import cost
 from ..models.looping.config import current_schedule
 from ..models.looping.decoder import decoder_config
 from .model_identity import weights
-from .provenance import model_family, model_size, read_metadata, read_runs, recipe_name, run_name
+from .provenance import (
+    model_family,
+    model_fields,
+    model_size,
+    read_metadata,
+    read_runs,
+    recipe_name,
+    run_name,
+)
 from .runs import RunIdentity
 
 PACKAGES = ("growloop", "torch", "transformers", "lm-eval")
@@ -49,7 +57,7 @@ def model_of(model: Any, path: str, name: str | None = None) -> Model:
     history = getattr(config, "growth_history", None) or ()
     metadata, runs = read_metadata(path), read_runs(path)
     run = runs[0] if runs else {}
-    from_scratch = bool(run) and (run.get("model") or {}).get("path") is None
+    from_scratch = bool(run) and model_fields(run).get("path") is None
     return Model(
         name=name or model_name(run_name(runs) or _whole(path)),
         family=model_family(schedule, bool(history), runs),

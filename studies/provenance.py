@@ -38,7 +38,7 @@ def read_runs(path: str) -> list[dict[str, Any]]:
         if not run:
             break
         runs.append(run)
-        checkpoint = _model(run).get("path")
+        checkpoint = model_fields(run).get("path")
     return runs
 
 
@@ -55,7 +55,7 @@ def model_family(schedule: Schedule, grown: bool, runs: Sequence[Mapping[str, An
         return "retrofitted"
     if looped:
         return "grown-looped" if grown else "looped"
-    if any(_model(run).get("untie") for run in runs):
+    if any(model_fields(run).get("untie") for run in runs):
         return "untied"
     return "grown" if grown else "standard"
 
@@ -74,14 +74,14 @@ def run_name(runs: Sequence[Mapping[str, Any]]) -> str | None:
     if earlier:
         base = f"{run_name(earlier)}-s{earlier[0].get('seed')}"
     else:
-        base = str(_model(run).get("path")).rstrip("/").rpartition("/")[2]
+        base = str(model_fields(run).get("path")).rstrip("/").rpartition("/")[2]
     return f"{base}-{SFT_NAME}-{Path(examples).stem}"
 
 
 def _adds_loop(run: Mapping[str, Any]) -> bool:
     """Return whether a run adds a loop to a model trained before."""
-    began_trained = _model(run).get("path") is not None
-    return bool(began_trained and _model(run).get("schedule")) or any(
+    began_trained = model_fields(run).get("path") is not None
+    return bool(began_trained and model_fields(run).get("schedule")) or any(
         (event.get("step") or began_trained) and (event.get("schedule") or event.get("repeat"))
         for event in run.get("events") or ()
     )
@@ -89,7 +89,7 @@ def _adds_loop(run: Mapping[str, Any]) -> bool:
 
 def model_size(runs: Sequence[Mapping[str, Any]]) -> str | None:
     """Return the preset that the first of the runs started with."""
-    preset = _model(runs[-1]).get("preset") if runs else None
+    preset = model_fields(runs[-1]).get("preset") if runs else None
     return None if preset is None else str(preset)
 
 
@@ -141,6 +141,7 @@ def _normalized(shares: Mapping[str, float]) -> dict[str, float]:
     return {name: share / total for name, share in shares.items()}
 
 
-def _model(run: Mapping[str, Any]) -> Mapping[str, Any]:
+def model_fields(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the field ``model`` of a run file; empty if it has none."""
     model = run.get("model")
     return model if isinstance(model, Mapping) else {}

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
@@ -285,6 +286,13 @@ def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str
         )
     except InputError:
         raise
+    except (AttributeError, IndexError) as error:
+        files = [task for task in tasks if isinstance(task, str) and Path(task).is_file()]
+        if not files:
+            raise  # a bug, not a bad file
+        raise InputError(
+            f"lm-eval cannot use {', '.join(files)}: {first_sentence(error)}"
+        ) from error
     except (
         OSError,
         ImportError,

@@ -226,7 +226,7 @@ def test_every_table_is_json_and_csv_too() -> None:
         flags[command] |= set(option.opts)
     tables = {
         "eval", "study", "leaderboard show", "claims", "tasks", "recipe", "inspect", "reproduce",
-        "quickstart", "compare",
+        "quickstart", "compare", "scan",
     }  # fmt: skip
     assert {command for command in flags if "--csv" in flags[command]} == tables
     assert all("--json" in flags[command] for command in tables)

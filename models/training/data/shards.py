@@ -192,6 +192,9 @@ class Shards:
         self.special = tuple(self.about.get("special_tokens") or ())
         if not all(type(token) is int and 0 <= token < self.vocabulary for token in self.special):
             raise InputError(f"{path} cannot be read: special_tokens are no tokens")
+        end = self.about.get("end")
+        if end is not None and not (type(end) is int and 0 <= end < self.vocabulary):
+            raise InputError(f"{path} cannot be read: end is no token of {self.vocabulary:,}")
         if self.about["version"] != VERSION:
             raise InputError(f"{path} has version {short(self.about['version'])}, not {VERSION}")
         dtype = token_type(self.vocabulary)

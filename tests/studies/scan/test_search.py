@@ -160,7 +160,7 @@ def test_the_choice_is_made_on_validation_and_reported_on_test(
 def test_margins_and_accuracy_are_those_of_the_scorer(tiny_model: str, small_scan: Scan) -> None:
     result = small_scan(beam=0)
     lm = scorer(load(tiny_model), load_tokenizer(tiny_model))
-    asked = questions(lm, SMALL["probes"][0], SMALL["items"], split="validation", shots=0).asked
+    asked = questions(lm, SMALL["probes"][0], SMALL["items"], split="validation", shots=0).questions
     from growloop.models import loop
 
     loop(lm.model)
