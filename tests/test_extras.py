@@ -82,7 +82,7 @@ FILL = {  # what a command needs beside what it requires, so that it comes to it
     ("loop",): ["--schedule", "2"],
     ("study",): ["swaps", "--model", "m"],
 }
-LIGHT = {("generate",), ("verify",), ("tasks",)}
+LIGHT = {("generate",), ("verify",), ("tasks",), ("compare",)}
 
 PLAIN = """
 import json, os, sys
