@@ -79,7 +79,8 @@ def test_each_command_works_with_its_extra_alone_or_names_it(extra: str, tmp_pat
 
 
 FILL = {  # what a command needs beside what it requires, so that it comes to its work
-    ("loop",): ["--schedule", "2"],
+    ("loop",): ["m", "--schedule", "2"],
+    **{(name,): ["m"] for name in ("scan", "inspect", "grow", "export")},
     ("study",): ["swaps", "--model", "m"],
 }
 LIGHT = {("generate",), ("verify",), ("tasks",), ("compare",)}

@@ -137,7 +137,7 @@ def test_costs_of_nothing_are_refused() -> None:
         cost(preset("tiny"), 9)
     with pytest.raises(InputError, match="seq_len"):
         cost(preset("tiny"), seq_len=0)
-    with pytest.raises(InputError, match="no multiple"):
+    with pytest.raises(InputError, match="not a multiple"):
         growth_stages(10, 4, 1000)
 
 

@@ -80,7 +80,10 @@ def column(page: Any, name: str, table: str = "#board") -> list[str]:
 def rest_on(page: Any, spot: Any) -> None:
     """Move the mouse to the middle of a point, whatever is drawn over it."""
     spot.scroll_into_view_if_needed()
-    box = spot.bounding_box()
+    before, box = None, spot.bounding_box()
+    while box != before:  # until the page, laid out as it comes into view, stands still
+        page.wait_for_timeout(100)
+        before, box = box, spot.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
 

@@ -58,9 +58,9 @@ def test_effects_are_those_of_a_pass_for_every_pair(
 def test_every_size_of_batch_gives_the_same() -> None:
     found = trace(plain("llama").double(), tokens())
     for rows in (1, 40, 10_000):
-        close(local_effects(found, (4,), rows=rows), local_effects(found, (4,)))
-        close(prediction_effects(found, (4,), rows=rows), prediction_effects(found, (4,)))
-        close(propagated_effects(found, rows=rows), propagated_effects(found))
+        close(local_effects(found, (4,), max_tokens=rows), local_effects(found, (4,)))
+        close(prediction_effects(found, (4,), max_tokens=rows), prediction_effects(found, (4,)))
+        close(propagated_effects(found, max_tokens=rows), propagated_effects(found))
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2"])

@@ -143,6 +143,6 @@ def test_positions_by_length_are_those_of_each_text_alone(rope_type: str) -> Non
     mask = torch.ones_like(ids)
     trace(model, ids, mask)
     mask[0, 9:] = 0
-    with pytest.raises(InputError, match="texts of 9 and 30 tokens cannot be one batch"):
+    with pytest.raises(InputError, match="prompts of 9 and 30 tokens cannot be one batch"):
         trace(model, ids, mask)
     trace(plain("llama"), ids, mask)

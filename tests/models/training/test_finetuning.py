@@ -55,7 +55,7 @@ def test_a_row_holds_several_examples_and_a_target_is_what_follows_its_prompt() 
             if scored.any():
                 prompt = decode(tokens[start : start + scored.argmax() + 1])
                 found.append((prompt, decode(targets[start:stop][scored])))
-    wanted = [sums(50)[i] for i in source.chosen(3)]
+    wanted = [sums(50)[i] for i in source.indices_at(3)]
     assert sorted(found) == sorted((f"{p} ", f"{t}<|endoftext|>") for p, t in wanted) or sorted(
         found
     ) == sorted((p, f" {t}<|endoftext|>") for p, t in wanted)
@@ -63,7 +63,7 @@ def test_a_row_holds_several_examples_and_a_target_is_what_follows_its_prompt() 
 
 def test_every_example_comes_once_an_epoch_and_processes_share_the_batch() -> None:
     source = Examples(sums(30), tokenizer(), 6, 32, seed=3)
-    epochs = [[i for step in range(5 * e, 5 * e + 5) for i in source.chosen(step)] for e in (0, 1)]
+    epochs = [[i for step in range(5 * e, 5 * e + 5) for i in source.indices_at(step)] for e in (0, 1)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(30))
     assert epochs[0] != epochs[1]
     whole = source.batch(2)
@@ -105,7 +105,7 @@ def test_a_model_that_would_mix_examples_gets_one_a_row(
     monkeypatch.setattr(LlamaForCausalLM, "forward", forward)
     said: list[str] = []
     engine = Engine(parse(fields(base, tmp_path)), tmp_path / "out", said.append)
-    assert "see each other" in said[0]
+    assert "attend across packed examples" in said[0]
     assert isinstance(engine.source, Examples)
     assert len(engine.source.batch(0).tokens) == 6
     assert sum(len(batch.tokens) for batch in engine.held_out) == 20

@@ -152,7 +152,7 @@ def test_a_run_without_any_whole_checkpoint_does_not_start_anew_by_itself(
 ) -> None:
     trained(fields(shards), tmp_path, 3)
     (tmp_path / "step-000000003" / "manifest.json").unlink()
-    with pytest.raises(InputError, match=r"no checkpoint .* is whole"):
+    with pytest.raises(InputError, match=r"every checkpoint in .* is damaged"):
         Engine(parse(fields(shards)), tmp_path)
 
 
