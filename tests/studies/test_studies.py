@@ -278,7 +278,10 @@ def test_pictures_on_dark_have_no_black_lines(models: dict[str, str], tmp_path: 
         ("show", "give one study"),
         ("swaps", "give a model"),
         ("swaps -m M --item 5", "did you mean '--items'?"),
-        ("swaps -m M --items many", "Invalid value for '--items' / '-n': 'many' is not a valid integer"),
+        (
+            "swaps -m M --items many",
+            "Invalid value for '--items' / '-n': 'many' is not a valid integer",
+        ),
         ("swaps -m M --items 3", "an interval needs at least 8 items, not 3"),
         ("swaps -m M --sizes 3", "runs 4 steps: no two blocks of 3"),
         ("swaps -m M --pairs some", "unknown choice of pairs 'some'"),

@@ -63,7 +63,9 @@ def test_a_row_holds_several_examples_and_a_target_is_what_follows_its_prompt() 
 
 def test_every_example_comes_once_an_epoch_and_processes_share_the_batch() -> None:
     source = Examples(sums(30), tokenizer(), 6, 32, seed=3)
-    epochs = [[i for step in range(5 * e, 5 * e + 5) for i in source.indices_at(step)] for e in (0, 1)]
+    epochs = [
+        [i for step in range(5 * e, 5 * e + 5) for i in source.indices_at(step)] for e in (0, 1)
+    ]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(30))
     assert epochs[0] != epochs[1]
     whole = source.batch(2)
