@@ -59,6 +59,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+MOST_LAYERS = 10_000  # each is a Python object, also on the meta device
+
+
 def preset(name: str, **changes: Any) -> LlamaConfig:
     """Return a configuration by name, with any fields of ``LlamaConfig`` changed.
 
@@ -75,6 +78,7 @@ def preset(name: str, **changes: Any) -> LlamaConfig:
     fields |= changes
     for field in SIZES:
         whole(field, fields[field], 1)
+    whole("num_hidden_layers", fields["num_hidden_layers"], 1, MOST_LAYERS)
     heads, shared = fields["num_attention_heads"], fields["num_key_value_heads"]
     if heads % shared:
         raise InputError(f"{heads} heads do not divide among {shared} key-value heads")

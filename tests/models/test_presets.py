@@ -46,6 +46,7 @@ def test_any_field_can_be_changed() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"num_hidden_layers": 10**15}, "num_hidden_layers must be a whole number from 1 to 10000"),
         ({"hidden_size": -64}, "hidden_size must be a whole number of 1 or more, not -64"),
         ({"hidden_size": "wide"}, "hidden_size must be a whole number"),
         ({"num_key_value_heads": 3}, "4 heads do not divide among 3 key-value heads"),
