@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scores:
-    """What is scored of each checkpoint, and where the results go.
+    """Tasks to score each checkpoint on, and the output of the results.
 
     Args:
         tasks: names of tasks, separated by commas.

@@ -40,7 +40,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A finished evaluation, read from its files.
+    """Finished evaluation, read from its files.
 
     Args:
         name: name of the model, with its schedule if it was looped for the evaluation.

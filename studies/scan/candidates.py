@@ -21,7 +21,7 @@ DAMPED = re.compile(r"damped:(0?\.\d+|1(?:\.0*)?)")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model under a changed schedule.
+    """Model under a changed schedule.
 
     Args:
         name: what is changed, e.g. ``repeat 6:10``; unique within a scan.

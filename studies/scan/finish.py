@@ -1,4 +1,4 @@
-"""A whole scan with its files, as the command line runs it."""
+"""Run a scan and write its files, as the command line does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One pass over a trie of tokens under a trie of programs: every distinct pair runs once.
+"""Score a trie of tokens under a trie of programs in one pass: each distinct pair runs once.
 
 The model's own forward pass runs the base schedule on a pack of tokens. Its hooks keep the states
 that candidates branch off from, and the arguments (positions, masks) that each layer got. All other
@@ -193,7 +193,7 @@ class ProgramScan:
 
 
 class _BasePass:
-    """The model's own forward pass over a pack, with what the candidates need of it.
+    """States and arguments of the model's own forward pass over a pack, for the candidates.
 
     Attributes:
         states: depth -> state of the base program, ``(1, tokens, dim)``.

@@ -17,7 +17,7 @@ from .items import Bools, Floats, ProbeItems
 
 @dataclass(frozen=True)
 class Gain:
-    """A candidate against the model as it is, on the same items.
+    """Paired comparison of a candidate with the unedited model, on the same items.
 
     Args:
         name: name of the candidate.

@@ -47,17 +47,17 @@ class ScanResult:
 
     @property
     def verdict(self) -> str:
-        """The outcome in one sentence."""
+        """Verdict in one sentence."""
         return str(self.fields["verdict"])
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """One row per candidate; see :class:`.stage.Estimate` for the columns."""
+        """Rows, one per candidate; see :class:`.stage.Estimate` for the columns."""
         return [dict(row) for row in self.fields["rows"]]
 
     @property
     def chosen(self) -> Candidate:
-        """The chosen candidate; the model as it is where no edit is better."""
+        """Chosen candidate; the unedited model where no edit is better."""
         row = next(row for row in self.fields["rows"] if row["name"] == self.fields["chosen"])
         blocks = tuple((int(a), int(b), int(times)) for a, b, times in row["blocks"])
         schedule = Schedule.parse(row["schedule"], stored=True)

@@ -1,4 +1,4 @@
-"""The scan: race all candidates, combine the best, choose on validation items, report on test."""
+"""Scan: race all candidates, combine the best, choose on validation items, report on test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One race of a scan: rounds of items, measured unit by unit, with candidates dropped between."""
+"""Race of a scan: rounds of items, measured unit by unit, with candidates dropped between."""
 
 from __future__ import annotations
 
