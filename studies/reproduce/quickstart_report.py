@@ -20,6 +20,7 @@ from ...tasks.compare_results import TaskDifference
 
 SUITE = "reasoning_primitives"
 COLUMNS = {"copying": "copying_*", "VA": "variable_assignment_*_d0"}  # title -> tasks
+COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
 FAMILY_ORDER = {"standard": 0, "looped": 1, "grown": 2}
 CAVEAT = (
     "The intervals are over questions. Another seed trains other models and moves a score by "
@@ -113,9 +114,9 @@ def describe_runs(summaries: Sequence[ModelSummary], steps: int, seed: int) -> s
     """
     first = summaries[0]
     return (
-        f"{len(summaries)} small models were trained on generated lessons for {steps:,} steps each "
-        f"(seed {seed}) and answered {first.n:,} questions on copying and variable assignment (VA) "
-        f"in wordings that no lesson has; guessing gives {_percent(first.chance)}."
+        f"{COUNTS[len(summaries)]} small models were trained on generated lessons for {steps:,} "
+        f"steps each (seed {seed}) and answered {first.n:,} questions on copying and variable "
+        f"assignment (VA) in wordings that no lesson has; guessing gives {_percent(first.chance)}."
     )
 
 
@@ -168,8 +169,8 @@ def _unfinished(summaries: Sequence[ModelSummary], names: Sequence[str]) -> list
 def _parameters_sentence(model: ModelSummary, base: ModelSummary, compare: Compare) -> str:
     return (
         f"Looping: with {_percent(model.parameters / base.parameters)} of the parameters of "
-        f"{base.kind}, {model.kind} answers {_percent(model.score)} right, {base.kind} "
-        f"{_percent(base.score)}: {_change(compare(model.name, base.name))}."
+        f"{base.kind}, {model.kind} answers {_percent(model.score)} right and {base.kind} "
+        f"answers {_percent(base.score)}: {_change(compare(model.name, base.name))}."
     )
 
 
@@ -184,8 +185,8 @@ def _control_sentence(model: ModelSummary, control: ModelSummary, compare: Compa
 def _flops_sentence(model: ModelSummary, base: ModelSummary, compare: Compare) -> str:
     return (
         f"Growing: with {_percent(model.training_flops / base.training_flops)} of the training "
-        f"FLOPs of {base.kind}, {model.kind} answers {_percent(model.score)} right: "
-        f"{_change(compare(model.name, base.name))}."
+        f"FLOPs of {base.kind}, {model.kind} answers {_percent(model.score)} right and "
+        f"{base.kind} answers {_percent(base.score)}: {_change(compare(model.name, base.name))}."
     )
 
 

@@ -54,9 +54,13 @@ def test_killed_it_goes_on_and_finished_it_does_nothing_anew(
     logs = [path.read_text() for path in runs.glob("*/train.log")]
     assert any("going on after step" in log for log in logs)
     found = json.loads(result.stdout)
-    assert [model["kind"] for model in found["models"]] == ["Standard 6", "Loop(3x2)"]
+    assert [model["kind"] for model in found["models"]] == list(NAMES)
+    assert "for 24 steps each (seed 0)" in found["done"]
+    assert [word for word in ("Looping", "Control", "Growing")
+            if any(line.startswith(word) for line in found["findings"])] == [
+        "Looping", "Control", "Growing",
+    ]  # fmt: skip
     top = max(found["models"], key=lambda model: model["score"])
-    assert found["told"][0].startswith(f"{top['kind']} scores highest")
     store = Store("q/records").scan()
     assert not store.problems
     studies = {record.study for record in store.records}
@@ -66,24 +70,31 @@ def test_killed_it_goes_on_and_finished_it_does_nothing_anew(
     assert {r.model.name for r in repeats} == {top["name"]}
     depth = [r for r in store.records if r.study == "depth"]
     assert {r.task.metric for r in depth} == {"depth_score", "overlap", "acc"}
-    assert len(depth) == 2 * 3
+    assert len(depth) == 4 * 3
     for record in depth:
         assert 0 <= record.value <= 1
     assert {r.model.name for r in store.records} == {
         "quickstart-standard",
+        "quickstart-standard-3",
         "quickstart-loop-3x2",
+        "quickstart-lidas",
     }
+    [two] = [command for command in found["commands"] if "compare" in command["line"]]
+    compared = run(*shlex.split(two["line"].replace("\\\n", ""))[1:], "--json")
+    assert json.loads(compared.stdout)["rows"][0]["n"] == top["n"]
     for record in store.records:
         assert record.command == "growloop quickstart --fast --out q --json"
     page = Path(found["page"]).read_text(encoding="utf-8")
     assert "quickstart-loop-3x2" in page
     assert "Loop(4-4x4-4)" in page  # the paper's rows stand beside
+    assert page.index("What it means") < page.index("measured here")
     before = kept(tmp_path / "q")
     again = run(*FAST)
     assert again.exit_code == 0, again.output
     assert kept(tmp_path / "q") == before
-    for sentence in found["told"]:
-        assert sentence in again.stdout
+    printed = " ".join(again.stdout.split())
+    for sentence in (found["done"], *found["findings"]):
+        assert sentence in printed
     assert Path(found["page"]).resolve().as_uri() in again.stdout
 
 
@@ -155,14 +166,14 @@ def test_findings_follow_the_comparisons() -> None:
     assert best_model(summaries).name == "looped"
     looping, control, growing, _ = findings(summaries, compared())
     assert looping == (
-        "Looping: with 50 % of the parameters of Standard 6, Loop(3x2) answers 51 % right, "
-        "Standard 6 50 %: no clear difference (95 % interval -1.0 to +3.0 points)."
+        "Looping: with 50 % of the parameters of Standard 6, Loop(3x2) answers 51 % right and "
+        "Standard 6 answers 50 %: no clear difference (95 % interval -1.0 to +3.0 points)."
     )
     assert control.startswith("Control: Standard 3 has as many layers as Loop(3x2), run once")
     assert "9.0 points better (95 % interval +7.0 to +11.0 points)." in control
     assert growing == (
-        "Growing: with 80 % of the training FLOPs of Standard 6, LIDAS answers 47 % right: "
-        "3.0 points worse (95 % interval -5.0 to -1.0 points)."
+        "Growing: with 80 % of the training FLOPs of Standard 6, LIDAS answers 47 % right and "
+        "Standard 6 answers 50 %: 3.0 points worse (95 % interval -5.0 to -1.0 points)."
     )
 
 
@@ -187,7 +198,9 @@ def test_findings_begin_with_what_voids_them() -> None:
 
 def test_what_was_done_names_models_steps_seed_and_chance() -> None:
     text = describe_runs(summarize_models([STANDARD, LOOPED]), 1500, 3)
-    assert text.startswith("2 small models were trained on generated lessons for 1,500 steps each")
+    assert text.startswith(
+        "Two small models were trained on generated lessons for 1,500 steps each"
+    )
     assert "(seed 3) and answered 1,000 questions" in text
     assert text.endswith("guessing gives 16 %.")
 
