@@ -74,7 +74,7 @@ class QuickStartSize:
     texts: int
 
 
-MODELS = ("standard", "standard-3", "loop-3x2", "lidas")
+MODELS = ("standard", "standard-2", "loop-2x3", "lidas")
 FULL = QuickStartSize(MODELS, 1500, 750, 64, 200, 100, 16)
 FAST = QuickStartSize(MODELS, 24, 12, 16, 10, 8, 8)
 
