@@ -35,10 +35,11 @@ def command(
     """Train and compare looped, grown and standard models in ten minutes.
 
     Does looping save parameters, and growing training FLOPs? Trains four small models on generated
-    lessons on two CPU cores: six layers (standard), two layers run three times (looped), two layers
-    grown to six (LIDAS), and as a control two layers run once. Scores them on reasoning primitives,
-    compares them question by question, runs two studies, and builds a page with the paper's results
-    beside. Nothing is downloaded. A stopped quick start resumes when it is called again.
+    lessons on two CPU cores: six layers (standard), three layers run twice (looped), two layers
+    grown to six (LIDAS), and as a control three layers run once. Scores them on reasoning
+    primitives, compares them question by question, runs two studies, and builds a page with the
+    paper's results beside. Nothing is downloaded. A stopped quick start resumes when it is called
+    again.
 
     \b
     Examples:

@@ -138,10 +138,8 @@ ROWS = {  # name: its size, the paper's row, the row with the layers of this siz
 }
 LESSONS = {  # models that learn the primitives from generated lessons, most at effective depth 6
     "lessons-standard": "Standard 6",
-    "lessons-standard-2": "Standard 2",
     "lessons-standard-3": "Standard 3",
     "lessons-standard-4": "Standard 4",
-    "lessons-loop-2x3": "Loop(2x3)",
     "lessons-loop-3x2": "Loop(3x2)",
     "lessons-loop-1-2x2-1": "Loop(1-2x2-1)",
     "lessons-midas": "MIDAS",

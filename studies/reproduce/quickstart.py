@@ -74,7 +74,10 @@ class QuickStartSize:
     texts: int
 
 
-MODELS = ("standard", "standard-2", "loop-2x3", "lidas")
+MODELS = ("standard", "standard-3", "loop-3x2", "lidas")
+START_SECONDS = 6.0  # of a training process
+ROW_SECONDS = {"standard": 2.7e-3, "standard-3": 1.3e-3, "loop-3x2": 2.7e-3, "lidas": 2.2e-3}
+"""Model -> training time of a row of a lesson on one core."""
 FULL = QuickStartSize(MODELS, 1500, 750, 64, 200, 100, 16)
 FAST = QuickStartSize(MODELS, 24, 12, 16, 10, 8, 8)
 
@@ -129,8 +132,12 @@ class QuickStart:
 
     @property
     def parts(self) -> dict[str, float]:
-        """Part -> duration in seconds, measured on two CPU cores; in order of execution."""
-        seconds = {f"train {name}": 100.0 for name in self.names}
+        """Part -> estimated seconds on two CPU cores; in order of execution."""
+        rows = self.size.steps * self.size.batch_size
+        seconds = {
+            f"train {name}": START_SECONDS + ROW_SECONDS[model] * rows
+            for model, name in zip(self.size.models, self.names, strict=True)
+        }
         seconds |= {f"score {name}": 4.0 for name in self.names}
         return seconds | {"repeats": 13.0, "depth": 10.0, "page": 2.0}
 

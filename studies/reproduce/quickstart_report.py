@@ -175,11 +175,15 @@ def _parameters_sentence(model: ModelSummary, base: ModelSummary, compare: Compa
 
 
 def _control_sentence(model: ModelSummary, control: ModelSummary, compare: Compare) -> str:
-    return (
+    difference = compare(model.name, control.name)
+    sentence = (
         f"Control: {control.kind} has as many layers as {model.kind}, run once, and answers "
         f"{_percent(control.score)} right; {model.kind} is "
-        f"{_change(compare(model.name, control.name), 'not clearly different')}."
+        f"{_change(difference, 'not clearly different')}"
     )
+    if difference.low is None or difference.low > 0:
+        return f"{sentence}."
+    return f"{sentence}, so these questions do not need the loop."
 
 
 def _flops_sentence(model: ModelSummary, base: ModelSummary, compare: Compare) -> str:

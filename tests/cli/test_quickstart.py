@@ -75,8 +75,8 @@ def test_killed_it_goes_on_and_finished_it_does_nothing_anew(
         assert 0 <= record.value <= 1
     assert {r.model.name for r in store.records} == {
         "quickstart-standard",
-        "quickstart-standard-2",
-        "quickstart-loop-2x3",
+        "quickstart-standard-3",
+        "quickstart-loop-3x2",
         "quickstart-lidas",
     }
     [two] = [command for command in found["commands"] if "compare" in command["line"]]
@@ -85,7 +85,7 @@ def test_killed_it_goes_on_and_finished_it_does_nothing_anew(
     for record in store.records:
         assert record.command == "growloop quickstart --fast --out q --json"
     page = Path(found["page"]).read_text(encoding="utf-8")
-    assert "quickstart-loop-2x3" in page
+    assert "quickstart-loop-3x2" in page
     assert "Loop(4-4x4-4)" in page  # the paper's rows stand beside
     assert page.index("What it means") < page.index("measured here")
     before = kept(tmp_path / "q")
@@ -133,15 +133,15 @@ def measured(name: str, value: float, parameters: int = 400, **more: Any) -> Rec
 
 
 STANDARD = measured("standard", 0.50, family="standard", training_flops=1e12)
-CONTROL = measured("control", 0.42, 200, family="standard", unique_layers=2, effective_layers=2)
+CONTROL = measured("control", 0.42, 200, family="standard", unique_layers=3, effective_layers=3)
 LOOPED = measured(
-    "looped", 0.51, 200, family="looped", schedule="2x3", unique_layers=2, training_flops=1e12
+    "looped", 0.51, 200, family="looped", schedule="3x2", unique_layers=3, training_flops=1e12
 )
 GROWN = measured(
     "grown", 0.47, family="grown", training_flops=8e11,
     growth=(Growth(operator="lidas", before=4, after=6),),
 )  # fmt: skip
-NAMES = {"Standard 6": "standard", "Standard 2": "control", "Loop(2x3)": "looped", "LIDAS": "grown"}
+NAMES = {"Standard 6": "standard", "Standard 3": "control", "Loop(3x2)": "looped", "LIDAS": "grown"}
 
 
 def compared(half: float | None = 0.02) -> Any:
@@ -166,11 +166,11 @@ def test_findings_follow_the_comparisons() -> None:
     assert best_model(summaries).name == "looped"
     looping, control, growing, _ = findings(summaries, compared())
     assert looping == (
-        "Looping: with 50 % of the parameters of Standard 6, Loop(2x3) answers 51 % right and "
+        "Looping: with 50 % of the parameters of Standard 6, Loop(3x2) answers 51 % right and "
         "Standard 6 answers 50 %: no clear difference (95 % interval -1.0 to +3.0 points)."
     )
-    assert control.startswith("Control: Standard 2 has as many layers as Loop(2x3), run once")
-    assert "9.0 points better (95 % interval +7.0 to +11.0 points)." in control
+    assert control.startswith("Control: Standard 3 has as many layers as Loop(3x2), run once")
+    assert control.endswith("9.0 points better (95 % interval +7.0 to +11.0 points).")
     assert growing == (
         "Growing: with 80 % of the training FLOPs of Standard 6, LIDAS answers 47 % right and "
         "Standard 6 answers 50 %: 3.0 points worse (95 % interval -5.0 to -1.0 points)."
@@ -181,7 +181,8 @@ def test_findings_claim_nothing_that_may_be_chance() -> None:
     summaries = summarize_models([GROWN, CONTROL, LOOPED, STANDARD])
     wide = findings(summaries, compared(0.2))
     assert sum("no clear difference" in line for line in wide) == 2
-    assert "Loop(2x3) is not clearly different" in wide[1]
+    assert "Loop(3x2) is not clearly different" in wide[1]
+    assert wide[1].endswith("so these questions do not need the loop.")
     assert not any("better" in line or "worse" in line for line in wide)
     assert "+1.0 points, without an interval" in findings(summaries, compared(None))[0]
 
