@@ -23,8 +23,8 @@ COLUMNS = {"copying": "copying_*", "VA": "variable_assignment_*_d0"}  # title ->
 COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
 FAMILY_ORDER = {"standard": 0, "looped": 1, "grown": 2}
 CAVEAT = (
-    "The intervals are over questions. Another seed trains other models and moves a score by "
-    "more: the first command below shows one."
+    "The intervals are over questions and say nothing about other seeds: the first command below "
+    "trains the same models from another one."
 )
 
 Compare = Callable[[str, str], TaskDifference]

@@ -62,7 +62,7 @@ def test_the_first_page_begins_with_its_introduction(text: str, tmp_path: Path) 
     introduction = Introduction(f"done {text}", [f"first {text}", "second"], commands)
     bare = Page(build([made()], tmp_path / "bare"))
     page = Page(build([made()], tmp_path / "site", introduction=introduction))
-    texts = "".join(page.texts)
+    texts = "".join(page.texts).replace("\xa0", " ")  # a percent sign stays with its number
     places = [
         texts.index(part)
         for part in (
