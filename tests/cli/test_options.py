@@ -20,6 +20,7 @@ from ..support.commands import run
 
 THINGS = {
     "--against": "model that others are compared with",
+    "--affordable": "training runs that can be made",
     "--all-blocks": "blocks of every size",
     "--allow-chance": "scan although the model guesses",
     "--alpha": "probability of dropping the best candidate",
@@ -108,6 +109,7 @@ THINGS = {
     "--picture": "picture",
     "--plan": "print what would be done",
     "--port": "port",
+    "--power": "runs that would decide a claim",
     "--precision": "dtype of a training beside --dtype of the scoring",
     "--quiet -q": "no message",
     "--repeats": "extra passes of a block",
