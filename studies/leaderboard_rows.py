@@ -18,6 +18,7 @@ from ..core.statistics import Z
 from ..models.training.finetuning import Settings
 from .measure.prompts import skipped_front
 from .paper.contributions import PERIODICITY
+from .paper.dynamics import RATE
 from .paper.sample_efficiency_table import UNTIED
 from .paper.swaps import LOSS, middle
 from .records import Row, StudyRecord
@@ -276,6 +277,22 @@ def periodicity_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
         for record in records
         for row in record.rows
         if row.metric == PERIODICITY and record.data["block"] in (None, row["block"])
+    ]
+
+
+def dynamics_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
+    """Select the rate at which the changes of each looped layer shrink."""
+    return [
+        LeaderboardRow(
+            record,
+            row.replace(
+                task="loop_dynamics", metric="rate", prompting=_prompting(record, row, cuts=False)
+            ),
+            {"layer": row["layer"], "loops": row["loops"]},
+        )
+        for record in records
+        for row in record.rows
+        if row.metric == RATE
     ]
 
 

@@ -22,6 +22,7 @@ SMALL = {
     "depth": [*FEW, *TEXTS, "--tasks", TASK, "--cuts", "2", "--lens-updates", "2"],
     "inference-scaling": [*FEW, "--tasks", TASK, "--block-size", "3", "--repeats", "1,2"],
     "in-context-scaling": ["--items", "8", "--tasks", TASK, "--shots", "0,2"],
+    "dynamics": [*TEXTS, "--block", "1:3", "--loops", "4"],
     "adaptive-exit": [*FEW, "--tasks", TASK],
     "sample-efficiency": [*FEW, *TUNING, "--sizes", "0,8", "--seeds", "2", "--depths", "0,1"],
     "loops-against-depth": [*FEW, "--depths", "0,1", "--loops", "1,2", "--block", "1:3"],
