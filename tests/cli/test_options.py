@@ -154,6 +154,7 @@ THINGS = {
     "--validations": "number of validations",
     "--verify": "compare checksums",
     "--where": "tokens of effects",
+    "--upto": "largest number of loops, as a multiple",
     "--words": "word list",
 }
 """Flags -> the thing they name. An option is added here if its thing has no other name yet."""

@@ -308,6 +308,8 @@ def test_pictures_on_dark_have_no_black_lines(models: dict[str, str], tmp_path: 
         ("loops-against-depth -m M", "has no looped block: say which with --block"),
         ("loops-against-depth -m M --block 2:9", "the block 2:9 is outside the steps 0:4"),
         ("loops-against-depth -m M --block two", "a block is START:STOP"),
+        ("loop-extrapolation -m M", "has no looped block: say which with --block"),
+        ("loop-extrapolation -m M --block 1:3 --upto 0", "upto must be"),
         ("dynamics -m M", "has no loop: repeat a block"),
         ("dynamics -m M --period 4", "nothing to compare loop by loop: it has only 4 steps"),
         ("dynamics -m M --block 1:3 --loops 1", "loops must be"),
