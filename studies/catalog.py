@@ -26,6 +26,7 @@ STUDIES = {
     "loop-extrapolation": ("Do more loops than in training help?", "beyond the paper"),
     "dynamics": ("Does a loop settle, cycle or drift?", "beyond the paper"),
     "adaptive-exit": ("How many steps can leaving early save?", "beyond the paper"),
+    "recurrence-equivalence": ("What is a loop worth in new layers?", "beyond the paper"),
     "weight-similarity": ("Are layers one block apart alike?", "beyond the paper"),
 }
 

@@ -218,6 +218,15 @@ def loop_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
     ]
 
 
+def law_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
+    """Select the held-out loss of each model."""
+    return [
+        LeaderboardRow(record, row.replace(**_loss_columns(record, row)))
+        for record in records
+        for row in record.rows
+    ]
+
+
 def mean_of(rows: Sequence[Row]) -> dict[str, float | None]:
     """Return mean ``value`` and ``stderr`` over items of rows on the same items.
 

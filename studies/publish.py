@@ -30,6 +30,7 @@ SELECTORS: Mapping[str, RowSelector] = {
     "local-effects": select.local_effect_rows,
     "loops-against-depth": select.accuracy_rows(),
     "loop-extrapolation": select.loop_rows,
+    "recurrence-equivalence": select.law_rows,
     "dynamics": select.dynamics_rows,
     "weight-similarity": select.similarity_rows,
     "adaptive-exit": select.exit_rows,

@@ -53,6 +53,7 @@ THINGS = {
     "--drop": "layers left out in growing",
     "--dtype": "dtype",
     "--edits": "edits of a schedule",
+    "--embeddings": "count embeddings as parameters",
     "--end": "end token",
     "--epochs": "passes over examples",
     "--exits": "places of early exits",
