@@ -33,6 +33,7 @@ COMMANDS = {
     "loop": ("loop", "Write a model whose layers run by a schedule."),
     "grow": ("grow", "Deepen a model by copying layers."),
     "export": ("export", "Write a model as a plain folder, loops unrolled."),
+    "new": ("new", "Write an example package that adds a task, operator or study."),
 }
 
 EXAMPLES = """\b

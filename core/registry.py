@@ -121,9 +121,7 @@ class Registry(Mapping[str, T]):
             KeyError: an unknown name.
             PluginError: the plug-in is broken, or two plug-ins have the name.
         """
-        if name not in self._entries:
-            self._discover()
-        entry = self._entries[name]
+        entry = self._entry(name)
         value = self._loaded(name, entry)
         if entry.origin is not None:
             plugins.use(entry.origin)
@@ -165,9 +163,7 @@ class Registry(Mapping[str, T]):
 
     def origin(self, name: str) -> Origin | None:
         """Return the plug-in that a name comes from; None for growloop. Imports nothing."""
-        if name not in self._entries:
-            self._discover()
-        return self._entries[name].origin
+        return self._entry(name).origin
 
     def origins(self) -> dict[str, Origin]:
         """Return the names of plug-ins with their origins; imports nothing."""
@@ -181,6 +177,13 @@ class Registry(Mapping[str, T]):
             return error
         named = ", ".join(f"{name} ({origin})" for name, origin in origins.items())
         return type(error)(f"{error}; of plug-ins: {named}")
+
+    def _entry(self, name: str) -> _Entry[T]:
+        """Return the entry of a name, with its final origin."""
+        known = self._entries.get(name)
+        if known is None or known.origin is not None:
+            self._discover()
+        return self._entries[name]
 
     def _discover(self) -> None:
         """Add the names of plug-ins: of named files, then of entry points."""

@@ -174,6 +174,8 @@ def _called(
         result = function(depth, **options)
     except InputError:
         raise
+    except ValueError as error:
+        raise InputError(f"the growth operator {name} refuses {depth} layers: {error}") from error
     except Exception as error:  # code of others raises anything
         raise PluginError(
             f"the growth operator {name} failed for {depth} layers: {problem(error)}"
