@@ -32,10 +32,7 @@ def check_name(kind: str, name: str) -> None:
     """
     if kind not in KINDS:
         raise unknown("kind of package", kind, KINDS)
-    allowed = (
-        "a-z, 0-9 and single hyphens" if kind == "study" else "a-z, 0-9 and single underscores"
-    )
-    other = "_" if kind == "study" else "-"
+    other, joint = ("_", "hyphens") if kind == "study" else ("-", "underscores")
     if not NAME.fullmatch(name) or other in name or len(name) > LONGEST or name_problem(name):
         raise InputError(
             f"a {kind} is named in a-z, 0-9 and single {joint}, from a letter on, not {shown(name)}"

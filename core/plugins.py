@@ -156,11 +156,18 @@ def problem(error: BaseException) -> str:
     text = str(error).strip().split("\n")[0][:LONGEST]
     if isinstance(error, InputError):
         return text
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "importlib" not in frame.filename]
-    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if len(own) > 1 else ""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_plugin(f.filename)]
+    # the innermost line of the plug-in, not of a library that it calls
+    own = [f for f in frames if Path(f.filename).parent == Path(frames[0].filename).parent]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     where = "" if isinstance(error, SyntaxError) else where  # its message has the line
     return f"{type(error).__name__}: {text}{where}" if text else type(error).__name__ + where
+
+
+def _is_plugin(file: str) -> bool:
+    """Return whether a file of a traceback is neither growloop's nor of the import system."""
+    inside = Path(__file__).parent.parent in Path(file).parents
+    return not inside and "importlib" not in file
 
 
 def entry_points(group: str) -> list[tuple[metadata.EntryPoint, Origin]]:
