@@ -104,10 +104,16 @@ _BROKEN: dict[str, PluginError] = {}
 """Module of each plug-in file that failed -> its error."""
 _USED: dict[str, Origin] = {}
 _WARNED: set[str] = set()
-AFTER_FAILURE: list[Callable[[str], object]] = []
-"""Called with the module of a plug-in file that failed half-way."""
+FORGETTING: list[Callable[[str], object]] = []
+"""Functions that remove what a module registered, one a registry."""
 _LOADING: list[Origin] = []
 """Plug-ins that are being imported, the innermost last."""
+
+
+def forget(module: str) -> None:
+    """Remove everything that a module registered, such as a plug-in file that failed half-way."""
+    for remove in FORGETTING:
+        remove(module)
 
 
 def warn(text: object) -> None:
@@ -256,8 +262,7 @@ class _Loader(importlib.abc.Loader):
         try:
             exec(compile(source, str(self.file), "exec"), module.__dict__)
         except BaseException:
-            for forget in AFTER_FAILURE:
-                forget(module.__name__)
+            forget(module.__name__)
             raise
 
 

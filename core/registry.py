@@ -68,7 +68,7 @@ class Registry(Mapping[str, T]):
         self._entries: dict[str, _Entry[T]] = {}
         self._discovered = False
         self._reserved: set[str] = set()
-        plugins.AFTER_FAILURE.append(self.forget)
+        plugins.FORGETTING.append(self.forget)
 
     def register(self, name: str, value: T, module: str) -> None:
         """Add an object.
