@@ -142,7 +142,7 @@ def growth_map(operator: Operator, depth: int, **options: int | str) -> GrowthMa
             list that names layers the model does not have, or is shorter than the model.
 
     >>> str(growth_map(lambda depth: [*range(depth), depth - 1], 4))
-    '0-3,3'
+    '3-1x2'
     """
     whole("the depth", depth, 1)
     check_operator(operator, options)

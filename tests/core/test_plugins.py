@@ -228,7 +228,7 @@ def test_operators_of_files_grow_and_are_named_in_the_history(tmp_path: Path) ->
     )
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
     assert python(code, files=str(file)) == [
-        {"operator": "stretch", "from": 4, "to": 7, "sources": "0-2,0-3",
+        {"operator": "stretch", "from": 4, "to": 7, "sources": "3x2-1",
          "plugin": f"maps.py sha256:{digest}"}
     ]  # fmt: skip
 
