@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..core.errors import InputError
+from ..core.extras import missing
 from .command import Group
 from .options import force_option, out_option
 
@@ -47,7 +48,7 @@ def _refuse_taken(kind: str, name: str) -> None:
         taken |= dict.fromkeys([*TASKS.own(), *STANDARD, *GROUPS], "growloop")
     elif kind == "study":
         taken |= dict.fromkeys(QUESTIONS, "growloop")
-    else:
+    elif missing("train") is None:  # growloop's operators need torch, the package does not
         from ..models.growing.operators import OPERATORS
 
         taken |= dict.fromkeys(OPERATORS.own(), "growloop")
