@@ -97,7 +97,7 @@ name: tiny
 steps: 6
 precision: fp32
 model: {preset: tiny, options: {num_hidden_layers: 6}}
-data: {curriculum: [{lessons: {recall: 1.0}}], batch_size: 2}
+data: {curriculum: [{lessons: {recall: 1.0}}], batch_size: 8}
 optimizer: {warmup: 1, cooldown: 1}
 growth: {operator: repeat_first, block_size: 2}
 """
