@@ -14,18 +14,30 @@ from .growing.maps import OPERATORS, GrowthMap, growth_map
 from .growing.prop_schedule import prop_schedule
 from .looping.early_exit import EarlyExit
 from .looping.loop import loop
-from .looping.recurrence import RandomLoops, Recurrence
+from .looping.parts import (
+    Carry,
+    Conditioning,
+    Injection,
+    Objective,
+    register_part,
+)
+from .looping.random_loops import RandomLoops
+from .looping.recurrence import Recurrence
 from .presets import PRESETS, build, preset
 from .similarity import block_similarity, layer_similarity
 
 __all__ = [
     "OPERATORS",
     "PRESETS",
+    "Carry",
+    "Conditioning",
     "Cost",
     "EarlyExit",
     "GrowthMap",
+    "Injection",
     "InputError",
     "NotationError",
+    "Objective",
     "RandomLoops",
     "Recurrence",
     "Schedule",
@@ -42,6 +54,7 @@ __all__ = [
     "loop",
     "preset",
     "prop_schedule",
+    "register_part",
     "save",
     "training_flops",
     "untie",

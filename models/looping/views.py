@@ -34,6 +34,19 @@ class StepRunner(Protocol):
     layers: tuple[LoopedLayers, ...]
     recurrence: Any
     training_step: int
+    records: bool
+    supervision: Any
+    row_loops: Any
+    token_mask: Any
+
+    def draw_rows(self, rows: int) -> None:
+        """Draw the number of loops of each sequence."""
+
+    def most_loops(self) -> int:
+        """Return the most loops of a sequence."""
+
+    def forget(self) -> None:
+        """Drop what was recorded of a forward pass."""
 
     def plan(self, schedule: Schedule) -> Sequence[int]:
         """Return the cache slot of each step."""
