@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,11 +171,6 @@ class Composition(nn.Module):
         for part in self.conditioning.values():
             if isinstance(part, LoopLora):
                 unique = tuple(layers._modules.values())
-                for layer in part.layers:
-                    self._hooks += [
-                        unique[layer].register_forward_pre_hook(self.enter_layer),
-                        unique[layer].register_forward_hook(self.leave_layer, always_call=True),
-                    ]
                 self._hooks += part.attach(unique, self)
 
     def detach_hooks(self) -> None:
@@ -186,14 +183,19 @@ class Composition(nn.Module):
         """Return the loop that a step runs in; None outside of looped blocks."""
         raise NotImplementedError
 
-    def enter_layer(self, layer: Any, args: Any) -> None:
-        """Note the loop of the view that runs: its step is right in recomputed layers too."""
-        step = getattr(layer, "_step", None)
-        self.loop = None if step is None else self.loop_at(step)
+    @property
+    def acts_inside(self) -> bool:
+        """Return whether parts act inside of layers."""
+        return any(isinstance(part, LoopLora) for part in self.conditioning.values())
 
-    def leave_layer(self, layer: Any, args: Any, output: Any) -> None:
-        """Forget the loop."""
-        self.loop = None
+    @contextlib.contextmanager
+    def inside(self, step: int) -> Iterator[None]:
+        """Let parts that act inside of layers know the loop of the step that runs."""
+        self.loop = self.loop_at(step)
+        try:
+            yield
+        finally:
+            self.loop = None
 
     def flops_of_loop(self, schedule: Schedule, section: Section, loop: int) -> float:
         """Count the forward FLOPs per token of the parts in one loop of a block."""

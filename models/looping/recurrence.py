@@ -106,7 +106,7 @@ substeps=False, carry='one', conditioning=('loop_embedding',), objective='last')
             raise InputError("substeps apply 1/loops of a change: give damping or substeps")
         if self.carry != "one" and (self.substeps or self.damping != 1):
             given = "substeps" if self.substeps else "damping"
-            carry = self.part("carry").name
+            carry = self.carry.name if isinstance(self.carry, PartSettings) else self.carry
             raise InputError(f"{given} is a carry of its own: give {given} or carry {carry}")
         if self.part("carry").name == "substeps" and self.early_exit is not None:
             raise InputError("substeps with an early exit would leave a part of the step undone")

@@ -15,7 +15,7 @@ from .part import Carry, Loop, rms_norm
 from .registry import BlockShape, register_part
 
 OLD = -8.0  # initial bias of the old streams: a share of 3e-4
-SPREAD = 0.1  # initial spread of the gates, so that streams differ
+SPREAD = 1e-3  # initial spread of the gates, so that streams differ
 
 
 @register_part("carry", "hyper")

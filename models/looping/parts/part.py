@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ....core.errors import flag
 from ....core.schedule import Schedule
 from .registry import BlockShape
 
@@ -107,6 +108,7 @@ class Injection(Part):
 
     def __init__(self, shape: BlockShape, norm: bool = False) -> None:
         super().__init__(shape)
+        flag(f"norm of {self.part_name}", norm)
         self.norm = nn.RMSNorm(shape.width, eps=1e-6) if norm else None
 
     def combine(self, state: Tensor, block_input: Tensor, loop: Loop) -> Tensor:
