@@ -21,7 +21,7 @@ from ..core.schedule import Schedule, as_schedule
 from .checkpoints import empty
 from .growing.prop_schedule import prop_schedule
 from .looping.config import LoopedConfig
-from .looping.decoder import decoder_config, find_decoder
+from .looping.decoder import decoder_config, find_layers
 from .looping.recurrence import Recurrence
 
 EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
@@ -272,12 +272,12 @@ def _parts(model: PreTrainedModel | PretrainedConfig, seq_len: int) -> tuple[_Pa
         built = empty(config)
     else:
         config, built = model.config, model
-    decoder = find_decoder(built)
-    schedule = decoder.schedule
+    found = find_layers(built)
+    unique, schedule, owner = found.unique, found.schedule, found.owner
     inner = decoder_config(config)
-    types = _layer_types(config, len(decoder.unique))
+    types = _layer_types(config, len(unique))
     per_layer = []
-    for layer, kind in zip(decoder.unique, types, strict=True):
+    for layer, kind in zip(unique, types, strict=True):
         parameters = _count(layer)
         attention = _attention(inner, kind, seq_len)
         per_layer.append((parameters, _matrices(layer, inner) + attention, attention))
@@ -286,11 +286,9 @@ def _parts(model: PreTrainedModel | PretrainedConfig, seq_len: int) -> tuple[_Pa
     embeddings = {id(p): p.numel() for m in built.modules() if isinstance(m, nn.Embedding)
                   for p in m.parameters()}  # fmt: skip
     embeddings |= {id(p): p.numel() for p in head.parameters()}
-    inside = {id(m) for layer in decoder.unique for m in layer.modules()}
+    inside = {id(m) for layer in unique for m in layer.modules()}
     inside |= {id(head), *map(id, _runner_parts(built))}
-    others = [
-        m for m in decoder.owner.modules() if isinstance(m, nn.Linear) and id(m) not in inside
-    ]
+    others = [m for m in owner.modules() if isinstance(m, nn.Linear) and id(m) not in inside]
     other_linear = sum(2.0 * module.weight.numel() for module in others)
     parts = _Parts(
         layers=per_layer,

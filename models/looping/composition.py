@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...core.schedule import Schedule, Section
 from .parts import BlockShape, Carry, Conditioning, Injection, Loop, Objective, build_part
+from .parts.injections import Concat
 from .parts.loop_lora import LoopLora
 from .recurrence import Recurrence
 from .views import LoopedLayers
@@ -78,7 +79,7 @@ class Composition(nn.Module):
         layers: unique layers of the model.
     """
 
-    adapter: Injection
+    injection: Injection
     carry: Carry
     conditioning: nn.ModuleDict
     objective: Objective
@@ -91,7 +92,10 @@ class Composition(nn.Module):
         def build(kind: str) -> Any:
             return build_part(kind, recurrence.part(kind), shape)
 
-        self.adapter = build("injection")
+        self.injection = build("injection")
+        self.adapter: nn.Module | None = None
+        if isinstance(self.injection, Concat):
+            self.adapter = self.injection.build_adapter(self)
         self.carry = build("carry")
         self.conditioning = nn.ModuleDict(
             {
@@ -110,7 +114,7 @@ class Composition(nn.Module):
     @property
     def acts_once(self) -> bool:
         """Return whether a block that runs once differs from its layers alone."""
-        return self.adapter.first or self.carry.acts_once or len(self.conditioning) > 0
+        return self.injection.first or self.carry.acts_once or len(self.conditioning) > 0
 
     def set_home(self, schedule: Schedule) -> None:
         """Remember which layers the looped blocks consist of, to find them when they run once."""
@@ -199,25 +203,30 @@ class Composition(nn.Module):
 
     def flops_of_loop(self, schedule: Schedule, section: Section, loop: int) -> float:
         """Count the forward FLOPs per token of the parts in one loop of a block."""
-        parts: list[Any] = [self.adapter, self.carry, *self.conditioning.values()]
+        parts: list[Any] = [self.injection, self.carry, *self.conditioning.values()]
         counted = (p.flops(schedule, section.start, section.size, loop) for p in parts)
         return float(sum(counted))
 
     def reuse_learned(self, previous: nn.Module | None) -> None:
-        """Take over parts and heads of the previous runner that have the same class and shapes."""
-        names = ("adapter", "carry", "objective", "gate", "confidence")
-        pairs: list[tuple[nn.Module, str, Any]] = [(self, name, previous) for name in names]
-        old_parts = getattr(previous, "conditioning", None)
-        pairs += [(self.conditioning, name, old_parts) for name in self.conditioning]
-        for owner, name, before in pairs:
-            own, old = getattr(owner, name, None), getattr(before, name, None)
-            if own is not None and old is not None and _alike(own, old):
+        """Take over what the previous runner has learned, where both have it in the same shapes."""
+        for name in ("adapter", "gate", "confidence"):
+            module = getattr(previous, name, None)
+            if module is not None and getattr(self, name) is not None:
+                setattr(self, name, module)
+        pairs: list[tuple[Any, Any]] = [
+            (getattr(self, name), getattr(previous, name, None))
+            for name in ("injection", "carry", "objective")
+        ]
+        old_parts: Any = getattr(previous, "conditioning", {})
+        pairs += [(part, old_parts[n]) for n, part in self.conditioning.items() if n in old_parts]
+        for own, old in pairs:
+            if old is not None and _alike(own, old):
                 for parameter, kept in zip(own.parameters(), old.parameters(), strict=True):
                     _replace(own, parameter, kept)
 
     def undecayed(self) -> set[int]:
         """Return the ids of matrices without weight decay."""
-        parts = [self.adapter, self.carry, self.objective, *self.conditioning.values()]
+        parts = [self.injection, self.carry, self.objective, *self.conditioning.values()]
         return {id(p) for part in parts if not part.decays for p in part.parameters()}
 
 

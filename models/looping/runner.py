@@ -379,7 +379,7 @@ class Runner(Composition):
 
     def _around(self, block_input: Tensor) -> Around:
         conditioning: list[Any] = list(self.conditioning.values())
-        return Around(self.adapter, self.carry, conditioning, block_input)
+        return Around(self.injection, self.carry, conditioning, block_input)
 
     def _count(self, forwards: int) -> None:
         """Count layer forwards."""

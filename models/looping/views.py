@@ -37,7 +37,10 @@ class StepRunner(Protocol):
     training_step: int
     records: bool
     supervision: Any
-    acts_inside: bool
+
+    @property
+    def acts_inside(self) -> bool:
+        """Return whether parts act inside of layers."""
 
     def inside(self, step: int) -> contextlib.AbstractContextManager[None]:
         """Let parts that act inside of layers know the step that runs."""

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .objective import LoopTrace, Objective, weight_of
 from .registry import BlockShape, register_part
 
 
-def exit_probabilities(logits: Tensor) -> Tensor:
-    """Compute the probability of leaving after each loop, from gate logits ``(loops, ...)``.
+def exit_log_probabilities(logits: Tensor) -> Tensor:
+    """Compute the log-probability of leaving after each loop, from gate logits ``(loops, ...)``.
 
     ``p_t = λ_t Π_{j<t} (1 - λ_j)`` with ``λ = sigmoid(logit)``; the last loop takes what is left.
+    Logarithms stay finite where a gate is sure, and so do their gradients.
 
-    >>> exit_probabilities(torch.zeros(3)).tolist()
+    >>> exit_log_probabilities(torch.zeros(3)).exp().tolist()
     [0.5, 0.25, 0.25]
     """
-    leaves = torch.sigmoid(logits.float())
-    stays = torch.cumprod(1 - leaves[:-1], dim=0)
-    reached = torch.cat([torch.ones_like(leaves[:1]), stays])
-    return reached * torch.cat([leaves[:-1], torch.ones_like(leaves[:1])])
+    early = logits[:-1].float()
+    nothing = torch.zeros_like(logits[:1], dtype=torch.float32)
+    leaves, stays = nn.functional.logsigmoid(early), nn.functional.logsigmoid(-early)
+    reached = torch.cat([nothing, torch.cumsum(stays, dim=0)])
+    return reached + torch.cat([leaves, nothing])
 
 
 @register_part("objective", "exit_gate")
@@ -44,9 +46,10 @@ class ExitGate(Objective):
         """Return the regularised expected loss of each target."""
         gate = trace.heads["gate"]
         logits = torch.stack([trace.at_targets(gate(h)).squeeze(-1) for h in trace.states])
-        share = exit_probabilities(logits)
+        log_share = exit_log_probabilities(logits)
+        share = log_share.exp()
         losses = torch.stack([trace.loss(loop) for loop in range(trace.loops)])
-        entropy: Tensor = torch.special.entr(share).sum(0)
+        entropy = -(share * log_share).sum(0)
         expected: Tensor = (share * losses).sum(0)
         return expected - self.beta * entropy
 

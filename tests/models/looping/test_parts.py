@@ -55,12 +55,12 @@ def softplus(x: Tensor) -> Tensor:
 def add_normalised(p: Named, e: Tensor, block: Block) -> Tensor:
     h = block(e)
     for _ in range(1, LOOPS):
-        h = block(h + rms(e, p["adapter.norm.weight"]))
+        h = block(h + rms(e, p["injection.norm.weight"]))
     return h
 
 
 def diagonal(p: Named, e: Tensor, block: Block) -> Tensor:
-    return diagonal_system(p, e, rms(e, p["adapter.norm.weight"]), block)
+    return diagonal_system(p, e, rms(e, p["injection.norm.weight"]), block)
 
 
 def diagonal_from_zero(p: Named, e: Tensor, block: Block) -> Tensor:
@@ -68,10 +68,10 @@ def diagonal_from_zero(p: Named, e: Tensor, block: Block) -> Tensor:
 
 
 def diagonal_system(p: Named, h: Tensor, e: Tensor, block: Block) -> Tensor:
-    step = softplus(p["adapter.dt_bias"])
+    step = softplus(p["injection.dt_bias"])
     for _ in range(LOOPS):
-        old = torch.exp(-step * p["adapter.A_log"].exp()) * h
-        h = block(old + step * (e @ p["adapter.B"].T))
+        old = torch.exp(-step * p["injection.A_log"].exp()) * h
+        h = block(old + step * (e @ p["injection.B"].T))
     return h
 
 
@@ -446,7 +446,7 @@ def test_weight_decay_leaves_out_what_the_papers_leave_out() -> None:
     decay = {n: g["weight_decay"] for g in adam.param_groups for n in g["param_names"]}
     own = {name.removeprefix("runner."): d for name, d in decay.items() if "runner." in name}
     assert own.keys() == learned(model).keys()
-    assert {own[f"adapter.{name}"] for name in ("A_log", "dt_bias", "B")} == {0.0}
+    assert {own[f"injection.{name}"] for name in ("A_log", "dt_bias", "B")} == {0.0}
     assert own["conditioning.loop_embedding.vectors"] == 0.0
     assert own["conditioning.loop_lora.down.1/self_attn/q_proj"] == 0.1
 
