@@ -107,6 +107,22 @@ def test_a_run_file_with_a_wrong_part_is_refused(
     assert not list((tmp_path / "out").glob("step-*"))
 
 
+@pytest.mark.parametrize(
+    ("recurrence", "message"),
+    [
+        ({"carry": "hyper"}, "carry hyper"),
+        ({"objective": "exit_gate"}, "objective exit_gate"),
+        ({"random_loops": PER_SEQUENCE}, "random_loops per sequence"),
+    ],
+)
+def test_parts_that_are_not_compiled_are_refused(
+    shards: Path, recurrence: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=f"compile does not work with {message}"):
+        parse(run_of(shards, recurrence, compile=True))
+    parse(run_of(shards, {"injection": "concat", "damping": 0.5}, compile=True))
+
+
 def test_flops_of_loops_per_sequence_are_those_of_the_longest_in_a_micro_batch() -> None:
     draws = RandomLoops(**PER_SEQUENCE)
     rows = draws.of_rows(3, 0, 8).tolist()
