@@ -113,15 +113,16 @@ def _empty(model: str) -> Any:
 
 
 def _facts(model: Any, cost: Any) -> dict[str, Any]:
-    from ..models.looping.decoder import decoder_config, find_decoder
+    from ..models.looping.decoder import decoder_config, find_layers
+    from ..models.looping.native import NativeLoops
 
     config = decoder_config(model.config)
-    decoder = find_decoder(model)
+    found = find_layers(model)
     schedule = cost.schedule
     facts = {
         "architecture": type(model).__name__,
-        "layers_at": decoder.path,
-        "unique_layers": len(decoder.unique),
+        "layers_at": found.path,
+        "unique_layers": len(found.unique),
         "schedule": str(schedule),
         "effective_depth": schedule.effective_depth,
         "hidden_size": config.hidden_size,
@@ -138,6 +139,8 @@ def _facts(model: Any, cost: Any) -> dict[str, Any]:
         "attention_share": round(cost.attention_flops / cost.forward_flops, 4),
         "training_flops_per_token": cost.training_flops,
     }
+    if isinstance(found, NativeLoops):
+        facts["loops_by_itself"] = f"{found.field} {found.loops}"
     for name in ("growth_history", "untied_from", "recurrence"):
         if value := getattr(model.config, name, None):
             facts[name] = value

@@ -15,18 +15,30 @@ from .growing.operators import OPERATORS, register_operator
 from .growing.prop_schedule import prop_schedule
 from .looping.early_exit import EarlyExit
 from .looping.loop import loop
-from .looping.recurrence import RandomLoops, Recurrence
+from .looping.parts import (
+    Carry,
+    Conditioning,
+    Injection,
+    Objective,
+    register_part,
+)
+from .looping.random_loops import RandomLoops
+from .looping.recurrence import Recurrence
 from .presets import PRESETS, build, preset
 from .similarity import block_similarity, layer_similarity
 
 __all__ = [
     "OPERATORS",
     "PRESETS",
+    "Carry",
+    "Conditioning",
     "Cost",
     "EarlyExit",
     "GrowthMap",
+    "Injection",
     "InputError",
     "NotationError",
+    "Objective",
     "RandomLoops",
     "Recurrence",
     "Schedule",
@@ -44,6 +56,7 @@ __all__ = [
     "preset",
     "prop_schedule",
     "register_operator",
+    "register_part",
     "save",
     "training_flops",
     "untie",

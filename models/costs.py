@@ -21,7 +21,7 @@ from ..core.schedule import Schedule, as_schedule
 from .checkpoints import empty
 from .growing.prop_schedule import prop_schedule
 from .looping.config import LoopedConfig
-from .looping.decoder import decoder_config, find_decoder
+from .looping.decoder import decoder_config, find_layers
 from .looping.recurrence import Recurrence
 
 EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
@@ -41,7 +41,8 @@ class Cost:
         forward_flops: forward pass, attention included.
         attention_flops: part of ``forward_flops`` that grows with ``seq_len``.
         seq_len: tokens of a sequence.
-        backward_flops: twice the forward pass, less what ``backward_loops`` saves.
+        backward_flops: twice the forward pass, less what ``backward_loops`` saves, plus what an
+            objective adds: readouts of earlier loops, loops that run again.
     """
 
     schedule: Schedule
@@ -125,14 +126,13 @@ def cost(
     (2, 8)
     """
     whole("seq_len", seq_len, 1)
-    parts, own, recurrence = _parts(model, seq_len)
+    parts, own, runner = _parts(model, seq_len)
     counted = own if schedule is None else as_schedule(schedule)
     counted.check_fits(len(parts.layers))
     per_layer = sum(parameters for parameters, _, _ in parts.layers)
     used = sum(parts.layers[layer][0] for layer in set(counted))
     applied = sum(parts.layers[layer][0] for layer in counted)
-    width = decoder_config(_config(model)).hidden_size
-    flops = _flops(counted, parts) + _adapter_flops(counted, recurrence, width, None) / 3
+    flops = _flops(counted, parts) + _part_flops(counted, runner)
     return Cost(
         schedule=counted,
         unique_parameters=used + parts.rest,
@@ -142,7 +142,7 @@ def cost(
         forward_flops=flops,
         attention_flops=sum(parts.layers[layer][2] for layer in counted),
         seq_len=seq_len,
-        backward_flops=_trained(counted, parts, recurrence, width, None) - flops,
+        backward_flops=_trained(counted, parts, runner, None) - flops,
     )
 
 
@@ -168,27 +168,25 @@ def training_flops(
 
         training_flops(config, growth_stages(24, 4, tokens=10**9, cooldown_tokens=10**8))
     """
-    parts, _, recurrence = _parts(model, seq_len)
-    width = decoder_config(_config(model)).hidden_size
+    parts, _, runner = _parts(model, seq_len)
     total = 0.0
     for stage in stages:
         schedule = as_schedule(stage.schedule)
         schedule.check_fits(len(parts.layers))
         whole("the tokens of a stage", stage.tokens, 0)
         last = stage.backward_loops
-        total += stage.tokens * _trained(schedule, parts, recurrence, width, last)
+        total += stage.tokens * _trained(schedule, parts, runner, last)
     return total
 
 
-def _trained(
-    schedule: Schedule, parts: _Parts, recurrence: Recurrence, width: int, last: int | None
-) -> float:
+def _trained(schedule: Schedule, parts: _Parts, runner: Any, last: int | None) -> float:
     """Count training FLOPs per token; ``last`` overrides the recurrence's ``backward_loops``."""
+    recurrence = Recurrence() if runner is None else runner.recurrence
     last = last or recurrence.backward_loops
-    silent = _without_gradient(schedule, last, recurrence.injection != "none")
+    silent = _without_gradient(schedule, last, recurrence.injects)
     saved = sum(parts.layers[schedule.layers[step]][1] for step in silent)
-    adapters = _adapter_flops(schedule, recurrence, width, last)
-    return 3 * _flops(schedule, parts) - 2 * saved + adapters
+    total = 3 * _flops(schedule, parts) - 2 * saved + _part_flops(schedule, runner, last, True)
+    return total + 3 * _objective_flops(schedule, parts, runner)
 
 
 def growth_stages(
@@ -222,24 +220,37 @@ def _flops(schedule: Schedule, parts: _Parts) -> float:
     return parts.head + sum(parts.layers[layer][1] for layer in schedule)
 
 
-def _adapter_flops(
-    schedule: Schedule, recurrence: Recurrence, width: int, backward_loops: int | None
+def _part_flops(
+    schedule: Schedule, runner: Any, backward_loops: int | None = None, trained: bool = False
 ) -> float:
-    """Count training FLOPs per token of the injection's linear map, once a repeat.
+    """Count FLOPs per token of the parts between loops: forward, or training if ``trained``."""
+    total = 0.0
+    for section in [] if runner is None else runner.blocks(schedule):
+        if not runner.is_block(schedule, section):
+            continue
+        last = section.times if backward_loops is None else backward_loops
+        for loop in range(section.times):
+            weight = 3 if trained and loop >= section.times - last else 1
+            total += weight * runner.flops_of_loop(schedule, section, loop)
+    return total
 
-    A third of them are the forward pass.
+
+def _objective_flops(schedule: Schedule, parts: _Parts, runner: Any) -> float:
+    """Count forward FLOPs per token that an objective adds in training, on average.
+
+    A readout runs the layers after the block and the head.
     """
-    if recurrence.injection != "concat":
+    blocks = [] if runner is None else runner.blocks(schedule)
+    blocks = [section for section in blocks if runner.is_block(schedule, section)]
+    if not blocks:
         return 0.0
-    passes = 0
-    for _, _, times in schedule.sections:
-        trained = times if backward_loops is None else backward_loops
-        passes += sum(3 if loop >= times - trained else 1 for loop in range(1, times))
-    return passes * 2.0 * 2 * width * width
-
-
-def _config(model: PreTrainedModel | PretrainedConfig) -> PretrainedConfig:
-    return model if isinstance(model, PretrainedConfig) else model.config
+    start, size, loops = blocks[-1]
+    end = start + size * loops
+    coda = sum(parts.layers[layer][1] for layer in schedule.layers[end:])
+    block = sum(parts.layers[layer][1] for layer in schedule.layers[start : start + size])
+    objective = runner.objective
+    readouts = float(objective.readouts(loops)) * (coda + parts.head)
+    return readouts + float(objective.reruns(loops)) * block
 
 
 def _without_gradient(schedule: Schedule, last: int | None, injected: bool) -> list[int]:
@@ -254,23 +265,19 @@ def _without_gradient(schedule: Schedule, last: int | None, injected: bool) -> l
     return sorted(silent)
 
 
-def _parts(
-    model: PreTrainedModel | PretrainedConfig, seq_len: int
-) -> tuple[_Parts, Schedule, Recurrence]:
-    recurrence = Recurrence()
+def _parts(model: PreTrainedModel | PretrainedConfig, seq_len: int) -> tuple[_Parts, Schedule, Any]:
+    """Return the costs of layers and the rest, the model's schedule, and its runner or None."""
     if isinstance(model, PretrainedConfig):
         config: Any = model
         built = empty(config)
     else:
         config, built = model.config, model
-    if isinstance(config, LoopedConfig):
-        recurrence = Recurrence.from_dict(config.recurrence)
-    decoder = find_decoder(built)
-    schedule = decoder.schedule
+    found = find_layers(built)
+    unique, schedule, owner = found.unique, found.schedule, found.owner
     inner = decoder_config(config)
-    types = _layer_types(config, len(decoder.unique))
+    types = _layer_types(config, len(unique))
     per_layer = []
-    for layer, kind in zip(decoder.unique, types, strict=True):
+    for layer, kind in zip(unique, types, strict=True):
         parameters = _count(layer)
         attention = _attention(inner, kind, seq_len)
         per_layer.append((parameters, _matrices(layer, inner) + attention, attention))
@@ -279,11 +286,9 @@ def _parts(
     embeddings = {id(p): p.numel() for m in built.modules() if isinstance(m, nn.Embedding)
                   for p in m.parameters()}  # fmt: skip
     embeddings |= {id(p): p.numel() for p in head.parameters()}
-    inside = {id(m) for layer in decoder.unique for m in layer.modules()}
+    inside = {id(m) for layer in unique for m in layer.modules()}
     inside |= {id(head), *map(id, _runner_parts(built))}
-    others = [
-        m for m in decoder.owner.modules() if isinstance(m, nn.Linear) and id(m) not in inside
-    ]
+    others = [m for m in owner.modules() if isinstance(m, nn.Linear) and id(m) not in inside]
     other_linear = sum(2.0 * module.weight.numel() for module in others)
     parts = _Parts(
         layers=per_layer,
@@ -291,7 +296,7 @@ def _parts(
         embeddings=sum(embeddings.values()),
         head=2.0 * head.weight.numel() + other_linear,
     )
-    return parts, schedule, recurrence
+    return parts, schedule, built._modules.get("runner")
 
 
 def _runner_parts(model: Any) -> list[nn.Module]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..core.errors import InputError, whole
-from .looping.decoder import find_decoder
+from .looping.decoder import find_layers
 
 
 @torch.no_grad()
@@ -30,7 +30,7 @@ def layer_similarity(model: PreTrainedModel) -> Tensor:
 
         block_similarity(layer_similarity(model), block_size=4)
     """
-    layers = [dict(layer.named_parameters()) for layer in find_decoder(model).unique]
+    layers = [dict(layer.named_parameters()) for layer in find_layers(model).unique]
     count = len(layers)
     total, pairs = torch.zeros(count, count), torch.zeros(count, count)
     names = dict.fromkeys(name for layer in layers for name, p in layer.items() if p.dim() >= 2)

@@ -88,7 +88,7 @@ def check_untie(config: LoopedConfig) -> None:
         InputError: naming the settings.
     """
     recurrence = dict(config.recurrence)
-    for only_in_training in ("backward_loops", "random_loops"):
+    for only_in_training in ("backward_loops", "random_loops", "objective"):
         recurrence.pop(only_in_training, None)
     if recurrence:
         raise InputError(
@@ -128,7 +128,9 @@ def untie(model: PreTrainedModel, optimizer: Any = None) -> PreTrainedModel:
     model.__class__ = model.plain_class
     rebind_forward(model, looped)
     model.__dict__.pop("_looped", None)
-    model._modules.pop("runner", None)
+    runner: Any = model._modules.pop("runner", None)
+    if runner is not None:
+        runner.detach_hooks()
     _gather(model, decoder, unrolled, optimizer, config)
     return model
 

@@ -27,7 +27,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from ...core.errors import InputError, shown
 from ...core.schedule import Schedule
-from .decoder import decoder_config, find_decoder, gather_fields, per_layer_fields, set_fields
+from .decoder import (
+    decoder_config,
+    find_layers,
+    gather_fields,
+    per_layer_fields,
+    set_fields,
+)
 from .recurrence import Recurrence
 
 MODEL_TYPE = "growloop"
@@ -255,7 +261,7 @@ def current_schedule(model: Any) -> Schedule:
         return Schedule.parse(model.schedule, stored=True)
     if isinstance(model, PretrainedConfig):
         return Schedule.plain(decoder_config(model).num_hidden_layers)
-    return find_decoder(model).schedule
+    return find_layers(model).schedule
 
 
 AutoConfig.register(MODEL_TYPE, GrowloopConfig, exist_ok=True)

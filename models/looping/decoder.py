@@ -15,6 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ...core.errors import InputError
 from ...core.schedule import Schedule
+from .native import NativeLoops, loops_by_itself, native_loops
 from .views import LoopedLayers
 
 NOT_PER_LAYER = {
@@ -92,6 +93,11 @@ def find_decoder(model: nn.Module) -> Decoder:
             f"a Hugging Face causal language model is needed, not {type(model).__name__}: "
             "unwrap what is wrapped (accelerator.unwrap_model, .module, .get_base_model)"
         )
+    if loops_by_itself(model.config):
+        raise InputError(
+            f"{type(model).__name__} is not supported here: {model.config.model_type} loops by "
+            "itself, and must not be looped again"
+        )
     if model.config.is_encoder_decoder:
         raise InputError(f"{type(model).__name__} has an encoder: only decoders can loop or grow")
     depth = getattr(decoder_config(model.config), "num_hidden_layers", None)
@@ -112,6 +118,15 @@ def find_decoder(model: nn.Module) -> Decoder:
             f"(config.num_hidden_layers), found {paths}"
         )
     return _decoder(model, candidates[0][0])
+
+
+def find_layers(model: nn.Module) -> Decoder | NativeLoops:
+    """Find the layers of a Hugging Face model, also of one that loops by itself.
+
+    Raises:
+        InputError: as :func:`find_decoder`.
+    """
+    return native_loops(model) or find_decoder(model)
 
 
 def _decoder(model: nn.Module, path: str) -> Decoder:

@@ -20,8 +20,11 @@ from torch import Tensor
 
 from ...core.errors import InputError, one_of, shown, unknown, whole
 
-DEFAULTS = {"entropy": 1e-3, "latent": 0.03, "kl": 1e-3, "argmax": 5.0, "gate": 0.5}
+DEFAULTS = {"entropy": 1e-3, "latent": 0.03, "kl": 1e-3, "argmax": 5.0, "gate": 0.5,
+            "confidence": 0.5}  # fmt: skip
 """Criterion -> default threshold."""
+LEARNED = ("gate", "confidence")
+"""Criteria of a learned head."""
 DIRECTIONS = ("new-old", "old-new")
 COUNTS = ("loops", "repeats")
 JUDGED = ("all", "last", "mean")
@@ -39,15 +42,18 @@ class EarlyExit:
             ``kl``: KL divergence between the next-token distributions, in nats;
             ``argmax``: consecutive loops with the same most likely token;
             ``gate``: probability of having halted, by a learned gate on the state (Ouro),
-            ``1 - prod(1 - sigmoid(gate(h)))``.
+            ``1 - prod(1 - sigmoid(gate(h)))``;
+            ``confidence``: probability that the prediction is right, by a learned head on the
+            change of the state, ``sigmoid(head(h' - h))`` (LoopUS).
         threshold: exit when the change is below it (``entropy``, ``latent``, ``kl``) or when it is
-            reached (``argmax``, ``gate``). Defaults: 1e-3, 0.03, 1e-3, 5 loops, 0.5.
+            reached (``argmax``, ``gate``, ``confidence``). Defaults: 1e-3, 0.03, 1e-3, 5 loops,
+            0.5, 0.5.
         min_loops: number of loops that always run.
         direction: for ``kl``: ``new-old`` is ``KL(new ‖ old)``, ``old-new`` is ``KL(old ‖ new)``.
         count: for ``argmax``: ``loops`` counts loops that agree (a threshold of 5 needs five);
             ``repeats`` counts agreements with the previous loop (5 needs six loops).
         judged: tokens that must have converged: ``all`` new tokens, the ``last`` one, or the
-            ``mean`` of their changes (not for ``argmax`` and ``gate``).
+            ``mean`` of their changes (not for ``argmax``, ``gate`` and ``confidence``).
         from_start: compare the first loop with the state that entered the block (``latent``), a
             uniform distribution (``kl``) or an entropy of 100 nats (``entropy``).
         through_coda: read predictions after the layers that follow the block, as an exiting model
@@ -79,7 +85,7 @@ class EarlyExit:
         one_of("direction of kl", self.direction, DIRECTIONS)
         one_of("count of argmax", self.count, COUNTS)
         one_of("choice of judged tokens", self.judged, JUDGED)
-        if self.judged == "mean" and self.criterion in ("argmax", "gate"):
+        if self.judged == "mean" and self.criterion in ("argmax", *LEARNED):
             raise InputError(f"{self.criterion} has no mean over tokens: judge all or the last")
         for name in ("from_start", "through_coda"):
             if not isinstance(value := getattr(self, name), bool):
@@ -98,10 +104,11 @@ class EarlyExit:
         'old-new'
 
         Raises:
-            InputError: criterion ``gate``, which is Ouro's.
+            InputError: criterion ``gate`` or ``confidence``, which are of other works.
         """
-        if criterion == "gate":
-            raise InputError("the criterion gate is Ouro's, not Geiping et al.'s")
+        if criterion in LEARNED:
+            of = "Ouro" if criterion == "gate" else "LoopUS"
+            raise InputError(f"the criterion {criterion} is {of}'s, not Geiping et al.'s")
         return cls(
             criterion,
             threshold,
@@ -169,7 +176,8 @@ class ExitMonitor:
     Args:
         rule: when to exit.
         logits: states ``(batch, tokens, dim)`` -> ``(batch, tokens, vocabulary)``.
-        gate: states -> one logit per token, for the criterion ``gate``.
+        gate: states -> one logit per token, for the criterion ``gate``; changes of the state -> one
+            logit per token, for ``confidence``.
         mask: True for tokens that are not padding, ``(batch, tokens)``; None if all are real.
         entering: states that entered the block, ``(batch, tokens, dim)``.
         coda: layers after the block, states -> states, for ``through_coda``.
@@ -195,13 +203,23 @@ class ExitMonitor:
         self.accumulated: Tensor | None = None  # loops in agreement, or probability of not halting
 
     @torch.no_grad()
-    def exits(self, states: Tensor) -> Tensor:
+    def exits(self, states: Tensor, changes: Tensor | None = None) -> Tensor:
         """Return which sequences may exit after this loop, ``(batch,)`` bool.
 
         Call it once per loop, in order.
+
+        Args:
+            states: states after the loop, ``(batch, tokens, dim)``.
+            changes: changes of the state by the block, for ``confidence``.
         """
         self.loops += 1
-        converged = self._converged(states)
+        if self.rule.criterion == "confidence":
+            assert self.gate is not None
+            assert changes is not None
+            logits = self.gate(self._judged(changes)).squeeze(-1).float()
+            converged = torch.sigmoid(logits) >= self.rule.threshold
+        else:
+            converged = self._converged(states)
         if self.loops < self.rule.min_loops:
             converged = torch.zeros_like(converged)
         if self.mask is not None and self.rule.judged == "all":

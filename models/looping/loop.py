@@ -33,6 +33,7 @@ from .decoder import Decoder, decoder_config, find_decoder, replace_config
 from .readout import Readout
 from .recurrence import Recurrence
 from .runner import Runner
+from .supervision import supervised_losses
 from .views import LoopedLayers
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -106,14 +107,21 @@ def _install(
             layers,
         )  # a tuple, so that torch registers no second submodule
     assert isinstance(decoder.layers, LoopedLayers)
+    recurrence = recurrence.resolved(schedule)
     if model.recurrence != recurrence:
         runner = _runner(model, decoder, recurrence)  # may refuse
         model.config.recurrence = recurrence.to_dict()
         decoder.layers.set_runner(runner)
-        previous = model._modules.pop("runner", None)
+        previous: Any = model._modules.pop("runner", None)
+        if previous is not None:
+            previous.detach_hooks()
         if runner is not None:
             runner.reuse_learned(previous)
+            runner.attach(decoder.layers)
             model.add_module("runner", runner)
+    current: Any = decoder.layers.runner
+    if current is not None:
+        current.set_home(schedule)
     model.schedule = schedule
 
 
@@ -131,7 +139,7 @@ def _runner(model: PreTrainedModel, decoder: Decoder, recurrence: Recurrence) ->
     if recurrence.early_exit is not None:
         _ = decoder.final_norm  # refuses a decoder without one
     width = decoder_config(model.config).hidden_size
-    runner = Runner(recurrence, width, Readout(model, decoder))
+    runner = Runner(recurrence, width, Readout(model, decoder), tuple(decoder.unique))
     parameter = next(decoder.unique[0].parameters())
     runner.to(dtype=parameter.dtype)
     if parameter.device.type != "meta":
@@ -248,12 +256,15 @@ class LoopedModel:
             )
         return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
 
-    def _draw_schedule(self) -> Schedule | None:
+    def _draw_schedule(self, rows: int) -> Schedule | None:
         """Draw the schedule of this training step; None where the number of loops is fixed."""
         runner = self.looped_layers.runner
         if runner is None or runner.recurrence.random_loops is None or not self.training:
             return None
         runner.training_step += 1
+        if runner.recurrence.random_loops.per == "sequence":
+            runner.draw_rows(rows)
+            return self.schedule.with_loops(runner.most_loops())
         return self.schedule.with_loops(runner.recurrence.random_loops.at(runner.training_step - 1))
 
 
@@ -284,10 +295,16 @@ def _looped_class(base: Any) -> Any:
         mask = arguments.get("attention_mask")
         two_d = isinstance(mask, Tensor) and mask.dim() == 2
         runner.token_mask = mask.bool() if mask is not None and two_d else None
+        supervision = runner.supervision if self.training else None
+        runner.records = supervision is not None
         try:
             output = base.forward(self, *args, **kwargs)
+            if supervision is not None:
+                output["loop_losses"] = supervised_losses(runner, supervision, output.logits)
         finally:
-            runner.token_mask = None
+            runner.token_mask = runner.row_loops = None
+            if supervision is not None:
+                runner.forget()
         if runner.manages_slots and isinstance(output, ModelOutput):
             refuse_foreign_cache((), output)  # a cache that no layer was given by name
         return output
@@ -296,7 +313,8 @@ def _looped_class(base: Any) -> Any:
     def forward(
         self: Any, *args: Any, schedule: Schedule | str | None = None, **kwargs: Any
     ) -> Any:
-        schedule = self._draw_schedule() if schedule is None else schedule
+        if schedule is None:
+            schedule = self._draw_schedule(_rows(names, args, kwargs))
         if schedule is None:
             return run(self, *args, **kwargs)
         with self.scheduled(schedule):
@@ -312,6 +330,13 @@ def _looped_class(base: Any) -> Any:
     # pickle reads __qualname__, Hugging Face __name__ where it treats a class specially
     fields["__qualname__"] = f"{LOOPED}{base.__name__}"
     return type(base.__name__, (LoopedModel, base), fields)
+
+
+def _rows(names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Return the number of sequences among the arguments of a forward."""
+    arguments = dict(zip(names, args, strict=False)) | kwargs
+    values = (arguments.get(name) for name in ("input_ids", "inputs_embeds"))
+    return next((len(value) for value in values if isinstance(value, Tensor)), 1)
 
 
 def __getattr__(name: str) -> Any:

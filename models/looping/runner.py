@@ -12,8 +12,10 @@ from torch.distributed.fsdp import FSDPModule
 from ...core.errors import InputError
 from ...core.schedule import Schedule
 from .caching import Slots, find_cache, refuse_foreign_cache, slots_of
+from .composition import Around, Composition, no_grad_unless
 from .decoder import decoder_config
 from .early_exit import ExitMonitor
+from .parts import Loop
 from .readout import Readout
 from .recurrence import Recurrence
 
@@ -36,13 +38,14 @@ class LoopPosition(NamedTuple):
     ends: bool
 
 
-class Runner(nn.Module):
+class Runner(Composition):
     """Step executor of a looped model under a :class:`Recurrence`.
 
     Args:
         recurrence: settings.
         width: dimension of the hidden state.
         readout: hidden states -> logits, for exit criteria that compare distributions.
+        layers: unique layers of the model.
 
     Attributes:
         executed: layer forwards of the last forward pass, coda forwards of exit checks included.
@@ -51,53 +54,75 @@ class Runner(nn.Module):
             forward passes since the counters were last set to 0. Compiled code counts nothing.
         token_mask: True for tokens that are not padding, ``(batch, tokens)``; None if all are real.
         training_step: number of training forward passes, which random loops are drawn by.
+        first_row: place of this forward pass's first sequence in the batch of all processes, which
+            random loops per sequence are drawn by.
+        row_loops: loops of each sequence, ``(batch,)``; None where all have the same.
+        supervision: targets of the objective in the next training forward pass; None for none.
+        records: whether the states of the loops are recorded in this forward pass.
     """
 
-    def __init__(self, recurrence: Recurrence, width: int, readout: Readout) -> None:
-        super().__init__()
-        self.recurrence, self.readout = recurrence, readout
-        self.adapter = self.gate = None
-        if recurrence.injection == "concat":
-            self.adapter = nn.Linear(2 * width, width, bias=False)
-            with torch.no_grad():  # initialised to the state alone
-                self.adapter.weight.copy_(torch.eye(width, 2 * width))
-        if recurrence.early_exit is not None and recurrence.early_exit.criterion == "gate":
-            self.gate = nn.Linear(width, 1)
-            nn.init.zeros_(self.gate.weight)
-            nn.init.constant_(self.gate.bias, -4.0)  # rarely halts before it is trained
+    def __init__(
+        self,
+        recurrence: Recurrence,
+        width: int,
+        readout: Readout,
+        layers: tuple[nn.Module, ...] = (),
+    ) -> None:
+        super().__init__(recurrence, width, layers)
+        self.readout = readout
         self.executed = self.total_executed = self.total_planned = 0
         self.loops: Tensor | None = None
         self.token_mask: Tensor | None = None
         self.layers: Any = ()  # the LoopedLayers, in a tuple so that torch registers no submodule
-        self.training_step = 0
+        self.training_step = self.first_row = 0
         self.exit_group: Any = None  # process group that must leave a block together
+        self.row_loops: Tensor | None = None
+        self.records = False
+        self.supervision: Any = None  # targets of an objective, set by training
+        self.ran: dict[int, Loop] = {}  # step -> loop, of the last forward pass
         self._reset()
-
-    def reuse_learned(self, previous: nn.Module | None) -> None:
-        """Take over the adapter and the gate of the previous runner where both runners have one."""
-        for name in ("adapter", "gate"):
-            module = getattr(previous, name, None)
-            if module is not None and getattr(self, name) is not None:
-                setattr(self, name, module)
 
     def _reset(self) -> None:
         """Drop the state of one forward pass."""
-        self.block_input: Any = None  # state that entered the block
-        self.loop_input: Any = None  # state at the start of the current loop
+        self.around: Any = None  # parts around the loops of the current block
+        self.loop_input: Any = None  # output of the block at the start of the current loop
+        self.state: Any = None  # state at the start of the current loop, as the carry has it
+        self.recorded: list[tuple[Tensor, Tensor]] = []  # output and change of each loop
         self.slots: Any = None
         self.monitor: ExitMonitor | None = None
         self.arguments: dict[Any, Arguments] = {}  # layer type -> arguments of its forward
         self.extra_outputs: Any = None  # outputs of the last layer after the hidden state
 
+    def draw_rows(self, rows: int) -> None:
+        """Draw the number of loops of each sequence of this training step, ``(rows,)``."""
+        random_loops = self.recurrence.random_loops
+        assert random_loops is not None
+        drawn = random_loops.of_rows(self.training_step - 1, self.first_row, rows)
+        self.row_loops = torch.from_numpy(drawn)
+
+    def most_loops(self) -> int:
+        """Return the most loops of a sequence, over all processes that share FSDP shards."""
+        assert self.row_loops is not None
+        most = self.row_loops.max()
+        [layers] = self.layers
+        group = _shard_group(next(iter(layers._modules.values())))
+        if group is not None:
+            device = next(layers.parameters()).device
+            most = most.to(device)
+            torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX, group=group)
+        return int(most)
+
     def plan(self, schedule: Schedule) -> list[int]:
         """Prepare for a schedule and return the cache slot of each step."""
         self.schedule = schedule
         self.positions: list[LoopPosition | None] = []  # None outside of looped blocks
-        for _, size, loops in schedule.sections:
+        for section in self.blocks(schedule):
+            _, size, loops = section
+            looped = self.is_block(schedule, section)
             for step in range(size * loops):
                 loop, offset = divmod(step, size)
                 position = LoopPosition(loop, loops, offset == 0, offset == size - 1)
-                self.positions.append(position if loops > 1 else None)
+                self.positions.append(position if looped else None)
         self.slot_of = slots_of(schedule, self.recurrence.slots)
         return self.slot_of
 
@@ -119,20 +144,12 @@ class Runner(nn.Module):
         cache = find_cache([*rest, *kwargs.values()])
         if cache is None and self.manages_slots:
             refuse_foreign_cache(rest, kwargs)
-        if self._exits_through_coda:
+        if self._exits_through_coda or self.records:
             self._store_arguments(step, position, (rest, kwargs))
-        if position is not None and position.starts:
-            if position.loop == 0:
-                self._start_block(hidden, call.args[0])
-            self.loop_input = hidden
-            hidden = self._inject(hidden, position.loop)
-            last = self.recurrence.backward_loops
-            first_trained = None if last is None else position.loops - last
-            if position.loop == first_trained and not hidden.requires_grad:
-                # reentrant checkpoints record gradients only for inputs that require some
-                checkpointed = getattr(call.args[0], "gradient_checkpointing", False)
-                if self.training and checkpointed and torch.is_grad_enabled():
-                    hidden = hidden.detach().requires_grad_()
+        if position is not None:
+            self.ran[step] = self._loop(position, hidden)
+            if position.starts:
+                hidden = self._start_loop(step, position, hidden, call.args[0])
         if position is not None and position.starts and self.monitor is not None:
             self.all_exited = self._check_all_exited()
         exited = self.exited if position is not None else None
@@ -142,7 +159,7 @@ class Runner(nn.Module):
             return self._output(step, self.loop_input)
         if cache is not None:
             self.slots.open(cache, step)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._truncated(position)):
+        with no_grad_unless(not self._truncated(position)):
             output = call(hidden, *rest, **kwargs)
         if not torch.compiler.is_compiling():  # a counter would be compiled anew at every count
             self.executed += 1
@@ -152,8 +169,46 @@ class Runner(nn.Module):
         if cache is not None:
             self.slots.close(cache, step, layer, hidden.shape[1], exited)
         if position is not None and position.ends:
-            after = self._end_loop(after, position)
+            after = self._end_loop(after, position, self.ran[step])
         return self._output(step, after)
+
+    def _loop(self, position: LoopPosition, hidden: Tensor) -> Loop:
+        """Return the loop of a position, for each sequence where they differ.
+
+        With truncated back-propagation, sequences with fewer loops start later: gradients flow
+        through the last loops of each.
+        """
+        if self.row_loops is None:
+            return Loop(position.loop, position.loops)
+        totals = self.row_loops.to(hidden.device)
+        number = torch.full_like(totals, position.loop)
+        if self.recurrence.backward_loops is not None:
+            number = number - (position.loops - totals)
+        return Loop(number, totals)
+
+    def loop_at(self, step: int) -> Loop | None:
+        """Return the loop that a step ran in, in the last forward pass."""
+        return self.ran.get(step)
+
+    def _start_loop(
+        self, step: int, position: LoopPosition, hidden: Tensor, layer: nn.Module
+    ) -> Tensor:
+        """Begin a loop and return the input of the block."""
+        if position.loop == 0:
+            self._start_block(hidden, layer)
+        self.loop_input = hidden
+        if not self.carry.keeps_state:
+            self.state = hidden
+        with no_grad_unless(not self._truncated(position)):
+            hidden = self.around.enter(self.state, _known(self.ran[step]))
+        last = self.recurrence.backward_loops
+        first_trained = None if last is None else position.loops - last
+        if position.loop == first_trained and not hidden.requires_grad:
+            # reentrant checkpoints record gradients only for inputs that require some
+            checkpointed = getattr(layer, "gradient_checkpointing", False)
+            if self.training and checkpointed and torch.is_grad_enabled():
+                hidden = hidden.detach().requires_grad_()
+        return hidden
 
     def _check_all_exited(self) -> bool:
         """Return whether all sequences have exited, on all processes that share FSDP shards."""
@@ -171,6 +226,8 @@ class Runner(nn.Module):
             self.executed = 0
             self.total_planned += len(self.schedule)
         self.monitor = None  # an earlier forward pass may have failed half-way
+        self.ran = {}
+        self.recorded = []
         self.arguments = {}
         self.exited: Tensor | None = None  # sequences that have left the block, (batch,) bool
         self.exited_count = 0
@@ -205,13 +262,14 @@ class Runner(nn.Module):
             InputError: a step after the block gets other arguments than its layer type did before.
         """
         stored = self.arguments.setdefault(self._layer_type(step), arguments)
-        if self.monitor is not None and position is None and not _same_arguments(stored, arguments):
+        checked = self.monitor is not None or self.records
+        if checked and position is None and not _same_arguments(stored, arguments):
             raise InputError(
                 f"step {step} gets other arguments than the steps before it: an exit cannot look "
                 "through it (through_coda)"
             )
 
-    def _coda(self, hidden: Tensor) -> Tensor:
+    def coda(self, hidden: Tensor) -> Tensor:
         """Run the layers after the block on a state, leaving cache and counters of loops alone."""
         end = max(step for step, position in enumerate(self.positions) if position is not None) + 1
         steps = range(end, len(self.positions))
@@ -229,37 +287,25 @@ class Runner(nn.Module):
             for step, (rest, kwargs) in zip(steps, arguments, strict=True):
                 output = layers.steps[step].direct(hidden, *rest, **kwargs)
                 hidden = output[0] if isinstance(output, tuple) else output
-        if not torch.compiler.is_compiling():
-            self.executed += len(steps)
-            self.total_executed += len(steps)
+        self._count(len(steps))
         return hidden
 
     def _start_block(self, hidden: Tensor, layer: nn.Module) -> None:
         """Begin a looped block with its input state."""
-        self.block_input = hidden
+        self.around = self._around(hidden)
+        self.state = self.carry.begin(hidden)
         self.exited = None
         self.all_exited = False
         self.monitor = None
         if self._may_exit:
             assert self.recurrence.early_exit is not None
             mask = None if self.token_mask is None else self.token_mask[:, -hidden.shape[1] :]
-            coda = self._coda if self._exits_through_coda else None
-            self.monitor = ExitMonitor(
-                self.recurrence.early_exit, self.readout, self.gate, mask, hidden, coda
-            )
+            coda = self.coda if self._exits_through_coda else None
+            rule = self.recurrence.early_exit
+            head = self.confidence if rule.criterion == "confidence" else self.gate
+            self.monitor = ExitMonitor(rule, self.readout, head, mask, hidden, coda)
             self.loops = torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
             self.exit_group = _shard_group(layer)
-
-    def _inject(self, hidden: Tensor, loop: int) -> Tensor:
-        """Return the block's input in a loop: the state, with the first input injected."""
-        if loop == 0 or self.recurrence.injection == "none":
-            return hidden
-        if self.adapter is not None:
-            both = torch.cat([hidden, self.block_input.to(hidden.device)], dim=-1)
-            mapped: Tensor = self.adapter(both)
-            return mapped
-        block_input: Tensor = self.block_input
-        return hidden + block_input.to(hidden.device)
 
     def _truncated(self, position: LoopPosition | None) -> bool:
         """Return whether a step runs without a graph (truncated back-propagation)."""
@@ -271,31 +317,101 @@ class Runner(nn.Module):
             and (position.loop < position.loops - last)
         )
 
-    def _end_loop(self, after: Tensor, position: LoopPosition) -> Tensor:
-        """Damp the loop's change and update which sequences have exited."""
-        share = self.recurrence.applied_share(position.loop, position.loops)
-        if share != 1:
-            after = self.loop_input + share * (after - self.loop_input)
+    def _end_loop(self, after: Tensor, position: LoopPosition, loop: Loop) -> Tensor:
+        """Apply the parts after the block and update which sequences have left it."""
+        before = self.state
+        with no_grad_unless(not self._truncated(position)):
+            after = self.around.condition(after, _known(loop))
+        change = after - self.loop_input if self._reads_changes else after
+        with no_grad_unless(not (self._truncated(position) and self.carry.detached)):
+            state = self.around.leave(before, after, _known(loop))
+        if self.row_loops is not None:
+            assert isinstance(loop.number, Tensor)
+            assert isinstance(loop.total, Tensor)
+            state = _keep(before, state, (loop.number >= 0) & (loop.number < loop.total))
+        if self.exited is not None:
+            state = _keep(before, state, ~self.exited)
+        after, self.state = self.carry.output(state), state
+        if self.records:
+            self.recorded.append((after, change))
         if self.monitor is not None:
             assert self.loops is not None
             if self.exited is None:
                 self.loops += 1
-                exited = self.monitor.exits(after)
+                exited = self.monitor.exits(after, change)
             else:
-                after = torch.where(self.exited[:, None, None], self.loop_input, after)
                 self.loops += ~self.exited
-                exited = self.exited | self.monitor.exits(after)
+                exited = self.exited | self.monitor.exits(after, change)
             self.exited_count = int(exited.sum())  # the only device synchronisation of a loop
             self.exited = exited if self.exited_count else None
             self.loop_input = after
         return after
 
+    @property
+    def _reads_changes(self) -> bool:
+        return self.confidence is not None and (self.records or self.monitor is not None)
+
+    def rerun(self, loops: int) -> Tensor:
+        """Run the recorded block again from the same input, with another number of loops.
+
+        Args:
+            loops: number of loops, up to those of the forward pass.
+
+        Returns:
+            Output of the block, ``(batch, tokens, dim)``.
+        """
+        [layers] = self.layers
+        around = self._around(self.around.block_input)
+        state = self.carry.begin(around.block_input)
+        block = [step for step, position in enumerate(self.positions) if position is not None]
+        size = len(block) // len(self.recorded)
+        for number in range(loops):
+            loop, last = Loop(number, loops), self.recurrence.backward_loops
+            with no_grad_unless(last is None or number >= loops - last):
+                hidden = around.enter(state, loop)
+                for step in block[number * size : (number + 1) * size]:
+                    rest, kwargs = self.arguments[self._layer_type(step)]
+                    output = layers.steps[step].direct(hidden, *rest, **kwargs)
+                    hidden = output[0] if isinstance(output, tuple) else output
+                state = around.leave(state, around.condition(hidden, loop), loop)
+        self._count(loops * size)
+        return self.carry.output(state)
+
+    def _around(self, block_input: Tensor) -> Around:
+        conditioning: list[Any] = list(self.conditioning.values())
+        return Around(self.injection, self.carry, conditioning, block_input)
+
+    def _count(self, forwards: int) -> None:
+        """Count layer forwards."""
+        if not torch.compiler.is_compiling():
+            self.executed += forwards
+            self.total_executed += forwards
+
+    def forget(self) -> None:
+        """Drop what was recorded of a forward pass."""
+        self.records = False
+        self._reset()
+
     def _output(self, step: int, hidden: Tensor) -> Any:
         """Return a state in the form the layer returns it; reset after the last step."""
         output = hidden if self.extra_outputs is None else (hidden, *self.extra_outputs)
-        if step == len(self.schedule) - 1:  # hold no graph and no cache longer than needed
+        if (
+            step == len(self.schedule) - 1 and not self.records
+        ):  # hold no graph and no cache longer than needed
             self._reset()
         return output
+
+
+def _keep(before: Tensor, after: Tensor, rows: Tensor) -> Tensor:
+    """Return ``after`` for the rows that are True, ``before`` for the others."""
+    return torch.where(rows.view(-1, *[1] * (after.dim() - 1)), after, before)
+
+
+def _known(loop: Loop) -> Loop:
+    """Return a loop with sequences that have not begun in their first."""
+    if isinstance(loop.number, Tensor):
+        return Loop(loop.number.clamp_min(0), loop.total)
+    return loop
 
 
 def _same_arguments(one: Arguments, other: Arguments) -> bool:

@@ -8,6 +8,7 @@ per step, and Hugging Face's own forward runs unchanged.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,27 @@ class StepRunner(Protocol):
     layers: tuple[LoopedLayers, ...]
     recurrence: Any
     training_step: int
+    records: bool
+    supervision: Any
+
+    @property
+    def acts_inside(self) -> bool:
+        """Return whether parts act inside of layers."""
+
+    def inside(self, step: int) -> contextlib.AbstractContextManager[None]:
+        """Let parts that act inside of layers know the step that runs."""
+
+    row_loops: Any
+    token_mask: Any
+
+    def draw_rows(self, rows: int) -> None:
+        """Draw the number of loops of each sequence."""
+
+    def most_loops(self) -> int:
+        """Return the most loops of a sequence."""
+
+    def forget(self) -> None:
+        """Drop what was recorded of a forward pass."""
 
     def plan(self, schedule: Schedule) -> Sequence[int]:
         """Return the cache slot of each step."""
@@ -146,7 +168,8 @@ def make_view(
     """
     overrides = _overrides(origin, index)
     base: Any = type(origin)
-    view: nn.Module = object.__new__(_view_class(base, *overrides, runner is not None))
+    inside = runner is not None and runner.acts_inside
+    view: nn.Module = object.__new__(_view_class(base, *overrides, runner is not None, inside))
     children = {name: make_view(getattr(origin, name), index, slot) for name in overrides[1]}
     object.__setattr__(view, "__dict__", origin.__dict__)
     own = {"origin": origin, "slot": slot, "children": children, "step": step, "runner": runner}
@@ -188,7 +211,12 @@ def _holds_index(module: nn.Module) -> bool:
 
 @functools.cache
 def _view_class(
-    base: Any, indices: tuple[str, ...], viewed: tuple[str, ...], replaced: bool, run: bool
+    base: Any,
+    indices: tuple[str, ...],
+    viewed: tuple[str, ...],
+    replaced: bool,
+    run: bool,
+    inside: bool = False,
 ) -> type:
     """Make the class of the views of a module class.
 
@@ -197,6 +225,7 @@ def _view_class(
         viewed: children that get views of their own.
         replaced: whether the instance's forward was replaced (hooks).
         run: whether a runner executes the call.
+        inside: whether parts act inside of layers, and must know the step in recomputed ones too.
     """
 
     def stale(self: Any) -> bool:
@@ -229,6 +258,14 @@ def _view_class(
     if run:
         fields["__call__"] = call
         fields["direct"] = lambda self, *a, **k: base.__call__(self, *a, **k)  # past the runner
+    if inside:  # in forward, which gradient checkpointing calls again
+
+        @functools.wraps(base.forward)
+        def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+            with self._runner.inside(self._step):
+                return base.forward(self, *args, **kwargs)
+
+        fields["forward"] = forward
     for name in indices:
         fields[name] = property(lambda self: self._slot)
     for name in viewed:
@@ -236,7 +273,7 @@ def _view_class(
     view_class = type(base.__name__, (base,), fields)
     if replaced:  # after the class was made: Hugging Face wraps the forward of new classes
         for name in ("forward", "_old_forward"):
-            setattr(view_class, name, _Rebound(name, base))
+            setattr(view_class, name, _Rebound(name, base, inside and name == "forward"))
     return view_class
 
 
@@ -247,19 +284,25 @@ def _child(name: str) -> property:
 class _Rebound:
     """Descriptor that binds a method stored on a module (say by accelerate's hooks) to a view."""
 
-    def __init__(self, name: str, base: Any) -> None:
-        self.name, self.base = name, base
+    def __init__(self, name: str, base: Any, inside: bool = False) -> None:
+        self.name, self.base, self.inside = name, base, inside
 
     def __get__(self, view: Any, owner: Any) -> Any:
         if view is None:
             return getattr(self.base, self.name)
         try:
-            return _rebind(view.__dict__[self.name], view._origin, view)
+            method = _rebind(view.__dict__[self.name], view._origin, view)
+            return functools.partial(_run_inside, view, method) if self.inside else method
         except KeyError:
             raise AttributeError(self.name) from None
 
     def __set__(self, view: Any, value: Any) -> None:
         view.__dict__[self.name] = value
+
+
+def _run_inside(view: Any, method: Any, *args: Any, **kwargs: Any) -> Any:
+    with view._runner.inside(view._step):
+        return method(*args, **kwargs)
 
 
 def _rebind(function: Any, old: object, new: object) -> Any:

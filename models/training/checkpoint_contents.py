@@ -86,6 +86,9 @@ def read_model(run: Run, folder: Path) -> PreTrainedModel:
     """Load the model of a checkpoint in float32, the dtype of training."""
     if run.model.lora is None:
         full = checkpoints.load(str(folder), dtype=dtypes.TRAINED)
+        for parameter in full.parameters():
+            # weights of a file lie at any address: products of vectors may round differently there
+            parameter.data = parameter.data.clone()
         if (masters := folder / OPTIMIZERS / MASTERS).is_file():
             dtypes.restore(full, load_file(masters))
         return full

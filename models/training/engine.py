@@ -38,8 +38,9 @@ from .guards import enough_memory, interruptible, run_folder
 from .memory import keep_freed_memory
 from .metrics import Metrics, flat, matrix_peak, trackers
 from .optim import optimizers
-from .optim.objective import block_cosine, by_kind, losses
+from .optim.objective import block_cosine, by_kind, losses, training_losses
 from .precision import Precision
+from .random_loops import loops_of_step
 from .runfile import Evaluation, Run
 from .setup import (
     final_depth,
@@ -178,9 +179,16 @@ class Engine:
             return training_flops(self.model, [Stage(unrolled, 1)], self.run.data.seq_len)
 
         random_loops = recurrence.random_loops
-        self.flops_per_token: Callable[[], float] = lambda: flops(
-            None if random_loops is None else random_loops.at(self.step)
-        )
+
+        def mean_flops(rows: int) -> float:
+            if random_loops is None:
+                return flops(None)
+            processes = self.accelerator.num_processes
+            together = self.empty is not None
+            shares = loops_of_step(random_loops, self.step, rows, self.micro, processes, together)
+            return sum(share * flops(loops) for loops, share in shares.items())
+
+        self.flops_per_token: Callable[[int], float] = mean_flops  # (rows of a process)
 
     def train(self, until: int | None = None, watch: Watch = lambda step, values: None) -> Outcome:
         """Train to the last step, to step ``until``, or to an interrupt; then save.
@@ -249,24 +257,32 @@ class Engine:
         runner = getattr(self.model, "runner", None)
         # autocast caches bfloat16 weights until its outermost block ends: one cast a step
         with self._autocast(), self.precision.attention():
+            most_rows = run.data.batch_size if run.data.examples else len(batch.tokens)
+            first_row = rank * most_rows  # in the batch of all processes
             for i, part in enumerate(parts):
                 if runner is not None:
                     runner.training_step = self.step
+                    runner.first_row = first_row
                 # FSDP2 synchronizes every micro-batch: unsynchronized gradients are unsharded
                 synced = i == len(parts) - 1
                 with accelerator.no_sync(self.wrapped) if not synced else contextlib.nullcontext():
-                    target_losses = self._losses(part)
-                    loss = target_losses.sum() / batch.count
+                    with self._autocast():
+                        found = training_losses(self.forward, part, self._device, runner)
+                    target_losses = found.last
+                    loss = found.trained.sum() / batch.count
                     if weight := run.regulariser_at(self.step):
                         cosine = block_cosine(self.model, run.regulariser_block)
                         loss = loss - weight * cosine / (len(parts) * processes)
                     with torch.autocast(self._device.type, enabled=False):
                         # DDP and FSDP2 average gradients over processes; the sum is needed
                         accelerator.backward(loss * processes)
-                sums[0, 0] += loss.detach()
+                # what is reported stays the cross-entropy where the model has an objective
+                plain = found.trained is found.last
+                sums[0, 0] += loss.detach() if plain else target_losses.detach().sum() / batch.count
+                first_row += len(part.tokens)
                 sums[1:] += by_kind(target_losses.detach(), part, len(self.source.kinds))
         self.tokens += batch.tokens.size * processes
-        self.flops += batch.tokens.size * processes * self.flops_per_token()
+        self.flops += batch.tokens.size * processes * self.flops_per_token(len(batch.tokens))
         norm = accelerator.clip_grad_norm_(self.wrapped.parameters(), run.optimizer.clip)
         optimizers.set_rate(self.optimizers, optimizers.rate(self.step, run.steps, run.optimizer))
         for optimizer in self.prepared:

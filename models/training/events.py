@@ -14,6 +14,7 @@ from ..growing.maps import GrowthMap
 from ..looping.decoder import find_decoder
 from ..looping.loop import loop
 from ..looping.recurrence import Recurrence
+from .optim.optimizers import undecayed
 from .runfile import Evaluation, Event, Run
 
 
@@ -97,7 +98,7 @@ def _changes_loops(event: Event) -> bool:
 
 
 def _follow_parameters(model: PreTrainedModel, optimizers: Sequence[Optimizer]) -> None:
-    """Add new adapter and gate parameters to the optimizers, and drop removed ones."""
+    """Add the parameters of new loop parts to the optimizers, and drop removed ones."""
     own = {id(parameter) for parameter in model.parameters()}
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -108,8 +109,10 @@ def _follow_parameters(model: PreTrainedModel, optimizers: Sequence[Optimizer]) 
                 if id(parameter) not in own:
                     optimizer.state.pop(parameter, None)
     known = {id(p) for o in optimizers for g in o.param_groups for p in g["params"]}
-    group = optimizers[0].param_groups[0]
+    decayed, exempt = optimizers[0].param_groups[0], undecayed(model)
+    plain = next((g for g in optimizers[0].param_groups if not g["weight_decay"]), decayed)
     for name, parameter in model.named_parameters():
         if id(parameter) not in known and parameter.requires_grad:
+            group = plain if id(parameter) in exempt else decayed
             group["params"].append(parameter)
             group["param_names"].append(name)

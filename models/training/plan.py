@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -24,10 +23,12 @@ from .data.shards import INDEX, Shards
 from .events import Timeline
 from .metrics import matrix_peak
 from .optim.objective import block_cosine
+from .random_loops import loops_of_step
 from .runfile import Run
 from .setup import final_depth, first_model, source_of
 
 UTILISATION = 0.4  # assumed model FLOP utilisation
+SEQUENCE_SAMPLE = 32  # steps sampled for random loops per sequence
 SAMPLE = 8  # steps sampled for the number of tokens per step
 
 
@@ -52,8 +53,8 @@ def plan(run: Run) -> dict[str, Any]:
     for first, stop in pairwise(edges):
         Timeline(run, growth).apply(model, first)
         stage_cost = cost(model, seq_len=run.data.seq_len)
-        counts = _count_schedules(model, stage_cost.schedule, range(first, stop))
-        parts = [Stage(schedule, count * per_step) for schedule, count in counts.items()]
+        counts = _count_schedules(model, stage_cost.schedule, range(first, stop), run)
+        parts = [Stage(schedule, round(count * per_step)) for schedule, count in counts.items()]
         stage_flops = training_flops(model, parts, run.data.seq_len)
         flops += stage_flops
         stages.append(
@@ -134,14 +135,24 @@ def check_events(
 
 
 def _count_schedules(
-    model: PreTrainedModel, schedule: Schedule, steps: range
-) -> dict[Schedule, int]:
-    """Count the steps that run each schedule; several where the number of loops is random."""
+    model: PreTrainedModel, schedule: Schedule, steps: range, run: Run
+) -> dict[Schedule, float]:
+    """Count the steps that run each schedule; several where the number of loops is random.
+
+    Loops per sequence are counted on a sample of the steps.
+    """
     random = getattr(model, "recurrence", Recurrence()).random_loops
     if random is None:
         return {schedule: len(steps)}
-    counts = Counter(map(random.at, steps))
-    return {schedule.with_loops(loops): count for loops, count in counts.items()}
+    rows = run.data.batch_size
+    micro = run.micro_batch_size or rows
+    drawn = steps if random.per == "step" else steps[:: max(1, len(steps) // SEQUENCE_SAMPLE)]
+    counts: dict[int, float] = {}
+    for step in drawn:
+        for loops, share in loops_of_step(random, step, rows, micro).items():
+            counts[loops] = counts.get(loops, 0.0) + share
+    scale = len(steps) / len(drawn)
+    return {schedule.with_loops(loops): count * scale for loops, count in counts.items()}
 
 
 def tokens_per_step(run: Run) -> int:

@@ -100,7 +100,7 @@ class Model(_Part):
         path: checkpoint to start from.
         options: config fields to change, with ``preset`` only.
         schedule: schedule of the layers from the start.
-        recurrence: fields of :class:`Recurrence`, the operation between loops.
+        recurrence: fields of :class:`Recurrence`, the parts between loops (docs/loop-variants.md).
         untie: give each step of a looped model its own copy of the layer first.
         lora: train low-rank adapters only.
     """
@@ -407,6 +407,10 @@ class Run(_Part):
                 raise ValueError("evaluate and checkpoint need a trained model: not step 0")
             if event.mixture and self.data.examples:
                 raise ValueError("an event's mixture is of sources or lessons: examples have none")
+        if self.compile:
+            for given in (self.model.recurrence, *(event.recurrence for event in self.events)):
+                if problem := _uncompiled(Recurrence.from_dict(given or {})):
+                    raise ValueError(f"compile does not work with {problem}: leave compile out")
         model = self.model
         if self.growth is not None and (model.path or model.schedule or model.recurrence):
             raise ValueError(
@@ -439,6 +443,15 @@ class Run(_Part):
         steps = growth.steps or self.steps - self.optimizer.cooldown
         stages = prop_schedule(steps, len(maps) + 1, growth.alpha)
         return list(zip(accumulate(stages[:-1]), maps, strict=True))
+
+
+def _uncompiled(recurrence: Recurrence) -> str | None:
+    """Return the part of a recurrence that is not compiled; None if there is none."""
+    compiled = ("add", "concat", "damped", "substeps")
+    parts = (f"{kind} {p.name}" for kind, p in recurrence.parts if p.name not in compiled)
+    draws = recurrence.random_loops
+    sequences = "random_loops per sequence" if draws and draws.per == "sequence" else None
+    return next(parts, sequences)
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Run:

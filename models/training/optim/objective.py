@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,25 @@ from transformers import PreTrainedModel
 
 from ....core.errors import InputError
 from ...looping.decoder import find_decoder
+from ...looping.supervision import Supervision
 from .. import sharding
 from ..data.batches import IGNORED, Batch
 from .loss import cross_entropy
 
 SPARSE = 0.5  # share of positions with a target, below which the head skips the others
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Losses of a micro-batch, by target.
+
+    Args:
+        last: cross-entropy after the last loop in nats, ``(targets,)`` float32.
+        trained: what training minimises; ``last`` unless the model has an objective of its own.
+    """
+
+    last: Tensor
+    trained: Tensor
 
 
 def losses(forward: Callable[..., Any], batch: Batch, device: torch.device) -> Tensor:
@@ -28,21 +43,43 @@ def losses(forward: Callable[..., Any], batch: Batch, device: torch.device) -> T
         batch: the batch; targets are in row order.
         device: device of the model.
     """
+    return training_losses(forward, batch, device).last
+
+
+def training_losses(
+    forward: Callable[..., Any], batch: Batch, device: torch.device, runner: Any = None
+) -> Losses:
+    """Compute the cross-entropy of each target, and the objective of the model's loops.
+
+    Args:
+        forward, batch, device: as for :func:`losses`.
+        runner: runner of a looped model in training mode, whose objective is minimised.
+    """
     columns = np.flatnonzero((batch.targets != IGNORED).any(axis=0))
     inputs: dict[str, Tensor] = {"input_ids": _to_device(batch.tokens, device)}
     targets = batch.targets
     if batch.positions is not None:
         inputs["position_ids"] = _to_device(batch.positions, device)
+    kept = None
     if len(columns) < SPARSE * targets.shape[1]:
-        inputs["logits_to_keep"] = _to_device(columns, device)
+        kept = inputs["logits_to_keep"] = _to_device(columns, device)
         targets = targets[:, columns]
     targets = targets.flatten()
     scored = np.flatnonzero(targets != IGNORED)
-    logits = forward(**inputs, use_cache=False).logits.flatten(0, 1)
-    if len(scored) < len(targets):
-        # by index: counting a boolean mask would synchronise with the GPU
-        logits, targets = logits[_to_device(scored, device)], targets[scored]
-    return cross_entropy(logits, _to_device(targets, device))
+    # by index: counting a boolean mask would synchronise with the GPU
+    places = _to_device(scored, device) if len(scored) < len(targets) else None
+    wanted = _to_device(targets if places is None else targets[scored], device)
+    supervised = runner is not None and runner.recurrence.objective != "last"
+    if supervised:
+        runner.supervision = Supervision(wanted, kept, places, cross_entropy)
+    try:
+        output = forward(**inputs, use_cache=False)
+    finally:
+        if supervised:
+            runner.supervision = None
+    logits = output.logits.flatten(0, 1)
+    last = cross_entropy(logits if places is None else logits[places], wanted)
+    return Losses(last, output["loop_losses"] if supervised else last)
 
 
 def _to_device(array: NDArray[np.int64], device: torch.device) -> Tensor:

@@ -17,8 +17,9 @@ from .muon import Muon
 def make(model: PreTrainedModel, settings: Settings) -> list[torch.optim.Optimizer]:
     """Make the optimizers of a model: fused AdamW, plus Muon for layer matrices if configured.
 
-    Norms and biases have no weight decay.
+    Norms, biases and loop parts that declare it have no weight decay.
     """
+    exempt = undecayed(model)
     layers = {id(p) for layer in find_decoder(model).unique for p in layer.parameters()}
     matrices, decayed, rest = [], [], []
     for pair in model.named_parameters():
@@ -27,7 +28,7 @@ def make(model: PreTrainedModel, settings: Settings) -> list[torch.optim.Optimiz
             continue
         if settings.name == "muon" and parameter.dim() == 2 and id(parameter) in layers:
             matrices.append(pair)
-        elif parameter.dim() >= 2:
+        elif parameter.dim() >= 2 and id(parameter) not in exempt:
             decayed.append(pair)
         else:
             rest.append(pair)
@@ -45,6 +46,12 @@ def make(model: PreTrainedModel, settings: Settings) -> list[torch.optim.Optimiz
         group = {"params": matrices, "peak": settings.muon_lr}
         optimizers.append(Muon([group], lr=settings.muon_lr, weight_decay=settings.weight_decay))
     return optimizers
+
+
+def undecayed(model: nn.Module) -> set[int]:
+    """Return the ids of matrices without weight decay: those of loop parts that declare it."""
+    runner: Any = model._modules.get("runner")
+    return set() if runner is None else set(runner.undecayed())
 
 
 def rate(step: int, steps: int, settings: Settings) -> float:

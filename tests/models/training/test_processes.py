@@ -101,6 +101,32 @@ def test_every_kind_of_run_can_be_sharded(
     assert_alike(last, together(run, tmp_path) / last.name)
 
 
+PARTS: dict[str, dict[str, Any]] = {
+    "per sequence": {
+        "injection": "diagonal",
+        "carry": {"name": "hyper", "streams": 2},
+        "conditioning": ["loop_embedding", "loop_gate", "loop_lora", "time_step"],
+        "backward_loops": 2,
+        "random_loops": {"mean": 3.0, "distribution": "poisson", "per": "sequence"},
+    },
+    "objective": {"carry": "selective_gate", "objective": "exit_gate"},
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_loop_parts_train_in_two_processes_as_in_one(
+    shards: Path, tmp_path: Path, parallel: str, name: str
+) -> None:
+    run = fields(
+        shards, growth=None, events=[], steps=4, validate_every=2, micro_batch_size=1,
+        optimizer=SETTINGS | {"warmup": 1, "cooldown": 1}, parallel=parallel,
+        model=LOOPED | {"recurrence": PARTS[name]},
+    )  # fmt: skip
+    last = trained(run, tmp_path / "one")
+    assert_alike(last, together(run, tmp_path) / last.name)
+
+
 def test_each_process_holds_half_of_a_sharded_model(shards: Path, tmp_path: Path) -> None:
     run = fields(shards, micro_batch_size=1, parallel="fsdp2")
     together(run, tmp_path, 6)  # grown before the last of them

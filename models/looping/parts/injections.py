@@ -1,0 +1,66 @@
+"""Injections without a system of their own: none, add and concat (Geiping et al. 2025)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ....core.schedule import Schedule
+from .part import Injection, Loop
+from .registry import BlockShape, register_part
+
+
+@register_part("injection", "none")
+class NoInjection(Injection):
+    """State alone: ``x = h``."""
+
+    def __init__(self, shape: BlockShape) -> None:
+        super().__init__(shape)
+
+    def forward(self, state: Tensor, block_input: Tensor, loop: Loop) -> Tensor:
+        """Return the state."""
+        return state
+
+
+@register_part("injection", "add")
+class Add(Injection):
+    """Sum of state and first input from the second loop on: ``x = h + e``."""
+
+    def forward(self, state: Tensor, block_input: Tensor, loop: Loop) -> Tensor:
+        """Return the sum."""
+        return state + block_input
+
+
+@register_part("injection", "concat")
+class Concat(Injection):
+    """Linear map of state and first input, from the second loop on: ``x = W [h; e]``.
+
+    W starts as ``[I; 0]``, the state alone. It is the runner's ``adapter``, a linear layer by the
+    name it has always had in checkpoints, so that LoRA can be put on it.
+    """
+
+    def __init__(self, shape: BlockShape, norm: bool = False) -> None:
+        super().__init__(shape, norm)
+        self.width = shape.width
+        self.runner: tuple[nn.Module, ...] = ()  # in a tuple, so that torch registers no submodule
+
+    def build_adapter(self, runner: nn.Module) -> nn.Linear:
+        """Return the linear map for ``runner.adapter``, which is used from now on."""
+        self.runner = (runner,)
+        adapter = nn.Linear(2 * self.width, self.width, bias=False)
+        with torch.no_grad():
+            adapter.weight.copy_(torch.eye(self.width, 2 * self.width))
+        return adapter
+
+    def forward(self, state: Tensor, block_input: Tensor, loop: Loop) -> Tensor:
+        """Return the map of both."""
+        [runner] = self.runner
+        adapter: Any = runner.adapter
+        mapped: Tensor = adapter(torch.cat([state, block_input], dim=-1))
+        return mapped
+
+    def flops(self, schedule: Schedule, start: int, size: int, loop: int) -> float:
+        """Count the map, from the second loop on."""
+        return 2.0 * 2 * self.width * self.width if loop else 0.0

@@ -1,0 +1,163 @@
+"""Registry of loop parts: ``@register_part(kind, name)`` on a class makes it usable by name.
+
+A config or run file names a part by text (``add``) or by fields (``{name: diagonal, decay: 0.5}``).
+:class:`PartSettings` is that name with its options; :func:`build_part` makes the module.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from ....core.errors import InputError, one_of, shown, unknown
+from ....core.schedule import Schedule
+
+KINDS = {
+    "injection": "what enters the block",
+    "carry": "what carries from loop to loop",
+    "conditioning": "what a loop knows about itself",
+    "objective": "what the loss sees",
+}
+"""Kind of part -> what it decides; also the fields of ``Recurrence`` that name parts."""
+DEFAULTS = {"injection": "none", "carry": "one", "objective": "last"}
+"""Kind -> name of the part that does nothing."""
+PARTS: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}
+"""Kind -> name -> class, in the order of registration."""
+
+Class = TypeVar("Class", bound=type)
+Value = bool | int | float | str | tuple[int, ...] | None
+
+
+def register_part(kind: str, name: str) -> Callable[[Class], Class]:
+    """Register a class as the loop part ``name`` of a kind.
+
+    Args:
+        kind: ``injection``, ``carry``, ``conditioning`` or ``objective``.
+        name: name in configs and run files.
+
+    Raises:
+        InputError: an unknown kind, or a name that another class has.
+
+    Example::
+
+        @register_part("injection", "half")
+        class Half(Injection):
+            def forward(self, state, block_input, loop):
+                return state + block_input / 2
+    """
+    one_of("kind of loop part", kind, KINDS)
+    if not name.isidentifier():
+        raise InputError(f"the name of a loop part is a Python identifier, not {shown(name)}")
+
+    def register(part: Class) -> Class:
+        known = PARTS[kind].get(name)
+        if known is not None and known.__qualname__ != part.__qualname__:
+            raise InputError(f"the {kind} {shown(name)} is already {known.__qualname__}")
+        part.part_name = name  # type: ignore[attr-defined]
+        PARTS[kind][name] = part
+        return part
+
+    return register
+
+
+def part_class(kind: str, name: str) -> Any:
+    """Return the class of a part.
+
+    Raises:
+        InputError: an unknown name, with the nearest known one.
+    """
+    if name not in PARTS[kind]:
+        raise unknown(kind, name, PARTS[kind])
+    return PARTS[kind][name]
+
+
+@dataclass(frozen=True)
+class PartSettings:
+    """Name and options of a part, comparable and JSON-able.
+
+    Args:
+        name: name of the part.
+        options: keyword arguments of its class, as sorted pairs.
+
+    >>> PartSettings.read("conditioning", {"name": "loop_lora", "rank": 4}).fields()
+    {'name': 'loop_lora', 'rank': 4}
+    """
+
+    name: str
+    options: tuple[tuple[str, Value], ...] = ()
+
+    @classmethod
+    def read(cls, kind: str, value: Any) -> PartSettings:
+        """Read a part from its name, its fields, or settings; check name and options.
+
+        Raises:
+            InputError: an unknown name or option, or a value that the part refuses.
+        """
+        if isinstance(value, str):
+            value = cls(value)
+        elif isinstance(value, Mapping):
+            fields = dict(value)
+            name = fields.pop("name", None)
+            if not isinstance(name, str):
+                raise InputError(
+                    f"{kind} {shown(value)} needs a name (of {', '.join(PARTS[kind])})"
+                )
+            pairs = ((str(k), tuple(v) if isinstance(v, list) else v) for k, v in fields.items())
+            value = cls(name, tuple(sorted(pairs)))
+        if not isinstance(value, cls):
+            raise InputError(f"{kind} is a name or fields with a name, not {shown(value)}")
+        settings: PartSettings = value
+        part = part_class(kind, settings.name)
+        known = [*inspect.signature(part.__init__).parameters][2:]  # after self and shape
+        for option, _ in settings.options:
+            if option not in known:
+                raise unknown(f"option of {kind} {settings.name}", option, known)
+        with torch.device("meta"):
+            build_part(kind, settings, BlockShape(8))  # refuses values that the part cannot take
+        return settings
+
+    def fields(self) -> str | dict[str, Any]:
+        """Return the settings as a config holds them: a name, or fields with a name."""
+        if not self.options:
+            return self.name
+        values = ((k, list(v) if isinstance(v, tuple) else v) for k, v in self.options)
+        return {"name": self.name, **dict(values)}
+
+    def resolved(self, kind: str, schedule: Schedule) -> PartSettings:
+        """Return the settings with the options filled in that depend on the schedule."""
+        derived = part_class(kind, self.name).options_of(schedule)
+        options = {**derived, **{k: v for k, v in self.options if v is not None}}
+        return PartSettings(self.name, tuple(sorted(options.items())))
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """Shape of the model that a part is built for.
+
+    Args:
+        width: dimension of the hidden state.
+        layers: unique layers of the model; empty where only options are checked.
+    """
+
+    width: int
+    layers: tuple[torch.nn.Module, ...] = ()
+
+
+def build_part(kind: str, settings: PartSettings, shape: BlockShape) -> Any:
+    """Build the module of a part.
+
+    Initial values depend on the settings and the shape alone, not on the global random state.
+
+    Raises:
+        InputError: an option that the part refuses.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            return part_class(kind, settings.name)(shape, **dict(settings.options))
+        except TypeError as error:
+            raise InputError(f"{kind} {settings.name}: {error}") from error
