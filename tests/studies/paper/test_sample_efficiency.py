@@ -111,6 +111,7 @@ def test_a_killed_fine_tuning_goes_on_and_leaves_only_its_record(
     assert not told
 
 
+@pytest.mark.slow
 def test_a_killed_fine_tuning_does_not_go_on_from_another_model(
     models: dict[str, str], tmp_path: Path
 ) -> None:
@@ -149,6 +150,7 @@ def test_what_is_kept_is_not_trained_again_for_other_questions(
     assert Path(record.data["checkpoint"], "config.json").is_file()
 
 
+@pytest.mark.slow
 def test_the_table_compares_with_no_examples(models: dict[str, str], tmp_path: Path) -> None:
     records = measured([*models.values()], replace(OPTIONS, ties=("tied", "untied")), tmp_path)
     rows = table(records)
@@ -179,6 +181,7 @@ def test_the_table_compares_with_no_examples(models: dict[str, str], tmp_path: P
     assert "variable assignment, depth 2" in drawn
 
 
+@pytest.mark.slow
 def test_the_gain_on_questions_without_an_answer_stands_beside(
     models: dict[str, str], tmp_path: Path
 ) -> None:
@@ -221,6 +224,7 @@ def test_the_sign_flip_test_counts_all_signs() -> None:
         assert math.isclose(sign_flip(given), mcnemar(better, worse), rel_tol=1e-9)
 
 
+@pytest.mark.slow
 def test_records_tell_what_was_tuned_how_apart(models: dict[str, str], tmp_path: Path) -> None:
     """An untied model is no tied one, whatever looped it; with other settings it is another."""
     retrofit = Path(shutil.copytree(models["looped"], tmp_path / "retrofit"))
@@ -258,6 +262,7 @@ def test_a_schedule_is_that_of_all_sizes(models: dict[str, str], tmp_path: Path)
     assert {record.conditions["train_depths"] for record in records} == {"1,2"}
 
 
+@pytest.mark.slow
 def test_the_untied_model_is_compared_with_others(models: dict[str, str], tmp_path: Path) -> None:
     both = replace(OPTIONS, seeds=1, ties=("tied", "untied"))
     records = measured([*models.values()], both, tmp_path)
