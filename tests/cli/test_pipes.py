@@ -121,7 +121,7 @@ def commands() -> Iterator[subprocess.Popen[str]]:
         process.communicate("")
 
 
-@pytest.mark.parametrize("kind", slow_but(["full", "ascii"], KINDS))
+@pytest.mark.parametrize("kind", slow_but(["full"], KINDS))
 def test_every_command_does_its_work_whatever_becomes_of_its_output(
     commands: subprocess.Popen[str], prepared: Path, tmp_path: Path, kind: str
 ) -> None:

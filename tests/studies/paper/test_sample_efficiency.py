@@ -290,6 +290,7 @@ def test_several_processes_are_refused(
         measured([models["plain"]], OPTIONS, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_measures_all_cells(models: dict[str, str], tmp_path: Path) -> None:
     arguments = ["study", "sample-efficiency", "-m", models["plain"], "-m", models["looped"]]
     arguments += ["--sizes", "0,16", "--seeds", "2", "--depths", "0,1", *FEW]
@@ -302,6 +303,7 @@ def test_the_command_measures_all_cells(models: dict[str, str], tmp_path: Path) 
     assert len(list((tmp_path / "out" / "records" / "sample-efficiency").iterdir())) == 6
 
 
+@pytest.mark.slow
 def test_fine_tuning_on_a_file_gives_a_checkpoint_a_seed(
     models: dict[str, str], tmp_path: Path
 ) -> None:
