@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,13 +141,11 @@ def their_tasks(
     Raises:
         InputError: an unknown task; a file that names code and is not trusted.
     """
-    from lm_eval.tasks import TaskManager
-
     files = [name for name in names if Path(name).is_file()]
     if not trust_code:
         refuse_code(files)
     sandbox(trusted=trust_code or not files)
-    manager = TaskManager(include_path=str(PATH), metadata=metadata)
+    manager = _every_task(metadata) if metadata else _every_task_as_it_is()
     expanded: list[str] = []
     for name in names:
         matching = [name] if name in files else manager.match_tasks([name])
@@ -154,6 +153,19 @@ def their_tasks(
             raise unknown_task(name, manager.all_tasks)
         expanded += matching
     return manager, expanded
+
+
+def _every_task(metadata: dict[str, Any]) -> Any:
+    """Make a task manager of lm-eval's tasks and ours; reading their index takes seconds."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=str(PATH), metadata=metadata)
+
+
+@functools.cache
+def _every_task_as_it_is() -> Any:
+    """Make the task manager without metadata once a process: each evaluation of a run needs it."""
+    return _every_task({})
 
 
 def no_tasks() -> Any:

@@ -84,6 +84,11 @@ def same(found: Any, wanted: Any) -> None:
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
+def same_once_loaded(found: Tensor, wanted: Tensor) -> None:
+    """Equal up to rounding: experts are multiplied by other sums where a file is not aligned."""
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
 @torch.no_grad()
 def logits(model: Any, ids: Tensor | None = None, **more: Any) -> Tensor:
     found: Tensor = model(tokens() if ids is None else ids, **more).logits
@@ -286,7 +291,7 @@ def test_survives_a_checkpoint(kind: str, tmp_path: Path) -> None:
         assert list(found.state_dict()) == list(model.state_dict())
         same(logits(found), logits(wanted))
         if dtype is torch.float32:
-            same(logits(found), logits(model))
+            same_once_loaded(logits(found), logits(model))
     same(generated(found), generated(wanted))
 
 
@@ -338,7 +343,7 @@ def test_what_is_no_weight_survives_a_checkpoint(kind: str, tmp_path: Path) -> N
     model.save_pretrained(tmp_path)
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     same(dict(again.named_buffers()), dict(model.named_buffers()))
-    same(logits(again), logits(model))
+    same_once_loaded(logits(again), logits(model))
 
 
 # All the others
