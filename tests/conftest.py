@@ -9,6 +9,12 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+# no time is asserted: a loaded machine is slow
+hypothesis.settings.register_profile(
+    "growloop", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("growloop")
+
 pytest.register_assert_rewrite("tests.support")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
