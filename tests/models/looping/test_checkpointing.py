@@ -43,7 +43,7 @@ def test_checkpointed_gradients_are_those_of_the_unrolled_model(when: str, reent
     once = hasattr(
         model, "activation_checkpointing_enable"
     )  # the recomputation is inside the hooks
-    times = 1 if once or when == "before" or not reentrant else 2  # transformers before: outside
+    times = 1 if once or not reentrant else 2  # in transformers before it is outside
     assert runs == {0: times, 1: 2 * times, 2: times}
 
 
