@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.strict_json import loads
+from ..core.errors import InputError
+from ..core.strict_json import fields_problem, loads
 from ..models import Schedule
 
 SHORT_NAMES = {"finemath": "FMT", "nemotron": "NMT"}  # names of cooldowns in the paper's tables
@@ -18,6 +19,11 @@ MAX_RUNS = 20
 SFT_NAME = "sft"  # name of every run of growloop sft
 MIN_SHARE_GAIN = 0.005  # of a source in a cooldown, for it to be named
 MAX_SOURCES = 4  # named in a recipe
+_EMPTY = type(None)
+RUN_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "seed": (int, _EMPTY), "steps": (int, _EMPTY), "model": (dict, _EMPTY), "data": (dict, _EMPTY),
+    "events": (list, _EMPTY),
+}  # fmt: skip
 
 
 def read_metadata(path: str) -> dict[str, Any]:
@@ -30,13 +36,23 @@ def read_metadata(path: str) -> dict[str, Any]:
 
 
 def read_runs(path: str) -> list[dict[str, Any]]:
-    """Read the run files of the runs that made a checkpoint, the last run first."""
+    """Read the run files of the runs that made a checkpoint, the last run first.
+
+    Raises:
+        InputError: a run is damaged: its model, say, is text.
+    """
     runs: list[dict[str, Any]] = []
     checkpoint: Any = path
     while isinstance(checkpoint, str) and len(runs) < MAX_RUNS:
         run = read_metadata(checkpoint).get("run")
-        if not run:
-            break
+        if not (isinstance(run, dict) and isinstance(run.get("name"), str)):
+            break  # another program's
+        problem = fields_problem(run, **RUN_FIELDS)
+        events = run.get("events") or ()
+        if problem is None and not all(isinstance(event, dict) for event in events):
+            problem = "events holds more than objects"
+        if problem is not None:
+            raise InputError(f"{Path(checkpoint) / 'training.json'} is damaged: run: {problem}")
         runs.append(run)
         checkpoint = model_fields(run).get("path")
     return runs
@@ -143,5 +159,4 @@ def _normalized(shares: Mapping[str, float]) -> dict[str, float]:
 
 def model_fields(run: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the field ``model`` of a run file; empty if it has none."""
-    model = run.get("model")
-    return model if isinstance(model, Mapping) else {}
+    return run.get("model") or {}

@@ -290,8 +290,10 @@ def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str
         )
     except InputError:
         raise
-    except (AttributeError, IndexError) as error:
+    except (AttributeError, IndexError, TypeError) as error:
         files = [task for task in tasks if isinstance(task, str) and Path(task).is_file()]
+        if not files and isinstance(error, TypeError):  # a bad option
+            raise InputError(f"lm-eval: {first_sentence(error)}") from error
         if not files:
             raise  # a bug, not a bad file
         raise InputError(
@@ -302,7 +304,6 @@ def harness(lm: Any, tasks: list[Any], manager: Any, **options: Any) -> dict[str
         ImportError,
         ValueError,
         KeyError,
-        TypeError,
         DatasetsError,
         TemplateError,
         _out_of_memory(),

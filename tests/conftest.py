@@ -22,19 +22,22 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:  # side by side: threads of one would wait for the other's
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+hypothesis.settings.register_profile("growloop", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("growloop")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--all", action="store_true", help="run the tests marked slow too")
+    parser.addoption("--all", action="store_true", help="run the tests marked slow and real too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked ``slow`` by default, skip ``cuda`` where there is no such device."""
-    from .support.selection import leaves_out_slow
+    """Leave out ``slow`` and ``real`` tests by default, skip ``cuda`` where there is no device."""
+    from .support.selection import LEFT_OUT, leaves_out_slow
 
     option = config.option
     if leaves_out_slow(option.all, option.markexpr, config.args):
-        left_out = [item for item in items if item.get_closest_marker("slow")]
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        left_out = [item for item in items if any(map(item.get_closest_marker, LEFT_OUT))]
+        items[:] = [item for item in items if not any(map(item.get_closest_marker, LEFT_OUT))]
         config.hook.pytest_deselected(items=left_out)
     marked = [item for item in items if item.get_closest_marker("cuda")]
     if not marked:

@@ -285,7 +285,7 @@ def _looped_class(base: Any) -> Any:
 
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the architecture's forward under the current schedule."""
-        arguments = dict(zip(names, args, strict=False)) | kwargs
+        arguments = dict(zip(names[: len(args)], args, strict=True)) | kwargs
         cache = find_cache(list(arguments.values()))
         if cache is not None:
             writable(cache, self.schedule)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -144,13 +145,11 @@ def their_tasks(
     Raises:
         InputError: an unknown task; a file that names code and is not trusted; no such folder.
     """
-    from lm_eval.tasks import TaskManager
-
     if include_path is not None and not Path(include_path).is_dir():
         raise InputError(f"--include_path {include_path} is no folder")
-    folders = [str(PATH), *([] if include_path is None else [include_path])]
     files = [name for name in names if Path(name).is_file()]
-    manager = TaskManager(include_path=folders, metadata=metadata)
+    plain = include_path is None and not metadata
+    manager = _every_task_as_it_is() if plain else _every_task(metadata, include_path)
     expanded: list[str] = []
     for name in names:
         matching = [name] if name in files else manager.match_tasks([name])
@@ -162,6 +161,20 @@ def their_tasks(
         refuse_code(outside)
     sandbox(trusted=trust_code or not outside)
     return manager, expanded
+
+
+def _every_task(metadata: dict[str, Any], include_path: str | None = None) -> Any:
+    """Make a task manager of lm-eval's tasks and ours; reading their index takes seconds."""
+    from lm_eval.tasks import TaskManager
+
+    folders = [str(PATH), *([] if include_path is None else [include_path])]
+    return TaskManager(include_path=folders, metadata=metadata)
+
+
+@functools.cache
+def _every_task_as_it_is() -> Any:
+    """Make the task manager without metadata once a process: each evaluation of a run needs it."""
+    return _every_task({})
 
 
 def _files_of(index: Mapping[str, Any], names: Sequence[str]) -> list[str]:

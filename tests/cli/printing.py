@@ -1,20 +1,19 @@
 """Commands in processes whose standard output takes nothing, or ASCII alone.
 
-``python -m tests.cli.printing KIND FILE`` reads command lines from standard input, runs each in a
-fork of one process that has imported what they need, and writes exit codes and standard error to
-FILE as JSON. KIND is a key of ``KINDS``.
+``python -m tests.cli.printing`` reads requests from standard input, one JSON list a line: a key of
+``KINDS``, a folder and command lines. It runs each command line in a fork of the one process that
+has imported what they need, and answers with exit codes and standard error, as JSON on a line.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 
 def no_reader() -> None:
@@ -69,26 +68,33 @@ KINDS: dict[str, Callable[[], None]] = {
 }
 
 
-def main() -> None:
-    kind, file = sys.argv[1:]
-    lines = sys.stdin.read().splitlines()
-    import growloop.models.training.engine
-    import growloop.studies.runner
+def ended(kind: str, folder: str, line: str) -> tuple[int, str]:
+    """Run a command line in a fork; its exit code and what it wrote to standard error."""
     from growloop.cli import main as growloop
 
-    ended: dict[str, Any] = {}
-    for line in lines:
-        with tempfile.TemporaryFile() as said:
-            if os.fork() == 0:
-                os.dup2(said.fileno(), 2)
-                KINDS[kind]()
-                if kind not in ("closed", "ascii"):
-                    _open_streams()
-                growloop(shlex.split(line))  # exits as the command does
-            _, status = os.wait()
-            said.seek(0)
-            ended[line] = [os.waitstatus_to_exitcode(status), said.read().decode()]
-    Path(file).write_text(json.dumps(ended))
+    with tempfile.TemporaryFile() as said:
+        if os.fork() == 0:
+            os.chdir(folder)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(said.fileno(), 2)
+            KINDS[kind]()
+            if kind not in ("closed", "ascii"):
+                _open_streams()
+            growloop(shlex.split(line))  # exits as the command does
+        _, status = os.wait()
+        said.seek(0)
+        return os.waitstatus_to_exitcode(status), said.read().decode()
+
+
+def main() -> None:
+    import lm_eval  # noqa: F401
+
+    gc.collect()
+    gc.freeze()  # a fork's end looks through its own objects alone
+    for request in sys.stdin:
+        kind, folder, lines = json.loads(request)
+        found = {line: ended(kind, folder, line) for line in lines}
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -143,6 +144,8 @@ def test_all_splits_go_into_one_folder(tmp_path: Path) -> None:
         (["sft", "-m", "m", "-d", "d", "-o", "x", "--device", "none"], "no device 'none'"),
         (["sft", "-m", "m", "-d", "d", "-o", "x", "-n", "5"], "about --leaderboard"),
         (["eval", "--model", "m", "stray"], "unexpected argument 'stray'"),
+        (["verify", os.fsdecode(b"a\xff.jsonl")], r"is not UTF-8 text: 'a\udcff.jsonl'"),
+        (["tasks", "show", "copying", "-p", "\ud800=3"], r"is not UTF-8 text: '\ud800=3'"),
         (["eval"], "Missing option"),
     ],
 )
@@ -198,10 +201,7 @@ def test_a_pipe_can_be_verified() -> None:
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("a")
-    command = [sys.executable, "-m", "growloop.cli", "tokenize", str(path), "--out", str(path)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert result.stderr.splitlines()[-1] == f"Error: {path}: File exists"
+    assert refused("tokenize", str(path), "--out", str(path)) == f"Error: {path}: File exists"
 
 
 def test_a_full_device_is_one_sentence() -> None:

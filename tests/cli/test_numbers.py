@@ -67,6 +67,8 @@ OPTIONS = [
     for command, option in whole_options(main)
     if not command.startswith("generate") or command == "generate copying"
 ]
+SLOW = ("reproduce",)
+"""Commands that plan more than a second before they end."""
 FIELDS = [
     "steps", "seed", "micro_batch_size", "log_every", "validate_every", "patience",
     "regulariser_block", "data.seq_len", "data.batch_size", "optimizer.warmup",
@@ -111,7 +113,11 @@ def ended(*arguments: str) -> Any:
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=["huge", "negative", "zero"])
-@pytest.mark.parametrize(("command", "option"), OPTIONS, ids=lambda given: given.replace(" ", "-"))
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [pytest.param(*given, marks=pytest.mark.slow if given[0] in SLOW else ()) for given in OPTIONS],
+    ids=lambda given: given.replace(" ", "-"),
+)
 def test_any_number_ends_a_command_at_once(
     folder: Path, model: str, command: str, option: str, number: int
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(
     assert kept(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_says_why(tmp_path: Path) -> None:
     job = TrainingJob("x", {"name": "x", "steps": 3}, tmp_path).subprocess(lambda share, word: None)
     with pytest.raises(InputError, match=r"training of x failed: .*model is missing"):

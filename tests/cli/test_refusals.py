@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,22 +15,15 @@ from growloop.models.training.data.shards import Shards
 from ..support.commands import refused, run
 from ..tasks import tiny
 
-FULL = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-from growloop.cli import main
-main()
-"""
-"""No file gets larger than so many bytes: the disk is full in the middle of it."""
-
 
 def on_a_full_disk(limit: int, *arguments: str) -> str:
-    """The last line of a command that may write so many bytes a file."""
-    command = [sys.executable, "-c", FULL.format(limit=limit), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 2, result.stderr
-    assert "Traceback" not in result.stderr
-    return result.stderr.splitlines()[-1]
+    """The sentence of a command on a disk that is full once a file has so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        return refused(*arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def names(folder: Path) -> set[str]:

@@ -56,6 +56,7 @@ def test_text_becomes_shards_a_model_and_a_score(folder: Path) -> None:
     assert "lidas 2→4" in done("inspect", last, "--config-only")
 
 
+@pytest.mark.slow
 def test_a_run_on_lessons_evaluates_itself(folder: Path) -> None:
     lessons = {"repeats": 0.5, "assignment-1": 0.5}
     changes = {

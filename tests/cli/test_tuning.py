@@ -17,6 +17,7 @@ from growloop.models.training.engine import Engine
 from growloop.models.training.finetuning import Settings, run_of
 
 from ..support.commands import refused, run
+from ..support.selection import slow
 from ..tasks import tiny
 
 SHORT = [
@@ -119,7 +120,7 @@ def test_states_stay_where_they_are_asked_for(folder: Path) -> None:
     assert not (place / "optimizers").exists()
 
 
-@pytest.mark.parametrize("more", [[], ["--lora", "2"]], ids=["full", "lora"])
+@pytest.mark.parametrize("more", [*slow([]), ["--lora", "2"]], ids=["full", "lora"])
 def test_a_run_in_bfloat16_resumes_to_the_same_bits(folder: Path, more: list[str]) -> None:
     whole = Path(tuned("half", "whole", *more).stdout.strip())
     lora = int(more[1]) if more else None

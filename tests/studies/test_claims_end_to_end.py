@@ -24,6 +24,8 @@ from growloop.studies.catalog import STUDIES
 from growloop.studies.publish import SELECTORS
 from transformers import PreTrainedTokenizerFast
 
+pytestmark = pytest.mark.slow
+
 TASK = ["--tasks", "variable_assignment_code_d0"]
 FEW = ["--items", "8", "--shots", "0"]
 TEXTS = ["--texts", "8", "--tokens", "150"]

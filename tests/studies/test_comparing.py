@@ -20,7 +20,9 @@ from .small import FEW, SMALL, TASK, TEXTS, parsed, study
     [
         # tasks, then what is compared of each
         ("trade-offs", 2), ("in-context-scaling", 2), ("loops-against-depth", 2 * 2),
-        ("sample-efficiency", 2 * 2), ("inference-scaling", 3), ("swaps", 2 * (1 + 2)),
+        ("swaps", 2 * (1 + 2)),
+        pytest.param("sample-efficiency", 2 * 2, marks=pytest.mark.slow),
+        pytest.param("inference-scaling", 3, marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_models_are_compared_on_the_same_items(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growloop.core.errors import InputError
 from growloop.leaderboard import Record
 from growloop.models import build, checkpoints, grow, loop, untie
 from growloop.models.training import runfile
@@ -121,6 +122,34 @@ def test_a_run_that_goes_on_from_a_checkpoint_is_told_from_both(tmp_path: Path) 
     again = loop(build("tiny", 4), "1-2x2-1")
     assert model_of(again, str(last)).family == "retrofitted"
     assert model_of(again, str(last)).recipe == "cooldown math 60%"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"model": "tiny"}, "run: model is no object"),
+        ({"model": ["tiny"]}, "run: model is no object"),
+        ({"data": "shards"}, "run: data is no object"),
+        ({"events": {"step": 2}}, "run: events is no list"),
+        ({"events": ["grow"]}, "run: events holds more than objects"),
+        ({"seed": "0"}, "run: seed is no whole number"),
+    ],
+)
+def test_a_run_that_is_none_of_a_run_file_is_refused(
+    tmp_path: Path, damage: dict[str, Any], message: str
+) -> None:
+    path = told(tmp_path / "x", {"model": {"preset": "tiny"}, **damage})
+    with pytest.raises(InputError) as refused:
+        model_of(checkpoints.load_config(path), path)
+    assert str(refused.value) == f"{tmp_path / 'x' / 'training.json'} is damaged: {message}"
+
+
+@pytest.mark.parametrize("run", ["wandb/17", 17, ["a"], {"id": 17}])
+def test_what_another_program_says_of_its_run_is_left_alone(tmp_path: Path, run: object) -> None:
+    path = told(tmp_path / "x", {})
+    (tmp_path / "x" / "training.json").write_text(json.dumps({"run": run}))
+    found = model_of(checkpoints.load_config(path), path)
+    assert (found.family, found.seed, found.source) == ("standard", None, None)
 
 
 def test_fine_tuned_models_are_called_after_what_was_tuned_and_on_what(tmp_path: Path) -> None:

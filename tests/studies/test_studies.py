@@ -27,6 +27,7 @@ from growloop.tasks.evaluate import evaluate
 from growloop.tasks.questions import questions, scorer
 
 from ..support.commands import refused
+from ..support.selection import slow
 from ..tasks import tiny
 from .small import SMALL, TASK, TEXTS, study
 
@@ -122,7 +123,7 @@ def test_the_choice_is_made_on_validation(models: dict[str, str], tmp_path: Path
     assert "0.9000" not in line
 
 
-@pytest.mark.parametrize("kind", ["llama", "bloom", "mistral-window", "gemma2"])
+@pytest.mark.parametrize("kind", ["llama", *slow("bloom", "mistral-window", "gemma2")])
 def test_studies_score_as_the_evaluation_does(kind: str, tmp_path: Path) -> None:
     path = str(tiny.save(kind, tmp_path, layers=4))
     loaded = ModelLoader("float32", "cpu")
@@ -250,7 +251,7 @@ def test_list_and_show_say_what_there_is() -> None:
     assert len(json.loads(study("list", "--json").stdout)) == len(STUDIES)
 
 
-@pytest.mark.parametrize("kind", ["html", "png", "pdf"])
+@pytest.mark.parametrize("kind", ["html", *slow("png", "pdf")])
 def test_pictures_are_of_any_kind(kind: str, models: dict[str, str], tmp_path: Path) -> None:
     picture = tmp_path / f"chart.{kind}"
     study("weight-similarity", "-m", models["plain"], "-o", str(tmp_path), "-p", str(picture),

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+LEFT_OUT = ("slow", "real")
+"""Marks of tests that the default run leaves out."""
+
 
 def slow(*values: Any) -> list[Any]:
     """Parameters that the default run leaves out.
@@ -27,7 +30,7 @@ def slow_but(default: Sequence[str], values: Iterable[str]) -> list[Any]:
 
 
 def leaves_out_slow(everything: bool, expression: str, arguments: Iterable[str]) -> bool:
-    """Tell whether a run of pytest leaves out the tests marked ``slow``.
+    """Tell whether a run of pytest leaves out the tests with a mark of :data:`LEFT_OUT`.
 
     It does so unless it is told which tests to run.
 

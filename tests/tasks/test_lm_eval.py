@@ -331,6 +331,7 @@ def lm_eval_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_the_lm_eval_command_validates_and_scores_our_tasks(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:

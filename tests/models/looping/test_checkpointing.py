@@ -40,7 +40,11 @@ def test_checkpointed_gradients_are_those_of_the_unrolled_model(when: str, reent
         checkpoint(model, reentrant)
     runs = count_calls(model)
     assert_trains_like(model, reference, TWICE)
-    assert runs == {0: 1, 1: 2, 2: 1}  # the recomputation is inside the hooks
+    once = hasattr(
+        model, "activation_checkpointing_enable"
+    )  # the recomputation is inside the hooks
+    times = 1 if once or not reentrant else 2  # in transformers before it is outside
+    assert runs == {0: times, 1: 2 * times, 2: times}
 
 
 def test_checkpointing_recomputes_each_step_with_its_own_schedule() -> None:

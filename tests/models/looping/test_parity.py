@@ -84,6 +84,11 @@ def same(found: Any, wanted: Any) -> None:
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
+def same_once_loaded(found: Tensor, wanted: Tensor) -> None:
+    """Equal up to rounding: experts are multiplied by other sums where a file is not aligned."""
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
 @torch.no_grad()
 def logits(model: Any, ids: Tensor | None = None, **more: Any) -> Tensor:
     found: Tensor = model(tokens() if ids is None else ids, **more).logits
@@ -112,7 +117,7 @@ def generated(model: Any, inputs: dict[str, Tensor] | None = None, **more: Any) 
 def test_logits_loss_and_hidden_states_are_those_of_the_unrolled_model(
     kind: str, schedule: str
 ) -> None:
-    ids = tokens()
+    ids, before = tokens(), logits(plain(kind))
     with torch.no_grad():
         found, wanted = (
             model(ids, labels=ids, output_hidden_states=True)
@@ -123,15 +128,8 @@ def test_logits_loss_and_hidden_states_are_those_of_the_unrolled_model(
     same(found.loss, wanted.loss)
     assert len(found.hidden_states) == len(SCHEDULES[schedule]) + 1
     same(found.hidden_states, wanted.hidden_states)
-
-
-@every_schedule
-@every_architecture
-def test_a_schedule_makes_a_difference(kind: str, schedule: str) -> None:
-    """Else equal logits would show nothing."""
-    before = logits(plain(kind))
-    change = (logits(looped(kind, schedule)) - before).abs().max()
-    assert change > 0.2 * before.std()
+    # else equal logits would show nothing
+    assert (found.logits - before).abs().max() > 0.2 * before.std()
 
 
 @every_schedule
@@ -293,7 +291,7 @@ def test_survives_a_checkpoint(kind: str, tmp_path: Path) -> None:
         assert list(found.state_dict()) == list(model.state_dict())
         same(logits(found), logits(wanted))
         if dtype is torch.float32:
-            same(logits(found), logits(model))
+            same_once_loaded(logits(found), logits(model))
     same(generated(found), generated(wanted))
 
 
@@ -328,22 +326,24 @@ def test_a_copy_is_a_looped_model_of_its_own(kind: str, copier: Callable[[Any], 
 
 @pytest.mark.parametrize(
     "kind",
-    [
-        "bert",
-        "deepseek_v4",
-        "emu3",
-        "mamba2",
-        "nemotron_h",
-        "granitemoehybrid",
-        "falcon_h1",
-    ],
+    installed(
+        [
+            "bert",
+            "deepseek_v4",
+            "emu3",
+            "mamba2",
+            "nemotron_h",
+            "granitemoehybrid",
+            "falcon_h1",
+        ]
+    ),
 )
 def test_what_is_no_weight_survives_a_checkpoint(kind: str, tmp_path: Path) -> None:
     model = looped(kind)
     model.save_pretrained(tmp_path)
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     same(dict(again.named_buffers()), dict(model.named_buffers()))
-    same(logits(again), logits(model))
+    same_once_loaded(logits(again), logits(model))
 
 
 # All the others

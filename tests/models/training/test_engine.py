@@ -17,6 +17,7 @@ from growloop.models.training.engine import Engine
 from growloop.models.training.plan import plan
 from growloop.models.training.runfile import parse
 
+from ...support.selection import slow
 from ...support.training_runs import STEPS, fields, losses, trained, weights
 
 
@@ -75,7 +76,7 @@ def test_random_loops_cost_what_was_drawn(shards: Path, tmp_path: Path) -> None:
     assert plan(run)["flops"] == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize("after", [{}, {"injection": "concat", "damping": 0.5}])
+@pytest.mark.parametrize("after", [*slow({}), {"injection": "concat", "damping": 0.5}])
 def test_what_a_recurrence_learned_stays_as_long_as_it_is_there(
     shards: Path, tmp_path: Path, after: dict[str, Any]
 ) -> None:

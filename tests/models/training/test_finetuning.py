@@ -23,6 +23,7 @@ from growloop.models.training.plan import plan
 from growloop.models.training.runfile import parse
 from safetensors.torch import load_file, save_file
 
+from ...support.selection import slow
 from ...support.training_runs import losses as logged
 from ...support.training_runs import weights
 from ...support.tuning_runs import fields, sums, tokenizer
@@ -134,7 +135,9 @@ def test_a_part_of_a_batch_ends_with_its_last_target() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [{}, {"lora": {"rank": 2}}, {"schedule": "1-2x2-1"}], ids=["full", "lora", "looped"]
+    "model",
+    [*slow({}), {"lora": {"rank": 2}}, *slow({"schedule": "1-2x2-1"})],
+    ids=["full", "lora", "looped"],
 )
 def test_fine_tuning_learns_and_resumes_to_the_same_bits(
     base: Path, tmp_path: Path, model: dict[str, Any]
@@ -193,7 +196,7 @@ def test_adapters_leave_the_base_alone_and_are_merged_in_checkpoints(
         Engine(parse(run), tmp_path / "out", force=True)
 
 
-@pytest.mark.parametrize("model", [{}, {"lora": {"rank": 2}}], ids=["full", "lora"])
+@pytest.mark.parametrize("model", [*slow({}), {"lora": {"rank": 2}}], ids=["full", "lora"])
 def test_what_reads_every_weight_file_of_a_checkpoint_finds_the_model_alone(
     base: Path, tmp_path: Path, model: dict[str, Any]
 ) -> None:

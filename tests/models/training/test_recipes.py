@@ -20,6 +20,8 @@ from growloop.models.training.engine import Engine
 from growloop.models.training.plan import plan
 from growloop.models.training.recipes import LESSONS, RECIPES, recipe, recipe_text
 
+from ...support.selection import slow
+
 DOCS = Path(__file__).parents[3] / "docs" / "recipes.md"
 TABLES = [name for name in RECIPES if name not in LESSONS]
 FULL = [name for name in TABLES if not name.startswith("laptop")]
@@ -206,7 +208,9 @@ def small(name: str, shards: Path, folder: Path) -> runfile.Run:
     )
 
 
-@pytest.mark.parametrize("name", ["laptop-lidas", "laptop-loop-2-2x4-2", "laptop-standard-2"])
+@pytest.mark.parametrize(
+    "name", ["laptop-lidas", *slow("laptop-loop-2-2x4-2", "laptop-standard-2")]
+)
 def test_laptop_twins_train(name: str, shards: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     engine = Engine(small(name, shards, tmp_path), tmp_path / "run")
@@ -232,6 +236,7 @@ def test_the_models_of_lessons_differ_in_their_layers_alone() -> None:
     assert all(found == fields[0] for found in fields)
 
 
+@pytest.mark.slow
 def test_a_variant_goes_on_from_the_checkpoint_of_its_base(shards: Path, tmp_path: Path) -> None:
     base = small("laptop-lidas", shards, tmp_path)
     variant = small("laptop-lidas-retrofit-4-5", shards, tmp_path)

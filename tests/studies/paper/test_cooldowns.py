@@ -26,6 +26,7 @@ from growloop.studies.measure.cooldown_branches import (
 from growloop.studies.measure.cooldown_mixtures import builtin_mixtures, select_mixtures
 
 from ...support.commands import refused, run
+from ...support.selection import slow
 from ..small import parsed
 
 STEPS, DECAY, WARMUP = 12, 8, 2
@@ -104,7 +105,7 @@ def test_the_usual_cooldown_is_the_end_of_the_run_itself(parent: Path, tmp_path:
     assert weights(other) != weights(end)
 
 
-@pytest.mark.parametrize("steps", [2, 6])
+@pytest.mark.parametrize("steps", [2, *slow(6)])
 def test_a_cooldown_of_other_steps_begins_at_the_checkpoint_without_a_jump(
     parent: Path, tmp_path: Path, steps: int
 ) -> None:
@@ -142,6 +143,7 @@ def test_another_mixture_changes_the_lessons_from_the_checkpoint_on(
         assert "loss/copying-words" not in row
 
 
+@pytest.mark.slow
 def test_the_mixtures_of_the_recipes_are_those_of_their_run_files(tmp_path: Path) -> None:
     for source in ("text", "math", "nemotron"):
         texts = [f"{source} {i}. " * 60 for i in range(40)]
@@ -282,7 +284,10 @@ def test_the_gain_is_of_each_model_as_trained_and_at_every_repeat(
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("cooldown", ["--mixture", "usual,copying"]), ("retrofit", ["--block", "1:3"])],
+    [
+        ("cooldown", ["--mixture", "usual,copying"]),
+        pytest.param("retrofit", ["--block", "1:3"], marks=pytest.mark.slow),
+    ],
 )
 def test_the_gain_on_questions_without_an_answer_stands_beside(
     name: str, options: list[str], parent: Path, tmp_path: Path

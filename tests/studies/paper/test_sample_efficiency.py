@@ -111,6 +111,7 @@ def test_a_killed_fine_tuning_goes_on_and_leaves_only_its_record(
     assert not told
 
 
+@pytest.mark.slow
 def test_a_killed_fine_tuning_does_not_go_on_from_another_model(
     models: dict[str, str], tmp_path: Path
 ) -> None:
@@ -149,6 +150,7 @@ def test_what_is_kept_is_not_trained_again_for_other_questions(
     assert Path(record.data["checkpoint"], "config.json").is_file()
 
 
+@pytest.mark.slow
 def test_the_table_compares_with_no_examples(models: dict[str, str], tmp_path: Path) -> None:
     records = measured([*models.values()], replace(OPTIONS, ties=("tied", "untied")), tmp_path)
     rows = table(records)
@@ -179,6 +181,7 @@ def test_the_table_compares_with_no_examples(models: dict[str, str], tmp_path: P
     assert "variable assignment, depth 2" in drawn
 
 
+@pytest.mark.slow
 def test_the_gain_on_questions_without_an_answer_stands_beside(
     models: dict[str, str], tmp_path: Path
 ) -> None:
@@ -221,6 +224,7 @@ def test_the_sign_flip_test_counts_all_signs() -> None:
         assert math.isclose(sign_flip(given), mcnemar(better, worse), rel_tol=1e-9)
 
 
+@pytest.mark.slow
 def test_records_tell_what_was_tuned_how_apart(models: dict[str, str], tmp_path: Path) -> None:
     """An untied model is no tied one, whatever looped it; with other settings it is another."""
     retrofit = Path(shutil.copytree(models["looped"], tmp_path / "retrofit"))
@@ -258,6 +262,7 @@ def test_a_schedule_is_that_of_all_sizes(models: dict[str, str], tmp_path: Path)
     assert {record.conditions["train_depths"] for record in records} == {"1,2"}
 
 
+@pytest.mark.slow
 def test_the_untied_model_is_compared_with_others(models: dict[str, str], tmp_path: Path) -> None:
     both = replace(OPTIONS, seeds=1, ties=("tied", "untied"))
     records = measured([*models.values()], both, tmp_path)
@@ -285,6 +290,7 @@ def test_several_processes_are_refused(
         measured([models["plain"]], OPTIONS, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_measures_all_cells(models: dict[str, str], tmp_path: Path) -> None:
     arguments = ["study", "sample-efficiency", "-m", models["plain"], "-m", models["looped"]]
     arguments += ["--sizes", "0,16", "--seeds", "2", "--depths", "0,1", *FEW]
@@ -297,6 +303,7 @@ def test_the_command_measures_all_cells(models: dict[str, str], tmp_path: Path) 
     assert len(list((tmp_path / "out" / "records" / "sample-efficiency").iterdir())) == 6
 
 
+@pytest.mark.slow
 def test_fine_tuning_on_a_file_gives_a_checkpoint_a_seed(
     models: dict[str, str], tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_finished_scan_measures_nothing_again(
     assert answer(small_scan(finished[1])) == answer(finished[0])
 
 
+@pytest.mark.slow
 def test_processes_that_share_a_folder_find_the_same(
     tiny_model: str, finished: tuple[ScanResult, Path], tmp_path: Path
 ) -> None:

@@ -125,6 +125,11 @@ def layer_of(kind: str, name: str) -> tuple[int, str] | None:
 
 def unrolled(kind: str, layers: Sequence[int]) -> Any:
     """An ordinary model with a copy of a layer of ``plain(kind)`` for each step."""
+    return copy.deepcopy(_unrolled(kind, tuple(layers)))
+
+
+@functools.cache
+def _unrolled(kind: str, layers: tuple[int, ...]) -> Any:
     weights: dict[str, Tensor] = _template(kind).state_dict()
     model = _made(kind, layers)
     copied = {}

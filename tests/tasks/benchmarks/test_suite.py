@@ -190,6 +190,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_row(
     assert row == json.loads(whole.read_text())["row"]
 
 
+@pytest.mark.slow
 def test_other_data_settings_or_weights_are_scored_anew(
     checkpoint: Checkpoint, data_dir: Path, out: Path, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ Checkpoint = Callable[[str], Path]
 LONG = (CONTEXT * 4)[:483]
 CONTEXTS = (CONTEXT[:11], OTHER, CONTEXT[:146], LONG[:200], LONG)  # options cross the switch too
 PAIRS = [(context, option) for context in CONTEXTS for option in OPTIONS]
+TRANSFORMERS = tuple(map(int, transformers.__version__.split(".")[:2]))
 GIVEN: dict[str, Any] = {"device": "cpu", "dtype": "float32", "max_length": 1024}
 
 
@@ -145,17 +146,20 @@ def test_every_architecture_scores_a_request_among_longer_ones_as_alone(
 
 
 @pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
-@pytest.mark.parametrize("kind", architectures.SCALED)
+@pytest.mark.parametrize("kind", architectures.installed(architectures.SCALED))
 def test_architectures_scaled_by_length_score_as_alone(
     checkpoint: Checkpoint, kind: str, rope_type: str
 ) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint("llama"))
+    if (kind, rope_type) == ("gemma3, text", "longrope") and TRANSFORMERS < (5, 21):
+        pytest.skip("transformers before 5.21 fails on LongRoPE by kind of layer")
     model = architectures.scaled(kind, rope_type)
     assert regimes(model) is not None
+    fresh = copy.deepcopy(model)  # transformers before 5.13 remembers the longest text it read
     ids = torch.tensor([architectures.tokens(1, 30)[0].tolist()])
     with torch.inference_mode():
         whole = model(ids).logits[0, :9]
-        short = copy.deepcopy(model)(ids[:, :9]).logits[0]
+        short = fresh(ids[:, :9]).logits[0]
         assert not torch.allclose(whole, short, atol=1e-3)
         with fixed_rope_length(model, 30):
             pinned = model(ids[:, :9]).logits[0]

@@ -198,6 +198,7 @@ def test_bad_curricula_are_refused(
         Curriculum([Stage(lessons=stage)], size, length).batch(0)
 
 
+@pytest.mark.slow
 def test_a_curriculum_goes_on_where_it_stopped_and_its_model_can_be_evaluated(
     tmp_path: Path,
 ) -> None:

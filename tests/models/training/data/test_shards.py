@@ -48,7 +48,7 @@ def test_shards_hold_the_tokens_and_the_ends_of_documents(tmp_path: Path) -> Non
     end = end_token(tokenizer)
     expected = [t for text in TEXTS for t in [*tokenizer.encode(text).ids, end]]
     assert found.window(0, len(found)).tolist() == expected
-    assert [expected[stop - 1] for stop in found.ends()] == [end] * len(TEXTS)
+    assert [expected[stop - 1] for stop in found.ends().tolist()] == [end] * len(TEXTS)
     assert len(found.shards) == 8
     assert found.verify() == []
     assert found.about["documents"] == 50
@@ -93,6 +93,18 @@ def test_damage_is_found(tmp_path: Path) -> None:
         Shards(tmp_path / "a")
     with pytest.raises(InputError, match="no token shards"):
         Shards(tmp_path)
+
+
+@pytest.mark.parametrize("end", ["257", -1, 257, 1.0, True, [256]])
+def test_an_end_token_outside_the_vocabulary_is_refused(tmp_path: Path, end: object) -> None:
+    shard = write_shard(tmp_path, 0, [list(range(9))], 257)
+    about = {"vocabulary": 257, "tokenizer": "t", "source": "a"}
+    write_index(tmp_path, [shard], {**about, "end": end})
+    with pytest.raises(InputError, match=r"index\.json cannot be read: end is no token of 257$"):
+        Shards(tmp_path)
+    for valid in (None, 0, 256):
+        write_index(tmp_path, [shard], {**about, "end": valid})
+        assert Mixture({"a": Shards(tmp_path)}, [Phase(0, {"a": 1.0})], 2, 4).end == valid
 
 
 def test_text_is_read_from_every_kind_of_file(tmp_path: Path) -> None:
