@@ -60,7 +60,9 @@ def _items(lm: TrieLM, label: str, task: Any, split: str, count: int, seed: int)
     by_item: dict[int, list[Any]] = defaultdict(list)
     for request in task.instances:
         by_item[request.doc_id].append(request)
-    rows = [sorted(found, key=lambda request: request.idx) for found in by_item.values()]
+    documents_read = list(by_item)  # in their own order; a race needs a random one
+    np.random.default_rng(seed).shuffle(documents_read)
+    rows = [sorted(by_item[d], key=lambda request: request.idx) for d in documents_read]
     encoded = iter(lm.encoded([request.args for row in rows for request in row]))
     normalised = any(metric["metric"] == "acc_norm" for metric in task.config.metric_list)
     items = []
