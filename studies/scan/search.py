@@ -93,8 +93,9 @@ def _identity(
     model: str, described: StudyModel, names: Sequence[str], given: Settings, dtype: str
 ) -> dict[str, Any]:
     """Return what decides the numbers of a scan."""
-    without = {"probes", "guards", "guard_limit", "budget", "text", "documents", "tokens", "report",
-               "race", "top"}  # fmt: skip
+    without = {"probes", "guards", "guard_limit", "budget", "text", "documents", "tokens", "report"}
+    if (given.race, given.top) == (BETS, 1):  # earlier folders do not name them
+        without |= {"race", "top"}
     options = {k: v for k, v in asdict(given).items() if k not in without}
     files = {n: probes.read_file(n) for n in names if Path(n).suffix in (".jsonl", ".json")}
     identity = {

@@ -32,6 +32,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 TOP = 3
+SIZES = [1, 8, 32, 64]  # items a probe for which tokens are counted
+COUNTED = 3  # scans of which the cost is counted, which takes longer than racing
 
 
 def read_scores(folder: Path, names: Sequence[str], clip: float) -> Floats:
@@ -75,15 +77,15 @@ class Costs:
         lm = scorer(*ModelLoader("bfloat16", "cpu", print)(model))
         names = probes.probe_names(tasks)
         self.items = probes.load_items(
-            lm, names, "validation", settings.items, settings.seed, settings.shots, fixed
+            lm, names, "validation", SIZES[-1], settings.seed, settings.shots, fixed
         )
         self.base = StudyModel.read(model).schedule
         self.arms = settings.listed(self.base)
         self.programs = {arm.name: program(arm.schedule) for arm in self.arms}
-        self.sizes = [1, 2, 4, 8, 16, 32, 64, 128, settings.items]
-        self.trie = [self._trie(size) for size in self.sizes]
+        self.trie = [self._trie(size) for size in SIZES]
         rows = rows_alone([item for probe in self.items for item in probe.items])
-        self.alone = rows * sum(len(arm.schedule) for arm in self.arms)
+        alone = rows * sum(len(arm.schedule) for arm in self.arms)
+        self.alone = alone * settings.items / SIZES[-1]
         self.baseline = self.round(["plain"], settings.items)
 
     def _trie(self, size: int) -> int:
@@ -100,8 +102,13 @@ class Costs:
         """Return the cost of a round, in the units that a scan divides it into."""
         size = SLICE * max(1, GROUP // len(names))
         parts = [min(size, items - start) for start in range(0, items, size)]
-        tokens = sum(float(np.interp(part, self.sizes, self.trie)) for part in parts)
-        return tokens * self._steps(tuple(names))
+        return sum(map(self._tokens, parts)) * self._steps(tuple(names))
+
+    def _tokens(self, items: int) -> float:
+        """Return the nodes of the trie of some items a probe, beyond SIZES by its last slope."""
+        slope = (self.trie[-1] - self.trie[-2]) / (SIZES[-1] - SIZES[-2])
+        beyond = max(0, items - SIZES[-1])
+        return float(np.interp(items, SIZES, self.trie)) + slope * beyond
 
 
 def raced(race: Standings, scores: Floats, names: Sequence[str], costs: Costs) -> float:
@@ -121,7 +128,7 @@ def raced(race: Standings, scores: Floats, names: Sequence[str], costs: Costs) -
 def kinds(arms: int, count: int, alpha: float) -> dict[str, Callable[[], Standings]]:
     """Name -> race, from cheap to expensive."""
     found: dict[str, Callable[[], Standings]] = {}
-    for first in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48):
+    for first in (2, 3, 4, 5, 6, 8, 12, 24, 48):
         found[f"halving, first {first}"] = lambda first=first: Halving(
             arms, count, TOP, first=first
         )
@@ -157,7 +164,7 @@ def main() -> None:
         kept, fewer = [], []
         for number, order in enumerate(orders):
             race = make()
-            if number < 10:  # counting takes longer than racing
+            if number < COUNTED:
                 fewer.append([c.alone / raced(race, order, names, c) for c in costs.values()])
             else:
                 for start, stop in race.rounds():
