@@ -111,18 +111,18 @@ class Costs:
         return float(np.interp(items, SIZES, self.trie)) + slope * beyond
 
 
-def raced(race: Standings, scores: Floats, names: Sequence[str], costs: Costs) -> float:
-    """Run a race on some scores and return its cost."""
-    total = costs.baseline
+def raced(race: Standings, scores: Floats, names: Sequence[str]) -> list[tuple[list[str], int]]:
+    """Run a race on some scores; return the candidates and the number of items of each round."""
+    found = []
     for start, stop in race.rounds():
         measured = race.alive | (np.arange(race.arms) == 0)
-        total += costs.round([names[i] for i in np.flatnonzero(measured)], stop - start)
+        found.append(([names[i] for i in np.flatnonzero(measured)], stop - start))
         for item in range(start, stop):
             race.add(scores[:, item])
         race.end_round()
         if race.settled:
             break
-    return total
+    return found
 
 
 def kinds(arms: int, count: int, alpha: float) -> dict[str, Callable[[], Standings]]:
@@ -164,13 +164,12 @@ def main() -> None:
         kept, fewer = [], []
         for number, order in enumerate(orders):
             race = make()
+            done = raced(race, order, names)
             if number < COUNTED:
-                fewer.append([c.alone / raced(race, order, names, c) for c in costs.values()])
-            else:
-                for start, stop in race.rounds():
-                    for item in range(start, stop):
-                        race.add(order[:, item])
-                    race.end_round()
+                fewer.append([
+                    c.alone / (c.baseline + sum(c.round(*part) for part in done))
+                    for c in costs.values()
+                ])  # fmt: skip
             best = np.argsort(-order.sum(axis=1), kind="stable")[:TOP]
             kept.append((race.alive[best[0]], race.alive[best].all()))
         ratios = dict(zip(costs, np.mean(fewer, axis=0).tolist(), strict=True))
