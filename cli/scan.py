@@ -52,7 +52,11 @@ from .tables import Column, print_csv, show
         help="how a repeat is applied: plain, damped:0.5, substeps")  # fmt: skip
 @option("--measure", default="margin", show_default=True, help="margin or accuracy")
 @option("--clip", default=2.0, show_default=True, help="largest margin that counts, in nats")
-@option("--alpha", default=0.05, show_default=True, help="probability of dropping the best one")
+@option("--race", default="bets", show_default=True,
+        help="bets (stated error), halving (stated cost) or none (all on all items)")  # fmt: skip
+@option("--top", default=1, show_default=True, help="number of best candidates that a race keeps")
+@option("--alpha", default=0.05, show_default=True,
+        help="probability that bets drop one of the best")  # fmt: skip
 @option("--beam", default=4, show_default=True, help="blocks to combine; 0 for none")
 @option("--blocks", default=3, show_default=True, help="most blocks of a combination")
 @option("--max-extra-layers", type=int, help="of a combination  [default: twice --max-block]")

@@ -34,6 +34,8 @@ def load(lm: TrieLM, name: str, split: str, count: int, seed: int) -> list[Probe
 
 def _items(lm: TrieLM, label: str, task: Any, split: str, count: int, seed: int) -> ProbeItems:
     rows = requests(task, label, split, count, seed)
+    # documents come in their own order, and a race needs a random one
+    rows = [rows[int(i)] for i in np.random.default_rng(seed).permutation(len(rows))]
     encoded = iter(lm.encoded([request.args for row in rows for request in row]))
     normalised = any(metric["metric"] == "acc_norm" for metric in task.config.metric_list)
     items = []

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...core.errors import InputError, shown
 from ...core.statistics import FEWEST
 from ...core.strict_json import LineError, line_value
@@ -68,7 +70,7 @@ def load_items(
     found: list[ProbeItems] = []
     for name in names:
         if _is_file(name):
-            found.append(_file(lm, name, split, count))
+            found.append(_file(lm, name, split, count, seed))
         elif resolve(name) is not None:
             primitives.check_questions(name, count, split, seed, shots)
             found.append(_primitive(lm, name, split, count, seed, shots, fixed))
@@ -100,8 +102,9 @@ def _primitive(
     return ProbeItems(asked.task, split, asked.chance, items, asked.about)
 
 
-def _file(lm: TrieLM, name: str, split: str, count: int) -> ProbeItems:
-    rows = [row for row in read_file(name) if _side(row["prompt"]) == split][:count]
+def _file(lm: TrieLM, name: str, split: str, count: int, seed: int) -> ProbeItems:
+    rows = [row for row in read_file(name) if _side(row["prompt"]) == split]
+    rows = [rows[int(i)] for i in np.random.default_rng(seed).permutation(len(rows))[:count]]
     texts: list[tuple[str, str]] = []
     for row in rows:
         texts += [(row["prompt"], option) for option in row["choices"]]

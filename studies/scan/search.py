@@ -21,7 +21,7 @@ from .combine import Surrogate, expansions
 from .folder import ScanFolder
 from .items import ProbeItems, check_plain
 from .measure import Meter
-from .racing import fewest_items
+from .racing import BETS, fewest_items
 from .report import gains, pareto, verdict
 from .result import ScanResult
 from .settings import Settings, parse_budget
@@ -80,7 +80,9 @@ def _check_items(items: int, given: Settings) -> None:
     Raises:
         InputError: saying how many are needed.
     """
-    if (least := fewest_items(given.alpha / given.blocks)) > items:
+    if given.race != BETS:
+        return
+    if (least := fewest_items(given.alpha / given.blocks / given.top)) > items:
         raise InputError(
             f"{items} validation items are too few for a race: even a candidate that is always "
             f"wrong could not be told apart; {least} or more are needed"
@@ -92,6 +94,8 @@ def _identity(
 ) -> dict[str, Any]:
     """Return what decides the numbers of a scan."""
     without = {"probes", "guards", "guard_limit", "budget", "text", "documents", "tokens", "report"}
+    if (given.race, given.top) == (BETS, 1):  # earlier folders do not name them
+        without |= {"race", "top"}
     options = {k: v for k, v in asdict(given).items() if k not in without}
     files = {n: probes.read_file(n) for n in names if Path(n).suffix in (".jsonl", ".json")}
     identity = {
@@ -143,7 +147,7 @@ class _Search:
         estimates = {e.candidate.name: e for e in stage.estimates}
         final, complete = self._combine(racer, stage, estimates, alpha)
         best = [final.leader] + [
-            e.candidate for e in final.alive if e.candidate not in (final.leader, arms[0])
+            e.candidate for e in final.ranked if e.candidate not in (final.leader, arms[0])
         ]
         reported = [c for c in best[: given.report] if c.edit != "none"]
         fields: dict[str, Any] = {
@@ -213,7 +217,7 @@ class _Search:
     ) -> tuple[Stage, bool]:
         """Race combinations of the best blocks; return the last stage, and whether all is done."""
         given, base = self.given, self.meter.base
-        singles = [e.candidate for e in stage.alive if e.candidate.edit == "repeat"]
+        singles = [e.candidate for e in stage.ranked if e.candidate.edit == "repeat"]
         singles = [c for c in singles if estimates[c.name].score_gain > 0][: 2 * given.beam]
         kept, final, complete = singles[: given.beam], stage, stage.complete
         for level in range(2, given.blocks + 1):
@@ -232,7 +236,7 @@ class _Search:
             complete = found.complete
             improved = found.leader in new or not complete
             final = found
-            kept = [e.candidate for e in found.alive if e.candidate.edit != "none"][: given.beam]
+            kept = [e.candidate for e in found.ranked if e.candidate.edit != "none"][: given.beam]
             if not improved:
                 break
         return final, complete

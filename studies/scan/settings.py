@@ -11,6 +11,7 @@ from ...core.errors import InputError, one_of, whole
 from ...core.statistics import check_items
 from .candidates import EDITS, PLAIN, candidates, recurrence_of
 from .items import CLIP, MEASURES
+from .racing import BETS, RACES
 
 LARGEST = 8  # layers of the largest block, by default; all sizes of a model of fewer
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -33,7 +34,10 @@ class Settings:
         applied: ways to apply a repeat: ``plain``, ``damped:SHARE``, ``substeps``.
         measure: score of a race: ``margin`` or ``accuracy``.
         clip: largest margin that counts, in nats.
-        alpha: probability that the races together drop the best candidate.
+        race: ``bets``, which states its error; ``halving``, which states its cost; ``none``
+            measures all candidates on all items.
+        top: number of the best candidates that the race keeps.
+        alpha: probability that the races together drop one of the best, with ``bets``.
         beam: blocks that are combined, and combinations kept at each level; 0 for no combinations.
         blocks: most blocks of a combination.
         max_extra_layers: most extra layer forwards of a combination; None for twice ``max_block``.
@@ -58,6 +62,8 @@ class Settings:
     applied: tuple[str, ...] = (PLAIN,)
     measure: str = "margin"
     clip: float = CLIP
+    race: str = BETS
+    top: int = 1
     alpha: float = 0.05
     beam: int = 4
     blocks: int = 3
@@ -81,6 +87,8 @@ class Settings:
         for way in self.applied:
             recurrence_of(way)
         one_of("measure", self.measure, MEASURES)
+        one_of("race", self.race, RACES)
+        whole("--top", self.top, 1, 1000)
         if not 0 < self.clip <= 100:
             raise InputError(f"--clip is in nats, above 0 and up to 100, not {self.clip}")
         if not 0 < self.alpha < 1:

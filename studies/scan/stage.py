@@ -13,12 +13,12 @@ from .candidates import Candidate
 from .folder import ScanFolder, Unit
 from .items import Bools, Floats, ProbeItems, bounded
 from .measure import Meter, Scores
-from .racing import Race, rounds
+from .racing import Standings, contest
 from .settings import Settings
 
 GROUP = 64  # candidates of a unit: they share the layers before their blocks
 EVERY = 10.0  # seconds between two messages inside of a unit
-SLICE = 16  # items a probe of a unit: what a kill loses at most
+SLICE = 32  # items a probe of a unit of GROUP candidates: what a kill loses at most
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,12 @@ class Stage:
     @property
     def alive(self) -> list[Estimate]:
         """Candidates that were not dropped, the best first."""
-        found = [estimate for estimate in self.estimates if estimate.alive]
-        return sorted(found, key=lambda estimate: -estimate.score_gain)
+        return [estimate for estimate in self.ranked if estimate.alive]
+
+    @property
+    def ranked(self) -> list[Estimate]:
+        """All candidates: those not dropped, then those dropped later; the best of them first."""
+        return sorted(self.estimates, key=lambda e: (-e.alive, -e.items, -e.score_gain))
 
 
 class Racer:
@@ -101,8 +105,9 @@ class Racer:
         shape = len(arms), len(self.probes), self.count
         margins, correct = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
         measured = np.zeros(len(arms), dtype=int)
-        race, complete = Race(len(arms), alpha), True
-        for start, stop in rounds(self.count):
+        given, complete = self.settings, True
+        race = contest(given.race, len(arms), self.count, alpha, given.top)
+        for start, stop in race.rounds():
             alive = np.flatnonzero(race.alive | (np.arange(len(arms)) == 0))  # gains need the first
             found = self.scores([arms[int(i)] for i in alive], start, stop, title, race, arms)
             if found is None:
@@ -110,16 +115,17 @@ class Racer:
                 break
             margins[alive, :, start:stop], correct[alive, :, start:stop] = found
             measured[alive] = stop
-            scores = bounded(margins, correct, self.settings.measure, self.settings.clip)
+            scores = bounded(margins, correct, given.measure, given.clip)
             for item in range(start, stop):
                 race.add(np.nan_to_num(scores[:, :, item].mean(axis=1)))
+            race.end_round()
             self._report(title, race, arms, stop)
-            if race.alive.sum() == 1:
+            if race.settled:
                 break
         if race.seen == 0:
             return Stage((), arms[0], 0, False)
-        scores = bounded(margins, correct, self.settings.measure, self.settings.clip)
-        wins = self._wins(race)
+        scores = bounded(margins, correct, given.measure, given.clip)
+        wins = self._wins(race, alpha)
         estimates = [
             self._estimate(
                 arms[i], race.alive[i], measured[i], margins, correct, scores, i, wins[i]
@@ -134,7 +140,7 @@ class Racer:
         start: int,
         stop: int,
         title: str = "",
-        race: Race | None = None,
+        race: Standings | None = None,
         arms: Sequence[Candidate] = (),
         probes: Sequence[ProbeItems] | None = None,
         kind: str = "validation",
@@ -152,7 +158,8 @@ class Racer:
         probes = self.probes if probes is None else probes
         order = sorted(range(len(some)), key=lambda i: some[i].schedule.layers)
         groups = [order[i : i + GROUP] for i in range(0, len(order), GROUP)]
-        slices = [(a, min(a + SLICE, stop)) for a in range(start, stop, SLICE)]
+        size = SLICE * max(1, GROUP // len(some))  # few candidates: examples are shared by more
+        slices = [(a, min(a + size, stop)) for a in range(start, stop, size)]
         units = [
             Unit(kind, a, b, tuple(some[i] for i in group)) for a, b in slices for group in groups
         ]
@@ -200,7 +207,7 @@ class Racer:
     def _flops(self, scores: Scores) -> float:
         return self.meter.flops(scores.layer_tokens, scores.head_tokens)
 
-    def _report(self, title: str, race: Race, arms: Sequence[Candidate], seen: int) -> None:
+    def _report(self, title: str, race: Standings, arms: Sequence[Candidate], seen: int) -> None:
         leader = int(race.leader)
         gain = race.means[leader] - race.means[0] if race.alive[0] else np.nan
         self.say(
@@ -209,9 +216,9 @@ class Racer:
         )
 
     @staticmethod
-    def _wins(race: Race) -> list[tuple[bool, bool]]:
+    def _wins(race: Standings, alpha: float) -> list[tuple[bool, bool]]:
         """Return whether each candidate is certainly better, or worse, than the first."""
-        limit = np.log(race.arms / race.alpha)
+        limit = np.log(race.arms / alpha)
         pairs = zip(race.above.log, race.below.log, strict=True)
         return [(bool(above > limit), bool(below > limit)) for above, below in pairs]
 

@@ -109,6 +109,33 @@ def test_a_changed_unit_is_refused_not_read(small_scan: Scan, tmp_path: Path) ->
         small_scan(tmp_path, beam=0)
 
 
+@pytest.mark.parametrize("race", ["halving", "none"])
+def test_other_races_choose_by_the_same_scores(
+    small_scan: Scan, finished: tuple[ScanResult, Path], tmp_path: Path, race: str
+) -> None:
+    """Without a race all is measured, and a candidate's rows are means over what it measured."""
+    result = small_scan(tmp_path, race=race, top=2, beam=0, report=2)
+    rows = {row["name"]: row for row in result.rows}
+    whole = {name for name, row in rows.items() if row["items"] == SMALL["items"]}
+    if race == "none":
+        best = max(rows.values(), key=lambda row: row["score_gain"])
+        assert result.fields["chosen"] == best["name"]
+        assert whole == set(result.fields["alive"]) == set(rows)
+    else:
+        assert result.fields["chosen"] in result.fields["alive"]
+        assert len(result.fields["alive"]) == 4
+        assert whole == {*result.fields["alive"], "plain"}  # gains need the model as it is
+    assert len(result.fields["test"]) == 2 - (result.fields["chosen"] == "plain")
+    with pytest.raises(InputError, match="holds another scan"):
+        small_scan(tmp_path, race="bets", top=2, beam=0)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("race", "fastest"), ("top", 0)])
+def test_unknown_races_are_refused(small_scan: Scan, setting: str, value: Any) -> None:
+    with pytest.raises(InputError, match=setting):
+        small_scan(**{setting: value})
+
+
 def test_a_folder_of_another_scan_is_refused(
     small_scan: Scan, finished: tuple[ScanResult, Path]
 ) -> None:
