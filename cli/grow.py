@@ -52,20 +52,12 @@ def command(
     """
     check_out(out, force)
     from ..models.growing.grow import grow
-    from ..models.growing.maps import OPERATORS, check_operator, growth_maps
-    from ..models.looping.decoder import find_decoder
+    from ..models.growing.maps import OPERATORS, check_operator
 
     options = {name: value for name, value in operator_options.items() if value is not None}
     check_operator(operator, options)  # before the model is loaded
     if to is not None and operator not in OPERATORS:
         raise InputError(f"--to goes with an operator by name ({', '.join(OPERATORS)})")
     loaded, tokenizer = load(model, dtype)
-    depth = len(find_decoder(loaded).unique)
-    if to is None:
-        grow(loaded, operator, **options)
-    elif to <= depth:
-        raise InputError(f"{model} has {depth} layers already: --to must be more, not {to}")
-    else:
-        for _ in growth_maps(operator, depth, to, **options):
-            grow(loaded, operator, **options)
+    grow(loaded, operator, to=to, **options)
     save(loaded, tokenizer, out, force)

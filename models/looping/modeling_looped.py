@@ -173,6 +173,11 @@ class _LoopedModel:
 
     config: Any
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Answer as the architecture: it decides names in files, and which buffers are made."""
+        return bool(cls.__mro__[2].is_custom_code())  # type: ignore[attr-defined]
+
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config.plain(), *args, **kwargs)  # type: ignore[call-arg]
         path = _layer_list(self, config.looped["num_unique_layers"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import subprocess
 import sys
 from importlib.metadata import version
@@ -23,6 +24,10 @@ def test_every_public_name_is_there() -> None:
     for name in dir(growloop):
         assert getattr(growloop, name) is not None
     assert growloop.__version__ == version("growloop")
+
+
+def test_the_example_of_the_package_is_true() -> None:
+    assert doctest.testmod(growloop).failed == 0
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
