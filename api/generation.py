@@ -136,11 +136,13 @@ def generate(
         found = GeneratedItems(sources, count)
         _ = found[0]  # refuses a count that the splits do not hold
         return found
+    if format is None:
+        format = "parquet" if str(out).endswith(".parquet") else "jsonl"
     reports = export(
         sources,
         count,
         out,
-        format or ("parquet" if str(out).endswith(".parquet") else "jsonl"),
+        format,
         force=force,
         workers=whole("jobs", workers, 1),
         progress=progress,

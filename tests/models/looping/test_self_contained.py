@@ -50,7 +50,7 @@ for folder in sys.argv[2:]:
     again = folder + "-again"
     model.save_pretrained(again)
     loaded = AutoModelForCausalLM.from_pretrained(again, trust_remote_code=True)
-    model.train()
+    model.eval()  # without dropout
     model(ids, labels=ids).loss.backward()
     gradients = [parameter.grad for parameter in model.parameters()]
     results[folder] = outputs(model, ids), outputs(loaded, ids), gradients
@@ -98,7 +98,7 @@ def test_without_growloop_the_numbers_are_the_same(
     saved: dict[str, tuple[Any, Path]], alone: dict[str, Any], kind: str
 ) -> None:
     model, folder = saved[kind]
-    model.train()
+    model.eval()  # without dropout
     model(IDS, labels=IDS).loss.backward()
     once, again, gradients = alone[str(folder)]
     for expected, found in zip(model.parameters(), gradients, strict=True):
