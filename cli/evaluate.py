@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.errors import InputError, whole
+from ..core.notation import read_range
 from ..core.remote_code import trusting
 from ..tasks.forwarded import forwarded, from_command_line
 from .command import Command, flags_of
@@ -31,7 +32,7 @@ from .options import (
     trust_option,
     whole_numbers,
 )
-from .schedules import check_repeats, parse_block, schedules_options
+from .schedules import check_repeats, schedules_options
 from .tables import print_csv
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     check_repeats(options["block"], options["repeats"])
     curve = None if options["shots"] is None else whole_numbers(options["shots"], "--shots")
     repeats = None if options["repeats"] is None else whole_numbers(options["repeats"], "--repeats")
-    block = None if options["block"] is None else parse_block(options["block"])
+    block = None if options["block"] is None else read_range(options["block"])
     if options["suite"] is not None:
         _score_suite(ctx, options, (block, repeats), given, outputs)
         return

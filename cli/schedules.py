@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..core.errors import InputError, shown
+from ..core.errors import InputError
+from ..core.notation import read_range
 from .options import option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -52,20 +52,6 @@ def _with_options(command: Command, again: Callable[[Command], Command]) -> Comm
     return command
 
 
-def parse_block(text: str) -> tuple[int, int]:
-    """Parse a block such as ``6:10`` to ``(6, 10)``.
-
-    Raises:
-        InputError: not START:STOP.
-    """
-    match = re.fullmatch(r"\s*(\d{1,6})\s*:\s*(\d{1,6})\s*", text)
-    if not match:
-        raise InputError(
-            f"a block is START:STOP, e.g. 6:10 for the layers 6 to 9, not {shown(text)}"
-        )
-    return int(match[1]), int(match[2])
-
-
 def looping(
     schedule: str | None, block: str | None, repeats: int | None
 ) -> Callable[[Any], object] | None:
@@ -77,7 +63,7 @@ def looping(
         InputError: ``--repeats`` without ``--block``, or a notation that cannot be parsed.
     """
     check_repeats(block, repeats)
-    repeat = None if block is None else parse_block(block)
+    repeat = None if block is None else read_range(block)
     from ..models.looping import requested
 
     return requested.looping(schedule, repeat, repeats)
