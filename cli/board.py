@@ -27,7 +27,7 @@ class Board:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from .progress import WIDE, whole, wraps
+        from ..api.progress import WIDE, whole, wraps
 
         self.weights = dict(parts)
         self.shares: dict[str, float] = {}

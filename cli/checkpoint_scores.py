@@ -60,27 +60,31 @@ class Scores:
         Args:
             silent: print no table.
         """
-        from ..tasks.evaluate import quiet
-        from ..tasks.requests import ModelSource, ScoringOptions
-        from .evaluate import print_scores, score_and_save
+        from ..api.evaluation import evaluate
+        from .evaluate import print_scores
         from .evaluation_outputs import Outputs
 
-        quiet()
         folder = self.folder / Path(checkpoint).parent.name  # a folder for each seed
         outputs = Outputs(str(folder), self.leaderboard, None, False, False, None, self.command)
-        scoring = ScoringOptions(device=self.device)
-        request, written = score_and_save(
-            ModelSource(checkpoint), self._selection(), scoring, outputs
+        result = evaluate(
+            checkpoint,
+            self.tasks,
+            shots=self.shots,
+            items=self.items,
+            device=self.device,
+            out=folder,
+            leaderboard=self.leaderboard,
+            command=self.command,
         )
-        if written and not silent:
-            print_scores(request, written, outputs)
-        elif written:
-            outputs.report(sum(one.added for one in written))
+        if result.results and not silent:
+            print_scores(result, outputs)
+        elif result.results:
+            outputs.report(result.added or 0)
 
     def _selection(self) -> TaskSelection:
+        from ..api.evaluation import limit_of
         from ..tasks.catalog import ITEMS
         from ..tasks.requests import TaskSelection
-        from .evaluate import limit_of
 
         names = [name.strip() for name in self.tasks.split(",") if name.strip()]
         return TaskSelection(

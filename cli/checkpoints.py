@@ -57,13 +57,17 @@ def check_out(out: str, force: bool) -> None:
     checkpoints.check_out(out, force)
 
 
-def save(model: Any, tokenizer: Any, out: str, force: bool) -> None:
-    """Write a checkpoint, and print its schedule, depth and parameters."""
+def save(model: Any, tokenizer: Any, out: str, force: bool, **options: Any) -> None:
+    """Write a checkpoint, and print its schedule, depth and parameters.
+
+    Args:
+        options: further arguments of :func:`growloop.models.save`.
+    """
     from ..core.errors import InputError
     from ..models import checkpoints
     from ..models.costs import cost
 
-    folder = checkpoints.save(model, tokenizer, out, force)
+    folder = checkpoints.save(model, tokenizer, out, force, **options)
     try:
         costs = cost(model)
     except InputError:  # no stack of layers that could loop: written all the same

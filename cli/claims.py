@@ -9,7 +9,7 @@ import click
 
 from ..tasks.loading import require_extra
 from .command import Command
-from .leaderboard import FOLDER, WITHOUT_PAPER, gathered
+from .leaderboard import FOLDER, WITHOUT_PAPER, loaded
 from .options import option, table_options
 from .tables import paragraph, print_csv
 
@@ -65,7 +65,7 @@ def command(
     if name is not None and name not in names:
         raise unknown("claim", name, names)
     claims = [claim for claim in CLAIMS if name in (None, claim.id)]
-    findings = evaluate_claims(gathered(folder, no_paper), claims)
+    findings = evaluate_claims(loaded(folder, no_paper).records, claims)
     if affordable is not None and not power:
         raise InputError("--affordable belongs to --power")
     most = (affordable or AFFORDABLE) if power else None

@@ -43,104 +43,15 @@ def command(
       growloop compare results/looped results/plain --tasks variable_assignment_code_d0
       growloop compare 'Loop(3x2)' 'Standard 6' --leaderboard records
     """
-    chosen = [] if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
-    if leaderboard is not None:
-        lines, notes, names = _records(leaderboard, first, second, chosen)
-    else:
-        lines, notes, names = _evaluations(first, second, chosen)
+    from ..api.comparison import compare
+
+    result = compare(first, second, tasks or "", leaderboard=leaderboard)
     if as_json:
-        about = {"first": names[0], "second": names[1], "notes": notes}
-        click.echo(json.dumps(about | {"rows": lines}, indent=2))
+        click.echo(json.dumps(result.to_dict(), indent=2))
     elif as_csv:
-        print_csv(lines)
+        print_csv(result.to_rows())
     else:
-        _print(lines, notes, names)
-
-
-Lines = tuple[list[dict[str, Any]], list[str], tuple[str, str]]
-"""Rows of the table, notes, and the names of both models."""
-
-
-def _evaluations(first: str, second: str, tasks: Sequence[str]) -> Lines:
-    from pathlib import Path
-
-    from ..core.significance import holm
-
-    if all((Path(folder) / "suite.json").is_file() for folder in (first, second)):
-        return _suites(first, second, tasks)
-    from ..tasks.compare_results import compare_results
-
-    comparison = compare_results(first, second, tasks)
-    adjusted = holm([row.p for row in comparison.rows])
-    lines = [
-        {
-            "task": row.task,
-            "level": row.level,
-            "metric": row.metric.removesuffix(",none"),
-            "n": row.n,
-            "first": row.first,
-            "second": row.second,
-            "difference": row.difference,
-            "low": row.low,
-            "high": row.high,
-            "p": row.p,
-            "p_holm": p,
-        }
-        for row, p in zip(comparison.rows, adjusted, strict=True)
-    ]
-    return lines, list(comparison.notes), (comparison.first, comparison.second)
-
-
-def _suites(first: str, second: str, tasks: Sequence[str]) -> Lines:
-    from ..core.errors import unknown
-    from ..tasks.benchmarks.paired import compare
-
-    # the suite's own comparison is second minus first
-    found = compare(second, first)
-    for task in tasks:
-        if task not in (names := [row.name for row in found]):
-            raise unknown("task of both", task, names)
-    lines = [
-        {
-            "task": row.name,
-            "level": 0,
-            "metric": "nats/token" if row.name == "holdout" else "%",
-            "n": row.n,
-            "first": row.second,
-            "second": row.first,
-            "difference": row.difference,
-            "low": row.low,
-            "high": row.high,
-        }
-        for row in found
-        if not tasks or row.name in tasks
-    ]
-    return lines, [], (first, second)
-
-
-def _records(folder: str, first: str, second: str, tasks: Sequence[str]) -> Lines:
-    from ..leaderboard.compare import compare_records
-    from ..leaderboard.entries import task_label
-    from ..tasks.loading import require_extra
-    from .leaderboard import gathered
-
-    require_extra("leaderboard", "a comparison of records")
-    lines = [
-        {
-            "task": task_label(row.first.task),
-            "level": 0,
-            "metric": row.first.task.metric,
-            "seeds": min(row.first.seeds, row.second.seeds),
-            "first": row.first.value,
-            "second": row.second.value,
-            "difference": row.difference,
-            "low": row.low,
-            "high": row.high,
-        }
-        for row in compare_records(gathered(folder, True), first, second, tasks)
-    ]
-    notes = ["not paired: records hold means, so the intervals are of independent numbers"]
-    return lines, notes, (first, second)
+        _print(result.to_rows(), result.remarks, (result.first, result.second))
 
 
 def _print(lines: Sequence[dict[str, Any]], notes: Sequence[str], names: tuple[str, str]) -> None:

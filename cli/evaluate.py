@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..core.errors import InputError, whole
+from ..core.notation import read_range
 from ..core.remote_code import trusting
-from ..tasks.catalog import ITEMS
 from ..tasks.forwarded import forwarded, from_command_line
 from .command import Command, flags_of
 from .evaluation_outputs import Outputs
@@ -35,14 +32,19 @@ from .options import (
     trust_option,
     whole_numbers,
 )
-from .schedules import schedules_options
+from .schedules import check_repeats, schedules_options
 from .tables import print_csv
 
 if TYPE_CHECKING:
-    from ..tasks.requests import EvaluationRequest, ModelSource, ScoringOptions, TaskSelection
+    from ..api.evaluation_result import EvaluationResult
 
 LOOPS = {"schedule": "schedule", "block": "repeat", "repeats": "times"}
 """Option that loops the model -> its name in stored results of a suite."""
+PASSED = (
+    "items", "limit", "fixed_shots", "seed", "trust_task_code", "device", "dtype", "backend",
+    "pack", "name",
+)  # fmt: skip
+"""Options that are arguments of ``growloop.evaluate`` by the same name."""
 
 
 def _forwarded(ctx: click.Context) -> dict[str, Any]:
@@ -152,20 +154,43 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     if forwarded(given).model.get("trust_remote_code"):  # refused before anything slow
         ctx.with_resource(trusting(True))  # as lm-eval calls it
     require_extra()
-    if forwarded(given).harness.get("predict_only"):
+    predicts_only = forwarded(given).harness.get("predict_only", False)
+    if predicts_only:
         _refuse_metrics(options, outputs)
-    source = _model_source(options)
+    check_repeats(options["block"], options["repeats"])
     curve = None if options["shots"] is None else whole_numbers(options["shots"], "--shots")
-    scoring = _scoring(options, given)
+    repeats = None if options["repeats"] is None else whole_numbers(options["repeats"], "--repeats")
+    block = None if options["block"] is None else read_range(options["block"])
     if options["suite"] is not None:
-        _score_suite(ctx, options, source, scoring, outputs)
+        _score_suite(ctx, options, (block, repeats), given, outputs)
         return
     if options["data_dir"] is not None or options["holdout"] is not None:
         raise InputError("--data-dir and --holdout are about --suite: give it too")
-    repeats = _repeats(options)
     if outputs.picture is not None and len(curve or ()) < 2 and len(repeats or ()) < 2:
         raise InputError("--picture draws a curve: give several --shots or --repeats, e.g. 0,1,2,4")
-    _score_tasks(source, _task_selection(options, curve), scoring, outputs, repeats)
+    outputs.check()
+    from ..api.evaluation import evaluate
+
+    result = evaluate(
+        options["model"],
+        options["tasks"],
+        shots=curve,
+        schedule=options["schedule"],
+        repeat=block,
+        times=repeats,
+        params=parse_params(options["param"]),
+        out=outputs.folder,
+        leaderboard=outputs.leaderboard,
+        command=outputs.command,
+        batch_size=_batch_size(options["batch_size"]),
+        **{name: options[name] for name in PASSED},
+        **given,
+    )
+    if predicts_only:
+        for path in result.files:
+            click.echo(str(path), err=True)
+    elif result.results:  # on the first of several processes
+        print_scores(result, outputs)
 
 
 def _refuse_metrics(options: dict[str, Any], outputs: Outputs) -> None:
@@ -179,27 +204,20 @@ def _refuse_metrics(options: dict[str, Any], outputs: Outputs) -> None:
             raise InputError(f"--predict_only computes no metric: leave out {flag}")
 
 
-def _repeats(options: dict[str, Any]) -> list[int] | None:
-    """Return the numbers of repeats, ascending; None without --repeats."""
-    text = options["repeats"]
-    return None if text is None else whole_numbers(text, "--repeats")
-
-
-def _model_source(options: dict[str, Any]) -> ModelSource:
-    """Read the model and its loops: one schedule by ``prepare``, several by ``schedules``."""
-    from ..tasks.requests import ModelSource
-    from .schedules import looping, repeated_blocks
-
-    schedule, block, counts = options["schedule"], options["block"], _repeats(options)
-    if counts is not None and len(counts) > 1:
-        return ModelSource(options["model"], schedules=repeated_blocks(schedule, block, counts))
-    return ModelSource(options["model"], looping(schedule, block, counts[0] if counts else None))
-
-
-def _scoring(options: dict[str, Any], given: dict[str, Any]) -> ScoringOptions:
+def _score_suite(
+    ctx: click.Context,
+    options: dict[str, Any],
+    repeated: tuple[tuple[int, int] | None, list[int] | None],
+    given: dict[str, Any],
+    outputs: Outputs,
+) -> None:
+    from ..api.evaluation import model_source
+    from ..tasks.benchmarks import SuiteRequest
     from ..tasks.requests import ScoringOptions
+    from .suite import FIXED_BY_SUITE, refuse_given, run
 
-    return ScoringOptions(
+    source = model_source(options["model"], None, options["schedule"], *repeated)
+    scoring = ScoringOptions(
         device=options["device"],
         dtype=options["dtype"],
         batch_size=_batch_size(options["batch_size"]),
@@ -207,49 +225,6 @@ def _scoring(options: dict[str, Any], given: dict[str, Any]) -> ScoringOptions:
         pack=options["pack"],
         forwarded=given,
     )
-
-
-def _task_selection(options: dict[str, Any], curve: list[int] | None) -> TaskSelection:
-    from ..tasks.requests import TaskSelection
-
-    names = [name.strip() for name in options["tasks"].split(",") if name.strip()]
-    params = parse_params(options["param"])
-    return TaskSelection(
-        names,
-        params=params,
-        shots=curve[0] if curve is not None and len(curve) == 1 else curve,
-        fixed_shots=options["fixed_shots"],
-        limit=limit_of(options["items"], names, params)
-        if options["limit"] is None
-        else options["limit"],
-        count=ITEMS if options["items"] is None else options["items"],
-        seed=options["seed"],
-        trust_task_code=options["trust_task_code"],
-    )
-
-
-def limit_of(items: int | None, names: Sequence[str], params: Mapping[str, object]) -> int | None:
-    """Return the number of questions to score: --items, if there are tasks of lm-eval."""
-    if items is None:
-        return None
-    from ..tasks.scoring.planning import Plan
-
-    plan = Plan(params)
-    for name in names:
-        plan.add(name)
-    return items if plan.theirs else None
-
-
-def _score_suite(
-    ctx: click.Context,
-    options: dict[str, Any],
-    source: ModelSource,
-    scoring: ScoringOptions,
-    outputs: Outputs,
-) -> None:
-    from ..tasks.benchmarks import SuiteRequest
-    from .suite import FIXED_BY_SUITE, refuse_given, run
-
     if outputs.picture is not None:
         raise InputError("--suite prints one row: leave out --picture")
     outputs.check()
@@ -271,107 +246,29 @@ def _score_suite(
     run(request, outputs)
 
 
-def _score_tasks(
-    source: ModelSource,
-    tasks: TaskSelection,
-    scoring: ScoringOptions,
-    outputs: Outputs,
-    repeats: Sequence[int] | None = None,
-) -> None:
-    """Score, write all results, and only then print."""
-    request, written = score_and_save(source, tasks, scoring, outputs)
-    if written and forwarded(scoring.forwarded).harness.get("predict_only"):
-        for path in (path for one in written for path in one.paths):
-            click.echo(str(path), err=True)
-    elif written:
-        several = None if repeats is None or len(repeats) < 2 else repeats
-        print_scores(request, written, outputs, several)
-
-
-def score_and_save(
-    source: ModelSource, tasks: TaskSelection, scoring: ScoringOptions, outputs: Outputs
-) -> tuple[EvaluationRequest, list[Written]]:
-    """Score tasks, and write results and records; no results but on the first process."""
-    from ..leaderboard.harness import records
-    from ..studies.describe import Recorder
-    from ..tasks.evaluate import EvaluationRequest, score
-    from ..tasks.results import save
-
-    store = outputs.check()
-    recorder = Recorder(source.name, source.prepare, outputs.name)
-    request = EvaluationRequest(replace(source, prepare=recorder), tasks, scoring)
-    written: list[Written] = []
-    for results in score(request):
-        if results is None:  # not the first of several processes
-            return request, []
-        recorder.note(results)
-        given = forwarded(scoring.forwarded).harness
-        samples = given.get("log_samples", True) or given.get("predict_only", False)
-        paths = save(results, source.name, outputs.folder, outputs.command, samples)
-        added = 0
-        if store is not None:
-            file = next(path.name for path in paths if path.name.startswith("results"))
-            added = store.add(records(results, file))
-        written.append(Written(results, paths, added))
-    return request, written
-
-
-@dataclass(frozen=True)
-class Written:
-    """Results on disk.
-
-    Args:
-        results: lm-eval's results under one schedule.
-        paths: files written.
-        added: records added to the leaderboard.
-    """
-
-    results: dict[str, Any]
-    paths: list[Path]
-    added: int
-
-
-def print_scores(
-    request: EvaluationRequest,
-    written: list[Written],
-    outputs: Outputs,
-    repeats: Sequence[int] | None = None,
-) -> None:
-    """Print tables, and draw the picture.
-
-    Args:
-        repeats: repeats of each of several schedules.
-    """
+def print_scores(result: EvaluationResult, outputs: Outputs) -> None:
+    """Print tables, and draw the picture."""
     from ..tasks.results import rows
     from .evaluation_tables import print_curve, print_table
 
-    tables: list[dict[str, Any]] = []
-    points: list[dict[str, Any]] = []
-    several = request.source.schedules is not None
-    for place, one in enumerate(written):
-        table = rows(one.results)
-        points += [asdict(row) | {"repeats": repeats[place] if repeats else None} for row in table]
-        schedule = one.results["growloop"].get("schedule")
-        tables += [asdict(row) | ({"schedule": schedule} if several else {}) for row in table]
-        if not (outputs.as_json or outputs.as_csv):
-            dtype = one.results["config"]["dtype"].removeprefix("torch.")
-            title = f"{request.source.name} ({dtype})"
-            if schedule and schedule.strip("0123456789"):  # not a plain stack
-                title += f", schedule {schedule}"
-            if len(request.tasks.curve) > 1:
-                print_curve(title, table, request.tasks.curve)
-            else:
-                print_table(title, table)
-        for path in one.paths:
-            click.echo(str(path), err=True)
-        outputs.report(one.added)
+    for one in result.results if not (outputs.as_json or outputs.as_csv) else ():
+        schedule = one["growloop"].get("schedule")
+        dtype = one["config"]["dtype"].removeprefix("torch.")
+        title = f"{result.model} ({dtype})"
+        if schedule and schedule.strip("0123456789"):  # not a plain stack
+            title += f", schedule {schedule}"
+        if len(result.curve) > 1:
+            print_curve(title, rows(one), result.curve)
+        else:
+            print_table(title, rows(one))
+    for path in result.files:
+        click.echo(str(path), err=True)
+    outputs.report(result.added or 0)
     if outputs.picture is not None:
         from ..studies.measure.charts import save
-        from ..studies.measure.evaluation_chart import evaluation_chart
 
-        chart = evaluation_chart(points, request.source.name)
-        click.echo(str(save(chart, outputs.picture)), err=True)
+        click.echo(str(save(result.chart(), outputs.picture)), err=True)
     if outputs.as_json:
-        click.echo(json.dumps(tables, indent=2))
+        click.echo(json.dumps(result.to_rows(), indent=2))
     elif outputs.as_csv:
-        print_csv(tables)
+        print_csv(result.to_rows())

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
+from ..api.generation import generate
 from ..core.errors import InputError, unknown, whole
 from ..core.plugins import Origin
-from ..primitives import FORMATS, SPLITS, TASKS, Report, Source, Template, export, make_task
+from ..primitives import FORMATS, SPLITS, TASKS, Report
 from .command import Command, Option
 from .options import (
     force_option,
@@ -98,12 +100,6 @@ def _splits(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _format(format_name: str | None, out: str) -> str:
-    if format_name is not None:
-        return format_name
-    return "parquet" if out.endswith(".parquet") else "jsonl"
-
-
 def _generate(name: str, options: dict[str, Any]) -> None:
     params: dict[str, object] = dict(parse_params(options["param"]))
     for key, value in options.items():
@@ -111,15 +107,11 @@ def _generate(name: str, options: dict[str, Any]) -> None:
             key = key.removeprefix("param_")
             if params.setdefault(key, value) != value:
                 raise InputError(f"parameter {key} is given twice: {params[key]} and {value}")
-    task = make_task(name, params)
-    given = options["template"]
-    template = None if given is None else Template.from_file(given)
     splits = _splits(options["split"])
-    sources = [Source(task, split, options["seed"], template) for split in splits]
     count = whole("items", options["items"], 1)
-    shown = count * len(sources) >= LONG and sys.stderr.isatty() and not options["quiet"]
+    shown = count * len(splits) >= LONG and sys.stderr.isatty() and not options["quiet"]
     with click.progressbar(
-        length=count * len(sources), label=name, file=sys.stderr, hidden=not shown
+        length=count * len(splits), label=name, file=sys.stderr, hidden=not shown
     ) as bar:
         done = 0
 
@@ -128,20 +120,24 @@ def _generate(name: str, options: dict[str, Any]) -> None:
             bar.update(index - done if index >= done else index)
             done = index
 
-        reports = export(
-            sources,
+        made = generate(
+            name,
             count,
-            options["out"],
-            _format(options["format"], options["out"]),
+            split=splits,
+            seed=options["seed"],
+            template=options["template"],
+            out=options["out"],
+            format=options["format"],
             force=options["force"],
-            workers=whole("jobs", options["jobs"], 1),
+            workers=options["jobs"],
             progress=progress,
+            params=params,
         )
     if not options["quiet"]:
-        _say(options["out"], reports)
+        _say(options["out"], made.reports)
 
 
-def _say(out: str, reports: list[Report]) -> None:
+def _say(out: str, reports: Sequence[Report]) -> None:
     for report in reports:
         text = f"{report.count:,} {report.split} items -> {out}"
         text += f"   sha256 {report.fingerprint[:16]}"

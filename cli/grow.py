@@ -73,9 +73,8 @@ def command(
     """
     check_out(out, force)
     from ..models.growing.grow import grow
-    from ..models.growing.maps import check_operator, growth_maps
+    from ..models.growing.maps import check_operator
     from ..models.growing.operators import OPERATORS, find_operator
-    from ..models.looping.decoder import find_decoder
 
     options = {name: value for name, value in operator_options.items() if value is not None}
     options |= _typed(more_options, options)
@@ -83,14 +82,7 @@ def command(
     if to is not None and find_operator(operator) is None:
         raise InputError(f"--to goes with an operator by name ({', '.join(OPERATORS)})")
     loaded, tokenizer = load(model, dtype)
-    depth = len(find_decoder(loaded).unique)
-    if to is None:
-        grow(loaded, operator, **options)
-    elif to <= depth:
-        raise InputError(f"{model} has {depth} layers already: --to must be more, not {to}")
-    else:
-        for _ in growth_maps(operator, depth, to, **options):
-            grow(loaded, operator, **options)
+    grow(loaded, operator, to=to, **options)
     save(loaded, tokenizer, out, force)
 
 

@@ -24,7 +24,7 @@ from .tables import Column, number, paragraph, value
 from .tables import show as show_table
 
 if TYPE_CHECKING:
-    from ..leaderboard import Record
+    from ..leaderboard import Leaderboard, Record
     from ..leaderboard.panels import Panel
 
 FOLDER = click.argument("folder", default="records", metavar="[FOLDER]")
@@ -158,25 +158,12 @@ def show(
       growloop leaderboard show --tasks 'reasoning_primitives*' --no-paper
       growloop leaderboard show --study sample-efficiency --json
     """
-    from fnmatch import fnmatchcase
-
-    from ..core.errors import unknown
     from ..leaderboard import export
-    from ..leaderboard.entries import build_entries
     from ..leaderboard.panels import panels
 
-    patterns = [name.strip() for name in (tasks or "*").split(",")]
-    selected = build_entries(gathered(folder, no_paper))
-    studies = sorted({entry.first.study for entry in selected if entry.first.study})
-    if study not in (None, "all", *studies):
-        raise unknown("study", study, ["all", *studies])
-    of_task = [
-        entry
-        for entry in selected
-        if any(fnmatchcase(entry.task.name, pattern) for pattern in patterns)
-        and fnmatchcase(entry.model.name, model)
-    ]
-    selected = [entry for entry in of_task if study in ("all", entry.first.study)]
+    board = loaded(folder, no_paper)
+    studies = board.studies
+    selected = board.select(tasks or "*", model, study).entries
     if as_json:
         click.echo(export.as_json(selected), nl=False)
     elif as_csv:
@@ -191,7 +178,8 @@ def show(
     else:
         for panel in panels(selected):
             _print(panel, studies=study == "all")
-        if study is None and (rest := [entry for entry in of_task if entry.first.study]):
+        every = board.select(tasks or "*", model).entries
+        if study is None and (rest := [entry for entry in every if entry.first.study]):
             names = sorted({str(entry.first.study) for entry in rest})
             paragraph(
                 f"{len(rest):,} results of studies are not shown: --study all, or one of "
@@ -216,7 +204,7 @@ def build(folder: str, out: str, title: str, no_paper: bool) -> None:
     """
     from ..leaderboard.site import page
 
-    click.echo(str(page.build(gathered(folder, no_paper), out, title, folder)))
+    click.echo(str(page.build(loaded(folder, no_paper).records, out, title, folder)))
 
 
 @command.command("serve")
@@ -235,7 +223,7 @@ def serve(folder: str, port: int, no_paper: bool) -> None:
     from ..leaderboard.site import page
     from ..leaderboard.site.serving import server
 
-    records = gathered(folder, no_paper)
+    records = loaded(folder, no_paper).records
     with tempfile.TemporaryDirectory() as root:
         page.build(records, f"{root}/site", source=folder)
         with server(f"{root}/site", port) as running:
@@ -246,22 +234,16 @@ def serve(folder: str, port: int, no_paper: bool) -> None:
                 click.echo("", err=True)
 
 
-def gathered(folder: str, no_paper: bool) -> list[Record]:
-    """Read all valid records of a store, and the paper's; print problems on standard error."""
-    from pathlib import Path
+def loaded(folder: str, no_paper: bool) -> Leaderboard:
+    """Load the leaderboard; print problems on standard error."""
+    from ..leaderboard import load
 
-    from ..core.errors import InputError
-    from ..leaderboard import Store
-    from ..leaderboard.paper import paper_rows
-
-    if not Path(folder).exists() and folder != "records":
-        raise InputError(f"there is no folder {folder}")
-    contents = Store(folder).scan()
-    for problem in contents.problems[:10]:
+    board = load(folder, paper=not no_paper)
+    for problem in board.left_out[:10]:
         click.echo(f"left out: {problem}", err=True)
-    if len(contents.problems) > 10:
-        click.echo(f"... and {len(contents.problems) - 10:,} more", err=True)
-    return [*contents.records, *(() if no_paper else paper_rows())]
+    if len(board.left_out) > 10:
+        click.echo(f"... and {len(board.left_out) - 10:,} more", err=True)
+    return board
 
 
 def _print(panel: Panel, studies: bool) -> None:

@@ -121,20 +121,6 @@ def command(
         raise InputError(f"--save takes best, not {saved!r}")
     if save_to is not None and saved is None:
         raise InputError("--save-to says where --save best writes: give both")
-    if dtype not in DTYPES:
-        from ..core.errors import unknown
-
-        raise unknown("dtype", dtype, DTYPES)
-    if picture is not None:
-        from ..studies.measure.charts import check_picture
-
-        check_picture(picture)
-    from ..studies.scan.finish import run
-
-    if saved is not None:
-        from .checkpoints import check_out
-
-        check_out(save_to or f"{out}/best", force)
     settings |= {
         "probes": probes,
         "edits": _names(edits),
@@ -143,27 +129,38 @@ def command(
         "applied": _names(applied),
         "guards": _names(guard),
     }
+    from ..api.scanning import scan
+
     line = _Line()
     try:
-        finished = run(
-            model, out, line, shlex.join(["growloop", *(ctx.obj or [])]), dtype, device,
-            picture=picture, leaderboard=leaderboard,
-            save_to=None if saved is None else save_to or f"{out}/best", overwrite=force,
+        result = scan(
+            model,
+            out,
+            dtype=dtype,
+            device=device,
+            picture=picture,
+            leaderboard=leaderboard,
+            save_to=None if saved is None else save_to or f"{out}/best",
+            overwrite=force,
+            say=line,
+            command=shlex.join(["growloop", *(ctx.obj or [])]),
             **settings,
-        )  # fmt: skip
+        )
     finally:
         line.close()
     if as_json:
-        click.echo(json.dumps(dict(finished.result.fields), indent=1))
+        click.echo(json.dumps(result.to_dict(), indent=1))
         return
-    rows = finished.table
+    from ..studies.scan.outputs import table
+
+    rows = table(result)
     if as_csv:
         print_csv(rows)
         return
     columns = [Column(name, number=name != "candidate") for name in rows[0]]
     show(columns, [[_cell(value) for value in row.values()] for row in rows])
     click.echo()
-    for text in finished.lines:
+    for text in result.lines:
         click.echo(text)
 
 

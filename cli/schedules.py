@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..core.errors import InputError, whole
+from ..core.errors import InputError
 from ..core.notation import read_range
-from ..core.schedule import Schedule
 from .options import option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -63,74 +62,14 @@ def looping(
     Raises:
         InputError: ``--repeats`` without ``--block``, or a notation that cannot be parsed.
     """
+    check_repeats(block, repeats)
+    repeat = None if block is None else read_range(block)
+    from ..models.looping import requested
+
+    return requested.looping(schedule, repeat, repeats)
+
+
+def check_repeats(block: str | None, repeats: object) -> None:
+    """Refuse ``--repeats`` without ``--block``."""
     if repeats is not None and block is None:
         raise InputError("--repeats says how often --block START:STOP runs again: give both")
-    if repeats is not None:
-        whole("repeats", repeats, 1)
-    parsed = _parsed(schedule)
-    repeated = None if block is None else read_range(block)
-    from ..models import loop
-
-    if parsed is None and repeated is None:
-        return None
-    again = 1 if repeats is None else repeats
-    if isinstance(parsed, Schedule) and repeated is not None:
-        parsed, repeated = parsed.repeat(*repeated, again), None
-
-    def change(model: Any) -> object:
-        _check(model, schedule)
-        wanted = parsed(model) if callable(parsed) else parsed
-        return loop(model, wanted, repeat=repeated, times=again)
-
-    return change
-
-
-def repeated_blocks(
-    schedule: str | None, block: str | None, repeats: list[int]
-) -> Callable[[Any], Any]:
-    """Return a function from a model to its schedules, one for each number of repeats.
-
-    Raises:
-        InputError: no ``--block``, or a notation that cannot be parsed.
-    """
-    if block is None:
-        raise InputError("--repeats says how often --block START:STOP runs again: give both")
-    start, stop = read_range(block)
-    parsed = _parsed(schedule)
-    from ..models import loop
-
-    def repeated_schedules(model: Any) -> Any:
-        _check(model, schedule)
-        base = loop(model, parsed(model) if callable(parsed) else parsed).schedule
-        return [base.repeat(start, stop, count) if count else base for count in repeats]
-
-    return repeated_schedules
-
-
-def _parsed(schedule: str | None) -> Any:
-    """Parse a schedule; RYS notation becomes a function of the model, which has the depth."""
-    from ..core.rys import blocks_of, is_rys, read_rys
-    from ..core.schedule import Schedule
-
-    if schedule is None:
-        return None
-    if not is_rys(schedule):
-        return Schedule.parse(schedule)
-    blocks_of(schedule)  # refuses before the model is loaded
-
-    def of_model(model: Any) -> Schedule:
-        from ..models.looping.decoder import find_decoder
-
-        return read_rys(schedule, len(find_decoder(model).unique))
-
-    return of_model
-
-
-def _check(model: Any, schedule: str | None) -> None:
-    """Refuse blocks of fewer layers than the model has."""
-    from ..core.rys import is_rys
-    from ..core.schedule import check_whole
-    from ..models.looping.decoder import find_decoder
-
-    if schedule is not None and not is_rys(schedule):
-        check_whole(schedule, len(find_decoder(model).unique))

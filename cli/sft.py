@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ..core.errors import shown, whole
+from ..core.errors import whole
 from ..tasks.evaluate import check_device, require_extra
 from .checkpoint_scores import Scores
 from .command import Command
@@ -168,12 +168,17 @@ def command(
         line = shlex.join(["growloop", *(ctx.obj or [])])
         scores = Scores(tasks, items, shots, leaderboard, Path(out) / "results", device, line)
         scores.check()
-    from transformers.utils import logging
+    from ..api.training import sft
 
-    from ..models.training.finetuning import Settings
-
-    logging.disable_progress_bar()
-    settings = Settings(
+    result = sft(
+        model,
+        data,
+        out,
+        validation=validation,
+        seeds=seeds,
+        keep_optimizer=keep_optimizer,
+        device=device,
+        say=_say,
         epochs=epochs,
         min_steps=min_steps,
         batch_size=batch_size,
@@ -190,58 +195,11 @@ def command(
         delimiter=_delimiter(delimiter),
         chat_template=chat_template,
     )
-    results = _tune(model, data, validation, settings, Path(out), seeds, keep_optimizer, device)
+    results = [str(checkpoint) for checkpoint in result.checkpoints]
     if scores is not None:
         for checkpoint in results:
             scores.add(checkpoint, silent=as_json)
     click.echo(json.dumps(results) if as_json else "\n".join(results))
-
-
-def _tune(
-    model: str,
-    data: str,
-    validation: str | None,
-    settings: Any,
-    out: Path,
-    seeds: int,
-    keep_optimizer: bool,
-    device: str | None,
-) -> list[str]:
-    """Fine-tune on a file; the best checkpoint of each seed."""
-    from ..models.training.checks import check, check_writable
-    from ..models.training.data.rows import read_examples
-    from ..models.training.finetuning import finetune, run_of
-    from ..studies.checkpoints import as_folder
-    from .progress import Progress
-
-    check_writable(out)
-    run_of(model, data, validation, settings)  # refuses settings and data
-    if validation is not None:
-        read_examples(validation, settings.columns)
-    folder = as_folder(model, out)
-    runs = {
-        out / f"seed-{seed}": run_of(folder, data, validation, settings, seed)
-        for seed in range(seeds)
-    }
-    for number, (place, run) in enumerate(runs.items()):
-        if number == 0 or place.exists():  # new ones differ in their seed alone
-            start = check(run, place)
-        if number == 0:
-            _say(_reading(data, start.source))
-    found = []
-    for seed, (place, run) in enumerate(runs.items()):
-        with Progress(run.steps, f"seed {seed}") as progress:
-            found.append(str(finetune(run, place, _say, progress, keep_optimizer, device)))
-    return found
-
-
-def _reading(data: str, source: Any) -> str:
-    """Describe the columns read from the data, and the delimiter that joins them."""
-    about = source.about
-    what = f"{len(source):,} examples of {data}: {about['columns'].replace(',', ' and ')}"
-    if "delimiter" in about:
-        return f"{what}, {shown(about['delimiter'])} between them"
-    return f"{what}, rendered by the chat template; learned are the turns of the assistant"
 
 
 def _delimiter(text: str | None) -> str | None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.errors import InputError, unknown
+from ..core.errors import InputError
 from ..tasks.evaluate import DTYPES, require_extra
 from .command import Command, Option, flags_of, no_such_option, write_options
 from .dataclass_options import options_to_click
@@ -30,7 +28,6 @@ from .options import (
 from .tables import Column, print_csv, show, width
 
 if TYPE_CHECKING:
-    from ..studies.records import StudyRecord
     from ..studies.study import Study
 
 ACTIONS = "list", "show", "publish"
@@ -186,53 +183,53 @@ def command(
     if helped:
         _show(ctx, study)
         return
-    from ..studies.checkpoints import read_models
-    from ..studies.records import apply_to_records
-    from ..studies.runner import run_study
+    from ..api import studying
 
     options = study.options(**own)
     if not model:
         raise InputError("give a model: --model CHECKPOINT, once for each")
     _check(dtype, picture)
-    _check_store(leaderboard, cell)
-    chosen = read_models(model)
+    studying.check_store(leaderboard, cell)
     if against is not None:
-        _check_against(against, study, [model.name for model in chosen])
+        from ..studies.checkpoints import read_models
+
+        studying.check_against(against, study, [each.name for each in read_models(model)])
         if as_json or as_csv or cell is not None:
             raise InputError(
                 "--against needs the tables of all cells: leave out --json, --csv and --cell"
             )
-    cells = study.plan(chosen, options)
     if planned:
+        cells = studying.plan_cells(study, options, model)
         if as_json or as_csv or cell is not None:
             raise InputError("--plan prints the cells: leave out --json, --csv and --cell")
         for number, planned_cell in enumerate(cells):
             click.echo(f"{number}\t{planned_cell.id}")
         return
-    if cell is not None:
-        if not 0 <= cell < len(cells):
-            raise InputError(f"--cell is a number from 0 to {len(cells) - 1}, not {cell}")
-        cells = [cells[cell]]
-    _check_places(out, picture, leaderboard)
-    line = shlex.join(["growloop", *(ctx.obj or [])])
-    records = run_study(study, cells, options, out, line, _say, dtype, device, True)
-    if leaderboard is not None:  # before anything is printed: that may fail
-        _publish(records, leaderboard)
+    studying.check_places(picture)
+    result = studying.study(
+        name,
+        model,
+        out=out,
+        dtype=dtype,
+        device=device,
+        leaderboard=leaderboard,
+        cell=cell,
+        command=shlex.join(["growloop", *(ctx.obj or [])]),
+        **own,
+    )
+    for line in result.published:
+        _say(line)
     if picture is not None:
         from ..studies.measure.charts import save
 
-        chart = apply_to_records(study.chart, records)
-        click.echo(str(save(chart, picture, dark)), err=True)
+        click.echo(str(save(result.raw_chart(), picture, dark)), err=True)
     if as_json:
-        click.echo(json.dumps([record.to_json() for record in records], indent=1))
+        click.echo(json.dumps(result.to_dict()["records"], indent=1))
     else:
-        table = apply_to_records(study.table, records)
-        (print_csv if as_csv else _print)(table)
+        (print_csv if as_csv else _print)(result.to_rows())
     if against is not None:
-        from ..studies.compare import compare_models
-
         click.echo()
-        _print(compare_models(study, records, against))
+        _print(result.against(against))
 
 
 def _publish_all(extra: Sequence[str], out: str, leaderboard: str | None) -> None:
@@ -241,59 +238,12 @@ def _publish_all(extra: Sequence[str], out: str, leaderboard: str | None) -> Non
         raise InputError(f"publish takes --out and --leaderboard alone, not {extra[0]}")
     if leaderboard is None:
         raise InputError("publish where? give --leaderboard FOLDER")
-    _check_store(leaderboard)
+    from ..api.studying import check_store, publish
     from ..studies.publish import read_records
 
-    _publish(read_records(out), leaderboard)
-
-
-def _publish(records: Sequence[StudyRecord], leaderboard: str) -> None:
-    from ..leaderboard import Store
-    from ..studies.publish import leaderboard_records, missing_reasons
-    from ..studies.records import apply_to_records
-
-    published = apply_to_records(leaderboard_records, records)
-    added = Store(leaderboard).add(published)
-    there = len({record.id for record in published}) - added
-    _say(f"{added:,} records added to {leaderboard}, {there:,} were there already")
-    for reason in missing_reasons(records):
-        _say(reason)
-
-
-def _check_store(folder: str | None, cell: int | None = None) -> None:
-    """Refuse a path that is no folder of records, before the slow part."""
-    if folder is None:
-        return
-    from ..leaderboard import Store
-
-    require_extra("leaderboard", "a leaderboard")
-    if cell is not None:
-        raise InputError(
-            "--leaderboard needs all cells, --cell measures one: when all are done, growloop study "
-            "publish adds them"
-        )
-    Store(folder).scan()
-
-
-def _check_places(*places: str | None) -> None:
-    """Refuse paths that cannot be written, before the slow part."""
-    for place in filter(None, places):
-        path = Path(place).absolute()
-        there = next(folder for folder in (path, *path.parents) if folder.exists())
-        if there.is_file() and there != path:
-            raise InputError(f"{place} is below a file")
-        if not os.access(there, os.W_OK):
-            raise InputError(f"{place} cannot be written")
-
-
-def _check_against(against: str, study: Study, models: Sequence[str]) -> None:
-    """Check before the slow part that the reference model is one of the models."""
-    if study.conditions is None:
-        raise InputError(f"{study.name} keeps no answers to compare models by")
-    if against not in models:
-        raise unknown("model", against, models)
-    if len(models) < 2:
-        raise InputError("--against compares models: give two or more")
+    check_store(leaderboard)
+    for line in publish(read_records(out), leaderboard):
+        _say(line)
 
 
 def _say(text: str) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ..tasks.evaluate import check_device, require_extra
+from ..tasks.evaluate import require_extra
 from .command import Command
 from .options import (
     device_option,
@@ -69,101 +67,62 @@ def command(
       growloop train lidas.yaml --set optimizer.lr=1e-3 --out runs/lidas
       accelerate launch --num_processes 2 -m growloop.cli train lidas.yaml
     """
-    require_extra("train", "training")
-    from ..core.errors import whole
-    from ..models.training import runfile
+    from ..api import training
 
-    if until is not None:
-        whole("--until", until, 1)
-    if device is not None:
-        check_device(device)
-    if dtype is not None:
-        overrides = (*overrides, f"precision={dtype}")
-    run = runfile.load(run_file, overrides)
-    folder = Path(out) if out else Path("runs") / run.name
-    say = functools.partial(click.echo, err=True)
-    if run.model.lora is not None:
-        require_extra("lora", "a run with adapters")
-    _check_tasks(run, trust_task_code)
     if planned:
-        _print_plan(run, folder, force, as_json)
+        _print_plan(run_file, overrides, dtype, out, force, trust_task_code, as_json)
         return
-    from transformers.utils import logging
-
-    from ..models.training.engine import Engine
-    from .progress import Progress
-
-    logging.disable_progress_bar()
-    accuracy = functools.partial(_accuracy, trust_task_code, device)
-    engine = Engine(run, folder, say, force, accuracy, device=device)
-    main = engine.accelerator.is_main_process
-    with Progress(run.steps, done=engine.step, show=main) as progress:
-        outcome = engine.train(until, progress)
+    result = training.train(
+        run_file,
+        out,
+        overrides=overrides,
+        until=until,
+        dtype=dtype,
+        device=device,
+        force=force,
+        trust_task_code=trust_task_code,
+        say=_say,
+    )
     if as_json:
-        content = {
-            "step": outcome.step,
-            "finished": outcome.finished,
-            "folder": str(outcome.folder),
-        }
+        content = {name: result.to_dict()[name] for name in ("step", "finished", "folder")}
         click.echo(json.dumps(content))
-    elif outcome.finished:
-        click.echo(str(outcome.folder))
+    elif result.finished:
+        click.echo(str(result.folder))
     else:
-        click.echo(f"stopped after step {outcome.step}: {outcome.folder}; call again to go on")
+        click.echo(f"stopped after step {result.step}: {result.folder}; call again to go on")
 
 
-def _print_plan(run: Any, folder: Path, force: bool, as_json: bool) -> None:
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _print_plan(
+    run_file: str,
+    overrides: tuple[str, ...],
+    dtype: str | None,
+    out: str | None,
+    force: bool,
+    trust_task_code: bool,
+    as_json: bool,
+) -> None:
     """Check and print a plan; of shards that are not there yet, before that is refused."""
+    require_extra("train", "training")
+    from ..api.training import check_tasks, read_run, run_folder
     from ..models.training.checks import check
     from ..models.training.data.shards import NoShardsError
     from ..models.training.plan import plan
 
+    run = read_run(run_file, overrides, dtype)
+    check_tasks(run, trust_task_code)
     lacking: NoShardsError | None = None
     try:
-        check(run, folder, functools.partial(click.echo, err=True), force)
+        check(run, run_folder(run, out), _say, force)
     except NoShardsError as error:
         lacking = error
     found = plan(run)
     click.echo(json.dumps(found, indent=2) if as_json else _plan_text(found))
     if lacking is not None:
         raise lacking
-
-
-def _accuracy(
-    trust_task_code: bool, device: str | None, folder: Path, task: Any
-) -> dict[str, float]:
-    """Score a checkpoint on the tasks of an event: task -> accuracy."""
-    from ..tasks.evaluate import evaluate
-    from ..tasks.results import rows
-
-    results = evaluate(
-        str(folder),
-        task.tasks,
-        shots=task.shots,
-        limit=task.limit,
-        trust_task_code=trust_task_code,
-        device=device,
-    )
-    return {} if results is None else {row.task: row.value for row in rows(results)}
-
-
-def _check_tasks(run: Any, trust_task_code: bool) -> None:
-    """Refuse tasks that cannot be scored before the run: it comes to them late."""
-    from ..tasks.catalog import ITEMS, SHOTS
-    from ..tasks.scoring.planning import Plan, check_sizes, their_tasks
-
-    for event in run.events:
-        if (wanted := event.evaluate) is None:
-            continue
-        require_extra("eval", "a run that evaluates")
-        found = Plan({})
-        for name in wanted.tasks:
-            found.add(name)
-        found.check()
-        shots = SHOTS if wanted.shots is None else wanted.shots
-        check_sizes(list(found.ours.values()), ITEMS, 0, shots)
-        if found.theirs:
-            their_tasks(found.theirs, {}, trust_task_code)
 
 
 def _plan_text(facts: dict[str, Any]) -> str:

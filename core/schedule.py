@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from typing import NamedTuple
 
 from .errors import InputError, shown, whole
@@ -161,6 +162,14 @@ Section(start=16, size=12, times=1))
     def __str__(self) -> str:
         """Format in the shortest notation that parses back to this schedule."""
         return write(self.layers, self.sections)
+
+    def _repr_html_(self) -> str:
+        """Draw the steps as boxes in notebooks."""
+        from .drawing import schedule_svg
+
+        counts = f"{self.num_unique_layers:,} layers, {self.effective_depth:,} steps"
+        label = f"schedule {self}: {counts}"
+        return f"<div>{escape(label)}<br>{schedule_svg(self.layers, self.sections, label)}</div>"
 
     def repeat(self, start: int, stop: int, times: int = 1) -> Schedule:
         """Repeat the steps ``start .. stop-1`` right after themselves, ``times`` extra passes.

@@ -12,6 +12,8 @@ from ..core.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from ..core.errors import InputError as InputError
+    from .loading import Leaderboard as Leaderboard
+    from .loading import load as load
     from .records import Cost as Cost
     from .records import Growth as Growth
     from .records import Model as Model
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__, __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "loading": ["Leaderboard", "load"],
         "records": ["Cost", "Growth", "InputError", "Model", "Record", "Task"],
         "store": ["Problem", "Store", "check"],
     },

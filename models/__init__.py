@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..core.errors import InputError, NotationError
 from ..core.schedule import Schedule, Section
-from .checkpoints import load, save
+from .checkpoints import load, load_tokenizer, save
 from .costs import Cost, Stage, cost, growth_stages, training_flops
 from .growing.grow import grow, untie
 from .growing.maps import GrowthMap, growth_map
@@ -24,7 +24,7 @@ from .looping.parts import (
 )
 from .looping.random_loops import RandomLoops
 from .looping.recurrence import Recurrence
-from .presets import PRESETS, build, preset
+from .presets import PRESETS, build, byte_tokenizer, preset
 from .similarity import block_similarity, layer_similarity
 
 __all__ = [
@@ -46,12 +46,14 @@ __all__ = [
     "Stage",
     "block_similarity",
     "build",
+    "byte_tokenizer",
     "cost",
     "grow",
     "growth_map",
     "growth_stages",
     "layer_similarity",
     "load",
+    "load_tokenizer",
     "loop",
     "preset",
     "prop_schedule",

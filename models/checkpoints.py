@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from .looping.config import LoopedConfig, model_class
 
 OF_A_CHECKPOINT = re.compile(
     r"(generation_)?config\.json|.*\.safetensors|.*\.index\.json|tokenizer.*|vocab.*|merges\.txt"
-    r"|(special|added)_tokens.*\.json|(additional_)?chat_template.*|README\.md"
+    r"|(special|added)_tokens.*\.json|(additional_)?chat_template.*|README\.md|modeling_looped\.py"
 )
 """Names of checkpoint files; a folder with any other file is never overwritten."""
 
@@ -134,20 +135,35 @@ def _place(pretrained: str, options: dict[str, Any]) -> tuple[str, dict[str, Any
     return where.pop("pretrained"), where | options
 
 
-def save(model: PreTrainedModel, tokenizer: Any, out: str | Path, overwrite: bool = False) -> Path:
+def save(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    out: str | Path,
+    overwrite: bool = False,
+    self_contained: bool = False,
+    card: Mapping[str, Any] | None = None,
+) -> Path:
     """Write a checkpoint atomically and return its folder.
 
     Args:
         out: folder to write.
         overwrite: replace a checkpoint in ``out``.
+        self_contained: add code to a looped model that loads it without growloop, and a model card.
+        card: arguments of :func:`.looping.model_card.model_card`, such as ``command``.
 
     Raises:
-        InputError: ``out`` is not empty, or holds other files than a checkpoint.
+        InputError: ``out`` is not empty, or holds other files than a checkpoint; a model that
+            self-contained code cannot compute.
         OSError: a file cannot be written; ``filename`` is its path below ``out``.
     """
     folder = check_out(out, overwrite)
+    options: dict[str, Any] = {}
+    if self_contained:
+        if not isinstance(model.config, LoopedConfig):
+            raise InputError("a model that does not loop needs no code: save it as it is")
+        options = {"self_contained": True, "card": {"name": folder.name, **(card or {})}}
     with replacing(folder, folder=True) as part:
-        model.save_pretrained(part)
+        model.save_pretrained(part, **options)
         if tokenizer is not None:
             tokenizer.save_pretrained(part)
     return folder

@@ -129,3 +129,19 @@ def build(
     if target is not None and target != Schedule.plain(target.needs):
         loop(model, target)
     return model
+
+
+def byte_tokenizer() -> Any:
+    """Build the tokenizer of 256 bytes and an end token, for models that read bytes.
+
+    >>> tokenizer = byte_tokenizer()
+    >>> len(tokenizer), tokenizer.decode(tokenizer.encode("a=1, b=a"))
+    (257, 'a=1, b=a')
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    from .training.data.tokenization import byte_tokenizer as of_bytes
+
+    end = "<|endoftext|>"
+    names = {"eos_token": end, "bos_token": end, "pad_token": end}
+    return PreTrainedTokenizerFast(tokenizer_object=of_bytes(), **names)

@@ -177,6 +177,8 @@ class Recorder:
         path: path that the model is loaded from.
         prepare: changes the model before it is scored.
         name: name of the model.
+        files: whether the model is what the files at ``path`` hold; False for a loaded model, which
+            may have changed since.
     """
 
     def __init__(
@@ -184,7 +186,9 @@ class Recorder:
         path: str,
         prepare: Callable[[Any], object] | None = None,
         name: str | None = None,
+        files: bool = True,
     ) -> None:
+        self.files = files
         self.path = path
         self.prepare = prepare
         self.name = name
@@ -208,6 +212,8 @@ class Recorder:
         }
 
     def _describe(self, model: Any) -> dict[str, Any]:
+        if not self.files:
+            return _json(Model(name=self.name or model_name(self.path)))
         try:
             description = model_of(model, self.path, self.name)
         except InputError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,11 +104,13 @@ class Comparison:
     notes: tuple[str, ...] = field(default=())
 
 
-def compare_results(first: str | Path, second: str | Path, tasks: Sequence[str] = ()) -> Comparison:
+def compare_results(
+    first: str | Path | Evaluation, second: str | Path | Evaluation, tasks: Sequence[str] = ()
+) -> Comparison:
     """Compare two evaluations on the questions that both answered.
 
     Args:
-        first, second: result files, or folders with the results of one model.
+        first, second: result files, folders with the results of one model, or evaluations.
         tasks: tasks or groups to compare; by default all that both have.
 
     Raises:
@@ -120,7 +122,13 @@ def compare_results(first: str | Path, second: str | Path, tasks: Sequence[str] 
         for row in compare_results("results/looped", "results/standard").rows:
             print(row.task, row.difference, row.low, row.high, row.p)
     """
-    one, other = read_evaluation(first), read_evaluation(second)
+    one, other = (
+        place if isinstance(place, Evaluation) else read_evaluation(place)
+        for place in (first, second)
+    )
+    first, second = (
+        place.name if isinstance(place, Evaluation) else place for place in (first, second)
+    )
     shared = [key for key in one.answers if key in other.answers]
     groups = {name: members for name, members in one.groups.items() if name in other.groups}
     known = list(dict.fromkeys([*groups, *(task for task, _ in shared)]))
@@ -277,11 +285,34 @@ def _result_files(path: Path) -> list[Path]:
 
 
 def _read(file: Path) -> Evaluation:
-    """Read one result file with its samples.
+    """Read one result file with its samples."""
+    fields = read_object(file, results=dict)
+    stamp = file.name.removeprefix(RESULTS).removesuffix(".json")
+
+    def samples(task: str) -> Iterator[Mapping[str, Any]] | str:
+        place = file.with_name(f"{SAMPLES}{task}_{stamp}.jsonl")
+        return _lines(place) if place.is_file() else place.name
+
+    return evaluation_of(fields, samples, file.parent.name)
+
+
+def evaluation_of(
+    fields: Mapping[str, Any],
+    samples: Callable[[str], Iterable[Mapping[str, Any]] | str],
+    name: str = "model",
+) -> Evaluation:
+    """Collect the per-item scores of lm-eval's results.
 
     A metric whose reported value is not the mean of its per-item scores is left out.
+
+    Args:
+        fields: lm-eval's results.
+        samples: function from a task to its samples, or to the name of what is missing.
+        name: name of the model, where the results have none.
+
+    Raises:
+        InputError: a sample is damaged.
     """
-    fields = read_object(file, results=dict)
     shots = {task: n for task, n in (fields.get("n-shot") or {}).items() if isinstance(n, int)}
     reported = {
         (task, metric): float(value)
@@ -290,25 +321,24 @@ def _read(file: Path) -> Evaluation:
         for metric, value in values.items()
         if isinstance(value, (int, float)) and "," in metric and "_stderr," not in metric
     }
-    stamp = file.name.removeprefix(RESULTS).removesuffix(".json")
     answers: dict[tuple[str, str], Answers] = {}
     left_out: list[str] = []
     groups = {name: tasks for name, tasks in (fields.get("group_subtasks") or {}).items() if tasks}
     for task in dict.fromkeys(task for task, _ in reported if task not in groups):
-        samples = file.with_name(f"{SAMPLES}{task}_{stamp}.jsonl")
-        if not samples.is_file():
-            left_out.append(f"{task} has no samples ({samples.name})")
+        of_task = samples(task)
+        if isinstance(of_task, str):
+            left_out.append(f"{task} has no samples ({of_task})")
             continue
         metrics = [metric for name, metric in reported if name == task]
         if _is_primitive(fields, task):  # as in the table of growloop eval
             metrics = [metric for metric in metrics if metric.startswith("acc,")]
-        for metric, found in _answers(samples, metrics).items():
+        for metric, found in _answers(of_task, metrics).items():
             mean = statistics.fmean(found.values.values()) if found.values else math.nan
             if _equal(mean, reported[task, metric]):
                 answers[task, metric] = found
             else:
                 left_out.append(f"{task}: {metric} is no mean over questions")
-    return Evaluation(_name(fields, file), answers, reported, groups, shots, left_out)
+    return Evaluation(_name(fields, name), answers, reported, groups, shots, left_out)
 
 
 def _is_primitive(fields: Mapping[str, Any], task: str) -> bool:
@@ -317,25 +347,36 @@ def _is_primitive(fields: Mapping[str, Any], task: str) -> bool:
     return "chance" in (metadata.get("growloop") or {})
 
 
-def _name(fields: Mapping[str, Any], file: Path) -> str:
+def _name(fields: Mapping[str, Any], otherwise: str) -> str:
     ours = fields.get("growloop") or {}
     name = (ours.get("model") or {}).get("name") if isinstance(ours.get("model"), dict) else None
-    name = name or fields.get("model_name") or file.parent.name
+    name = name or fields.get("model_name") or otherwise
     schedule = str(ours.get("schedule") or "")
     return f"{name}, schedule {schedule}" if schedule.strip("0123456789") else str(name)
 
 
-def _answers(file: Path, metrics: Sequence[str]) -> dict[str, Answers]:
-    """Read the per-item scores of a sample file: metric with its filter -> scores."""
-    values: dict[str, dict[Question, float]] = {metric: {} for metric in metrics}
-    prompts: dict[str, dict[Question, str]] = {metric: {} for metric in metrics}
-    seen: dict[tuple[str, str], int] = {}
+def _lines(file: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the samples of a file.
+
+    Raises:
+        InputError: a line is no sample.
+    """
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:
             sample = line_value(line, number == 1)
-            kind, document = sample["filter"], str(sample["doc_hash"])
+            _ = sample["filter"], sample["doc_hash"]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{file}, line {number}: no sample of an evaluation") from error
+        yield sample
+
+
+def _answers(samples: Iterable[Mapping[str, Any]], metrics: Sequence[str]) -> dict[str, Answers]:
+    """Collect the per-item scores of samples: metric with its filter -> scores."""
+    values: dict[str, dict[Question, float]] = {metric: {} for metric in metrics}
+    prompts: dict[str, dict[Question, str]] = {metric: {} for metric in metrics}
+    seen: dict[tuple[str, str], int] = {}
+    for sample in samples:
+        kind, document = sample["filter"], str(sample["doc_hash"])
         occurrence = seen.get((kind, document), 0)
         seen[kind, document] = occurrence + 1
         for metric in metrics:

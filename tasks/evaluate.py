@@ -20,6 +20,7 @@ from ..core.errors import InputError
 from .answer_cache import answers_file
 from .catalog import SHOTS
 from .forwarded import forwarded
+from .loaded import check_loaded_options, same_random_state, wrap_loaded
 from .loading import (
     DTYPES,
     best_device,
@@ -31,7 +32,7 @@ from .loading import (
     require_extra,
 )
 from .notes import translate
-from .requests import EvaluationRequest, ScoringOptions, TaskSelection
+from .requests import EvaluationRequest, ModelSource, ScoringOptions, TaskSelection
 from .scoring.planning import Plan, check_sizes, no_tasks, their_tasks, unknown_task
 from .scoring.processes import first
 
@@ -107,6 +108,13 @@ def score(request: EvaluationRequest) -> list[dict[str, Any] | None]:
     Raises:
         InputError: the evaluation cannot run; the message says why.
     """
+    if request.source.loaded is not None:
+        with same_random_state():
+            return _score(request)
+    return _score(request)
+
+
+def _score(request: EvaluationRequest) -> list[dict[str, Any] | None]:
     evaluation = _Evaluation.of(request)
     lm, schedules = evaluation.lm, request.source.schedules
     if schedules is None:
@@ -152,8 +160,9 @@ class _Evaluation:
         """Check a request as a whole, then load its model and build its tasks."""
         source, selection, scoring = request.source, request.tasks, request.scoring
         plan = _plan(selection)
-        arguments = model_arguments(source.name)
-        options = forwarded(scoring.forwarded, local_files(arguments) is not None)
+        arguments = {} if source.loaded is not None else model_arguments(source.name)
+        local = source.loaded is not None or local_files(arguments) is not None
+        options = forwarded(scoring.forwarded, local)
         to_harness = dict(options.harness)
         to_harness.pop("log_samples", None)  # scored with samples, which identify the questions
         include_path = to_harness.pop("include_path", None)
@@ -166,11 +175,9 @@ class _Evaluation:
             manager, theirs = their_tasks(
                 plan.theirs, metadata, selection.trust_task_code, include_path
             )
-        arguments |= {"dtype": scoring.dtype, "batch_size": scoring.batch_size, **options.model}
-        arguments["device"] = scoring.device or best_device()
         started = time.perf_counter()
         effects = options.decisive()
-        lm = load_model(source.name, scoring.backend, arguments, source.prepare, scoring.pack)
+        lm, arguments = _lm(source, scoring, arguments, options.model)
         if "use_cache" in to_harness:
             to_harness["use_cache"] = answers_file(to_harness["use_cache"], lm, arguments, effects)
         shots = SHOTS if selection.most_shots is None else selection.most_shots
@@ -207,6 +214,30 @@ class _Evaluation:
         if schedule := getattr(lm.model, "schedule", None):  # a looped model
             results["growloop"]["schedule"] = str(schedule)
         return results
+
+
+def _lm(
+    source: ModelSource,
+    scoring: ScoringOptions,
+    arguments: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> tuple[Any, dict[str, Any]]:
+    """Load a model, or wrap a twin of a loaded one; return it with what identifies it.
+
+    Args:
+        arguments: where the model is (:func:`.loading.model_arguments`).
+        options: options for lm-eval's model.
+    """
+    arguments = {**arguments, "batch_size": scoring.batch_size, **options}
+    if source.loaded is None:
+        arguments |= {"dtype": scoring.dtype, "device": scoring.device or best_device()}
+        lm = load_model(source.name, scoring.backend, arguments, source.prepare, scoring.pack)
+        return lm, arguments
+    check_loaded_options(scoring.device, scoring.dtype, options)
+    lm = wrap_loaded(source.loaded, source.tokenizer, scoring.backend, arguments, scoring.pack)
+    if source.prepare is not None:
+        source.prepare(lm.model)
+    return lm, {"pretrained": source.name, "device": str(lm.device), **arguments}
 
 
 def _plan(selection: TaskSelection) -> Plan:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core.errors import InputError, unknown, whole
 from .catalog import ITEMS, check_params
+from .loaded import check_loaded
 from .loading import DTYPES
 
 
@@ -27,11 +28,23 @@ class ModelSource:
             layers.
         schedules: function from the loaded and prepared model to the schedules to score:
             ``Schedule`` objects, or lists of layers. None for the model's current one.
+        loaded: model of transformers that is loaded already; ``name`` is then its name in results,
+            and ``prepare`` gets a twin of it (:func:`.loaded.twin`).
+        tokenizer: tokenizer of ``loaded``.
+
+    Raises:
+        InputError: a loaded model that cannot be scored, or one without a tokenizer.
     """
 
     name: str
     prepare: Callable[[Any], object] | None = None
     schedules: Callable[[Any], Sequence[Any]] | None = None
+    loaded: Any = None
+    tokenizer: Any = None
+
+    def __post_init__(self) -> None:
+        if self.loaded is not None:
+            check_loaded(self.loaded, self.tokenizer)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from growloop.cli.main import COMMANDS
 from growloop.studies import STUDIES
 
-from .support.imports import FLOORS, HEAVY, ROOT, import_graph, imports, modules
+from .support.imports import FLOORS, HEAVY, PACKAGE, ROOT, import_graph, imports, modules
 
 PRIMITIVES_MAY_IMPORT = {"numpy", "jinja2", "growloop"}
 
@@ -25,7 +25,14 @@ def test_no_module_imports_itself_through_others() -> None:
 
 def test_every_code_folder_has_a_floor() -> None:
     folders = {p.parent.name for p in ROOT.glob("*/__init__.py")} - {"tests"}
-    assert folders == set(FLOORS)
+    assert folders == {*FLOORS, PACKAGE}
+
+
+def test_the_package_itself_holds_public_names_alone() -> None:
+    assert [path.name for path in modules(PACKAGE)] == ["__init__.py"]
+    lazily = ast.parse((ROOT / PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
+    now = [node.module for node in lazily if isinstance(node, ast.ImportFrom)]
+    assert now == ["__future__", "typing", "core.lazy_exports"]
 
 
 @pytest.mark.parametrize("folder", FLOORS)
@@ -55,7 +62,9 @@ def test_core_needs_the_standard_library_and_numpy_alone() -> None:
     for path in modules("core"):
         for level, module in imports(path):
             top = module.split(".")[0]
-            assert level > 0 or top in sys.stdlib_module_names | {"numpy"}, f"{path.name}: {top}"
+            optional = path.name == "tabular.py" and top == "pandas"
+            known = top in sys.stdlib_module_names | {"numpy"} or optional
+            assert level > 0 or known, f"{path.name}: {top}"
 
 
 def run(code: str) -> str:
@@ -70,6 +79,9 @@ LOADED = "import sys; print(sorted({name.split('.')[0] for name in sys.modules})
 @pytest.mark.parametrize(
     "code",
     [
+        "import growloop; growloop.generate('copying', 2)[0].prompt",
+        "import growloop; growloop.evaluate, growloop.study, growloop.compare, growloop.train",
+        "import growloop; growloop.sft, growloop.scan, growloop.leaderboard.load",
         "import growloop.primitives",
         "import growloop.tasks",
         "import growloop.tasks.benchmarks",
@@ -117,10 +129,16 @@ def test_help_and_usage_errors_of_every_command_and_study_load_nothing_heavy() -
     assert calls > len(COMMANDS) + len(STUDIES)
 
 
-def test_help_does_not_even_load_numpy() -> None:
-    code = "from growloop.cli import main; main(['--help'], standalone_mode=False)"
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from growloop.cli import main; main(['--help'], standalone_mode=False)",
+        "import growloop; growloop.__version__; dir(growloop); growloop.leaderboard",
+    ],
+)
+def test_help_and_the_package_do_not_even_load_numpy(code: str) -> None:
     loaded = set(ast.literal_eval(run(f"{code}\n{LOADED}").splitlines()[-1]))
-    assert "numpy" not in loaded
+    assert not loaded & (HEAVY | {"numpy"})
 
 
 def test_help_answers_within_three_times_the_bare_imports() -> None:

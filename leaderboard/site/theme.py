@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.drawing import SERIES
+
 FONT = "system-ui, -apple-system, Segoe UI, Helvetica, Arial, Liberation Sans, sans-serif"
 GREY = "#888888"  # neutral, visible on light and dark backgrounds
 DASHES = ((1, 0), (6, 3), (8, 3, 2, 3), (10, 2), (4, 4), (12, 4, 4, 4))  # stroke, gap, … in px
@@ -88,10 +90,7 @@ LIGHT = Palette(
     supported="#00744f",
     contradicted="#b3261e",
     undecided="#7a5b00",
-    series=(
-        *("#0c6de4", "#de780a", "#10a66f", "#cd72b1"),
-        *("#5e5e00", "#632b1f", "#510cf6", "#394d74"),
-    ),
+    series=SERIES,
     loops=("#8db7d9", "#4e93c6", "#2b74ad", "#1b578a", "#123f68", "#0d3050", "#09233b"),
 )
 DARK = Palette(

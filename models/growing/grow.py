@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from ...core.errors import InputError
+from ...core.errors import InputError, whole
 from ..looping.config import LoopedConfig
 from ..looping.decoder import (
     Decoder,
@@ -25,8 +25,7 @@ from ..looping.decoder import (
 )
 from ..looping.loop import rebind_forward
 from ..looping.views import INDEX_NAMES, LoopedLayers
-from .maps import GrowthMap, Operator, growth_map
-from .operators import identity_of
+from .maps import OPERATORS, GrowthMap, growth_map, growth_maps
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 OUTPUTS = {"o_proj", "out_proj", "down_proj", "c_proj", "dense", "dense_4h_to_h", "fc2", "w2", "wo",
@@ -38,6 +37,7 @@ def grow(
     model: Model,
     operator: Operator,
     optimizer: Any = None,
+    to: int | None = None,
     **options: int | str,
 ) -> Model:
     """Deepen a model in place by copying layers.
@@ -50,6 +50,8 @@ def grow(
             of source layers, or its ``module:function``; or such a list, as ``0-5,2-7`` too.
         optimizer: torch optimizer over the model's parameters, Accelerate's wrapper, or a list of
             them. New parameters join the groups of their sources, with copies of their states.
+        to: number of layers to grow to, in as many steps as an operator by name needs; None for
+            one step.
         options: options of the operator, such as ``block_size=4``.
 
     Returns:
@@ -69,6 +71,10 @@ def grow(
             "a looped model cannot grow: give its layers copies first (untie, growloop export)"
         )
     depth = len(decoder.unique)
+    if to is not None:
+        for growth in _steps_to(to, operator, depth, options):
+            grow(model, growth, optimizer)
+        return model
     growth = growth_map(operator, depth, **options)
     history = [
         *(getattr(model.config, "growth_history", None) or []),
@@ -79,6 +85,22 @@ def grow(
     config = _grown_config(type(model), model.config, growth, {"growth_history": history})
     _gather(model, decoder, growth, optimizer, config)
     return model
+
+
+def _steps_to(
+    to: int, operator: object, depth: int, options: dict[str, int | str]
+) -> list[GrowthMap]:
+    """Return the growth steps to a number of layers.
+
+    Raises:
+        InputError: no operator by name, no more layers than there are, or a number that no steps
+            reach.
+    """
+    if not isinstance(operator, str) or operator not in OPERATORS:
+        raise InputError(f"to goes with an operator by name ({', '.join(OPERATORS)})")
+    if whole("to", to, 1) <= depth:
+        raise InputError(f"the model has {depth} layers already: to must be more, not {to}")
+    return growth_maps(operator, depth, to, **options)
 
 
 def check_untie(config: LoopedConfig) -> None:

@@ -159,7 +159,8 @@ class GrowloopConfig(PretrainedConfig):  # type: ignore[misc]
             raise InputError(f"transformers does not know the base_model_type {shown(base)}")
         fields["model_type"] = base
         notation, recurrence = fields.pop("schedule", None), fields.pop("recurrence", {})
-        fields.pop("effective_depth", None)
+        for name in ("effective_depth", "auto_map", "schedule_steps"):  # of self-contained code
+            fields.pop(name, None)
         _show_depth(fields, fields.pop("num_unique_layers", None))
         if not isinstance(notation, str) or not isinstance(recurrence, dict):
             raise InputError("the config of a looped model needs a schedule such as 4-4x4-4")

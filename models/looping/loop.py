@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from types import MethodType
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from .decoder import Decoder, decoder_config, find_decoder, replace_config
 from .readout import Readout
 from .recurrence import Recurrence
 from .runner import Runner
+from .self_contained import add_code, check_self_contained, push_with_code
 from .supervision import supervised_losses
 from .views import LoopedLayers
 
@@ -228,18 +230,41 @@ class LoopedModel:
         finally:
             self.schedule = before
 
+    def _repr_html_(self) -> str:
+        """Draw the schedule in notebooks, above the modules."""
+        modules = f"<details><summary>modules</summary><pre>{escape(repr(self))}</pre></details>"
+        name = escape(self.plain_class.__name__)
+        return f"<div>{name}, {self.schedule._repr_html_()}{modules}</div>"
+
     def generate(self, *args: Any, schedule: Schedule | str | None = None, **kwargs: Any) -> Any:
         """Call Hugging Face's ``generate``, under another schedule if one is given."""
         with contextlib.nullcontext() if schedule is None else self.scheduled(schedule):
             return super().generate(*args, **kwargs)  # type: ignore[misc]
 
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+    def save_pretrained(
+        self,
+        save_directory: Any,
+        *args: Any,
+        self_contained: bool = False,
+        card: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Call Hugging Face's ``save_pretrained``, for models that can be loaded again.
+
+        Args:
+            save_directory: folder to write.
+            args, kwargs: arguments of Hugging Face's method.
+            self_contained: add one file of code, so that
+                ``from_pretrained(..., trust_remote_code=True)`` loads it without growloop, and a
+                model card.
+            card: arguments of :func:`.model_card.model_card`, such as ``command`` and ``records``.
 
         Raises:
             InputError: a class with remote code, or one ``AutoModelForCausalLM`` does not make:
-                nothing could load the checkpoint.
+                nothing could load the checkpoint. A model that self-contained code cannot compute.
         """
+        if self_contained:
+            check_self_contained(self)
         base_class, name = self.plain_class, self.plain_class.__name__
         if base_class.is_remote_code():
             raise InputError(
@@ -254,7 +279,23 @@ class LoopedModel:
                 f"a looped {name} cannot be saved: AutoModelForCausalLM would not load "
                 "it again; save it before looping, and loop it after loading"
             )
-        return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+        saved = super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+        if self_contained:
+            add_code(self, save_directory, card or {})
+        return saved
+
+    def push_to_hub(self, repo_id: str, *, self_contained: bool = False, **kwargs: Any) -> Any:
+        """Call Hugging Face's ``push_to_hub``, with self-contained code if asked for.
+
+        Args:
+            repo_id: name of the repository.
+            self_contained: as of :meth:`save_pretrained`.
+            kwargs: arguments of Hugging Face's method.
+        """
+        if not self_contained:
+            return super().push_to_hub(repo_id, **kwargs)  # type: ignore[misc]
+        check_self_contained(self)
+        return push_with_code(self, repo_id, **kwargs)
 
     def _draw_schedule(self, rows: int) -> Schedule | None:
         """Draw the schedule of this training step; None where the number of loops is fixed."""

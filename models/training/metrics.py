@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +36,8 @@ class Metrics:
         self.newest: dict[str, Any] = {}
         if main:
             out.mkdir(parents=True, exist_ok=True)
-            kept = [line for at, line in self._lines() if at <= step]
+            kept = [line for values, line in _lines(self.path) if values["step"] <= step]
             write_atomically(self.path, b"".join(line + b"\n" for line in kept))
-
-    def _lines(self) -> list[tuple[int, bytes]]:
-        """Read step and text of each line, without a last line that a kill cut short."""
-        if not self.path.is_file():
-            return []
-        found = []
-        for line in self.path.read_bytes().splitlines():
-            try:
-                values = loads(line.decode("utf-8"))
-            except ValueError:
-                continue
-            if isinstance(values, dict) and fields_problem(values, step=int) is None:
-                found.append((values["step"], line))
-        return found
 
     def step(self, step: int, logged: bool, **values: Any) -> None:
         """Record a step, and write it if it is logged.
@@ -75,6 +61,28 @@ class Metrics:
         if self.main:
             with naming(self.path), open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(self.newest) + "\n")
+
+
+def read_metrics(out: str | Path) -> list[dict[str, Any]]:
+    """Read the logged metrics of a run: one mapping a logged step, with ``step`` and ``loss``.
+
+    Args:
+        out: folder of the run.
+    """
+    return [values for values, _ in _lines(Path(out) / FILE)]
+
+
+def _lines(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield values and text of each line, without a last line that a kill cut short."""
+    if not path.is_file():
+        return
+    for line in path.read_bytes().splitlines():
+        try:
+            values = loads(line.decode("utf-8"))
+        except ValueError:
+            continue
+        if isinstance(values, dict) and fields_problem(values, step=int) is None:
+            yield values, line
 
 
 def _memory(device: torch.device) -> int:

@@ -10,7 +10,7 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -472,9 +472,26 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Run:
     fields = read_yaml(text, str(path))
     if not isinstance(fields, dict):
         raise InputError(f"{path} holds no run: it must map names to values")
+    return of_fields(fields, overrides, str(path))
+
+
+def of_fields(
+    fields: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "the run"
+) -> Run:
+    """Check the fields of a run.
+
+    Args:
+        fields: name -> value, as in a run file.
+        overrides: values that replace some, such as ``optimizer.lr=1e-3``.
+        where: name of the run, for messages.
+
+    Raises:
+        InputError: a field is invalid; the message lists field and problem.
+    """
+    own = copy.deepcopy(dict(fields))
     for text in overrides:
-        override(fields, text)
-    return parse(fields, str(path))
+        override(own, text)
+    return parse(own, where)
 
 
 def parse_stored(fields: dict[str, Any], where: str) -> Run:

@@ -58,6 +58,52 @@ def evaluation_chart(rows: Sequence[Mapping[str, Any]], title: str) -> Any:
     return alt.concat(*panels, columns=3, title=title)
 
 
+def evaluation_bars(rows: Sequence[Mapping[str, Any]], title: str) -> Any:
+    """Draw a bar for each task with its 95 % interval, and a tick at chance.
+
+    Args:
+        rows: as of :func:`evaluation_chart`; metrics are panels of their own.
+        title: what was scored.
+    """
+    alt = charts.altair()
+    panels = []
+    for metric in dict.fromkeys(row["metric"] for row in rows):
+        some = [dict(row) | _ends(row) for row in rows if row["metric"] == metric]
+        names = list(dict.fromkeys(row["task"] for row in some))
+        base = alt.Chart(charts.rows(some)).encode(y=alt.Y("task:N", sort=names, title=None))
+        axis = "accuracy" if metric == "acc" else metric
+        bars = base.mark_bar(color=charts.COLOURS[0], height=12)
+        layers = [bars.encode(x=alt.X("value:Q", title=axis)), base.mark_rule(strokeWidth=2)]
+        layers[1] = layers[1].encode(x="low:Q", x2="high:Q")
+        if any(row["chance"] is not None for row in some):
+            tick = base.mark_tick(color=charts.GREY, thickness=2)
+            layers.append(tick.encode(x="chance:Q"))
+        panels.append(alt.layer(*layers).properties(width=300))
+    return alt.vconcat(*panels, title=title)
+
+
+def difference_chart(rows: Sequence[Mapping[str, Any]], title: str) -> Any:
+    """Draw a point for each difference with its 95 % interval.
+
+    Args:
+        rows: ``task``, ``metric``, ``difference``, ``low`` and ``high`` of each; None where
+            unknown.
+        title: what was compared.
+    """
+    alt = charts.altair()
+    values = [dict(row) | {"name": f"{row['task']}, {row['metric']}"} for row in rows]
+    names = list(dict.fromkeys(value["name"] for value in values))
+    base = alt.Chart(charts.rows(values), title=title).encode(
+        y=alt.Y("name:N", sort=names, title=None)
+    )
+    points = base.mark_point(filled=True, size=60, color=charts.COLOURS[0])
+    zero = alt.Chart(charts.rows([{"zero": 0}])).mark_rule(color=charts.GREY)
+    x = alt.X("difference:Q", title="difference, bars: 95 %")
+    ends = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2)
+    layers = [zero.encode(x="zero:Q"), ends.encode(x=alt.X("low:Q"), x2="high:Q")]
+    return alt.layer(*layers, points.encode(x=x)).properties(width=360)
+
+
 def _lines(rows: Sequence[Mapping[str, Any]], x: str, several_shots: bool) -> list[str]:
     return list(dict.fromkeys(_line(row, x, several_shots) for row in rows))
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from ..measure import charts
-from .result import ScanResult
 
 CELL = 20  # pixels of a cell of the map
 BELOW = "#8c8c8c"  # of candidates that are not on the front
 
 
-def chart(result: ScanResult, column: str = "margin_gain") -> Any:
+class Scanned(Protocol):
+    """Result of a scan (:class:`.result.ScanResult`)."""
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """Fields of the result file."""
+        ...
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows, one per candidate."""
+        ...
+
+
+def chart(result: Scanned, column: str = "margin_gain") -> Any:
     """Draw the maps of a scan, and its Pareto front.
 
     A frame marks blocks that are certainly better than the model as it is, a thin one the block
@@ -42,7 +55,7 @@ def _kinds(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return {kind: some for kind, some in kinds.items() if len(some) > 2}
 
 
-def _map(result: ScanResult, kind: str, cells: Sequence[dict[str, Any]], column: str) -> Any:
+def _map(result: Scanned, kind: str, cells: Sequence[dict[str, Any]], column: str) -> Any:
     alt = charts.altair()
     chosen = result.fields["chosen"]
     values = [

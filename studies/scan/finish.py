@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +19,9 @@ from .result import ScanResult
 from .search import scan
 
 
-@dataclass(frozen=True)
-class Finished:
-    """Result of a scan and what is said about it.
-
-    Args:
-        result: the result.
-        table: rows for a terminal.
-        lines: verdict, notations and written files.
-    """
-
-    result: ScanResult
-    table: list[dict[str, Any]]
-    lines: list[str]
-
-
 def run(
     model: str,
-    out: str,
+    out: str | Path | None,
     say: Callable[[str], object],
     command: str,
     dtype: str,
@@ -44,11 +31,12 @@ def run(
     save_to: str | None = None,
     overwrite: bool = False,
     **settings: Any,
-) -> Finished:
+) -> ScanResult:
     """Scan a model and write table, notations, map, records and the winner.
 
     Args:
-        model, out, say, command, dtype, device, settings: see :func:`.search.scan`.
+        model, out, say, command, dtype, device, settings: see :func:`.search.scan`; without ``out``
+            only the result is kept.
         picture: file of the map.
         leaderboard: store that the winner's test rows are added to.
         save_to: folder of the winner as a looped checkpoint.
@@ -56,8 +44,31 @@ def run(
     """
     if leaderboard is not None:
         Store(leaderboard).scan()  # refuses what is no folder of records, before the slow part
-    result = scan(model, out=out, dtype=dtype, device=device, say=say, command=command, **settings)
-    folder = Path(out)
+    with contextlib.ExitStack() as stack:
+        if out is None:
+            out = stack.enter_context(tempfile.TemporaryDirectory())
+        return _run(
+            model, Path(out), say, command, dtype, device, picture, leaderboard, save_to,
+            overwrite, settings,
+        )  # fmt: skip
+
+
+def _run(
+    model: str,
+    folder: Path,
+    say: Callable[[str], object],
+    command: str,
+    dtype: str,
+    device: str | None,
+    picture: str | None,
+    leaderboard: str | None,
+    save_to: str | None,
+    overwrite: bool,
+    settings: dict[str, Any],
+) -> ScanResult:
+    result = scan(
+        model, out=folder, dtype=dtype, device=device, say=say, command=command, **settings
+    )
     lines = [result.verdict, *(f"{k}: {v}" for k, v in outputs.notations(result).items()
                                if k != "mergekit")]  # fmt: skip
     outputs.write_table(result, folder)
@@ -70,4 +81,4 @@ def run(
         lines.append(f"{added} records added to {leaderboard}")
     if save_to is not None and result.chosen.edit != "none":
         lines.append(f"saved: {outputs.save_best(result, save_to, overwrite=overwrite)}")
-    return Finished(result, outputs.table(result), lines)
+    return replace(result, lines=tuple(lines))

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
 from ...core.strict_json import read_object, seal_problem
+from ...core.tabular import Tabular, html_table
 from ...models import Schedule
 from .candidates import Candidate
 
 FILE = "result.json"
 
 
+SHOWN = ("name", "score_gain", "accuracy_gain", "accuracy", "items", "better", "extra_flops")
+"""Columns in notebooks."""
+
+
 @dataclass(frozen=True)
-class ScanResult:
-    """Outcome of a scan.
+class ScanResult(Tabular):
+    """Outcome of a scan: a row a candidate.
 
     Args:
         fields: fields of the result file.
+        lines: verdict, notations and written files, for people.
 
     Example::
 
@@ -29,6 +35,7 @@ class ScanResult:
     """
 
     fields: Mapping[str, Any]
+    lines: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: str | Path) -> ScanResult:
@@ -63,9 +70,35 @@ class ScanResult:
         schedule = Schedule.parse(row["schedule"], stored=True)
         return Candidate(row["name"], row["edit"], schedule, blocks, row["applied"])
 
-    def to_pandas(self) -> Any:
-        """Return the rows as a ``pandas.DataFrame``, the best gain first."""
-        import pandas  # type: ignore[import-untyped]
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the rows, the best gain first."""
+        return sorted(self.rows, key=lambda row: -float(row["score_gain"]))
 
-        frame = pandas.DataFrame(self.rows)
-        return frame.sort_values("score_gain", ascending=False, kind="stable", ignore_index=True)
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields of the result file."""
+        return dict(self.fields)
+
+    def chart(self) -> Any:
+        """Draw the map of blocks, and gain against FLOPs, as an Altair chart.
+
+        Raises:
+            InputError: Altair is not installed.
+        """
+        from ..measure.charts import finish
+        from .chart import chart
+
+        return finish(chart(self))
+
+    @property
+    def title(self) -> str:
+        """Line above the table in a notebook."""
+        return f"{self.fields['model']}: chosen {self.fields['chosen']}"
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Lines below the table in a notebook: verdict, notations, written files."""
+        return self.lines or (self.verdict,)
+
+    def _repr_html_(self) -> str:
+        rows = [{name: row[name] for name in SHOWN} for row in self.to_rows()]
+        return html_table(rows, self.title, self.notes)

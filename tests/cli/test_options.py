@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 import pytest
+from growloop.api.evaluation import limit_of
 from growloop.cli import main
 from growloop.cli.command import Option
 from growloop.cli.dataclass_options import options_to_click
-from growloop.cli.evaluate import limit_of
 from growloop.studies.catalog import STUDIES, find
 
 from ..support.commands import run
@@ -125,6 +125,7 @@ THINGS = {
     "--schedule": "schedule",
     "--seed": "seed of what is drawn",
     "--seeds": "number of runs",
+    "--self-contained": "code beside the weights",
     "--seq-len": "tokens a sequence",
     "--set": "field of a run file",
     "--shots -k": "examples before a question",

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from growloop.api.progress import Progress
 from growloop.cli import evaluation_tables, main, quickstart, study, suite, tables
 from growloop.cli.board import Board, _duration
-from growloop.cli.progress import Progress
 from growloop.cli.tables import Column, cells, layout, number, value, wrap
 from growloop.leaderboard import Cost, Model, Record, Store, Task
 from growloop.studies.catalog import find

@@ -15,8 +15,10 @@ FLOORS = {  # folder: folders it may import
     "tasks": {"primitives", "core"},
     "leaderboard": {"core"},
     "studies": {"primitives", "models", "tasks", "leaderboard", "core"},
-    "cli": {"primitives", "models", "tasks", "leaderboard", "studies", "core"},
+    "api": {"primitives", "models", "tasks", "leaderboard", "studies", "core"},
+    "cli": {"primitives", "models", "tasks", "leaderboard", "studies", "api", "core"},
 }
+PACKAGE = "root"  # folder of the package itself, which holds public names alone
 
 
 HEAVY = {"torch", "transformers", "datasets", "lm_eval", "pyarrow", "accelerate", "rich"}

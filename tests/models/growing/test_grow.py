@@ -335,3 +335,21 @@ def test_layers_with_constants_of_their_own_are_not_copied_elsewhere() -> None:
     assert torch.equal(model(TOKENS).logits, before)  # still the looped model that it was
     assert str(model.schedule) == "1-2x2-1"
     loop(model, "4")
+
+
+def test_growing_to_a_depth_takes_as_many_steps_as_it_needs() -> None:
+    model, other = build("tiny", 4), build("tiny", 4)
+    grow(model, "lidas", to=8, block_size=2)
+    for _ in range(2):
+        grow(other, "lidas", block_size=2)
+    assert model.config.growth_history == other.config.growth_history
+    assert [step["to"] for step in model.config.growth_history] == [6, 8]
+    for (name, weight), twin in zip(model.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(weight, twin), name
+    for arguments, message in (
+        ({"operator": "lidas", "to": 8}, "has 8 layers already: to must be more"),
+        ({"operator": "0-7,0-7", "to": 16}, "to goes with an operator by name"),
+        ({"operator": "lidas", "to": 9, "block_size": 2}, "does not reach 9 layers"),
+    ):
+        with pytest.raises(InputError, match=message):
+            grow(model, **arguments)
