@@ -25,7 +25,8 @@ from ..looping.decoder import (
 )
 from ..looping.loop import rebind_forward
 from ..looping.views import INDEX_NAMES, LoopedLayers
-from .maps import OPERATORS, GrowthMap, growth_map, growth_maps
+from .maps import GrowthMap, Operator, growth_map, growth_maps
+from .operators import OPERATORS, find_operator, identity_of
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 OUTPUTS = {"o_proj", "out_proj", "down_proj", "c_proj", "dense", "dense_4h_to_h", "fc2", "w2", "wo",
@@ -88,7 +89,7 @@ def grow(
 
 
 def _steps_to(
-    to: int, operator: object, depth: int, options: dict[str, int | str]
+    to: int, operator: Operator, depth: int, options: dict[str, int | str]
 ) -> list[GrowthMap]:
     """Return the growth steps to a number of layers.
 
@@ -96,7 +97,7 @@ def _steps_to(
         InputError: no operator by name, no more layers than there are, or a number that no steps
             reach.
     """
-    if not isinstance(operator, str) or operator not in OPERATORS:
+    if find_operator(operator) is None:
         raise InputError(f"to goes with an operator by name ({', '.join(OPERATORS)})")
     if whole("to", to, 1) <= depth:
         raise InputError(f"the model has {depth} layers already: to must be more, not {to}")
