@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .command import Command
-from .options import leaderboard_option, table_options, tasks_option
+from .options import leaderboard_option, picture_option, table_options, tasks_option
 from .tables import Column, number, paragraph, print_csv, show, value
 
 
@@ -18,12 +18,14 @@ from .tables import Column, number, paragraph, print_csv, show, value
 @click.argument("second")
 @tasks_option("tasks or groups, separated by commas  [default: all of both]")
 @leaderboard_option("compare records: FIRST and SECOND are names of models there")
+@picture_option("draw the differences as a forest plot")
 @table_options()
 def command(
     first: str,
     second: str,
     tasks: str | None,
     leaderboard: str | None,
+    picture: str | None,
     as_json: bool,
     as_csv: bool,
 ) -> None:
@@ -42,7 +44,12 @@ def command(
       growloop compare results/looped results/plain
       growloop compare results/looped results/plain --tasks variable_assignment_code_d0
       growloop compare 'Loop(3x2)' 'Standard 6' --leaderboard records
+      growloop compare results/looped results/plain --picture differences.svg
     """
+    if picture is not None:
+        from ..studies.measure.charts import check_picture
+
+        check_picture(picture)
     chosen = [] if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     if leaderboard is not None:
         lines, notes, names = _records(leaderboard, first, second, chosen)
@@ -55,6 +62,8 @@ def command(
         print_csv(lines)
     else:
         _print(lines, notes, names)
+    if picture is not None:
+        _draw(lines, notes, names, picture)
 
 
 Lines = tuple[list[dict[str, Any]], list[str], tuple[str, str]]
@@ -141,6 +150,28 @@ def _records(folder: str, first: str, second: str, tasks: Sequence[str]) -> Line
     ]
     notes = ["not paired: records hold means, so the intervals are of independent numbers"]
     return lines, notes, (first, second)
+
+
+def _draw(
+    lines: Sequence[dict[str, Any]], notes: Sequence[str], names: tuple[str, str], picture: str
+) -> None:
+    from ..studies.measure.charts import save
+    from ..studies.measure.forest_chart import Difference, forest_chart
+
+    metrics = {"acc": "accuracy", "%": "percentage points", "nats/token": "nats a token"}
+    differences = [
+        Difference(
+            line["task"],
+            line["difference"],
+            line["low"],
+            line["high"],
+            metrics.get(line["metric"], line["metric"]),
+        )
+        for line in lines
+    ]
+    about = "; ".join(["right of 0: the first is higher; lines: 95 % intervals", *notes])
+    chart = forest_chart(differences, f"{names[0]} minus {names[1]}", about)
+    click.echo(str(save(chart, picture)), err=True)
 
 
 def _print(lines: Sequence[dict[str, Any]], notes: Sequence[str], names: tuple[str, str]) -> None:

@@ -14,13 +14,14 @@ from .command import Command
 from .options import (
     device_option,
     force_option,
-    json_option,
     option,
     out_option,
     plan_option,
+    table_options,
     training_dtype_option,
     trust_option,
 )
+from .tables import print_csv
 
 
 @click.command("train", cls=Command)
@@ -46,7 +47,7 @@ from .options import (
 @plan_option("check all, print stages, tokens, FLOPs and memory", "planned", aliases=("--dry-run",))
 @out_option("folder of the run  [default: runs/NAME]")
 @force_option("resume although the run file has changed", aliases=("--force-run-file",))
-@json_option("print the plan or the outcome as JSON")
+@table_options("print the plan or the outcome as JSON", "with --plan: print its stages as CSV")
 def command(
     run_file: str,
     out: str | None,
@@ -58,6 +59,7 @@ def command(
     device: str | None,
     trust_task_code: bool,
     as_json: bool,
+    as_csv: bool,
 ) -> None:
     """Train a model as a run file says: standard, looped, growing, retrofitted.
 
@@ -70,9 +72,11 @@ def command(
       accelerate launch --num_processes 2 -m growloop.cli train lidas.yaml
     """
     require_extra("train", "training")
-    from ..core.errors import whole
+    from ..core.errors import InputError, whole
     from ..models.training import runfile
 
+    if as_csv and not planned:
+        raise InputError("--csv prints the stages of a plan: give --plan too")
     if until is not None:
         whole("--until", until, 1)
     if device is not None:
@@ -86,7 +90,7 @@ def command(
         require_extra("lora", "a run with adapters")
     _check_tasks(run, trust_task_code)
     if planned:
-        _print_plan(run, folder, force, as_json)
+        _print_plan(run, folder, force, as_json, as_csv)
         return
     from transformers.utils import logging
 
@@ -112,7 +116,7 @@ def command(
         click.echo(f"stopped after step {outcome.step}: {outcome.folder}; call again to go on")
 
 
-def _print_plan(run: Any, folder: Path, force: bool, as_json: bool) -> None:
+def _print_plan(run: Any, folder: Path, force: bool, as_json: bool, as_csv: bool) -> None:
     """Check and print a plan; of shards that are not there yet, before that is refused."""
     from ..models.training.checks import check
     from ..models.training.data.shards import NoShardsError
@@ -124,7 +128,10 @@ def _print_plan(run: Any, folder: Path, force: bool, as_json: bool) -> None:
     except NoShardsError as error:
         lacking = error
     found = plan(run)
-    click.echo(json.dumps(found, indent=2) if as_json else _plan_text(found))
+    if as_csv:
+        print_csv(found["stages"])
+    else:
+        click.echo(json.dumps(found, indent=2) if as_json else _plan_text(found))
     if lacking is not None:
         raise lacking
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 FONT = "system-ui, -apple-system, Segoe UI, Helvetica, Arial, Liberation Sans, sans-serif"
+CHART_FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
+"""Font of charts: their labels are laid out in these widths, which system fonts exceed."""
 GREY = "#888888"  # neutral, visible on light and dark backgrounds
 DASHES = ((1, 0), (6, 3), (8, 3, 2, 3), (10, 2), (4, 4), (12, 4, 4, 4))  # stroke, gap, … in px
 """Dashes tell models of one colour apart and mean nothing else; chance levels are dotted (1, 3)."""
@@ -175,7 +177,7 @@ def altair_config(palette: Palette) -> dict[str, Any]:
     ink, faint, line = palette.ink, palette.faint, palette.line
     return {
         "background": palette.background,
-        "font": FONT,
+        "font": CHART_FONT,
         "style": {INK: {"stroke": ink}},
         "range": {"category": list(palette.series)},
         "view": {"stroke": None},
