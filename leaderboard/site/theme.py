@@ -153,7 +153,7 @@ def css() -> str:
 def _css_rules() -> Iterator[str]:
     yield f":root {{ color-scheme: light dark; --font: {FONT}; {_declarations(LIGHT)} }}"
     dark = _declarations(DARK)
-    yield f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
+    yield f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
     for number in range(len(LIGHT.series)):
         yield f".s-{number} {{ fill: var(--s{number}); stroke: var(--s{number}); }}"
     for number in range(len(LIGHT.loops)):
