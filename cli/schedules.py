@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..core.errors import InputError, shown, whole
+from ..core.errors import InputError, whole
+from ..core.notation import read_range
 from ..core.schedule import Schedule
 from .options import option
 
@@ -53,20 +53,6 @@ def _with_options(command: Command, again: Callable[[Command], Command]) -> Comm
     return command
 
 
-def parse_block(text: str) -> tuple[int, int]:
-    """Parse a block such as ``6:10`` to ``(6, 10)``.
-
-    Raises:
-        InputError: not START:STOP.
-    """
-    match = re.fullmatch(r"\s*(\d{1,6})\s*:\s*(\d{1,6})\s*", text)
-    if not match:
-        raise InputError(
-            f"a block is START:STOP, e.g. 6:10 for the layers 6 to 9, not {shown(text)}"
-        )
-    return int(match[1]), int(match[2])
-
-
 def looping(
     schedule: str | None, block: str | None, repeats: int | None
 ) -> Callable[[Any], object] | None:
@@ -82,7 +68,7 @@ def looping(
     if repeats is not None:
         whole("repeats", repeats, 1)
     parsed = _parsed(schedule)
-    repeated = None if block is None else parse_block(block)
+    repeated = None if block is None else read_range(block)
     from ..models import loop
 
     if parsed is None and repeated is None:
@@ -109,7 +95,7 @@ def repeated_blocks(
     """
     if block is None:
         raise InputError("--repeats says how often --block START:STOP runs again: give both")
-    start, stop = parse_block(block)
+    start, stop = read_range(block)
     parsed = _parsed(schedule)
     from ..models import loop
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from .errors import NotationError
+from .errors import InputError, NotationError, shown
 
 Sections = Sequence[tuple[int, int, int]]
 """``(first step, steps, loops)`` of each stretch of a schedule."""
@@ -67,6 +67,23 @@ def _readings(compact: str) -> str:
         f"this may be blocks of {first} and {last} layers (write {first + last}) or "
         f"{up if last >= first else down}"
     )
+
+
+def read_range(text: str) -> tuple[int, int]:
+    """Parse a block of layers ``START:STOP`` to ``(start, stop)``.
+
+    >>> read_range("6:10")
+    (6, 10)
+
+    Raises:
+        InputError: not START:STOP.
+    """
+    match = re.fullmatch(r"\s*(\d{1,6})\s*:\s*(\d{1,6})\s*", text)
+    if not match:
+        raise InputError(
+            f"a block is START:STOP, e.g. 6:10 for the layers 6 to 9, not {shown(text)}"
+        )
+    return int(match[1]), int(match[2])
 
 
 def write(layers: Sequence[int], sections: Sections) -> str:

@@ -23,7 +23,10 @@ STUDIES = {
     "contributions": ("How much does each sublayer add to the stream?", "Figures 6, 11"),
     "local-effects": ("Which layer depends on which earlier one?", "Figures 7, 10"),
     "loops-against-depth": ("Do more loops solve deeper assignments?", "beyond the paper"),
+    "loop-extrapolation": ("Do more loops than in training help?", "beyond the paper"),
+    "dynamics": ("Does a loop settle, cycle or drift?", "beyond the paper"),
     "adaptive-exit": ("How many steps can leaving early save?", "beyond the paper"),
+    "recurrence-equivalence": ("What is a loop worth in new layers?", "beyond the paper"),
     "weight-similarity": ("Are layers one block apart alike?", "beyond the paper"),
 }
 

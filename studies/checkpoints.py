@@ -31,12 +31,14 @@ class StudyModel:
         path: hub id, folder, GGUF file or ``package:NAME``.
         schedule: schedule of its config.
         run: identity of the training run that made it.
+        period: steps of a block that its loop or growth suggests; None for a plain model.
     """
 
     name: str
     path: str
     schedule: Schedule
     run: RunIdentity | None = None
+    period: int | None = None
 
     @property
     def layers(self) -> int:
@@ -47,10 +49,12 @@ class StudyModel:
     def read(cls, path: str) -> StudyModel:
         """Read the config of a model given as ``--model``."""
         from ..models import checkpoints
+        from ..models.diagnostics.periodicity import expected_period
         from ..models.looping.config import current_schedule
 
         config = checkpoints.load_config(model_arguments(path).pop("pretrained"), **_file(path))
-        return cls(model_name(path), path, current_schedule(config), RunIdentity.read(path))
+        schedule, run = current_schedule(config), RunIdentity.read(path)
+        return cls(model_name(path), path, schedule, run, expected_period(config))
 
 
 def _file(path: str) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from typing import Any
 
 from ..core.statistics import Z
 from ..models.training.finetuning import Settings
+from .measure.losses import LOSS
 from .measure.prompts import skipped_front
 from .paper.contributions import PERIODICITY
+from .paper.dynamics import RATE
 from .paper.sample_efficiency_table import UNTIED
-from .paper.swaps import LOSS, middle
+from .paper.swaps import middle
 from .records import Row, StudyRecord
 
 USUAL = Settings()
@@ -188,15 +190,41 @@ def swap_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
         rows = [row for row in rows if (row["first"], row["second"]) in pairs]
         if not rows:
             continue
-        columns: dict[str, Any] = {}
-        if plain.task == LOSS:
-            columns = {"metric": "nats_per_token", "higher_is_better": False}
-            columns |= {"prompting": _prompting(record, plain)}
-        plain = plain.replace(**columns)
+        plain = plain.replace(**_loss_columns(record, plain))
         selected.append(LeaderboardRow(record, plain, {"swapped": 0}))
         mean = plain.replace(**mean_of(rows))
         selected.append(LeaderboardRow(record, mean, {"swapped": size}))
     return selected
+
+
+def _loss_columns(record: StudyRecord, row: Row) -> dict[str, Any]:
+    """Return metric and prompting of a row of losses; nothing for another row."""
+    if row.task != LOSS:
+        return {}
+    columns = {"metric": "nats_per_token", "higher_is_better": False}
+    return columns | {"prompting": _prompting(record, row)}
+
+
+def loop_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
+    """Select accuracies and losses at each number of loops."""
+    return [
+        LeaderboardRow(
+            record,
+            row.replace(**_loss_columns(record, row)),
+            {"loops": row["loops"], "trained": record.data["trained"]},
+        )
+        for record in records
+        for row in record.rows
+    ]
+
+
+def law_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
+    """Select the held-out loss of each model."""
+    return [
+        LeaderboardRow(record, row.replace(**_loss_columns(record, row)))
+        for record in records
+        for row in record.rows
+    ]
 
 
 def mean_of(rows: Sequence[Row]) -> dict[str, float | None]:
@@ -276,6 +304,22 @@ def periodicity_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
         for record in records
         for row in record.rows
         if row.metric == PERIODICITY and record.data["block"] in (None, row["block"])
+    ]
+
+
+def dynamics_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
+    """Select the rate at which the changes of each looped layer shrink."""
+    return [
+        LeaderboardRow(
+            record,
+            row.replace(
+                task="loop_dynamics", metric="rate", prompting=_prompting(record, row, cuts=False)
+            ),
+            {"layer": row["layer"], "loops": row["loops"]},
+        )
+        for record in records
+        for row in record.rows
+        if row.metric == RATE
     ]
 
 

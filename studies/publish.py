@@ -29,6 +29,9 @@ SELECTORS: Mapping[str, RowSelector] = {
     "contributions": select.periodicity_rows,
     "local-effects": select.local_effect_rows,
     "loops-against-depth": select.accuracy_rows(),
+    "loop-extrapolation": select.loop_rows,
+    "recurrence-equivalence": select.law_rows,
+    "dynamics": select.dynamics_rows,
     "weight-similarity": select.similarity_rows,
     "adaptive-exit": select.exit_rows,
     "scan": select.scan_rows,
@@ -36,6 +39,7 @@ SELECTORS: Mapping[str, RowSelector] = {
 NO_ROWS_REASON = {
     # study: why a model may have no row
     "swaps": "no two blocks of this size are neighbours in the middle half of its steps",
+    "dynamics": "its loop runs fewer than three times",
     "contributions": "it has too few steps to see its block recur",
 }
 

@@ -6,7 +6,14 @@ import logging
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+
+# no time is asserted: a loaded machine is slow
+hypothesis.settings.register_profile(
+    "growloop", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("growloop")
 
 pytest.register_assert_rewrite("tests.support")
 

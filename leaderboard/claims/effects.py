@@ -6,10 +6,12 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ...core.statistics import (
+    Array,
     Interval,
+    Z,
     clipped,
     error_interval,
     seeds_interval,
@@ -21,6 +23,7 @@ from ..records import SHARES, Record
 from .claim import Comparison
 from .matching import ComparableGroup
 
+Number = float | Array
 Verdict = Literal["supported", "contradicted", "undecided", "not run at this scale"]
 
 
@@ -33,6 +36,9 @@ class Effect:
         value: estimate, in the unit of the metric; None without comparable records.
         low, high: 95 % interval; None where the records have no standard errors.
         basis: what the interval is over: ``items``, or runs or seeds and how many.
+        by_training: the estimate of each training.
+        item_error: standard error over items; None where the records have none.
+        within: range of possible effects; None where a metric is unbounded.
         trainings: number of training seeds (runs) that the estimate averages over.
         groups: number of groups of comparable records.
         records: ids of the records.
@@ -48,6 +54,9 @@ class Effect:
     groups: int = 0
     records: tuple[str, ...] = ()
     basis: str = ""
+    by_training: tuple[float, ...] = ()
+    item_error: float | None = None
+    within: Interval | None = None
 
 
 def estimate_effect(comparison: Comparison, groups: Sequence[ComparableGroup]) -> Effect:
@@ -78,8 +87,23 @@ def estimate_effect(comparison: Comparison, groups: Sequence[ComparableGroup]) -
     verdict, why = _verdict(comparison, value, low, high, basis, len(by_training))
     if interval is None:
         basis = ""
+    over_items = None
+    if comparison.quantity == "value":
+        over_items = _items_interval(comparison, groups, None)
     return Effect(
-        comparison, verdict, why, value, low, high, len(by_training), len(groups), ids, basis
+        comparison,
+        verdict,
+        why,
+        value,
+        low,
+        high,
+        len(by_training),
+        len(groups),
+        ids,
+        basis,
+        tuple(by_training),
+        None if over_items is None else (over_items[1] - over_items[0]) / (2 * Z),
+        bounds,
     )
 
 
@@ -169,6 +193,22 @@ def _mean_interval(value: float, shares: Sequence[tuple[Record, float]]) -> Inte
     return error_interval(value, stderr, n, range_of(task))
 
 
+def supports(value: Number, low: Number, least: float) -> Any:
+    """Tell whether an estimate supports a comparison, elementwise.
+
+    Args:
+        value: estimate.
+        low: lower end of its interval.
+        least: smallest effect of interest.
+    """
+    return (low > min(least, 0.0)) & (value >= least)
+
+
+def contradicts(high: Number, least: float) -> Any:
+    """Tell whether the upper end of an interval contradicts a comparison, elementwise."""
+    return high < least
+
+
 def _verdict(
     comparison: Comparison,
     value: float,
@@ -192,11 +232,11 @@ def _verdict(
             f"one training of each: the interval is over {basis}, another may differ",
         )
     bound = min(least, 0.0)
-    if low > bound and value >= least:
+    if supports(value, low, least):
         return (
             "supported",
             f"the interval ({basis}) is above {bound:g}, the effect at least {least:g}",
         )
-    if high < least:
+    if contradicts(high, least):
         return "contradicted", f"the interval ({basis}) is below {least:g}"
     return "undecided", f"the interval ({basis}) allows for both"

@@ -14,6 +14,7 @@ METRICS = {
     "overlap": "overlap (share of the top 5)",
     "depth_score": "depth score (share of the depth)",
     "periodicity": "periodicity (correlation)",
+    "rate": "rate of change from loop to loop",
     "mean_effect": "mean effect (share of the state)",
 }
 CONDITIONS = {
@@ -23,6 +24,7 @@ CONDITIONS = {
     "loops": "passes of the block",
     "swapped": "layers in the swapped block",
     "apart": "distance in layers",
+    "layer": "layer",
     "steps": "layers run before the exit",
 }
 

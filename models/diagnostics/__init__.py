@@ -7,6 +7,7 @@ plain, looped and grown models are measured alike.
 from __future__ import annotations
 
 from .contributions import MEASURES, contributions
+from .dynamics import LayerDynamics, dynamics, layer_dynamics, loop_chains, returns
 from .effects import (
     SKIP_FRONT,
     depth_score,
@@ -24,18 +25,23 @@ from .trace import Trace, trace
 __all__ = [
     "MEASURES",
     "SKIP_FRONT",
+    "LayerDynamics",
     "Lens",
     "Replay",
     "Trace",
     "contributions",
     "depth_score",
     "depth_shares",
+    "dynamics",
     "exit_logits",
     "exits",
     "fit_lens",
     "future_cuts",
+    "layer_dynamics",
     "local_effects",
+    "loop_chains",
     "prediction_effects",
     "propagated_effects",
+    "returns",
     "trace",
 ]

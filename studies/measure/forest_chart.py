@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ...core.errors import InputError
 from ...leaderboard.site import theme
 from . import charts
+
+if TYPE_CHECKING:
+    from ...leaderboard.claims.claim import Comparison
+    from ...leaderboard.claims.findings import Finding
 
 VERDICTS = {
     "supported": theme.LIGHT.supported,
@@ -15,6 +21,8 @@ VERDICTS = {
     "undecided": theme.LIGHT.undecided,
 }
 """Verdict -> colour, as on the page."""
+UNITS = {"acc": "accuracy", "overlap": "overlap of the five most likely tokens"}
+"""Metric of a comparison -> its unit on the axis; other metrics by their name."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,40 @@ def forest_chart(differences: Sequence[Difference], title: str, subtitle: str) -
     return alt.vconcat(*panels, title=alt.Title(title, subtitle=subtitle)).resolve_scale(
         color="shared"
     )
+
+
+def claims_chart(findings: Sequence[Finding]) -> Any:
+    """Draw the measured effects of claims, in the order of the leaderboard's first page.
+
+    Raises:
+        InputError: no effect was measured, or Altair is not installed.
+    """
+    from ...leaderboard.site.forest_plot import forest
+
+    plot = forest(findings)
+    if not plot.rows:
+        raise InputError("no effect to draw: no claim has comparable records here")
+    several = len({row.finding.scale for row in plot.rows}) > 1
+    whats = Counter(row.effect.comparison.what for row in plot.rows)
+    differences = []
+    for row in plot.rows:
+        comparison, effect = row.effect.comparison, row.effect
+        label = comparison.what + f" ({row.finding.scale})" * several
+        if whats[comparison.what] > 1:
+            label = f"{row.finding.claim.id}: {label}"
+        low, high = (None, None) if row.counted else (effect.low, effect.high)
+        value = effect.value or 0.0
+        differences.append(Difference(label, value, low, high, _unit(comparison), effect.verdict))
+    about = "right of 0 is for the paper's claim; lines: 95 % intervals"
+    return forest_chart(differences, plot.heading, about)
+
+
+def _unit(comparison: Comparison) -> str:
+    """Return the unit of an effect, as the title of its axis."""
+    if comparison.quantity == "training_flops":
+        return "share of training FLOPs"
+    metric = comparison.metric.partition("|")[0]
+    return UNITS.get(metric, metric.replace("_", " "))
 
 
 def _panel(differences: Sequence[Difference], unit: str) -> Any:

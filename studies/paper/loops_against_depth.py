@@ -6,13 +6,13 @@ runs the block ``--block START:STOP``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, whole
+from ...core.notation import read_range
 from ...core.schedule import Schedule
 from ...core.significance import corrected, paired
 from ...core.statistics import SHARE
@@ -58,10 +58,7 @@ def schedules(base: Schedule, options: Options) -> list[Schedule]:
         return [base.with_loops(loops) for loops in options.loops]
     if options.block is None:
         raise InputError(f"schedule {base} has no looped block: say which with --block START:STOP")
-    match = re.fullmatch(r"\s*(\d{1,6})\s*:\s*(\d{1,6})\s*", options.block)
-    if not match:
-        raise InputError(f"a block is START:STOP, e.g. 6:10, not '{options.block[:60]}'")
-    start, stop = int(match[1]), int(match[2])
+    start, stop = read_range(options.block)
     base.repeat(start, stop)  # refuses a block outside
     return [base if n == 1 else base.repeat(start, stop, n - 1) for n in options.loops]
 

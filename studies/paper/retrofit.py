@@ -7,7 +7,6 @@ trained, the retrofitted model runs its block with one repeat, the other model w
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, one_of, whole
+from ...core.notation import read_range
 from ...core.schedule import Schedule
 from ...core.statistics import CHANGE, SHARE, ends, seeds_interval
 from ...tasks.questions import task_names
@@ -90,10 +90,7 @@ def read_blocks(texts: Sequence[str], schedule: Schedule) -> list[tuple[int, int
         raise InputError("say which blocks are looped: --block START:STOP, several with commas")
     blocks = []
     for text in texts:
-        match = re.fullmatch(r"\s*(\d{1,6})\s*:\s*(\d{1,6})\s*", text)
-        if not match:
-            raise InputError(f"a block is START:STOP, e.g. 8:12, not '{text[:60]}'")
-        block = int(match[1]), int(match[2])
+        block = read_range(text)
         schedule.repeat(*block)  # refuses a block outside
         blocks.append(block)
     return blocks

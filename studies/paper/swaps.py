@@ -16,7 +16,7 @@ from typing import Any
 from ...core.errors import InputError, one_of, whole
 from ...core.schedule import Schedule
 from ...core.significance import holm
-from ...core.statistics import SHARE, SIZE, Interval, ends, mean_interval
+from ...core.statistics import SHARE, SIZE, Interval
 from ...tasks.questions import task_names
 from .. import seed_aggregation
 from ..cells import StudyCell
@@ -29,7 +29,8 @@ from ..measure.accuracy import (
     load_questions,
     with_difference,
 )
-from ..measure.prompts import check_prompts, read_prompts, round_digits
+from ..measure.losses import LOSS, loss_row
+from ..measure.prompts import check_prompts, read_prompts
 from ..options import (
     QuestionOptions,
     option,
@@ -44,7 +45,6 @@ from ..records import Row, StudyRecord
 from ..study import Measurement, Study, Table
 
 PAIRS = ("adjacent", "all")
-LOSS = "loss"  # given in place of a task
 
 
 @dataclass(frozen=True)
@@ -171,28 +171,6 @@ def _changes_order(record: StudyRecord, row: Row) -> bool:
 
 def _range(task: str) -> Interval:
     return SIZE if task == LOSS else SHARE
-
-
-def loss_row(values: list[float], plain: list[float], **more: Any) -> Row:
-    """Make a row of next-token losses, with the difference to the unchanged model.
-
-    Args:
-        values: loss of each prompt with the swap, in nats per token.
-        plain: loss of each prompt without it.
-        more: further columns.
-    """
-    changes = [a - b for a, b in zip(values, plain, strict=True)]
-    return Row.make(
-        task=LOSS,
-        metric="nats a token",
-        value=statistics.fmean(values),
-        **ends(mean_interval(values, SIZE)),
-        difference=statistics.fmean(changes),
-        **ends(mean_interval(changes), "difference_"),
-        chance=None,
-        each=round_digits(values),
-        **more,
-    )
 
 
 @seed_aggregation.with_seed_means("task", "size", "swap", within=lambda row: _range(row["task"]))

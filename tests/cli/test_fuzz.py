@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from growloop.cli import main
 from growloop.core.errors import InputError
 from growloop.primitives import TASKS, Source, Template, export, make_task, verify
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 WORD = st.text(
@@ -25,7 +25,7 @@ OPTIONS = """
 --seed --split --format --template --force --quiet
 """
 OPTION = st.sampled_from(OPTIONS.split())
-QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUIET = settings(max_examples=150)
 
 
 def outcome(arguments: list[str]) -> int:

@@ -23,6 +23,7 @@ from ..support.commands import run
 
 THINGS = {
     "--against": "model that others are compared with",
+    "--affordable": "training runs that can be made",
     "--all-blocks": "blocks of every size",
     "--allow-chance": "scan although the model guesses",
     "--alpha": "probability of dropping the best candidate",
@@ -55,6 +56,7 @@ THINGS = {
     "--drop": "layers left out in growing",
     "--dtype": "dtype",
     "--edits": "edits of a schedule",
+    "--embeddings": "count embeddings as parameters",
     "--end": "end token",
     "--epochs": "passes over examples",
     "--exits": "places of early exits",
@@ -108,9 +110,11 @@ THINGS = {
     "--path": "folder of the task files",
     "--patience": "validations without progress",
     "--peak": "FLOPs of a GPU",
+    "--period": "steps in a block without a loop",
     "--picture": "picture",
     "--plan": "print what would be done",
     "--port": "port",
+    "--power": "runs that would decide a claim",
     "--precision": "dtype of a training beside --dtype of the scoring",
     "--quiet -q": "no message",
     "--repeats": "extra passes of a block",
@@ -130,6 +134,7 @@ THINGS = {
     "--skip-front": "first tokens that are not ablated",
     "--split": "split of the data",
     "--starts": "first layers of blocks",
+    "--states": "direction of states, or raw states",
     "--steps": "steps of a cooldown",
     "--study": "results of a study",
     "--style": "wording of variable assignment",
@@ -153,6 +158,7 @@ THINGS = {
     "--validations": "number of validations",
     "--verify": "compare checksums",
     "--where": "tokens of effects",
+    "--upto": "largest number of loops, as a multiple",
     "--words": "word list",
 }
 """Flags -> the thing they name. An option is added here if its thing has no other name yet."""

@@ -40,7 +40,7 @@ def test_items_are_what_they_promise(name: str, params: dict[str, Any], split: s
     assert [json.loads(line) for line in lines] == [item.record() for item in items]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(CASES), st.integers(0, 2**40), st.integers(1, 50), st.integers(0, 2**63 - 1))
 def test_an_item_depends_on_its_coordinates_alone(
     case: tuple[str, dict[str, Any]], start: int, count: int, seed: int
