@@ -178,7 +178,9 @@ def test_claims_tell_verdict_effect_and_reason() -> None:
     chart = Path("claims.json").read_text(encoding="utf-8")
     assert "claims tested here" in json.loads(chart)["title"]["text"]
     assert f'"value": {effect["value"]}' in chart
-    assert "no effect to draw" in run("claims none --no-paper --picture p.svg").stderr
+    Path("empty").mkdir()
+    assert "no effect to draw" in run("claims empty --no-paper --picture p.svg").stderr
+    assert not Path("p.svg").exists()
 
 
 def test_an_evaluation_adds_its_records(tmp_path: Path) -> None:
