@@ -201,9 +201,14 @@ class Record(_Part):
     """One measured (or, with ``kind="reported"``, quoted) value.
 
     Args:
+        version: version of this format.
+        kind: ``measured``, or ``reported`` by a paper.
+        model: model that was scored.
+        task: task, metric and conditions of the evaluation.
         value: finite value; accuracies from 0 to 1.
         stderr: standard error of the value over items.
         n: number of items.
+        cost: parameters and inference FLOPs of the model.
         schedule: schedule that ran, if not the model's own.
         loops: number of passes of the looped block in all.
         seed: seed of the data, or of what was trained for this measurement.
@@ -213,8 +218,12 @@ class Record(_Part):
         settings: options that change numerics, if not the defaults, e.g.
             ``{"softmax_dtype": "float32"}``.
         backend: backend that scored.
+        device: device that scored.
+        versions: package -> version.
+        command: command that measured the value.
         time: time of the measurement.
         source: file or table that the record was read from.
+        note: anything else worth knowing.
 
     >>> record = Record(model=Model(name="tiny"), task=Task(name="copying"), value=0.5, n=100)
     >>> Record.from_json(record.to_json()) == record

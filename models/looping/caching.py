@@ -63,7 +63,8 @@ def refuse_foreign_cache(arguments: Sequence[Any], named: Mapping[str, Any]) -> 
     Raises:
         InputError: with the class of the cache.
     """
-    caches = [named.get(name) for name in NAMES]
+    # an output of a model warns where it is asked for the old name
+    caches = [value for name, value in named.items() if name in NAMES]
     caches += [value for value in (*arguments, *named.values()) if _acts_as_cache(value)]
     for cache in caches:
         if cache is not None and not isinstance(cache, Cache):

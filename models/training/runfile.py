@@ -297,8 +297,9 @@ class Run(_Part):
         precision: precision of matrix products: ``fp32``, or ``bf16`` autocast.
         parallel: data parallelism over processes: ``ddp``, each holds the whole model; ``fsdp2``,
             each holds a shard of the parameters, gradients and optimizer states.
-        regulariser: weight of the looping regulariser (Saunshi 2025), with blocks of
-            ``regulariser_block`` layers; it rewards similar layers one block apart.
+        regulariser: weight of the looping regulariser (Saunshi 2025), which rewards similar layers
+            one block apart.
+        regulariser_block: layers of a block of the regulariser.
         compile: compile the model with ``torch.compile``.
         gradient_checkpointing: recompute activations in the backward pass, to save memory.
         log_every, validate_every: steps between two logged steps, and between two validations.

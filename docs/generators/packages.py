@@ -1,0 +1,46 @@
+"""Reference of the Python API: a page a package, with the names in its ``__all__``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from types import ModuleType
+
+FOLDER = "reference/python"
+PACKAGES = (
+    "growloop",
+    "growloop.primitives",
+    "growloop.models",
+    "growloop.models.diagnostics",
+    "growloop.tasks",
+    "growloop.tasks.benchmarks",
+    "growloop.studies",
+    "growloop.studies.scan",
+    "growloop.leaderboard",
+)
+
+
+def pages() -> dict[str, str]:
+    """Return path -> Markdown of all pages."""
+    modules = {name: importlib.import_module(name) for name in PACKAGES}
+    public = {name: module for name, module in modules.items() if hasattr(module, "__all__")}
+    return {f"{FOLDER}/{name}.md": _page(module) for name, module in public.items()}
+
+
+def _page(package: ModuleType) -> str:
+    """Return the page of a package; mkdocstrings fills in each name after ``:::``."""
+    lines = [f"# {package.__name__}", "", inspect.cleandoc(package.__doc__ or "").split("\n\n")[0]]
+    names = sorted(package.__all__, key=lambda name: (_kind(package, name), name.lower()))
+    kind = -1
+    for name in names:
+        if _kind(package, name) != kind:
+            kind = _kind(package, name)
+            lines += ["", f"## {('Functions', 'Classes', 'Constants')[kind]}"]
+        lines += ["", f"::: {package.__name__}.{name}"]
+    return "\n".join(lines) + "\n"
+
+
+def _kind(package: ModuleType, name: str) -> int:
+    """Return 0 for a function, 1 for a class, 2 for anything else."""
+    value = getattr(package, name)
+    return 1 if inspect.isclass(value) else 0 if callable(value) else 2
