@@ -1,22 +1,29 @@
-"""Progress of several parts on standard error: bars in a terminal, else lines."""
+"""Progress of several parts on standard error: bars in a terminal, else lines of a log.
+
+A log gets a line when a part begins or ends, and once a minute the share done and the time left.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 FEW = 20  # parts that fit on a screen
+LOG_SECONDS = 60  # between two lines on the whole in a log
 
 
 class Board:
-    """Progress bars in a terminal, else a line when a part begins or ends, with the time left.
+    """Progress bars in a terminal, else lines.
 
     Args:
         parts: part -> its estimated share of the time.
+        clock: time in seconds.
     """
 
-    def __init__(self, parts: Mapping[str, float]) -> None:
+    def __init__(
+        self, parts: Mapping[str, float], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -24,8 +31,10 @@ class Board:
 
         self.weights = dict(parts)
         self.shares: dict[str, float] = {}
+        self.earlier: dict[str, float] = {}  # part -> share that an earlier run had done
         self.few = len(parts) <= FEW
-        self.started = time.monotonic()
+        self.clock = clock
+        self.started = self.logged = clock()
         # what libraries write to standard error goes to a file meanwhile: this stays
         self.file = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
         self.console = Console(file=self.file, highlight=False)
@@ -71,23 +80,44 @@ class Board:
                 self.weights.pop(part)
                 word = "there already"
         self.shares[part] = share
+        self.earlier.setdefault(part, share)
         visible_now = self.few or share < 1
         self.bars.update(self.tasks[part], completed=share, visible=visible_now, word=word)
         done = sum(weight * self.shares.get(name, 0) for name, weight in self.weights.items())
         self.bars.update(self.all, completed=done, total=sum(self.weights.values()))
-        if not self.live and (previous is None or share == 1):
+        if self.live:
+            return
+        if previous is None or share == 1:
             status = "done" if share == 1 and previous is not None else word or "begun"
-            left = self._left(done) if share == 1 and part in self.weights else ""
-            self.console.print(f"{part}: {status}{left}")
+            self.console.print(f"{part}: {status}", soft_wrap=True)
+        if self.clock() - self.logged >= LOG_SECONDS:
+            self.logged = self.clock()
+            self.console.print(self._whole(done), soft_wrap=True)
 
-    def _left(self, done: float) -> str:
-        """Format the time left at the mean speed so far; empty on a board of few parts.
+    def _whole(self, done: float) -> str:
+        """Format parts and share done, and the time left at the mean speed of this run.
 
         Args:
             done: finished share of the time, in the units of ``weights``.
         """
-        rest = sum(self.weights.values()) - done
-        if self.few or not done or not rest:
-            return ""
-        hours = (time.monotonic() - self.started) * rest / done / 3600
-        return f" ({done / (done + rest):.0%} of what was left; {hours:.1f} h to go)"
+        every = sum(self.weights.values())
+        new = done - sum(weight * self.earlier.get(p, 0) for p, weight in self.weights.items())
+        parts = sum(self.shares.get(part, 0) == 1 for part in self.tasks)
+        text = f"in all: {parts} of {len(self.tasks)} parts and {done / every:.0%} of the time done"
+        if new <= 0:
+            return text
+        return f"{text}, {_duration((self.clock() - self.started) * (every - done) / new)} left"
+
+
+def _duration(seconds: float) -> str:
+    """Format a duration: seconds, minutes or hours, whichever reads best.
+
+    >>> _duration(50), _duration(400), _duration(9000)
+    ('less than a minute', 'about 7 minutes', 'about 2.5 hours')
+    """
+    if seconds < 60:
+        return "less than a minute"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"about {minutes} minute{'s' if minutes > 1 else ''}"
+    return f"about {seconds / 3600:.1f} hours"

@@ -97,7 +97,12 @@ def _batch_size(text: str) -> int | str:
 )
 @option("--data-dir", group="tasks", help="local data sets of --suite (see docs/benchmarks.md)")
 @option("--holdout", group="tasks", help="text or token shards whose likelihood --suite measures")
-@out_option("folder for lm-eval's JSON and the samples", default="results", show_default=True)
+@out_option(
+    "folder for lm-eval's JSON and the samples",
+    aliases=("--output_path",),  # lm-eval's name
+    default="results",
+    show_default=True,
+)
 @leaderboard_option("add the results to the records there")
 @option(
     "--name", group="output", help="of the model in records  [default: of its run, or its path]"
@@ -116,9 +121,9 @@ def _batch_size(text: str) -> int | str:
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Score a language model on tasks.
 
-    Options of lm-eval can be given too, e.g. --apply_chat_template, --system_instruction TEXT,
-    --revision, --use_cache FILE or --model_args attn_implementation=eager: docs/evaluation.md
-    lists them.
+    Options of lm-eval can be given too, e.g. --include_path FOLDER, --log_samples, --output_path,
+    --predict_only, --apply_chat_template, --system_instruction TEXT, --revision, --use_cache FILE
+    or --model_args attn_implementation=eager: docs/evaluation.md lists them.
 
     \b
     Examples:
@@ -147,6 +152,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     if forwarded(given).model.get("trust_remote_code"):  # refused before anything slow
         ctx.with_resource(trusting(True))  # as lm-eval calls it
     require_extra()
+    if forwarded(given).harness.get("predict_only"):
+        _refuse_metrics(options, outputs)
     source = _model_source(options)
     curve = None if options["shots"] is None else whole_numbers(options["shots"], "--shots")
     scoring = _scoring(options, given)
@@ -159,6 +166,17 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     if outputs.picture is not None and len(curve or ()) < 2 and len(repeats or ()) < 2:
         raise InputError("--picture draws a curve: give several --shots or --repeats, e.g. 0,1,2,4")
     _score_tasks(source, _task_selection(options, curve), scoring, outputs, repeats)
+
+
+def _refuse_metrics(options: dict[str, Any], outputs: Outputs) -> None:
+    """Refuse what shows or stores metrics, where --predict_only computes none."""
+    shown = {
+        "--leaderboard": outputs.leaderboard, "--picture": outputs.picture,
+        "--suite": options["suite"], "--json": outputs.as_json, "--csv": outputs.as_csv,
+    }  # fmt: skip
+    for flag, value in shown.items():
+        if value:
+            raise InputError(f"--predict_only computes no metric: leave out {flag}")
 
 
 def _repeats(options: dict[str, Any]) -> list[int] | None:
@@ -262,7 +280,10 @@ def _score_tasks(
 ) -> None:
     """Score, write all results, and only then print."""
     request, written = score_and_save(source, tasks, scoring, outputs)
-    if written:
+    if written and forwarded(scoring.forwarded).harness.get("predict_only"):
+        for path in (path for one in written for path in one.paths):
+            click.echo(str(path), err=True)
+    elif written:
         several = None if repeats is None or len(repeats) < 2 else repeats
         print_scores(request, written, outputs, several)
 
@@ -284,7 +305,9 @@ def score_and_save(
         if results is None:  # not the first of several processes
             return request, []
         recorder.note(results)
-        paths = save(results, source.name, outputs.folder, outputs.command)
+        given = forwarded(scoring.forwarded).harness
+        samples = given.get("log_samples", True) or given.get("predict_only", False)
+        paths = save(results, source.name, outputs.folder, outputs.command, samples)
         added = 0
         if store is not None:
             file = next(path.name for path in paths if path.name.startswith("results"))

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..core.errors import InputError, unknown, whole
+from ..core.plugins import Origin
 from ..primitives import FORMATS, SPLITS, TASKS, Report, Source, Template, export, make_task
 from .command import Command, Option
 from .options import (
@@ -149,37 +150,51 @@ def _say(out: str, reports: list[Report]) -> None:
         click.echo(text, err=True)
 
 
-def _subcommand(name: str, task: Any) -> click.Command:
+def _subcommand(name: str, task: Any, origin: Origin | None) -> click.Command:
     def run(**options: Any) -> None:
         _generate(name, options)
 
     for add in reversed(SHARED):
         add(run)
     shared: list[click.Parameter] = run.__dict__["__click_params__"][::-1]
-    flags = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(task) if f.init]
+    given = next((f for f in dataclasses.fields(task) if f.init), None)
+    flag = "" if given is None else f"--{given.name.replace('_', '-')} {given.default} "
+    about = task.summary.capitalize() + ("" if origin is None else f" (of {origin})") + "."
     return Command(
         name,
         callback=run,
         params=[*_options(task), *shared],
-        short_help=task.summary.capitalize() + ".",
-        help=f"{task.summary.capitalize()}.\n\n\b\nExample:\n"
-        f"  growloop generate {name} {flags[0]} {dataclasses.fields(task)[0].default} "
+        short_help=about,
+        help=f"{about}\n\n\b\nExample:\n"
+        f"  growloop generate {name} {flag}"
         f"--items 1000 --split train --out {name}.jsonl",
     )
 
 
 class Primitives(click.Group):
+    """Group with a command for each primitive, made when it is looked up."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all primitives; those of broken plug-ins are left out."""
+        own = sorted(TASKS.own())
+        return [*own, *(name for name, _ in TASKS.working(TASKS.origins()))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Make the command of a primitive."""
+        if cmd_name not in TASKS:
+            return None
+        return _subcommand(cmd_name, TASKS[cmd_name], TASKS.origin(cmd_name))
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands:
-            raise unknown("task", args[0], sorted(self.commands))
+        if args and args[0] not in TASKS:
+            raise TASKS.unknown(args[0])
         return super().resolve_command(ctx, args)
 
 
 command = Primitives(
     "generate",
-    commands={name: _subcommand(name, task) for name, task in sorted(TASKS.items())},
     help="""Write a reasoning-primitive data set.
 
     Item i of a split depends on the task, its version, its parameters, the split, the seed and

@@ -33,6 +33,7 @@ COMMANDS = {
     "loop": ("loop", "Write a model whose layers run by a schedule."),
     "grow": ("grow", "Deepen a model by copying layers."),
     "export": ("export", "Write a model as a plain folder, loops unrolled."),
+    "new": ("new", "Write an example package that adds a task, operator or study."),
 }
 
 EXAMPLES = """\b
@@ -132,11 +133,28 @@ def _end(error: OSError) -> NoReturn:
     sys.exit(2)
 
 
+def _add_plugins(ctx: click.Context, param: click.Parameter, files: tuple[str, ...]) -> None:
+    """Run plug-in files before the command is looked up; processes of the command see them too."""
+    if files and not ctx.resilient_parsing:
+        from ..core.plugins import add_files
+
+        add_files(files)
+
+
 @click.group(
     cls=Growloop,
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="growloop")
+@click.option(
+    "--plugin",
+    metavar="FILE",
+    multiple=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_add_plugins,
+    help="Python file that registers primitives, operators, loop parts or studies",
+)
 def main() -> None:
     """Study iterative computation in language models: models that loop and models that grow."""

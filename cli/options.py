@@ -182,8 +182,11 @@ def trust_option(function: Function) -> Function:
     )(function)
 
 
-def parse_params(pairs: Iterable[str]) -> dict[str, str]:
+def parse_params(pairs: Iterable[str], flag: str = "--param") -> dict[str, str]:
     """Parse pairs such as ``("depth=2", "style=code")`` to a dictionary.
+
+    Args:
+        flag: option that holds the pairs, for messages.
 
     Raises:
         InputError: a pair has no ``=``, or a name comes twice with different values.
@@ -192,7 +195,7 @@ def parse_params(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
-            raise InputError(f"--param takes name=value, not '{pair}'")
+            raise InputError(f"{flag} takes name=value, not '{pair}'")
         name = name.strip().replace("-", "_")
         if params.setdefault(name, value) != value:
             raise InputError(f"parameter {name} is given twice: {params[name]} and {value}")

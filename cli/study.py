@@ -56,11 +56,13 @@ class StudyCommand(Command):
     """Command ``study``: adds the options of the study NAME to its own before parsing."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the studies."""
-        from ..studies.catalog import STUDIES
+        """List the studies; of plug-ins name and origin, so that none is imported."""
+        from ..studies.catalog import QUESTIONS, STUDIES
 
+        own = [(name, question) for name, (question, _) in QUESTIONS.items()]
         with formatter.section("Studies"):
-            formatter.write_dl([(name, question) for name, (question, _) in STUDIES.items()])
+            origins = STUDIES.origins().items()
+            formatter.write_dl([*own, *((name, f"(of {origin})") for name, origin in origins)])
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the options of all studies, then those of the study that was named."""
@@ -309,16 +311,21 @@ def _check(dtype: str, picture: str | None) -> None:
 
 
 def _list(as_json: bool, as_csv: bool) -> None:
-    from ..studies.catalog import STUDIES
+    from ..studies.catalog import summaries
 
-    studies = [{"study": k, "asks": q, "paper": p} for k, (q, p) in STUDIES.items()]
+    studies = summaries()
     if as_json:
         click.echo(json.dumps(studies, indent=2))
         return
     if as_csv:
         print_csv(studies)
         return
-    rows = [[name, f"{question} ({figure})"] for name, (question, figure) in STUDIES.items()]
+    rows = []
+    for study in studies:
+        figure = study["paper"]
+        if study["from"] != "growloop":
+            figure = ", ".join(filter(None, [figure, f"of {study['from']}"]))
+        rows.append([study["study"], f"{study['asks']} ({figure})"])
     show([Column(""), Column("")], rows)
 
 

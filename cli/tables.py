@@ -125,14 +125,17 @@ def show(
         paragraph(f"({'; '.join(notes)}; {hint})")
 
 
-def paragraph(text: str, indent: int = 0, hanging: int = 0, **style: bool | str) -> None:
+def paragraph(
+    text: str, indent: int = 0, hanging: int = 0, most: int | None = None, **style: bool | str
+) -> None:
     """Print a paragraph, wrapped at spaces but not at no-break spaces.
 
     Args:
         indent: blanks before each line.
         hanging: further blanks before each line but the first.
+        most: longest line; None for the width of the terminal.
     """
-    limit = width()
+    limit = min((wide for wide in (width(), most) if wide is not None), default=None)
     room = 10**9 if limit is None else max(LEAST, limit - indent - hanging)
     lines = wrap(text, room, re.compile(r"[^\S\xa0]+|[\S\xa0]+"))
     for place, line in enumerate(lines):

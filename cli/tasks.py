@@ -55,6 +55,7 @@ def command(ctx: click.Context, path: bool, as_json: bool, as_csv: bool) -> None
         number("v", fold=1),
         number("fingerprint", fold=3),
         Column("what it asks"),
+        *([Column("of")] if any(entry.origin != "growloop" for entry in tasks) else []),
     ]
     rows = [
         [
@@ -64,6 +65,7 @@ def command(ctx: click.Context, path: bool, as_json: bool, as_csv: bool) -> None
             str(entry.version),
             entry.fingerprint[:12],
             entry.summary,
+            *([entry.origin] if len(columns) > 6 else []),
         ]
         for entry in tasks
     ]

@@ -28,7 +28,8 @@ def command(
     """Verify data sets: regenerate and solve every item, detect repeats and leaks.
 
     FILE: JSON lines (.gz too, - is standard input), Parquet, or a data set folder. Several files
-    together must not share an item. Exit code 2 if anything is wrong.
+    together must not share an item. Exit code 2 if anything is wrong. The answers of a primitive
+    without a solver (of a plug-in) are compared with its generator alone; a message says so.
 
     \b
     Example:
@@ -43,6 +44,7 @@ def command(
             "problems": verdict.problems,
             "bad": [{"place": place, "reason": reason} for place, reason in verdict.bad],
             "fingerprints": verdict.fingerprints,
+            "unsolved": verdict.unsolved,
         }
         click.echo(json.dumps(findings, indent=2))
     elif as_csv:
@@ -58,6 +60,12 @@ def command(
             click.echo(f"... and {verdict.problems - len(verdict.bad):,} more", err=True)
         for file, digest in verdict.fingerprints.items():
             click.echo(f"{file}   sha256 {digest}")
+        for task in verdict.unsolved:
+            click.echo(
+                f"{task} has no solver: its items equal the generator's, but nothing derived their "
+                "answers from the prompts",
+                err=True,
+            )
         state = "all right" if verdict.ok else f"{verdict.problems:,} problems"
         click.echo(f"{verdict.lines:,} items: {state}", err=not verdict.ok)
     if not verdict.ok:

@@ -132,6 +132,18 @@ OPTIONS: dict[str, Option] = {
             "store answers in files with this prefix",
         ),
         Option(
+            "include_path", "text", "harness", "nothing",
+            "folder of further task files and groups",
+        ),
+        Option(
+            "log_samples", "flag", "harness", "nothing",
+            "write the answers to every question", True,
+        ),
+        Option(
+            "predict_only", "flag", "harness", "nothing",
+            "write the answers, and compute no metric", False,
+        ),
+        Option(
             "bootstrap_iters", "integer", "harness", "nothing",
             "bootstrap samples for standard errors", 100_000,
         ),

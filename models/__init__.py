@@ -10,7 +10,8 @@ from ..core.schedule import Schedule, Section
 from .checkpoints import load, save
 from .costs import Cost, Stage, cost, growth_stages, training_flops
 from .growing.grow import grow, untie
-from .growing.maps import OPERATORS, GrowthMap, growth_map
+from .growing.maps import GrowthMap, growth_map
+from .growing.operators import OPERATORS, register_operator
 from .growing.prop_schedule import prop_schedule
 from .looping.early_exit import EarlyExit
 from .looping.loop import loop
@@ -42,6 +43,7 @@ __all__ = [
     "loop",
     "preset",
     "prop_schedule",
+    "register_operator",
     "save",
     "training_flops",
     "untie",

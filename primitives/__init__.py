@@ -11,16 +11,17 @@ from __future__ import annotations
 
 from ..core.errors import InputError, whole
 from .addition import Addition
-from .bits import SPLITS
+from .bits import SPLITS, Partition
 from .copying import Copying
 from .items import MAX_INDEX, Batch, Item, Source
 from .p_hop import PHop
 from .preschool_math import PreschoolMath
-from .solvers import solve
+from .solvers import register_solver, solve
 from .standard import STANDARD, fingerprint, golden, standard_task
 from .symbolic_igsm import SymbolicIGSM
-from .task import TASKS, Task, make_task
+from .task import TASKS, Content, Task, make_task, register_primitive
 from .templating import Template
+from .text import Column, Table
 from .uniqueness import different
 from .variable_assignment import VariableAssignment
 from .verification import Verdict, verify
@@ -33,14 +34,18 @@ __all__ = [
     "TASKS",
     "Addition",
     "Batch",
+    "Column",
+    "Content",
     "Copying",
     "InputError",
     "Item",
     "PHop",
+    "Partition",
     "PreschoolMath",
     "Report",
     "Source",
     "SymbolicIGSM",
+    "Table",
     "Task",
     "Template",
     "VariableAssignment",
@@ -51,6 +56,8 @@ __all__ = [
     "generate",
     "golden",
     "make_task",
+    "register_primitive",
+    "register_solver",
     "solve",
     "standard_task",
     "verify",

@@ -18,7 +18,7 @@ import numpy as np
 from ..core.errors import InputError, whole
 from .bits import Array, Partition, smallest
 from .distractors import OPTIONS, RANGES, REACH, near_misses
-from .task import Content, Task, register
+from .task import Content, Task, register_primitive
 from .text import Column, Table
 
 
@@ -32,7 +32,7 @@ def _sums(highest: int) -> Table:
     return Table([str(number) for number in range(highest + 1)])
 
 
-@register
+@register_primitive
 @dataclass(frozen=True)
 class Addition(Task):
     """Parameters of n-ary addition.

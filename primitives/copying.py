@@ -24,7 +24,7 @@ import numpy as np
 
 from ..core.errors import InputError, shown, whole
 from .bits import Array, Partition, distinct, falling, ranks_of, smallest
-from .task import Content, Task, register
+from .task import Content, Task, register_primitive
 from .text import Column, Table
 
 WORDS_FILE = Path(__file__).parent / "words" / "english.txt"
@@ -74,7 +74,7 @@ def _table(words: tuple[str, ...]) -> Table:
     return Table(words)
 
 
-@register
+@register_primitive
 @dataclass(frozen=True)
 class Copying(Task):
     """Parameters of copying.

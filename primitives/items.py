@@ -128,7 +128,10 @@ class Source:
 
     @cached_property
     def template(self) -> Template:
-        return self.own_template or Template.packaged(self.task.template)
+        if self.own_template is not None:
+            return self.own_template
+        own = self.task.template
+        return own if isinstance(own, Template) else Template.packaged(own, type(self.task))
 
     @cached_property
     def pieces(self) -> list[Piece] | None:
@@ -296,7 +299,7 @@ class Batch:
         """
         flat, params = (_literal(params=p) for p in (params_text(source.params), source.params))
         lines = rows.replace(flat, params)
-        if source.task.params["control"] == "none":
+        if source.task.params.get("control", "none") == "none":
             return re.sub(rb', "original_answer": \d+}\n', b"}\n", lines)
         return lines
 

@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, flag, one_of, whole
 from .bits import Array, Partition
 from .planted_hops import PlantedHops
-from .task import Content, Task, later, register
+from .task import Content, Task, later, register_primitive
 from .text import Column, Table
 
 SAMPLINGS = ("uniform", "planted")
 _LETTERS = Table(ascii_lowercase)
 
 
-@register
+@register_primitive
 @dataclass(frozen=True)
 class PHop(Task):
     """Parameters of p-hop induction.

@@ -20,7 +20,7 @@ import numpy as np
 from ..core.errors import InputError, one_of, whole
 from .bits import Array, Partition, distinct, falling
 from .distractors import OPTIONS, RANGES, REACH, near_misses
-from .task import CONTROLS, Content, Task, register
+from .task import CONTROLS, Content, Task, register_primitive
 from .text import Column, Table
 
 LETTERS = len(ascii_lowercase)
@@ -41,7 +41,7 @@ def _terms(first: bool) -> Table:
 _NAMES = Table(ascii_lowercase)
 
 
-@register
+@register_primitive
 @dataclass(frozen=True)
 class PreschoolMath(Task):
     """Parameters of pre-school math.

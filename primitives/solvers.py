@@ -8,12 +8,62 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any, TypeVar
 
-from ..core.errors import unknown
+from ..core.errors import InputError, shown
+from ..core.registry import Registry
+from .task import TASKS
 
 Solver = Callable[[str], str | None]
+S = TypeVar("S", bound=Solver)
 
 
+def _check_solver(name: str, solver: Any) -> Solver:
+    if not callable(solver):
+        raise InputError(f"the solver of {name} is a function of a prompt, not {shown(solver)}")
+    checked: Solver = solver
+    return checked
+
+
+SOLVERS: Registry[Solver] = Registry("solver", None, _check_solver)
+"""Name of a primitive -> its solver. A primitive of a plug-in may have none."""
+
+
+def register_solver(task: str) -> Callable[[S], S]:
+    """Register the solver of a primitive (function decorator).
+
+    A plug-in registers its solver in the module of the primitive, or in one that its package
+    imports.
+
+    Args:
+        task: name of the primitive.
+
+    Example::
+
+        @register_solver("reversal")
+        def solve(prompt: str) -> str | None: ...
+    """
+
+    def register(solver: S) -> S:
+        SOLVERS.register(task, solver, solver.__module__)
+        return solver
+
+    return register
+
+
+def solver_of(task: str) -> Solver | None:
+    """Return the solver of a primitive; None if it has none.
+
+    Raises:
+        InputError: an unknown primitive.
+    """
+    if task not in TASKS:
+        raise TASKS.unknown(task)
+    TASKS[task]  # a plug-in registers its solver when it is imported
+    return SOLVERS.get(task)
+
+
+@register_solver("variable_assignment")
 def _variable_assignment(prompt: str) -> str | None:
     """Follow the aliases to a value; None for a cycle or an unbound name."""
     bindings = dict(re.findall(r"^([a-z]+) ?= ?(-?\d+|[a-z]+)$", prompt, re.MULTILINE))
@@ -30,6 +80,7 @@ def _variable_assignment(prompt: str) -> str | None:
     return None  # a circle
 
 
+@register_solver("copying")
 def _copying(prompt: str) -> str | None:
     """Find the segment in the sequence, and return the word after it."""
     match = re.fullmatch(r"Fill in the blank:\n(.*) ____ \. ->", prompt)
@@ -48,6 +99,7 @@ def _copying(prompt: str) -> str | None:
     return sequence[after]
 
 
+@register_solver("addition")
 def _addition(prompt: str) -> str | None:
     """Add the numbers."""
     if not re.fullmatch(r"\d+(\+\d+)+=", prompt):
@@ -58,6 +110,7 @@ def _addition(prompt: str) -> str | None:
     return str(total)
 
 
+@register_solver("preschool_math")
 def _preschool_math(prompt: str) -> str | None:
     """Substitute the values into the signed sum."""
     parts = prompt.split(", ")
@@ -76,6 +129,7 @@ def _preschool_math(prompt: str) -> str | None:
     return str(values[query]) if query in values else None
 
 
+@register_solver("p_hop")
 def _p_hop(prompt: str) -> str | None:
     """Follow the hops token by token."""
     match = re.fullmatch(r"Hop back (\d+) times:\n(.*) ->", prompt)
@@ -93,6 +147,7 @@ def _p_hop(prompt: str) -> str | None:
     return tokens[place]
 
 
+@register_solver("symbolic_igsm")
 def _symbolic_igsm(prompt: str) -> str | None:
     """Evaluate the queried symbol by depth-first search; None for a cycle or unknown symbol."""
     match = re.fullmatch(r"All arithmetic is modulo (\d+)\.\n(.*) (\S+)\?", prompt)
@@ -129,22 +184,15 @@ def _symbolic_igsm(prompt: str) -> str | None:
     return None  # a circle
 
 
-SOLVERS: dict[str, Solver] = {
-    "addition": _addition,
-    "copying": _copying,
-    "p_hop": _p_hop,
-    "preschool_math": _preschool_math,
-    "symbolic_igsm": _symbolic_igsm,
-    "variable_assignment": _variable_assignment,
-}
-
-
 def solve(task: str, prompt: str) -> str | None:
     """Solve a prompt; None where the answer cannot be derived.
+
+    Raises:
+        InputError: an unknown task, or one without a solver.
 
     >>> solve("variable_assignment", "Fill in blank:\\n\\no=23\\nk=3\\nk=____. ->")
     '3'
     """
-    if task not in SOLVERS:
-        raise unknown("task", task, SOLVERS)
-    return SOLVERS[task](prompt)
+    if (solver := solver_of(task)) is None:
+        raise InputError(f"{task} has no solver: its answers cannot be derived")
+    return solver(prompt)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.errors import unknown
 from .items import Source
-from .task import Task, make_task
+from .task import TASKS, Task, make_task
 from .uniqueness import check_capacity, select
 from .variable_assignment import STYLES
 
@@ -37,6 +37,9 @@ STANDARD: dict[str, tuple[str, dict[str, Any]]] = {
     "symbolic_igsm_graph": ("symbolic_igsm", {"sampling": "graph", "order": "shuffled"}),
     "preschool_math": ("preschool_math", {}),
 }
+
+
+TASKS.reserve(STANDARD)
 
 
 def standard_task(name: str, **params: object) -> Task:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, one_of, whole
 from .bits import Array, Partition, deal, distinct, falling, parts, unused
 from .igsm_graph import TIMES, Problems, RandomGraph, causal_keys
-from .task import CONTROLS, Content, Task, later, register
+from .task import CONTROLS, Content, Task, later, register_primitive
 from .text import Column, Table
 
 ORDERS = ("layered", "causal", "shuffled")
@@ -49,7 +49,7 @@ def _first_table(modulus: int) -> Table:
     return Table(NAMES + [str(number) for number in range(modulus)])
 
 
-@register
+@register_primitive
 @dataclass(frozen=True)
 class SymbolicIGSM(Task):
     """Parameters of symbolic i-GSM.

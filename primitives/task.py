@@ -1,8 +1,9 @@
 """Primitive: a frozen set of parameters that turns random draws into columns of items.
 
-``Task`` is the base class of all primitives; ``register`` adds one by name and ``make_task`` builds
-one from a name and parameters. A *control* (parameter ``control``) is a counterfactual version of a
-task: ``cut`` removes what the answer follows from, ``shuffled`` changes which answer follows.
+``Task`` is the base class of all primitives; ``register_primitive`` adds one by name, growloop's
+own and those of plug-ins, and ``make_task`` builds one from a name and parameters. A *control*
+(parameter ``control``) is a counterfactual version of a task: ``cut`` removes what the answer
+follows from, ``shuffled`` changes which answer follows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, shown, unknown
+from ..core.registry import Registry
 from .bits import Array, Partition
+from .templating import Template
 from .text import Column, Table
 
 CONTROLS = ("none", "cut", "shuffled")
@@ -69,8 +72,11 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def template(self) -> str:
-        """Name of the packaged template."""
+    def template(self) -> str | Template:
+        """Template of the prompt.
+
+        A name is the file ``templates/NAME.j2`` beside the module that defines the task.
+        """
 
     @property
     @abstractmethod
@@ -111,12 +117,12 @@ class Task(ABC):
         """
 
     @property
-    @abstractmethod
     def stem(self) -> tuple[str, tuple[str, ...]]:
-        """Short name, and the names of the parameters that it includes.
+        """Short name, and the names of the parameters that it includes; by default the task's name.
 
         For example ``("addition_4", ("operands",))``.
         """
+        return self.name, ()
 
     @property
     def label(self) -> str:
@@ -149,7 +155,9 @@ class Task(ABC):
 
     @property
     def uncontrolled(self) -> Task:
-        """Same task without a control."""
+        """Same task without a control; the task itself if it has no parameter ``control``."""
+        if "control" not in self.params:
+            return self
         params = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}  # type: ignore[arg-type]
         return type(self)(**{**params, "control": "none"})
 
@@ -164,13 +172,50 @@ class Task(ABC):
 
 
 T = TypeVar("T", bound=type[Task])
-TASKS: dict[str, type[Task]] = {}
-"""Name -> primitive."""
 
 
-def register(task: T) -> T:
-    """Register a task class under its name (class decorator)."""
-    TASKS[task.name] = task
+def _check_primitive(name: str, task: Any) -> Any:
+    """Refuse an object that is not a complete task class of this name.
+
+    Raises:
+        InputError: saying what is missing.
+    """
+    if not (isinstance(task, type) and issubclass(task, Task)):
+        raise InputError(
+            f"a primitive is a subclass of growloop.primitives.Task, not {shown(task)}"
+        )
+    if not NAME.fullmatch(name):
+        raise InputError(f"a primitive is named in a-z, 0-9 and _, not {shown(name)}")
+    for attribute, kind in (("name", str), ("version", int), ("summary", str)):
+        if not isinstance(getattr(task, attribute, None), kind):
+            raise InputError(f"{task.__name__} needs {attribute}: ClassVar[{kind.__name__}]")
+    if task.name != name:
+        raise InputError(f"{task.__name__} is named '{task.name}', its entry point '{name}'")
+    if absent := sorted(getattr(task, "__abstractmethods__", ())):
+        raise InputError(f"{task.__name__} does not define {', '.join(absent)}")
+    if not hasattr(task, "__dataclass_fields__"):
+        raise InputError(f"{task.__name__} is not a dataclass: add @dataclass(frozen=True)")
+    return task
+
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+TASKS: Registry[type[Task]] = Registry("task", "growloop.primitives", _check_primitive)
+"""Name -> primitive, those of plug-ins included."""
+
+
+def register_primitive(task: T) -> T:
+    """Register a task class under its name (class decorator, above ``@dataclass``).
+
+    Raises:
+        InputError: the name is taken, or the class is incomplete.
+
+    Example::
+
+        @register_primitive
+        @dataclass(frozen=True)
+        class Reversal(Task): ...
+    """
+    TASKS.register(getattr(task, "name", task.__name__), task, task.__module__)
     return task
 
 
@@ -209,7 +254,7 @@ def make_task(name: str, params: Mapping[str, object] | None = None) -> Task:
         InputError: unknown task or parameter, or a value that is not allowed.
     """
     if name not in TASKS:
-        raise unknown("task", name, sorted(TASKS))
+        raise TASKS.unknown(name)
     task_class = TASKS[name]
     fields = {f.name: f for f in dataclasses.fields(task_class) if f.init}  # type: ignore[arg-type]
     converted = {}

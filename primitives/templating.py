@@ -8,6 +8,7 @@ detected, and Jinja2 then renders it item by item, which is slower but gives the
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,7 @@ from .text import FORBIDDEN, Piece, Slot
 Context = Callable[[Callable[[str], str]], dict[str, Any]]
 """Function that builds a template's variables from slot name -> text."""
 
-FOLDER = Path(__file__).parent / "templates"
+FOLDER = Path(__file__).parent / "templates"  # of growloop's own tasks
 MAX_LENGTH = 1_000_000  # characters; a template that writes more is refused
 _MARK = re.compile("\ue000(\\d+)\ue001")
 
@@ -57,8 +58,19 @@ class Template:
     source: str
 
     @classmethod
-    def packaged(cls, name: str) -> Template:
-        return cls(name, (FOLDER / f"{name}.j2").read_text(encoding="utf-8"))
+    def packaged(cls, name: str, task: type) -> Template:
+        """Read the template of a task: ``templates/NAME.j2`` beside its module, or its base's.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        modules = (sys.modules.get(base.__module__) for base in task.__mro__)
+        files = (getattr(module, "__file__", None) for module in modules)
+        folders = (Path(file).parent / "templates" for file in files if file is not None)
+        for path in (folder / f"{name}.j2" for folder in folders):
+            if path.is_file():
+                return cls(name, path.read_text(encoding="utf-8"))
+        raise InputError(f"{task.__name__} has no template templates/{name}.j2 beside its module")
 
     @classmethod
     def from_file(cls, path: str | Path) -> Template:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, flag, one_of, whole
 from .bits import Array, Partition, deal, distinct, falling, parts, ranks_of, smallest, unused
-from .task import CONTROLS, Content, Task, register
+from .task import CONTROLS, Content, Task, register_primitive
 from .text import Column, Table
 
 STYLES = ("basic", "math", "code")
@@ -51,7 +51,7 @@ def _table(length: int, low: int, high: int) -> Table:
     return Table(_names(length) + [str(value) for value in range(low, high + 1)])
 
 
-@register
+@register_primitive
 @dataclass(frozen=True)
 class VariableAssignment(Task):
     """Parameters of variable assignment.

@@ -20,10 +20,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..core.errors import InputError, shown, unknown
+from ..core.errors import InputError, shown
 from ..core.strict_json import BOM, loads
 from .items import MAX_INDEX, Item, Source
-from .solvers import solve
+from .solvers import solver_of
 from .task import TASKS, make_task
 from .templating import Template
 from .uniqueness import NEGLIGIBLE, Hashes, expected_repeats, select
@@ -57,6 +57,7 @@ class Verdict:
         problems: number of problems.
         bad: the first ``most`` problems, as ``(place, reason)``.
         fingerprints: file -> SHA-256 of its items, the same in every format.
+        unsolved: tasks without a solver, whose answers were compared with the generator alone.
         most: number of problems to store.
     """
 
@@ -64,6 +65,7 @@ class Verdict:
     problems: int = 0
     bad: list[tuple[str, str]] = field(default_factory=list)
     fingerprints: dict[str, str] = field(default_factory=dict)
+    unsolved: list[str] = field(default_factory=list)
     most: int = 10
 
     @property
@@ -158,7 +160,7 @@ def _completed(row: object) -> object:
     with contextlib.suppress(KeyError, TypeError, ValueError, RecursionError):
         row = row | {"params": loads(row["params"])}
     params = row.get("params")
-    if isinstance(params, dict) and params.get("control") == "none" and "answer" in row:
+    if isinstance(params, dict) and params.get("control", "none") == "none" and "answer" in row:
         row.setdefault("original_answer", row["answer"])
     return row
 
@@ -167,7 +169,7 @@ def _canonical(row: object) -> bytes | None:
     """Serialise a normalised row for the fingerprint, whatever the JSON spacing in its file."""
     if not isinstance(row, dict):
         return None
-    if isinstance(params := row.get("params"), dict) and params.get("control") == "none":
+    if isinstance(params := row.get("params"), dict) and params.get("control", "none") == "none":
         row = {name: value for name, value in row.items() if name != "original_answer"}
     try:
         return json.dumps(row, ensure_ascii=False).encode() + b"\n"
@@ -196,7 +198,7 @@ class _Remaker:
     def _source(self, row: dict[str, Any]) -> Source:
         """Build the source of a row; refuse one that the given template or words cannot make."""
         if row["task"] not in TASKS:
-            raise unknown("task", row["task"], sorted(TASKS))
+            raise TASKS.unknown(row["task"])
         current = TASKS[row["task"]].version
         if row["version"] != current:
             raise InputError(f"made by version {row['version']} of the task, this is {current}")
@@ -249,9 +251,11 @@ def _choices(row: dict[str, Any]) -> str | None:
 
 
 def _answer(item: Item) -> str | None:
-    """Check the target with the independent solver; return the problem, or None."""
-    solution = solve(item.task, item.prompt)
-    if item.params["control"] == "cut":
+    """Check the target with the solver, if there is one; return the problem, or None."""
+    if (solver := solver_of(item.task)) is None:
+        return None
+    solution = solver(item.prompt)
+    if item.params.get("control") == "cut":
         return None if solution is None else f"the chain is not cut: the answer is {solution}"
     if solution is None:
         return "the answer cannot be derived from the prompt"
@@ -322,6 +326,8 @@ def verify(
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     _check_repeats(np.concatenate([np.zeros(0, np.uint64), *hashes]), places, verdict)
+    tasks = {source.task.name for source in remaker.sources.values()}
+    verdict.unsolved = sorted(task for task in tasks if solver_of(task) is None)
     return verdict
 
 

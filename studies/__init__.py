@@ -12,6 +12,7 @@ from ..core.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from .catalog import STUDIES as STUDIES
     from .catalog import find as find
+    from .catalog import register_study as register_study
     from .cells import StudyCell as StudyCell
     from .checkpoints import StudyModel as StudyModel
     from .checkpoints import read_models as read_models
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__, __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "catalog": ["STUDIES", "find"],
+        "catalog": ["STUDIES", "find", "register_study"],
         "cells": ["StudyCell"],
         "checkpoints": ["StudyModel", "read_models"],
         "compare": ["PairedDifference", "compare_models"],

@@ -1,16 +1,18 @@
-"""Catalog of studies by name."""
+"""Catalog of studies by name: growloop's own and those of plug-ins, imported when looked up."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..core.errors import unknown
+from ..core.errors import InputError, shown
+from ..core.registry import Registry
 
 if TYPE_CHECKING:
     from .study import Study
 
-STUDIES = {
+S = TypeVar("S", bound="Study")
+QUESTIONS = {
     # name: (question, figure or table of the paper)
     "trade-offs": ("What do parameters and FLOPs buy?", "Figure 4"),
     "inference-scaling": ("Does repeating a block without training help?", "Figures 2, 9, 14, 15"),
@@ -29,6 +31,43 @@ STUDIES = {
     "recurrence-equivalence": ("What is a loop worth in new layers?", "beyond the paper"),
     "weight-similarity": ("Are layers one block apart alike?", "beyond the paper"),
 }
+"""Studies of growloop, in the order of lists: read without importing them."""
+
+
+def _check(name: str, study: Any) -> Study:
+    """Refuse an object that is no study of this name.
+
+    Raises:
+        InputError: saying what it is.
+    """
+    from .study import Study
+
+    if not isinstance(study, Study):
+        raise InputError(f"a study is a growloop.studies.Study, not {shown(study)}")
+    if study.name != name:
+        raise InputError(f"the study is named '{study.name}', its entry point '{name}'")
+    return study
+
+
+STUDIES: Registry[Study] = Registry("study", "growloop.studies", _check)
+"""Name -> study."""
+for _name in QUESTIONS:
+    STUDIES.register_lazily(_name, f"{__package__}.paper.{_name.replace('-', '_')}:STUDY")
+
+
+def register_study(study: S) -> S:
+    """Register a study under its name.
+
+    Raises:
+        InputError: the name is taken, or the object is no study.
+
+    Example::
+
+        STUDY = register_study(Study(name="layer-norms", ...))
+    """
+    module = sys._getframe(1).f_globals.get("__name__", "__main__")
+    STUDIES.register(getattr(study, "name", shown(study)), study, module)
+    return study
 
 
 def find(name: str) -> Study:
@@ -38,7 +77,23 @@ def find(name: str) -> Study:
         InputError: an unknown name; the message has the nearest one.
     """
     if name not in STUDIES:
-        raise unknown("study", name, STUDIES)
-    module = importlib.import_module(f".paper.{name.replace('-', '_')}", __package__)
-    study: Study = module.STUDY
-    return study
+        raise STUDIES.unknown(name)
+    return STUDIES[name]
+
+
+def summaries() -> list[dict[str, str]]:
+    """List all studies: name, question, figure of the paper, and origin.
+
+    Plug-ins are imported for their questions; broken ones are left out with a warning.
+    """
+    rows = [
+        {"study": name, "asks": question, "paper": figure, "from": "growloop"}
+        for name, (question, figure) in QUESTIONS.items()
+    ]
+    origins = STUDIES.origins()
+    for name, study in STUDIES.working(origins):
+        rows.append(
+            {"study": name, "asks": study.question, "paper": study.figure,
+             "from": str(origins[name])}
+        )  # fmt: skip
+    return rows

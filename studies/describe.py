@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
+from ..core.plugins import used
 from ..leaderboard import Cost, Growth, Model, Record
 from ..leaderboard.harness import model_name
 from ..models import cost
@@ -34,8 +35,8 @@ PATH_PARTS = 3  # last parts of a path, recorded to distinguish models of one na
 
 
 def package_versions() -> dict[str, str]:
-    """Return versions of the installed packages that a result depends on."""
-    versions = {}
+    """Return versions of the packages that a result depends on, and of plug-ins that were used."""
+    versions = used()
     for package in PACKAGES:
         try:
             versions[package] = version(package)

@@ -11,6 +11,7 @@ from typing import Any
 from ..core.errors import InputError
 from ..leaderboard import Record
 from . import leaderboard_rows as select
+from .catalog import STUDIES
 from .describe import cost_of, model_of, package_versions
 from .leaderboard_rows import LeaderboardRow, RowSelector, stderr_of
 from .measure.controls import split_controls
@@ -55,13 +56,20 @@ def leaderboard_records(records: Sequence[StudyRecord], time: str | None = None)
         time: time of measurement in ISO 8601 with a time zone, for records that have none.
     """
     records, _ = split_controls(records)
-    names = {record.study for record in records} & SELECTORS.keys()
     published = [
         _record(row, time)
-        for name in sorted(names)
-        for row in SELECTORS[name]([record for record in records if record.study == name])
+        for name in sorted({record.study for record in records})
+        for row in _selector(name)([record for record in records if record.study == name])
     ]
     return list({record.cell: record for record in published}.values())  # cells may share a number
+
+
+def _selector(study: str) -> RowSelector:
+    """Return the selector of a study's rows; of a plug-in's as the study says."""
+    if study in SELECTORS:
+        return SELECTORS[study]
+    columns = STUDIES[study].leaderboard if study in STUDIES else None
+    return (lambda records: []) if columns is None else select.accuracy_rows(*columns)
 
 
 def missing_reasons(records: Sequence[StudyRecord]) -> list[str]:
@@ -69,7 +77,7 @@ def missing_reasons(records: Sequence[StudyRecord]) -> list[str]:
     reasons = []
     for name, model in dict.fromkeys((record.study, record.model_name) for record in records):
         some = [r for r in records if (r.study, r.model_name) == (name, model)]
-        rows = SELECTORS[name](some) if name in SELECTORS else []
+        rows = _selector(name)(some)
         if not rows:
             reason = f": {NO_ROWS_REASON[name]}" if name in NO_ROWS_REASON else ""
             reasons.append(f"{name} has no result of {model} for the leaderboard{reason}")

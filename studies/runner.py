@@ -22,6 +22,7 @@ from ..core.errors import InputError
 from ..core.files import write_atomically
 from ..core.strict_json import sealed
 from ..tasks.catalog import resolve
+from .catalog import STUDIES
 from .cells import StudyCell
 from .checkpoints import ModelLoader, check_device
 from .describe import leaderboard_facts, package_versions
@@ -171,7 +172,7 @@ def _read_checked(path: Path, cell: StudyCell, dtype: str) -> StudyRecord:
     """Read the record of a cell.
 
     Raises:
-        InputError: it is of another model, precision or version of its task.
+        InputError: it is of another model, precision, version of its task or code of its study.
     """
     record = StudyRecord.read(path)
     for row in record.rows:
@@ -188,6 +189,11 @@ def _read_checked(path: Path, cell: StudyCell, dtype: str) -> StudyRecord:
         raise InputError(
             f"{path} is of {recorded[0]} in {recorded[1]}, not of {cell.path} in {dtype}: "
             "give another --out"
+        )
+    origin = STUDIES.origin(cell.study) if cell.study in STUDIES else None
+    if origin is not None and record.versions.get(origin.name) != origin.identity:
+        raise InputError(
+            f"{path} was measured by other code than {origin} has now: give another --out"
         )
     if changed(cell.path, record.weights):
         raise InputError(

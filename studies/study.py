@@ -75,6 +75,9 @@ class Study:
         variant: a column and its usual value; rows with another value are compared as a model of
             their own.
         example: options that the command needs.
+        leaderboard: columns that distinguish rows of the same model, task and schedule, if all rows
+            of a plug-in's study are for the leaderboard; None if none is. Of growloop's own
+            studies :mod:`.publish` selects rows.
     """
 
     name: str
@@ -91,3 +94,4 @@ class Study:
     averaged_over: tuple[str, ...] = ()
     variant: tuple[str, str] | None = None
     example: str = ""
+    leaderboard: tuple[str, ...] | None = None

@@ -60,7 +60,9 @@ def refuse_other(out: Path, plan: Path, text: str, kind: str) -> None:
     if out.is_dir() and not plan.is_file() and _has_files(out):
         raise InputError(f"{out} holds something else: give another --out")
     if plan.is_file() and plan.read_text(encoding="utf-8") != text:
-        raise InputError(f"{out} holds a {kind} of another size or version: give another --out")
+        raise InputError(
+            f"{out} holds a {kind} with another size, seed or version: give another --out"
+        )
 
 
 def _has_files(folder: Path) -> bool:

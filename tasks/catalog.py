@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..core.errors import InputError, unknown
+from ..core.plugins import problem, warn
 from ..primitives import STANDARD, TASKS, Task, golden, make_task
 
 PATH = Path(__file__).parent / "yaml"
@@ -29,14 +30,18 @@ GROUPS: dict[str, list[str]] = {
 }
 
 
+TASKS.reserve(GROUPS)
+
+
 @dataclass(frozen=True)
 class Entry:
-    """Standard task as ``growloop tasks`` lists it.
+    """Standard task, or primitive of a plug-in, as ``growloop tasks`` lists it.
 
     Args:
         chance: accuracy of guessing.
         capacity: lower bound of the number of different test items.
-        fingerprint: SHA-256 of the first 10,000 test items.
+        fingerprint: SHA-256 of the first 10,000 test items; empty for plug-ins.
+        origin: ``growloop``, or the plug-in.
     """
 
     name: str
@@ -45,10 +50,14 @@ class Entry:
     capacity: int
     version: int
     fingerprint: str
+    origin: str = "growloop"
 
 
 def entries() -> list[Entry]:
-    """Return the standard tasks."""
+    """Return the standard tasks, and the primitives of plug-ins with their default parameters.
+
+    Plug-ins that are broken are left out with a warning.
+    """
     listed = []
     for name, (primitive, params) in STANDARD.items():
         task = make_task(primitive, params)
@@ -56,6 +65,15 @@ def entries() -> list[Entry]:
         listed.append(
             Entry(name, task.summary, task.chance, task.capacity("test"), task.version, str(digest))
         )
+    origins = TASKS.origins()
+    for name, primitive_class in TASKS.working(origins):
+        try:
+            task = primitive_class()
+            facts = task.summary, task.chance, task.capacity("test"), task.version
+        except Exception as error:  # code of others raises anything
+            warn(f"the primitive '{name}' of {origins[name]} cannot be used: {problem(error)}")
+            continue
+        listed.append(Entry(name, *facts, "", str(origins[name])))
     return listed
 
 
@@ -95,7 +113,10 @@ def resolve(spec: str, params: Mapping[str, object] | None = None) -> Task | Non
 
 def check_params(params: Mapping[str, object]) -> None:
     """Refuse a parameter that no primitive has."""
-    known = sorted({name for task in TASKS for name in _parameters(task)})
+    own = {name for task in TASKS.own() for name in _parameters(task)}
+    if params.keys() <= own:
+        return
+    known = own.union(*(_parameters(name) for name, _ in TASKS.working()))
     for key in params:
         if key not in known:
-            raise unknown("parameter", key, known)
+            raise unknown("parameter", key, sorted(known))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.errors import InputError
-from ..primitives import STANDARD, Item, Source, Task, different, fingerprint
+from ..primitives import STANDARD, TASKS, Item, Source, Task, different, fingerprint
 from .catalog import FEWSHOT_POOL, ITEMS, SHOTS, resolve
 
 
@@ -71,6 +71,8 @@ def load(growloop: dict[str, Any], **metadata: Any) -> dict[str, Any]:
         "chance": task.chance,
         "fingerprint": fingerprint(Source(task, split, seed), count),
     }
+    if (origin := TASKS.origin(task.name)) is not None:
+        growloop["plugin"] = f"{origin.name} {origin.identity}"
     return splits(task, count, seed, growloop.get("shots", SHOTS), split)
 
 

@@ -155,13 +155,17 @@ class _Evaluation:
         arguments = model_arguments(source.name)
         options = forwarded(scoring.forwarded, local_files(arguments) is not None)
         to_harness = dict(options.harness)
+        to_harness.pop("log_samples", None)  # scored with samples, which identify the questions
+        include_path = to_harness.pop("include_path", None)
         metadata = to_harness.pop("metadata", {})
         _check_harness_options(to_harness, metadata, request, plan)
         require_extra()
         quiet()
         manager, theirs = no_tasks(), list[str]()
         if plan.theirs:
-            manager, theirs = their_tasks(plan.theirs, metadata, selection.trust_task_code)
+            manager, theirs = their_tasks(
+                plan.theirs, metadata, selection.trust_task_code, include_path
+            )
         arguments |= {"dtype": scoring.dtype, "batch_size": scoring.batch_size, **options.model}
         arguments["device"] = scoring.device or best_device()
         started = time.perf_counter()

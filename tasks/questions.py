@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import InputError, whole
 from ..primitives import Source
 from ..primitives.uniqueness import check_capacity
+from . import harness_questions
 from .catalog import GROUPS, resolve
 from .documents import config, pool_size
-from .evaluate import unknown_task
 
 if TYPE_CHECKING:
     from .scoring.scorer import TrieLM
@@ -45,6 +45,7 @@ class Questions:
     """Questions of a task with their provenance.
 
     Args:
+        version: version of the task; of lm-eval's as text.
         fingerprint: SHA-256 of the items.
         chance: accuracy of guessing.
         questions: the questions, in the order of their items.
@@ -52,7 +53,7 @@ class Questions:
     """
 
     task: str
-    version: int
+    version: int | str
     fingerprint: str
     split: str
     seed: int
@@ -70,10 +71,11 @@ class Questions:
 
 
 def task_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Expand groups in ``names`` and check that all tasks are growloop's.
+    """Expand groups in ``names``, growloop's and lm-eval's.
 
     Raises:
-        InputError: a task that is not one of growloop's own.
+        InputError: a task that neither growloop nor lm-eval has, or one that is not multiple
+            choice.
 
     >>> task_names(["reasoning_primitives"])[:2]
     ('copying_random_words', 'copying_real_words')
@@ -83,23 +85,24 @@ def task_names(names: Sequence[str]) -> tuple[str, ...]:
         group, *params = name.split(":")
         for member in GROUPS.get(group, [group]):
             expanded.append(":".join([member, *params]))
+    leaves: list[str] = []
     for name in expanded:
-        if resolve(name) is None:
-            from ..primitives import STANDARD, TASKS
-
-            raise unknown_task(name, [*STANDARD, *TASKS, *GROUPS])
-    return tuple(dict.fromkeys(expanded))
+        leaves += [name] if resolve(name) is not None else harness_questions.expand(name)
+    return tuple(dict.fromkeys(leaves))
 
 
 def check_questions(name: str, count: int, split: str, seed: int, shots: int) -> None:
-    """Refuse more items or shots than a task has.
+    """Refuse more items or shots than a task of growloop has; of lm-eval's, all items are used.
 
     Raises:
         InputError: with the number it has.
     """
     task = resolve(name)
-    assert task is not None
     whole("shots", shots, 0, 10**5)
+    if task is None:
+        if split == "validation":
+            harness_questions.choice_split(harness_questions.loaded(name), name)
+        return
     check_capacity(Source(task, split, seed), count)
     if shots >= (pool := pool_size(task, shots)):
         raise InputError(f"{task.label} has {pool} examples to draw shots from, not {shots}")
@@ -120,8 +123,9 @@ def questions(
 
     Args:
         scorer: result of :func:`scorer`, which tokenizes.
-        name: a task of growloop, with parameters after colons.
-        count: number of questions.
+        name: a task of growloop, with parameters after colons, or a multiple-choice task of lm-eval
+            (a result of :func:`task_names`).
+        count: number of questions; of a task of lm-eval at most all.
         split: ``test``, or ``validation`` for model selection.
         seed: seed of items and few-shot examples.
         shots: few-shot examples per question.
@@ -130,7 +134,8 @@ def questions(
             examples of ``growloop eval --shots``.
 
     Raises:
-        InputError: a question longer than the model's context.
+        InputError: a question longer than the model's context; fixed shots or nested examples of
+            lm-eval's tasks.
 
     Example::
 
@@ -144,7 +149,12 @@ def questions(
 
     task = resolve(name)
     if task is None:
-        raise unknown_task(name, [])
+        if fixed_shots or pool is not None:
+            raise InputError(
+                f"{name} is a task of lm-eval, which draws examples for each question anew: fixed "
+                "and nested examples are for growloop's tasks"
+            )
+        return _harness_questions(scorer, name, count, split, seed, shots)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     settings = config(task, count, seed, fixed_shots, shots if pool is None else pool)
     settings["metadata"]["growloop"]["split"] = split
@@ -180,6 +190,38 @@ def questions(
         task.chance,
         tuple(tokenized),
         FIXED if fixed_shots else None,
+    )
+
+
+def _harness_questions(
+    scorer: TrieLM, name: str, count: int, split: str, seed: int, shots: int
+) -> Questions:
+    """Tokenize questions of a multiple-choice task of lm-eval."""
+    task = harness_questions.loaded(name)
+    label = str(task.config.task)
+    shots = harness_questions.shots_of(label, shots)
+    task.set_config(key="num_fewshot", value=shots)
+    task.set_fewshot_seed(seed=FEWSHOT_SEED)
+    rows = harness_questions.requests(task, label, split, count, seed)
+    texts = [request.args for row in rows for request in row]
+    encoded = iter(scorer.encoded(texts, tasks=[label] * len(texts)))
+    tokenized = []
+    for row in rows:
+        pairs = list(itertools.islice(encoded, len(row)))
+        scorer.check(pairs)
+        options = [option for _, _, option in pairs]
+        answer = harness_questions.answer_of(task, row[0])
+        tokenized.append(Question(pairs[0][1], options, answer))
+    chances = [1 / len(question.options) for question in tokenized]
+    return Questions(
+        label,
+        str(task.VERSION),
+        harness_questions.fingerprint(rows),
+        split,
+        seed,
+        shots,
+        sum(chances) / len(chances),
+        tuple(tokenized),
     )
 
 

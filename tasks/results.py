@@ -118,7 +118,13 @@ def check_out(out: str | Path) -> None:
         raise InputError(f"cannot write to {out}: {existing} is not a writable folder")
 
 
-def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> list[Path]:
+def save(
+    results: dict[str, Any],
+    model: str,
+    out: str | Path,
+    command: str,
+    log_samples: bool = True,
+) -> list[Path]:
     """Write lm-eval's result file and samples below ``out``; return the paths.
 
     Args:
@@ -126,6 +132,7 @@ def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> 
         model: name of the model, for the file names.
         out: folder.
         command: command line to store.
+        log_samples: write the samples; if not, they only identify the questions.
 
     Raises:
         InputError: ``out`` cannot be written.
@@ -149,12 +156,13 @@ def save(results: dict[str, Any], model: str, out: str | Path, command: str) -> 
             fewshot_as_multiturn=bool(results.get("fewshot_as_multiturn")),
         )
         tracker.save_results_aggregated(results=results, samples=samples)
-        for task, members in samples.items():
+        logged = samples if log_samples else {}
+        for task, members in logged.items():
             tracker.save_results_samples(task_name=task, samples=members)
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
     moment = getattr(tracker, "date_id", "/")  # in its file names; others write here too
     written = sorted(path for path in folder.rglob("*.json*") if moment in path.name)
-    if len(written) < 1 + len(samples):  # the tracker only logs failed writes
+    if len(written) < 1 + len(logged):  # the tracker only logs failed writes
         raise InputError(f"cannot write all results to {out}")
     return written

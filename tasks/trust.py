@@ -38,7 +38,7 @@ def refuse_code(files: Sequence[str]) -> None:
         waiting = [Path(file)]
         while waiting:
             path = waiting.pop().expanduser().resolve()
-            if path in seen or _trusted(path):
+            if path in seen or is_trusted(path):
                 continue
             seen.add(path)
             found = list(_nodes(_root(path), path))
@@ -67,11 +67,12 @@ def sandbox(trusted: bool) -> None:
     utils.env = env
 
 
-def _trusted(path: Path) -> bool:
+def is_trusted(path: str | Path) -> bool:
     """Return whether a file is part of the installed lm-eval or growloop."""
     import lm_eval.tasks
 
     own = Path(lm_eval.tasks.__file__).resolve().parent, PATH.resolve()
+    path = Path(path).resolve()
     return any(path.is_relative_to(folder) for folder in own)
 
 

@@ -6,12 +6,15 @@ import doctest
 import importlib
 import re
 import shlex
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from growloop.cli import main
+from growloop.core import plugins
 
 from .support.imports import import_graph
 
@@ -38,7 +41,12 @@ def blocks(language: str) -> list[Any]:
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_examples_run(code: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(code, {})
+    module = types.ModuleType("docs_example")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    try:
+        exec(code, module.__dict__)
+    finally:
+        plugins.forget(module.__name__)
 
 
 @pytest.mark.parametrize("text", blocks("bash"))

@@ -83,7 +83,7 @@ FILL = {  # what a command needs beside what it requires, so that it comes to it
     **{(name,): ["m"] for name in ("scan", "inspect", "grow", "export")},
     ("study",): ["swaps", "--model", "m"],
 }
-LIGHT = {("generate",), ("verify",), ("tasks",), ("compare",)}
+LIGHT = {("generate",), ("verify",), ("tasks",), ("compare",), ("new",)}
 
 PLAIN = """
 import json, os, sys

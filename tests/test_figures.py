@@ -14,7 +14,7 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent / "docs" / "figures"
 FIGURES = sorted(FOLDER.glob("*.svg"))
-DRAWN = {"loop-and-grow", "primitives", "repeated", "trie"}  # by our own code, whenever asked
+DRAWN = {"loop-and-grow", "primitives", "quickstart", "repeated", "trie"}  # by our own code
 FINDINGS = json.loads((FOLDER / "findings.json").read_text(encoding="utf-8"))
 
 

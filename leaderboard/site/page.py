@@ -29,6 +29,7 @@ from ..records import Model, Record, Task
 from . import schedule_drawing, theme
 from .forest_plot import forest
 from .formats import breakable, embedded, file_name, score, short_id, si
+from .introduction import Introduction
 from .labels import metric_label
 from .looks import model_looks
 from .matrix import SHOWN, matrices
@@ -57,12 +58,14 @@ def build(
     out: str | Path,
     title: str = "growloop leaderboard",
     source: str | Path | None = None,
+    introduction: Introduction | None = None,
 ) -> Path:
     """Write the site and return its first page.
 
     Args:
         out: folder that does not exist, is empty, or holds an earlier site.
         source: folder that the records were read from; the page names its git commit.
+        introduction: first part of the first page.
 
     Raises:
         InputError: the folder holds something else or cannot be written.
@@ -71,7 +74,7 @@ def build(
     _check_out(folder)
     try:
         with replacing(folder, folder=True) as part:
-            _write(list(records), part, title, source)
+            _write(_Site(list(records), title, source, introduction), part)
     except OSError as error:
         raise InputError(f"cannot write {error.filename}: {error.strerror}") from None
     return Path(out) / "index.html"
@@ -84,8 +87,7 @@ def _check_out(folder: Path) -> None:
         raise InputError(f"{folder} holds something else than a site: give another folder")
 
 
-def _write(records: list[Record], folder: Path, title: str, source: str | Path | None) -> None:
-    site = _Site(records, title, provenance(records, source))
+def _write(site: _Site, folder: Path) -> None:
     for name in ("models", "studies", "data"):
         (folder / name).mkdir()
     pages = {
@@ -98,7 +100,7 @@ def _write(records: list[Record], folder: Path, title: str, source: str | Path |
     for name, text in pages.items():
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "data" / "records.jsonl").write_text(
-        "".join(f"{record.to_json()}\n" for record in records), encoding="utf-8"
+        "".join(f"{record.to_json()}\n" for record in site.records), encoding="utf-8"
     )
     (folder / "data" / "leaderboard.json").write_text(
         export.as_json(site.entries), encoding="utf-8"
@@ -121,9 +123,16 @@ class _Site:
         origin: dates, content and commit of the records.
     """
 
-    def __init__(self, records: list[Record], title: str, origin: Provenance) -> None:
+    def __init__(
+        self,
+        records: list[Record],
+        title: str,
+        source: str | Path | None,
+        introduction: Introduction | None,
+    ) -> None:
         self.title = title
-        self.origin = origin
+        self.introduction = introduction
+        self.origin: Provenance = provenance(records, source)
         self.records = records
         self.entries = build_entries(records)
         self.files: dict[tuple[str, ...], str] = {}
@@ -194,6 +203,7 @@ class _Site:
             forest=forest(self.findings),
             matrices=matrices(ranked),
             columns_shown=SHOWN,
+            introduction=self.introduction,
             sizes=sorted({entry.model.size for entry in evaluations if entry.model.size}),
             shown_families=[f for f in FAMILIES if any(e.model.family == f for e in evaluations)],
             measured=len(models),

@@ -7,7 +7,6 @@ included. Nothing is reset, and parameter groups keep their options (paper appen
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -15,7 +14,6 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ...core.errors import InputError
-from ...core.schedule import Schedule
 from ..looping.config import LoopedConfig
 from ..looping.decoder import (
     Decoder,
@@ -27,7 +25,8 @@ from ..looping.decoder import (
 )
 from ..looping.loop import rebind_forward
 from ..looping.views import INDEX_NAMES, LoopedLayers
-from .maps import GrowthMap, growth_map
+from .maps import GrowthMap, Operator, growth_map
+from .operators import identity_of
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 OUTPUTS = {"o_proj", "out_proj", "down_proj", "c_proj", "dense", "dense_4h_to_h", "fc2", "w2", "wo",
@@ -37,7 +36,7 @@ OUTPUTS = {"o_proj", "out_proj", "down_proj", "c_proj", "dense", "dense_4h_to_h"
 
 def grow(
     model: Model,
-    operator: str | GrowthMap | Schedule | Sequence[int],
+    operator: Operator,
     optimizer: Any = None,
     **options: int | str,
 ) -> Model:
@@ -47,7 +46,8 @@ def grow(
         model: any Hugging Face causal language model that does not loop; unwrapped (with
             Accelerate: ``accelerator.unwrap_model(model)``, then ``prepare`` it again).
         operator: ``midas``, ``lidas``, ``gradual_stacking``, ``g_stack``, ``solar``,
-            ``llama_pro``, or a list of source layers such as ``0-5,2-7``.
+            ``llama_pro`` or the name of a plug-in's; a function from a number of layers to a list
+            of source layers, or its ``module:function``; or such a list, as ``0-5,2-7`` too.
         optimizer: torch optimizer over the model's parameters, Accelerate's wrapper, or a list of
             them. New parameters join the groups of their sources, with copies of their states.
         options: options of the operator, such as ``block_size=4``.
@@ -73,7 +73,8 @@ def grow(
     history = [
         *(getattr(model.config, "growth_history", None) or []),
         {"operator": growth.name, "from": depth, "to": len(growth), "sources": str(growth)}
-        | ({"zeroed": list(growth.zeroed)} if growth.zeroed else {}),
+        | ({"zeroed": list(growth.zeroed)} if growth.zeroed else {})
+        | ({} if (plugin := identity_of(growth.name)) is None else {"plugin": plugin}),
     ]
     config = _grown_config(type(model), model.config, growth, {"growth_history": history})
     _gather(model, decoder, growth, optimizer, config)

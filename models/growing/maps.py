@@ -2,17 +2,21 @@
 
 Every growth operator of the literature is such a list. ``growth_map("lidas", 8)`` grows 8 layers to
 12 as ``0-5,2-7``, in short ``2-4x2-2``. ``grow.py`` applies it to a model and its optimizer.
+An operator is a name in ``OPERATORS`` (``operators.py``), a function, its ``module:function``, or a
+list of layers.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from ...core.errors import InputError, one_of, shown, unknown, whole
+from ...core.errors import InputError, one_of, shown, whole
+from ...core.plugins import PluginError, problem
 from ...core.schedule import Schedule
+from .operators import check_options, find_operator, name_of, register_operator
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class GrowthMap:
         return str(Schedule(self.sources))
 
 
+@register_operator("midas")
 def midas(depth: int, block_size: int = 4) -> GrowthMap:
     """Copy the middle block, the ``ceil(n/2)``-th of n, right after itself (MIDAS)."""
     blocks = _blocks(depth, block_size)
@@ -60,6 +65,7 @@ def midas(depth: int, block_size: int = 4) -> GrowthMap:
     return GrowthMap((*range(stop), *range(stop - block_size, depth)))
 
 
+@register_operator("lidas")
 def lidas(depth: int, block_size: int = 4, order: str = "contiguous") -> GrowthMap:
     """Copy the middle ``block_size`` layers (LIDAS, paper section 2).
 
@@ -81,24 +87,28 @@ def lidas(depth: int, block_size: int = 4, order: str = "contiguous") -> GrowthM
     return GrowthMap((*range(middle), *range(start, stop), *range(middle, depth)))
 
 
+@register_operator("gradual_stacking")
 def gradual_stacking(depth: int, block_size: int = 4) -> GrowthMap:
     """Append a copy of the last block (gradual stacking)."""
     _at_least(depth, block_size)
     return GrowthMap((*range(depth), *range(depth - block_size, depth)))
 
 
+@register_operator("g_stack")
 def g_stack(depth: int, times: int = 2) -> GrowthMap:
     """Stack ``times`` copies of the whole model (G_stack); 2 doubles the depth."""
     whole("times", times, 2)
     return GrowthMap(tuple(range(depth)) * times)
 
 
+@register_operator("solar")
 def solar(depth: int, drop: int = 8) -> GrowthMap:
     """Join the stack without its last ``drop`` layers and the stack without its first (SOLAR)."""
     whole("drop", drop, 0, depth - 1)
     return GrowthMap((*range(depth - drop), *range(drop, depth)))
 
 
+@register_operator("llama_pro")
 def llama_pro(depth: int, block_size: int = 4) -> GrowthMap:
     """Copy the last layer of each block after it, zeroed (LLaMA Pro)."""
     _blocks(depth, block_size)
@@ -113,45 +123,39 @@ def llama_pro(depth: int, block_size: int = 4) -> GrowthMap:
 
 
 DEEPEST = 10_000  # layers that a model may grow to
-OPERATORS: dict[str, Callable[..., GrowthMap]] = {
-    "midas": midas,
-    "lidas": lidas,
-    "gradual_stacking": gradual_stacking,
-    "g_stack": g_stack,
-    "solar": solar,
-    "llama_pro": llama_pro,
-}
+Operator = str | GrowthMap | Schedule | Sequence[int] | Callable[..., Any]
+"""Growth operator: a name, ``module:function``, a function, or a list of source layers."""
 
 
-def growth_map(
-    operator: str | GrowthMap | Schedule | Sequence[int], depth: int, **options: int | str
-) -> GrowthMap:
+def growth_map(operator: Operator, depth: int, **options: int | str) -> GrowthMap:
     """Return the growth map of an operator for a model of ``depth`` layers.
 
     Args:
-        operator: a name in ``OPERATORS``, or any list of source layers, as a sequence or in the
-            notation of schedules.
+        operator: a name in ``OPERATORS``; a function from a depth to a :class:`GrowthMap` or a list
+            of source layers, or its ``module:function``; or any list of source layers, as a
+            sequence or in the notation of schedules.
         depth: number of layers of the model.
         options: options of the operator: ``block_size``, ``order``, ``times``, ``drop``.
 
     Raises:
         InputError: an unknown operator or option, a depth that is no multiple of the block, or a
             list that names layers the model does not have, or is shorter than the model.
+
+    >>> str(growth_map(lambda depth: [*range(depth), depth - 1], 4))
+    '3-1x2'
     """
     whole("the depth", depth, 1)
     check_operator(operator, options)
-    if isinstance(operator, str) and operator in OPERATORS:
-        return replace(OPERATORS[operator](depth, **options), name=operator)
-    if isinstance(operator, GrowthMap):
+    if (function := find_operator(operator)) is not None:
+        growth = _called(function, name_of(operator), depth, options)
+    elif isinstance(operator, GrowthMap):
         growth = operator
     elif isinstance(operator, str):
         growth = GrowthMap(Schedule.parse(operator).layers)
     elif isinstance(operator, Schedule):
         growth = GrowthMap(operator.layers)
-    elif isinstance(operator, Sequence):
-        growth = GrowthMap(tuple(operator))  # type: ignore[arg-type]
     else:
-        raise InputError(f"an operator is a name or a list of layers, not {shown(operator)}")
+        growth = GrowthMap(tuple(operator))  # type: ignore[arg-type]
     if len(growth) < depth and not isinstance(operator, GrowthMap):
         raise InputError(
             f"the map {growth} makes {len(growth)} layers of {depth}, but growth removes none: "
@@ -162,28 +166,60 @@ def growth_map(
     return growth
 
 
+def _called(
+    function: Callable[..., Any], name: str, depth: int, options: dict[str, int | str]
+) -> GrowthMap:
+    """Call an operator, and convert its result to a map of its name."""
+    try:
+        result = function(depth, **options)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"the growth operator {name} refuses {depth} layers: {error}") from error
+    except Exception as error:  # code of others raises anything
+        raise PluginError(
+            f"the growth operator {name} failed for {depth} layers: {problem(error)}"
+        ) from error
+    if isinstance(result, Schedule):
+        result = result.layers
+    if isinstance(result, Iterable) and not isinstance(result, (GrowthMap, str, bytes)):
+        result = list(result)
+        if all(isinstance(layer, int) and not isinstance(layer, bool) for layer in result):
+            result = GrowthMap(tuple(result))
+    if not isinstance(result, GrowthMap):
+        raise InputError(
+            f"the growth operator {name} returns a GrowthMap or a list of source layers, not "
+            f"{shown(result)}"
+        )
+    return replace(result, name=name)
+
+
 def check_operator(operator: object, options: Iterable[str] = ()) -> None:
     """Refuse an unknown operator or option, whatever the depth of the model.
 
     Raises:
         InputError: with the known ones.
     """
-    names: list[str] = []
-    if isinstance(operator, str) and operator in OPERATORS:
-        names = list(inspect.signature(OPERATORS[operator]).parameters)[1:]
-    elif isinstance(operator, str) and (not operator.strip() or operator.strip()[0].isalpha()):
-        raise unknown("growth operator", operator, OPERATORS)
-    elif isinstance(operator, str):
+    function = find_operator(operator)
+    if function is not None:
+        check_options(function, name_of(operator), options)
+        return
+    if isinstance(operator, str):
         Schedule.parse(operator)  # may be two blocks or a range
+    elif not isinstance(operator, (GrowthMap, Schedule, Sequence)):
+        raise InputError(
+            f"an operator is a name, a function or a list of layers, not {shown(operator)}"
+        )
     for name in options:
-        if not names:
-            raise InputError(f"a list of source layers takes no {name}")
-        if name not in names:
-            raise unknown(f"option of {operator}", name, names)
+        raise InputError(f"a list of source layers takes no {name}")
 
 
-def growth_maps(operator: str, depth: int, target: int, **options: int | str) -> list[GrowthMap]:
+def growth_maps(
+    operator: Operator, depth: int, target: int, **options: int | str
+) -> list[GrowthMap]:
     """Return the growth steps from ``depth`` layers to ``target``, in order.
+
+    A list of source layers is one step.
 
     >>> [str(step) for step in growth_maps("lidas", 4, 12)]
     ['4x2', '2-4x2-2']
@@ -191,19 +227,24 @@ def growth_maps(operator: str, depth: int, target: int, **options: int | str) ->
     Raises:
         InputError: a target that no number of steps reaches.
     """
-    one_of("growth operator", operator, OPERATORS)
     whole("the depth to reach", target, 1, DEEPEST)
+    if find_operator(operator) is None:
+        step = growth_map(operator, depth, **options)
+        if len(step) != target:
+            raise InputError(f"the map {step} makes {len(step)} layers of {depth}, not {target}")
+        return [step] if target > depth else []
     maps: list[GrowthMap] = []
     reached = [depth]
     while reached[-1] < target:
         maps.append(growth_map(operator, reached[-1], **options))
         if len(maps[-1]) <= reached[-1]:
-            raise InputError(f"{operator} does not grow {reached[-1]} layers")
+            raise InputError(f"{name_of(operator)} does not grow {reached[-1]} layers")
         reached.append(len(maps[-1]))
     if reached[-1] != target:
         near = " and ".join(str(n) for n in reached[-2:])
         raise InputError(
-            f"{operator} does not reach {target} layers from {depth}: the nearest are {near}"
+            f"{name_of(operator)} does not reach {target} layers from {depth}: the nearest are "
+            f"{near}"
         )
     return maps
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ...core import plugins
 from ...core.errors import InputError
 from ...core.strict_json import read_object
 from .. import checkpoints
@@ -181,6 +182,7 @@ def _decode_random(text: str) -> Tensor:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a run: name -> version."""
+    """Return the versions of Python, packages and plug-ins that decide a run: name -> version."""
     names = ("growloop", "torch", "transformers", "accelerate", "tokenizers", "numpy")
-    return {"python": platform.python_version(), **{n: metadata.version(n) for n in names}}
+    packages = {name: metadata.version(name) for name in names}
+    return {"python": platform.python_version(), **packages, **plugins.used()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
-from ...core.schedule import check_whole
+from ...core.schedule import Schedule, check_whole
 from ..growing.grow import grow
 from ..growing.maps import GrowthMap
 from ..looping.decoder import find_decoder
@@ -71,7 +71,8 @@ def _apply(event: Event, model: PreTrainedModel, optimizers: Sequence[Optimizer]
         lines.append(f"mixture {dict(event.mixture)}")
     if event.grow is not None:
         grow(model, event.grow, list(optimizers))
-        lines.append(f"grown by {event.grow}")
+        by = event.grow if isinstance(event.grow, str) else Schedule(event.grow)
+        lines.append(f"grown by {by}")
     if _changes_loops(event):
         recurrence = event.recurrence
         if event.schedule is not None:

@@ -16,6 +16,7 @@ from typing import Any
 from ...core.errors import InputError
 from ...core.identity import Identity, differing, files_of_task, identify, listed, sha256
 from ...core.model_files import content_digest, model_files
+from ..growing.operators import find_operator, origin_of_operator
 from .data.documents import source_files
 from .data.shards import INDEX, Shards
 from .data.tokenization import TOKENIZER, tokenizer_file_hash
@@ -23,6 +24,7 @@ from .runfile import Run
 
 MODEL, EXAMPLES, VALIDATION = "model.path", "data.examples", "data.validation"
 TEMPLATE = "data.chat_template"
+OPERATOR_CODE = "code of growth operators"
 SOURCE = "data.sources."
 TOKENIZER_CONFIG = "special_tokens_map.json"  # earlier versions of transformers wrote it
 
@@ -52,7 +54,21 @@ def read_inputs(
         inputs[name] = identify(files, before.get(name), content_digest)
     if run.model.path is not None and (commit := _commit(run.model.path)) is not None:
         inputs[MODEL] = {"commit": {"sha256": commit}}
+    inputs[OPERATOR_CODE] = _operator_code(run)
     return {name: files for name, files in inputs.items() if files}
+
+
+def _operator_code(run: Run) -> dict[str, Identity]:
+    """Identify the code of the growth operators that are not growloop's: plug-in -> digest."""
+    wanted = [] if run.growth is None else [run.growth.operator]
+    wanted += [event.grow for event in run.events if event.grow is not None]
+    found: dict[str, Identity] = {}
+    for operator in wanted:
+        if isinstance(operator, str) and find_operator(operator) is not None:
+            origin = origin_of_operator(operator)
+            if origin is not None and origin.digest is not None:
+                found[str(origin)] = {"sha256": origin.digest}
+    return found
 
 
 def refuse_changed(
@@ -118,7 +134,7 @@ def _path(fields: Mapping[str, Any], name: str) -> Any:
     if name in (MODEL, EXAMPLES, VALIDATION, TEMPLATE):
         part, _, field = name.partition(".")
         return fields[part][field]
-    return None  # files of tasks: their paths are part of the task names
+    return None  # files of tasks and plug-ins: their names are part of the run file
 
 
 def _display_path(place: Any, name: str) -> str:

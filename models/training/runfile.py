@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,18 +18,22 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    StrictInt,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from ...core.errors import InputError, shown
 from ...core.names import name_problem
 from ...core.schedule import Schedule
-from ..growing.maps import OPERATORS, GrowthMap, growth_maps
+from ..growing.maps import GrowthMap, growth_maps
+from ..growing.operators import OPERATORS, accepted_options, find_operator, is_reference
 from ..growing.prop_schedule import prop_schedule
 from ..looping.recurrence import Recurrence
 from .data.rows import Columns
@@ -53,6 +56,20 @@ def _folder_name(name: str) -> str:
     return name
 
 
+def _operator(value: Any) -> Any:
+    """Refuse a growth operator that is neither a text nor a list of layers."""
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    layers = value if isinstance(value, (list, tuple)) else ()
+    if layers and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in layers):
+        return tuple(layers)
+    raise ValueError(
+        "an operator is a name, module:function, or a list of source layers such as [0, 1, 0, 1], "
+        f"not {shown(value)}"
+    )
+
+
+Operator = Annotated[str | tuple[int, ...], BeforeValidator(_operator)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 STEPS = 10**9 - 1  # checkpoint names have nine digits
@@ -201,23 +218,52 @@ class Growth(_Part):
     """Growth from ``block_size`` layers to the model's depth, on a PROP-alpha schedule.
 
     Args:
-        operator: growth operator, a name in ``OPERATORS``.
-        block_size: layers of the first stage, and layers added by each growth step.
+        operator: growth operator: a name in ``OPERATORS``, ``module:function``, or a list of source
+            layers, which is one step from the first stage to the model's depth.
+        block_size: layers of the first stage; also the option ``block_size`` of an operator that
+            has one, usually the layers that each growth step adds.
         alpha: exponent of the PROP schedule of stage lengths.
         steps: optimizer steps of all stages; by default all but the cooldown.
         order: layer order of ``lidas``.
+        options: further options of the operator of a plug-in.
     """
 
-    operator: str = "lidas"
+    operator: Operator = "lidas"
     block_size: int = Field(4, ge=1, le=10_000)
     alpha: float = 1.0
     steps: int | None = Field(None, ge=1, le=STEPS)
     order: Literal["contiguous", "inserted"] | None = None
+    options: dict[str, StrictInt | str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_operator(self) -> Growth:
+        own = self.options.keys() & {"block_size", "order"}
+        if own:
+            raise ValueError(f"{min(own)} has a field of its own: it is none of the options")
+        operator = self.operator
+        if isinstance(operator, tuple) or operator in OPERATORS or is_reference(operator):
+            return self
+        if not operator[:1].isdecimal():
+            raise OPERATORS.unknown(operator)
+        Schedule.parse(operator)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_options(self, serialize: Any) -> dict[str, Any]:
+        """Write a run without options as before they existed: its digests stay."""
+        fields: dict[str, Any] = serialize(self)
+        if not self.options:
+            del fields["options"]
+        return fields
 
     @property
-    def options(self) -> dict[str, int | str]:
-        """Return the options of the operator."""
-        options: dict[str, int | str] = {"block_size": self.block_size}
+    def operator_options(self) -> dict[str, int | str]:
+        """Return the options that the operator takes; imports a plug-in's."""
+        options: dict[str, int | str] = dict(self.options)
+        if (function := find_operator(self.operator)) is not None:
+            accepted, more = accepted_options(function)
+            if more or "block_size" in accepted:
+                options["block_size"] = self.block_size
         if self.order is not None:
             options["order"] = self.order
         return options
@@ -248,7 +294,8 @@ class Event(_Part):
         repeat: block ``start:stop`` of the schedule to repeat from now on (retrofit).
         times: number of extra passes of the ``repeat`` block.
         recurrence: fields of :class:`Recurrence` from now on.
-        grow: growth operator with its default options, or a list of source layers.
+        grow: growth operator with its default options (a name or ``module:function``), or a list
+            of source layers, in the notation of schedules too.
         regulariser: weight of the looping regulariser from now on.
         evaluate: tasks to score the model on; the metrics get ``accuracy/TASK``.
         checkpoint: write a checkpoint that is never deleted.
@@ -260,7 +307,7 @@ class Event(_Part):
     repeat: tuple[int, int] | None = None
     times: int = Field(1, ge=1, le=10_000)
     recurrence: dict[str, Any] | None = None
-    grow: str | None = None
+    grow: Operator | None = None
     regulariser: float | None = Field(None, ge=0)
     evaluate: Evaluation | None = None
     checkpoint: bool = False
@@ -366,10 +413,6 @@ class Run(_Part):
                 "growth is from one block to the depth of model.preset: it excludes path, "
                 "schedule and recurrence (loop the grown model by an event)"
             )
-        if self.growth is not None and self.growth.operator not in OPERATORS:
-            near = get_close_matches(self.growth.operator, OPERATORS, n=1)
-            hint = f" did you mean {near[0]}?" if near else ""
-            raise ValueError(f"unknown growth operator '{self.growth.operator}':{hint}")
         return self
 
     def regulariser_at(self, step: int) -> float:
@@ -392,7 +435,7 @@ class Run(_Part):
         if self.growth is None:
             return []
         growth = self.growth
-        maps = growth_maps(growth.operator, growth.block_size, depth, **growth.options)
+        maps = growth_maps(growth.operator, growth.block_size, depth, **growth.operator_options)
         steps = growth.steps or self.steps - self.optimizer.cooldown
         stages = prop_schedule(steps, len(maps) + 1, growth.alpha)
         return list(zip(accumulate(stages[:-1]), maps, strict=True))

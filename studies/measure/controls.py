@@ -23,10 +23,10 @@ def control_task(name: str, control: str) -> str | None:
     if control == NO_CONTROL:
         return None
     try:
-        resolve(f"{name}:control={control}")
+        task = resolve(f"{name}:control={control}")
     except InputError:
         return None
-    return f"{name}:control={control}"
+    return None if task is None else f"{name}:control={control}"
 
 
 def check_control(names: Sequence[str], control: str) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InputError
-from ...core.files import write_atomically
+from ...core.files import replacing, write_atomically
 from ...core.strict_json import loads
 from ..model_identity import changed, weights
 
 if TYPE_CHECKING:
     from ...leaderboard import Record
+    from ...leaderboard.site.introduction import Introduction
     from ..checkpoints import StudyModel
     from ..study import Study
 
@@ -50,26 +51,74 @@ def score_checkpoint(
     if file.is_file():
         _check_model(file, str(checkpoint))
     else:
-        from ...tasks.evaluate import evaluate
-        from ..describe import Recorder
-
-        recorder = Recorder(str(checkpoint))
-        results = evaluate(
-            recorder.path,
-            tasks,
-            shots=shots,
-            limit=limit,
-            device=device,
-            dtype="float32",
-            prepare=recorder,
-        )
-        assert results is not None
-        recorder.note(results)
-        results["growloop"] |= {"command": command, WEIGHTS: weights(str(checkpoint))}
+        results = _evaluate(checkpoint, tasks, shots, limit, device)
+        results["growloop"] |= {"command": command}
         results.pop("samples", None)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(results, indent=1, default=str).encode())
     return read(file)
+
+
+def score_with_samples(
+    checkpoint: str | Path,
+    tasks: Sequence[str],
+    folder: Path,
+    *,
+    shots: int,
+    limit: int,
+    device: str | None,
+    command: str,
+) -> list[Record]:
+    """Score a checkpoint on tasks, unless ``folder`` holds its results already.
+
+    The folder is written whole, as ``growloop eval --out`` writes it: with the samples that paired
+    comparisons (:func:`growloop.tasks.compare_results.compare_results`) need.
+
+    Args:
+        folder: folder of lm-eval's result file and samples.
+        shots: examples in the prompt.
+        limit: questions per task.
+        command: command line, copied into the records.
+
+    Raises:
+        InputError: ``folder`` holds the results of another model, or other files.
+    """
+    from ...leaderboard.harness import read
+
+    if not folder.is_dir():
+        from ...tasks.results import save
+
+        results = _evaluate(checkpoint, tasks, shots, limit, device)
+        with replacing(folder, folder=True) as part:
+            save(results, folder.name, part, command)
+    files = sorted(folder.rglob("results_*.json"))
+    if len(files) != 1:
+        raise InputError(f"{folder} holds {len(files)} result files: move it away")
+    _check_model(files[0], str(checkpoint))
+    return read(files[0])
+
+
+def _evaluate(
+    checkpoint: str | Path, tasks: Sequence[str], shots: int, limit: int, device: str | None
+) -> dict[str, Any]:
+    """Evaluate a checkpoint; the results name the model and its weights."""
+    from ...tasks.evaluate import evaluate
+    from ..describe import Recorder
+
+    recorder = Recorder(str(checkpoint))
+    results = evaluate(
+        recorder.path,
+        tasks,
+        shots=shots,
+        limit=limit,
+        device=device,
+        dtype="float32",
+        prepare=recorder,
+    )
+    assert results is not None
+    recorder.note(results)
+    results["growloop"] |= {WEIGHTS: weights(str(checkpoint))}
+    return results
 
 
 def _check_model(file: Path, checkpoint: str) -> None:
@@ -128,10 +177,12 @@ def run_study(
     return leaderboard_records(records, max(map(modified_at, files)))
 
 
-def build_page(records: Path, site: Path, title: str) -> Path:
+def build_page(
+    records: Path, site: Path, title: str, introduction: Introduction | None = None
+) -> Path:
     """Build the site of a record folder and the paper's results; return its first page."""
     from ...leaderboard import Store
     from ...leaderboard.paper import paper_rows
     from ...leaderboard.site import page
 
-    return page.build([*Store(records).read(), *paper_rows()], site, title, records)
+    return page.build([*Store(records).read(), *paper_rows()], site, title, records, introduction)

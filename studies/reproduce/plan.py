@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from ...core.errors import InputError
-from ..catalog import STUDIES
+from ..catalog import QUESTIONS
 from .scales import TUNED, UNTIED, Scale
 
 TRAIN, SCORE, RECORDS, PAGE = "train", "score", "records", "page"
@@ -57,7 +57,7 @@ class PlanCell:
         """Describe the cell in a line."""
         if self.kind == TRAIN:
             return "train the model" + ("'s cooldown" if self.needs else "")
-        return DESCRIPTIONS.get(self.kind) or STUDIES[self.kind][0]
+        return DESCRIPTIONS.get(self.kind) or QUESTIONS[self.kind][0]
 
 
 def plan_cells(scale: Scale, seeds: int) -> tuple[PlanCell, ...]:

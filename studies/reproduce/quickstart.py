@@ -1,7 +1,10 @@
-"""Quick start: train small models of each architecture on generated lessons, score and compare.
+"""Quick start: do looping and growing work? Train small models on generated lessons and compare.
 
 Runs in parts: training (two runs in parallel, one core each), scores, two studies, records, page.
 Each part leaves a file and is skipped if that file exists, so a stopped quick start resumes.
+
+Growth ends in the first half of a run. On the paper's schedule it ends with the cooldown's start,
+and the last stage has few steps for the lessons that are like the questions.
 """
 
 from __future__ import annotations
@@ -14,14 +17,17 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...core.errors import whole
 from ...core.strict_json import read_object
 from ..work_folder import quiet_libraries, use_folder
-from .evaluate import build_page, run_study, score_checkpoint
+from .evaluate import build_page, run_study, score_with_samples
 from .parallel import run_parallel
 from .training_job import TrainingJob
 
 if TYPE_CHECKING:
     from ...leaderboard import Record
+    from ...leaderboard.site.introduction import Introduction
+    from ...tasks.compare_results import TaskDifference
     from ..study import Study
     from .quickstart_report import ModelSummary
 
@@ -52,6 +58,7 @@ class QuickStartSize:
     Args:
         models: models to train, by recipe ``lessons-NAME``.
         steps: optimizer steps per run.
+        growth: steps of a run in which grown models reach their final depth.
         batch_size: sequences per step.
         items: questions per task.
         studied: questions per split in the studies.
@@ -60,16 +67,19 @@ class QuickStartSize:
 
     models: tuple[str, ...]
     steps: int
+    growth: int
     batch_size: int
     items: int
     studied: int
     texts: int
 
 
-FULL = QuickStartSize(
-    ("standard", "loop-3x2", "loop-1-2x2-1", "midas", "lidas"), 640, 64, 200, 100, 16
-)
-FAST = QuickStartSize(("standard", "loop-3x2"), 24, 16, 10, 8, 8)
+MODELS = ("standard", "standard-3", "loop-3x2", "lidas")
+START_SECONDS = 6.0  # of a training process
+ROW_SECONDS = {"standard": 2.7e-3, "standard-3": 1.3e-3, "loop-3x2": 2.7e-3, "lidas": 2.2e-3}
+"""Model -> training time of a row of a lesson on one core."""
+FULL = QuickStartSize(MODELS, 1500, 750, 64, 200, 100, 16)
+FAST = QuickStartSize(MODELS, 24, 12, 16, 10, 8, 8)
 
 Watch = Callable[[str, float, str], object]
 """Progress callback: name of a part, fraction done, one word."""
@@ -82,12 +92,12 @@ class QuickStartResult:
     Args:
         page: first page of the site.
         summaries: one summary per model.
-        sentences: plain-language findings.
+        introduction: what was done, what it means, and what to run next.
     """
 
     page: Path
     summaries: tuple[ModelSummary, ...]
-    sentences: tuple[str, ...]
+    introduction: Introduction
 
 
 class QuickStart:
@@ -97,12 +107,21 @@ class QuickStart:
         out: output folder.
         size: number of models, steps and questions.
         command: command line, copied into the records.
+        seed: seed of initial weights and lessons, 0 or more.
+
+    Raises:
+        InputError: another seed.
     """
 
     def __init__(
-        self, out: str | Path, size: QuickStartSize = FULL, command: str = "growloop quickstart"
+        self,
+        out: str | Path,
+        size: QuickStartSize = FULL,
+        command: str = "growloop quickstart",
+        seed: int = 0,
     ) -> None:
         self.out, self.size, self.command = Path(out), size, command
+        self.seed = whole("the seed", seed, 0, 2**63 - 1)
         self.watch: Watch = lambda part, share, word: None
         self.records: list[Record] = []  # of this call and earlier ones
 
@@ -113,8 +132,12 @@ class QuickStart:
 
     @property
     def parts(self) -> dict[str, float]:
-        """Part -> duration in seconds, measured on two CPU cores; in order of execution."""
-        seconds = {f"train {name}": 100.0 for name in self.names}
+        """Part -> estimated seconds on two CPU cores; in order of execution."""
+        rows = self.size.steps * self.size.batch_size
+        seconds = {
+            f"train {name}": START_SECONDS + ROW_SECONDS[model] * rows
+            for model, name in zip(self.size.models, self.names, strict=True)
+        }
         seconds |= {f"score {name}": 4.0 for name in self.names}
         return seconds | {"repeats": 13.0, "depth": 10.0, "page": 2.0}
 
@@ -128,14 +151,7 @@ class QuickStart:
             InputError: the folder holds something else or is in use, or a part failed.
         """
         self.watch, self.records = watch or self.watch, []
-        plan = {
-            "format": "growloop quickstart",
-            "size": asdict(self.size),
-            "runs": [self.run_fields(model) for model in self.size.models],
-            "tasks": TASKS,
-        }
-        text = json.dumps(plan, indent=1)
-        with use_folder(self.out, PLAN, text, "quick start"):
+        with use_folder(self.out, PLAN, self.plan, "quick start"):
             self._train()
             with quiet_libraries(self.out / LOG):
                 for job in self.training_jobs:
@@ -143,17 +159,31 @@ class QuickStart:
                 self._run_studies()
             return self._report()
 
+    @property
+    def plan(self) -> str:
+        """Content of ``quickstart.json``: a folder with another plan is refused."""
+        fields = {
+            "format": "growloop quickstart",
+            "size": asdict(self.size),
+            "runs": [self.run_fields(model) for model in self.size.models],
+            "tasks": TASKS,
+        }
+        return json.dumps(fields, indent=1)
+
     def run_fields(self, model: str) -> dict[str, Any]:
-        """Return the run file of a model: its recipe with fewer steps and easier lessons."""
+        """Return the run file of a model: its recipe, shorter, with easier lessons."""
         from ...models.training.recipes import recipe
 
         size = self.size
         fields = recipe(f"lessons-{model}")
         stages = [{"lessons": lessons, "until": until} for lessons, until in STAGES]
-        fields |= {"name": f"quickstart-{model}", "steps": size.steps, "log_every": 5}
+        fields |= {"name": f"quickstart-{model}", "steps": size.steps, "seed": self.seed}
+        fields["log_every"] = 5
         fields["checkpoints"] = {"every": 100, "keep": 2}
         fields["data"] |= {"curriculum": stages, "batch_size": size.batch_size, "seq_len": 224}
         fields["optimizer"] |= {"warmup": size.steps // 30, "cooldown": size.steps // 5}
+        if "growth" in fields:
+            fields["growth"] |= {"steps": size.growth}
         return fields
 
     @cached_property
@@ -175,14 +205,13 @@ class QuickStart:
         run_parallel(processes, min(2, os.cpu_count() or 1))
 
     def _score(self, job: TrainingJob) -> None:
-        part = f"score {job.name}"
-        file = self.out / "results" / f"{job.name}.json"
-        if not file.is_file():
+        part, folder = f"score {job.name}", self._results(job.name)
+        if not folder.is_dir():
             self.watch(part, 0.0, f"{self.size.items} questions a task")
-        records = score_checkpoint(
+        records = score_with_samples(
             job.checkpoint,
             TASKS,
-            file,
+            folder,
             shots=0,
             limit=self.size.items,
             device="cpu",
@@ -249,20 +278,40 @@ class QuickStart:
         watch(1.0, "")
 
     def _report(self) -> QuickStartResult:
-        from .quickstart_report import summarize_models, summary_sentences
+        from ...leaderboard.site.introduction import Introduction
+        from .quickstart_report import describe_runs, findings, next_commands, summarize_models
 
         self.watch("page", 0.0, "building")
-        page = build_page(self.out / "records", self.out / "site", TITLE)
+        summaries = summarize_models(self.records)
+        introduction = Introduction(
+            describe_runs(summaries, self.size.steps, self.seed),
+            findings(summaries, self._compare, self._unfinished()),
+            next_commands(
+                self.out,
+                self.seed,
+                self.size == FAST,
+                [self._results(name) for name in (self.names[-1], self.names[0])],
+                self.training_jobs[0].checkpoint,
+            ),
+        )
+        page = build_page(self.out / "records", self.out / "site", TITLE, introduction)
         self.watch("page", 1.0, "")
-        sentences = summary_sentences(self.records, self._second_stage_steps())
-        return QuickStartResult(page, tuple(summarize_models(self.records)), tuple(sentences))
+        return QuickStartResult(page, tuple(summaries), introduction)
 
-    def _second_stage_steps(self) -> dict[str, int]:
-        """Model -> step that started its second stage; models that never got there are left out."""
-        steps = {}
-        for job in self.training_jobs:
-            state = read_object(job.checkpoint / "training.json", source=dict)
-            stage_starts = state["source"]["begun"]
-            if len(stage_starts) > 1:
-                steps[job.name] = int(stage_starts[1])
-        return steps
+    def _results(self, name: str) -> Path:
+        """Folder of the results and samples of a model."""
+        return self.out / "results" / name
+
+    def _compare(self, first: str, second: str) -> TaskDifference:
+        """Return the difference of two models on the suite: first minus second."""
+        from ...tasks.compare_results import compare_results
+
+        return compare_results(self._results(first), self._results(second), TASKS).rows[0]
+
+    def _unfinished(self) -> list[str]:
+        """Names of the models that never began their second stage."""
+        stages = {
+            job.name: read_object(job.checkpoint / "training.json", source=dict)["source"]["begun"]
+            for job in self.training_jobs
+        }
+        return [name for name, begun in stages.items() if len(begun) < 2]

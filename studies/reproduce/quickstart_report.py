@@ -1,21 +1,34 @@
-"""Summarize the records of a quick start: a row per model, and findings as plain sentences.
+"""Summarize a quick start: a row per model, and what was done, what it means, what to run next.
 
-A difference is reported only if its 95 % interval over questions excludes 0.
+Differences are over the questions that both models answered, with their 95 % interval. One is
+called better or worse only if its interval excludes 0.
 """
 
 from __future__ import annotations
 
+import shlex
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
-from ...core.statistics import SHARE, Interval, share_interval, sum_interval
+from ...core.statistics import SHARE, Interval, share_interval
 from ...leaderboard import Record
+from ...leaderboard.site.introduction import NextCommand
+from ...tasks.compare_results import TaskDifference
 
 SUITE = "reasoning_primitives"
-COLUMNS = {"copying": "copying_*", "VA depth 0": "variable_assignment_*_d0"}  # title -> tasks
+COLUMNS = {"copying": "copying_*", "VA": "variable_assignment_*_d0"}  # title -> tasks
+COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
 FAMILY_ORDER = {"standard": 0, "looped": 1, "grown": 2}
+CAVEAT = (
+    "The intervals are over questions and say nothing about other seeds: the first command below "
+    "trains the same models from another one."
+)
+
+Compare = Callable[[str, str], TaskDifference]
+"""Names of two models -> difference of their suite scores, first minus second."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,7 @@ class ModelSummary:
 
 
 def summarize_models(records: Sequence[Record]) -> list[ModelSummary]:
-    """Return a summary per model: standard, looped, grown, each from few to many layers."""
+    """Return a summary per model: standard, looped, grown, each from many to few layers."""
     summaries = []
     evaluations = [r for r in records if r.study is None and r.schedule is None]
     for suite in (r for r in evaluations if r.task.name == SUITE):
@@ -73,7 +86,7 @@ def summarize_models(records: Sequence[Record]) -> list[ModelSummary]:
                 {column: statistics.fmean(v) for column, v in values.items() if v},
             )
         )
-    return sorted(summaries, key=lambda s: (FAMILY_ORDER.get(s.family, 3), s.layers, s.name))
+    return sorted(summaries, key=lambda s: (FAMILY_ORDER.get(s.family, 3), -s.layers[0], s.name))
 
 
 def architecture_name(record: Record) -> str:
@@ -91,117 +104,145 @@ def best_model(summaries: Sequence[ModelSummary]) -> ModelSummary:
     return max(summaries, key=lambda s: (s.score, -s.parameters, -s.training_flops))
 
 
-def summary_sentences(
-    records: Sequence[Record], second_stage: Mapping[str, int] | None = None
-) -> list[str]:
-    """Return the findings of a quick start, one sentence each.
+def describe_runs(summaries: Sequence[ModelSummary], steps: int, seed: int) -> str:
+    """Return one sentence on what was done.
 
     Args:
-        second_stage: model -> step at which it had learned the first lesson; without models that
-            never did.
+        summaries: models of one quick start; all answered the same questions.
+        steps: optimizer steps of each run.
+        seed: seed of the runs.
     """
-    summaries = summarize_models(records)
+    first = summaries[0]
+    return (
+        f"{COUNTS[len(summaries)]} small models were trained on generated lessons for {steps:,} "
+        f"steps each (seed {seed}) and answered {first.n:,} questions on copying and variable "
+        f"assignment (VA) in wordings that no lesson has; guessing gives {_percent(first.chance)}."
+    )
+
+
+def findings(
+    summaries: Sequence[ModelSummary], compare: Compare, unfinished: Sequence[str] = ()
+) -> list[str]:
+    """Return what the scores mean, one sentence each.
+
+    A looped or grown model is compared with the deepest standard model, a looped one also with a
+    standard model of its own number of unique layers.
+
+    Args:
+        compare: comparison of two models by name.
+        unfinished: names of the models that never finished the first lesson.
+    """
+    standard = [s for s in summaries if s.family == "standard"]
+    sentences = [*_guessing(summaries), *_unfinished(summaries, unfinished)]
+    if standard:
+        base = standard[0]
+        for model in (s for s in summaries if s.family == "looped"):
+            sentences.append(_parameters_sentence(model, base, compare))
+            for control in standard[1:]:
+                if control.layers[0] == model.layers[0]:
+                    sentences.append(_control_sentence(model, control, compare))
+        for model in (s for s in summaries if s.family == "grown"):
+            sentences.append(_flops_sentence(model, base, compare))
+    return [*sentences, CAVEAT]
+
+
+def _guessing(summaries: Sequence[ModelSummary]) -> list[str]:
+    best = best_model(summaries)
+    if _interval(best)[0] > best.chance:
+        return []
     return [
-        _best_sentence(best_model(summaries)),
-        *_difference_sentences(summaries),
-        *([] if second_stage is None else [_lesson_sentence(summaries, second_stage)]),
-        *_repeat_sentences(records),
-        *_depth_score_sentences(records),
-        "One training of each model, and a short one: the intervals are over questions and say "
-        "nothing of other seeds.",
+        f"No model is clearly better than guessing: the best, {best.kind}, answers "
+        f"{_percent(best.score)} right. The differences below say nothing yet."
     ]
 
 
-def _lesson_sentence(summaries: Sequence[ModelSummary], second_stage: Mapping[str, int]) -> str:
-    learned = sorted((second_stage[s.name], s.kind) for s in summaries if s.name in second_stage)
-    never = [s.kind for s in summaries if s.name not in second_stage]
-    parts = [f"{kind} after {step:,} steps" for step, kind in learned]
-    parts += [f"{kind} not at all" for kind in never]
-    return (
-        "Lessons like the questions start once a model has learned random repeats; a late start "
-        f"leaves less time for them: {', '.join(parts)}."
-    )
-
-
-def _best_sentence(model: ModelSummary) -> str:
-    low, high = _interval(model)
-    sentence = (
-        f"{model.kind} scores highest: {_percent(model.score)} of {model.n:,} questions right "
-        f"(95 % interval {_percent(low)} to {_percent(high)}) where guessing gives "
-        f"{_percent(model.chance)}"
-    )
-    if low > model.chance:
-        return sentence + "."
-    return sentence + ", which is not clearly better than guessing."
-
-
-def _difference_sentences(summaries: Sequence[ModelSummary]) -> list[str]:
-    """Compare each model with the standard one; empty unless there is exactly one."""
-    standard = [summary for summary in summaries if summary.family == "standard"]
-    if len(standard) != 1:
+def _unfinished(summaries: Sequence[ModelSummary], names: Sequence[str]) -> list[str]:
+    kinds = [s.kind for s in summaries if s.name in names]
+    if not kinds:
         return []
-    [base] = standard
-    sentences = []
-    for model in summaries:
-        if model is base:
-            continue
-        costs = []
-        if model.parameters != base.parameters:
-            costs.append(f"{_percent(model.parameters / base.parameters)} of the parameters")
-        if abs(model.training_flops - base.training_flops) > 0.05 * base.training_flops:
-            costs.append(f"{_percent(model.training_flops / base.training_flops)} of the FLOPs")
-        cost = f" (with {' and '.join(costs)})" if costs else ""
-        change = _change((base.score, _interval(base)), (model.score, _interval(model)))
-        sentences.append(f"{model.kind} against {base.kind}{cost}: {change}.")
-    return sentences
+    return [
+        f"Never past the first lesson (random repeats), so without any lesson like the questions: "
+        f"{', '.join(kinds)}."
+    ]
+
+
+def _parameters_sentence(model: ModelSummary, base: ModelSummary, compare: Compare) -> str:
+    return (
+        f"Looping: with {_percent(model.parameters / base.parameters)} of the parameters of "
+        f"{base.kind}, {model.kind} answers {_percent(model.score)} right and {base.kind} "
+        f"answers {_percent(base.score)}: {_change(compare(model.name, base.name))}."
+    )
+
+
+def _control_sentence(model: ModelSummary, control: ModelSummary, compare: Compare) -> str:
+    difference = compare(model.name, control.name)
+    sentence = (
+        f"Control: {control.kind} has as many layers as {model.kind}, run once, and answers "
+        f"{_percent(control.score)} right; {model.kind} is "
+        f"{_change(difference, 'not clearly different')}"
+    )
+    if difference.low is None or difference.low > 0:
+        return f"{sentence}."
+    return f"{sentence}, so these questions do not need the loop."
+
+
+def _flops_sentence(model: ModelSummary, base: ModelSummary, compare: Compare) -> str:
+    return (
+        f"Growing: with {_percent(model.training_flops / base.training_flops)} of the training "
+        f"FLOPs of {base.kind}, {model.kind} answers {_percent(model.score)} right and "
+        f"{base.kind} answers {_percent(base.score)}: {_change(compare(model.name, base.name))}."
+    )
 
 
 def _interval(model: ModelSummary) -> Interval:
     return share_interval(model.score, model.n, model.stderr) or SHARE
 
 
-def _change(before: tuple[float, Interval], after: tuple[float, Interval]) -> str:
-    """Describe the difference of two independent shares, each with its interval."""
-    low, high = (100 * end for end in sum_interval([(1, *after), (-1, *before)]))
-    difference = 100 * (after[0] - before[0])
+def _change(difference: TaskDifference, equal: str = "no clear difference") -> str:
+    """Describe a difference of shares with its interval.
+
+    Args:
+        equal: words for a difference whose interval includes 0.
+    """
+    if difference.low is None or difference.high is None:
+        return f"{100 * difference.difference:+.1f} points, without an interval"
+    low, high = 100 * difference.low, 100 * difference.high
     interval = f"95 % interval {low:+.1f} to {high:+.1f} points"
     if low <= 0 <= high:
-        return f"no clear difference ({interval})"
-    return f"{abs(difference):.1f} points {'better' if difference > 0 else 'worse'} ({interval})"
-
-
-def _repeat_sentences(records: Sequence[Record]) -> list[str]:
-    rows = [r for r in records if r.study == "inference-scaling"]
-    baselines = {(r.model.name, r.task.key): r for r in rows if r.conditions["times"] == 0}
-    sentences = []
-    for after in rows:
-        before = baselines.get((after.model.name, after.task.key))
-        if before is None or after.conditions["times"] != 1:
-            continue
-        sides = [
-            (r.value, share_interval(r.value, r.n, r.stderr) or SHARE) for r in (before, after)
-        ]
-        first, stop = str(after.conditions["block"]).split(":")
-        sentences.append(
-            f"Steps {first} to {int(stop) - 1} of {architecture_name(after)} run once more, "
-            f"without training, on {after.n} questions of {after.task.name}: "
-            f"{_percent(before.value)} right before, {_percent(after.value)} after; "
-            f"{_change(sides[0], sides[1])}."
-        )
-    return sentences
-
-
-def _depth_score_sentences(records: Sequence[Record]) -> list[str]:
-    rows = [r for r in records if r.study == "depth" and r.task.metric == "depth_score"]
-    if not rows:
-        return []
-    rows = sorted(rows, key=lambda r: -r.value)
-    scores = ", ".join(f"{architecture_name(r)} {r.value:.2f}" for r in rows)
-    return [
-        f"How late the layers that matter are (depth score; 0 the first, 1 the last, "
-        f"{rows[0].task.chance:g} if all matter alike): {scores}."
-    ]
+        return f"{equal} ({interval})"
+    word = "better" if difference.difference > 0 else "worse"
+    return f"{abs(100 * difference.difference):.1f} points {word} ({interval})"
 
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %" if value < 0.1 else f"{100 * value:.0f} %"
+
+
+def next_commands(
+    out: Path, seed: int, fast: bool, results: Sequence[Path], checkpoint: Path
+) -> list[NextCommand]:
+    """Return three commands to run after a quick start, as a shell takes them.
+
+    Args:
+        out: folder of the quick start.
+        seed: its seed.
+        fast: whether it was ``--fast``.
+        results: result folders of two models to compare.
+        checkpoint: model to loop without training.
+    """
+    name = str(out).removesuffix(f"-seed-{seed}")
+    again = ["growloop", "quickstart", *(["--fast"] if fast else []), "--seed", str(seed + 1)]
+    first, second = (shlex.quote(str(path)) for path in results)
+    model = shlex.quote(str(checkpoint))
+    return [
+        NextCommand(
+            "The same with another seed", shlex.join([*again, "--out", f"{name}-seed-{seed + 1}"])
+        ),
+        NextCommand(
+            "Two of the models, question by question", f"growloop compare {first} \\\n  {second}"
+        ),
+        NextCommand(
+            "Loop a trained model: its layers 2 and 3 once, twice, three times",
+            f"growloop eval -m {model} \\\n  --block 2:4 --repeats 0,1,2 --shots 0 --items 100",
+        ),
+    ]

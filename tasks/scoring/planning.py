@@ -14,7 +14,7 @@ from ...primitives.uniqueness import check_capacity
 from ..catalog import GROUPS, PATH, check_params, resolve
 from ..documents import config, pool_size
 from ..results import AT
-from ..trust import refuse_code, sandbox
+from ..trust import is_trusted, refuse_code, sandbox
 
 
 class Plan:
@@ -130,30 +130,68 @@ def _task(fields: dict[str, Any], shots: int | None, fixed: bool) -> Any:
 
 
 def their_tasks(
-    names: list[str], metadata: dict[str, Any], trust_code: bool = False
+    names: list[str],
+    metadata: dict[str, Any],
+    trust_code: bool = False,
+    include_path: str | None = None,
 ) -> tuple[Any, list[str]]:
     """Return lm-eval's task manager, and lm-eval's names for ``names``, with patterns expanded.
 
     Args:
-        trust_code: whether task files among ``names`` may run code.
+        trust_code: whether task files among ``names`` and in ``include_path`` may run code.
+        include_path: folder of further task files, whose tasks replace lm-eval's of the same name.
 
     Raises:
-        InputError: an unknown task; a file that names code and is not trusted.
+        InputError: an unknown task; a file that names code and is not trusted; no such folder.
     """
     from lm_eval.tasks import TaskManager
 
+    if include_path is not None and not Path(include_path).is_dir():
+        raise InputError(f"--include_path {include_path} is no folder")
+    folders = [str(PATH), *([] if include_path is None else [include_path])]
     files = [name for name in names if Path(name).is_file()]
-    if not trust_code:
-        refuse_code(files)
-    sandbox(trusted=trust_code or not files)
-    manager = TaskManager(include_path=str(PATH), metadata=metadata)
+    manager = TaskManager(include_path=folders, metadata=metadata)
     expanded: list[str] = []
     for name in names:
         matching = [name] if name in files else manager.match_tasks([name])
         if not matching:
             raise unknown_task(name, manager.all_tasks)
         expanded += matching
+    outside = [*files, *(f for f in _files_of(manager.task_index, expanded) if not is_trusted(f))]
+    if not trust_code:
+        refuse_code(outside)
+    sandbox(trusted=trust_code or not outside)
     return manager, expanded
+
+
+def _files_of(index: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Return the files of tasks, and of the members of groups and tags.
+
+    Args:
+        index: lm-eval's index of tasks by name.
+    """
+    files: dict[str, None] = {}
+    waiting, seen = list(names), set[str]()
+    while waiting:
+        name = waiting.pop()
+        entry = index.get(name)
+        if entry is None or name in seen:
+            continue
+        seen.add(name)
+        if entry.yaml_path is not None:
+            files[str(entry.yaml_path)] = None
+        waiting += [other for other, one in index.items() if name in one.tags]
+        waiting += _members((entry.cfg or {}).get("task"))
+    return list(files)
+
+
+def _members(value: Any) -> list[str]:
+    """Return the names in the ``task`` of a group's configuration, however nested."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        return _members(value.get("task")) + _members(value.get("group"))
+    return [name for part in value for name in _members(part)] if isinstance(value, list) else []
 
 
 def no_tasks() -> Any:

@@ -101,6 +101,7 @@ THINGS = {
     "--no-paper": "leave out the paper's rows",
     "--only": "pattern of cells",
     "--operator": "growth operator",
+    "--operator-option": "further option of a growth operator",
     "--order": "order of copies in growing",
     "--out -o": "output",
     "--pack": "tokens a forward pass",
@@ -295,7 +296,7 @@ def test_tables_as_csv() -> None:
     entries = json.loads(run("tasks", "--json").stdout)
     assert rows[0].split(",")[:2] == [*entries[0]][:2]
     assert len(rows) == len(entries) + 1
-    assert run("study", "list", "--csv").stdout.splitlines()[0] == "study,asks,paper"
+    assert run("study", "list", "--csv").stdout.splitlines()[0] == "study,asks,paper,from"
 
 
 def test_plan_and_verification_as_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

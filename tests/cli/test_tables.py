@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from growloop.cli import evaluation_tables, main, quickstart, study, suite, tables
-from growloop.cli.board import Board
+from growloop.cli.board import Board, _duration
 from growloop.cli.progress import Progress
 from growloop.cli.tables import Column, cells, layout, number, value, wrap
 from growloop.leaderboard import Cost, Model, Record, Store, Task
@@ -317,6 +317,35 @@ def _all(read: Callable[[], bytes]) -> str:
     except OSError:  # Linux: the other end is closed
         pass
     return found.decode()
+
+
+def test_a_log_has_a_line_a_minute_with_the_time_left(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    now = 0.0
+    with Board({"train": 300.0, "score": 100.0, "older": 100.0}, lambda: now) as board:
+        board("older", 1.0, "")
+        board("train", 0.25, "loss 4.00")  # done by an earlier run
+        for now in (30.0, 59.0, 60.0, 61.0, 119.0, 130.0):
+            board("train", 0.25 + now / 300, "loss 3.00")
+        now = 180.0
+        board("train", 1.0, "")
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == [
+        "older: there already",
+        "train: loss 4.00",
+        "in all: 1 of 3 parts and 34% of the time done, about 4 minutes left",
+        "in all: 1 of 3 parts and 51% of the time done, about 3 minutes left",
+        "train: done",
+    ]
+
+
+def test_the_time_left_is_in_the_unit_that_reads_best() -> None:
+    durations = [_duration(seconds) for seconds in (5, 60, 89, 100, 5300, 5400)]
+    assert durations == [
+        "less than a minute", "about 1 minute", "about 1 minute", "about 2 minutes",
+        "about 88 minutes", "about 1.5 hours",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("wide", WIDTHS)

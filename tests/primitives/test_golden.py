@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from growloop.primitives import STANDARD, Source, Template, fingerprint, golden, standard_task
+from growloop.primitives import (
+    STANDARD,
+    Copying,
+    Source,
+    Template,
+    fingerprint,
+    golden,
+    standard_task,
+)
 
 
 @pytest.mark.parametrize("name", STANDARD)
@@ -64,7 +72,7 @@ WORDINGS = {
 @pytest.mark.parametrize("name", WORDINGS)
 def test_prompts_read_as_documented(name: str) -> None:
     variables, expected = WORDINGS[name]
-    assert Template.packaged(name).render(variables) == expected
+    assert Template.packaged(name, Copying).render(variables) == expected
 
 
 def test_every_packaged_template_is_pinned() -> None:

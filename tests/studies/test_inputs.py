@@ -23,11 +23,12 @@ from growloop.studies.measure.cooldown_branches import (
 )
 from growloop.studies.paper.sample_efficiency import _written
 from growloop.studies.reproduce.cell_results import CellResults
-from growloop.studies.reproduce.evaluate import score_checkpoint
+from growloop.studies.reproduce.evaluate import score_checkpoint, score_with_samples
 from growloop.studies.reproduce.plan import PlanCell
 from growloop.studies.reproduce.scales import ScaleModel
 from growloop.studies.reproduce.settings import ReproductionSettings
 from growloop.studies.reproduce.training_job import TrainingJob
+from growloop.tasks.compare_results import compare_results
 
 from ..support.changed_inputs import changed, fields, made_by_an_earlier_version, remade, sharded
 from ..support.commands import refused, run
@@ -176,6 +177,29 @@ def test_results_are_of_the_model_that_was_scored(models: dict[str, str], tmp_pa
     changed(place / "model.safetensors")
     with pytest.raises(InputError, match=r"plain\.json was measured on another model than"):
         score_checkpoint(place, [TASK], file, **given)
+
+
+def test_results_with_samples_can_be_compared_and_are_of_their_model(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"shots": 0, "limit": 2, "device": "cpu", "command": "c"}
+    folders = [tmp_path / "results" / name for name in ("one", "other")]
+    place = shutil.copytree(models["plain"], tmp_path / "plain")
+    for folder in folders:
+        found = score_with_samples(place, [TASK], folder, **given)
+        assert [r.value for r in found if r.task.name == TASK]
+    comparison = compare_results(*folders)
+    assert [(row.task, row.n, row.difference) for row in comparison.rows] == [(TASK, 2, 0.0)]
+    assert {r.command for r in found} == {"c"}
+    again = score_with_samples(place, [TASK], folders[1], **given)
+    assert [r.to_json() for r in again] == [r.to_json() for r in found]
+    changed(place / "model.safetensors")
+    with pytest.raises(InputError, match=r"was measured on another model than"):
+        score_with_samples(place, [TASK], folders[0], **given)
+    shutil.rmtree(folders[0])
+    folders[0].mkdir()
+    with pytest.raises(InputError, match=r"one holds 0 result files"):
+        score_with_samples(place, [TASK], folders[0], **given)
 
 
 def test_a_plan_refuses_what_its_reproduction_refuses(

@@ -14,6 +14,7 @@ from growloop.core.errors import InputError
 from growloop.leaderboard import Record, Task
 from growloop.leaderboard.paper import paper_rows
 from growloop.leaderboard.site.formats import embedded, file_name, si
+from growloop.leaderboard.site.introduction import Introduction, NextCommand
 from growloop.leaderboard.site.page import build
 from growloop.leaderboard.site.serving import server
 
@@ -53,6 +54,27 @@ class Page(HTMLParser):
             self.data += data
         elif not where.startswith(("script", "style")):
             self.texts.append(data)
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_the_first_page_begins_with_its_introduction(text: str, tmp_path: Path) -> None:
+    commands = [NextCommand(f"purpose {text}", f"growloop compare a \\\n  {text}")]
+    introduction = Introduction(f"done {text}", [f"first {text}", "second"], commands)
+    bare = Page(build([made()], tmp_path / "bare"))
+    page = Page(build([made()], tmp_path / "site", introduction=introduction))
+    texts = "".join(page.texts).replace("\xa0", " ")  # a percent sign stays with its number
+    places = [
+        texts.index(part)
+        for part in (
+            "What was done", f"done {text}", "What it means", f"first {text}", "second",
+            "What to run next", f"purpose {text}", commands[0].line, "1 model measured here",
+        )
+    ]  # fmt: skip
+    assert places == sorted(places)
+    assert {tag for tag, _ in page.tags} <= {tag for tag, _ in bare.tags} | {"ul", "li", "pre"}
+    assert "What was done" not in "".join(bare.texts)
+    other = Page(tmp_path / "site" / "methods.html")
+    assert "What was done" not in "".join(other.texts)
 
 
 @pytest.mark.parametrize("text", MARKUP)

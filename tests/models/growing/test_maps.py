@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from growloop.core.errors import InputError
 from growloop.models import GrowthMap, Schedule, growth_map
-from growloop.models.growing.maps import OPERATORS, growth_maps
+from growloop.models.growing.maps import growth_maps
+from growloop.models.growing.operators import OPERATORS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,7 +105,7 @@ def test_a_target_out_of_reach_is_refused_with_the_nearest() -> None:
         ("0-7,", 8, {"block_size": 4}, "takes no block_size"),
         ("0-7;", 8, {}, "character"),
         ("", 8, {}, "unknown growth operator"),
-        (3.5, 8, {}, "a name or a list"),
+        (3.5, 8, {}, "a name, a function or a list"),
         ([0, -1], 8, {}, "a layer of a schedule"),
     ],
 )

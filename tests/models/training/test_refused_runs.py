@@ -27,7 +27,7 @@ from ...support.training_runs import STEPS, fields, trained
         ({"events": [{"step": 99, "checkpoint": True}]}, "never comes"),
         ({"events": [{"step": STEPS, "regulariser": 1.0}]}, "never comes"),
         ({"events": [{"step": 2, "evaluate": {"tasks": []}}]}, "at least 1 item"),
-        ({"growth": {"operator": "lidsa"}}, "did you mean lidas"),
+        ({"growth": {"operator": "lidsa"}}, "did you mean 'lidas'"),
         ({"growth": {"block_size": 4}}, "does not reach 6 layers from 4"),
         ({"events": [{"step": 32, "repeat": [2, 9]}]}, r"step 32: the block 2:9 is outside .* 0:6"),
         ({"events": [{"step": 9, "schedule": "4x"}]}, "step 9: schedule '4x', character 3"),

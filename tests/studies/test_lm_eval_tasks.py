@@ -1,0 +1,124 @@
+"""Studies of lm-eval's multiple-choice tasks: the numbers are those of growloop eval."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ..support.commands import refused, run
+
+TASK = """task: {name}
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    train: {folder}/train.jsonl
+    validation: {folder}/validation.jsonl
+validation_split: validation
+training_split: train
+output_type: {kind}
+doc_to_text: "{{{{prompt}}}}"
+doc_to_target: answer
+doc_to_choice: {choices}
+metric_list:
+  - metric: acc
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of task files: two tasks, their group, and one that generates."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    for split, first in (("train", 0), ("validation", 100)):
+        rows = [
+            {"prompt": f"{first + i} and {i} make", "answer": i % 3, "choices": ["x", "yy", "z z"]}
+            for i in range(24)
+        ]
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for name in ("sums_a", "sums_b"):
+        text = TASK.format(name=name, folder=folder, kind="multiple_choice", choices="choices")
+        (folder / f"{name}.yaml").write_text(text)
+    (folder / "sums.yaml").write_text("group: sums\ntask:\n  - sums_a\n  - sums_b\n")
+    text = TASK.format(name="free", folder=folder, kind="generate_until", choices="choices")
+    (folder / "free.yaml").write_text(text.replace("- metric: acc", "- metric: exact_match"))
+    return folder
+
+
+def test_a_study_scores_a_task_file_as_growloop_eval_does(
+    models: dict[str, str], tasks: Path, tmp_path: Path
+) -> None:
+    file = str(tasks / "sums_a.yaml")
+    options = ["--items", "24", "--shots", "2", "--repeats", "1", "--block-size", "2"]
+    result = run(
+        "study", "inference-scaling", "-m", models["plain"], "--tasks", file, *options,
+        "--out", str(tmp_path / "out"), "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    rows = [row for record in json.loads(result.stdout) for row in record["rows"]]
+    [plain, *_] = [row for row in rows if row["split"] == "test" and row["times"] == 0]
+    assert {row["split"] for row in rows} == {"test", "validation"}
+    assert (plain["task"], plain["n"], plain["chance"]) == ("sums_a", 24, pytest.approx(1 / 3))
+    scored = run(
+        "eval", "-m", models["plain"], "--tasks", file, "--shots", "2", "--dtype", "float32",
+        "--out", str(tmp_path / "results"), "--json",
+    )  # fmt: skip
+    assert scored.exit_code == 0, scored.output
+    [row] = json.loads(scored.stdout)
+    assert row["value"] == pytest.approx(plain["value"])
+
+
+def test_what_a_study_cannot_use_is_refused(models: dict[str, str], tasks: Path) -> None:
+    command = ["study", "inference-scaling", "-m", models["plain"], "--block-size", "2"]
+    assert "scored as generate_until" in refused(*command, "--tasks", str(tasks / "free.yaml"))
+    message = refused(*command, "--tasks", str(tasks / "sums_a.yaml"), "--fixed-shots", "true")
+    assert "fixed and nested examples are for growloop's tasks" in message
+    assert "unknown task 'nosuch_task'" in refused(*command, "--tasks", "nosuch_task")
+
+
+def test_a_folder_of_tasks_with_its_groups(
+    models: dict[str, str], tasks: Path, tmp_path: Path
+) -> None:
+    call = ["eval", "-m", models["plain"], "--include_path", str(tasks), "--tasks", "sums,sums_*"]
+    assert "Duplicate" in refused(*call, "--output_path", str(tmp_path / "twice"))
+    result = run(*call[:-1], "sums", "--output_path", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    names = sorted(path.name.partition("_20")[0] for path in (tmp_path / "out").rglob("*.json*"))
+    assert names == ["results", "samples_sums_a", "samples_sums_b"]
+    assert "sums_a" in result.stdout
+
+
+def test_samples_are_written_or_not_and_predictions_have_no_metric(
+    models: dict[str, str], tasks: Path, tmp_path: Path
+) -> None:
+    call = ["eval", "-m", models["plain"], "--include_path", str(tasks), "--tasks", "sums_a"]
+    without = run(*call, "--log_samples", "false", "--output_path", str(tmp_path / "none"))
+    assert without.exit_code == 0, without.output
+    [results] = [json.loads(path.read_text()) for path in (tmp_path / "none").rglob("*.json*")]
+    assert results["task_hashes"]["sums_a"]
+    only = run(*call, "--predict_only", "--log_samples", "--output_path", str(tmp_path / "only"))
+    assert (only.exit_code, only.stdout) == (0, ""), only.output
+    [samples] = (tmp_path / "only").rglob("samples*")
+    assert len(samples.read_text().splitlines()) == 24
+    message = refused(*call, "--predict_only", "--leaderboard", str(tmp_path / "records"))
+    assert message == "Error: --predict_only computes no metric: leave out --leaderboard"
+    assert "is no folder" in refused(*call[:3], "--include_path", "nowhere", "--tasks", "sums_a")
+
+
+def test_code_of_a_folder_runs_only_if_it_is_trusted(
+    models: dict[str, str], tasks: Path, tmp_path: Path
+) -> None:
+    text = (
+        (tasks / "sums_b.yaml")
+        .read_text()
+        .replace('doc_to_text: "{{prompt}}"', "doc_to_text: !function code.text")
+    )
+    (tasks / "sums_b.yaml").write_text(text)
+    (tasks / "code.py").write_text("def text(doc):\n    return doc['prompt']\n")
+    call = ["eval", "-m", models["plain"], "--include_path", str(tasks), "--out", str(tmp_path)]
+    assert "names code (!function code.text)" in refused(*call, "--tasks", "sums")
+    for more in (["--tasks", "sums_a"], ["--tasks", "sums", "--trust-task-code"]):
+        result = run(*call, *more, "--items", "4")
+        assert result.exit_code == 0, result.output
