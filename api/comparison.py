@@ -14,6 +14,9 @@ from .evaluation_result import EvaluationResult
 if TYPE_CHECKING:
     from ..tasks.compare_results import Evaluation
 
+UNITS = {"acc": "accuracy", "%": "percentage points", "nats/token": "nats a token"}
+"""Metric -> unit on the axis of a chart."""
+
 
 @dataclass(frozen=True)
 class ComparisonResult(Tabular):
@@ -54,15 +57,28 @@ class ComparisonResult(Tabular):
         return self.remarks
 
     def chart(self) -> Any:
-        """Draw the differences with their 95 % intervals as an Altair chart.
+        """Draw the differences with their 95 % intervals as a forest plot, an Altair chart.
 
         Raises:
             InputError: Altair is not installed.
         """
         from ..studies.measure.charts import finish
-        from ..studies.measure.evaluation_chart import difference_chart
+        from ..studies.measure.forest_chart import Difference, forest_chart
 
-        return finish(difference_chart(self.to_rows(), self.title))
+        differences = [
+            Difference(
+                row["task"],
+                row["difference"],
+                row["low"],
+                row["high"],
+                UNITS.get(row["metric"], row["metric"]),
+            )
+            for row in self.rows
+        ]
+        about = ["right of 0: the first is higher; lines: 95 % intervals", *self.remarks]
+        return finish(
+            forest_chart(differences, f"{self.first} minus {self.second}", "; ".join(about))
+        )
 
 
 def compare(

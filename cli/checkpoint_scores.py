@@ -50,7 +50,7 @@ class Scores:
         for name in selection.names:
             plan.add(name)
         plan.check()
-        check_sizes(list(plan.ours.values()), selection.count, 0, selection.most_shots or 0)
+        check_sizes(list(plan.ours.values()), selection.items, 0, selection.most_shots or 0)
         if plan.theirs:
             their_tasks(plan.theirs, {}, False)
 

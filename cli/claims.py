@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +11,7 @@ import click
 from ..tasks.loading import require_extra
 from .command import Command
 from .leaderboard import FOLDER, WITHOUT_PAPER, loaded
-from .options import option, table_options
+from .options import option, picture_option, table_options
 from .tables import paragraph, print_csv
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 @FOLDER
 @option("--claim", "-c", "name", help="show only this claim, with all its numbers")
 @WITHOUT_PAPER
+@picture_option("draw the effects as a forest plot")
 @option("--power", is_flag=True, help="how many training runs would decide each claim")
 @option(
     "--affordable",
@@ -36,6 +38,7 @@ def command(
     folder: str,
     name: str | None,
     no_paper: bool,
+    picture: str | None,
     power: bool,
     affordable: int | None,
     as_json: bool,
@@ -54,9 +57,14 @@ def command(
     Examples:
       growloop claims
       growloop claims --claim looping-at-equal-parameters
+      growloop claims --picture claims.svg
       growloop claims --power --affordable 5
     """
     require_extra("leaderboard", "a claim")
+    if picture is not None:
+        from ..studies.measure.charts import check_picture
+
+        check_picture(picture)
     from ..core.errors import InputError, unknown
     from ..leaderboard.claims.findings import evaluate_claims
     from ..leaderboard.claims.paper_claims import CLAIMS
@@ -71,6 +79,11 @@ def command(
     most = (affordable or AFFORDABLE) if power else None
     if most is not None:
         findings = [f for f in findings if f.kind == "measured"]
+    if picture is not None:
+        from ..studies.measure.charts import save
+        from ..studies.measure.forest_chart import claims_chart
+
+        click.echo(str(save(claims_chart(findings), picture)), err=True)
     if as_json:
         click.echo(json.dumps([_json_fields(finding, most) for finding in findings], indent=2))
         return
@@ -168,7 +181,6 @@ def _print(claim: Claim, findings: list[Finding], details: bool) -> None:
 
 def _print_power(claims: list[Claim], findings: list[Finding], affordable: int) -> None:
     """Print, per claim and scale measured, what would decide it, and the counts of outlooks."""
-    from collections import Counter
 
     from ..leaderboard.claims.power import claim_outlook, comparison_power
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .command import Command
-from .options import leaderboard_option, table_options, tasks_option
+from .options import leaderboard_option, picture_option, table_options, tasks_option
 from .tables import Column, number, paragraph, print_csv, show, value
 
 
@@ -18,12 +18,14 @@ from .tables import Column, number, paragraph, print_csv, show, value
 @click.argument("second")
 @tasks_option("tasks or groups, separated by commas  [default: all of both]")
 @leaderboard_option("compare records: FIRST and SECOND are names of models there")
+@picture_option("draw the differences as a forest plot")
 @table_options()
 def command(
     first: str,
     second: str,
     tasks: str | None,
     leaderboard: str | None,
+    picture: str | None,
     as_json: bool,
     as_csv: bool,
 ) -> None:
@@ -42,9 +44,14 @@ def command(
       growloop compare results/looped results/plain
       growloop compare results/looped results/plain --tasks variable_assignment_code_d0
       growloop compare 'Loop(3x2)' 'Standard 6' --leaderboard records
+      growloop compare results/looped results/plain --picture differences.svg
     """
     from ..api.comparison import compare
 
+    if picture is not None:
+        from ..studies.measure.charts import check_picture
+
+        check_picture(picture)
     result = compare(first, second, tasks or "", leaderboard=leaderboard)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
@@ -52,6 +59,10 @@ def command(
         print_csv(result.to_rows())
     else:
         _print(result.to_rows(), result.remarks, (result.first, result.second))
+    if picture is not None:
+        from ..studies.measure.charts import save
+
+        click.echo(str(save(result.chart(), picture)), err=True)
 
 
 def _print(lines: Sequence[dict[str, Any]], notes: Sequence[str], names: tuple[str, str]) -> None:

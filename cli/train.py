@@ -7,18 +7,20 @@ from typing import Any
 
 import click
 
+from ..core.errors import InputError
 from ..tasks.evaluate import require_extra
 from .command import Command
 from .options import (
     device_option,
     force_option,
-    json_option,
     option,
     out_option,
     plan_option,
+    table_options,
     training_dtype_option,
     trust_option,
 )
+from .tables import print_csv
 
 
 @click.command("train", cls=Command)
@@ -44,7 +46,7 @@ from .options import (
 @plan_option("check all, print stages, tokens, FLOPs and memory", "planned", aliases=("--dry-run",))
 @out_option("folder of the run  [default: runs/NAME]")
 @force_option("resume although the run file has changed", aliases=("--force-run-file",))
-@json_option("print the plan or the outcome as JSON")
+@table_options("print the plan or the outcome as JSON", "with --plan: print its stages as CSV")
 def command(
     run_file: str,
     out: str | None,
@@ -56,6 +58,7 @@ def command(
     device: str | None,
     trust_task_code: bool,
     as_json: bool,
+    as_csv: bool,
 ) -> None:
     """Train a model as a run file says: standard, looped, growing, retrofitted.
 
@@ -69,8 +72,11 @@ def command(
     """
     from ..api import training
 
+    if as_csv and not planned:
+        raise InputError("--csv prints the stages of a plan: give --plan too")
     if planned:
-        _print_plan(run_file, overrides, dtype, out, force, trust_task_code, as_json)
+        plan = _checked_plan(run_file, overrides, dtype, out, force, trust_task_code)
+        _print_plan(*plan, as_json, as_csv)
         return
     result = training.train(
         run_file,
@@ -96,16 +102,15 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _print_plan(
+def _checked_plan(
     run_file: str,
     overrides: tuple[str, ...],
     dtype: str | None,
     out: str | None,
     force: bool,
     trust_task_code: bool,
-    as_json: bool,
-) -> None:
-    """Check and print a plan; of shards that are not there yet, before that is refused."""
+) -> tuple[dict[str, Any], InputError | None]:
+    """Check a run and plan it; return also what refuses shards that are not there yet."""
     require_extra("train", "training")
     from ..api.training import check_tasks, read_run, run_folder
     from ..models.training.checks import check
@@ -119,8 +124,17 @@ def _print_plan(
         check(run, run_folder(run, out), _say, force)
     except NoShardsError as error:
         lacking = error
-    found = plan(run)
-    click.echo(json.dumps(found, indent=2) if as_json else _plan_text(found))
+    return plan(run), lacking
+
+
+def _print_plan(
+    found: dict[str, Any], lacking: InputError | None, as_json: bool, as_csv: bool
+) -> None:
+    """Print a plan, then refuse what it lacks."""
+    if as_csv:
+        print_csv(found["stages"])
+    else:
+        click.echo(json.dumps(found, indent=2) if as_json else _plan_text(found))
     if lacking is not None:
         raise lacking
 

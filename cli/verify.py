@@ -9,15 +9,22 @@ import click
 
 from ..primitives import Template, verify
 from .command import Command
-from .options import json_option, option
+from .options import option, table_options
+from .tables import print_csv
 
 
 @click.command("verify", cls=Command)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @option("--template", help="custom template that the file was made with")
 @option("--words", help="custom word list that the file was made with")
-@json_option("print the findings as JSON")
-def command(files: tuple[str, ...], template: str | None, words: str | None, as_json: bool) -> None:
+@table_options("print the findings as JSON", "print files, fingerprints and problems as CSV")
+def command(
+    files: tuple[str, ...],
+    template: str | None,
+    words: str | None,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
     """Verify data sets: regenerate and solve every item, detect repeats and leaks.
 
     FILE: JSON lines (.gz too, - is standard input), Parquet, or a data set folder. Several files
@@ -40,6 +47,12 @@ def command(files: tuple[str, ...], template: str | None, words: str | None, as_
             "unsolved": verdict.unsolved,
         }
         click.echo(json.dumps(findings, indent=2))
+    elif as_csv:
+        rows = [
+            {"place": f, "fingerprint": d, "problem": ""} for f, d in verdict.fingerprints.items()
+        ]
+        rows += [{"place": place, "fingerprint": "", "problem": why} for place, why in verdict.bad]
+        print_csv(rows)
     else:
         for place, reason in verdict.bad:
             click.echo(f"{place}: {reason}", err=True)

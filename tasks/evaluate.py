@@ -182,7 +182,7 @@ class _Evaluation:
             to_harness["use_cache"] = answers_file(to_harness["use_cache"], lm, arguments, effects)
         shots = SHOTS if selection.most_shots is None else selection.most_shots
         built = plan.build(
-            selection.count, selection.seed, shots, selection.fixed_shots, selection.curve
+            selection.items, selection.seed, shots, selection.fixed_shots, selection.curve
         )
         num_fewshot = None if selection.curve else selection.shots
         to_simple_evaluate = {"num_fewshot": num_fewshot, "limit": selection.limit, **to_harness}
@@ -249,7 +249,7 @@ def _plan(selection: TaskSelection) -> Plan:
     if selection.curve and plan.theirs:
         raise InputError(f"a curve over shots is for tasks of growloop, not {plan.theirs[0]}")
     shots = SHOTS if selection.most_shots is None else selection.most_shots
-    check_sizes(list(plan.ours.values()), selection.count, selection.seed, shots)
+    check_sizes(list(plan.ours.values()), selection.items, selection.seed, shots)
     return plan
 
 

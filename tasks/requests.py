@@ -58,7 +58,8 @@ class TaskSelection:
             Several numbers make a curve: each of growloop's tasks once per number, as
             ``name@number``, where smaller numbers use the first examples of larger ones.
         fixed_shots: use the same examples for all questions.
-        limit: questions per task; None for all.
+        limit: questions per task; None for all. Of growloop's tasks so many items are generated,
+            as with ``count``: the same items have the same fingerprint, however they were named.
         count: test items of growloop's tasks.
         seed: seed of test items and examples.
         trust_task_code: let task files given by path run the code that they name.
@@ -94,6 +95,11 @@ class TaskSelection:
     def curve(self) -> list[int]:
         """Numbers of shots of a curve, ascending; empty for a single number."""
         return sorted(self.shots) if isinstance(self.shots, Sequence) else []
+
+    @property
+    def items(self) -> int:
+        """Number of generated test items a task: the smaller of ``count`` and ``limit``."""
+        return self.count if self.limit is None else min(self.count, self.limit)
 
     @property
     def most_shots(self) -> int | None:

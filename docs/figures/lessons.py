@@ -1,7 +1,7 @@
 """Draws how models learn from lessons: the loss of each lesson against the step, stages marked.
 
 ``python docs/figures/lessons.py docs/figures/lessons.svg RUN_FOLDER...``, each folder as ``growloop
-train`` wrote it. A point is the mean over 100 steps.
+train`` wrote it. A point is the mean over 100 steps. ``draw.py`` adds the title.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import altair as alt
+from growloop.leaderboard.site import theme
+from growloop.studies.measure import charts
 
 LESSONS = ["repeats", "recall", "copying-letters", "copying-words"]
 LESSONS += [f"assignment-{depth}" for depth in range(4)]
@@ -43,13 +45,12 @@ def main(picture: str, *folders: str) -> None:
         .encode(
             x=alt.X("step:Q", title="step"),
             y=alt.Y("loss:Q", title="nats a target"),
-            color=alt.Color("model:N", sort=models, title=None),
+            color=charts.colour("model", models),
         )
         .properties(width=230, height=130)
         .facet(facet=alt.Facet("lesson:N", sort=LESSONS, title=None), columns=2)
         .resolve_scale(y="independent")
-        .configure(background="white")
-        .configure_legend(orient="top")
+        .configure(**theme.altair_config(theme.LIGHT))
     )
     chart.save(picture)
 

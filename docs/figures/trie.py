@@ -10,6 +10,7 @@ import sys
 from html import escape
 from pathlib import Path
 
+from growloop.leaderboard.site.theme import LIGHT
 from growloop.tasks.scoring.trie import build
 
 EXAMPLE = "k = 5 -> 5"
@@ -22,7 +23,7 @@ REQUESTS = [
 ]
 PACK = 9
 CELL, LEFT, TOP = 17, 14, 46
-COLOURS = ["#0072b2", "#d55e00"]  # of the packs, in turn; told apart without colour by the line too
+COLOURS = LIGHT.series[:2]  # of the packs, in turn; told apart without colour by the line too
 
 
 def main(out: str) -> None:

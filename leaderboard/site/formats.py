@@ -29,6 +29,11 @@ def embedded(data: object) -> Markup:
     return Markup(text)
 
 
+def breakable(text: str) -> Markup:
+    """Return a name that a narrow column breaks after an underscore, not inside a word."""
+    return Markup("_<wbr>").join(text.split("_"))  # join escapes the parts
+
+
 def si(number: float | None, billion: str = "G") -> str:
     """Format a large number with an SI prefix.
 

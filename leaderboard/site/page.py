@@ -28,7 +28,7 @@ from ..panels import Panel, panels
 from ..records import Model, Record, Task
 from . import schedule_drawing, theme
 from .forest_plot import forest
-from .formats import embedded, file_name, score, short_id, si
+from .formats import breakable, embedded, file_name, score, short_id, si
 from .introduction import Introduction
 from .labels import metric_label
 from .looks import model_looks
@@ -160,7 +160,12 @@ class _Site:
             "over_words": interval_basis_text,
             "version": _version(),
         }
-        environment.filters |= {"si": si, "score": score, "embedded": embedded}
+        environment.filters |= {
+            "si": si,
+            "score": score,
+            "embedded": embedded,
+            "breakable": breakable,
+        }
         self.environment = environment
         static = Path(__file__).parent / "static"
         self.style = theme.css() + (static / "style.css").read_text(encoding="utf-8")

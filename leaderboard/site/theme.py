@@ -17,6 +17,8 @@ from typing import Any
 from ...core.drawing import SERIES
 
 FONT = "system-ui, -apple-system, Segoe UI, Helvetica, Arial, Liberation Sans, sans-serif"
+CHART_FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
+"""Font of charts: their labels are laid out in these widths, which system fonts exceed."""
 GREY = "#888888"  # neutral, visible on light and dark backgrounds
 DASHES = ((1, 0), (6, 3), (8, 3, 2, 3), (10, 2), (4, 4), (12, 4, 4, 4))  # stroke, gap, … in px
 """Dashes tell models of one colour apart and mean nothing else; chance levels are dotted (1, 3)."""
@@ -150,7 +152,7 @@ def css() -> str:
 def _css_rules() -> Iterator[str]:
     yield f":root {{ color-scheme: light dark; --font: {FONT}; {_declarations(LIGHT)} }}"
     dark = _declarations(DARK)
-    yield f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
+    yield f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
     for number in range(len(LIGHT.series)):
         yield f".s-{number} {{ fill: var(--s{number}); stroke: var(--s{number}); }}"
     for number in range(len(LIGHT.loops)):
@@ -174,7 +176,7 @@ def altair_config(palette: Palette) -> dict[str, Any]:
     ink, faint, line = palette.ink, palette.faint, palette.line
     return {
         "background": palette.background,
-        "font": FONT,
+        "font": CHART_FONT,
         "style": {INK: {"stroke": ink}},
         "range": {"category": list(palette.series)},
         "view": {"stroke": None},

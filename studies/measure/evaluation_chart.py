@@ -82,28 +82,6 @@ def evaluation_bars(rows: Sequence[Mapping[str, Any]], title: str) -> Any:
     return alt.vconcat(*panels, title=title)
 
 
-def difference_chart(rows: Sequence[Mapping[str, Any]], title: str) -> Any:
-    """Draw a point for each difference with its 95 % interval.
-
-    Args:
-        rows: ``task``, ``metric``, ``difference``, ``low`` and ``high`` of each; None where
-            unknown.
-        title: what was compared.
-    """
-    alt = charts.altair()
-    values = [dict(row) | {"name": f"{row['task']}, {row['metric']}"} for row in rows]
-    names = list(dict.fromkeys(value["name"] for value in values))
-    base = alt.Chart(charts.rows(values), title=title).encode(
-        y=alt.Y("name:N", sort=names, title=None)
-    )
-    points = base.mark_point(filled=True, size=60, color=charts.COLOURS[0])
-    zero = alt.Chart(charts.rows([{"zero": 0}])).mark_rule(color=charts.GREY)
-    x = alt.X("difference:Q", title="difference, bars: 95 %")
-    ends = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2)
-    layers = [zero.encode(x="zero:Q"), ends.encode(x=alt.X("low:Q"), x2="high:Q")]
-    return alt.layer(*layers, points.encode(x=x)).properties(width=360)
-
-
 def _lines(rows: Sequence[Mapping[str, Any]], x: str, several_shots: bool) -> list[str]:
     return list(dict.fromkeys(_line(row, x, several_shots) for row in rows))
 

@@ -50,3 +50,26 @@ def test_models_of_a_store_are_compared_without_pairing(tmp_path: Path) -> None:
     assert "not paired" in found["notes"][0]
     message = ran(f"compare A C --leaderboard {tmp_path / 'records'}", 2)
     assert "unknown model 'C'" in message
+
+
+def test_the_picture_has_a_row_for_each_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("a"), {"t": ONE, "u": OTHER}, "A")
+    write(Path("b"), {"t": OTHER, "u": ONE}, "B")
+    rows = json.loads(ran("compare a b --json --picture p.json"))["rows"]
+    chart = json.loads(Path("p.json").read_text(encoding="utf-8"))
+    assert chart["title"]["text"] == "A minus B"
+    drawn = (
+        [row for data in chart["datasets"].values() for row in data if "label" in row]
+        if ("datasets" in chart)
+        else chart["vconcat"][0]["layer"][1]["data"]["values"]
+    )
+    for row in rows:
+        [found] = [one for one in drawn if one["label"] == row["task"]]
+        assert (found["value"], found["low"], found["high"]) == (
+            row["difference"], row["low"], row["high"],
+        )  # fmt: skip
+    assert "kind of picture" in ran("compare a b --picture p.doc", 2)
+    assert not Path("p.doc").exists()

@@ -174,6 +174,13 @@ def test_claims_tell_verdict_effect_and_reason() -> None:
     (effect,) = found["effects"]
     assert (found["verdict"], effect["trainings"]) == ("supported", 3)
     assert set(effect["records"]) == {record.id for record in records}
+    ran("claims --no-paper --picture claims.json")
+    chart = Path("claims.json").read_text(encoding="utf-8")
+    assert "claims tested here" in json.loads(chart)["title"]["text"]
+    assert f'"value": {effect["value"]}' in chart
+    Path("empty").mkdir()
+    assert "no effect to draw" in run("claims empty --no-paper --picture p.svg").stderr
+    assert not Path("p.svg").exists()
 
 
 def test_an_evaluation_adds_its_records(tmp_path: Path) -> None:

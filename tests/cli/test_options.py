@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -236,7 +239,7 @@ def test_every_table_is_json_and_csv_too() -> None:
         flags[command] |= set(option.opts)
     tables = {
         "eval", "study", "leaderboard show", "claims", "tasks", "recipe", "inspect", "reproduce",
-        "quickstart", "compare", "scan",
+        "quickstart", "compare", "scan", "train", "verify",
     }  # fmt: skip
     assert {command for command in flags if "--csv" in flags[command]} == tables
     assert all("--json" in flags[command] for command in tables)
@@ -297,3 +300,26 @@ def test_tables_as_csv() -> None:
     assert rows[0].split(",")[:2] == [*entries[0]][:2]
     assert len(rows) == len(entries) + 1
     assert run("study", "list", "--csv").stdout.splitlines()[0] == "study,asks,paper,from"
+
+
+def test_plan_and_verification_as_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("recipe", "lessons-lidas", "--out", "run.yaml")
+    stages = json.loads(run("train", "run.yaml", "--plan", "--json").stdout)["stages"]
+    rows = list(csv.DictReader(io.StringIO(run("train", "run.yaml", "--plan", "--csv").stdout)))
+    assert [row["schedule"] for row in rows] == [stage["schedule"] for stage in stages]
+    assert len(rows) > 1
+    refused = run("train", "run.yaml", "--csv")
+    assert refused.exit_code == 2
+    assert "--plan" in refused.stderr
+
+    run("generate", "copying", "--items", "5", "--out", "a.jsonl")
+    [file] = csv.DictReader(io.StringIO(run("verify", "a.jsonl", "--csv").stdout))
+    assert (file["place"], file["problem"], len(file["fingerprint"])) == ("a.jsonl", "", 64)
+    lines = Path("a.jsonl").read_text(encoding="utf-8").splitlines()
+    Path("b.jsonl").write_text("\n".join([*lines, lines[0]]) + "\n", encoding="utf-8")
+    broken = run("verify", "b.jsonl", "--csv")
+    assert broken.exit_code == 2
+    problems = [row for row in csv.DictReader(io.StringIO(broken.stdout)) if row["problem"]]
+    assert [row["place"] for row in problems] == ["b.jsonl", "b.jsonl, line 6"]
+    assert "the same item" in problems[1]["problem"]

@@ -105,6 +105,19 @@ def test_the_group_is_the_plain_mean_of_its_five_tasks(checkpoint: Checkpoint) -
     assert all(row.n == 6 and row.shots == 5 for row in table[1:])
 
 
+def test_items_and_limit_name_the_same_questions(checkpoint: Checkpoint) -> None:
+    model, tasks = str(checkpoint("llama")), ["addition_2"]
+    by_limit = evaluate(model, tasks, limit=6, shots=1, device="cpu")
+    by_count = evaluate(model, tasks, count=6, shots=1, device="cpu")
+    assert by_limit is not None
+    assert by_count is not None
+    assert rows(by_limit) == rows(by_count)
+    assert rows(by_limit)[0].fingerprint is not None
+    more = evaluate(model, tasks, count=7, limit=100, shots=1, device="cpu")
+    assert more is not None
+    assert [row.n for row in rows(more)] == [7]
+
+
 def test_a_group_takes_a_depth_and_names_its_tasks_by_it(checkpoint: Checkpoint) -> None:
     for tasks, params in (
         (["reasoning_primitives:depth=3"], {}),

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from growloop.leaderboard.paper import paper_rows
+from growloop.leaderboard.site.page import build
 
 from .browsing import Watched
+from .site_records import measured, study_of
 
 NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
 
@@ -35,3 +39,16 @@ def watched(browser: Any) -> Iterator[Watched]:
     yield found
     found.context.close()
     assert found.wrong == []
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first page of a site with measured and reported results."""
+    return build([*measured(), *paper_rows()], tmp_path_factory.mktemp("www") / "site")
+
+
+@pytest.fixture
+def repeats(tmp_path: Path) -> Path:
+    """The page of a study of twelve models."""
+    [page] = (build(study_of(12), tmp_path / "site").parent / "studies").iterdir()
+    return page

@@ -83,7 +83,7 @@ def test_whatever_a_record_says_is_only_ever_text(text: str, tmp_path: Path) -> 
     site = build(poisoned(text), tmp_path / "site")
     expected = {tag for path in plain.values() for tag, _ in Page(path).tags}
     expected |= {"pre", "polyline", "ul", "li", "b", "figure", "svg", "title", "desc", "rect"}
-    expected |= {"circle", "g", "text", "line", "path", "figcaption"}
+    expected |= {"circle", "g", "text", "line", "path", "figcaption", "wbr"}
     for path in _pages(site):
         assert re.fullmatch(r"[a-z0-9-]+\.html", path.name)
         page = Page(path)

@@ -12,8 +12,8 @@ from growloop.leaderboard import Record
 from growloop.leaderboard.paper import paper_rows
 from growloop.leaderboard.site.page import build
 
-from .browsing import Watched
-from .test_browser import column, measured, study_of
+from .browsing import Watched, column
+from .site_records import measured, study_of
 from .test_forest_plot import suite_records
 
 pytestmark = pytest.mark.slow
