@@ -60,15 +60,25 @@ def read_inputs(
 
 def _operator_code(run: Run) -> dict[str, Identity]:
     """Identify the code of the growth operators that are not growloop's: plug-in -> digest."""
-    wanted = [] if run.growth is None else [run.growth.operator]
-    wanted += [event.grow for event in run.events if event.grow is not None]
     found: dict[str, Identity] = {}
-    for operator in wanted:
-        if isinstance(operator, str) and find_operator(operator) is not None:
-            origin = origin_of_operator(operator)
-            if origin is not None and origin.digest is not None:
-                found[str(origin)] = {"sha256": origin.digest}
+    if run.growth is not None:
+        found |= _code_of(run.growth.operator)
+    for event in run.events:
+        try:
+            found |= _code_of(event.grow)
+        except InputError as error:
+            raise InputError(f"step {event.step}: {error}") from error
     return found
+
+
+def _code_of(operator: object) -> dict[str, Identity]:
+    """Identify the code of an operator: plug-in -> digest; nothing for growloop's own."""
+    if not isinstance(operator, str) or find_operator(operator) is None:
+        return {}
+    origin = origin_of_operator(operator)
+    if origin is None or origin.digest is None:
+        return {}
+    return {str(origin): {"sha256": origin.digest}}
 
 
 def refuse_changed(
