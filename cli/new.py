@@ -12,7 +12,7 @@ from .options import force_option, out_option
 
 @click.group("new", cls=Group)
 def command() -> None:
-    """Write an example package that adds a primitive, a growth operator or a study.
+    """Write an example package that adds a primitive, an operator, a loop part or a study.
 
     The package has its own tests, installs with pip and is found by growloop through its entry
     point. docs/plugins.md explains its files.
@@ -42,16 +42,18 @@ def _refuse_taken(kind: str, name: str) -> None:
     from ..studies.catalog import QUESTIONS
     from ..tasks.catalog import GROUPS
 
-    group = {"primitive": "primitives", "operator": "operators", "study": "studies"}[kind]
+    group = "studies" if kind == "study" else f"{kind}s"
     taken = {point.name: str(origin) for point, origin in entry_points(f"growloop.{group}")}
     if kind == "primitive":
         taken |= dict.fromkeys([*TASKS.own(), *STANDARD, *GROUPS], "growloop")
     elif kind == "study":
         taken |= dict.fromkeys(QUESTIONS, "growloop")
-    elif missing("train") is None:  # growloop's operators need torch, the package does not
+    elif missing("train") is None:  # growloop's own need torch, the package does not
         from ..models.growing.operators import OPERATORS
+        from ..models.looping.parts import PARTS
 
-        taken |= dict.fromkeys(OPERATORS.own(), "growloop")
+        own = OPERATORS.own() if kind == "operator" else PARTS.own()
+        taken |= dict.fromkeys(own, "growloop")
     if name in taken:
         raise InputError(f"there is a {kind} {name} already, of {taken[name]}: choose another name")
 
@@ -72,4 +74,5 @@ def _subcommand(kind: str, noun: str, example: str) -> None:
 
 _subcommand("primitive", "the reasoning primitive", "parity")
 _subcommand("operator", "the growth operator", "repeat_first")
+_subcommand("loop", "the loop part", "channel_scale")
 _subcommand("study", "the study", "drop-last")

@@ -16,7 +16,7 @@ from .files import replacing
 from .names import name_problem
 
 FOLDER = Path(__file__).parent / "example_packages"
-KINDS = ("primitive", "operator", "study")
+KINDS = ("primitive", "operator", "loop", "study")
 NAME = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
 LONGEST = 60  # characters of a name
 
@@ -25,7 +25,7 @@ def check_name(kind: str, name: str) -> None:
     """Refuse a name that cannot be a module, an entry point and a command-line word.
 
     Args:
-        kind: ``primitive``, ``operator`` or ``study``.
+        kind: ``primitive``, ``operator``, ``loop`` or ``study``.
 
     Raises:
         InputError: saying what a name may be.
@@ -45,7 +45,7 @@ def write_package(kind: str, name: str, folder: str | Path, force: bool = False)
     """Write an example package; return its files.
 
     Args:
-        kind: ``primitive``, ``operator`` or ``study``.
+        kind: ``primitive``, ``operator``, ``loop`` or ``study``.
         name: name that growloop will know the object by.
         folder: folder to write; it must not exist yet.
         force: replace the folder.

@@ -16,7 +16,10 @@ from typing import Any
 from ...core.errors import InputError
 from ...core.identity import Identity, differing, files_of_task, identify, listed, sha256
 from ...core.model_files import content_digest, model_files
+from ...core.plugins import Origin
 from ..growing.operators import find_operator, origin_of_operator
+from ..looping.parts import PARTS
+from ..looping.recurrence import Recurrence
 from .data.documents import source_files
 from .data.shards import INDEX, Shards
 from .data.tokenization import TOKENIZER, tokenizer_file_hash
@@ -24,7 +27,7 @@ from .runfile import Run
 
 MODEL, EXAMPLES, VALIDATION = "model.path", "data.examples", "data.validation"
 TEMPLATE = "data.chat_template"
-OPERATOR_CODE = "code of growth operators"
+PLUGIN_CODE = "code of plug-ins"
 SOURCE = "data.sources."
 TOKENIZER_CONFIG = "special_tokens_map.json"  # earlier versions of transformers wrote it
 
@@ -54,12 +57,12 @@ def read_inputs(
         inputs[name] = identify(files, before.get(name), content_digest)
     if run.model.path is not None and (commit := _commit(run.model.path)) is not None:
         inputs[MODEL] = {"commit": {"sha256": commit}}
-    inputs[OPERATOR_CODE] = _operator_code(run)
+    inputs[PLUGIN_CODE] = _plugin_code(run)
     return {name: files for name, files in inputs.items() if files}
 
 
-def _operator_code(run: Run) -> dict[str, Identity]:
-    """Identify the code of the growth operators that are not growloop's: plug-in -> digest."""
+def _plugin_code(run: Run) -> dict[str, Identity]:
+    """Identify the code of operators and loop parts that are not growloop's: plug-in -> digest."""
     found: dict[str, Identity] = {}
     if run.growth is not None:
         found |= _code_of(run.growth.operator)
@@ -68,6 +71,9 @@ def _operator_code(run: Run) -> dict[str, Identity]:
             found |= _code_of(event.grow)
         except InputError as error:
             raise InputError(f"step {event.step}: {error}") from error
+    for fields in (run.model.recurrence, *(event.recurrence for event in run.events)):
+        for _, part in Recurrence.from_dict(fields).parts if fields else ():
+            found |= _identity(PARTS.origin(part.name))
     return found
 
 
@@ -75,7 +81,11 @@ def _code_of(operator: object) -> dict[str, Identity]:
     """Identify the code of an operator: plug-in -> digest; nothing for growloop's own."""
     if not isinstance(operator, str) or find_operator(operator) is None:
         return {}
-    origin = origin_of_operator(operator)
+    return _identity(origin_of_operator(operator))
+
+
+def _identity(origin: Origin | None) -> dict[str, Identity]:
+    """Identify the code of a plug-in; nothing for growloop's own."""
     if origin is None or origin.digest is None:
         return {}
     return {str(origin): {"sha256": origin.digest}}

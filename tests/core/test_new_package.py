@@ -17,7 +17,8 @@ from ..support.commands import refused
 from ..support.plugins import growloop, python
 from ..tasks import tiny
 
-NAMES = {"primitive": "parity", "operator": "repeat_first", "study": "drop-last"}
+NAMES = {"primitive": "parity", "operator": "repeat_first", "loop": "channel_scale",
+         "study": "drop-last"}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -50,8 +51,9 @@ def test_a_name_that_cannot_be_used_is_refused(kind: str, name: str, tmp_path: P
 
 
 def test_names_and_folders_that_are_taken_are_refused(tmp_path: Path) -> None:
-    for kind, name in (("primitive", "copying"), ("primitive", "reasoning_primitives"),
-                       ("operator", "lidas"), ("study", "swaps")):  # fmt: skip
+    taken = (("primitive", "copying"), ("primitive", "reasoning_primitives"),
+             ("operator", "lidas"), ("loop", "loop_gate"), ("study", "swaps"))  # fmt: skip
+    for kind, name in taken:
         message = refused("new", kind, name, "--out", str(tmp_path / "new"))
         assert message == (
             f"Error: there is a {kind} {name} already, of growloop: choose another name"
@@ -143,15 +145,15 @@ def test_installed_packages_work_in_every_command(site: Path, tmp_path: Path) ->
     call("train", "run.yaml", "--out", "run")
     state = json.loads((tmp_path / "run" / "step-000000006" / "training.json").read_text())
     assert state["versions"]["growloop-repeat-first"].startswith("0.1.0 sha256:")
-    assert list(state["inputs"]["code of growth operators"]) == ["growloop-repeat-first 0.1.0"]
+    assert list(state["inputs"]["code of plug-ins"]) == ["growloop-repeat-first 0.1.0"]
 
     assert "drop-last" in call("study", "list", "--csv")
     study = ("study", "drop-last", "-m", model, "--items", "8", "--shots", "0", "--tasks", "parity",
              "--leaderboard", "records")  # fmt: skip
     call(*study)
-    shown = call("leaderboard", "show", "records", "--json", "--no-paper")
+    assert "parity" in call("leaderboard", "show", "records", "--json", "--no-paper")
+    shown = call("leaderboard", "show", "records", "--study", "drop-last", "--json", "--no-paper")
     assert "parity" in shown
-    assert "drop-last" in shown
 
     (site / "growloop_drop_last" / "more.py").write_text("")
     done = growloop(*study, site=site, cwd=tmp_path)
@@ -160,4 +162,4 @@ def test_installed_packages_work_in_every_command(site: Path, tmp_path: Path) ->
     (site / "growloop_repeat_first" / "more.py").write_text("")
     done = growloop("train", "run.yaml", "--out", "run", site=site, cwd=tmp_path)
     assert done.returncode == 2
-    assert "growloop-repeat-first 0.1.0 (code of growth operators) changed since" in done.stderr
+    assert "growloop-repeat-first 0.1.0 (code of plug-ins) changed since" in done.stderr

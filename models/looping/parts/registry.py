@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from ....core.errors import InputError, one_of, shown, unknown
+from ....core.registry import Registry
 from ....core.schedule import Schedule
 
 KINDS = {
@@ -25,11 +26,22 @@ KINDS = {
 """Kind of part -> what it decides; also the fields of ``Recurrence`` that name parts."""
 DEFAULTS = {"injection": "none", "carry": "one", "objective": "last"}
 """Kind -> name of the part that does nothing."""
-PARTS: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}
-"""Kind -> name -> class, in the order of registration."""
 
 Class = TypeVar("Class", bound=type)
 Value = bool | int | float | str | tuple[int, ...] | None
+
+
+def _check(name: str, part: Any) -> type:
+    """Refuse an object that is no part: a class that :func:`register_part` decorated."""
+    if not isinstance(part, type) or getattr(part, "part_name", None) != name:
+        raise InputError(
+            f"a loop part is a class with @register_part(kind, {name!r}), not {shown(part)}"
+        )
+    return part
+
+
+PARTS: Registry[type] = Registry("loop part", "growloop.loops", _check)
+"""Name -> class, of growloop and of plug-ins; a name belongs to one kind."""
 
 
 def register_part(kind: str, name: str) -> Callable[[Class], Class]:
@@ -40,7 +52,7 @@ def register_part(kind: str, name: str) -> Callable[[Class], Class]:
         name: name in configs and run files.
 
     Raises:
-        InputError: an unknown kind, or a name that another class has.
+        InputError: an unknown kind, or a name that another module's part has.
 
     Example::
 
@@ -54,11 +66,10 @@ def register_part(kind: str, name: str) -> Callable[[Class], Class]:
         raise InputError(f"the name of a loop part is a Python identifier, not {shown(name)}")
 
     def register(part: Class) -> Class:
-        known = PARTS[kind].get(name)
-        if known is not None and known.__qualname__ != part.__qualname__:
-            raise InputError(f"the {kind} {shown(name)} is already {known.__qualname__}")
+        if getattr(part, "kind", None) != kind:
+            raise InputError(f"the {kind} {shown(name)} is no subclass of {kind.capitalize()}")
         part.part_name = name  # type: ignore[attr-defined]
-        PARTS[kind][name] = part
+        PARTS.register(name, part, part.__module__)
         return part
 
     return register
@@ -70,9 +81,15 @@ def part_class(kind: str, name: str) -> Any:
     Raises:
         InputError: an unknown name, with the nearest known one.
     """
-    if name not in PARTS[kind]:
-        raise unknown(kind, name, PARTS[kind])
-    return PARTS[kind][name]
+    part = PARTS.get(name)
+    if part is None or getattr(part, "kind", None) != kind:
+        raise unknown(kind, name, names_of(kind))
+    return part
+
+
+def names_of(kind: str) -> list[str]:
+    """List the names of parts of a kind: growloop's, then those of plug-ins that work."""
+    return [name for name, part in PARTS.working() if getattr(part, "kind", None) == kind]
 
 
 @dataclass(frozen=True)
@@ -104,7 +121,7 @@ class PartSettings:
             name = fields.pop("name", None)
             if not isinstance(name, str):
                 raise InputError(
-                    f"{kind} {shown(value)} needs a name (of {', '.join(PARTS[kind])})"
+                    f"{kind} {shown(value)} needs a name (of {', '.join(names_of(kind))})"
                 )
             pairs = ((str(k), tuple(v) if isinstance(v, list) else v) for k, v in fields.items())
             value = cls(name, tuple(sorted(pairs)))

@@ -470,6 +470,6 @@ def test_a_part_of_ones_own_is_used_saved_and_loaded(tmp_path: Path) -> None:
         save(model, None, tmp_path / "model")
         same(load(str(tmp_path / "model"))(ids).logits, model(ids).logits)
     finally:
-        del PARTS["injection"]["scaled_for_a_test"]
+        PARTS.forget(__name__)
     with pytest.raises(InputError, match="unknown injection 'scaled_for_a_test'"):
         load(str(tmp_path / "model"))

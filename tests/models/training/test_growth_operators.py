@@ -15,7 +15,7 @@ from growloop.models import build, grow, growth_map
 from growloop.models.growing.grow import identity_of
 from growloop.models.growing.operators import OPERATORS, register_operator
 from growloop.models.training import checks
-from growloop.models.training.inputs import OPERATOR_CODE, read_inputs
+from growloop.models.training.inputs import PLUGIN_CODE, read_inputs
 from growloop.models.training.runfile import Run, parse
 
 from ...support.training_runs import fields
@@ -147,7 +147,7 @@ def test_events_take_every_form_and_their_code_is_an_input(
         "data": lesson, "optimizer": {"warmup": 1}, "events": events,
     })  # fmt: skip
     start = checks.check(parsed, tmp_path / "run")
-    [identity] = start.inputs[OPERATOR_CODE].values()
+    [identity] = start.inputs[PLUGIN_CODE].values()
     (tmp_path / "file_maps.py").write_text("def one(depth):\n    return [*range(depth), 1]\n")
-    assert read_inputs(parsed)[OPERATOR_CODE]["module file_maps"] != identity
-    assert OPERATOR_CODE not in read_inputs(parsed.model_copy(update={"events": ()}))
+    assert read_inputs(parsed)[PLUGIN_CODE]["module file_maps"] != identity
+    assert PLUGIN_CODE not in read_inputs(parsed.model_copy(update={"events": ()}))
