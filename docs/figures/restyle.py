@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growloop.leaderboard.site import theme
+from growloop.studies.scan.chart import BELOW
 
 SVG = "http://www.w3.org/2000/svg"
 LEAST = 11  # px of the smallest text
@@ -73,6 +74,8 @@ def expected(labels: list[str]) -> list[str]:
     """Return the colours of a legend: a model has its own, other lines the series in order."""
     if all(MODEL.search(label.lower()) for label in labels):
         return theme.series_colours(labels)
+    if labels == ["on the front", "below"]:  # candidates of a scan
+        return [theme.LIGHT.series[0], BELOW]
     return list(theme.LIGHT.series[: len(labels)])
 
 

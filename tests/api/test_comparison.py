@@ -24,7 +24,7 @@ def test_results_in_memory_compare_as_their_files(
     there = growloop.compare(tmp_path / "looped", tmp_path / "plain")
     assert here.to_rows() == there.to_rows()
     assert here.to_rows()[0]["n"] == 12
-    assert here.chart().to_dict()["layer"]
+    assert here.chart().to_dict()["vconcat"]
     command = run("compare", str(tmp_path / "looped"), str(tmp_path / "plain"), "--csv")
     assert command.exit_code == 0
     assert TASK in command.output

@@ -65,7 +65,8 @@ def whole_options(command: click.Command, path: tuple[str, ...] = ()) -> Iterato
 OPTIONS = [
     (command, option)
     for command, option in whole_options(main)
-    if not command.startswith("generate") or command == "generate copying"
+    if (not command.startswith("generate") or command == "generate copying")
+    and command != "quickstart"  # any seed begins to train
 ]
 SLOW = ("reproduce",)
 """Commands that plan more than a second before they end."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -253,7 +254,13 @@ def test_ctrl_c_in_all_processes_at_once_ends_them_all(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "growloop.cli", "generate", "variable_assignment"]
     command += ["--items", "50000000", "--jobs", "2", "--out", str(out)]
     for written in (0, 1):  # while workers start, and later
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            # children of a background job ignore Ctrl-C, and would hand that on
+            preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        )
         for _ in range(400):
             partial = list(tmp_path.glob(".big.jsonl.*.part"))
             if partial and partial[0].stat().st_size >= written:

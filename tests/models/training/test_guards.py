@@ -10,7 +10,9 @@ import pytest
 import torch
 from growloop.core.errors import InputError
 from growloop.models.training import checkpoints as snapshots
+from growloop.models.training import engine as engine_module
 from growloop.models.training.engine import Engine
+from growloop.models.training.optim.objective import Losses
 from growloop.models.training.runfile import parse
 
 from ...support.training_runs import fields
@@ -20,12 +22,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(
     shards: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     engine = Engine(parse(fields(shards)), tmp_path)
-    original = Engine._losses
+    original = engine_module.training_losses
 
-    def losses(self: Engine, batch: Any) -> Any:
-        return original(self, batch) * (float("nan") if self.step == 15 else 1)
+    def spoiled(*arguments: Any) -> Losses:
+        found = original(*arguments)
+        spoilt = found.last * (float("nan") if engine.step == 15 else 1)
+        return Losses(spoilt, spoilt)
 
-    monkeypatch.setattr(Engine, "_losses", losses)
+    monkeypatch.setattr(engine_module, "training_losses", spoiled)
     with pytest.raises(InputError, match=r"loss of step 15 .* nan: .* that of step 12"):
         engine.train()
     found = snapshots.newest(tmp_path, print)
@@ -66,10 +70,11 @@ def test_memory_that_does_not_suffice_is_a_sentence_about_what_to_lower(
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
     ):
         failing = functools.partial(_raise, error)
-        monkeypatch.setattr(Engine, "_losses", failing)
+        monkeypatch.setattr(engine_module, "training_losses", failing)
         with pytest.raises(InputError, match=r"memory in step 2, with 2 sequences .* lower micro"):
             engine.train()
-    monkeypatch.setattr(Engine, "_losses", functools.partial(_raise, RuntimeError("a bug")))
+    failing = functools.partial(_raise, RuntimeError("a bug"))
+    monkeypatch.setattr(engine_module, "training_losses", failing)
     with pytest.raises(RuntimeError, match="a bug"):
         engine.train()
 
