@@ -141,7 +141,9 @@ def test_pages_have_the_same_parts_on_github_and_on_the_site() -> None:
         *ROOT.glob("docs/results/*.md"),
     ]:
         text = path.read_text(encoding="utf-8")
-        ours = markdown.markdown(text, extensions=["tables", "fenced_code", "attr_list"])
+        ours = markdown.markdown(
+            text, extensions=["tables", "fenced_code", "attr_list", "md_in_html"]
+        )
         assert parts(ours) == parts(github.render(text)), path.name
 
 
