@@ -183,7 +183,7 @@ def _control_sentence(model: ModelSummary, control: ModelSummary, compare: Compa
     )
     if difference.low is None or difference.low > 0:
         return f"{sentence}."
-    return f"{sentence}, so these questions do not need the loop."
+    return f"{sentence}, so this run does not show that the loop is needed."
 
 
 def _flops_sentence(model: ModelSummary, base: ModelSummary, compare: Compare) -> str:

@@ -183,7 +183,7 @@ def test_findings_claim_nothing_that_may_be_chance() -> None:
     wide = findings(summaries, compared(0.2))
     assert sum("no clear difference" in line for line in wide) == 2
     assert "Loop(3x2) is not clearly different" in wide[1]
-    assert wide[1].endswith("so these questions do not need the loop.")
+    assert wide[1].endswith("so this run does not show that the loop is needed.")
     assert not any("better" in line or "worse" in line for line in wide)
     assert "+1.0 points, without an interval" in findings(summaries, compared(None))[0]
 
