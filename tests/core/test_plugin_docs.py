@@ -20,7 +20,7 @@ def test_the_files_and_commands_of_the_page(tmp_path: Path) -> None:
     blocks = re.findall(r"```shell\n(.*?)```", PAGE, re.DOTALL)
     lines = [line.partition("   #")[0].strip() for block in blocks for line in block.splitlines()]
     calls = [line for line in lines if line.startswith("growloop ") and NEEDS_A_MODEL not in line]
-    assert len(calls) == 7
+    assert len(calls) == 8
     for line in calls:
         done = growloop(*shlex.split(line)[1:], cwd=tmp_path)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
