@@ -90,8 +90,9 @@ def evaluate(
         result.items.to_pandas()             # answer and log-probabilities of each question
     """
     require_extra("eval", "scoring a model")
-    names = [part.strip() for part in tasks.split(",")] if isinstance(tasks, str) else list(tasks)
-    names = [part for part in names if part]
+    names = task_list(tasks)
+    if params is not None and not isinstance(params, Mapping):
+        raise InputError(f"params maps names to values, not {shown(params)}")
     numbers = whole_numbers("times", times)
     if isinstance(tokenizer, str):  # lm-eval's option: another one than the checkpoint's
         tokenizer, options = None, options | {"tokenizer": tokenizer}
@@ -113,6 +114,19 @@ def evaluate(
     return _score(request, several, out, store, name, command)
 
 
+def task_list(tasks: Any) -> list[str]:
+    """Return names of tasks, given in a list or separated by commas.
+
+    Raises:
+        InputError: something else than text.
+    """
+    if isinstance(tasks, str):
+        return [part.strip() for part in tasks.split(",") if part.strip()]
+    if not isinstance(tasks, (list, tuple)) or not all(isinstance(t, str) for t in tasks):
+        raise InputError(f"tasks are names in a list or separated by commas, not {shown(tasks)}")
+    return [name for name in tasks if name]
+
+
 def model_source(
     model: Any,
     tokenizer: Any = None,
@@ -130,6 +144,8 @@ def model_source(
     """
     from ..models.looping.requested import looping, repeated_blocks
 
+    if model is None:
+        raise InputError("no model: give a name, a folder or a loaded model, not None")
     if repeat is not None and (not isinstance(repeat, (tuple, list)) or len(repeat) != 2):
         raise InputError(f"repeat is a pair (start, stop), not {shown(repeat)}")
     if times is not None and len(times) > 1:
@@ -157,7 +173,8 @@ def whole_numbers(what: str, numbers: int | Sequence[int] | None) -> list[int] |
     """
     if numbers is None:
         return None
-    several = [numbers] if isinstance(numbers, int) else list(numbers)
+    listed = isinstance(numbers, (list, tuple, range))
+    several: list[Any] = list(numbers) if listed else [numbers]  # type: ignore[arg-type]
     for number in several:
         whole(what, number, 0)
     if not several or len(set(several)) < len(several):

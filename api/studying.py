@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 COMMAND = "growloop.study"
 """Command in records of studies from Python."""
+TEXTS = ("text", "lens", "lens_text", "block", "schedule")
+"""Options of text whose default is None."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,44 @@ def study_and_options(name: str, settings: dict[str, Any]) -> tuple[StudyDefinit
         if names[setting] in given:
             raise InputError(f"{setting} is given twice")
         given[names[setting]] = value
+    defaults = {each.name: each.default for each in fields(definition.options)}
+    given = {
+        option: _as_default(option, value, defaults[option]) for option, value in given.items()
+    }
     return definition, definition.options(**given)
+
+
+def _as_default(option: str, value: Any, default: Any) -> Any:
+    """Bring the value of an option to the type of its default: tuple, text, number or flag.
+
+    Several values may be a list, a tuple, text with commas, or a single one; a block a pair.
+
+    Raises:
+        InputError: a value of another type.
+    """
+    if isinstance(default, tuple):
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        several = tuple(value) if isinstance(value, (list, tuple, range)) else (value,)
+        kind = type(default[0]) if default else None
+        if kind is not None and not all(_is_of(kind, each) for each in several):
+            raise InputError(f"{option} takes values such as {shown(default)}, not {shown(value)}")
+        return several
+    if option == "block" and isinstance(value, (list, tuple)) and len(value) == 2:
+        return f"{value[0]}:{value[1]}"
+    if isinstance(value, Path):
+        value = str(value)
+    textual = default is None and option in TEXTS
+    if value is not None and (textual or isinstance(default, str)) and not isinstance(value, str):
+        raise InputError(f"{option} is text, not {shown(value)}")
+    return value
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    """Return whether a value may stand for the type of a default; integers for floats too."""
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def plan_cells(

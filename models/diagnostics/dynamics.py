@@ -89,7 +89,8 @@ def dynamics(
         loop to compare with. Keys are :data:`MEASURES`.
 
     Raises:
-        InputError: a trace without sublayers, or unknown ``states``.
+        InputError: a trace without sublayers, unknown ``states``, or a model that changes the
+            state after its block (a carry such as damping, or a conditioning).
 
     Example::
 
@@ -98,6 +99,7 @@ def dynamics(
     """
     if trace.sublayers is None:
         raise InputError("dynamics need a trace with sublayers=True")
+    _check_carried(trace)
     after = _states(trace.outputs, states)
     attention = [part.attention.float() for part in trace.sublayers]
     shape = trace.real.shape[0], trace.steps
@@ -145,6 +147,19 @@ def returns(trace: Trace, chain: Sequence[int], states: str = "direction") -> Te
     ]
     far = torch.stack(distances[::-1], dim=1).cpu()  # one loop back, two, …
     return far[:, 1:] / far[:, :1].clamp_min(1e-12)
+
+
+def _check_carried(trace: Trace) -> None:
+    """Refuse a model whose loops carry something else than what the block puts out."""
+    recurrence = getattr(getattr(trace.decoder.layers, "runner", None), "recurrence", None)
+    if recurrence is None:
+        return
+    parts = [part.name for kind, part in recurrence.parts if kind in ("carry", "conditioning")]
+    if parts:
+        raise InputError(
+            "dynamics compare what the block puts out, and this model carries something else from "
+            f"loop to loop ({', '.join(parts)}): it cannot be measured"
+        )
 
 
 def _states(outputs: Sequence[Tensor], states: str) -> list[Tensor]:

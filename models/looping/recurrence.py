@@ -96,6 +96,9 @@ substeps=False, carry='one', conditioning=('loop_embedding',), objective='last')
             raise InputError(f"damping is above 0, up to 1, not {self.damping}")
         flag("substeps", self.substeps)
         for name, settings in (("random_loops", RandomLoops), ("early_exit", EarlyExit)):
+            fields = getattr(self, name)
+            if isinstance(fields, dict) and fields.keys() <= set(settings.__dataclass_fields__):
+                object.__setattr__(self, name, settings(**fields))
             if not isinstance(value := getattr(self, name), (settings, type(None))):
                 names = ", ".join(settings.__dataclass_fields__)
                 raise InputError(f"{name} takes fields ({names}), not {shown(value)}")

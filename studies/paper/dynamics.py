@@ -113,6 +113,12 @@ def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:
         whole("loops", options.loops, 2, 1000)
     if options.period is not None:
         whole("period", options.period, 1, 1000)
+    if options.block is not None and options.period is not None:
+        raise InputError("--block repeats layers and --period compares them as they are: give one")
+    looped = [any(section.times > 1 for section in m.schedule.sections) for m in models]
+    for name in ("block", "period"):
+        if getattr(options, name) is not None and all(looped):
+            raise InputError(f"--{name} is for models that do not loop, and these do: leave it out")
     for model in models:
         run = run_of(model.schedule, model.period, options)
         loop_chains(run.schedule, run.period)

@@ -123,3 +123,47 @@ def test_a_scan_is_a_table_and_a_map(plain: Path) -> None:
         growloop.scan(growloop.load(str(plain)))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="unknown dtype 'float31'"):
         growloop.scan(plain, dtype="float31")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tasks": 3}, "tasks are names"),
+        ({"tasks": [3]}, "tasks are names"),
+        ({"tasks": None}, "tasks are names"),
+        ({"shots": 1.5}, "shots must be a whole number"),
+        ({"params": "x"}, "params maps names to values"),
+    ],
+)
+def test_arguments_of_evaluate_of_another_type_are_refused(
+    plain: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        growloop.evaluate(str(plain), **options)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"block": 3}, "block is text, not 3"),
+        ({"text": 3}, "text is text, not 3"),
+        ({"show": 3}, "show takes values such as"),
+        ({"states": ["raw"]}, "states is text"),
+        ({"block": (1, 3), "period": 2}, "give one"),
+    ],
+)
+def test_options_of_a_study_of_another_type_are_refused(
+    plain: Path, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        growloop.study("dynamics", str(plain), **given)
+
+
+def test_options_of_a_study_are_single_values_lists_or_text() -> None:
+    from growloop.api.studying import _as_default
+
+    assert _as_default("shots", 1, (0, 2)) == (1,)
+    assert _as_default("shots", range(3), (0, 2)) == (0, 1, 2)
+    assert _as_default("tasks", "a, b", ("x",)) == ("a", "b")
+    assert _as_default("block", (1, 3), None) == "1:3"
+    assert _as_default("items", 20, 200) == 20

@@ -312,6 +312,7 @@ def test_pictures_on_dark_have_no_black_lines(models: dict[str, str], tmp_path: 
         ("loop-extrapolation -m M", "has no looped block: say which with --block"),
         ("loop-extrapolation -m M --block 1:3 --upto 0", "upto must be"),
         ("dynamics -m M", "has no loop: repeat a block"),
+        ("dynamics -m M --block 1:3 --period 2", "give one"),
         ("dynamics -m M --period 4", "nothing to compare loop by loop: it has only 4 steps"),
         ("dynamics -m M --block 1:3 --loops 1", "loops must be"),
         ("dynamics -m M --period 2 --states cosine", "unknown states 'cosine'"),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from growloop.core.errors import InputError
 from growloop.core.schedule import Schedule
-from growloop.models import build, loop
+from growloop.models import Recurrence, build, loop
 from growloop.models.diagnostics import dynamics, layer_dynamics, loop_chains, returns, trace
 from growloop.models.diagnostics.dynamics import principal_plane
 from growloop.models.looping.decoder import find_decoder
@@ -27,6 +27,7 @@ def iterated(step: Any, start: torch.Tensor) -> Any:
         states.append(step(states[-1]))
     parts = [SimpleNamespace(attention=b - a) for a, b in itertools.pairwise(states)]
     return SimpleNamespace(
+        decoder=SimpleNamespace(layers=()),
         outputs=tuple(states[1:]),
         steps=LOOPS,
         sublayers=tuple(parts),
@@ -122,6 +123,24 @@ def test_padding_does_not_count() -> None:
     beside = dynamics(trace(model, padded, mask, sublayers=True), chains)
     for name, values in alone.items():
         assert torch.allclose(values, beside[name], atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "recurrence",
+    [Recurrence(damping=0.5), Recurrence(substeps=True), Recurrence(carry="hyper"),
+     Recurrence(conditioning=["loop_gate"])],
+)  # fmt: skip
+def test_a_model_that_carries_something_else_is_refused(recurrence: Recurrence) -> None:
+    model = loop(build("tiny", 4), "1-2x3-1", recurrence=recurrence).eval()
+    traced = trace(model, torch.arange(1, 8)[None], sublayers=True)
+    with pytest.raises(InputError, match="carries something else"):
+        dynamics(traced, loop_chains(traced.schedule))
+
+
+def test_an_injection_changes_what_enters_and_is_measured() -> None:
+    model = loop(build("tiny", 4), "1-2x3-1", recurrence=Recurrence(injection="add")).eval()
+    traced = trace(model, torch.arange(1, 8)[None], sublayers=True)
+    assert dynamics(traced, loop_chains(traced.schedule))["change"].isfinite().any()
 
 
 def test_too_few_loops_have_no_rate() -> None:
