@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from growloop.models import checkpoints, load, loop
+from growloop.studies.catalog import STUDIES
 from growloop.studies.paper import depth
 
 from ..support.commands import refused
@@ -84,7 +85,7 @@ def test_what_others_have_measured_meanwhile_is_not_measured_again(
         return inner(cell, *given)
 
     changed = replace(depth.STUDY, measure=beside)
-    monkeypatch.setattr(depth, "STUDY", changed)
+    monkeypatch.setattr(STUDIES._entries["depth"], "value", changed)
     study(*asked)
     assert measured == ["score", "overlap", "accuracy"]
 
