@@ -1,4 +1,4 @@
-"""What goes onto the card of a published model: its command and its measured results."""
+"""Facts for the card of a published model: its command and its measured results."""
 
 from __future__ import annotations
 

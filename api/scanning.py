@@ -1,4 +1,4 @@
-"""The search for layers that are worth repeating."""
+"""Search for layers that are worth repeating."""
 
 from __future__ import annotations
 

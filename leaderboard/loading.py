@@ -1,4 +1,4 @@
-"""The leaderboard as one object: records of a folder, the paper's, and their entries."""
+"""Leaderboard as one object: records of a folder, the paper's, and their entries."""
 
 from __future__ import annotations
 

@@ -21,13 +21,13 @@ PAIRS = (("loop-3x2", "standard"), ("loop-3x2", "standard-3"), ("lidas", "standa
 
 
 def summaries(folder: Path) -> list[ModelSummary]:
-    """The models of a quick start that are scored."""
+    """Summarize the models of a quick start that are scored."""
     files = sorted((folder / "results").rglob("results_*.json"))
     return summarize_models([record for file in files for record in read(file)])
 
 
 def picture(seeds: dict[str, list[ModelSummary]]) -> object:
-    """A row a model, a dot a seed."""
+    """Draw a row for each model and a dot for each seed."""
     alt = charts.altair()
     kinds = list(dict.fromkeys(model.kind for models in seeds.values() for model in models))
     data = []
@@ -51,7 +51,7 @@ def picture(seeds: dict[str, list[ModelSummary]]) -> object:
 
 
 def differences(folder: Path) -> list[str]:
-    """A line a pair of models: the difference in points with its interval over questions."""
+    """Format, per pair of models, the difference in points with its interval over questions."""
     lines = []
     for first, second in PAIRS:
         places = [folder / "results" / f"quickstart-{name}" for name in (first, second)]

@@ -36,7 +36,7 @@ def build_heads(needed: set[str], width: int) -> dict[str, nn.Module]:
 
 @dataclass
 class Around:
-    """One loop of a block: the parts around it and what they need to remember.
+    """Loop of a block: the parts around it and what they need to remember.
 
     Args:
         injection, carry, conditioning: parts of the composition.

@@ -1,4 +1,4 @@
-"""A looped model: layers that run more than once, in the order that config.json says.
+"""Looped model: layers that run more than once, in the order that config.json says.
 
 This file stands beside the weights and needs torch and transformers alone:
 
@@ -35,7 +35,7 @@ AUTO_MAP = {
 
 
 class Step:
-    """A layer at one step of the forward pass: called, it uses the step's cache slot."""
+    """Layer at one step of the forward pass: called, it uses the step's cache slot."""
 
     def __init__(self, layer: nn.Module, own: int, step: int) -> None:
         self.layer, self.step = layer, step

@@ -81,7 +81,7 @@ def _hrm(model: Any) -> NativeLoops:
 
 
 def _ouro(model: Any) -> NativeLoops:
-    """All layers, ``total_ut_steps`` times, with the final norm after each loop."""
+    """Run all layers ``total_ut_steps`` times, with the final norm after each loop."""
     layers, loops = list(model.model.layers), int(model.config.total_ut_steps)
     schedule = Schedule(tuple(range(len(layers))) * loops)
     return NativeLoops(layers, schedule, loops, "total_ut_steps", model.model, "model.layers")

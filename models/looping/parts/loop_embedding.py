@@ -1,4 +1,4 @@
-"""A learned vector for each loop."""
+"""Learned vector for each loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A learned scalar gate for each loop."""
+"""Learned scalar gate for each loop."""
 
 from __future__ import annotations
 
