@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import InputError, whole
-from ...core.notation import read_range
 from ...core.schedule import Schedule
 from ...core.significance import holm, sign_flip_mean
 from ...core.statistics import SHARE, SIZE, Interval
@@ -30,6 +29,7 @@ from ..measure.accuracy import (
     load_questions,
     with_difference,
 )
+from ..measure.loop_schedules import schedule_by_loops
 from ..measure.losses import LOSS, loss_row, schedule_losses
 from ..measure.prompts import check_prompts, read_prompts
 from ..options import (
@@ -88,15 +88,9 @@ def schedules(base: Schedule, options: Options) -> tuple[int, dict[int, Schedule
         raise InputError(
             f"schedule {base} has blocks of different loops: loop-extrapolation needs one number"
         )
-    if looped:
-        trained = looped[0]
-        return trained, {n: base.with_loops(n) for n in loop_numbers(trained, options.upto)}
-    if options.block is None:
-        raise InputError(f"schedule {base} has no looped block: say which with --block START:STOP")
-    start, stop = read_range(options.block)
-    base.repeat(start, stop)  # refuses a block outside
-    numbers = loop_numbers(1, options.upto)
-    return 1, {n: base if n == 1 else base.repeat(start, stop, n - 1) for n in numbers}
+    trained = looped[0] if looped else 1
+    schedule = schedule_by_loops(base, options.block)
+    return trained, {n: schedule(n) for n in loop_numbers(trained, options.upto)}
 
 
 def plan(models: Sequence[StudyModel], options: Options) -> list[StudyCell]:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import InputError, whole
-from ...core.notation import read_range
+from ...core.errors import whole
 from ...core.schedule import Schedule
 from ...core.significance import corrected, paired
 from ...core.statistics import SHARE
@@ -22,6 +21,7 @@ from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
 from ..measure.accuracy import accuracy_row, check_accuracy, item_correctness, load_questions
 from ..measure.controls import check_control, split_controls, with_controls
+from ..measure.loop_schedules import schedule_by_loops
 from ..options import (
     QuestionOptions,
     control_option,
@@ -53,14 +53,8 @@ def schedules(base: Schedule, options: Options) -> list[Schedule]:
     Raises:
         InputError: a model that does not loop, without a block.
     """
-    looped = any(section.times > 1 for section in base.sections)
-    if looped:
-        return [base.with_loops(loops) for loops in options.loops]
-    if options.block is None:
-        raise InputError(f"schedule {base} has no looped block: say which with --block START:STOP")
-    start, stop = read_range(options.block)
-    base.repeat(start, stop)  # refuses a block outside
-    return [base if n == 1 else base.repeat(start, stop, n - 1) for n in options.loops]
+    schedule = schedule_by_loops(base, options.block)
+    return [schedule(loops) for loops in options.loops]
 
 
 def task_of(options: Options, depth: int) -> str:
