@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -22,8 +24,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:  # side by side: threads of one would wait for the other's
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-hypothesis.settings.register_profile("growloop", deadline=None)  # a busy machine is no fault
-hypothesis.settings.load_profile("growloop")
+CHROMIUM = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,3 +72,17 @@ def _no_deprecated_name_of_transformers() -> Iterator[None]:
     _deprecations.messages.clear()
     yield
     assert not _deprecations.messages
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, started once a process: Playwright refuses a second start beside a first."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    named = os.environ.get("CHROMIUM")
+    path = named or next((found for name in CHROMIUM if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium found: see CONTRIBUTING.md")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()

@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -211,25 +210,16 @@ def address(site: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_search_finds_an_option_and_asks_no_other_site(address: str) -> None:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
-    named = os.environ.get("CHROMIUM")
-    browser = named or next((found for name in names if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip("no Chromium found: see CONTRIBUTING.md")
+def test_search_finds_an_option_and_asks_no_other_site(address: str, browser: Any) -> None:
     asked: list[str] = []
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = opened.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(address)
-        page.fill("input.md-search__input", "micro_batch_size")
-        page.wait_for_selector(".md-search-result__item a")
-        targets = [
-            link.get_attribute("href")
-            for link in page.query_selector_all(".md-search-result__item a")
-        ]
-        opened.close()
+    page = browser.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    page.fill("input.md-search__input", "micro_batch_size")
+    page.wait_for_selector(".md-search-result__item a")
+    targets = [
+        link.get_attribute("href") for link in page.query_selector_all(".md-search-result__item a")
+    ]
+    page.close()
     assert any("reference/run-file" in target for target in targets), targets
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []

@@ -1,9 +1,7 @@
-"""Chromium for the tests of the page; they are skipped where it or Playwright is missing."""
+"""The page in a browser; its tests are skipped where Chromium or Playwright is missing."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,22 +12,6 @@ from growloop.leaderboard.site.page import build
 
 from .browsing import Watched
 from .site_records import measured, study_of
-
-NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    named = os.environ.get("CHROMIUM")
-    path = named or next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium found: see CONTRIBUTING.md")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
