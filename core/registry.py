@@ -90,6 +90,8 @@ class Registry(Mapping[str, T]):
         if before is not None and before.origin is not None:
             origin = before.origin
         self._entries[name] = _Entry(origin, module, value=self.check(name, value))
+        if origin is not None:
+            plugins.note_registration(module)
 
     def register_lazily(self, name: str, reference: str) -> None:
         """Add an object of growloop that is imported when it is looked up.

@@ -171,6 +171,16 @@ def test_a_bad_file_is_refused_by_name_and_leaves_nothing(
     assert "coin" not in [entry["name"] for entry in json.loads(listed.stdout)]
 
 
+def test_a_file_that_registers_nothing_is_named_in_a_warning(tmp_path: Path) -> None:
+    undecorated = REGISTERED.replace("@register_primitive\n", "")
+    file = plugin_file(tmp_path, "forgot.py", undecorated)
+    done = growloop("--plugin", str(file), "tasks", "--json")
+    assert done.returncode == 0
+    assert "coin" not in [entry["name"] for entry in json.loads(done.stdout)]
+    assert done.stderr.startswith("Warning: plug-in forgot.py registers nothing: put @register_")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_files_that_are_missing_or_clash_are_refused(tmp_path: Path) -> None:
     done = growloop("--plugin", "nowhere.py", "tasks", cwd=tmp_path)
     assert done.stderr == f"Error: there is no plug-in file {tmp_path / 'nowhere.py'}\n"
