@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
-from ...core.statistics import Interval, change_interval, ratio_interval
+from ...core.significance import paired_interval
+from ...core.statistics import Interval, ratio_interval
 from ...core.strict_json import loads, seal_problem
 from .catalog import COLUMNS, NLL
 
@@ -88,12 +89,8 @@ def _results(folder: str | Path) -> dict[str, Any]:
     return results
 
 
-def _ends(tasks: Sequence[Sequence[float]]) -> tuple[float | None, float | None]:
-    """Compute the interval of a mean difference of scores from 0 to 1, in percent."""
-    if min(map(len, tasks)) < 2:
-        return None, None
-    low, high = change_interval(tasks)
-    return 100 * low, 100 * high
+def _percent(interval: Interval | None) -> tuple[float | None, float | None]:
+    return (None, None) if interval is None else (100 * interval[0], 100 * interval[1])
 
 
 def _changes(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[float]:
@@ -113,7 +110,9 @@ def _task(
 ) -> Difference:
     n = len(changes)
     means = [100 * sum(item["value"] for item in result["items"]) / n for result in (one, other)]
-    return Difference(name, n, means[0], means[1], 100 * sum(changes) / n, *_ends([changes]))
+    return Difference(
+        name, n, means[0], means[1], 100 * sum(changes) / n, *_percent(paired_interval([changes]))
+    )
 
 
 def _column(
@@ -127,7 +126,7 @@ def _column(
         sum(task.first for task in tasks) / count,
         sum(task.second for task in tasks) / count,
         sum(task.difference for task in tasks) / count,
-        *_ends(changes),
+        *_percent(paired_interval(changes)),
         tuple(task.name for task in tasks),
     )
 
