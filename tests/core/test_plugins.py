@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import contextlib
 import json
 from pathlib import Path
 
@@ -190,6 +191,21 @@ def registry() -> Registry[str]:
         return value
 
     return Registry("word", None, check)
+
+
+def test_an_object_is_replaced_within_a_block(registry: Registry[str]) -> None:
+    registry.register("a", "1", "growloop.words")
+    with registry.replace("a", "2") as value:
+        assert (value, registry["a"], registry.own()) == ("2", "2", ["a"])
+    assert registry["a"] == "1"
+    with contextlib.suppress(RuntimeError), registry.replace("a", "2"):
+        raise RuntimeError
+    assert registry["a"] == "1"
+    with registry.replace("a", "2"):
+        registry.register("a", "3", "growloop.words")  # the later one wins
+    assert registry["a"] == "3"
+    with pytest.raises(KeyError), registry.replace("unknown", "2"):
+        pass
 
 
 def test_a_module_may_replace_its_own_and_no_other_object(registry: Registry[str]) -> None:
