@@ -41,7 +41,8 @@ from .optim import optimizers
 from .optim.objective import block_cosine, by_kind, losses, training_losses
 from .precision import Precision
 from .random_loops import loops_of_step
-from .runfile import Evaluation, Run
+from .runfile import Run
+from .runfile_sections import Evaluation
 from .setup import (
     final_depth,
     first_model,

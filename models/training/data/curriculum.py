@@ -13,7 +13,7 @@ import numpy as np
 
 from ....core.errors import InputError
 from ....primitives.bits import draw, stream_key
-from ..runfile import Stage
+from ..runfile_sections import Stage
 from .batches import IGNORED, Batch, process_rows
 from .lessons import GROUP, lesson
 from .mixture import Phase
