@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import InputError, shown, whole
 from ..core.schedule import Schedule
 from ..tasks.catalog import ITEMS
+from ..tasks.evaluation_request import EvaluationRequest, ModelSource, ScoringOptions, TaskSelection
 from ..tasks.forwarded import forwarded
 from ..tasks.loading import require_extra
-from ..tasks.requests import EvaluationRequest, ModelSource, ScoringOptions, TaskSelection
 from .evaluation_result import EvaluationResult
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.errors import InputError, whole
-from ..core.notation import read_range
 from ..core.remote_code import trusting
+from ..core.schedule_notation import read_range
 from ..tasks.forwarded import forwarded, from_command_line
 from .command import Command, flags_of
 from .evaluation_outputs import Outputs
@@ -213,7 +213,7 @@ def _score_suite(
 ) -> None:
     from ..api.evaluation import model_source
     from ..tasks.benchmarks import SuiteRequest
-    from ..tasks.requests import ScoringOptions
+    from ..tasks.evaluation_request import ScoringOptions
     from .suite import FIXED_BY_SUITE, refuse_given, run
 
     source = model_source(options["model"], None, options["schedule"], *repeated)

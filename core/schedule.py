@@ -13,7 +13,7 @@ from html import escape
 from typing import NamedTuple
 
 from .errors import InputError, shown, whole
-from .notation import MAX_STEPS, is_list, read, write
+from .schedule_notation import MAX_STEPS, is_list, read, write
 
 
 class Section(NamedTuple):

@@ -19,6 +19,7 @@ from typing import Any
 from ..core.errors import InputError
 from .answer_cache import answers_file
 from .catalog import SHOTS
+from .evaluation_request import EvaluationRequest, ModelSource, ScoringOptions, TaskSelection
 from .forwarded import forwarded
 from .loaded import check_loaded_options, same_random_state, wrap_loaded
 from .loading import (
@@ -32,7 +33,6 @@ from .loading import (
     require_extra,
 )
 from .notes import translate
-from .requests import EvaluationRequest, ModelSource, ScoringOptions, TaskSelection
 from .scoring.planning import Plan, check_sizes, no_tasks, their_tasks, unknown_task
 from .scoring.processes import first
 

@@ -20,8 +20,8 @@ from markupsafe import Markup
 from ...core.errors import InputError
 from ...core.files import replacing
 from .. import export
-from ..claims.findings import Finding, evaluate_claims
 from ..claims.paper_claims import CLAIMS
+from ..claims.verdicts import Finding, evaluate_claims
 from ..entries import LeaderboardEntry, build_entries, group_by_task, task_label
 from ..interval_basis import interval_basis_text, repeated_values
 from ..panels import Panel, panels

@@ -43,6 +43,7 @@ from .precision import Precision
 from .random_loops import loops_of_step
 from .runfile import Run
 from .runfile_sections import Evaluation
+from .saving_and_stopping import StepPolicy
 from .setup import (
     final_depth,
     first_model,
@@ -51,7 +52,6 @@ from .setup import (
     saved_tokenizer,
     vocabulary_of,
 )
-from .step_policy import StepPolicy
 
 Report = Callable[[str], object]
 Watch = Callable[[int, dict[str, Any]], object]

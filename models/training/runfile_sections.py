@@ -21,7 +21,7 @@ from pydantic import (
 
 from ...core.errors import shown
 from ...core.schedule import Schedule
-from ..growing.operators import OPERATORS, accepted_options, find_operator, is_reference
+from ..growing.registry import OPERATORS, accepted_options, find_operator, is_reference
 from ..looping.recurrence import Recurrence
 from .data.rows import Columns
 from .fields import check_number

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import InputError, one_of, whole
-from ...core.notation import read_range
 from ...core.schedule import Schedule
+from ...core.schedule_notation import read_range
 from ...core.statistics import CHANGE, SIZE, Interval, ends, interval_pairs, mean_intervals
 from .. import seed_aggregation
 from ..cells import StudyCell

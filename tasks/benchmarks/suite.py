@@ -16,7 +16,7 @@ from ...core.errors import InputError
 from ...core.remote_code import trusted
 from ...primitives import golden
 from ..catalog import ITEMS, PATH, SHOTS
-from ..requests import ModelSource, ScoringOptions, scoring_options
+from ..evaluation_request import ModelSource, ScoringOptions, scoring_options
 from ..scoring.processes import first
 from .catalog import BENCHMARKS, NLL, Benchmark
 from .dataset import MissingDataError, load

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from growloop.core.statistics import SHARE, share_interval, sum_interval
 from growloop.leaderboard import Task
-from growloop.leaderboard.claims.findings import (
+from growloop.leaderboard.claims.verdicts import (
     Claim,
     Comparison,
     RecordFilter,

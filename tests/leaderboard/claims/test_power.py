@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner
 from growloop.cli import main
 from growloop.leaderboard import Store
-from growloop.leaderboard.claims.findings import Comparison, Effect, comparison_effect
 from growloop.leaderboard.claims.power import (
     claim_outlook,
     comparison_power,
@@ -18,6 +17,7 @@ from growloop.leaderboard.claims.power import (
     detectable_effect,
     needed_trainings,
 )
+from growloop.leaderboard.claims.verdicts import Comparison, Effect, comparison_effect
 from scipy import stats
 
 from ..making import result

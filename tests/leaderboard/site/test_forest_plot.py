@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from growloop.leaderboard import Model, Record, Task
-from growloop.leaderboard.claims.findings import evaluate_claims
 from growloop.leaderboard.claims.paper_claims import CLAIMS
+from growloop.leaderboard.claims.verdicts import evaluate_claims
 from growloop.leaderboard.paper import paper_rows
 from growloop.leaderboard.site.forest_plot import Forest, forest
 
