@@ -36,7 +36,7 @@ from .runfile_sections import (
     Section,
     Stage,
 )
-from .yaml_text import read_yaml
+from .yaml_text import read_yaml_file
 
 __all__ = [
     "Checkpoints",
@@ -197,13 +197,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Run:
     Raises:
         InputError: the run file is invalid; the message lists field and problem.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not YAML: byte {error.start} is not UTF-8") from error
-    fields = read_yaml(text, str(path))
+    fields = read_yaml_file(path)
     if not isinstance(fields, dict):
         raise InputError(f"{path} holds no run: it must map names to values")
     return of_fields(fields, overrides, str(path))

@@ -7,6 +7,7 @@ last value of a repeated name wins.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
@@ -54,6 +55,21 @@ for _name, (_pattern, _first) in _SCALARS.items():
     _compiled = re.compile(rf"(?:{_pattern})\Z")
     _Loader.add_implicit_resolver(_TAG + _name, _compiled, _first)
     _Dumper.add_implicit_resolver(_TAG + _name, _compiled, _first)
+
+
+def read_yaml_file(path: str | Path) -> Any:
+    """Parse a YAML file.
+
+    Raises:
+        InputError: the file cannot be read, or as :func:`read_yaml`.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not YAML: byte {error.start} is not UTF-8") from error
+    return read_yaml(text, str(path))
 
 
 def read_yaml(text: str, where: str) -> Any:
