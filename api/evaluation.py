@@ -118,7 +118,7 @@ def task_list(tasks: Any) -> list[str]:
     """Return names of tasks, given in a list or separated by commas.
 
     Raises:
-        InputError: something else than text.
+        InputError: the result is not text.
     """
     if isinstance(tasks, str):
         return [part.strip() for part in tasks.split(",") if part.strip()]
@@ -207,8 +207,8 @@ def check_outputs(
     """Check name, folder and leaderboard before the slow part; return the store for records.
 
     Raises:
-        InputError: a name that no record can have, a folder that cannot be written or is no store,
-            records of a loaded model.
+        InputError: a name that no record can have, a folder that cannot be written or is not
+            a store, records of a loaded model.
     """
     from ..leaderboard import Store
     from ..studies.describe import checked_name

@@ -134,7 +134,7 @@ def _finding_fields(finding: Finding) -> dict[str, Any]:
                 "low": effect.low,
                 "high": effect.high,
                 "least": effect.comparison.least,
-                "trainings": effect.trainings,
+                "trainings": effect.runs,
                 "comparable_sets": effect.groups,
                 "why": effect.why,
                 "records": list(effect.records),

@@ -57,7 +57,7 @@ def command() -> None:
 @trust_option
 @option("--name", help="name of the model  [default: of its run, or its path]")
 def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None) -> None:
-    """Add the results in lm-eval's result files; those that are there already are no change.
+    """Add the results in lm-eval's result files; those that are there already change nothing.
 
     Results of growloop eval tell about their model; for others give --model. Several files are
     added together or, if one cannot be read, not at all: the message names all that cannot.

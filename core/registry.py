@@ -1,8 +1,9 @@
-"""Registries: named objects of growloop and of plug-ins, which all come through one door.
+"""Registries of named objects, of growloop and of plug-ins.
 
-A registry maps names to objects of one kind. growloop's own register when their module is imported,
-plug-ins when a name that growloop does not have is looked up or the names are listed. A plug-in
-that is broken is named in a warning and left out; a name that two origins claim is refused.
+A registry maps names to objects of one kind. growloop's own objects register when their module is
+imported. Plug-ins are discovered when the names are listed, or when a name that growloop does not
+have is looked up. A warning names a broken plug-in, which is left out. A name that two origins
+claim is refused.
 """
 
 from __future__ import annotations

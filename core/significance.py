@@ -196,7 +196,7 @@ def corrected(lines: Sequence[dict[str, Any]], column: str = "p") -> list[dict[s
 
     Args:
         lines: rows of the table, column -> value.
-        column: name of the column of p-values; None in it is no comparison.
+        column: name of the column of p-values; None where nothing was compared.
 
     >>> corrected([{"p": 0.01}, {"p": None}, {"p": 0.04}])
     [{'p (Holm of 2)': 0.02}, {'p (Holm of 2)': None}, {'p (Holm of 2)': 0.04}]

@@ -328,7 +328,7 @@ def evaluation_of(
             if _equal(mean, reported[task, metric]):
                 answers[task, metric] = found
             else:
-                left_out.append(f"{task}: {metric} is no mean over questions")
+                left_out.append(f"{task}: {metric} is not a mean over questions")
     return Evaluation(_name(fields, name), answers, reported, groups, shots, left_out)
 
 
@@ -350,7 +350,7 @@ def _lines(file: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the samples of a file.
 
     Raises:
-        InputError: a line is no sample.
+        InputError: a line is not a sample.
     """
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:

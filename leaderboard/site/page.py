@@ -84,7 +84,7 @@ def _check_out(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise InputError(f"{folder} holds something else than a site: give another folder")
+        raise InputError(f"{folder} holds files that do not belong to a site: give another folder")
 
 
 def _write(site: _Site, folder: Path) -> None:

@@ -150,7 +150,7 @@ def returns(trace: Trace, chain: Sequence[int], states: str = "direction") -> Te
 
 
 def _check_carried(trace: Trace) -> None:
-    """Refuse a model whose loops carry something else than what the block puts out."""
+    """Refuse a model whose loops carry something other than the block's output."""
     recurrence = getattr(getattr(trace.decoder.layers, "runner", None), "recurrence", None)
     if recurrence is None:
         return

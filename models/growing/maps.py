@@ -72,7 +72,7 @@ def growth_map(operator: Operator, depth: int, **options: int | str) -> GrowthMa
         options: options of the operator: ``block_size``, ``order``, ``times``, ``drop``.
 
     Raises:
-        InputError: an unknown operator or option, a depth that is no multiple of the block, or a
+        InputError: an unknown operator or option, a depth that is not a multiple of the block, or a
             list that names layers the model does not have, or is shorter than the model.
 
     >>> str(growth_map(lambda depth: [*range(depth), depth - 1], 4))

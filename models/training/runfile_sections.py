@@ -220,7 +220,7 @@ class Growth(Section):
     def _check_operator(self) -> Growth:
         own = self.options.keys() & {"block_size", "order"}
         if own:
-            raise ValueError(f"{min(own)} has a field of its own: it is none of the options")
+            raise ValueError(f"{min(own)} has a field of its own: it is not one of the options")
         operator = self.operator
         if isinstance(operator, tuple) or operator in OPERATORS or is_reference(operator):
             return self

@@ -134,7 +134,7 @@ def _measure(node: Any, where: str, loader: Any, known: _Known) -> tuple[int, in
         children = node.value
     elif not node.value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in node.value):
         line = node.start_mark.line + 1
-        raise InputError(f"{where}, line {line}: half of a surrogate pair is no character")
+        raise InputError(f"{where}, line {line}: half of a surrogate pair is not a character")
     counts = [_measure(child, where, loader, known) for child in children]
     size = 1 + sum(values for values, _ in counts)
     levels = 1 + max((depth for _, depth in counts), default=0)
@@ -163,7 +163,7 @@ def _check_names(node: Any, where: str, loader: Any) -> None:
 def _refuse_tag(node: Any) -> Any:
     tag = node.tag.replace(_TAG, "!!")
     raise yaml.constructor.ConstructorError(
-        problem=f"{short(tag)} is no tag of YAML's core schema", problem_mark=node.start_mark
+        problem=f"{short(tag)} is not a tag of YAML's core schema", problem_mark=node.start_mark
     )
 
 

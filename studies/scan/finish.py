@@ -43,7 +43,7 @@ def run(
         overwrite: replace a checkpoint there.
     """
     if leaderboard is not None:
-        Store(leaderboard).scan()  # refuses what is no folder of records, before the slow part
+        Store(leaderboard).scan()  # refuses what is not a folder of records, before the slow part
     with contextlib.ExitStack() as stack:
         if out is None:
             out = stack.enter_context(tempfile.TemporaryDirectory())

@@ -83,7 +83,7 @@ def _results(folder: str | Path) -> dict[str, Any]:
                     raise ValueError
                 results[path.stem] = result
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path} is no result of a suite") from error
+                raise InputError(f"{path} is not a result of a suite") from error
     if not results:
         raise InputError(f"{folder} holds no results of a suite")
     return results
@@ -97,11 +97,13 @@ def _changes(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> lis
     """Return second minus first for each question."""
     items = [sorted(r["items"], key=lambda item: (item["hash"], item["id"])) for r in (one, other)]
     if [item["hash"] for item in items[0]] != [item["hash"] for item in items[1]]:
-        raise InputError(f"{name}: the two were asked different questions")
+        raise InputError(f"{name}: the two models answered different questions")
     metrics = [sorted(result.get("others", {})) for result in (one, other)]
     if metrics[0] != metrics[1]:  # an older version of the task, with another definition of one
         only = ", ".join(sorted(set(metrics[0]) ^ set(metrics[1])))
-        raise InputError(f"{name}: the two were scored by different versions ({only} in one only)")
+        raise InputError(
+            f"{name}: the two models were scored by different versions ({only} in one only)"
+        )
     return [b["value"] - a["value"] for a, b in zip(*items, strict=True)]
 
 
@@ -134,7 +136,9 @@ def _column(
 def _likelihood(one: Mapping[str, Any], other: Mapping[str, Any]) -> Difference:
     """Compare nats per token; documents are the sampled units."""
     if one["fingerprint"] != other["fingerprint"] or one["tokens"] != other["tokens"]:
-        raise InputError(f"{NLL}: the two were measured on other text, or with other tokenizers")
+        raise InputError(
+            f"{NLL}: the two models were measured on different text, or with different tokenizers"
+        )
     tokens = [item["tokens"] for item in one["items"]]
     pairs = zip(one["items"], other["items"], strict=True)
     changes = [second["nats"] - first["nats"] for first, second in pairs]

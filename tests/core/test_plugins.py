@@ -187,7 +187,7 @@ def registry() -> Registry[str]:
 
     def check(name: str, value: object) -> str:
         if not isinstance(value, str):
-            raise InputError(f"{name} is no text")
+            raise InputError(f"{name} is not text")
         return value
 
     return Registry("word", None, check)
@@ -218,7 +218,7 @@ def test_a_module_may_replace_its_own_and_no_other_object(registry: Registry[str
         registry.register("a", "4", "notebook")
     with pytest.raises(PluginError, match="'b': of module notebook and of module other"):
         registry.register("b", "4", "other")
-    with pytest.raises(InputError, match="c is no text"):
+    with pytest.raises(InputError, match="c is not text"):
         registry.register("c", 5, "notebook")  # type: ignore[arg-type]
     assert "c" not in registry
     with pytest.raises(KeyError):

@@ -37,7 +37,8 @@ class Curriculum:
     8
 
     Raises:
-        InputError: unknown lessons, shares that do not sum to 1, a batch that is no multiple of 8.
+        InputError: unknown lessons, shares that do not sum to 1, a batch that is not a multiple
+            of 8.
     """
 
     def __init__(
