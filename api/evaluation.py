@@ -135,7 +135,7 @@ def model_source(
     times: Sequence[int] | None = None,
     name: str | None = None,
 ) -> ModelSource:
-    """Make the source of a checkpoint or of a loaded model, looped as asked for.
+    """Make the source of a checkpoint or of a loaded model, looped by the given schedule.
 
     Args: as of :func:`evaluate`.
 

@@ -107,11 +107,15 @@ def _batch_size(text: str) -> int | str:
 )
 @leaderboard_option("add the results to the records there")
 @option(
-    "--name", group="output", help="of the model in records  [default: of its run, or its path]"
+    "--name",
+    group="output",
+    help="name of the model in records  [default: that of its run, or its path]",
 )
 @picture_option("draw the curve over several --shots or --repeats")
 @table_options()
-@option("--batch-size", "-b", default="1", show_default=True, help="of --backend hf; or auto")
+@option(
+    "--batch-size", "-b", default="1", show_default=True, help="batch size of --backend hf, or auto"
+)
 @option(
     "--backend",
     default="growloop",
@@ -165,7 +169,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         _score_suite(ctx, options, (block, repeats), given, outputs)
         return
     if options["data_dir"] is not None or options["holdout"] is not None:
-        raise InputError("--data-dir and --holdout are about --suite: give it too")
+        raise InputError("--data-dir and --holdout need --suite")
     if outputs.picture is not None and len(curve or ()) < 2 and len(repeats or ()) < 2:
         raise InputError("--picture draws a curve: give several --shots or --repeats, e.g. 0,1,2,4")
     outputs.check()

@@ -148,8 +148,8 @@ def show(
 ) -> None:
     """Print the results, those that may be ranked in one table.
 
-    A table holds what was asked alike (task, version, data, shots, split, prompting) of models of
-    one size; what the paper reports has tables of its own. A narrow terminal folds columns, and
+    A table holds results of one task (version, data, shots, split, prompting) and of models of one
+    size. Results that the paper reports have their own tables. A narrow terminal folds columns, and
     says which.
 
     \b

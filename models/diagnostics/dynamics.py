@@ -157,7 +157,7 @@ def _check_carried(trace: Trace) -> None:
     parts = [part.name for kind, part in recurrence.parts if kind in ("carry", "conditioning")]
     if parts:
         raise InputError(
-            "dynamics compare what the block puts out, and this model carries something else from "
+            "dynamics compare outputs of the block, and this model carries other states from "
             f"loop to loop ({', '.join(parts)}): it cannot be measured"
         )
 

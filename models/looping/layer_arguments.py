@@ -36,8 +36,8 @@ class LayerArguments:
         stored = self.stored.setdefault(self._type(step), arguments)
         if check and not _same_arguments(stored, arguments):
             raise InputError(
-                f"step {step} gets other arguments than the steps before it: an exit cannot look "
-                "through it (through_coda)"
+                f"step {step} gets other arguments than the steps before it: through_coda cannot "
+                "run it ahead"
             )
 
     def of(self, step: int) -> Arguments:
@@ -49,8 +49,8 @@ class LayerArguments:
         kind = self._type(step)
         if kind not in self.stored:
             raise InputError(
-                f"no layer of the kind of step {step} ({kind}) has run before: an exit cannot look "
-                "through it (through_coda)"
+                f"no layer of the kind of step {step} ({kind}) has run before: through_coda cannot "
+                "run it ahead"
             )
         return self.stored[kind]
 

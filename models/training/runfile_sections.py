@@ -99,9 +99,9 @@ class Model(Section):
         if (self.preset is None) == (self.path is None):
             raise ValueError("give preset or path, one of them")
         if self.path is not None and self.options:
-            raise ValueError("options change a preset: what path names has a config of its own")
+            raise ValueError("options change a preset: the checkpoint of path has its own config")
         if self.preset is not None and self.untie:
-            raise ValueError("untie is for the looped model that path names")
+            raise ValueError("untie needs path: the checkpoint of a looped model")
         if self.schedule is not None:
             Schedule.parse(self.schedule)
         Recurrence.from_dict(self.recurrence)

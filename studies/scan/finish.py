@@ -36,7 +36,7 @@ def run(
 
     Args:
         model, out, say, command, dtype, device, settings: see :func:`.search.scan`; without ``out``
-            only the result is kept.
+            the result is only returned.
         picture: file of the map.
         leaderboard: store that the winner's test rows are added to.
         save_to: folder of the winner as a looped checkpoint.
