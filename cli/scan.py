@@ -43,7 +43,7 @@ from .tables import Column, print_csv, show
 @shots_option("examples before a question", type=int, default=5, show_default=True)
 @option("--fixed-shots", is_flag=True, help="the same examples everywhere: cheaper", group="tasks")
 @seed_option("draws items and examples")
-@option("--edits", default="repeat", show_default=True, help="of repeat, skip, swap")
+@option("--edits", default="repeat", show_default=True, help="edits to search: repeat, skip, swap")
 @option("--max-block", default=8, show_default=True,
         help="largest block; all sizes of a model of fewer layers")  # fmt: skip
 @option("--all-blocks", is_flag=True, help="blocks of every size")
@@ -59,7 +59,11 @@ from .tables import Column, print_csv, show
         help="probability that bets drop one of the best")  # fmt: skip
 @option("--beam", default=4, show_default=True, help="blocks to combine; 0 for none")
 @option("--blocks", default=3, show_default=True, help="most blocks of a combination")
-@option("--max-extra-layers", type=int, help="of a combination  [default: twice --max-block]")
+@option(
+    "--max-extra-layers",
+    type=int,
+    help="most extra layers of a combination  [default: twice --max-block]",
+)
 @option("--report", default=1, show_default=True, help="candidates measured on test items")
 @option("--text", help="file of documents for held-out negative log-likelihood", group="tasks")
 @option("--guard", default="", help="lm-eval tasks whose price is measured, with commas",

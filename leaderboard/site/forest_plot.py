@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..claims.claim import Comparison
 from ..claims.effects import Effect
-from ..claims.findings import Finding
+from ..claims.verdicts import Finding
 
 LIMITS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of the axis; effects beyond have an arrow
 ORDER = ("supported", "contradicted", "undecided")
@@ -37,7 +37,7 @@ class ForestRow:
         """Sampling unit of the interval: ``items``, ``3 runs``; empty without an interval."""
         if self.counted:
             return ""
-        return self.effect.basis.partition(":")[0].replace("trainings", "runs")
+        return self.effect.basis.partition(":")[0]
 
     @property
     def counted(self) -> bool:

@@ -295,7 +295,7 @@ class LoopedModel:
         return saved
 
     def push_to_hub(self, repo_id: str, *, self_contained: bool = False, **kwargs: Any) -> Any:
-        """Call Hugging Face's ``push_to_hub``, with self-contained code if asked for.
+        """Call Hugging Face's ``push_to_hub``, with self-contained code if ``self_contained``.
 
         Args:
             repo_id: name of the repository.

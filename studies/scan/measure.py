@@ -61,7 +61,7 @@ class Meter:
         recurrence = getattr(self.model, "recurrence", None) or Recurrence()
         if recurrence.to_dict():
             raise InputError(
-                f"this model's loops have settings of their own ({recurrence.to_dict()}): a scan "
+                f"this model's loops have settings ({recurrence.to_dict()}): a scan "
                 "needs a model without"
             )
         self.base: Schedule = current_schedule(self.model)

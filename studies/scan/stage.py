@@ -80,7 +80,7 @@ class Racer:
 
     Args:
         meter: the model.
-        folder: where units are kept.
+        folder: folder in which units are stored.
         probes: validation items.
         settings: of the scan.
         within: whether the budget allows another unit.

@@ -50,7 +50,7 @@ def test_of_several_files_all_are_added_or_none(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text('{"model_name": "m", "results": {"x": {"acc,none": 7}}}')
     found = run("leaderboard add b.json a.json none.json")
     assert found.exit_code == 2
-    assert "b.json: task 'x', acc: value: 7.0 is no acc" in found.stderr
+    assert "b.json: task 'x', acc: value: 7.0 is out of range: acc" in found.stderr
     assert "; cannot read none.json: " in found.stderr
     assert found.stderr.endswith("; none of the 3 files was added\n")
     assert "none of the" not in run("leaderboard add b.json").stderr
@@ -169,7 +169,7 @@ def test_claims_tell_verdict_effect_and_reason() -> None:
     Store("records").add(records)
     text = ran("claims --claim looping-at-equal-parameters")
     assert "30M: supported" in text
-    assert "3 trainings" in text
+    assert "3 runs" in text
     (found,) = json.loads(ran("claims --no-paper --json -c looping-at-equal-parameters"))
     (effect,) = found["effects"]
     assert (found["verdict"], effect["trainings"]) == ("supported", 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -196,10 +197,25 @@ def registry() -> Registry[str]:
 
     def check(name: str, value: object) -> str:
         if not isinstance(value, str):
-            raise InputError(f"{name} is no text")
+            raise InputError(f"{name} is not text")
         return value
 
     return Registry("word", None, check)
+
+
+def test_an_object_is_replaced_within_a_block(registry: Registry[str]) -> None:
+    registry.register("a", "1", "growloop.words")
+    with registry.replace("a", "2") as value:
+        assert (value, registry["a"], registry.own()) == ("2", "2", ["a"])
+    assert registry["a"] == "1"
+    with contextlib.suppress(RuntimeError), registry.replace("a", "2"):
+        raise RuntimeError
+    assert registry["a"] == "1"
+    with registry.replace("a", "2"):
+        registry.register("a", "3", "growloop.words")  # the later one wins
+    assert registry["a"] == "3"
+    with pytest.raises(KeyError), registry.replace("unknown", "2"):
+        pass
 
 
 def test_a_module_may_replace_its_own_and_no_other_object(registry: Registry[str]) -> None:
@@ -212,7 +228,7 @@ def test_a_module_may_replace_its_own_and_no_other_object(registry: Registry[str
         registry.register("a", "4", "notebook")
     with pytest.raises(PluginError, match="'b': of module notebook and of module other"):
         registry.register("b", "4", "other")
-    with pytest.raises(InputError, match="c is no text"):
+    with pytest.raises(InputError, match="c is not text"):
         registry.register("c", 5, "notebook")  # type: ignore[arg-type]
     assert "c" not in registry
     with pytest.raises(KeyError):

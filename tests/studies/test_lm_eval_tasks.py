@@ -107,7 +107,7 @@ def test_samples_are_written_or_not_and_predictions_have_no_metric(
     assert len(samples.read_text().splitlines()) == 24
     message = refused(*call, "--predict_only", "--leaderboard", str(tmp_path / "records"))
     assert message == "Error: --predict_only computes no metric: leave out --leaderboard"
-    assert "is no folder" in refused(*call[:3], "--include_path", "nowhere", "--tasks", "sums_a")
+    assert "is not a folder" in refused(*call[:3], "--include_path", "nowhere", "--tasks", "sums_a")
 
 
 @pytest.mark.slow

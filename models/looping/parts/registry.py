@@ -32,7 +32,7 @@ Value = bool | int | float | str | tuple[int, ...] | None
 
 
 def _check(name: str, part: Any) -> type:
-    """Refuse an object that is no part: a class that :func:`register_part` decorated."""
+    """Refuse an object that is not a part: a class that :func:`register_part` decorated."""
     if not isinstance(part, type) or getattr(part, "part_name", None) != name:
         raise InputError(
             f"a loop part is a class with @register_part(kind, {name!r}), not {shown(part)}"
@@ -67,7 +67,7 @@ def register_part(kind: str, name: str) -> Callable[[Class], Class]:
 
     def register(part: Class) -> Class:
         if getattr(part, "kind", None) != kind:
-            raise InputError(f"the {kind} {shown(name)} is no subclass of {kind.capitalize()}")
+            raise InputError(f"the {kind} {shown(name)} is not a subclass of {kind.capitalize()}")
         part.part_name = name  # type: ignore[attr-defined]
         PARTS.register(name, part, part.__module__)
         return part

@@ -112,5 +112,5 @@ def test_a_damped_repeat_shares_the_repeated_pass_with_the_plain_one() -> None:
 
 def test_a_model_with_settings_of_its_own_between_loops_is_refused(folder: Path) -> None:
     model = loop(load(str(folder)), "1-2x2-1", recurrence=Recurrence(damping=0.5))
-    with pytest.raises(InputError, match="settings of their own"):
+    with pytest.raises(InputError, match="loops have settings"):
         Meter(scorer(model, load_tokenizer(str(folder))))
