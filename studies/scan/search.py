@@ -16,7 +16,7 @@ from ...core.strict_json import sealed
 from .. import model_identity
 from ..checkpoints import ModelLoader, StudyModel, check_device
 from . import prices, probes
-from .candidates import Candidate, own
+from .candidates import SHARED, Candidate, own
 from .combine import Surrogate, expansions
 from .folder import ScanFolder
 from .items import ProbeItems, check_plain
@@ -96,6 +96,8 @@ def _identity(
     without = {"probes", "guards", "guard_limit", "budget", "text", "documents", "tokens", "report"}
     if (given.race, given.top) == (BETS, 1):  # earlier folders do not name them
         without |= {"race", "top"}
+    added = {"kv", "max_gen_toks", "normalise"}  # earlier folders do not name them
+    without |= {name for name in added if getattr(given, name) == getattr(Settings(), name)}
     options = {k: v for k, v in asdict(given).items() if k not in without}
     files = {n: probes.read_file(n) for n in names if Path(n).suffix in (".jsonl", ".json")}
     identity = {
@@ -130,13 +132,14 @@ class _Search:
         self.folder, self.loader, self.say = folder, loader, say
         model, tokenizer = loader(path)
         self.lm = scorer(model, tokenizer)
-        self.meter = Meter(self.lm)
+        self.meter = Meter(self.lm, given.clip)
         self.seconds, self.flops = parse_budget(given.budget)
 
     def run(self, arms: Sequence[Candidate], command: str) -> ScanResult:
         """Search, report and write the result files."""
         given = self.given
         chosen_on = self._load(probes.VALIDATION, given.items)
+        self._check_kv(chosen_on)
         racer = Racer(self.meter, self.folder, chosen_on, given, self._within, self.say)
         _check_items(racer.count, given)  # a probe may have fewer than were asked for
         baseline = self._baseline(racer, chosen_on)
@@ -168,6 +171,7 @@ class _Search:
             "chosen": final.leader.name,
             "chosen_schedule": str(final.leader.schedule),
             "chosen_applied": final.leader.applied,
+            "chosen_kv": final.leader.kv,
             "chosen_blocks": [list(block) for block in final.leader.blocks],
             "extra_flops": self.meter.extra_flops(final.leader),
             "options": json.loads(json.dumps(asdict(given))),
@@ -185,8 +189,21 @@ class _Search:
     def _load(self, split: str, count: int) -> list[ProbeItems]:
         given = self.given
         return probes.load_items(
-            self.lm, self.names, split, count, given.seed, given.shots, given.fixed_shots
-        )
+            self.lm, self.names, split, count, given.seed, given.shots, given.fixed_shots,
+            given.max_gen_toks, given.normalise,
+        )  # fmt: skip
+
+    def _check_kv(self, chosen_on: Sequence[ProbeItems]) -> None:
+        """Refuse shared keys and values where nothing is generated.
+
+        Raises:
+            InputError: a forward pass over a whole text reads each pass's own keys and values.
+        """
+        if SHARED in self.given.kv and not any(probe.generated for probe in chosen_on):
+            raise InputError(
+                "shared keys and values change nothing but generated text: give --kv shared with a "
+                "task whose answers are generated"
+            )
 
     def _within(self) -> bool:
         spent = self.folder.spent
@@ -248,6 +265,7 @@ class _Search:
                 "edit": e.candidate.edit,
                 "blocks": [list(block) for block in e.candidate.blocks],
                 "applied": e.candidate.applied,
+                "kv": e.candidate.kv,
                 "schedule": str(e.candidate.schedule),
                 "extra_flops": self.meter.extra_flops(e.candidate),
                 **{k: v for k, v in vars(e).items() if k != "candidate"},
@@ -265,8 +283,9 @@ class _Search:
         fields["test"] = [gain.to_dict() for gain in self._gains(racer, some, test, "test")]
         fields["test_probes"] = [probe.about or {"task": probe.name} for probe in test]
         controls = probes.load_controls(
-            self.lm, self.names, given.test_items, given.seed, given.shots, given.fixed_shots
-        )
+            self.lm, self.names, given.test_items, given.seed, given.shots, given.fixed_shots,
+            given.normalise,
+        )  # fmt: skip
         if controls:
             fields["control"] = self._gains(racer, some[:2], controls, "control")[0].to_dict()
         if given.text is not None:

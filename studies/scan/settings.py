@@ -9,8 +9,9 @@ from typing import Any
 
 from ...core.errors import InputError, one_of, whole
 from ...core.statistics import check_items
-from .candidates import EDITS, PLAIN, candidates, recurrence_of
+from .candidates import EDITS, KV, OWN, PLAIN, candidates, recurrence_of
 from .items import CLIP, MEASURES
+from .probes import LONGEST
 from .racing import BETS, RACES
 
 LARGEST = 8  # layers of the largest block, by default; all sizes of a model of fewer
@@ -32,6 +33,10 @@ class Settings:
         max_block: largest block; None for all sizes.
         repeats: numbers of extra passes.
         applied: ways to apply a repeat: ``plain``, ``damped:SHARE``, ``substeps``.
+        kv: keys and values of the passes of a repeat: ``own``, ``shared``, or both.
+        max_gen_toks: most tokens of a generated answer.
+        normalise: compare options of growloop's own tasks by log-probability a character, as
+            lm-eval's ``acc_norm``; other tasks are compared by their own metric.
         measure: score of a race: ``margin`` or ``accuracy``.
         clip: largest margin that counts, in nats.
         race: ``bets``, which states its error; ``halving``, which states its cost; ``none``
@@ -60,6 +65,9 @@ class Settings:
     max_block: int | None = LARGEST
     repeats: tuple[int, ...] = (1,)
     applied: tuple[str, ...] = (PLAIN,)
+    kv: tuple[str, ...] = (OWN,)
+    max_gen_toks: int = LONGEST
+    normalise: bool = False
     measure: str = "margin"
     clip: float = CLIP
     race: str = BETS
@@ -86,6 +94,9 @@ class Settings:
             one_of("edit", edit, EDITS)
         for way in self.applied:
             recurrence_of(way)
+        for kind in self.kv:
+            one_of("keys and values of a repeat", kind, KV)
+        whole("--max-gen-toks", self.max_gen_toks, 1, 10**5)
         one_of("measure", self.measure, MEASURES)
         one_of("race", self.race, RACES)
         whole("--top", self.top, 1, 1000)
@@ -110,7 +121,7 @@ class Settings:
         """Return the candidates of the first stage."""
         # the default must not refuse a model of fewer layers
         largest = None if self.max_block == LARGEST and len(base) < LARGEST else self.max_block
-        return candidates(base, self.edits, largest, self.repeats, self.applied)
+        return candidates(base, self.edits, largest, self.repeats, self.applied, self.kv)
 
 
 def parse_budget(text: str | None) -> tuple[float | None, float | None]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .candidates import Candidate
 from .folder import ScanFolder, Unit
-from .items import Bools, Floats, ProbeItems, bounded
+from .items import Floats, ProbeItems, bounded
 from .measure import Meter, Scores
 from .racing import Standings, contest
 from .settings import Settings
@@ -29,7 +29,7 @@ class Estimate:
         candidate: the candidate.
         items: items a probe that it was measured on.
         alive: whether it was never dropped.
-        margin, accuracy: means over probes.
+        margin, accuracy: means over probes; accuracy by each probe's own metric.
         margin_gain, accuracy_gain: paired differences to the model as it is, on the same items.
         score_gain: the same of the scores that the race compares.
         better, worse: whether it differs from the model as it is, by a bet on the paired scores
@@ -103,7 +103,7 @@ class Racer:
     def race(self, arms: Sequence[Candidate], alpha: float, title: str) -> Stage:
         """Race candidates, the model as it is first, on the validation items."""
         shape = len(arms), len(self.probes), self.count
-        margins, correct = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+        margins, points = np.full(shape, np.nan), np.zeros(shape)
         measured = np.zeros(len(arms), dtype=int)
         given, complete = self.settings, True
         race = contest(given.race, len(arms), self.count, alpha, given.top)
@@ -113,9 +113,9 @@ class Racer:
             if found is None:
                 complete = False
                 break
-            margins[alive, :, start:stop], correct[alive, :, start:stop] = found
+            margins[alive, :, start:stop], points[alive, :, start:stop] = found
             measured[alive] = stop
-            scores = bounded(margins, correct, given.measure, given.clip)
+            scores = bounded(margins, points, given.measure, given.clip)
             for item in range(start, stop):
                 race.add(np.nan_to_num(scores[:, :, item].mean(axis=1)))
             race.end_round()
@@ -124,12 +124,10 @@ class Racer:
                 break
         if race.seen == 0:
             return Stage((), arms[0], 0, False)
-        scores = bounded(margins, correct, given.measure, given.clip)
+        scores = bounded(margins, points, given.measure, given.clip)
         wins = self._wins(race, alpha)
         estimates = [
-            self._estimate(
-                arms[i], race.alive[i], measured[i], margins, correct, scores, i, wins[i]
-            )
+            self._estimate(arms[i], race.alive[i], measured[i], margins, points, scores, i, wins[i])
             for i in range(len(arms))
         ]
         return Stage(tuple(estimates), arms[int(race.leader)], race.seen, complete)
@@ -144,8 +142,8 @@ class Racer:
         arms: Sequence[Candidate] = (),
         probes: Sequence[ProbeItems] | None = None,
         kind: str = "validation",
-    ) -> tuple[Floats, Bools] | None:
-        """Return margins and correctness of candidates, ``(candidates, probes, items)`` each.
+    ) -> tuple[Floats, Floats] | None:
+        """Return margins and points of candidates, ``(candidates, probes, items)`` each.
 
         Args:
             start, stop: items of each probe.
@@ -187,14 +185,14 @@ class Racer:
         if found is None:
             return None
         margins = np.zeros((len(some), len(probes), stop - start))
-        correct = np.zeros(margins.shape, dtype=bool)
+        points = np.zeros(margins.shape)
         parts = iter(found)
         for a, b in slices:
             for group in groups:
                 part = next(parts)
                 margins[group, :, a - start : b - start] = part.margins
-                correct[group, :, a - start : b - start] = part.correct
-        return margins, correct
+                points[group, :, a - start : b - start] = part.points
+        return margins, points
 
     def _measure(
         self, unit: Unit, probes: Sequence[ProbeItems], progress: Callable[[float], object]
@@ -228,22 +226,22 @@ class Racer:
         alive: Any,
         seen: int,
         margins: Floats,
-        correct: Bools,
+        points: Floats,
         scores: Floats,
         i: int,
         wins: tuple[bool, bool],
     ) -> Estimate:
         def gain(values: Any) -> float:
-            return float((values[i, :, :seen] * 1.0 - values[0, :, :seen]).mean())
+            return float((values[i, :, :seen] - values[0, :, :seen]).mean())
 
         return Estimate(
             candidate,
             int(seen),
             bool(alive),
             float(margins[i, :, :seen].mean()),
-            float(correct[i, :, :seen].mean()),
+            float(points[i, :, :seen].mean()),
             gain(margins),
-            gain(correct),
+            gain(points),
             gain(scores),
             *wins,
         )

@@ -210,6 +210,29 @@ def test_margins_and_accuracy_are_those_of_the_scorer(tiny_model: str, small_sca
         assert row["margin"] == pytest.approx(np.mean(margins[:count]), abs=1e-3)
 
 
+def test_normalised_options_are_compared_as_lm_evals_acc_norm(
+    small_scan: Scan, tiny_model: str
+) -> None:
+    from growloop.tasks.evaluate import evaluate
+
+    name = "variable_assignment_math_d0"
+    settings: dict[str, Any] = {"probes": (name,), "beam": 0, "items": 20, "test_items": 40}
+    found = evaluate(
+        tiny_model, [name], count=40, shots=0, seed=0, dtype="float32", device="cpu"
+    )  # fmt: skip
+    assert found is not None
+    values = []
+    for normalise in (False, True):
+        result = small_scan(normalise=normalise, **settings)
+        [about] = result.fields["test_probes"]
+        metric = "acc_norm" if normalise else "acc"
+        assert about.get("metric", "acc") == metric
+        if result.chosen.edit != "none":
+            values.append(result.fields["test"][0]["plain"])
+            assert values[-1] == found["results"][name][f"{metric},none"]
+    assert values
+
+
 def test_what_lm_eval_would_run_is_counted_by_rows(finished: tuple[ScanResult, Path]) -> None:
     cost = finished[0].fields["cost"]
     assert cost["layer_tokens_alone"] > 2 * cost["layer_tokens"] > 0
