@@ -105,7 +105,7 @@ class ScanFolder:
         units: Sequence[Unit],
         measure: Callable[[Unit], Scores],
         flops: Callable[[Scores], float],
-        within: Callable[[], bool] = lambda: True,
+        within: Callable[[Unit], bool] = lambda unit: True,
         done: Callable[[Unit], object] = lambda unit: None,
     ) -> list[Scores] | None:
         """Return the scores of units; measure those that no process has measured.
@@ -113,7 +113,7 @@ class ScanFolder:
         Args:
             measure: measures a unit.
             flops: FLOPs of a measurement.
-            within: whether the budget allows another unit.
+            within: whether the budget allows a unit.
             done: called after each unit.
 
         Returns:
@@ -126,7 +126,7 @@ class ScanFolder:
             for unit in waiting:
                 file = self.path / "scores" / f"{unit.id}.json"
                 if not file.is_file():
-                    if not within():
+                    if not within(unit):
                         return None
                     if not self._measure(unit, file, measure, flops):
                         held.append(unit)

@@ -55,6 +55,11 @@ class GeneratedItem:
     request: Any
     grade: Callable[[str], float]
 
+    @property
+    def longest(self) -> int:
+        """Most tokens of the answer."""
+        return int(self.request.args[1]["max_gen_toks"])
+
 
 @dataclass(frozen=True)
 class ProbeItems:

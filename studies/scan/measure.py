@@ -20,7 +20,7 @@ from .candidates import Candidate, own, repeat
 from .forward import ProgramScan
 from .generation import generated_points
 from .items import CLIP, Floats, Item, Pair, ProbeItems, margins_of, requests, score
-from .program import program
+from .program import ProgramTrie, program
 
 if TYPE_CHECKING:
     from ...tasks.scoring.scorer import TrieLM
@@ -128,6 +128,25 @@ class Meter:
         layer_tokens, head_tokens = self.scan.layer_tokens, self.scan.head_tokens
         cost = layer_tokens - before[0], head_tokens - before[1], alone
         return score(totals, greedy, items), cost
+
+    def expected_flops(self, some: Sequence[Candidate], probes: Sequence[ProbeItems]) -> float:
+        """Return the FLOPs of a measurement before it is made; those of generated answers at most.
+
+        Args:
+            some, probes: as for :meth:`measure`.
+        """
+        layer_tokens = head_tokens = 0
+        if scored := [item for probe in probes for item in probe.scored]:
+            trie = build(requests(scored))
+            programs = [program(c.schedule, c.recurrence) for c in some]
+            steps = ProgramTrie.build(self.scan.base, programs).layer_steps
+            predicting = len(np.unique(trie.places[trie.predicted(0, len(trie))]))
+            layer_tokens, head_tokens = steps * len(trie), predicting * len(some)
+        for item in (item for probe in probes for item in probe.generated):
+            prompt, new = len(self.lm.tok_encode(item.request.args[0])), item.longest
+            layer_tokens += (prompt + new) * sum(len(c.schedule) for c in some)
+            head_tokens += new * len(some)
+        return self.flops(layer_tokens, head_tokens)
 
     @torch.inference_mode()
     def _verify(self, pairs: Sequence[Pair]) -> None:

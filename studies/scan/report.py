@@ -127,7 +127,13 @@ def verdict(result: dict[str, Any]) -> str:
 
         repeat 6:10 once: +0.118 [0.080, 0.154] on test, p = 2e-09, chosen among 213; …
     """
-    among, state = result["candidates"], "" if result["complete"] else ", budget spent"
+    among, state = result["candidates"], ""
+    if not result["complete"]:
+        left = len([name for name in result["alive"] if name != "plain"])
+        state = (
+            f", budget spent after {result['validation_items']} items a probe with {left} of them "
+            "left"
+        )
     if result["chosen"] == "plain":
         return (
             f"no edit is better than the model as it is, among {among} on "

@@ -134,6 +134,7 @@ class _Search:
         self.lm = scorer(model, tokenizer)
         self.meter = Meter(self.lm, given.clip)
         self.seconds, self.flops = parse_budget(given.budget)
+        self.baseline_flops = 0.0
 
     def run(self, arms: Sequence[Candidate], command: str) -> ScanResult:
         """Search, report and write the result files."""
@@ -146,7 +147,7 @@ class _Search:
         alpha = given.alpha / given.blocks  # one race for the blocks, one a level of combinations
         stage = racer.race(arms, alpha, "blocks")
         if not stage.estimates:
-            raise InputError("the budget was spent before any candidate was measured: give more")
+            raise InputError(self._too_small(racer.first_round_flops(arms)))
         estimates = {e.candidate.name: e for e in stage.estimates}
         final, complete = self._combine(racer, stage, estimates, alpha)
         best = [final.leader] + [
@@ -205,16 +206,27 @@ class _Search:
                 "task whose answers are generated"
             )
 
-    def _within(self) -> bool:
+    def _within(self, flops: float) -> bool:
+        """Return whether the budget allows so many FLOPs more, at the speed so far."""
         spent = self.folder.spent
-        late = self.seconds is not None and spent.seconds >= self.seconds
-        return not late and not (self.flops is not None and spent.flops >= self.flops)
+        seconds = flops * (spent.seconds / spent.flops if spent.flops else 0.0)
+        late = self.seconds is not None and spent.seconds + seconds > self.seconds
+        return not late and not (self.flops is not None and spent.flops + flops > self.flops)
+
+    def _too_small(self, flops: float) -> str:
+        """Say what the first round of a race needs: without it there is no answer."""
+        spent, flops = self.folder.spent, flops + self.baseline_flops
+        needed = f"{1.05 * flops:.1e}flops"
+        if self.seconds is not None:
+            needed = f"about {flops * spent.seconds / spent.flops:.0f}s here"
+        return f"the budget ends before all candidates have a score: a first answer needs {needed}"
 
     def _baseline(self, racer: Racer, chosen_on: Sequence[ProbeItems]) -> dict[str, float]:
         """Measure the model as it is, and refuse probes on which nothing can be found."""
         found = racer.scores([own(self.meter.base)], 0, racer.count, "the model as it is")
         if found is None:
-            raise InputError("the budget was spent before any candidate was measured: give more")
+            raise InputError("the budget ends before the model as it is was measured: give more")
+        self.baseline_flops = self.folder.spent.flops
         accuracy = found[1][0].mean(axis=1).tolist()
         refusals: list[InputError] = []
         for probe, value in zip(chosen_on, accuracy, strict=True):
@@ -278,7 +290,7 @@ class _Search:
     def _report(self, racer: Racer, some: Sequence[Candidate]) -> dict[str, Any]:
         """Measure candidates, the model as it is first, on test items, control and elsewhere."""
         given, fields = self.given, dict[str, Any]()
-        racer.within = lambda: True  # the report is part of the answer, whatever the budget
+        racer.within = lambda flops: True  # the report is part of the answer, whatever the budget
         test = self._load(probes.TEST, given.test_items)
         fields["test"] = [gain.to_dict() for gain in self._gains(racer, some, test, "test")]
         fields["test_probes"] = [probe.about or {"task": probe.name} for probe in test]

@@ -135,7 +135,7 @@ def parse_budget(text: str | None) -> tuple[float | None, float | None]:
     """
     if text is None:
         return None, None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*(s|m|h|flops)", text.strip().lower())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\+?\d+)?)\s*(s|m|h|flops)", text.strip().lower())
     if not match or not 0 < float(match[1]) < 1e30:
         raise InputError(f"a budget is a time or FLOPs, such as 20m or 2e15flops, not {text!r}")
     number, unit = float(match[1]), match[2]

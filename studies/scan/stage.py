@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,7 @@ class Racer:
         folder: where units are kept.
         probes: validation items.
         settings: of the scan.
-        within: whether the budget allows another unit.
+        within: whether the budget allows FLOPs on top of those that were spent.
         say: receives progress messages.
     """
 
@@ -93,7 +93,7 @@ class Racer:
         folder: ScanFolder,
         probes: Sequence[ProbeItems],
         settings: Settings,
-        within: Callable[[], bool],
+        within: Callable[[float], bool],
         say: Callable[[str], object] = lambda text: None,
     ) -> None:
         self.meter, self.folder, self.probes = meter, folder, probes
@@ -107,7 +107,7 @@ class Racer:
         measured = np.zeros(len(arms), dtype=int)
         given, complete = self.settings, True
         race = contest(given.race, len(arms), self.count, alpha, given.top)
-        for start, stop in race.rounds():
+        for start, stop in _rounds(race):
             alive = np.flatnonzero(race.alive | (np.arange(len(arms)) == 0))  # gains need the first
             found = self.scores([arms[int(i)] for i in alive], start, stop, title, race, arms)
             if found is None:
@@ -154,13 +154,8 @@ class Racer:
             None where the budget ended.
         """
         probes = self.probes if probes is None else probes
-        order = sorted(range(len(some)), key=lambda i: some[i].schedule.layers)
-        groups = [order[i : i + GROUP] for i in range(0, len(order), GROUP)]
-        size = SLICE * max(1, GROUP // len(some))  # few candidates: examples are shared by more
-        slices = [(a, min(a + size, stop)) for a in range(start, stop, size)]
-        units = [
-            Unit(kind, a, b, tuple(some[i] for i in group)) for a, b in slices for group in groups
-        ]
+        divided = units_of(kind, some, start, stop)
+        units = [unit for unit, _ in divided]
         finished: set[str] = set()
 
         lead = ""
@@ -180,27 +175,31 @@ class Racer:
                      f"{len(finished)}/{len(units)} units{lead}")  # fmt: skip
 
         found = self.folder.scores(
-            units, lambda unit: self._measure(unit, probes, said), self._flops, self.within, done
+            units,
+            lambda unit: self.meter.measure(unit.candidates, _items_of(unit, probes), said),
+            self._flops,
+            lambda unit: self.within(
+                self.meter.expected_flops(unit.candidates, _items_of(unit, probes))
+            ),
+            done,
         )
         if found is None:
             return None
         margins = np.zeros((len(some), len(probes), stop - start))
         points = np.zeros(margins.shape)
-        parts = iter(found)
-        for a, b in slices:
-            for group in groups:
-                part = next(parts)
-                margins[group, :, a - start : b - start] = part.margins
-                points[group, :, a - start : b - start] = part.points
+        for (unit, group), part in zip(divided, found, strict=True):
+            margins[group, :, unit.start - start : unit.stop - start] = part.margins
+            points[group, :, unit.start - start : unit.stop - start] = part.points
         return margins, points
 
-    def _measure(
-        self, unit: Unit, probes: Sequence[ProbeItems], progress: Callable[[float], object]
-    ) -> Scores:
-        own = [
-            ProbeItems(p.name, p.split, p.chance, p.items[unit.start : unit.stop]) for p in probes
-        ]
-        return self.meter.measure(unit.candidates, own, progress)
+    def first_round_flops(self, arms: Sequence[Candidate]) -> float:
+        """Return the FLOPs of the first round of a race, after which there is an answer."""
+        given = self.settings
+        race = contest(given.race, len(arms), self.count, given.alpha, given.top)
+        return sum(
+            self.meter.expected_flops(unit.candidates, _items_of(unit, self.probes))
+            for unit, _ in units_of("validation", arms, *_rounds(race)[0])
+        )
 
     def _flops(self, scores: Scores) -> float:
         return self.meter.flops(scores.layer_tokens, scores.head_tokens)
@@ -245,3 +244,31 @@ class Racer:
             gain(scores),
             *wins,
         )
+
+
+def units_of(
+    kind: str, some: Sequence[Candidate], start: int, stop: int
+) -> list[tuple[Unit, list[int]]]:
+    """Divide candidates and items into units, each with the indices of its candidates."""
+    order = sorted(range(len(some)), key=lambda i: some[i].schedule.layers)
+    groups = [order[i : i + GROUP] for i in range(0, len(order), GROUP)]
+    return [
+        (Unit(kind, a, b, tuple(some[i] for i in group)), group)
+        for a, b in _slices(start, stop, len(some))
+        for group in groups
+    ]
+
+
+def _slices(start: int, stop: int, arms: int) -> list[tuple[int, int]]:
+    size = SLICE * max(1, GROUP // arms)  # few candidates: examples are shared by more
+    return [(a, min(a + size, stop)) for a in range(start, stop, size)]
+
+
+def _rounds(race: Standings) -> list[tuple[int, int]]:
+    """Return the rounds of a race; without drops a slice each, so a budget may end anywhere."""
+    rounds = race.rounds()
+    return _slices(*rounds[0], race.arms) if len(rounds) == 1 else rounds
+
+
+def _items_of(unit: Unit, probes: Sequence[ProbeItems]) -> list[ProbeItems]:
+    return [replace(probe, items=probe.items[unit.start : unit.stop]) for probe in probes]
