@@ -176,11 +176,14 @@ class Meter:
             budget, self.scan.budget = self.scan.budget, TRIED
             try:
                 totals, greedy = self.scan.run(build(few), [program(c.schedule) for c in tried])
-            except (RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
-                if isinstance(error, InputError):
-                    raise
+            except InputError:
+                raise
+            except Exception as error:  # layers refuse masks and positions by any exception
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise InputError(f"the layers of {name} cannot be run apart: {reason}") from error
+                raise InputError(
+                    f"the layers of {name} cannot be run apart, so this architecture cannot be "
+                    f"scanned: {reason}"
+                ) from error
             finally:
                 self.scan.budget = budget
         found = [list(zip(*row, strict=True)) for row in zip(totals, greedy, strict=True)]
