@@ -92,7 +92,7 @@ def _generated(
         found.arguments = prompt, {**rest, "do_sample": False, "max_gen_toks": most}
         items.append(GeneratedItem(found, functools.partial(_points, task, label, metric, found)))
     about["metric"] = metric
-    return ProbeItems(label, about["split"], None, tuple(items), about)
+    return ProbeItems(label, about["split"], 0.0, tuple(items), about)  # nothing right by chance
 
 
 def _metric(task: Any, label: str) -> str:

@@ -134,6 +134,20 @@ def _primitive(
     return ProbeItems(asked.task, split, asked.chance, items, about)
 
 
+def uneven(probe: ProbeItems) -> str | None:
+    """Say that options of one of growloop's tasks have different numbers of tokens; else None."""
+    if _is_file(probe.name) or resolve(probe.name) is None:
+        return None
+    counts = [{len(option) for option in item.options} for item in probe.scored]
+    if all(len(count) == 1 for count in counts):
+        return None
+    every = set[int]().union(*counts)
+    return (
+        f"options of {probe.name} are {min(every)} to {max(every)} tokens long for this tokenizer: "
+        "--normalise compares them by log-probability a character"
+    )
+
+
 def _lengths(lm: TrieLM, options: Sequence[list[int]]) -> tuple[int, ...]:
     """Return the characters of options, without the space before them."""
     return tuple(len(lm.tok_decode(option).strip()) for option in options)

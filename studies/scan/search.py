@@ -140,6 +140,9 @@ class _Search:
         """Search, report and write the result files."""
         given = self.given
         chosen_on = self._load(probes.VALIDATION, given.items)
+        for probe in () if given.normalise else chosen_on:
+            if note := probes.uneven(probe):
+                self.say(f"note: {note}")
         self._check_kv(chosen_on)
         racer = Racer(self.meter, self.folder, chosen_on, given, self._within, self.say)
         _check_items(racer.count, given)  # a probe may have fewer than were asked for

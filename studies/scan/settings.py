@@ -86,6 +86,9 @@ class Settings:
     budget: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("probes", "edits", "applied", "kv", "guards"):
+            if isinstance(value := getattr(self, name), str):  # one name, from Python
+                object.__setattr__(self, name, (value,))
         for name in ("items", "test_items"):
             check_items(whole(name, getattr(self, name), 1, 10**6))
         whole("shots", self.shots, 0, 10**5)

@@ -132,7 +132,7 @@ def test_answers_are_greedy_short_and_from_the_split_to_choose_on(lm: Any, tmp_p
     [chosen] = load_items(lm, [name], VALIDATION, 20, 0, 0, False, longest=4)
     [report] = load_items(lm, [name], TEST, 20, 0, 0, False)
     assert len(chosen.generated) == 20
-    assert (chosen.metric, chosen.chance) == ("share", None)
+    assert (chosen.metric, chosen.chance) == ("share", 0.0)
     assert not {item.request.args[0] for item in chosen.generated} & {
         item.request.args[0] for item in report.generated
     }
