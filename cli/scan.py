@@ -50,6 +50,12 @@ from .tables import Column, print_csv, show
 @option("--repeats", default="1", show_default=True, help="numbers of extra passes: 1,2")
 @option("--apply", "applied", default="plain", show_default=True,
         help="how a repeat is applied: plain, damped:0.5, substeps")  # fmt: skip
+@option("--kv", default="own", show_default=True,
+        help="keys and values of repeated passes: own, shared")  # fmt: skip
+@option("--max-gen-toks", default=64, show_default=True, help="most tokens of a generated answer",
+        group="tasks")  # fmt: skip
+@option("--normalise", is_flag=True, help="compare options by log-probability a character",
+        group="tasks")  # fmt: skip
 @option("--measure", default="margin", show_default=True, help="margin or accuracy")
 @option("--clip", default=2.0, show_default=True, help="largest margin that counts, in nats")
 @option("--race", default="bets", show_default=True,
@@ -95,6 +101,7 @@ def command(
     all_blocks: bool,
     repeats: str,
     applied: str,
+    kv: str,
     guard: str,
     saved: str | None,
     save_to: str | None,
@@ -131,6 +138,7 @@ def command(
         "max_block": None if all_blocks else max_block,
         "repeats": tuple(whole_numbers(repeats, "--repeats")),
         "applied": _names(applied),
+        "kv": _names(kv),
         "guards": _names(guard),
     }
     from ..api.scanning import scan
