@@ -77,7 +77,7 @@ def estimate_effect(comparison: Comparison, groups: Sequence[ComparableGroup]) -
     if comparison.quantity == "training_flops":
         interval, basis = (value, value), "counted, not sampled"
     elif comparison.unit == "trainings" and len(by_training) > 1:
-        interval, basis = seeds_interval(by_training, bounds), f"{len(by_training)} trainings"
+        interval, basis = seeds_interval(by_training, bounds), f"{len(by_training)} runs"
     elif comparison.unit == "trainings" and len(by_study := next(iter(by_seed.values()))) > 1:
         interval, basis = seeds_interval(by_study, bounds), f"{len(by_study)} seeds of the study"
     if interval is None:
@@ -229,7 +229,7 @@ def _verdict(
     if comparison.unit == "trainings" and trainings < 2 and comparison.quantity == "value":
         return (
             "undecided",
-            f"one training of each: the interval is over {basis}, another may differ",
+            f"one run of each: the interval is over {basis}, another may differ",
         )
     bound = min(least, 0.0)
     if supports(value, low, least):

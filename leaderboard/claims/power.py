@@ -77,7 +77,7 @@ def comparison_power(effect: Effect, affordable: int = 10) -> Power:
     if effect.comparison.unit == "items":
         return _over_items(effect)
     if effect.trainings < 2:
-        return Power(effect, "unknown", "one training of each: the spread needs a second")
+        return Power(effect, "unknown", "one run of each: the spread needs a second")
     return _over_trainings(effect, affordable)
 
 
@@ -109,7 +109,7 @@ def _over_trainings(effect: Effect, affordable: int) -> Power:
     least, value = effect.comparison.least, statistics.fmean(effect.by_training)
     spread = statistics.stdev(effect.by_training)
     if not spread > 1e-12:
-        return Power(effect, "unknown", "the trainings do not differ: no spread", 0.0)
+        return Power(effect, "unknown", "the runs do not differ: no spread", 0.0)
     of_items = (effect.item_error or 0.0) ** 2 * effect.trainings  # of one training
     without_items = math.sqrt(max(0.0, spread**2 - of_items))
     needed = needed_trainings(value, spread, least)
@@ -119,7 +119,7 @@ def _over_trainings(effect: Effect, affordable: int) -> Power:
     detectable = _possible(effect, detectable_effect(effect.trainings, spread, least))
     outlook = _outlook(effect, needed, affordable)
     count = f"more than {MOST}" if needed is None else str(needed)
-    why = f"an effect as observed ({value:+.3f}, spread {spread:.3f}) needs {count} trainings"
+    why = f"an effect as observed ({value:+.3f}, spread {spread:.3f}) needs {count} runs"
     if outlook == "not decidable here":
         why += f", more than the {affordable} that are affordable"
     return Power(effect, outlook, why, spread, detectable, needed, many)

@@ -37,7 +37,7 @@ class ForestRow:
         """Sampling unit of the interval: ``items``, ``3 runs``; empty without an interval."""
         if self.counted:
             return ""
-        return self.effect.basis.partition(":")[0].replace("trainings", "runs")
+        return self.effect.basis.partition(":")[0]
 
     @property
     def counted(self) -> bool:

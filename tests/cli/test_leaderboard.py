@@ -169,7 +169,7 @@ def test_claims_tell_verdict_effect_and_reason() -> None:
     Store("records").add(records)
     text = ran("claims --claim looping-at-equal-parameters")
     assert "30M: supported" in text
-    assert "3 trainings" in text
+    assert "3 runs" in text
     (found,) = json.loads(ran("claims --no-paper --json -c looping-at-equal-parameters"))
     (effect,) = found["effects"]
     assert (found["verdict"], effect["trainings"]) == ("supported", 3)

@@ -67,7 +67,7 @@ def test_one_training_decides_nothing_about_kinds_of_models() -> None:
     records = [result("looped", 0.9), result("standard", 0.1)]
     found = comparison_effect(looped_less_standard(), records)
     assert found.verdict == "undecided"
-    assert "one training" in found.why
+    assert "one run" in found.why
     assert found.value == pytest.approx(0.8)
     assert found.low == pytest.approx(less(0.9, 0.1, 0.005)[0])
     assert found.low == pytest.approx(0.8 - 1.96 * 0.005 * 2**0.5, abs=1e-3)
@@ -123,7 +123,7 @@ def test_trainings_that_do_not_differ_have_the_interval_over_items() -> None:
     found = comparison_effect(looped_less_standard(), records)
     assert found.low is not None
     assert 0.78 < found.low < 0.8
-    assert "items: 3 trainings do not differ" in found.why
+    assert "items: 3 runs do not differ" in found.why
 
 
 def test_without_standard_errors_nothing_is_decided() -> None:
