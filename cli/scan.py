@@ -28,7 +28,7 @@ from .options import (
     trust_option,
     whole_numbers,
 )
-from .tables import Column, print_csv, show
+from .tables import Column, paragraph, print_csv, show
 
 
 @click.command("scan", cls=Command)
@@ -172,7 +172,9 @@ def command(
     columns = [Column(name, number=name != "candidate") for name in rows[0]]
     show(columns, [[_cell(value) for value in row.values()] for row in rows])
     click.echo()
-    for text in result.lines:
+    verdict, *notations = result.lines or (result.verdict,)
+    paragraph(verdict)
+    for text in notations:  # to copy: never wrapped
         click.echo(text)
 
 

@@ -76,7 +76,7 @@ class Panel:
         shots = "" if self.task.shots is None else f", {self.task.shots} shots"
         if self.reported:
             return (
-                f"asked other items{shots}; compare these rows with each other, not with rows that "
+                f"other items{shots}; compare these rows with each other, not with rows that "
                 "were measured here"
             )
         about = "small models trained for such tasks; " if self.scale == LESSONS else ""

@@ -47,6 +47,26 @@ def test_a_model_has_its_colour_of_the_theme(path: Path) -> None:
         assert [colour for _, colour in pairs] == restyle.expected(labels)
 
 
+def test_models_of_the_quick_start_have_their_colours_of_the_theme() -> None:
+    svg = f"{{{restyle.SVG}}}"
+    root = _root(FOLDER / "quickstart.svg")
+    labels = [text.text for text in root.iter(f"{svg}text")]
+    kinds = ["Standard 6", "Standard 3", "Loop(3x2)", "LIDAS"]
+    assert [label for label in labels if label in kinds] == kinds
+    dots = [
+        path
+        for path in root.iter(f"{svg}path")
+        if "circle" in str(path.get("aria-roledescription"))
+    ]
+    drawn: dict[str, set[str | None]] = {}
+    for dot in dots:
+        [kind] = [kind for kind in kinds if f"model: {kind};" in f"{dot.get('aria-label')};"]
+        drawn.setdefault(kind, set()).add(dot.get("fill"))
+    series = restyle.theme.LIGHT.series
+    assert drawn == {kind: {series[restyle.theme.series_index(kind)]} for kind in kinds}
+    assert len({series[restyle.theme.series_index(kind)] for kind in [*kinds, "MIDAS"]}) == 5
+
+
 def test_legends_are_found() -> None:
     pairs = {
         path.stem: [pair for legend in restyle.legends(_root(path)) for pair in legend]

@@ -30,10 +30,13 @@ METHODS = (
     (r"midas", 0),
     (r"\d+-\d+x\d+-\d+|twice|repeat", 4),  # a loop between layers that run once
     (r"loop|\d+x\d+", 1),
+    (r"standard[ -](?:6|24|32)\b(?![.\d]*[bm])", 7),  # full depth: laptop, 1.7B, 360M
     (r"standard[ -]\d+\b(?![.\d]*[bm])", 5),  # a standard model of fewer layers
     (r"standard|baseline|plain", 7),
 )
 """Pattern of a model's name -> index of its series colour; the first that matches counts."""
+SPARE = (3, 6, 4, 5, 7, 1, 2, 0)
+"""Series colours in the order in which models without a free colour of their own take them."""
 TINTS = 9  # shades of a cell by its score, 0 to TINTS - 1
 INK = "ink"  # Altair style of marks drawn in the text colour
 
@@ -130,13 +133,21 @@ def series_index(name: str) -> int:
 def series_colours(names: Sequence[str]) -> list[str]:
     """Return a light-theme colour for each model of a chart, no colour twice while some are free.
 
-    A name has the colour of :func:`series_index`, unless an earlier name of the chart has it.
+    A name has the colour of :func:`series_index`. Of several names with one colour the first has
+    it; the others take colours that no name of the chart has.
+
+    >>> series_colours(["Standard 4", "Standard 3", "MIDAS"])[2] == series_colours(["MIDAS"])[0]
+    True
     """
-    indices: list[int] = []
-    for name in names:
-        index = series_index(name)
-        free = [i for i in range(len(LIGHT.series)) if i not in indices]
-        indices.append(index if index in free or not free else free[0])
+    wanted = [series_index(name) for name in names]
+    free = [index for index in SPARE if index not in wanted]
+    taken: set[int] = set()
+    indices = []
+    for index in wanted:
+        if index in taken and free:
+            index = free.pop(0)
+        taken.add(index)
+        indices.append(index)
     return [LIGHT.series[index] for index in indices]
 
 

@@ -114,10 +114,20 @@ class Stage(Section):
     Args:
         lessons: lesson name (see :mod:`.lessons`) -> share. The first lesson is the main one.
         until: the stage ends when the running loss of the main lesson, in nats a target, is lower.
+        max_share: the stage ends at the latest after this share of the run's steps; 1 for no limit.
     """
 
     lessons: dict[str, float] = Field(min_length=1)
     until: float = Field(0.0, ge=0)
+    max_share: float = Field(1.0, gt=0, le=1)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_limit(self, serialize: Any) -> dict[str, Any]:
+        """Write a stage without a limit as before limits existed: the run's digests stay."""
+        fields: dict[str, Any] = serialize(self)
+        if self.max_share == 1:
+            del fields["max_share"]
+        return fields
 
 
 class Data(Section):

@@ -90,7 +90,9 @@ def source_of(run: Run, special: bool = True) -> Source:
     phases = [Phase(e.step, e.mixture) for e in run.events if e.mixture is not None]
     phases.sort(key=lambda phase: phase.start)
     if data.curriculum:
-        return Curriculum(data.curriculum, data.batch_size, data.seq_len, run.seed, phases)
+        return Curriculum(
+            data.curriculum, data.batch_size, data.seq_len, run.seed, phases, run.steps
+        )
     if data.examples is not None:
         assert run.model.path is not None
         tokenizer = checkpoints.load_tokenizer(run.model.path)

@@ -133,7 +133,11 @@ class PartSettings:
             raise InputError(f"{kind} is a name or fields with a name, not {shown(value)}")
         settings: PartSettings = value
         part = part_class(kind, settings.name)
-        key = (part, kind, repr(settings))  # equal values of other types, such as 1 and True, differ
+        key = (
+            part,
+            kind,
+            repr(settings),
+        )  # equal values of other types, such as 1 and True, differ
         if key not in _ACCEPTED:
             settings._check_options(part, kind)
             _ACCEPTED.add(key)

@@ -1,7 +1,8 @@
 """Curriculum of generated lessons: the next stage begins when the current one is learned.
 
 Stages of fixed length do not work: models advanced too early fail later stages. A stage therefore
-lasts until the running loss of its main lesson is low enough.
+lasts until the running loss of its main lesson is low enough. A model that learns late would leave
+no steps for the last stage, so a stage may have a limit too: a share of the run's steps.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Curriculum:
         seq_len: longest row; longer lessons are refused.
         seed: seed of the items and their surface forms.
         phases: lesson shares from a step on, in place of those of the stage.
+        steps: optimizer steps of the run; needed if a stage has a ``max_share``.
 
     >>> source = Curriculum([Stage(lessons={"repeats": 1.0})], batch_size=8, seq_len=128)
     >>> source.batch(0).tokens.shape[0]
@@ -38,7 +40,7 @@ class Curriculum:
 
     Raises:
         InputError: unknown lessons, shares that do not sum to 1, a batch that is not a multiple
-            of 8.
+            of 8, a limit of the last stage.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Curriculum:
         seq_len: int,
         seed: int = 0,
         phases: Sequence[Phase] = (),
+        steps: int | None = None,
     ) -> None:
         if not stages:
             raise InputError("a curriculum has at least one stage")
@@ -55,6 +58,11 @@ class Curriculum:
             raise InputError(f"a batch of lessons is a multiple of {GROUP}, not {batch_size}")
         self.stages, self.batch_size, self.seq_len, self.seed = stages, batch_size, seq_len, seed
         self.phases = sorted(phases, key=lambda phase: phase.start)
+        if stages[-1].max_share < 1:
+            raise InputError("the last stage lasts to the end of the run: it takes no max_share")
+        if steps is None and any(stage.max_share < 1 for stage in stages):
+            raise InputError("a max_share is a share of the run's steps: give steps")
+        self.steps = steps
         every = [*(stage.lessons for stage in stages), *(phase.weights for phase in self.phases)]
         names = dict.fromkeys(name for lessons in every for name in lessons)
         self.kinds = tuple(names)
@@ -126,21 +134,40 @@ class Curriculum:
             )
 
     def observe_losses(self, step: int, losses: dict[str, float]) -> str | None:
-        """Update the running loss of the main lesson; begin the next stage once it is low."""
+        """Update the running loss of the main lesson; begin the next stage once it is low.
+
+        The next stage begins too once the stage has lasted its share of the run's steps.
+        """
+        if self._phase(step) is not None:
+            return None
         main = next(iter(self.stage.lessons))
-        if main not in losses or self._phase(step) is not None:
+        now = self.state["loss"]
+        if main in losses:
+            now = losses[main] if now is None else MEMORY * now + (1 - MEMORY) * losses[main]
+            self.state["loss"] = now
+        learned = main in losses and now < self.stage.until
+        if self.state["stage"] + 1 == len(self.stages) or not (learned or self._expired(step)):
             return None
-        before = self.state["loss"]
-        now = losses[main] if before is None else MEMORY * before + (1 - MEMORY) * losses[main]
-        self.state["loss"] = now
-        if now >= self.stage.until or self.state["stage"] + 1 == len(self.stages):
-            return None
-        self.state = {
+        loss = "" if now is None else f" ({now:.3f})"
+        reason = f"{main} is learned{loss}"
+        if not learned:
+            reason = f"{main} is not learned{loss}, but its share of the steps is used up"
+        if not learned:  # absent from the checkpoints of curricula without limits
+            self.state["not_learned"] = [*self.state.get("not_learned", ()), self.state["stage"]]
+        self.state |= {
             "stage": self.state["stage"] + 1,
             "begun": [*self.state["begun"], step],
             "loss": None,
         }
-        return f"step {step}: {main} is learned ({now:.3f}); now {', '.join(self.stage.lessons)}"
+        return f"step {step}: {reason}; now {', '.join(self.stage.lessons)}"
+
+    def _expired(self, step: int) -> bool:
+        """Return whether the stage has lasted its share of the run's steps, ``step`` included."""
+        share, begun = self.stage.max_share, self.state["begun"]
+        if share == 1 or self.steps is None:
+            return False
+        first = begun[-1] + 1 if len(begun) > 1 else 0  # ``begun`` has the step before a stage
+        return bool(step + 1 - first >= share * self.steps)
 
     def tokenizer(self) -> Any:
         """Return the symbol tokenizer."""

@@ -110,6 +110,26 @@ def test_no_colour_is_twice_in_a_chart_of_eight_models_and_lidas_keeps_its_own()
     assert found[0] == LIGHT.series[theme.series_index("lidas")]
 
 
+def test_a_second_model_of_one_colour_takes_no_colour_that_another_model_of_the_chart_has() -> None:
+    found = theme.series_colours(["Standard 4", "Standard 3", "midas", "retrofit"])
+    assert len(set(found)) == 4
+    assert [found[0], *found[2:]] == [
+        LIGHT.series[theme.series_index(name)] for name in ("standard-4", "midas", "retrofit")
+    ]
+    again = theme.series_colours([f"lidas-{n}" for n in range(10)])
+    assert len(set(again)) == 8
+
+
+def test_a_standard_model_of_full_depth_has_the_colour_of_the_standard_model() -> None:
+    full = ("Standard 6", "standard-24", "Standard 32", "lessons-standard", "Standard 1.7B")
+    assert {theme.series_index(name) for name in full} == {theme.series_index("standard")}
+    fewer = ("Standard 3", "quickstart-standard-3", "standard-4", "Standard 12", "standard 16")
+    assert len({theme.series_index(name) for name in fewer}) == 1
+    assert theme.series_index("Standard 3") not in {
+        theme.series_index(name) for name in ("standard", "midas", "lidas", "loop-3x2")
+    }
+
+
 def test_dashes_of_models_are_not_the_dots_of_the_chance_level() -> None:
     assert theme.DOTS not in theme.DASHES
     assert len(set(theme.DASHES)) == len(theme.DASHES)

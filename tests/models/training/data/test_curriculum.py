@@ -155,6 +155,69 @@ def test_a_stage_ends_when_its_running_loss_is_low_and_not_before() -> None:
     assert source.state["stage"] == 2
 
 
+def limited(*shares: float, steps: int | None = 40) -> Curriculum:
+    """Curriculum whose stages have gates that no loss passes."""
+    names = ("repeats", "recall", "assignment-1")
+    return Curriculum(
+        [Stage(lessons={n: 1.0}, max_share=s) for n, s in zip(names, shares, strict=False)],
+        8,
+        256,
+        steps=steps,
+    )
+
+
+def test_a_stage_that_is_not_learned_ends_when_its_share_of_the_steps_is_used_up() -> None:
+    source = limited(0.25, 0.3, 1.0)
+    messages = {}
+    for step in range(40):
+        main = next(iter(source.stage.lessons))
+        losses_of_step = {} if step == 9 else {main: 2.0}  # a step without rows of the main lesson
+        if message := source.observe_losses(step, losses_of_step):
+            messages[step] = message
+    assert list(messages) == [9, 21]  # 10 steps and 12 of 40
+    assert "repeats is not learned (2.000), but its share of the steps is used up" in messages[9]
+    assert messages[21].endswith("now assignment-1")
+    assert source.state["begun"] == [0, 9, 21]
+    assert source.state["not_learned"] == [0, 1]
+
+
+def test_a_stage_that_is_learned_ends_before_its_share_is_used_up() -> None:
+    gates = [(0.5, 0.5), (0.5, 0.25), (0.0, 1.0)]
+    names = ("repeats", "recall", "assignment-1")
+    source = Curriculum(
+        [
+            Stage(lessons={n: 1.0}, until=u, max_share=m)
+            for n, (u, m) in zip(names, gates, strict=True)
+        ],
+        8,
+        256,
+        steps=40,
+    )
+    assert "repeats is learned (0.100)" in str(source.observe_losses(0, {"repeats": 0.1}))
+    ends = [step for step in range(1, 40) if source.observe_losses(step, {"recall": 2.0})]
+    assert ends == [10]  # 10 of 40 steps, from step 1 on
+    assert source.state["not_learned"] == [1]
+
+
+def test_shares_of_steps_that_have_no_meaning_are_refused() -> None:
+    with pytest.raises(InputError, match="the last stage lasts to the end"):
+        limited(0.5, 0.5)
+    with pytest.raises(InputError, match="give steps"):
+        limited(0.5, 1.0, steps=None)
+    run = {"name": "x", "steps": 9, "model": {"preset": "tiny"}}
+    for share in (0, 1.5, -1):
+        stage = {"lessons": {"repeats": 1.0}, "max_share": share}
+        with pytest.raises(InputError, match="max_share"):
+            parse(run | {"data": {"curriculum": [stage], "seq_len": 64, "batch_size": 8}})
+
+
+def test_a_run_file_without_limits_is_written_as_before_they_existed() -> None:
+    stage = Stage(lessons={"repeats": 1.0}, until=0.5)
+    assert stage.model_dump(mode="json") == {"lessons": {"repeats": 1.0}, "until": 0.5}
+    limit = stage.model_copy(update={"max_share": 0.4}).model_dump(mode="json")
+    assert Stage.model_validate(limit).max_share == limit["max_share"] == 0.4
+
+
 def test_a_mixture_takes_the_place_of_the_stages_from_its_step_on() -> None:
     source = Curriculum(stages(0.5, 0.5), 8, 256, phases=[Phase(10, {"copying-words": 1.0})])
     plain = Curriculum(stages(0.5, 0.5), 8, 256)
@@ -210,7 +273,8 @@ def test_a_curriculum_goes_on_where_it_stopped_and_its_model_can_be_evaluated(
         "model": {"preset": "tiny", "options": {"vocab_size": len(vocabulary())}},
         "data": {
             "curriculum": [
-                {"lessons": {"repeats": 1.0}, "until": 8.0},
+                {"lessons": {"repeats": 1.0}, "max_share": 0.25},
+                {"lessons": {"copying-letters": 1.0}, "until": 8.0},
                 {"lessons": {"recall": 0.5, "assignment-1": 0.5}},
             ],
             "batch_size": 16,
