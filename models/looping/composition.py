@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,10 +116,16 @@ class Composition(nn.Module):
         """Return whether a block that runs once differs from its layers alone."""
         return self.injection.first or self.carry.acts_once or len(self.conditioning) > 0
 
-    def set_home(self, schedule: Schedule) -> None:
-        """Remember which layers the looped blocks consist of, to find them when they run once."""
+    def set_home(self, schedule: Schedule, known: Sequence[Sequence[int]] = ()) -> None:
+        """Remember which layers the looped blocks consist of, to find them when they run once.
+
+        Args:
+            schedule: schedule of the model.
+            known: blocks of an earlier schedule, for one in which no block runs twice.
+        """
         blocks = [s for s in schedule.sections if s.times > 1]
-        self.home = tuple(schedule.layers[s.start : s.start + s.size] for s in blocks)
+        found = [schedule.layers[s.start : s.start + s.size] for s in blocks]
+        self.home = tuple(map(tuple, found or known))
 
     def blocks(self, schedule: Schedule) -> list[Section]:
         """Return the sections of a schedule, with a looped block that runs once as its own.

@@ -78,6 +78,7 @@ class Runner(Composition):
         self.exit_group: Any = None  # process group that must leave a block together
         self.row_loops: Tensor | None = None
         self.records = False
+        self.watch: Any = None  # called with the step that ends a loop and the state carried on
         self.supervision: Any = None  # targets of an objective, set by training
         self.ran: dict[int, Loop] = {}  # step -> loop, of the last forward pass
         self._reset()
@@ -170,6 +171,8 @@ class Runner(Composition):
             self.slots.close(cache, step, layer, hidden.shape[1], exited)
         if position is not None and position.ends:
             after = self._end_loop(after, position, self.ran[step])
+            if self.watch is not None:
+                self.watch(step, self.state)
         return self._output(step, after)
 
     def _loop(self, position: LoopPosition, hidden: Tensor) -> Loop:

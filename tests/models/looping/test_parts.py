@@ -344,6 +344,20 @@ def test_a_block_that_runs_once_keeps_its_parts(name: str) -> None:
     same(drawn(ids).logits, once)
 
 
+@pytest.mark.parametrize("name", ["diagonal", "hyper", "loop_embedding"])
+def test_a_checkpoint_of_a_block_that_runs_once_keeps_its_block(name: str, tmp_path: Path) -> None:
+    model, ids = looped(name), tokens()
+    thrice = model(ids).logits
+    loop(model, "4")
+    once = model(ids).logits
+    save(model, None, tmp_path / "once")
+    for read in (load(str(tmp_path / "once")), loop(load(str(tmp_path / "once")))):
+        close(read(ids).logits, once)
+        close(read(ids, schedule=SCHEDULE).logits, thrice)
+    save(read, None, tmp_path / "again")
+    close(load(str(tmp_path / "again"))(ids).logits, once)
+
+
 def test_loops_beyond_those_of_a_part_use_its_last_entry() -> None:
     model, ids = looped("loop_embedding"), tokens()
     vectors = learned(model)["conditioning.loop_embedding.vectors"]
