@@ -322,13 +322,22 @@ class LoopedModel:
     def _draw_schedule(self, rows: int) -> Schedule | None:
         """Draw the schedule of this training step; None where the number of loops is fixed."""
         runner = self.looped_layers.runner
-        if runner is None or runner.recurrence.random_loops is None or not self.training:
+        if runner is None or not self.training:
+            return None
+        if runner.recurrence.random_loops is None:
+            self._count_draw()
             return None
         runner.training_step += 1
         if runner.recurrence.random_loops.per == "sequence":
             runner.draw_rows(rows)
             return self.schedule.with_loops(runner.most_loops())
         return self.schedule.with_loops(runner.recurrence.random_loops.at(runner.training_step - 1))
+
+    def _count_draw(self) -> None:
+        """Count a training forward pass whose start is drawn."""
+        runner = self.looped_layers.runner
+        if runner is not None and self.training and runner.start.draws:
+            runner.training_step += 1
 
 
 @registers_models
@@ -378,6 +387,8 @@ def _looped_class(base: Any) -> Any:
     ) -> Any:
         if schedule is None:
             schedule = self._draw_schedule(_rows(names, args, kwargs))
+        else:
+            self._count_draw()
         if schedule is None:
             return run(self, *args, **kwargs)
         with self.scheduled(schedule):
