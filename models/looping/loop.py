@@ -92,8 +92,8 @@ def loop(
                 f"{model.config.model_type} loops by itself: what happens between its loops is "
                 "fixed by its own code"
             )
-        set_native_schedule(adopt(model), target)
-        return model
+        set_native_schedule(model, target)  # may refuse
+        return adopt(model)
     if recurrence is None:
         recurrence = getattr(model, "recurrence", None) or Recurrence()
     if recurrence.random_loops is not None:
