@@ -133,7 +133,7 @@ def test_padding_does_not_count() -> None:
 def test_a_model_that_carries_something_else_is_refused(recurrence: Recurrence) -> None:
     model = loop(build("tiny", 4), "1-2x3-1", recurrence=recurrence).eval()
     traced = trace(model, torch.arange(1, 8)[None], sublayers=True)
-    with pytest.raises(InputError, match="carries something else"):
+    with pytest.raises(InputError, match="carries other states"):
         dynamics(traced, loop_chains(traced.schedule))
 
 
