@@ -18,9 +18,6 @@ nox.options.sessions = ["lint", "types", "docs"]
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
 LOWEST = PROJECT["project"]["requires-python"].removeprefix(">=")
 PYTHONS = [f"3.{minor}" for minor in range(int(LOWEST.partition(".")[2]), 15)]
-PACKAGES = [
-    option for name in PROJECT["tool"]["setuptools"]["package-dir"] for option in ("-p", name)
-]
 GENERATORS = sorted(map(str, Path("docs/generators").glob("*.py")))
 
 
@@ -64,7 +61,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types."""
     session.install("-c", "constraints.txt", "-e", ".[dev,docs]")
-    session.run("mypy", "--strict", *PACKAGES)
+    session.run("mypy", "--strict", "-p", "growloop")
     session.run("mypy", "--strict", *GENERATORS)
 
 
