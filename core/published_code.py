@@ -48,7 +48,9 @@ def understand(pretrained: str, **options: Any) -> None:
     for reference in references.values():
         if isinstance(reference, str):
             found = get_class_from_dynamic_module(reference, pretrained, **where)
-            adapt(sys.modules[found.__module__])
+            package = found.__module__.rpartition(".")[0]
+            for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
+                adapt(sys.modules[name])  # it may import files beside it
 
 
 def adapt(module: Any) -> None:

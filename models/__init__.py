@@ -16,10 +16,13 @@ from .growing.registry import OPERATORS, register_operator
 from .looping.early_exit import EarlyExit
 from .looping.loop import loop
 from .looping.parts import (
+    Between,
     Carry,
     Conditioning,
+    End,
     Injection,
     Objective,
+    Start,
     register_part,
 )
 from .looping.random_loops import RandomLoops
@@ -30,10 +33,12 @@ from .similarity import block_similarity, layer_similarity
 __all__ = [
     "OPERATORS",
     "PRESETS",
+    "Between",
     "Carry",
     "Conditioning",
     "Cost",
     "EarlyExit",
+    "End",
     "GrowthMap",
     "Injection",
     "InputError",
@@ -44,6 +49,7 @@ __all__ = [
     "Schedule",
     "Section",
     "Stage",
+    "Start",
     "block_similarity",
     "build",
     "byte_tokenizer",

@@ -181,7 +181,11 @@ class Run(Section):
 
 def _uncompiled(recurrence: Recurrence) -> str | None:
     """Return the part of a recurrence that is not compiled; None if there is none."""
-    compiled = ("add", "concat", "damped", "substeps")
+    compiled = (
+        *("add", "concat", "diagonal", "damped", "substeps", "hyper", "selective_gate"),
+        *("loop_embedding", "loop_gate", "loop_lora", "time_step"),
+        *("zero", "norm", "end_norm", "linear"),
+    )
     parts = (f"{kind} {p.name}" for kind, p in recurrence.parts if p.name not in compiled)
     draws = recurrence.random_loops
     sequences = "random_loops per sequence" if draws and draws.per == "sequence" else None

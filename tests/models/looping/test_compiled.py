@@ -42,6 +42,36 @@ def test_compiled_logits_are_those_of_the_unrolled_model(compiler: Callable[...,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"injection": "diagonal", "end": "linear"},
+        {"start": "zero", "injection": {"name": "concat", "first": True}, "end": "end_norm"},
+        {"between": "norm", "carry": "selective_gate"},
+        {"carry": "hyper", "conditioning": ["loop_embedding", "loop_gate"]},
+        {"conditioning": ["time_step", {"name": "loop_lora", "rank": 2}]},
+    ],
+)
+def test_compiled_parts_compute_the_same(
+    compiler: Callable[..., Any], settings: dict[str, Any]
+) -> None:
+    model, ids = loop(plain(3), "1-1x3-1", recurrence=Recurrence(**settings)).train(), tokens()
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.runner.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=random) * 0.1)
+    found = []
+    for run in (model, compiler(model, backend="aot_eager")):  # fullgraph: nothing breaks it
+        model.zero_grad()
+        output = run(ids, labels=ids, use_cache=False)
+        output.loss.backward()
+        found.append((output.logits.detach(), dict(gradients(model))))
+    (logits, wanted), (compiled, grads) = found
+    close(compiled, logits)
+    close(grads, wanted)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_compiled_gradients_are_those_of_the_unrolled_model(
     compiler: Callable[..., Any], checkpointing: bool

@@ -125,6 +125,16 @@ def test_generation_under_another_schedule_is_the_originals(folder: Path, kind: 
         assert made[0, length] == logits[0, -1].argmax()
 
 
+def test_a_checkpoint_keeps_its_number_of_loops(folder: Path, kind: str, tmp_path: Path) -> None:
+    model, ids = loaded(folder), tokens()
+    set_native_loops(model, 4)
+    with trusting(True):
+        checkpoints.save(model, None, tmp_path / "four")
+        again = checkpoints.load(str(tmp_path / "four"), dtype="float32").eval()
+    assert again.schedule == model.schedule
+    close(again(ids).logits, model(ids).logits)
+
+
 def test_it_is_not_looped_again(folder: Path) -> None:
     model = loaded(folder)
     before, name = model(tokens()).logits, model.config.model_type

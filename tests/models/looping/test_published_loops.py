@@ -1,12 +1,13 @@
-"""Ouro and Huginn as a recurrence of ours, around the authors' own layers.
+"""Ouro, Huginn and Parcae as a recurrence of ours, around the authors' own layers.
 
 The layers of their code (:mod:`...support.published`) stand in a plain model whose embeddings,
 norm and head are theirs; what happens between the loops is ours. Logits equal those of their own
-forward at every number of loops.
+forward at every number of loops. ``GROWLOOP_PARCAE`` names a checkout of sandyresearch/parcae.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,63 @@ def test_huginn_is_a_random_start_an_adapter_in_every_loop_and_a_norm_at_the_end
         ours(ids, schedule=schedule, use_cache=False).logits,
         theirs(ids, input_states=states).logits,
     )
+
+
+@pytest.fixture
+def parcae(monkeypatch: pytest.MonkeyPatch) -> Any:
+    if not (folder := os.environ.get("GROWLOOP_PARCAE")):
+        pytest.skip("GROWLOOP_PARCAE names no checkout")
+    monkeypatch.syspath_prepend(folder)
+    from parcae_lm.models.parcae.config import ParcaeConfig
+    from parcae_lm.models.parcae.parcae import Parcae
+
+    torch.manual_seed(0)
+    config = ParcaeConfig(
+        n_embd=32, intermediate_size=48, num_attention_heads=4, num_key_value_heads=4,
+        vocab_size=257, padded_vocab_size=257, block_size=64, norm_class_name="RMSNorm",
+        norm_eps=1e-6, mlp_class_name="BaseMLP", nonlin_name="ReLU2", qk_norm=True,
+        attn_impl="sdpa", prelude_norm=True, injection_type="diagonal", state_init="like-init",
+        recurrent_embedding_dimension=32, recurrent_intermediation_embedding_dimension=48,
+        n_layers_in_recurrent_block=2, n_layers_in_prelude=1, n_layers_in_coda=1,
+        mean_recurrence=3, mean_backprop_depth=2, recurrent_iteration_method="per-sequence",
+    )  # fmt: skip
+    model = Parcae(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model
+
+
+@pytest.mark.parametrize("loops", [1, 2, 3, 6])
+def test_parcae_is_a_random_start_a_diagonal_injection_and_a_map_at_the_end(
+    parcae: Any, loops: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner, ids = parcae.transformer, tokens()
+    every = [*inner.prelude, *inner.core_block, *inner.coda]
+    place = {id(layer.norm_1.weight): str(number) for number, layer in enumerate(every)}
+
+    def layer(their_layer: Any, hidden: Tensor, arguments: dict[str, Any]) -> Tensor:
+        angles = parcae.freqs_cis[:, arguments["position_ids"][0]]
+        number = place[id(their_layer.norm_1.weight)]
+        value = parcae.value_embeds[number](ids) if number in parcae.value_embeds else None
+        output: Tensor = their_layer(hidden, angles, None, ve=value)
+        return output
+
+    embed, head = inner.wte.weight * parcae.emb_scale, parcae.lm_head.weight
+    ours = around(every, layer, embed, inner.ln_f, head * parcae.config.init.logit_scale)
+    std = parcae.config.init.get_std("embedding") * parcae.emb_scale
+    recurrence = Recurrence(
+        start={"name": "random", "seed": 3, "std": std}, injection="diagonal", end="linear"
+    )
+    loop(ours, "1-2x3-1", recurrence=recurrence)
+    with torch.no_grad():
+        for name in ("A_log", "dt_bias", "B"):
+            getattr(ours.runner.injection, name).copy_(getattr(inner.adapter, name))
+        ours.runner.injection.norm.weight.copy_(inner.ln_prelude.weight)
+        ours.runner.end.C.copy_(inner.C.weight)
+    noise = std * initial_states(torch.arange(ids.shape[1]), 32, seed=3)
+    monkeypatch.setattr(parcae, "initialize_state", lambda e: noise.expand_as(e))
+    steps = torch.tensor([loops])
+    expected = parcae(ids, return_logits=True, num_steps_pair=steps)["logits"]
+    schedule = f"1-2x{loops}-1" if loops > 1 else "4"
+    close(ours(ids, schedule=schedule).logits, expected)

@@ -110,7 +110,7 @@ def test_a_run_file_with_a_wrong_part_is_refused(
 @pytest.mark.parametrize(
     ("recurrence", "message"),
     [
-        ({"carry": "hyper"}, "carry hyper"),
+        ({"start": "random", "injection": "diagonal"}, "start random"),
         ({"objective": "exit_gate"}, "objective exit_gate"),
         ({"random_loops": PER_SEQUENCE}, "random_loops per sequence"),
     ],
@@ -121,6 +121,7 @@ def test_parts_that_are_not_compiled_are_refused(
     with pytest.raises(InputError, match=f"compile does not work with {message}"):
         parse(run_of(shards, recurrence, compile=True))
     parse(run_of(shards, {"injection": "concat", "damping": 0.5}, compile=True))
+    parse(run_of(shards, {"carry": "hyper", "conditioning": ["loop_lora"]}, compile=True))
 
 
 def test_flops_of_loops_per_sequence_are_those_of_the_longest_in_a_micro_batch() -> None:
