@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import InputError, shown, unknown
+from ..core.errors import InputError, one_of, shown
 from ..core.tabular import Tabular
 from .evaluation_result import EvaluationResult
 
@@ -144,22 +144,35 @@ def _evaluations(first: Any, second: Any, tasks: Sequence[str]) -> ComparisonRes
     comparison = compare_results(first, second, tasks)
     adjusted = holm([row.p for row in comparison.rows])
     rows = [
-        {
-            "task": row.task,
-            "level": row.level,
-            "metric": row.metric.removesuffix(",none"),
-            "n": row.n,
-            "first": row.first,
-            "second": row.second,
-            "difference": row.difference,
-            "low": row.low,
-            "high": row.high,
-            "p": row.p,
-            "p_holm": p,
-        }
+        _row(row.task, row.metric.removesuffix(",none"), row.first, row.second, row, row.level)
+        | {"p": row.p, "p_holm": p}
         for row, p in zip(comparison.rows, adjusted, strict=True)
     ]
     return ComparisonResult(comparison.first, comparison.second, tuple(rows), comparison.notes)
+
+
+def _row(
+    task: str, metric: str, first: float, second: float, difference: Any, level: int = 0
+) -> dict[str, Any]:
+    """Return a row of the table.
+
+    Args:
+        first, second: scores of the models.
+        difference: first minus second; has ``difference``, ``low``, ``high``, and ``n`` or
+            ``seeds``.
+    """
+    count = "n" if hasattr(difference, "n") else "seeds"
+    return {
+        "task": task,
+        "level": level,
+        "metric": metric,
+        count: getattr(difference, count),
+        "first": first,
+        "second": second,
+        "difference": difference.difference,
+        "low": difference.low,
+        "high": difference.high,
+    }
 
 
 def _suites(first: str, second: str, tasks: Sequence[str]) -> ComparisonResult:
@@ -168,20 +181,9 @@ def _suites(first: str, second: str, tasks: Sequence[str]) -> ComparisonResult:
     # the suite's own comparison is second minus first
     found = compare_suites(second, first)
     for task in tasks:
-        if task not in (names := [row.name for row in found]):
-            raise unknown("task of both", task, names)
+        one_of("task of both", task, [row.name for row in found])
     rows = [
-        {
-            "task": row.name,
-            "level": 0,
-            "metric": "nats/token" if row.name == "holdout" else "%",
-            "n": row.n,
-            "first": row.second,
-            "second": row.first,
-            "difference": row.difference,
-            "low": row.low,
-            "high": row.high,
-        }
+        _row(row.name, "nats/token" if row.name == "holdout" else "%", row.second, row.first, row)
         for row in found
         if not tasks or row.name in tasks
     ]
@@ -197,17 +199,7 @@ def _records(folder: str, first: str, second: str, tasks: Sequence[str]) -> Comp
     require_extra("leaderboard", "a comparison of records")
     board = load(folder, paper=False)
     rows = [
-        {
-            "task": task_label(row.first.task),
-            "level": 0,
-            "metric": row.first.task.metric,
-            "seeds": min(row.first.seeds, row.second.seeds),
-            "first": row.first.value,
-            "second": row.second.value,
-            "difference": row.difference,
-            "low": row.low,
-            "high": row.high,
-        }
+        _row(task_label(row.task), row.task.metric, row.first.value, row.second.value, row)
         for row in compare_records(board.records, first, second, tasks)
     ]
     notes = ["not paired: records hold means, so the intervals are of independent numbers"]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import InputError, shown, whole
 from ..core.schedule import Schedule
 from ..tasks.catalog import ITEMS
+from ..tasks.evaluation_request import EvaluationRequest, ModelSource, ScoringOptions, TaskSelection
 from ..tasks.forwarded import forwarded
 from ..tasks.loading import require_extra
-from ..tasks.requests import EvaluationRequest, ModelSource, ScoringOptions, TaskSelection
 from .evaluation_result import EvaluationResult
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def task_list(tasks: Any) -> list[str]:
     """Return names of tasks, given in a list or separated by commas.
 
     Raises:
-        InputError: something else than text.
+        InputError: the result is not text.
     """
     if isinstance(tasks, str):
         return [part.strip() for part in tasks.split(",") if part.strip()]
@@ -135,7 +135,7 @@ def model_source(
     times: Sequence[int] | None = None,
     name: str | None = None,
 ) -> ModelSource:
-    """Make the source of a checkpoint or of a loaded model, looped as asked for.
+    """Make the source of a checkpoint or of a loaded model, looped by the given schedule.
 
     Args: as of :func:`evaluate`.
 
@@ -207,8 +207,8 @@ def check_outputs(
     """Check name, folder and leaderboard before the slow part; return the store for records.
 
     Raises:
-        InputError: a name that no record can have, a folder that cannot be written or is no store,
-            records of a loaded model.
+        InputError: a name that no record can have, a folder that cannot be written or is not
+            a store, records of a loaded model.
     """
     from ..leaderboard import Store
     from ..studies.describe import checked_name

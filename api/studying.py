@@ -240,7 +240,7 @@ def publish(records: Sequence[StudyRecord], leaderboard: str | Path) -> tuple[st
 
 
 def check_store(folder: str | Path | None, cell: int | None = None) -> None:
-    """Refuse a path that is no folder of records, before the slow part.
+    """Refuse a path that is not a folder of records, before the slow part.
 
     Raises:
         InputError: it is none, or a single cell is measured.

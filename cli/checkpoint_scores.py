@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..tasks.requests import TaskSelection
+    from ..tasks.evaluation_request import TaskSelection
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Scores:
     def _selection(self) -> TaskSelection:
         from ..api.evaluation import limit_of
         from ..tasks.catalog import ITEMS
-        from ..tasks.requests import TaskSelection
+        from ..tasks.evaluation_request import TaskSelection
 
         names = [name.strip() for name in self.tasks.split(",") if name.strip()]
         return TaskSelection(

@@ -15,8 +15,8 @@ from .options import option, picture_option, table_options
 from .tables import paragraph, print_csv
 
 if TYPE_CHECKING:
-    from ..leaderboard.claims.findings import Claim, Finding
     from ..leaderboard.claims.power import Power
+    from ..leaderboard.claims.verdicts import Claim, Finding
 
 AFFORDABLE = 10  # training runs of each model, with --power
 STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
@@ -66,8 +66,8 @@ def command(
 
         check_picture(picture)
     from ..core.errors import InputError, unknown
-    from ..leaderboard.claims.findings import evaluate_claims
     from ..leaderboard.claims.paper_claims import CLAIMS
+    from ..leaderboard.claims.verdicts import evaluate_claims
 
     names = [claim.id for claim in CLAIMS]
     if name is not None and name not in names:
@@ -134,7 +134,7 @@ def _finding_fields(finding: Finding) -> dict[str, Any]:
                 "low": effect.low,
                 "high": effect.high,
                 "least": effect.comparison.least,
-                "trainings": effect.trainings,
+                "trainings": effect.runs,
                 "comparable_sets": effect.groups,
                 "why": effect.why,
                 "records": list(effect.records),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.errors import InputError, whole
-from ..core.notation import read_range
 from ..core.remote_code import trusting
+from ..core.schedule_notation import read_range
 from ..tasks.forwarded import forwarded, from_command_line
 from .command import Command, flags_of
 from .evaluation_outputs import Outputs
@@ -107,11 +107,15 @@ def _batch_size(text: str) -> int | str:
 )
 @leaderboard_option("add the results to the records there")
 @option(
-    "--name", group="output", help="of the model in records  [default: of its run, or its path]"
+    "--name",
+    group="output",
+    help="name of the model in records  [default: that of its run, or its path]",
 )
 @picture_option("draw the curve over several --shots or --repeats")
 @table_options()
-@option("--batch-size", "-b", default="1", show_default=True, help="of --backend hf; or auto")
+@option(
+    "--batch-size", "-b", default="1", show_default=True, help="batch size of --backend hf, or auto"
+)
 @option(
     "--backend",
     default="growloop",
@@ -165,7 +169,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         _score_suite(ctx, options, (block, repeats), given, outputs)
         return
     if options["data_dir"] is not None or options["holdout"] is not None:
-        raise InputError("--data-dir and --holdout are about --suite: give it too")
+        raise InputError("--data-dir and --holdout need --suite")
     if outputs.picture is not None and len(curve or ()) < 2 and len(repeats or ()) < 2:
         raise InputError("--picture draws a curve: give several --shots or --repeats, e.g. 0,1,2,4")
     outputs.check()
@@ -213,7 +217,7 @@ def _score_suite(
 ) -> None:
     from ..api.evaluation import model_source
     from ..tasks.benchmarks import SuiteRequest
-    from ..tasks.requests import ScoringOptions
+    from ..tasks.evaluation_request import ScoringOptions
     from .suite import FIXED_BY_SUITE, refuse_given, run
 
     source = model_source(options["model"], None, options["schedule"], *repeated)

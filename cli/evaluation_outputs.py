@@ -36,7 +36,7 @@ class Outputs:
         """Check name, picture and leaderboard before the slow part; return the store for records.
 
         Raises:
-            InputError: a name that no record can have, or a folder that is no store.
+            InputError: a name that no record can have, or a folder that is not a store.
         """
         from ..leaderboard import Store
         from ..studies.describe import checked_name

@@ -11,17 +11,25 @@ if TYPE_CHECKING:
     from ..tasks.results import Row
 
 
-def print_table(title: str, rows: list[Row]) -> None:
-    """Print one line per task and metric."""
-    columns = [
+def score_columns(score: str) -> list[Column]:
+    """Return the columns of a table of scores, one line per task and metric.
+
+    Args:
+        score: head of the column of scores, with its unit.
+    """
+    return [
         Column("task"),
         number("n", fold=2),
         number("shots", fold=1),
         Column("metric"),
-        value("value"),
+        value(score),
         value("± s.e."),
-        number("chance", fold=3),
     ]
+
+
+def print_table(title: str, rows: list[Row]) -> None:
+    """Print one line per task and metric."""
+    columns = [*score_columns("value"), number("chance", fold=3)]
     lines = [
         [
             "  " * row.level + row.task,

@@ -74,7 +74,7 @@ def command(
     check_out(out, force)
     from ..models.growing.grow import grow
     from ..models.growing.maps import check_operator
-    from ..models.growing.operators import OPERATORS, find_operator
+    from ..models.growing.registry import OPERATORS, find_operator
 
     options = {name: value for name, value in operator_options.items() if value is not None}
     options |= _typed(more_options, options)

@@ -57,7 +57,7 @@ def command() -> None:
 @trust_option
 @option("--name", help="name of the model  [default: of its run, or its path]")
 def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None) -> None:
-    """Add the results in lm-eval's result files; those that are there already are no change.
+    """Add the results in lm-eval's result files; those that are there already change nothing.
 
     Results of growloop eval tell about their model; for others give --model. Several files are
     added together or, if one cannot be read, not at all: the message names all that cannot.
@@ -148,8 +148,8 @@ def show(
 ) -> None:
     """Print the results, those that may be ranked in one table.
 
-    A table holds what was asked alike (task, version, data, shots, split, prompting) of models of
-    one size; what the paper reports has tables of its own. A narrow terminal folds columns, and
+    A table holds results of one task (version, data, shots, split, prompting) and of models of one
+    size. Results that the paper reports have their own tables. A narrow terminal folds columns, and
     says which.
 
     \b

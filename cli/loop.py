@@ -68,7 +68,7 @@ def command(
         stacked, _ = read_mergekit(mergekit)
         schedule = ",".join(map(str, stacked.layers)) + ","  # a list may leave layers out
     if leaderboard is not None and not self_contained:
-        raise InputError("--leaderboard is about the card of --self-contained: give both")
+        raise InputError("--leaderboard needs --self-contained: its results are for the model card")
     check_out(out, force)
     change = looping(schedule, block, repeats)
     loaded, tokenizer = load(model, dtype)

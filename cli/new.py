@@ -49,7 +49,7 @@ def _refuse_taken(kind: str, name: str) -> None:
     elif kind == "study":
         taken |= dict.fromkeys(QUESTIONS, "growloop")
     elif missing("train") is None:  # growloop's own need torch, the package does not
-        from ..models.growing.operators import OPERATORS
+        from ..models.growing.registry import OPERATORS
         from ..models.looping.parts import PARTS
 
         own = OPERATORS.own() if kind == "operator" else PARTS.own()

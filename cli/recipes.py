@@ -43,7 +43,7 @@ def command(name: str | None, out: str | None, as_json: bool, as_csv: bool) -> N
             show([Column(""), Column("")], [[name, row] for name, row in RECIPES.items()])
         return
     if as_csv:
-        raise InputError("a run file is no table: leave out --csv")
+        raise InputError("a run file is not a table: leave out --csv")
     text = json.dumps(recipe(name), indent=2) + "\n" if as_json else recipe_text(name)
     if out is None:
         click.echo(text, nl=False)

@@ -43,13 +43,19 @@ from .tables import Column, paragraph, print_csv, show
 @shots_option("examples before a question", type=int, default=5, show_default=True)
 @option("--fixed-shots", is_flag=True, help="the same examples everywhere: cheaper", group="tasks")
 @seed_option("draws items and examples")
-@option("--edits", default="repeat", show_default=True, help="of repeat, skip, swap")
+@option("--edits", default="repeat", show_default=True, help="edits to search: repeat, skip, swap")
 @option("--max-block", default=8, show_default=True,
         help="largest block; all sizes of a model of fewer layers")  # fmt: skip
 @option("--all-blocks", is_flag=True, help="blocks of every size")
 @option("--repeats", default="1", show_default=True, help="numbers of extra passes: 1,2")
 @option("--apply", "applied", default="plain", show_default=True,
         help="how a repeat is applied: plain, damped:0.5, substeps")  # fmt: skip
+@option("--kv", default="own", show_default=True,
+        help="keys and values of repeated passes: own, shared")  # fmt: skip
+@option("--max-gen-toks", default=64, show_default=True, help="most tokens of a generated answer",
+        group="tasks")  # fmt: skip
+@option("--normalise", is_flag=True, help="compare options by log-probability a character",
+        group="tasks")  # fmt: skip
 @option("--measure", default="margin", show_default=True, help="margin or accuracy")
 @option("--clip", default=2.0, show_default=True, help="largest margin that counts, in nats")
 @option("--race", default="bets", show_default=True,
@@ -59,7 +65,11 @@ from .tables import Column, paragraph, print_csv, show
         help="probability that bets drop one of the best")  # fmt: skip
 @option("--beam", default=4, show_default=True, help="blocks to combine; 0 for none")
 @option("--blocks", default=3, show_default=True, help="most blocks of a combination")
-@option("--max-extra-layers", type=int, help="of a combination  [default: twice --max-block]")
+@option(
+    "--max-extra-layers",
+    type=int,
+    help="most extra layers of a combination  [default: twice --max-block]",
+)
 @option("--report", default=1, show_default=True, help="candidates measured on test items")
 @option("--text", help="file of documents for held-out negative log-likelihood", group="tasks")
 @option("--guard", default="", help="lm-eval tasks whose price is measured, with commas",
@@ -91,6 +101,7 @@ def command(
     all_blocks: bool,
     repeats: str,
     applied: str,
+    kv: str,
     guard: str,
     saved: str | None,
     save_to: str | None,
@@ -127,6 +138,7 @@ def command(
         "max_block": None if all_blocks else max_block,
         "repeats": tuple(whole_numbers(repeats, "--repeats")),
         "applied": _names(applied),
+        "kv": _names(kv),
         "guards": _names(guard),
     }
     from ..api.scanning import scan

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..core.errors import InputError
-from ..core.notation import read_range
+from ..core.schedule_notation import read_range
 from .options import option
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -10,7 +10,8 @@ from click.core import ParameterSource
 
 from ..core.errors import InputError
 from .evaluation_outputs import Outputs
-from .tables import Column, number, paragraph, print_csv, show, value
+from .evaluation_tables import score_columns
+from .tables import paragraph, print_csv, show, value
 
 if TYPE_CHECKING:
     from ..tasks.benchmarks import SuiteRequest, SuiteResult
@@ -137,14 +138,7 @@ def _tasks(result: SuiteResult) -> None:
             error = "" if task.stderr is None else f"{100 * task.stderr:.2f}"
             shown = f"{100 * task.value:.2f}"
             rows.append([name, f"{task.n:,}", str(task.shots), task.metric, shown, error])
-    columns = [
-        Column("task"),
-        number("n", fold=2),
-        number("shots", fold=1),
-        Column("metric"),
-        value("value %"),
-        value("± s.e."),
-    ]
+    columns = score_columns("value %")
     show(columns, rows, style=lambda place: {"bold": True} if not any(rows[place][1:]) else {})
 
 

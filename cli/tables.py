@@ -76,7 +76,7 @@ def _csv_cell(cell: Any) -> Any:
 
 
 def width() -> int | None:
-    """Width of the terminal in characters; None where output is no terminal."""
+    """Width of the terminal in characters; None where output is not a terminal."""
     return shutil.get_terminal_size().columns if is_terminal() else None
 
 

@@ -34,7 +34,7 @@ def rendered(render: Callable[[], str], what: str) -> str:
     >>> rendered(lambda: "a" * 10**8, "a question")
     Traceback (most recent call last):
     ...
-    growloop.core.chat_templates.ChatTemplateError: the model's chat template writes too much of a\
+    growloop.core.chat_templates.ChatTemplateError: the model's chat template writes too much for a\
  question: more than 10,000,000 characters
     """
     try:
@@ -42,11 +42,11 @@ def rendered(render: Callable[[], str], what: str) -> str:
             text = render()
     except TimeIsUpError as error:
         raise ChatTemplateError(
-            f"{TEMPLATE} comes to no end on {what}: {SECONDS:g} seconds were not enough"
+            f"{TEMPLATE} does not finish on {what}: {SECONDS:g} seconds were not enough"
         ) from error
     except MemoryError as error:
         raise ChatTemplateError(
-            f"{TEMPLATE} writes too much of {what}: more than {CHARACTERS:,} characters"
+            f"{TEMPLATE} writes too much for {what}: more than {CHARACTERS:,} characters"
         ) from error
     except Exception as error:  # a template can raise anything
         if (line := getattr(error, "lineno", None)) is not None:  # jinja2.TemplateSyntaxError
@@ -56,7 +56,7 @@ def rendered(render: Callable[[], str], what: str) -> str:
         raise ChatTemplateError(f"{TEMPLATE} {reason}") from error
     if len(text) > CHARACTERS:
         raise ChatTemplateError(
-            f"{TEMPLATE} writes too much of {what}: more than {CHARACTERS:,} characters"
+            f"{TEMPLATE} writes too much for {what}: more than {CHARACTERS:,} characters"
         )
     return text
 

@@ -12,7 +12,7 @@ from typing import Any
 def first_not_finite(model: Any, run: Callable[[], Any]) -> str | None:
     """Describe the first module whose output is not finite; None if all outputs are finite.
 
-    Logits of -inf are no fault where a model masks part of its vocabulary: where the head's own
+    Logits of -inf are valid where a model masks part of its vocabulary: where the head's own
     output is finite, or its weights hold the -inf.
 
     Args:

@@ -89,7 +89,7 @@ def loading_problem(info: Mapping[str, Any], model: Any = None) -> str | None:
         )
     if unexpected := sorted(info.get("unexpected_keys") or ()):
         counted = _counted(unexpected, unexpected[0])
-        return f"has weights that its config knows nothing of: {counted}"
+        return f"has weights that its config does not have: {counted}"
     errors = info.get("conversion_errors") or info.get("error_msgs")
     if errors:
         return f"has weights that cannot be read: {str(next(iter(errors)))[:200]}"
@@ -111,7 +111,7 @@ def gguf_problem(path: Path, model: Any) -> str | None:
     in_model += sum(v.numel() for k, v in model.state_dict().items() if k not in names and v.dim())
     if (lost := sum(sizes.values()) - in_model) <= 0:
         return None
-    return f"has weights that its config knows nothing of: {lost:,} numbers are left over"
+    return f"has weights that its config does not have: {lost:,} numbers are left over"
 
 
 def gguf_path(folder: str, gguf_file: str) -> str:
@@ -149,7 +149,7 @@ def checksum_problem(folder: Path, leave_out: tuple[str, ...] = ()) -> str | Non
         return f"{MANIFEST} cannot be read"
     for name, expected in sums.items():
         if name.startswith("/") or ".." in name.split("/"):
-            return f"{MANIFEST} names {short(name)!r}, which is no file of the folder"
+            return f"{MANIFEST} names {short(name)!r}, which is not a file of the folder"
         if any(fnmatch(name, pattern) for pattern in leave_out):
             continue
         if not (folder / name).is_file():
@@ -179,7 +179,7 @@ def _index_problem(folder: Path) -> str | None:
         return f"{index.name} cannot be read"
     for shard in sorted(map(str, shards)):
         if Path(shard).name != shard:
-            return f"{index.name} names {shard!r}, which is no file of the folder"
+            return f"{index.name} names {shard!r}, which is not a file of the folder"
         if not (folder / shard).is_file():
             return f"{shard} is missing, which {index.name} names"
     return None

@@ -22,7 +22,7 @@ def name_problem(name: object) -> str | None:
     (None, 'begins with a point')
     """
     if not isinstance(name, str):
-        return "is no text"
+        return "is not text"
     if not name:
         return "is empty"
     if len(name) > MOST or len(name.encode("utf-8", "replace")) > 200:

@@ -33,6 +33,10 @@ ENVIRONMENT = "GROWLOOP_PLUGINS"
 """Variable with the paths of plug-in files, separated as in ``PATH``."""
 MODULE = "_growloop_plugin_"  # beginning of the names of the modules of plug-in files
 LONGEST = 300  # most characters of an error of a plug-in
+HOW = (
+    "put @register_primitive, @register_solver, @register_operator, @register_part or "
+    "@register_study above its class or function"
+)
 
 
 class PluginError(InputError):
@@ -108,6 +112,13 @@ FORGETTING: list[Callable[[str], object]] = []
 """Functions that remove what a module registered, one a registry."""
 _LOADING: list[Origin] = []
 """Plug-ins that are being imported, the innermost last."""
+_REGISTRATIONS: list[str] = []
+"""Modules outside growloop, one for each object that they registered."""
+
+
+def note_registration(module: str) -> None:
+    """Note that a plug-in's module registered an object."""
+    _REGISTRATIONS.append(module)
 
 
 def forget(module: str) -> None:
@@ -259,11 +270,14 @@ class _Loader(importlib.abc.Loader):
         source = self.file.read_bytes()
         module.__file__ = str(self.file)
         _LOADED[module.__name__] = hashlib.sha256(source).hexdigest()
+        before = len(_REGISTRATIONS)
         try:
             exec(compile(source, str(self.file), "exec"), module.__dict__)
         except BaseException:
             forget(module.__name__)
             raise
+        if len(_REGISTRATIONS) == before:
+            warn(f"plug-in {self.file.name} registers nothing: {HOW}")
 
 
 class _Finder(importlib.abc.MetaPathFinder):

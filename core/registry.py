@@ -1,14 +1,16 @@
-"""Registries: named objects of growloop and of plug-ins, which all come through one door.
+"""Registries of named objects, of growloop and of plug-ins.
 
-A registry maps names to objects of one kind. growloop's own register when their module is imported,
-plug-ins when a name that growloop does not have is looked up or the names are listed. A plug-in
-that is broken is named in a warning and left out; a name that two origins claim is refused.
+A registry maps names to objects of one kind. growloop's own objects register when their module is
+imported. Plug-ins are discovered when the names are listed, or when a name that growloop does not
+have is looked up. A warning names a broken plug-in, which is left out. A name that two origins
+claim is refused.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -90,6 +92,8 @@ class Registry(Mapping[str, T]):
         if before is not None and before.origin is not None:
             origin = before.origin
         self._entries[name] = _Entry(origin, module, value=self.check(name, value))
+        if origin is not None:
+            plugins.note_registration(module)
 
     def register_lazily(self, name: str, reference: str) -> None:
         """Add an object of growloop that is imported when it is looked up.
@@ -113,6 +117,31 @@ class Registry(Mapping[str, T]):
     def forget(self, module: str) -> None:
         """Remove what a module registered."""
         self._entries = {n: entry for n, entry in self._entries.items() if entry.module != module}
+
+    @contextmanager
+    def replace(self, name: str, value: T) -> Iterator[T]:
+        """Replace an object within a ``with`` block, for tests: module and origin stay.
+
+        Raises:
+            KeyError: an unknown name.
+            InputError: the object is not of the kind.
+
+        >>> operators = Registry("growth operator", None)
+        >>> operators.register("double", "two", "growloop.example")
+        >>> with operators.replace("double", "three"):
+        ...     operators["double"]
+        'three'
+        >>> operators["double"]
+        'two'
+        """
+        before = self._entry(name)
+        changed = _Entry(before.origin, before.module, value=self.check(name, value))
+        self._entries[name] = changed
+        try:
+            yield value
+        finally:
+            if self._entries.get(name) is changed:
+                self._entries[name] = before
 
     def __getitem__(self, name: str) -> T:
         """Return an object.

@@ -13,7 +13,7 @@ from html import escape
 from typing import NamedTuple
 
 from .errors import InputError, shown, whole
-from .notation import MAX_STEPS, is_list, read, write
+from .schedule_notation import MAX_STEPS, is_list, read, write
 
 
 class Section(NamedTuple):
@@ -32,7 +32,7 @@ class Schedule:
         layers: unique layer indices from 0, one a step.
 
     Raises:
-        InputError: no steps, more than 10,000, or an entry that is no layer index.
+        InputError: no steps, more than 10,000, or an entry that is not a layer index.
 
     >>> schedule = Schedule.parse("4-4x4-4")  # Loop(4-4x4-4), paper appendix E
     >>> schedule.num_unique_layers, schedule.effective_depth

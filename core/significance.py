@@ -1,4 +1,8 @@
-"""Significance tests for two models on the same items, and Holm's correction."""
+"""Paired comparison of two models on the same items: interval, p-value, Holm's correction.
+
+Every comparison of growloop takes its interval from :func:`paired_interval` and its p-value from
+:func:`paired_p`: of evaluations, of suites, of studies.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .statistics import change_interval
+from .statistics import Interval, Tasks, change_interval, mean_interval
 
 FLIPPED = 16  # most differences whose sign patterns are enumerated
 
@@ -55,6 +59,51 @@ def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
     low, high = change_interval([changes])
     mean = statistics.fmean(changes)
     return Paired(mean, low, high, better, worse, mcnemar(better, worse))
+
+
+def paired_interval(tasks: Tasks, bounded: bool = True) -> Interval | None:
+    """Compute the 95 % interval of the mean over tasks of their mean paired difference.
+
+    Args:
+        tasks: per task one difference per item.
+        bounded: whether scores are from 0 to 1, such as right or wrong and F1. Unbounded scores,
+            such as losses, have an interval for one task alone.
+
+    Returns:
+        None where a task has a single item, or the differences have no spread.
+
+    >>> paired_interval([[1.0] * 8]) is None, paired_interval([[1.0] * 8], bounded=False) is None
+    (False, True)
+    """
+    if min(map(len, tasks)) < 2:
+        return None
+    if bounded:
+        return change_interval(tasks)
+    return mean_interval(list(tasks[0])) if len(tasks) == 1 else None
+
+
+def paired_p(tasks: Tasks, exact_up_to: float = 1) -> float:
+    """Compute the two-sided p-value of a sign-flip test of the mean over tasks.
+
+    Of right and wrong answers to one task it is McNemar's exact test.
+
+    Args:
+        tasks: per task one difference per item.
+        exact_up_to: largest difference of whole numbers that :func:`sign_flip` tests. Other
+            differences, and those of several tasks, have :func:`sign_flip_mean`.
+
+    >>> paired_p([[1.0] * 10 + [0.0] * 5]) == mcnemar(10, 0)
+    True
+    >>> paired_p([[0.5, 0.25], [0.125, 1.0]])
+    0.125
+    """
+    if len(tasks) > 1:
+        size = len(tasks)
+        return sign_flip_mean([change / (len(task) * size) for task in tasks for change in task])
+    changes = [float(change) for change in tasks[0]]
+    if all(change.is_integer() and abs(change) <= exact_up_to for change in changes):
+        return sign_flip([int(change) for change in changes])
+    return sign_flip_mean(changes)
 
 
 def mcnemar(better: int, worse: int) -> float:
@@ -147,7 +196,7 @@ def corrected(lines: Sequence[dict[str, Any]], column: str = "p") -> list[dict[s
 
     Args:
         lines: rows of the table, column -> value.
-        column: name of the column of p-values; None in it is no comparison.
+        column: name of the column of p-values; None where nothing was compared.
 
     >>> corrected([{"p": 0.01}, {"p": None}, {"p": 0.04}])
     [{'p (Holm of 2)': 0.02}, {'p (Holm of 2)': None}, {'p (Holm of 2)': 0.04}]

@@ -133,7 +133,7 @@ def error_interval(
 
 
 def clipped(interval: Interval, within: Interval | None) -> Interval:
-    """Clip an interval to the range of its quantity; None is no bound.
+    """Clip an interval to the range of its quantity; None for no bounds.
 
     >>> clipped((-0.1, 0.4), (0.0, 1.0))
     (0.0, 0.4)

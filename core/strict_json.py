@@ -75,13 +75,13 @@ def half_character(value: Any) -> str | None:
     UTF-8 cannot encode half of a surrogate pair.
 
     >>> half_character({"a": "\\ud83d"})
-    '\\\\ud83d is half a character, which is no text'
+    '\\\\ud83d is half a character, which is not text'
     """
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         half = f"\\u{ord(error.object[error.start]):04x}"
-        return f"{half} is half a character, which is no text"
+        return f"{half} is half a character, which is not text"
     return None
 
 
@@ -202,7 +202,7 @@ def fields_problem(fields: dict[str, Any], /, **types: type | tuple[type, ...]) 
         types: allowed types, as in :func:`read_object`.
 
     >>> fields_problem({"step": True}, step=int)
-    'step is no whole number'
+    'step is not a whole number'
     """
     for name, kind in types.items():
         kinds = kind if isinstance(kind, tuple) else (kind,)
@@ -211,15 +211,15 @@ def fields_problem(fields: dict[str, Any], /, **types: type | tuple[type, ...]) 
             return f"{name} is missing"
         allowed = (*kinds, int) if float in kinds else kinds
         if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds):
-            return f"{name} is no {_NAMES.get(kinds[0], kinds[0].__name__)}"
+            return f"{name} is not {_NAMES.get(kinds[0], kinds[0].__name__)}"
         if isinstance(value, float) and not math.isfinite(value):
             return f"{name} is {value}"
     return None
 
 
 _NAMES = {
-    int: "whole number", float: "number", str: "text", list: "list", dict: "object",
-    bool: "truth value",
+    int: "a whole number", float: "a number", str: "text", list: "a list", dict: "an object",
+    bool: "true or false",
 }  # fmt: skip
 
 

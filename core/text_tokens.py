@@ -51,7 +51,9 @@ def special_tokens(tokenizer: Any, texts: Sequence[str] = PROBES) -> SpecialToke
             stop = start + len(plain)
             if full[start:stop] == plain:
                 return SpecialTokens(tuple(full[:start]), tuple(full[stop:]))
-    raise TokenizerError("the tokenizer's special tokens cannot be told from those of a text")
+    raise TokenizerError(
+        "the tokenizer's special tokens cannot be told apart from the tokens of a text"
+    )
 
 
 def encode(tokenizer: Any, texts: Sequence[str], special: bool = True) -> list[list[int]]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..core.errors import InputError, unknown
+from ..core.errors import InputError, one_of
 from ..core.statistics import CHANGE, Interval, clipped, sum_interval
 from .entries import LeaderboardEntry, build_entries
-from .records import SHARES, Record
+from .records import SHARES, Record, Task
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,16 @@ class EntryDifference:
     second: LeaderboardEntry
     low: float | None
     high: float | None
+
+    @property
+    def task(self) -> Task:
+        """Task of both entries."""
+        return self.first.task
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds of the model that has fewer."""
+        return min(self.first.seeds, self.second.seeds)
 
     @property
     def difference(self) -> float:
@@ -57,16 +67,14 @@ def compare_records(
         if entry.first.study is None:
             by_label.setdefault(entry.label, []).append(entry)
     for name in (first, second):
-        if name not in by_label:
-            raise unknown("model", name, by_label)
+        one_of("model", name, by_label)
     theirs = {entry.task.key: entry for entry in by_label[second]}
     pairs = [(mine, theirs[mine.task.key]) for mine in by_label[first] if mine.task.key in theirs]
     known = list(dict.fromkeys(mine.task.name for mine, _ in pairs))
     if not known:
         raise InputError(f"{first} and {second} have no task in common, alike in data and prompts")
     for task in tasks:
-        if task not in known:
-            raise unknown("task of both", task, known)
+        one_of("task of both", task, known)
     chosen = [pair for pair in pairs if not tasks or pair[0].task.name in tasks]
     return [EntryDifference(mine, other, *_interval(mine, other)) for mine, other in chosen]
 

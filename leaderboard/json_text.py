@@ -50,4 +50,4 @@ def parse(text: str | bytes) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise InputError(f"{name} is no number that a record can hold")
+    raise InputError(f"{name} is not a number that a record can hold")

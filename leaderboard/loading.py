@@ -114,7 +114,7 @@ def load(folder: str | Path = FOLDER, paper: bool = True) -> Leaderboard:
         paper: add the paper's rows.
 
     Raises:
-        InputError: there is no such folder, or it is no folder of records.
+        InputError: there is no such folder, or it is not a folder of records.
 
     Example::
 

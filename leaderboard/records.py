@@ -258,12 +258,14 @@ class Record(_Part):
         """Refuse a value outside its metric's range, or a standard error that ``n`` rules out."""
         if self.task.metric in SHARES and not 0 <= self.value <= 1:
             raise ValueError(
-                f"value: {self.value} is no {self.task.metric}, which is from 0 to 1 (not percent)"
+                f"value: {self.value} is out of range: {self.task.metric} is from 0 to 1 "
+                "(not percent)"
             )
         low, high = RANGES.get(self.task.metric, (-math.inf, math.inf))
         if not low - NEAR <= self.value <= high + NEAR:
             raise ValueError(
-                f"value: {self.value} is no {self.task.metric}, which is from {low:g} to {high:g}"
+                f"value: {self.value} is out of range: {self.task.metric} is from {low:g} to "
+                f"{high:g}"
             )
         if self.task.metric in SHARES and self.stderr is not None and self.n is not None:
             spread = self.value * (1 - self.value)

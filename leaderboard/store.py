@@ -134,7 +134,7 @@ def _name(stored: Iterable[str]) -> str:
 def _read(path: Path) -> Contents:
     """Read the records of one file."""
     if path.suffix != ".jsonl":
-        return Contents((), (Problem(path.name, None, "it is no file of records"),))
+        return Contents((), (Problem(path.name, None, "it is not a file of records"),))
     records: list[Record] = []
     problems: list[Problem] = []
     stored: list[str] = []

@@ -11,8 +11,8 @@ from .checkpoints import load, load_tokenizer, save
 from .costs import Cost, Stage, cost, growth_stages, training_flops
 from .growing.grow import grow, untie
 from .growing.maps import GrowthMap, growth_map
-from .growing.operators import OPERATORS, register_operator
 from .growing.prop_schedule import prop_schedule
+from .growing.registry import OPERATORS, register_operator
 from .looping.early_exit import EarlyExit
 from .looping.loop import loop
 from .looping.parts import (

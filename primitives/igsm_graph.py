@@ -263,7 +263,7 @@ class RandomGraph:
         """Return the split of each prompt.
 
         Raises:
-            ValueError: a prompt that is no such problem.
+            ValueError: a prompt that is not such a problem.
         """
         made = self._read([prompt.split("\n")[1] for prompt in prompts])
         place = [entities[-1] % self.width for entities in (made.parents, made.children)]

@@ -408,7 +408,7 @@ def _check_run(
     verdict: Verdict,
     order: _Order,
 ) -> Hashes:
-    """Check a run of lines; return their prompt hashes, 0 for a line that is no item."""
+    """Check a run of lines; return their prompt hashes, 0 for a line that is not an item."""
     hashes = np.zeros(len(run), np.uint64)
     by_source: dict[int, tuple[Source, list[int]]] = {}
     for k, (number, line, row) in enumerate(run):

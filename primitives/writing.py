@@ -263,7 +263,9 @@ def _replacing(path: Path, force: bool, folder: bool = False) -> Iterator[Path]:
             if not (place.is_dir() if folder else place.is_file()):
                 raise InputError(f"{path} is not a {'folder' if folder else 'file'}")
             if folder and any(place.iterdir()) and not _is_data_set(place):
-                raise InputError(f"{path} holds something else than a data set: it is not replaced")
+                raise InputError(
+                    f"{path} holds files that do not belong to a data set: it is not replaced"
+                )
         if not place.parent.is_dir():
             raise InputError(f"cannot write {path}: there is no folder {place.parent}")
         with replacing(place, folder, force) as temporary:

@@ -35,7 +35,7 @@ QUESTIONS = {
 
 
 def _check(name: str, study: Any) -> Study:
-    """Refuse an object that is no study of this name.
+    """Refuse an object that is not a study of this name.
 
     Raises:
         InputError: saying what it is.
@@ -59,7 +59,7 @@ def register_study(study: S) -> S:
     """Register a study under its name.
 
     Raises:
-        InputError: the name is taken, or the object is no study.
+        InputError: the name is taken, or the object is not a study.
 
     Example::
 

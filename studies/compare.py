@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
-from ..core.significance import holm, sign_flip, sign_flip_mean
-from ..core.statistics import CHANGE, Interval, change_interval, mean_interval, seeds_interval
+from ..core.significance import holm, paired_interval, paired_p
+from ..core.statistics import CHANGE, Interval, seeds_interval
 from .records import NO_CONTROL
 
 if TYPE_CHECKING:
@@ -78,14 +79,10 @@ class PairedDifference:
         sums = [sum(item) for item in zip(*each, strict=True)]
         means = [item / len(pairs) for item in sums]
         values = tuple(round(statistics.fmean(items), 12) for items in each)
-        if isinstance(pairs[0][0], str):  # per-item correctness
-            p = sign_flip([int(number) for number in sums])
-            low, high = change_interval([means])
-            return cls(values, low, high, p, CHANGE)
-        whole = all(float(number).is_integer() for number in sums)
-        p = sign_flip([int(number) for number in sums]) if whole else sign_flip_mean(sums)
-        interval = mean_interval(means) or (None, None)
-        return cls(values, interval[0], interval[1], p)
+        correctness = isinstance(pairs[0][0], str)
+        low, high = paired_interval([means], bounded=correctness) or (None, None)
+        p = paired_p([sums], exact_up_to=math.inf)
+        return cls(values, low, high, p, CHANGE if correctness else None)
 
 
 def compare_models(study: Study, records: Sequence[StudyRecord], against: str) -> Table:

@@ -101,7 +101,7 @@ def chosen_block_rows(records: Sequence[StudyRecord]) -> list[LeaderboardRow]:
     groups: dict[tuple[object, ...], list[StudyRecord]] = {}
     for record in records:
         options = json.dumps(record.cell.options, sort_keys=True)
-        # blocks of another model at the same path, or in another precision, are no alternatives
+        # blocks of another model at the same path, or in another precision, are not alternatives
         same = record.model.dtype, record.weights_digest, options
         place = record.params["task"], record.params["block"]
         groups.setdefault((record.model_name, record.cell.path, *place, *same), []).append(record)

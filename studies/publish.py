@@ -98,7 +98,7 @@ def read_records(out: str | Path) -> list[StudyRecord]:
     """Read all records of studies below the folder ``--out``.
 
     Raises:
-        InputError: there are none, or a file is no record.
+        InputError: there are none, or a file is not a record.
     """
     files = sorted((Path(out) / "records").glob("*/*.json"))
     if not files:
@@ -111,7 +111,7 @@ def _record(published: LeaderboardRow, time: str | None) -> Record:
     facts = _facts(measured, row.schedule)
     model, seed = facts["model"], row.get("seed", measured.cell.options.get("seed"))
     if "training_seed" in row and (run := measured.run) is not None:
-        # another order of the data in the cooldown of a checkpoint is no other run
+        # another order of the data in the cooldown of a checkpoint is not another run
         model, seed = model | {"seed": run.seed}, seed + row["training_seed"] - run.seed
         model.pop("digest", None)  # the digest of one of the orders
     schedule = row.schedule or model["schedule"]

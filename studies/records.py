@@ -275,7 +275,7 @@ class StudyRecord:
         A damaged record raises an error; it is never measured again silently.
 
         Raises:
-            InputError: a file that is no record, or a damaged one; names the file and the field.
+            InputError: a file that is not a record, or a damaged one; names the file and the field.
         """
         try:
             content = read_object(Path(path))

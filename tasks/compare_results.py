@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import InputError, unknown
-from ..core.significance import sign_flip, sign_flip_mean
-from ..core.statistics import change_interval, mean_interval
+from ..core.errors import InputError, one_of
+from ..core.significance import paired_interval, paired_p
 from ..core.strict_json import line_value, read_object
 
 RESULTS, SAMPLES = "results_", "samples_"
@@ -135,8 +134,7 @@ def compare_results(
     if not known:
         raise InputError(f"{first} and {second} have no task and metric in common")
     for task in tasks:
-        if task not in known:
-            raise unknown("task of both", task, known)
+        one_of("task of both", task, known)
     notes = [
         f"{name}: {note}" for ev, name in ((one, first), (other, second)) for note in ev.left_out
     ]
@@ -169,13 +167,7 @@ def _order(
 
 
 def _task(task: str, level: int, metric: str, one: Evaluation, other: Evaluation) -> TaskDifference:
-    pairs = _pairs(task, metric, one, other)
-    changes = [a - b for a, b in pairs]
-    low, high = _interval([changes], pairs)
-    whole = all(change in (-1, 0, 1) for change in changes)
-    p = sign_flip([int(change) for change in changes]) if whole else sign_flip_mean(changes)
-    means = [statistics.fmean(values) for values in zip(*pairs, strict=True)]
-    return TaskDifference(task, level, metric, len(pairs), means[0], means[1], low, high, p)
+    return _difference(task, level, metric, [_pairs(task, metric, one, other)])
 
 
 def _group(
@@ -189,16 +181,26 @@ def _group(
         mean = statistics.fmean(evaluation.reported[key] for key in keys)
         if not _equal(mean, evaluation.reported.get((name, metric), math.nan)):
             return []
-    tasks = [_pairs(task, metric, one, other) for task in members]
+    return [_difference(name, 0, metric, [_pairs(task, metric, one, other) for task in members])]
+
+
+def _difference(
+    name: str, level: int, metric: str, tasks: Sequence[Sequence[tuple[float, float]]]
+) -> TaskDifference:
+    """Compare the means over tasks, each with equal weight.
+
+    Args:
+        tasks: per task the scores of both models on each question.
+    """
     changes = [[a - b for a, b in pairs] for pairs in tasks]
-    low, high = _interval(changes, [pair for pairs in tasks for pair in pairs])
-    weighted = [change / (len(task) * len(changes)) for task in changes for change in task]
-    firsts, seconds = (
+    bounded = all(0 <= value <= 1 for pairs in tasks for pair in pairs for value in pair)
+    low, high = paired_interval(changes, bounded) or (None, None)
+    first, second = (
         statistics.fmean(statistics.fmean(pair[side] for pair in pairs) for pairs in tasks)
         for side in (0, 1)
     )
-    p = sign_flip_mean(weighted)
-    return [TaskDifference(name, 0, metric, len(weighted), firsts, seconds, low, high, p)]
+    n = sum(map(len, tasks))
+    return TaskDifference(name, level, metric, n, first, second, low, high, paired_p(changes))
 
 
 def _pairs(task: str, metric: str, one: Evaluation, other: Evaluation) -> list[tuple[float, float]]:
@@ -208,17 +210,6 @@ def _pairs(task: str, metric: str, one: Evaluation, other: Evaluation) -> list[t
     if not pairs:
         raise InputError(f"{task}: {one.name} and {other.name} answered different questions")
     return pairs
-
-
-def _interval(
-    tasks: Sequence[Sequence[float]], pairs: Sequence[tuple[float, float]]
-) -> tuple[float | None, float | None]:
-    """Compute the 95 % interval of the mean over tasks of their mean differences."""
-    if min(map(len, tasks)) < 2:
-        return None, None
-    if all(0 <= value <= 1 for pair in pairs for value in pair):
-        return change_interval(tasks)
-    return (mean_interval(tasks[0]) if len(tasks) == 1 else None) or (None, None)
 
 
 def _prompt_notes(tasks: Sequence[str], one: Evaluation, other: Evaluation) -> Iterator[str]:
@@ -337,7 +328,7 @@ def evaluation_of(
             if _equal(mean, reported[task, metric]):
                 answers[task, metric] = found
             else:
-                left_out.append(f"{task}: {metric} is no mean over questions")
+                left_out.append(f"{task}: {metric} is not a mean over questions")
     return Evaluation(_name(fields, name), answers, reported, groups, shots, left_out)
 
 
@@ -359,7 +350,7 @@ def _lines(file: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the samples of a file.
 
     Raises:
-        InputError: a line is no sample.
+        InputError: a line is not a sample.
     """
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:

@@ -19,6 +19,7 @@ from typing import Any
 from ..core.errors import InputError
 from .answer_cache import answers_file
 from .catalog import SHOTS
+from .evaluation_request import EvaluationRequest, ModelSource, ScoringOptions, TaskSelection
 from .forwarded import forwarded
 from .loaded import check_loaded_options, same_random_state, wrap_loaded
 from .loading import (
@@ -32,7 +33,6 @@ from .loading import (
     require_extra,
 )
 from .notes import translate
-from .requests import EvaluationRequest, ModelSource, ScoringOptions, TaskSelection
 from .scoring.planning import Plan, check_sizes, no_tasks, their_tasks, unknown_task
 from .scoring.processes import first
 
@@ -62,8 +62,9 @@ def evaluate(model: str, tasks: Sequence[str], **settings: Any) -> dict[str, Any
     Args:
         model: hub id, local folder, GGUF file, or ``package:NAME`` (see :func:`model_arguments`).
         tasks: growloop's names (with parameters after colons), groups, or any task of lm-eval.
-        settings: fields of :class:`.requests.TaskSelection` and :class:`.requests.ScoringOptions`,
-            and ``prepare``, such as ``shots=5, limit=100``.
+        settings: fields of :class:`.evaluation_request.TaskSelection` and
+            :class:`.evaluation_request.ScoringOptions`, and ``prepare``, such as
+            ``shots=5, limit=100``.
 
     Raises:
         InputError: the evaluation cannot run; the message says why.
@@ -258,9 +259,11 @@ def _check_harness_options(
 ) -> None:
     """Refuse options of ``simple_evaluate`` that do not go with the rest of the request."""
     if request.source.schedules is not None and options.get("use_cache"):
-        raise InputError("--use_cache knows no schedules: score one at a time, each with its own")
+        raise InputError(
+            "--use_cache does not tell schedules apart: score one at a time, each with its own"
+        )
     if metadata and not plan.theirs:
-        raise InputError("--metadata is for lm-eval's own tasks: give ours --param")
+        raise InputError("--metadata is for lm-eval's own tasks: use --param for growloop's")
     if request.tasks.limit is not None and "samples" in options:
         raise InputError("--samples says which questions, --items how many: give one of them")
 

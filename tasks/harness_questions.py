@@ -1,4 +1,4 @@
-"""Questions of lm-eval's multiple-choice tasks, for studies and scans.
+"""Questions of lm-eval's tasks: multiple choice for studies and scans, generative for scans.
 
 The task's own prompts and examples are used. ``test`` are the documents that the task reports on,
 ``validation`` those of another labelled split.
@@ -26,8 +26,11 @@ _zero_shot: set[str] = set()
 """Labels of tasks whose own configuration says 0 examples, which lm-eval then keeps."""
 
 
-def load_tasks(name: str) -> dict[str, Any]:
+def load_tasks(name: str, generative: bool = False) -> dict[str, Any]:
     """Load a task, group or task file of lm-eval: label -> task, each multiple choice.
+
+    Args:
+        generative: whether tasks may be generative too.
 
     Raises:
         InputError: an unknown task, one that cannot be loaded, or one of another output type.
@@ -39,8 +42,10 @@ def load_tasks(name: str) -> dict[str, Any]:
     except Exception as error:  # lm-eval's tasks fail on missing data in ways of their own
         raise InputError(f"lm-eval cannot load {name}: {str(error).splitlines()[0]}") from error
     for label, task in tasks.items():
-        if task.OUTPUT_TYPE != "multiple_choice":
-            raise InputError(f"{label} is scored as {task.OUTPUT_TYPE}, not as multiple choice")
+        allowed = ["multiple_choice", *(["generate_until"] if generative else [])]
+        if task.OUTPUT_TYPE not in allowed:
+            wanted = "multiple choice" + (" or by generated answers" if generative else "")
+            raise InputError(f"{label} is scored as {task.OUTPUT_TYPE}, not as {wanted}")
     return tasks
 
 

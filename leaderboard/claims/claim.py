@@ -100,7 +100,7 @@ class Comparison:
         match: model fields and conditions that must be equal in all terms.
         vary: ``shots`` or a condition that differs between the terms.
         quantity: ``value`` compares scores; ``training_flops`` computes the share of FLOPs saved.
-        unit: sampling unit of the interval: ``trainings`` (training runs that differ in their
+        unit: sampling unit of the interval: ``runs`` (training runs that differ in their
             seed) to compare architectures, ``items`` for a statement about one model.
     """
 
@@ -113,7 +113,7 @@ class Comparison:
     match: tuple[str, ...] = ()
     vary: str | None = None
     quantity: Literal["value", "training_flops"] = "value"
-    unit: Literal["trainings", "items"] = "trainings"
+    unit: Literal["runs", "items"] = "runs"
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,10 @@ class Effect:
         value: estimate, in the unit of the metric; None without comparable records.
         low, high: 95 % interval; None where the records have no standard errors.
         basis: what the interval is over: ``items``, or runs or seeds and how many.
-        by_training: the estimate of each training.
+        by_run: estimate of each training run.
         item_error: standard error over items; None where the records have none.
         within: range of possible effects; None where a metric is unbounded.
-        trainings: number of training seeds (runs) that the estimate averages over.
+        runs: number of training runs (seeds) that the estimate averages over.
         groups: number of groups of comparable records.
         records: ids of the records.
     """
@@ -50,11 +50,11 @@ class Effect:
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    trainings: int = 0
+    runs: int = 0
     groups: int = 0
     records: tuple[str, ...] = ()
     basis: str = ""
-    by_training: tuple[float, ...] = ()
+    by_run: tuple[float, ...] = ()
     item_error: float | None = None
     within: Interval | None = None
 
@@ -70,21 +70,21 @@ def estimate_effect(comparison: Comparison, groups: Sequence[ComparableGroup]) -
         training_seed: [statistics.fmean(parts) for parts in seeds.values()]
         for training_seed, seeds in sums.items()
     }
-    by_training = [statistics.fmean(values) for values in by_seed.values()]
-    value = statistics.fmean(by_training)
+    by_run = [statistics.fmean(values) for values in by_seed.values()]
+    value = statistics.fmean(by_run)
     interval, basis = None, "items"
     bounds = _effect_range(comparison, groups)
     if comparison.quantity == "training_flops":
         interval, basis = (value, value), "counted, not sampled"
-    elif comparison.unit == "trainings" and len(by_training) > 1:
-        interval, basis = seeds_interval(by_training, bounds), f"{len(by_training)} runs"
-    elif comparison.unit == "trainings" and len(by_study := next(iter(by_seed.values()))) > 1:
+    elif comparison.unit == "runs" and len(by_run) > 1:
+        interval, basis = seeds_interval(by_run, bounds), f"{len(by_run)} runs"
+    elif comparison.unit == "runs" and len(by_study := next(iter(by_seed.values()))) > 1:
         interval, basis = seeds_interval(by_study, bounds), f"{len(by_study)} seeds of the study"
     if interval is None:
         basis = "items" if basis == "items" else f"items: {basis} do not differ"
         interval = _items_interval(comparison, groups, bounds)
     low, high = interval or (None, None)
-    verdict, why = _verdict(comparison, value, low, high, basis, len(by_training))
+    verdict, why = _verdict(comparison, value, low, high, basis, len(by_run))
     if interval is None:
         basis = ""
     over_items = None
@@ -97,11 +97,11 @@ def estimate_effect(comparison: Comparison, groups: Sequence[ComparableGroup]) -
         value,
         low,
         high,
-        len(by_training),
+        len(by_run),
         len(groups),
         ids,
         basis,
-        tuple(by_training),
+        tuple(by_run),
         None if over_items is None else (over_items[1] - over_items[0]) / (2 * Z),
         bounds,
     )
@@ -168,14 +168,14 @@ def _group_shares(
     groups: Sequence[ComparableGroup],
 ) -> Iterator[tuple[ComparableGroup, float]]:
     """Yield each group with its weight in the mean over training seeds, seeds and groups."""
-    by_training: dict[int | None, dict[int | None, list[ComparableGroup]]] = {}
+    by_run: dict[int | None, dict[int | None, list[ComparableGroup]]] = {}
     for group in groups:
-        by_seed = by_training.setdefault(group.training_seed, {})
+        by_seed = by_run.setdefault(group.training_seed, {})
         by_seed.setdefault(group.seed, []).append(group)
-    for by_seed in by_training.values():
+    for by_seed in by_run.values():
         for same_seed in by_seed.values():
             for group in same_seed:
-                yield group, 1 / (len(by_training) * len(by_seed) * len(same_seed))
+                yield group, 1 / (len(by_run) * len(by_seed) * len(same_seed))
 
 
 def _mean_interval(value: float, shares: Sequence[tuple[Record, float]]) -> Interval | None:
@@ -215,7 +215,7 @@ def _verdict(
     low: float | None,
     high: float | None,
     basis: str,
-    trainings: int,
+    runs: int,
 ) -> tuple[Verdict, str]:
     """Return verdict and reason.
 
@@ -226,7 +226,7 @@ def _verdict(
     least = comparison.least
     if low is None or high is None:
         return "undecided", "the records have no standard errors, or nothing in them varies"
-    if comparison.unit == "trainings" and trainings < 2 and comparison.quantity == "value":
+    if comparison.unit == "runs" and runs < 2 and comparison.quantity == "value":
         return (
             "undecided",
             f"one run of each: the interval is over {basis}, another may differ",

@@ -51,7 +51,7 @@ def comparable_groups(
     """Return the groups in which every term has records.
 
     Of a model measured in several precisions or settings, only the most frequent one is used: the
-    same items again are no further sample.
+    same items again are not a further sample.
 
     Args:
         sides: per term, the records that pass its filter.

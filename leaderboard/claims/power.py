@@ -1,9 +1,8 @@
 """Power of the claims: the runs that would decide a comparison, and what the records could show.
 
-The rule of :mod:`.effects` is applied to simulated repeats of the experiment: per training a
-normal effect with the spread observed between trainings, Student's interval over trainings. Both
-numbers take the observed spread as the true one; a spread of two or three trainings is itself
-known badly.
+The rule of :mod:`.effects` is applied to simulated repeats of the experiment: per training run
+a normal effect with the spread observed between runs, Student's interval over runs. Both numbers
+take the observed spread as the true one; the spread of two or three runs is itself uncertain.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from .effects import Effect, Verdict, contradicts, supports
 
 POWER = 0.8  # share of repeats in which the rule decides
 REPEATS = 20_000  # simulated repeats of an experiment
-MOST = 1000  # trainings, or times as many items, that are tried
+MOST = 1000  # runs, or times as many items, that are tried
 AFFORDABLE_ITEMS = 10  # times as many items that an evaluation can ask
 
 Outlook = Literal["decided", "decidable", "not decidable here", "unknown"]
@@ -37,13 +36,13 @@ class Power:
         outlook: ``decided`` already; ``decidable`` by an affordable number; ``not decidable here``;
             ``unknown`` without a spread.
         why: reason in words.
-        spread: standard deviation between trainings; for statements about one model the standard
+        spread: standard deviation between runs; for statements about one model the standard
             error over items. In the unit of the effect.
-        detectable: smallest true effect that as many trainings and items would show (verdict
+        detectable: smallest true effect that as many runs and items would show (verdict
             ``supported``) in four of five repeats; None if that is more than is possible.
-        needed: trainings of each model that decide an effect as large as observed in four of five
+        needed: runs of each model that decide an effect as large as observed in four of five
             repeats; for statements about one model, times as many items. None above 1,000.
-        needed_with_many_items: the same trainings if the error over items were 0; None where
+        needed_with_many_items: the same runs if the error over items were 0; None where
             unknown, or above 1,000.
     """
 
@@ -60,8 +59,8 @@ def comparison_power(effect: Effect, affordable: int = 10) -> Power:
     """Estimate the power of a comparison from its records.
 
     Args:
-        effect: estimate of :func:`.findings.comparison_effect`.
-        affordable: trainings of each model that can be made at this scale.
+        effect: estimate of :func:`.verdicts.comparison_effect`.
+        affordable: runs of each model that can be made at this scale.
 
     Example::
 
@@ -76,9 +75,9 @@ def comparison_power(effect: Effect, affordable: int = 10) -> Power:
         return Power(effect, outlook, "counted, not sampled: it has no spread")
     if effect.comparison.unit == "items":
         return _over_items(effect)
-    if effect.trainings < 2:
+    if effect.runs < 2:
         return Power(effect, "unknown", "one run of each: the spread needs a second")
-    return _over_trainings(effect, affordable)
+    return _over_runs(effect, affordable)
 
 
 def claim_outlook(powers: Sequence[Power], verdict: Verdict) -> Outlook:
@@ -105,18 +104,18 @@ def claim_outlook(powers: Sequence[Power], verdict: Verdict) -> Outlook:
     return "not decidable here" if "not decidable here" in outlooks else "unknown"
 
 
-def _over_trainings(effect: Effect, affordable: int) -> Power:
-    least, value = effect.comparison.least, statistics.fmean(effect.by_training)
-    spread = statistics.stdev(effect.by_training)
+def _over_runs(effect: Effect, affordable: int) -> Power:
+    least, value = effect.comparison.least, statistics.fmean(effect.by_run)
+    spread = statistics.stdev(effect.by_run)
     if not spread > 1e-12:
         return Power(effect, "unknown", "the runs do not differ: no spread", 0.0)
-    of_items = (effect.item_error or 0.0) ** 2 * effect.trainings  # of one training
+    of_items = (effect.item_error or 0.0) ** 2 * effect.runs  # of one run
     without_items = math.sqrt(max(0.0, spread**2 - of_items))
-    needed = needed_trainings(value, spread, least)
+    needed = needed_runs(value, spread, least)
     many = None
     if effect.item_error:
-        many = needed_trainings(value, max(without_items, 1e-9), least)
-    detectable = _possible(effect, detectable_effect(effect.trainings, spread, least))
+        many = needed_runs(value, max(without_items, 1e-9), least)
+    detectable = _possible(effect, detectable_effect(effect.runs, spread, least))
     outlook = _outlook(effect, needed, affordable)
     count = f"more than {MOST}" if needed is None else str(needed)
     why = f"an effect as observed ({value:+.3f}, spread {spread:.3f}) needs {count} runs"
@@ -156,46 +155,44 @@ def _outlook(effect: Effect, needed: int | None, affordable: int) -> Outlook:
     return "not decidable here" if needed is None or needed > affordable else "decidable"
 
 
-def needed_trainings(value: float, spread: float, least: float) -> int | None:
-    """Count the trainings that decide a comparison in four of five repeats; None above 1,000.
+def needed_runs(value: float, spread: float, least: float) -> int | None:
+    """Count the runs that decide a comparison in four of five repeats; None above 1,000.
 
     Args:
         value: true effect.
-        spread: standard deviation between trainings.
+        spread: standard deviation between runs.
         least: smallest effect of interest.
 
-    >>> needed_trainings(0.1, 0.05, 0.01), needed_trainings(0.01, 0.05, 0.01)
+    >>> needed_runs(0.1, 0.05, 0.01), needed_runs(0.01, 0.05, 0.01)
     (5, None)
     """
     return _smallest(lambda n: n > 1 and sum(decision_shares(n, value, spread, least)) >= POWER)
 
 
-def detectable_effect(trainings: int, spread: float, least: float) -> float:
+def detectable_effect(runs: int, spread: float, least: float) -> float:
     """Return the smallest true effect that is found ``supported`` in four of five repeats.
 
     >>> round(detectable_effect(5, 0.05, 0.01), 2)
     0.08
     """
     return _bisect(
-        lambda value: decision_shares(trainings, value, spread, least)[0] >= POWER, spread, least
+        lambda value: decision_shares(runs, value, spread, least)[0] >= POWER, spread, least
     )
 
 
-def decision_shares(
-    trainings: int, value: float, spread: float, least: float
-) -> tuple[float, float]:
+def decision_shares(runs: int, value: float, spread: float, least: float) -> tuple[float, float]:
     """Return the shares of repeats that end as ``supported`` and as ``contradicted``.
 
     Args:
-        trainings: of each model, 2 or more.
+        runs: of each model, 2 or more.
         value: true effect.
-        spread: standard deviation between trainings.
+        spread: standard deviation between runs.
         least: smallest effect of interest.
     """
-    normal, scale = _repeats(trainings)
-    root = math.sqrt(trainings)
+    normal, scale = _repeats(runs)
+    root = math.sqrt(runs)
     means = value + spread * normal / root
-    half = student(trainings - 1) * spread * scale / root
+    half = student(runs - 1) * spread * scale / root
     return (
         float(np.mean(supports(means, means - half, least))),
         float(np.mean(contradicts(means + half, least))),
@@ -212,10 +209,10 @@ def _decided_over_items(value: float, error: float, least: float) -> tuple[float
 
 
 @lru_cache(maxsize=64)
-def _repeats(trainings: int) -> tuple[Array, Array]:
+def _repeats(runs: int) -> tuple[Array, Array]:
     """Draw, per repeat, the standard mean and the estimated spread over the true one."""
     random = np.random.Generator(np.random.Philox(0))
-    squares = random.chisquare(trainings - 1, REPEATS) / (trainings - 1)
+    squares = random.chisquare(runs - 1, REPEATS) / (runs - 1)
     return random.standard_normal(REPEATS), np.sqrt(squares)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..claims.claim import Comparison
 from ..claims.effects import Effect
-from ..claims.findings import Finding
+from ..claims.verdicts import Finding
 
 LIMITS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of the axis; effects beyond have an arrow
 ORDER = ("supported", "contradicted", "undecided")

@@ -25,7 +25,7 @@ class MatrixCell:
         wide: the interval is wider than WIDE, so the score says little.
         best: no model of the group is clearly better, and the interval is not wide.
         tint: shade by the score, 0 at chance and ``TINTS - 1`` if all is right; None for metrics
-            that are no accuracy.
+            that are not accuracies.
     """
 
     entry: LeaderboardEntry

@@ -20,8 +20,8 @@ from markupsafe import Markup
 from ...core.errors import InputError
 from ...core.files import replacing
 from .. import export
-from ..claims.findings import Finding, evaluate_claims
 from ..claims.paper_claims import CLAIMS
+from ..claims.verdicts import Finding, evaluate_claims
 from ..entries import LeaderboardEntry, build_entries, group_by_task, task_label
 from ..interval_basis import interval_basis_text, repeated_values
 from ..panels import Panel, panels
@@ -84,7 +84,7 @@ def _check_out(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise InputError(f"{folder} holds something else than a site: give another folder")
+        raise InputError(f"{folder} holds files that do not belong to a site: give another folder")
 
 
 def _write(site: _Site, folder: Path) -> None:

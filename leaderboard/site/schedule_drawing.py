@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...core.errors import NotationError
-from ...core.notation import read
+from ...core.schedule_notation import read
 from ..records import Growth
 
 MAX_STEPS = 512  # more boxes would be too small to see

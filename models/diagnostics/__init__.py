@@ -7,16 +7,9 @@ plain, looped and grown models are measured alike.
 from __future__ import annotations
 
 from .contributions import MEASURES, contributions
+from .depth_score import depth_score, depth_shares, prediction_effects
 from .dynamics import LayerDynamics, dynamics, layer_dynamics, loop_chains, returns
-from .effects import (
-    SKIP_FRONT,
-    depth_score,
-    depth_shares,
-    future_cuts,
-    local_effects,
-    prediction_effects,
-    propagated_effects,
-)
+from .layer_effects import SKIP_FRONT, future_cuts, local_effects, propagated_effects
 from .lens import Lens, exit_logits, exits
 from .lens_fitting import fit_lens
 from .replay import Replay

@@ -150,14 +150,14 @@ def returns(trace: Trace, chain: Sequence[int], states: str = "direction") -> Te
 
 
 def _check_carried(trace: Trace) -> None:
-    """Refuse a model whose loops carry something else than what the block puts out."""
+    """Refuse a model whose loops carry something other than the block's output."""
     recurrence = getattr(getattr(trace.decoder.layers, "runner", None), "recurrence", None)
     if recurrence is None:
         return
     parts = [part.name for kind, part in recurrence.parts if kind in ("carry", "conditioning")]
     if parts:
         raise InputError(
-            "dynamics compare what the block puts out, and this model carries something else from "
+            "dynamics compare outputs of the block, and this model carries other states from "
             f"loop to loop ({', '.join(parts)}): it cannot be measured"
         )
 

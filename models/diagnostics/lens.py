@@ -89,7 +89,7 @@ class Lens:
         try:
             layers = loads(about.get("layers", ""))
             if not isinstance(layers, list) or not all(type(layer) is int for layer in layers):
-                raise ValueError("its layers are no whole numbers")
+                raise ValueError("its layers are not whole numbers")
             schedule = Schedule(tuple(layers))
         except ValueError as error:
             raise InputError(f"{path} holds no tuned lens: {error}") from error

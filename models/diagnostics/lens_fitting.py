@@ -70,7 +70,7 @@ def fit_lens(
 
     Raises:
         InputError: too few batches; a model whose logits are not norm and head on its last state; a
-            state file of another training; a loss that is NaN or infinite.
+            state file of another run; a loss that is NaN or infinite.
 
     Example::
 
@@ -208,7 +208,7 @@ def _save(state: dict[str, Any], path: Path) -> None:
 
 
 def _read(path: str | Path, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Read a training state; refuse one of a training with other arguments."""
+    """Read a training state; refuse one of a run with other arguments."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         saved = {"recipe": "ours"} | state[

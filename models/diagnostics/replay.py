@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...core.errors import InputError
 from .trace import Trace, evaluating
@@ -66,18 +66,12 @@ class Replay:
 
     def _run(self, step: int, states: Tensor, copies: int) -> Tensor:
         self.layer_calls += copies
-        name, args, kwargs = self.trace.calls[step]
+        call = self.trace.calls[step]
         if copies > 1:
-            args = tuple(_repeated(value, self.batch, copies) for value in args)
-            kwargs = {key: _repeated(value, self.batch, copies) for key, value in kwargs.items()}
-        # not the view's own call, which would run it as a step of a forward pass
-        layer = self.trace.modules[step]
-        if name is None:
-            output = nn.Module.__call__(layer, states, *args, **kwargs)
-        else:
-            output = nn.Module.__call__(layer, *args, **{name: states}, **kwargs)
-        state: Tensor = output[0] if isinstance(output, tuple) else output
-        return state
+            args = tuple(_repeated(value, self.batch, copies) for value in call.args)
+            kwargs = {k: _repeated(value, self.batch, copies) for k, value in call.kwargs.items()}
+            call = call._replace(args=args, kwargs=kwargs)
+        return call.run(self.trace.modules[step], states)
 
     def _takes_copies(self, step: int) -> bool:
         """Test whether a layer class computes the same on several copies at once as on one."""

@@ -40,6 +40,16 @@ class Call(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
+    def run(self, layer: nn.Module, state: Tensor) -> Tensor:
+        """Run a layer on a state with these arguments, outside of the model's forward pass."""
+        # not the view's own call, which would run it as a step of a forward pass
+        if self.name is None:
+            output = nn.Module.__call__(layer, state, *self.args, **self.kwargs)
+        else:
+            output = nn.Module.__call__(layer, *self.args, **{self.name: state}, **self.kwargs)
+        after: Tensor = output[0] if isinstance(output, tuple) else output
+        return after
+
 
 @dataclass(frozen=True)
 class Trace:

@@ -26,7 +26,7 @@ from ..looping.decoder import (
 from ..looping.loop import rebind_forward
 from ..looping.views import INDEX_NAMES, LoopedLayers
 from .maps import GrowthMap, Operator, growth_map, growth_maps
-from .operators import OPERATORS, find_operator, identity_of
+from .registry import OPERATORS, find_operator, identity_of
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 OUTPUTS = {"o_proj", "out_proj", "down_proj", "c_proj", "dense", "dense_4h_to_h", "fc2", "w2", "wo",

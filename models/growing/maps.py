@@ -2,21 +2,20 @@
 
 Every growth operator of the literature is such a list. ``growth_map("lidas", 8)`` grows 8 layers to
 12 as ``0-5,2-7``, in short ``2-4x2-2``. ``grow.py`` applies it to a model and its optimizer.
-An operator is a name in ``OPERATORS`` (``operators.py``), a function, its ``module:function``, or a
+An operator is a name in ``OPERATORS`` (``registry.py``), a function, its ``module:function``, or a
 list of layers.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...core.errors import InputError, one_of, shown, whole
+from ...core.errors import InputError, shown, whole
 from ...core.plugins import PluginError, problem
 from ...core.schedule import Schedule
-from .operators import check_options, find_operator, name_of, register_operator
+from .registry import check_options, find_operator, name_of
 
 
 @dataclass(frozen=True)
@@ -57,71 +56,6 @@ class GrowthMap:
         return str(Schedule(self.sources))
 
 
-@register_operator("midas")
-def midas(depth: int, block_size: int = 4) -> GrowthMap:
-    """Copy the middle block, the ``ceil(n/2)``-th of n, right after itself (MIDAS)."""
-    blocks = _blocks(depth, block_size)
-    stop = math.ceil(blocks / 2) * block_size
-    return GrowthMap((*range(stop), *range(stop - block_size, depth)))
-
-
-@register_operator("lidas")
-def lidas(depth: int, block_size: int = 4, order: str = "contiguous") -> GrowthMap:
-    """Copy the middle ``block_size`` layers (LIDAS, paper section 2).
-
-    Args:
-        depth: number of layers.
-        block_size: number of layers to copy.
-        order: ``contiguous`` puts the copy right after its source (8 to 12: ``0-5,2-7``), which
-            keeps every layer's place in the cycle of blocks; ``inserted`` puts it at the middle
-            (``0-3,2-5,4-7``). The paper does not specify it; its periodic signatures suggest the
-            first.
-    """
-    _at_least(depth, block_size)
-    one_of("order", order, ("contiguous", "inserted"))
-    start = (depth - block_size) // 2
-    stop = start + block_size
-    if order == "contiguous":
-        return GrowthMap((*range(stop), *range(start, depth)))
-    middle = depth // 2
-    return GrowthMap((*range(middle), *range(start, stop), *range(middle, depth)))
-
-
-@register_operator("gradual_stacking")
-def gradual_stacking(depth: int, block_size: int = 4) -> GrowthMap:
-    """Append a copy of the last block (gradual stacking)."""
-    _at_least(depth, block_size)
-    return GrowthMap((*range(depth), *range(depth - block_size, depth)))
-
-
-@register_operator("g_stack")
-def g_stack(depth: int, times: int = 2) -> GrowthMap:
-    """Stack ``times`` copies of the whole model (G_stack); 2 doubles the depth."""
-    whole("times", times, 2)
-    return GrowthMap(tuple(range(depth)) * times)
-
-
-@register_operator("solar")
-def solar(depth: int, drop: int = 8) -> GrowthMap:
-    """Join the stack without its last ``drop`` layers and the stack without its first (SOLAR)."""
-    whole("drop", drop, 0, depth - 1)
-    return GrowthMap((*range(depth - drop), *range(drop, depth)))
-
-
-@register_operator("llama_pro")
-def llama_pro(depth: int, block_size: int = 4) -> GrowthMap:
-    """Copy the last layer of each block after it, zeroed (LLaMA Pro)."""
-    _blocks(depth, block_size)
-    sources: list[int] = []
-    zeroed: list[int] = []
-    for layer in range(depth):
-        sources.append(layer)
-        if (layer + 1) % block_size == 0:
-            zeroed.append(len(sources))
-            sources.append(layer)
-    return GrowthMap(tuple(sources), tuple(zeroed))
-
-
 DEEPEST = 10_000  # layers that a model may grow to
 Operator = str | GrowthMap | Schedule | Sequence[int] | Callable[..., Any]
 """Growth operator: a name, ``module:function``, a function, or a list of source layers."""
@@ -138,7 +72,7 @@ def growth_map(operator: Operator, depth: int, **options: int | str) -> GrowthMa
         options: options of the operator: ``block_size``, ``order``, ``times``, ``drop``.
 
     Raises:
-        InputError: an unknown operator or option, a depth that is no multiple of the block, or a
+        InputError: an unknown operator or option, a depth that is not a multiple of the block, or a
             list that names layers the model does not have, or is shorter than the model.
 
     >>> str(growth_map(lambda depth: [*range(depth), depth - 1], 4))
@@ -247,16 +181,3 @@ def growth_maps(
             f"{near}"
         )
     return maps
-
-
-def _blocks(depth: int, block_size: int) -> int:
-    _at_least(depth, block_size)
-    if depth % block_size:
-        raise InputError(f"{depth} layers are not a multiple of the block size {block_size}")
-    return depth // block_size
-
-
-def _at_least(depth: int, block_size: int) -> None:
-    whole("block_size", block_size, 1)
-    if depth < block_size:
-        raise InputError(f"{depth} layers hold no block of {block_size}")

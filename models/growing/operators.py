@@ -1,159 +1,87 @@
-"""Registry of growth operators: functions from a depth to a growth map, of growloop and plug-ins.
-
-An operator can also be named as ``module:function``, or given as a function.
-"""
+"""Growth operators of the literature: MIDAS, LIDAS, gradual stacking, G_stack, SOLAR, LLaMA Pro."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import re
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+import math
 
-from ...core import plugins
-from ...core.errors import InputError, shown, unknown
-from ...core.registry import Registry
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-REFERENCE = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)")
+from ...core.errors import InputError, one_of, whole
+from .maps import GrowthMap
+from .registry import register_operator
 
 
-def _check(name: str, operator: Any) -> Callable[..., Any]:
-    """Refuse an operator that is not a function of a depth.
+@register_operator("midas")
+def midas(depth: int, block_size: int = 4) -> GrowthMap:
+    """Copy the middle block, the ``ceil(n/2)``-th of n, right after itself (MIDAS)."""
+    blocks = _blocks(depth, block_size)
+    stop = math.ceil(blocks / 2) * block_size
+    return GrowthMap((*range(stop), *range(stop - block_size, depth)))
 
-    Raises:
-        InputError: saying what an operator is.
+
+@register_operator("lidas")
+def lidas(depth: int, block_size: int = 4, order: str = "contiguous") -> GrowthMap:
+    """Copy the middle ``block_size`` layers (LIDAS, paper section 2).
+
+    Args:
+        depth: number of layers.
+        block_size: number of layers to copy.
+        order: ``contiguous`` puts the copy right after its source (8 to 12: ``0-5,2-7``), which
+            keeps every layer's place in the cycle of blocks; ``inserted`` puts it at the middle
+            (``0-3,2-5,4-7``). The paper does not specify it; its periodic signatures suggest the
+            first.
     """
-    if not callable(operator) or isinstance(operator, type):
-        raise InputError(
-            f"a growth operator is a function of the number of layers, not {shown(operator)}"
-        )
-    checked: Callable[..., Any] = operator
-    return checked
+    _at_least(depth, block_size)
+    one_of("order", order, ("contiguous", "inserted"))
+    start = (depth - block_size) // 2
+    stop = start + block_size
+    if order == "contiguous":
+        return GrowthMap((*range(stop), *range(start, depth)))
+    middle = depth // 2
+    return GrowthMap((*range(middle), *range(start, stop), *range(middle, depth)))
 
 
-OPERATORS: Registry[Callable[..., Any]] = Registry("growth operator", "growloop.operators", _check)
-"""Name -> function from a depth (and options) to a growth map."""
+@register_operator("gradual_stacking")
+def gradual_stacking(depth: int, block_size: int = 4) -> GrowthMap:
+    """Append a copy of the last block (gradual stacking)."""
+    _at_least(depth, block_size)
+    return GrowthMap((*range(depth), *range(depth - block_size, depth)))
 
 
-def register_operator(name: str) -> Callable[[Function], Function]:
-    """Register a growth operator under a name (function decorator).
-
-    Raises:
-        InputError: the name is taken.
-
-    Example::
-
-        @register_operator("repeat_last")
-        def repeat_last(depth: int, block_size: int = 4) -> list[int]:
-            return [*range(depth), *range(depth - block_size, depth)]
-    """
-
-    def register(function: Function) -> Function:
-        OPERATORS.register(name, function, function.__module__)
-        return function
-
-    return register
+@register_operator("g_stack")
+def g_stack(depth: int, times: int = 2) -> GrowthMap:
+    """Stack ``times`` copies of the whole model (G_stack); 2 doubles the depth."""
+    whole("times", times, 2)
+    return GrowthMap(tuple(range(depth)) * times)
 
 
-def is_reference(operator: object) -> bool:
-    """Return whether a text is ``module:function``.
-
-    >>> is_reference("maps:widen"), is_reference("0:4,2:6"), is_reference("lidas")
-    (True, False, False)
-    """
-    return isinstance(operator, str) and REFERENCE.fullmatch(operator.strip()) is not None
+@register_operator("solar")
+def solar(depth: int, drop: int = 8) -> GrowthMap:
+    """Join the stack without its last ``drop`` layers and the stack without its first (SOLAR)."""
+    whole("drop", drop, 0, depth - 1)
+    return GrowthMap((*range(depth - drop), *range(drop, depth)))
 
 
-def find_operator(operator: object) -> Callable[..., Any] | None:
-    """Return the function of an operator; None for a list of layers in any form.
-
-    Raises:
-        InputError: an unknown name, or a function that cannot be imported.
-    """
-    if not isinstance(operator, str):
-        return operator if callable(operator) else None
-    if operator in OPERATORS:
-        return OPERATORS[operator]
-    if is_reference(operator):
-        return _imported(operator.strip())
-    if not operator.strip() or operator.strip()[0].isalpha():
-        raise OPERATORS.unknown(operator)
-    return None
+@register_operator("llama_pro")
+def llama_pro(depth: int, block_size: int = 4) -> GrowthMap:
+    """Copy the last layer of each block after it, zeroed (LLaMA Pro)."""
+    _blocks(depth, block_size)
+    sources: list[int] = []
+    zeroed: list[int] = []
+    for layer in range(depth):
+        sources.append(layer)
+        if (layer + 1) % block_size == 0:
+            zeroed.append(len(sources))
+            sources.append(layer)
+    return GrowthMap(tuple(sources), tuple(zeroed))
 
 
-def _imported(reference: str) -> Callable[..., Any]:
-    """Import ``module:function``, and note its origin for records."""
-    module, _, attribute = reference.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # code of others raises anything
-        raise plugins.PluginError(
-            f"the growth operator {reference} cannot be imported: {plugins.problem(error)}"
-        ) from error
-    if (origin := plugins.origin_of(module)) is not None:
-        plugins.use(origin)
-    return _check(reference, found)
+def _blocks(depth: int, block_size: int) -> int:
+    _at_least(depth, block_size)
+    if depth % block_size:
+        raise InputError(f"{depth} layers are not a multiple of the block size {block_size}")
+    return depth // block_size
 
 
-def name_of(operator: object) -> str:
-    """Return the name of an operator for messages and ``growth_history``.
-
-    >>> from growloop.models.growing.maps import midas
-    >>> name_of("lidas"), name_of(midas)
-    ('lidas', 'growloop.models.growing.maps:midas')
-    """
-    if isinstance(operator, str):
-        return operator.strip()
-    name = getattr(operator, "__qualname__", type(operator).__qualname__)
-    return f"{getattr(operator, '__module__', '')}:{name}"
-
-
-def origin_of_operator(name: str) -> plugins.Origin | None:
-    """Return the plug-in or module of a named operator; None for growloop's own."""
-    if name in OPERATORS:
-        return OPERATORS.origin(name)
-    return plugins.origin_of(name.partition(":")[0]) if is_reference(name) else None
-
-
-def identity_of(name: str) -> str | None:
-    """Return plug-in, version and code digest of a named operator; None for growloop's own.
-
-    ``growth_history`` and so the config of a grown model hold it.
-    """
-    origin = origin_of_operator(name)
-    return None if origin is None else f"{origin.name} {origin.identity}"
-
-
-def check_options(function: Callable[..., Any], name: str, options: Iterable[str]) -> None:
-    """Refuse options that an operator does not have, or leaves without a value.
-
-    Raises:
-        InputError: naming the option.
-    """
-    given = list(options)
-    accepted, more = accepted_options(function)
-    for option in given:
-        if option not in accepted and not more:
-            raise unknown(f"option of {name}", option, accepted)
-    for option, needed in accepted.items():
-        if needed and option not in given:
-            raise InputError(f"the growth operator {name} needs its option {option}")
-
-
-def accepted_options(function: Callable[..., Any]) -> tuple[dict[str, bool], bool]:
-    """Return the options of an operator, each with whether it is needed; and whether it takes any.
-
-    >>> accepted_options(lambda depth, block_size=4: [])
-    ({'block_size': False}, False)
-    """
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # a function written in C
-        return {}, True
-    more = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    own = [p for p in parameters[1:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return {p.name: p.default is p.empty for p in own}, more
+def _at_least(depth: int, block_size: int) -> None:
+    whole("block_size", block_size, 1)
+    if depth < block_size:
+        raise InputError(f"{depth} layers hold no block of {block_size}")

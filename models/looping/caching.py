@@ -54,7 +54,7 @@ def find_cache(arguments: Sequence[Any]) -> Any:
 
 
 def refuse_foreign_cache(arguments: Sequence[Any], named: Mapping[str, Any]) -> None:
-    """Refuse a KV cache that is no ``Cache`` of transformers: its slots cannot be managed.
+    """Refuse a KV cache that is not a ``Cache`` of transformers: its slots cannot be managed.
 
     Args:
         arguments: positional arguments of a layer.
@@ -63,7 +63,7 @@ def refuse_foreign_cache(arguments: Sequence[Any], named: Mapping[str, Any]) -> 
     Raises:
         InputError: with the class of the cache.
     """
-    # an output of a model warns where it is asked for the old name
+    # an output of a model warns where the old name is read
     caches = [value for name, value in named.items() if name in NAMES]
     caches += [value for value in (*arguments, *named.values()) if _acts_as_cache(value)]
     for cache in caches:

@@ -186,6 +186,16 @@ class LoopedModel:
         """Answer as the plain class: it decides names in files and which buffers are made."""
         return bool(cls.plain_class.is_custom_code())
 
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        """Answer as the plain class: transformers reads the source of the class's module."""
+        return bool(cls.plain_class._can_set_attn_implementation())
+
+    @classmethod
+    def _can_set_experts_implementation(cls) -> bool:
+        """Answer as the plain class: else experts would run one by one."""
+        return bool(cls.plain_class._can_set_experts_implementation())
+
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         if not isinstance(config, LoopedConfig):
             raise InputError("make the model first, then call loop(model, schedule)")
@@ -285,7 +295,7 @@ class LoopedModel:
         return saved
 
     def push_to_hub(self, repo_id: str, *, self_contained: bool = False, **kwargs: Any) -> Any:
-        """Call Hugging Face's ``push_to_hub``, with self-contained code if asked for.
+        """Call Hugging Face's ``push_to_hub``, with self-contained code if ``self_contained``.
 
         Args:
             repo_id: name of the repository.
@@ -375,7 +385,8 @@ def _looped_class(base: Any) -> Any:
 
 def _rows(names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     """Return the number of sequences among the arguments of a forward."""
-    arguments = dict(zip(names, args, strict=False)) | kwargs
+    # cut before zip: torch.compile of torch 2.9 refuses lengths that differ
+    arguments = dict(zip(names[: len(args)], args, strict=True)) | kwargs
     values = (arguments.get(name) for name in ("input_ids", "inputs_embeds"))
     return next((len(value) for value in values if isinstance(value, Tensor)), 1)
 

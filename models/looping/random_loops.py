@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import InputError, one_of, whole
-from ...core.notation import MAX_STEPS
+from ...core.schedule_notation import MAX_STEPS
 
 DISTRIBUTIONS = ("poisson_lognormal", "poisson")
 SCOPES = ("step", "sequence")

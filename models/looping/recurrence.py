@@ -110,7 +110,7 @@ substeps=False, carry='one', conditioning=('loop_embedding',), objective='last')
         if self.carry != "one" and (self.substeps or self.damping != 1):
             given = "substeps" if self.substeps else "damping"
             carry = self.carry.name if isinstance(self.carry, PartSettings) else self.carry
-            raise InputError(f"{given} is a carry of its own: give {given} or carry {carry}")
+            raise InputError(f"{given} sets the carry: give {given} or carry {carry}, not both")
         if self.part("carry").name == "substeps" and self.early_exit is not None:
             raise InputError("substeps with an early exit would leave a part of the step undone")
         sequences = self.random_loops is not None and self.random_loops.per == "sequence"

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 
-from ...core.errors import InputError
 from ...core.schedule import Schedule
 from .caching import Slots, find_cache, refuse_foreign_cache, slots_of
 from .composition import Around, Composition, no_grad_unless
 from .decoder import decoder_config
 from .early_exit import ExitMonitor
+from .layer_arguments import LayerArguments
+from .loop_positions import LoopPosition, loop_positions
 from .parts import Loop
 from .readout import Readout
 from .recurrence import Recurrence
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-"""Positional and keyword arguments of a layer, without the hidden state."""
-
-
-class LoopPosition(NamedTuple):
-    """Position of a step in its looped block.
-
-    Args:
-        loop: number of the loop, from 0.
-        loops: loops of the block in all.
-        starts, ends: whether the step is the first, or the last, of its loop.
-    """
-
-    loop: int
-    loops: int
-    starts: bool
-    ends: bool
+from .shard_groups import shard_group
 
 
 class Runner(Composition):
@@ -90,7 +74,7 @@ class Runner(Composition):
         self.recorded: list[tuple[Tensor, Tensor]] = []  # output and change of each loop
         self.slots: Any = None
         self.monitor: ExitMonitor | None = None
-        self.arguments: dict[Any, Arguments] = {}  # layer type -> arguments of its forward
+        self.arguments = LayerArguments()
         self.extra_outputs: Any = None  # outputs of the last layer after the hidden state
 
     def draw_rows(self, rows: int) -> None:
@@ -105,7 +89,7 @@ class Runner(Composition):
         assert self.row_loops is not None
         most = self.row_loops.max()
         [layers] = self.layers
-        group = _shard_group(next(iter(layers._modules.values())))
+        group = shard_group(next(iter(layers._modules.values())))
         if group is not None:
             device = next(layers.parameters()).device
             most = most.to(device)
@@ -115,14 +99,9 @@ class Runner(Composition):
     def plan(self, schedule: Schedule) -> list[int]:
         """Prepare for a schedule and return the cache slot of each step."""
         self.schedule = schedule
-        self.positions: list[LoopPosition | None] = []  # None outside of looped blocks
-        for section in self.blocks(schedule):
-            _, size, loops = section
-            looped = self.is_block(schedule, section)
-            for step in range(size * loops):
-                loop, offset = divmod(step, size)
-                position = LoopPosition(loop, loops, offset == 0, offset == size - 1)
-                self.positions.append(position if looped else None)
+        self.positions = loop_positions(
+            self.blocks(schedule), functools.partial(self.is_block, schedule)
+        )
         self.slot_of = slots_of(schedule, self.recurrence.slots)
         return self.slot_of
 
@@ -145,7 +124,8 @@ class Runner(Composition):
         if cache is None and self.manages_slots:
             refuse_foreign_cache(rest, kwargs)
         if self._exits_through_coda or self.records:
-            self._store_arguments(step, position, (rest, kwargs))
+            checked = position is None and (self.monitor is not None or self.records)
+            self.arguments.store(step, (rest, kwargs), checked)
         if position is not None:
             self.ran[step] = self._loop(position, hidden)
             if position.starts:
@@ -228,7 +208,9 @@ class Runner(Composition):
         self.monitor = None  # an earlier forward pass may have failed half-way
         self.ran = {}
         self.recorded = []
-        self.arguments = {}
+        if self._exits_through_coda or self.records:
+            config = decoder_config(self.readout.model.config)
+            self.arguments = LayerArguments(getattr(config, "layer_types", None))
         self.exited: Tensor | None = None  # sequences that have left the block, (batch,) bool
         self.exited_count = 0
         self.all_exited = False
@@ -248,39 +230,11 @@ class Runner(Composition):
         rule = self.recurrence.early_exit
         return rule is not None and rule.through_coda and not self.training
 
-    def _layer_type(self, step: int) -> Any:
-        """Return a step's layer type; layers of a type get the same arguments."""
-        types = getattr(decoder_config(self.readout.model.config), "layer_types", None)
-        return None if types is None else types[step]
-
-    def _store_arguments(
-        self, step: int, position: LoopPosition | None, arguments: Arguments
-    ) -> None:
-        """Store the arguments of a step for exit checks through the coda.
-
-        Raises:
-            InputError: a step after the block gets other arguments than its layer type did before.
-        """
-        stored = self.arguments.setdefault(self._layer_type(step), arguments)
-        checked = self.monitor is not None or self.records
-        if checked and position is None and not _same_arguments(stored, arguments):
-            raise InputError(
-                f"step {step} gets other arguments than the steps before it: an exit cannot look "
-                "through it (through_coda)"
-            )
-
     def coda(self, hidden: Tensor) -> Tensor:
         """Run the layers after the block on a state, leaving cache and counters of loops alone."""
         end = max(step for step, position in enumerate(self.positions) if position is not None) + 1
         steps = range(end, len(self.positions))
-        arguments = []
-        for step in steps:
-            if (stored := self.arguments.get(self._layer_type(step))) is None:
-                raise InputError(
-                    f"no layer of the kind of step {step} ({self._layer_type(step)}) has run "
-                    "before: an exit cannot look through it (through_coda)"
-                )
-            arguments.append(stored)
+        arguments = [self.arguments.of(step) for step in steps]
         [layers] = self.layers
         cache = find_cache([*arguments[0][0], *arguments[0][1].values()]) if arguments else None
         with nullcontext() if cache is None else self.slots.restored_after(cache, steps):
@@ -305,7 +259,7 @@ class Runner(Composition):
             head = self.confidence if rule.criterion == "confidence" else self.gate
             self.monitor = ExitMonitor(rule, self.readout, head, mask, hidden, coda)
             self.loops = torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
-            self.exit_group = _shard_group(layer)
+            self.exit_group = shard_group(layer)
 
     def _truncated(self, position: LoopPosition | None) -> bool:
         """Return whether a step runs without a graph (truncated back-propagation)."""
@@ -370,7 +324,7 @@ class Runner(Composition):
             with no_grad_unless(last is None or number >= loops - last):
                 hidden = around.enter(state, loop)
                 for step in block[number * size : (number + 1) * size]:
-                    rest, kwargs = self.arguments[self._layer_type(step)]
+                    rest, kwargs = self.arguments.of(step)
                     output = layers.steps[step].direct(hidden, *rest, **kwargs)
                     hidden = output[0] if isinstance(output, tuple) else output
                 state = around.leave(state, around.condition(hidden, loop), loop)
@@ -412,26 +366,3 @@ def _known(loop: Loop) -> Loop:
     if isinstance(loop.number, Tensor):
         return Loop(loop.number.clamp_min(0), loop.total)
     return loop
-
-
-def _same_arguments(one: Arguments, other: Arguments) -> bool:
-    """Return whether two layers get the same arguments, tensors compared by identity."""
-    pairs = [*zip(one[0], other[0], strict=False)]
-    pairs += [(value, other[1].get(name)) for name, value in one[1].items()]
-    if len(one[0]) != len(other[0]) or one[1].keys() != other[1].keys():
-        return False
-    return all(a is b or (not isinstance(a, Tensor) and _equal(a, b)) for a, b in pairs)
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
-        return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
-    return isinstance(one, (int, float, str, bool)) and one == other
-
-
-def _shard_group(layer: nn.Module) -> Any:
-    """Return the process group of a layer's FSDP2 shards; None if it is not sharded."""
-    if not isinstance(layer, FSDPModule):
-        return None
-    mesh = getattr(next(layer.parameters()), "device_mesh", None)  # missing while gathered
-    return torch.distributed.group.WORLD if mesh is None else mesh.get_group(mesh.ndim - 1)

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from ...core.errors import InputError
 from ..looping.decoder import find_decoder
-from .runfile import Lora
+from .runfile_sections import Lora
 
 ADAPTER = "default"  # PEFT's name of the adapter
 MARK = "lora_"  # part of the name of every adapter weight

@@ -41,7 +41,9 @@ from .optim import optimizers
 from .optim.objective import block_cosine, by_kind, losses, training_losses
 from .precision import Precision
 from .random_loops import loops_of_step
-from .runfile import Evaluation, Run
+from .runfile import Run
+from .runfile_sections import Evaluation
+from .saving_and_stopping import StepPolicy
 from .setup import (
     final_depth,
     first_model,
@@ -50,7 +52,6 @@ from .setup import (
     saved_tokenizer,
     vocabulary_of,
 )
-from .step_policy import StepPolicy
 
 Report = Callable[[str], object]
 Watch = Callable[[int, dict[str, Any]], object]
@@ -255,6 +256,7 @@ class Engine:
         # row 0: loss of all targets, stop flag; row 1 + k: loss and number of targets of kind k
         sums = torch.zeros(1 + len(self.source.kinds), 2, device=self._device)
         runner = getattr(self.model, "runner", None)
+        head = None if run.compile else self.model.get_output_embeddings()
         # autocast caches bfloat16 weights until its outermost block ends: one cast a step
         with self._autocast(), self.precision.attention():
             most_rows = run.data.batch_size if run.data.examples else len(batch.tokens)
@@ -267,7 +269,7 @@ class Engine:
                 synced = i == len(parts) - 1
                 with accelerator.no_sync(self.wrapped) if not synced else contextlib.nullcontext():
                     with self._autocast():
-                        found = training_losses(self.forward, part, self._device, runner)
+                        found = training_losses(self.forward, part, self._device, runner, head)
                     target_losses = found.last
                     loss = found.trained.sum() / batch.count
                     if weight := run.regulariser_at(self.step):

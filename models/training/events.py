@@ -15,7 +15,8 @@ from ..looping.decoder import find_decoder
 from ..looping.loop import loop
 from ..looping.recurrence import Recurrence
 from .optim.optimizers import undecayed
-from .runfile import Evaluation, Event, Run
+from .runfile import Run
+from .runfile_sections import Evaluation, Event
 
 
 @dataclass(frozen=True)

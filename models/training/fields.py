@@ -58,7 +58,7 @@ def check_number(value: Any, annotation: Any) -> Any:
 def format_error(error: Any, model: type[BaseModel]) -> str:
     """Format one of pydantic's errors about a model as a message.
 
-    >>> from .runfile import Checkpoints
+    >>> from .runfile_sections import Checkpoints
     >>> format_error({"type": "extra_forbidden", "loc": ("evry",)}, Checkpoints)
     'unknown field evry, did you mean every?'
     """

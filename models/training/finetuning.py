@@ -18,7 +18,7 @@ from . import runfile
 from .checks import check
 from .data.rows import read_examples
 from .engine import Engine, Report
-from .step_policy import StepPolicy
+from .saving_and_stopping import StepPolicy
 
 
 @dataclass(frozen=True)

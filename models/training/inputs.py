@@ -17,7 +17,7 @@ from ...core.errors import InputError
 from ...core.identity import Identity, differing, files_of_task, identify, listed, sha256
 from ...core.model_files import content_digest, model_files
 from ...core.plugins import Origin
-from ..growing.operators import find_operator, origin_of_operator
+from ..growing.registry import find_operator, origin_of_operator
 from ..looping.parts import PARTS
 from ..looping.recurrence import Recurrence
 from .data.documents import source_files

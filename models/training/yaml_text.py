@@ -7,6 +7,7 @@ last value of a repeated name wins.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
@@ -54,6 +55,21 @@ for _name, (_pattern, _first) in _SCALARS.items():
     _compiled = re.compile(rf"(?:{_pattern})\Z")
     _Loader.add_implicit_resolver(_TAG + _name, _compiled, _first)
     _Dumper.add_implicit_resolver(_TAG + _name, _compiled, _first)
+
+
+def read_yaml_file(path: str | Path) -> Any:
+    """Parse a YAML file.
+
+    Raises:
+        InputError: the file cannot be read, or as :func:`read_yaml`.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not YAML: byte {error.start} is not UTF-8") from error
+    return read_yaml(text, str(path))
 
 
 def read_yaml(text: str, where: str) -> Any:
@@ -118,7 +134,7 @@ def _measure(node: Any, where: str, loader: Any, known: _Known) -> tuple[int, in
         children = node.value
     elif not node.value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in node.value):
         line = node.start_mark.line + 1
-        raise InputError(f"{where}, line {line}: half of a surrogate pair is no character")
+        raise InputError(f"{where}, line {line}: half of a surrogate pair is not a character")
     counts = [_measure(child, where, loader, known) for child in children]
     size = 1 + sum(values for values, _ in counts)
     levels = 1 + max((depth for _, depth in counts), default=0)
@@ -147,7 +163,7 @@ def _check_names(node: Any, where: str, loader: Any) -> None:
 def _refuse_tag(node: Any) -> Any:
     tag = node.tag.replace(_TAG, "!!")
     raise yaml.constructor.ConstructorError(
-        problem=f"{short(tag)} is no tag of YAML's core schema", problem_mark=node.start_mark
+        problem=f"{short(tag)} is not a tag of YAML's core schema", problem_mark=node.start_mark
     )
 
 

@@ -74,15 +74,9 @@ def select_mixtures(names_or_files: Sequence[str], run: runfile.Run) -> list[Coo
 
 def _read(path: str, run: runfile.Run) -> list[CooldownVariant]:
     from ...models.training import runfile
-    from ...models.training.yaml_text import read_yaml
+    from ...models.training.yaml_text import read_yaml_file
 
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not YAML: byte {error.start} is not UTF-8") from error
-    fields = read_yaml(text, path)
+    fields = read_yaml_file(path)
     if isinstance(fields, dict) and {"model", "data", "steps"} <= fields.keys():
         return [_from_run(runfile.parse(fields, path))]
     if not isinstance(fields, dict) or not fields:

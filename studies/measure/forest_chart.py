@@ -13,7 +13,7 @@ from . import charts
 
 if TYPE_CHECKING:
     from ...leaderboard.claims.claim import Comparison
-    from ...leaderboard.claims.findings import Finding
+    from ...leaderboard.claims.verdicts import Finding
 
 VERDICTS = {
     "supported": theme.LIGHT.supported,

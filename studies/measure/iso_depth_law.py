@@ -27,7 +27,7 @@ BETA = np.linspace(0.05, 1.0, 20)
 
 @dataclass(frozen=True)
 class ScalingRun:
-    """A trained model, as the law sees it.
+    """Trained model, with the numbers that the law needs.
 
     Args:
         once: parameters that run once in a forward pass.
@@ -68,7 +68,7 @@ class IsoDepthFit:
 
     @property
     def answer(self) -> str:
-        """What the data say about loops, in a sentence."""
+        """Answer in a sentence: what the data say about loops."""
         low, high = self.interval
         numbers = f"phi = {self.phi:.2f} [{low:.2f}, {high:.2f}]"
         if not self.known:

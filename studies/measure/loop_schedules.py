@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...core.errors import InputError
-from ...core.notation import read_range
 from ...core.schedule import Schedule
+from ...core.schedule_notation import read_range
 
 
 def schedule_by_loops(base: Schedule, block: str | None) -> Callable[[int], Schedule]:

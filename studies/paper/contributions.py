@@ -32,6 +32,7 @@ from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
 from ..measure.prompts import check_prompts, read_prompts, round_digits
+from ..measure.step_chart import step_chart
 from ..options import (
     option,
     recorded_options,
@@ -194,39 +195,12 @@ def table(records: Sequence[StudyRecord]) -> Table:
 
 def chart(records: Sequence[StudyRecord]) -> Any:
     """Draw a panel for each measure: its mean against the step, with the 95 % interval."""
-    alt = charts.altair()
-    names = seed_aggregation.legend_names(records)
-    panels = []
-    for name in records[0].data["show"]:
-        values = [
-            {"model": record.model_name, **row.to_json()}
-            for record in records
-            for row in record.rows
-            if row.metric == name
-        ]
-        values = seed_aggregation.seed_means(records, values, "step", within=range_of(name))
-        subtitle = f"mean of {values[0]['n']} texts, bands: 95 %"
-        title = alt.Title(TITLES[name], subtitle=subtitle)
-        base = alt.Chart(charts.rows(values), title=title).encode(
-            x=charts.steps_line("step", "step (layer, in the order they run)"),
-            color=charts.colour("model", names),
-        )
-        signed = name.endswith("cosine")  # norms and ratios: the first layers dwarf the rest
-        scale = alt.Scale(zero=True) if signed else alt.Scale(type="log", nice=False)
-        title = "mean over tokens" + ("" if signed else ", logarithmic")
-        tooltip = ["model:N", "step:Q", "layer:Q", "loop:Q", "value:Q", "low:Q", "high:Q"]
-        layers = charts.line_with_band(
-            base,
-            alt.Y("value:Q", title=title, scale=scale),
-            names,
-            point={"size": 18},
-            opacity=0.2,
-            line_options={"tooltip": tooltip},
-            # a logarithmic axis has no 0 for a band to end at
-            band=base if signed else base.transform_filter("datum.low > 0"),
-        )
-        panels.append(alt.layer(*layers).properties(width=330, height=190))
-    return alt.concat(*panels, columns=2)
+    # norms and ratios: the first layers dwarf the rest
+    panels = [
+        step_chart(records, name, TITLES[name], range_of(name), not name.endswith("cosine"))
+        for name in records[0].data["show"]
+    ]
+    return charts.altair().concat(*panels, columns=2)
 
 
 STUDY = Study(

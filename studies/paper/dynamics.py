@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import InputError, one_of, whole
-from ...core.notation import read_range
 from ...core.schedule import Schedule
+from ...core.schedule_notation import read_range
 from ...core.statistics import CHANGE, SIZE, Interval, ends, interval_pairs, mean_intervals
 from .. import seed_aggregation
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
 from ..measure.prompts import check_prompts, read_prompts, round_digits
+from ..measure.step_chart import step_chart
 from ..options import (
     option,
     recorded_options,
@@ -269,43 +270,14 @@ def table(records: Sequence[StudyRecord]) -> Table:
 def chart(records: Sequence[StudyRecord]) -> Any:
     """Draw the measures against the steps, and a prompt's path in the plane of most variance."""
     alt = charts.altair()
-    names = seed_aggregation.legend_names(records)
-    panels = [_measure_panel(records, name, names) for name in records[0].data["show"]]
+    panels = [
+        step_chart(records, name, TITLES[name], range_of(name), logarithmic=name != "turn")
+        for name in records[0].data["show"]
+    ]
     paths = [_path_panel(record) for record in records]
     return alt.vconcat(alt.concat(*panels, columns=2), alt.concat(*paths, columns=3)).resolve_scale(
         color="independent"
     )
-
-
-def _measure_panel(records: Sequence[StudyRecord], name: str, names: list[str]) -> Any:
-    """Draw a measure: a line for each model, a point for each looped step."""
-    alt = charts.altair()
-    values = [
-        {"model": record.model_name, **row.to_json()}
-        for record in records
-        for row in record.rows
-        if row.metric == name
-    ]
-    values = seed_aggregation.seed_means(records, values, "step", within=range_of(name))
-    subtitle = f"mean of {values[0]['n']} texts, bands: 95 %" if values else "too few loops"
-    base = alt.Chart(charts.rows(values), title=alt.Title(TITLES[name], subtitle=subtitle)).encode(
-        x=charts.steps_line("step", "step (layer, in the order they run)"),
-        color=charts.colour("model", names),
-    )
-    signed = name == "turn"
-    scale = alt.Scale(zero=True) if signed else alt.Scale(type="log", nice=False)
-    title = "mean over tokens" + ("" if signed else ", logarithmic")
-    tooltip = ["model:N", "step:Q", "layer:Q", "loop:Q", "value:Q", "low:Q", "high:Q"]
-    layers = charts.line_with_band(
-        base,
-        alt.Y("value:Q", title=title, scale=scale),
-        names,
-        point={"size": 18},
-        opacity=0.2,
-        line_options={"tooltip": tooltip},
-        band=base if signed else base.transform_filter("datum.low > 0"),
-    )
-    return alt.layer(*layers).properties(width=330, height=190)
 
 
 def _path_panel(record: StudyRecord) -> Any:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, one_of, whole
-from ...core.notation import read_range
 from ...core.schedule import Schedule
+from ...core.schedule_notation import read_range
 from ...core.statistics import CHANGE, SHARE, ends, seeds_interval
 from ...tasks.questions import task_names
 from ..cells import StudyCell

@@ -31,7 +31,7 @@ from .settings import ReproductionSettings
 from .training_job import TrainingJob
 
 if TYPE_CHECKING:
-    from ...leaderboard.claims.findings import Finding
+    from ...leaderboard.claims.verdicts import Finding
 
 PLAN, LOGS = "reproduce.json", "logs"
 KIND = "reproduction"  # in messages
@@ -277,8 +277,8 @@ class Reproduction:
     def _finish(self, todo: Sequence[PlanCell], watch: Watch) -> None:
         """Collect the records of all cells, and build the page."""
         from ...leaderboard import Store
-        from ...leaderboard.claims.findings import evaluate_claims
         from ...leaderboard.claims.paper_claims import CLAIMS
+        from ...leaderboard.claims.verdicts import evaluate_claims
 
         kinds = [cell.kind for cell in todo]
         store = Store(self.out / "records")

@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...core.errors import InputError, one_of, whole
 from ...models import Recurrence, Schedule
 
 EDITS = ("repeat", "skip", "swap")
 PLAIN, SUBSTEPS = "plain", "substeps"
+OWN, SHARED = KV = ("own", "shared")
 DAMPED = re.compile(r"damped:(0?\.\d+|1(?:\.0*)?)")
 
 
@@ -30,6 +31,8 @@ class Candidate:
         blocks: ``(start, stop, extra passes)`` of each edited block; extra passes are -1 for a
             skipped block and 0 for a swapped one.
         applied: how a repeat is applied: ``plain``, ``damped:SHARE`` or ``substeps``.
+        kv: whether each pass of a repeat keeps keys and values of its ``own``, or the last pass's
+            are ``shared``, which later tokens of a generated text read.
     """
 
     name: str
@@ -37,11 +40,23 @@ class Candidate:
     schedule: Schedule
     blocks: tuple[tuple[int, int, int], ...] = ()
     applied: str = PLAIN
+    kv: str = OWN
 
     @property
     def recurrence(self) -> Recurrence:
         """Settings of the looped model that computes this candidate."""
-        return recurrence_of(self.applied)
+        found = recurrence_of(self.applied)
+        return replace(found, kv_sharing="last") if self.kv == SHARED else found
+
+    @property
+    def stacks(self) -> bool:
+        """Whether a plain model of stacked layers computes the same."""
+        return self.applied == PLAIN and self.kv == OWN
+
+    @property
+    def identity(self) -> list[str]:
+        """What the candidate computes, as names of units hash it."""
+        return [str(self.schedule), self.applied, *([] if self.kv == OWN else [self.kv])]
 
 
 def recurrence_of(applied: str) -> Recurrence:
@@ -72,6 +87,7 @@ def candidates(
     max_block: int | None = 8,
     repeats: Sequence[int] = (1,),
     applied: Sequence[str] = (PLAIN,),
+    kv: Sequence[str] = (OWN,),
 ) -> list[Candidate]:
     """List the candidates of the first stage, the model as it is first.
 
@@ -81,6 +97,7 @@ def candidates(
         max_block: largest block in steps; None for all sizes.
         repeats: numbers of extra passes of a repeated block.
         applied: ways to apply a repeat.
+        kv: of ``own`` and ``shared``: keys and values of the passes of a repeat.
 
     Raises:
         InputError: a model of one layer, a block larger than the model, or a bad option.
@@ -102,12 +119,16 @@ def candidates(
         whole("repeats", times, 1, 1000)
     for way in applied:
         recurrence_of(way)
+    if not kv:
+        raise InputError("a repeat needs keys and values: give --kv own, shared, or both")
+    for kind in kv:
+        one_of("keys and values of a repeat", kind, KV)
     listed = [own(base)]
     blocks = list(_blocks(depth, max_block or depth))
     if "repeat" in edits:
         for times in dict.fromkeys(repeats):
-            for way in dict.fromkeys(applied):
-                listed += [repeat(base, start, stop, times, way) for start, stop in blocks]
+            for way, kind in itertools.product(dict.fromkeys(applied), dict.fromkeys(kv)):
+                listed += [repeat(base, start, stop, times, way, kind) for start, stop in blocks]
     if "skip" in edits:
         listed += [
             Candidate(f"skip {i}:{j}", "skip", base.skip(i, j), ((i, j, -1),))
@@ -127,14 +148,22 @@ def candidates(
 
 
 def repeat(
-    base: Schedule, start: int, stop: int, times: int = 1, applied: str = PLAIN
+    base: Schedule,
+    start: int,
+    stop: int,
+    times: int = 1,
+    applied: str = PLAIN,
+    kv: str = OWN,
 ) -> Candidate:
     """Repeat a block right after itself, ``times`` extra passes."""
-    return combination(base, [(start, stop, times)], applied)
+    return combination(base, [(start, stop, times)], applied, kv)
 
 
 def combination(
-    base: Schedule, blocks: Sequence[tuple[int, int, int]], applied: str = PLAIN
+    base: Schedule,
+    blocks: Sequence[tuple[int, int, int]],
+    applied: str = PLAIN,
+    kv: str = OWN,
 ) -> Candidate:
     """Repeat several disjoint blocks.
 
@@ -149,9 +178,10 @@ def combination(
     for start, stop, times in reversed(ordered):  # so that earlier steps keep their numbers
         schedule = schedule.repeat(start, stop, times)
     parts = [f"{i}:{j}" + (f" x{times}" if times > 1 else "") for i, j, times in ordered]
-    name = f"repeat {' + '.join(parts)}" + ("" if applied == PLAIN else f" ({applied})")
+    ways = [*([] if applied == PLAIN else [applied]), *([] if kv == OWN else [f"{kv} KV"])]
+    name = f"repeat {' + '.join(parts)}" + (f" ({', '.join(ways)})" if ways else "")
     edit = "repeat" if len(ordered) == 1 else "combination"
-    return Candidate(name, edit, schedule, tuple(ordered), applied)
+    return Candidate(name, edit, schedule, tuple(ordered), applied, kv)
 
 
 def _blocks(depth: int, largest: int) -> Iterator[tuple[int, int]]:
@@ -162,7 +192,7 @@ def _blocks(depth: int, largest: int) -> Iterator[tuple[int, int]]:
 
 def _unique(listed: Sequence[Candidate]) -> list[Candidate]:
     """Drop candidates that compute the same as an earlier one (repeats of a looped model)."""
-    seen: dict[tuple[Schedule, str], Candidate] = {}
+    seen: dict[tuple[str, ...], Candidate] = {}
     for candidate in listed:
-        seen.setdefault((candidate.schedule, candidate.applied), candidate)
+        seen.setdefault(tuple(candidate.identity), candidate)
     return list(seen.values())

@@ -49,6 +49,7 @@ def _kinds(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         start, stop, times = row["blocks"][0]
         more = f" {times} times more" if row["edit"] == "repeat" and times > 1 else ""
         way = "" if row["applied"] == "plain" else f", {row['applied']}"
+        way += "" if row.get("kv", "own") == "own" else f", {row['kv']} KV"
         cell = {**row, "start": start, "stop": stop}
         kinds.setdefault(f"{row['edit']}{more}{way}", []).append(cell)
     # combinations may repeat one block several times: a map needs more than a few blocks

@@ -7,6 +7,7 @@ only orders the combinations that are tried next; every combination that is kept
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,16 +73,17 @@ def expansions(
         most_extra: most extra layer forwards of a combination.
         beam: combinations that will be kept; three times as many are returned.
     """
-    found: dict[tuple[tuple[int, int, int], ...], Candidate] = {}
+    found: dict[tuple[Any, ...], Candidate] = {}
     for candidate in kept:
         for single in singles:
-            if single.applied != candidate.applied:
+            if (single.applied, single.kv) != (candidate.applied, candidate.kv):
                 continue
             blocks = _added(candidate.blocks, single.blocks[0])
-            if blocks is None or blocks in found:
+            key = (blocks, single.applied, single.kv)
+            if blocks is None or key in found:
                 continue
             if sum((stop - start) * times for start, stop, times in blocks) <= most_extra:
-                found[blocks] = combination(base, blocks, candidate.applied)
+                found[key] = combination(base, blocks, candidate.applied, candidate.kv)
     if not found:
         return []
     new = list(found.values())

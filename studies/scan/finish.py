@@ -36,14 +36,14 @@ def run(
 
     Args:
         model, out, say, command, dtype, device, settings: see :func:`.search.scan`; without ``out``
-            only the result is kept.
+            the result is only returned.
         picture: file of the map.
         leaderboard: store that the winner's test rows are added to.
         save_to: folder of the winner as a looped checkpoint.
         overwrite: replace a checkpoint there.
     """
     if leaderboard is not None:
-        Store(leaderboard).scan()  # refuses what is no folder of records, before the slow part
+        Store(leaderboard).scan()  # refuses what is not a folder of records, before the slow part
     with contextlib.ExitStack() as stack:
         if out is None:
             out = stack.enter_context(tempfile.TemporaryDirectory())

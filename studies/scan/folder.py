@@ -22,6 +22,7 @@ from ...core.files import write_atomically
 from ...core.locks import InUseError, locked
 from ...core.strict_json import read_object, seal_problem, sealed
 from .candidates import Candidate
+from .items import Floats
 from .measure import Scores
 
 DIGITS = 5  # decimals of a stored margin
@@ -46,7 +47,7 @@ class Unit:
     @property
     def id(self) -> str:
         """Name of the unit's file."""
-        what = [[str(c.schedule), c.applied] for c in self.candidates]
+        what = [c.identity for c in self.candidates]
         digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
         return f"{self.kind}-{self.start:05d}-{self.stop:05d}-{digest}"
 
@@ -104,7 +105,7 @@ class ScanFolder:
         units: Sequence[Unit],
         measure: Callable[[Unit], Scores],
         flops: Callable[[Scores], float],
-        within: Callable[[], bool] = lambda: True,
+        within: Callable[[Unit], bool] = lambda unit: True,
         done: Callable[[Unit], object] = lambda unit: None,
     ) -> list[Scores] | None:
         """Return the scores of units; measure those that no process has measured.
@@ -112,7 +113,7 @@ class ScanFolder:
         Args:
             measure: measures a unit.
             flops: FLOPs of a measurement.
-            within: whether the budget allows another unit.
+            within: whether the budget allows a unit.
             done: called after each unit.
 
         Returns:
@@ -125,7 +126,7 @@ class ScanFolder:
             for unit in waiting:
                 file = self.path / "scores" / f"{unit.id}.json"
                 if not file.is_file():
-                    if not within():
+                    if not within(unit):
                         return None
                     if not self._measure(unit, file, measure, flops):
                         held.append(unit)
@@ -159,8 +160,7 @@ class ScanFolder:
                     "layer_tokens": found.layer_tokens, "head_tokens": found.head_tokens,
                     "alone": found.alone,
                     "margins": np.round(found.margins, DIGITS).tolist(),
-                    "correct": ["|".join("".join(map(str, row)) for row in probe)
-                                for probe in found.correct.astype(int).tolist()],
+                    **_stored(found.points),
                 }  # fmt: skip
                 write_atomically(file, json.dumps(sealed(content)).encode())
         except InUseError:
@@ -178,8 +178,6 @@ class ScanFolder:
                               layer_tokens=int, head_tokens=int, alone=int)  # fmt: skip
         if seal_problem(content):
             raise InputError(f"{file} is damaged: move it away to measure it again")
-        correct = [[list(map(int, probe)) for probe in row.split("|")]
-                   for row in content["correct"]]  # fmt: skip
         if unit.id not in self.spent.units:
             self.spent.units.add(unit.id)
             self.spent.seconds += content["seconds"]
@@ -188,7 +186,7 @@ class ScanFolder:
             self.spent.alone += content["alone"]
         return Scores(
             np.array(content["margins"]),
-            np.array(correct, dtype=bool),
+            _points(content),
             content["layer_tokens"],
             content["head_tokens"],
             content["alone"],
@@ -198,3 +196,19 @@ class ScanFolder:
         """Write a result file into the folder."""
         write_atomically(self.path / name, content, force=True)
         return self.path / name
+
+
+def _stored(points: Floats) -> dict[str, Any]:
+    """Return points as fields of a unit: a digit an item where all are right or wrong."""
+    if np.isin(points, (0, 1)).all():
+        rows = points.astype(int).tolist()
+        return {"correct": ["|".join("".join(map(str, probe)) for probe in row) for row in rows]}
+    return {"correct": [], "points": np.round(points, DIGITS).tolist()}
+
+
+def _points(content: dict[str, Any]) -> Floats:
+    """Read what :func:`_stored` returned."""
+    if "points" in content:
+        return np.array(content["points"], dtype=np.float64)
+    rows = [[list(map(int, probe)) for probe in row.split("|")] for row in content["correct"]]
+    return np.array(rows, dtype=np.float64)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...core.errors import InputError
-from ...models.diagnostics.trace import evaluating
+from ...models.diagnostics.trace import Call, evaluating
 from ...models.looping.decoder import find_decoder
 from ...models.looping.readout import Readout
 from ...tasks.scoring.packed_weights import packed_weights
@@ -202,7 +202,7 @@ class _BasePass:
     def __init__(self, scan: ProgramScan, steps: ProgramTrie, pack: Pack) -> None:
         self.scan, self.steps, self.pack = scan, steps, pack
         self.states: dict[int, Tensor] = {}
-        self.arguments: dict[int, tuple[str | None, tuple[Any, ...], dict[str, Any]]] = {}
+        self.calls: dict[int, Call] = {}
         branching = {d for d, node in enumerate(steps.base) if len(node.children) > 1 or node.ends}
         self.needed = branching | steps.sources | {len(scan.base)}
 
@@ -220,15 +220,7 @@ class _BasePass:
 
     def call(self, layer: int, state: Tensor) -> Tensor:
         """Run a layer on a state, with the arguments that it got in the pass."""
-        name, args, kwargs = self.arguments[layer]
-        module = self.scan.layers[layer]
-        # not the view's own call, which would run it as a step of a forward pass
-        if name is None:
-            output = nn.Module.__call__(module, state, *args, **kwargs)
-        else:
-            output = nn.Module.__call__(module, *args, **{name: state}, **kwargs)
-        found: Tensor = output[0] if isinstance(output, tuple) else output
-        return found
+        return self.calls[layer].run(self.scan.layers[layer], state)
 
     @contextlib.contextmanager
     def _watching(self) -> Iterator[None]:
@@ -251,7 +243,7 @@ class _BasePass:
             step = self.scan.base[depth]
             assert isinstance(step, int)
             rest = {key: value for key, value in kwargs.items() if key != name}
-            self.arguments.setdefault(step, (name, args[1:], rest))
+            self.calls.setdefault(step, Call(name, args[1:], rest))
             assert place.get(id(layer), step) == step
 
         def after(layer: nn.Module, args: Any, output: Any) -> None:

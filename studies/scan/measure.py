@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from ...core.errors import InputError
@@ -17,8 +18,9 @@ from ...tasks.scoring.trie import build
 from ...tasks.scoring.verify import TRIED, agree, in_full_precision, probes
 from .candidates import Candidate, own, repeat
 from .forward import ProgramScan
-from .items import Bools, Floats, Item, Pair, ProbeItems, requests, score
-from .program import program
+from .generation import generated_points
+from .items import CLIP, Floats, Item, Pair, ProbeItems, margins_of, requests, score
+from .program import ProgramTrie, program
 
 if TYPE_CHECKING:
     from ...tasks.scoring.scorer import TrieLM
@@ -30,14 +32,15 @@ class Scores:
 
     Args:
         margins: nats, ``(candidates, probes, items)``.
-        correct: ``(candidates, probes, items)``.
+        points: 1 for a right answer and 0 for a wrong one, or the points of a generated answer by
+            the task's metric; ``(candidates, probes, items)``.
         layer_tokens: layer forwards times tokens that were run.
         head_tokens: tokens that the head ran on.
         alone: layer forwards times tokens if lm-eval's ``hf`` scored each candidate by itself.
     """
 
     margins: Floats
-    correct: Bools
+    points: Floats
     layer_tokens: int
     head_tokens: int
     alone: int
@@ -48,6 +51,7 @@ class Meter:
 
     Args:
         lm: the scorer of the model, which is looped in place by its own schedule.
+        clip: largest margin that counts, in nats: that of a right generated answer.
 
     Attributes:
         base: the model's own schedule.
@@ -56,12 +60,12 @@ class Meter:
         InputError: a model with a recurrence of its own, or whose layers cannot be scanned.
     """
 
-    def __init__(self, lm: TrieLM) -> None:
-        self.lm, self.model = lm, lm.model
+    def __init__(self, lm: TrieLM, clip: float = CLIP) -> None:
+        self.lm, self.model, self.clip = lm, lm.model, clip
         recurrence = getattr(self.model, "recurrence", None) or Recurrence()
         if recurrence.to_dict():
             raise InputError(
-                f"this model's loops have settings of their own ({recurrence.to_dict()}): a scan "
+                f"this model's loops have settings ({recurrence.to_dict()}): a scan "
                 "needs a model without"
             )
         self.base: Schedule = current_schedule(self.model)
@@ -75,34 +79,74 @@ class Meter:
         probes: Sequence[ProbeItems],
         progress: Callable[[float], object] = lambda share: None,
     ) -> Scores:
-        """Measure candidates on all items of some probes, in one pass.
+        """Measure candidates on all items of some probes: in one pass, but for generated answers.
 
         Args:
-            progress: called with the share of the pass that is done.
+            progress: called with the share of the work that is done.
         """
-        items = [item for probe in probes for item in probe.items]
+        scored = [item for probe in probes for item in probe.scored]
+        written = [item for probe in probes for item in probe.generated]
+        done, kinds = [0.0], bool(scored) + bool(written)
+
+        def report(share: float) -> None:
+            done[0] += share / kinds
+            progress(done[0])
+
+        margins = np.zeros((len(some), len(probes), len(probes[0])))
+        points, cost = np.zeros(margins.shape), np.zeros(3, dtype=np.int64)
+        if scored:
+            at = [i for i, probe in enumerate(probes) if probe.scored]
+            parts, spent = self._score(some, scored, report)
+            shape = len(some), len(at), -1
+            margins[:, at], points[:, at] = (part.reshape(shape) for part in parts)
+            cost += spent
+        if written:
+            at = [i for i, probe in enumerate(probes) if probe.generated]
+            found, run = generated_points(self.lm, self.base, some, written, report)
+            points[:, at] = found.reshape(len(some), len(at), -1)
+            margins[:, at] = margins_of(points[:, at], self.clip)
+            cost += run.layers, run.head, run.alone
+        return Scores(margins, points, *map(int, cost))
+
+    def _score(
+        self,
+        some: Sequence[Candidate],
+        items: Sequence[Item],
+        progress: Callable[[float], object],
+    ) -> tuple[tuple[Floats, Floats], tuple[int, int, int]]:
+        """Score candidates by log-probabilities, in one pass.
+
+        Returns:
+            Margins and points, ``(candidates, items)`` each, and the cost as in :class:`Scores`.
+        """
         pairs = requests(items)
         self._verify(pairs)
         before = self.scan.layer_tokens, self.scan.head_tokens
         programs = [program(c.schedule, c.recurrence) for c in some]
-        trie = build(pairs)
-        done = [0.0]
+        totals, greedy = self.scan.run(build(pairs), programs, progress)
+        alone = rows_alone(items) * sum(len(candidate.schedule) for candidate in some)
+        layer_tokens, head_tokens = self.scan.layer_tokens, self.scan.head_tokens
+        cost = layer_tokens - before[0], head_tokens - before[1], alone
+        return score(totals, greedy, items), cost
 
-        def report(share: float) -> None:
-            done[0] += share
-            progress(done[0])
+    def expected_flops(self, some: Sequence[Candidate], probes: Sequence[ProbeItems]) -> float:
+        """Return the FLOPs of a measurement before it is made; those of generated answers at most.
 
-        totals, greedy = self.scan.run(trie, programs, report)
-        margins, correct = score(totals, greedy, items)
-        shape = len(some), len(probes), -1
-        rows = rows_alone(items)
-        return Scores(
-            margins.reshape(shape),
-            correct.reshape(shape),
-            self.scan.layer_tokens - before[0],
-            self.scan.head_tokens - before[1],
-            rows * sum(len(candidate.schedule) for candidate in some),
-        )
+        Args:
+            some, probes: as for :meth:`measure`.
+        """
+        layer_tokens = head_tokens = 0
+        if scored := [item for probe in probes for item in probe.scored]:
+            trie = build(requests(scored))
+            programs = [program(c.schedule, c.recurrence) for c in some]
+            steps = ProgramTrie.build(self.scan.base, programs).layer_steps
+            predicting = len(np.unique(trie.places[trie.predicted(0, len(trie))]))
+            layer_tokens, head_tokens = steps * len(trie), predicting * len(some)
+        for item in (item for probe in probes for item in probe.generated):
+            prompt, new = len(self.lm.tok_encode(item.request.args[0])), item.longest
+            layer_tokens += (prompt + new) * sum(len(c.schedule) for c in some)
+            head_tokens += new * len(some)
+        return self.flops(layer_tokens, head_tokens)
 
     @torch.inference_mode()
     def _verify(self, pairs: Sequence[Pair]) -> None:
@@ -132,11 +176,14 @@ class Meter:
             budget, self.scan.budget = self.scan.budget, TRIED
             try:
                 totals, greedy = self.scan.run(build(few), [program(c.schedule) for c in tried])
-            except (RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
-                if isinstance(error, InputError):
-                    raise
+            except InputError:
+                raise
+            except Exception as error:  # layers refuse masks and positions by any exception
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise InputError(f"the layers of {name} cannot be run apart: {reason}") from error
+                raise InputError(
+                    f"the layers of {name} cannot be run apart, so this architecture cannot be "
+                    f"scanned: {reason}"
+                ) from error
             finally:
                 self.scan.budget = budget
         found = [list(zip(*row, strict=True)) for row in zip(totals, greedy, strict=True)]

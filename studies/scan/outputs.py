@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...core.errors import InputError
 from ...core.files import write_atomically
 from ...core.rys import write_rys
@@ -26,7 +28,6 @@ from ..describe import leaderboard_facts, package_versions
 from ..model_identity import weights
 from ..records import Row, StudyRecord, record_path
 from ..runs import RunIdentity
-from .candidates import PLAIN
 from .result import ScanResult
 
 STUDY = "scan"
@@ -70,11 +71,12 @@ def write_table(result: ScanResult, folder: Path) -> Path:
 def notations(result: ScanResult) -> dict[str, str]:
     """Return the winner's schedule in growloop's, RYS's and mergekit's notation, where it has one.
 
-    RYS and mergekit know stacked layers alone: a damped repeat, or one in sub-steps, has none.
+    RYS and mergekit know stacked layers alone: a repeat that is damped, in sub-steps or with shared
+    keys and values has none.
     """
     chosen, fields = result.chosen, result.fields
     found = {"schedule": str(chosen.schedule)}
-    if chosen.applied != PLAIN:
+    if not chosen.stacks:
         return found
     depth = max(chosen.schedule.needs, _layers(result))
     with contextlib.suppress(InputError):  # skips and swaps have none
@@ -148,22 +150,25 @@ def write_record(result: ScanResult, loader: ModelLoader, out: str | Path) -> St
 
 def rows_of_test(fields: Mapping[str, Any], schedule: str) -> list[Row]:
     """Return a row of the model as it is and one of the winner for each test probe."""
-    answers: dict[str, Sequence[str]] = fields["test"][0]["answers"]
+    first = fields["test"][0]  # earlier results have no points
+    answers: dict[str, Sequence[Any]] = {**first["answers"], **first.get("points", {})}
     rows = []
     for about in fields["test_probes"]:
-        texts = answers.get(about["task"]) or next(
-            texts for name, texts in answers.items() if Path(name).stem == about["task"]
+        both = answers.get(about["task"]) or next(
+            found for name, found in answers.items() if Path(name).stem == about["task"]
         )
-        for edit, text in zip((False, True), reversed(texts), strict=True):
-            mean, count = text.count("1") / len(text), len(text)
+        for edit, found in zip((False, True), reversed(both), strict=True):
+            points = np.array([float(point) for point in found])
+            mean, count = float(points.mean()), len(points)
+            error = float(points.var() / max(1, count - 1)) ** 0.5
+            each = {"answers": found} if isinstance(found, str) else {"each": found}
             rows.append(
                 Row.make(
-                    **{**about, "n": count},
-                    metric="acc",
+                    **{"metric": "acc", **about, "n": count},
                     value=mean,
-                    stderr=(mean * (1 - mean) / max(1, count - 1)) ** 0.5,
-                    **ends(share_interval(mean, count)),
-                    answers=text,
+                    stderr=error,
+                    **ends(share_interval(mean, count, error or None)),
+                    **each,
                     schedule=schedule if edit else str(fields["schedule"]),
                     edited=edit,
                 )

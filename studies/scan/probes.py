@@ -1,8 +1,8 @@
 """Probes: what a scan measures candidates on, each with items to choose on and items to report on.
 
-A probe is one of growloop's tasks or groups, a multiple-choice task or group of lm-eval, or a JSON
-Lines file. Primitives have a validation split of their own; a file is halved by a hash of each
-prompt, so that the same prompt is always on the same side.
+A probe is one of growloop's tasks or groups, a multiple-choice or generative task or group of
+lm-eval, or a JSON Lines file. Primitives have a validation split of their own; a file is halved by
+a hash of each prompt, so that the same prompt is always on the same side.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ...tasks.scoring.scorer import TrieLM
 
 VALIDATION, TEST = "validation", "test"
+LONGEST = 64  # tokens of a generated answer
 DEFAULT = ("reasoning_primitives",)
 
 
@@ -51,7 +52,15 @@ def probe_names(names: Sequence[str]) -> list[str]:
 
 
 def load_items(
-    lm: TrieLM, names: Sequence[str], split: str, count: int, seed: int, shots: int, fixed: bool
+    lm: TrieLM,
+    names: Sequence[str],
+    split: str,
+    count: int,
+    seed: int,
+    shots: int,
+    fixed: bool,
+    longest: int = LONGEST,
+    normalise: bool = False,
 ) -> list[ProbeItems]:
     """Load and tokenize the items of probes.
 
@@ -63,6 +72,8 @@ def load_items(
         shots: examples before each question of growloop's own tasks; lm-eval's have their own
             number, and files none.
         fixed: use the same examples before all questions.
+        longest: most tokens of a generated answer.
+        normalise: compare options of growloop's own tasks by log-probability a character.
 
     Raises:
         InputError: a probe without such items, or with too few.
@@ -73,9 +84,9 @@ def load_items(
             found.append(_file(lm, name, split, count, seed))
         elif resolve(name) is not None:
             primitives.check_questions(name, count, split, seed, shots)
-            found.append(_primitive(lm, name, split, count, seed, shots, fixed))
+            found.append(_primitive(lm, name, split, count, seed, shots, fixed, normalise))
         else:
-            found += harness_probes.load(lm, name, split, count, seed)
+            found += harness_probes.load(lm, name, split, count, seed, longest)
     for probe in found:
         if len(probe) < FEWEST:
             raise InputError(
@@ -85,21 +96,61 @@ def load_items(
 
 
 def load_controls(
-    lm: TrieLM, names: Sequence[str], count: int, seed: int, shots: int, fixed: bool
+    lm: TrieLM,
+    names: Sequence[str],
+    count: int,
+    seed: int,
+    shots: int,
+    fixed: bool,
+    normalise: bool = False,
 ) -> list[ProbeItems]:
     """Load the counterfactual control (``cut``) of the probes that have one, from test items."""
     controls = [control_task(n, "cut") for n in names if not _is_file(n) and resolve(n) is not None]
-    return [_primitive(lm, c, TEST, count, seed, shots, fixed) for c in controls if c is not None]
+    return [
+        _primitive(lm, control, TEST, count, seed, shots, fixed, normalise)
+        for control in controls
+        if control is not None
+    ]
 
 
 def _primitive(
-    lm: TrieLM, name: str, split: str, count: int, seed: int, shots: int, fixed: bool
+    lm: TrieLM,
+    name: str,
+    split: str,
+    count: int,
+    seed: int,
+    shots: int,
+    fixed: bool,
+    normalise: bool,
 ) -> ProbeItems:
     asked = primitives.questions(
         lm, name, count, split=split, seed=seed, shots=shots, fixed_shots=fixed
     )
-    items = tuple(Item(q.context, q.options, q.answer) for q in asked.questions)
-    return ProbeItems(asked.task, split, asked.chance, items, asked.about)
+    items = tuple(
+        Item(q.context, q.options, q.answer, _lengths(lm, q.options) if normalise else None)
+        for q in asked.questions
+    )
+    about = asked.about | ({"metric": "acc_norm"} if normalise else {})
+    return ProbeItems(asked.task, split, asked.chance, items, about)
+
+
+def uneven(probe: ProbeItems) -> str | None:
+    """Say that options of one of growloop's tasks have different numbers of tokens; else None."""
+    if _is_file(probe.name) or resolve(probe.name) is None:
+        return None
+    counts = [{len(option) for option in item.options} for item in probe.scored]
+    if all(len(count) == 1 for count in counts):
+        return None
+    every = set[int]().union(*counts)
+    return (
+        f"options of {probe.name} are {min(every)} to {max(every)} tokens long for this tokenizer: "
+        "--normalise compares them by log-probability a character"
+    )
+
+
+def _lengths(lm: TrieLM, options: Sequence[list[int]]) -> tuple[int, ...]:
+    """Return the characters of options, without the space before them."""
+    return tuple(len(lm.tok_decode(option).strip()) for option in options)
 
 
 def _file(lm: TrieLM, name: str, split: str, count: int, seed: int) -> ProbeItems:
@@ -120,7 +171,9 @@ def _file(lm: TrieLM, name: str, split: str, count: int, seed: int) -> ProbeItem
     chance = [1 / len(row["choices"]) for row in rows]
     known = rows and all(len(row["choices"]) > 1 for row in rows)
     fingerprint = hashlib.sha256("\0".join(row["prompt"] for row in rows).encode()).hexdigest()
-    about = {"task": Path(name).stem, "fingerprint": fingerprint, "split": split, "n": len(items)}
+    metrics = {"exact_match" if len(row["choices"]) == 1 else "acc_norm" for row in rows}
+    about = {"task": Path(name).stem, "fingerprint": fingerprint, "split": split, "n": len(items),
+             "metric": metrics.pop() if len(metrics) == 1 else "acc"}  # fmt: skip
     share = sum(chance) / len(chance) if known else None
     return ProbeItems(Path(name).name, split, share, tuple(items), about)
 

@@ -1,6 +1,6 @@
 """Racing: candidates that are not among the best stop being measured.
 
-**Bets** (:class:`Race`) state their error. Against each candidate c a bet is kept on "c scores
+**Bets** (:class:`Race`) state their error. Against each candidate c a bet is placed on "c scores
 lower than the leaders", the candidates that led before the item. Its capital is
 ``Π (1 + stake × D)``, with D the leaders' mean score minus c's on the same item, in [-1, 1], and a
 stake that depends on earlier items alone. Items come in random order out of N, without replacement.

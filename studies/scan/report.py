@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ...core.significance import holm
-from ...core.statistics import mean_interval
+from ...core.significance import holm, sign_flip_mean
+from ...core.statistics import change_interval, mean_interval
 from ..measure.pooled_accuracy import pool_answers
 from .candidates import Candidate
-from .items import Bools, Floats, ProbeItems
+from .items import Floats, ProbeItems
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,15 @@ class Gain:
 
     Args:
         name: name of the candidate.
-        accuracy, plain: mean accuracy over probes, of the candidate and of the model as it is.
+        accuracy, plain: mean over probes of each one's own metric, of the candidate and of the
+            model as it is.
         difference, low, high: their paired difference with its 95 % interval.
-        p: McNemar's p-value over all items; corrected by Holm where several are reported.
+        p: McNemar's p-value over all items, or that of a sign-flip test where a metric gives parts
+            of a point; corrected by Holm where several are reported.
         margin_difference, margin_low, margin_high: the same of the margin, in nats.
         items: items in all.
         answers: per probe the candidate's and the plain model's correctness, 0 or 1 an item.
+        points: the same of probes whose metric gives parts of a point, from 0 to 1 an item.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Gain:
     margin_high: float | None
     items: int
     answers: dict[str, tuple[str, str]] = field(default_factory=dict, repr=False)
+    points: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, as a result file has them."""
@@ -48,41 +52,69 @@ class Gain:
 
 
 def gains(
-    some: Sequence[Candidate], probes: Sequence[ProbeItems], margins: Floats, correct: Bools
+    some: Sequence[Candidate], probes: Sequence[ProbeItems], margins: Floats, points: Floats
 ) -> list[Gain]:
     """Compare candidates with the first, the model as it is.
 
     Args:
-        margins, correct: ``(candidates, probes, items)``.
+        margins, points: ``(candidates, probes, items)``.
 
     Returns:
         One per candidate but the first, with Holm's correction over them.
     """
-    found = []
-    texts = [["".join(map(str, row)) for row in one] for one in correct.astype(int).tolist()]
+    found, points = [], points.astype(np.float64)
+    # probes whose answers are right or wrong
+    whole = [bool(np.isin(points[:, i], (0, 1)).all()) for i in range(len(probes))]
+    texts = [["".join(map(str, row)) for row in one] for one in points.astype(int).tolist()]
+    rows = np.round(points, 6).tolist()
     for number, candidate in enumerate(some[1:], start=1):
-        pooled = pool_answers({"plain": texts[0], "other": texts[number]})
-        estimate, p = pooled.difference("other", "plain")
+        value, (low, high), p = _difference(points[number], points[0], texts[number], texts[0])
         changes = (margins[number] - margins[0]).mean(axis=0)  # over probes
         interval = mean_interval(changes.tolist())
         found.append(
             Gain(
                 candidate.name,
-                pooled.share("other"),
-                pooled.share("plain"),
-                float(estimate.value or 0.0),
-                float(estimate.low or 0.0),
-                float(estimate.high or 0.0),
+                float(points[number].mean()),
+                float(points[0].mean()),
+                value,
+                low,
+                high,
                 p,
                 float(changes.mean()),
                 None if interval is None else interval[0],
                 None if interval is None else interval[1],
-                pooled.items,
-                {p.name: (a, b) for p, a, b in zip(probes, texts[number], texts[0], strict=True)},
+                points[0].size,
+                {
+                    probe.name: (texts[number][i], texts[0][i])
+                    for i, probe in enumerate(probes)
+                    if whole[i]
+                },
+                {
+                    probe.name: (rows[number][i], rows[0][i])
+                    for i, probe in enumerate(probes)
+                    if not whole[i]
+                },
             )
         )
     corrected = holm([gain.p for gain in found])
     return [Gain(**{**vars(gain), "p": p}) for gain, p in zip(found, corrected, strict=True)]
+
+
+def _difference(
+    points: Floats, plain: Floats, texts: Sequence[str], plain_texts: Sequence[str]
+) -> tuple[float, tuple[float, float], float]:
+    """Return the paired difference of points, ``(probes, items)``, its interval and its p-value."""
+    changes = points - plain
+    if np.isin(changes, (-1, 0, 1)).all():
+        pooled = pool_answers({"plain": plain_texts, "other": texts})
+        estimate, p = pooled.difference("other", "plain")
+        ends = float(estimate.low or 0.0), float(estimate.high or 0.0)
+        return float(estimate.value or 0.0), ends, p
+    return (
+        float(changes.mean()),
+        change_interval(list(changes)),
+        sign_flip_mean(changes.ravel().tolist()),
+    )
 
 
 def verdict(result: dict[str, Any]) -> str:
@@ -95,7 +127,13 @@ def verdict(result: dict[str, Any]) -> str:
 
         repeat 6:10 once: +0.118 [0.080, 0.154] on test, p = 2e-09, chosen among 213; …
     """
-    among, state = result["candidates"], "" if result["complete"] else ", budget spent"
+    among, state = result["candidates"], ""
+    if not result["complete"]:
+        left = len([name for name in result["alive"] if name != "plain"])
+        state = (
+            f", budget spent after {result['validation_items']} items a probe with {left} of them "
+            "left"
+        )
     if result["chosen"] == "plain":
         return (
             f"no edit is better than the model as it is, among {among} on "

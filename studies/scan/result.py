@@ -11,7 +11,7 @@ from ...core.errors import InputError
 from ...core.strict_json import read_object, seal_problem
 from ...core.tabular import Tabular, html_table
 from ...models import Schedule
-from .candidates import Candidate
+from .candidates import OWN, Candidate
 
 FILE = "result.json"
 
@@ -68,7 +68,8 @@ class ScanResult(Tabular):
         row = next(row for row in self.fields["rows"] if row["name"] == self.fields["chosen"])
         blocks = tuple((int(a), int(b), int(times)) for a, b, times in row["blocks"])
         schedule = Schedule.parse(row["schedule"], stored=True)
-        return Candidate(row["name"], row["edit"], schedule, blocks, row["applied"])
+        kv = row.get("kv", OWN)  # results of earlier versions have none
+        return Candidate(row["name"], row["edit"], schedule, blocks, row["applied"], kv)
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return the rows, the best gain first."""

@@ -16,7 +16,7 @@ from ...core.strict_json import sealed
 from .. import model_identity
 from ..checkpoints import ModelLoader, StudyModel, check_device
 from . import prices, probes
-from .candidates import Candidate, own
+from .candidates import SHARED, Candidate, own
 from .combine import Surrogate, expansions
 from .folder import ScanFolder
 from .items import ProbeItems, check_plain
@@ -96,6 +96,8 @@ def _identity(
     without = {"probes", "guards", "guard_limit", "budget", "text", "documents", "tokens", "report"}
     if (given.race, given.top) == (BETS, 1):  # earlier folders do not name them
         without |= {"race", "top"}
+    added = {"kv", "max_gen_toks", "normalise"}  # earlier folders do not name them
+    without |= {name for name in added if getattr(given, name) == getattr(Settings(), name)}
     options = {k: v for k, v in asdict(given).items() if k not in without}
     files = {n: probes.read_file(n) for n in names if Path(n).suffix in (".jsonl", ".json")}
     identity = {
@@ -130,20 +132,25 @@ class _Search:
         self.folder, self.loader, self.say = folder, loader, say
         model, tokenizer = loader(path)
         self.lm = scorer(model, tokenizer)
-        self.meter = Meter(self.lm)
+        self.meter = Meter(self.lm, given.clip)
         self.seconds, self.flops = parse_budget(given.budget)
+        self.baseline_flops = 0.0
 
     def run(self, arms: Sequence[Candidate], command: str) -> ScanResult:
         """Search, report and write the result files."""
         given = self.given
         chosen_on = self._load(probes.VALIDATION, given.items)
+        for probe in () if given.normalise else chosen_on:
+            if note := probes.uneven(probe):
+                self.say(f"note: {note}")
+        self._check_kv(chosen_on)
         racer = Racer(self.meter, self.folder, chosen_on, given, self._within, self.say)
         _check_items(racer.count, given)  # a probe may have fewer than were asked for
         baseline = self._baseline(racer, chosen_on)
         alpha = given.alpha / given.blocks  # one race for the blocks, one a level of combinations
         stage = racer.race(arms, alpha, "blocks")
         if not stage.estimates:
-            raise InputError("the budget was spent before any candidate was measured: give more")
+            raise InputError(self._too_small(racer.first_round_flops(arms)))
         estimates = {e.candidate.name: e for e in stage.estimates}
         final, complete = self._combine(racer, stage, estimates, alpha)
         best = [final.leader] + [
@@ -168,6 +175,7 @@ class _Search:
             "chosen": final.leader.name,
             "chosen_schedule": str(final.leader.schedule),
             "chosen_applied": final.leader.applied,
+            "chosen_kv": final.leader.kv,
             "chosen_blocks": [list(block) for block in final.leader.blocks],
             "extra_flops": self.meter.extra_flops(final.leader),
             "options": json.loads(json.dumps(asdict(given))),
@@ -185,19 +193,43 @@ class _Search:
     def _load(self, split: str, count: int) -> list[ProbeItems]:
         given = self.given
         return probes.load_items(
-            self.lm, self.names, split, count, given.seed, given.shots, given.fixed_shots
-        )
+            self.lm, self.names, split, count, given.seed, given.shots, given.fixed_shots,
+            given.max_gen_toks, given.normalise,
+        )  # fmt: skip
 
-    def _within(self) -> bool:
+    def _check_kv(self, chosen_on: Sequence[ProbeItems]) -> None:
+        """Refuse shared keys and values where nothing is generated.
+
+        Raises:
+            InputError: a forward pass over a whole text reads each pass's own keys and values.
+        """
+        if SHARED in self.given.kv and not any(probe.generated for probe in chosen_on):
+            raise InputError(
+                "shared keys and values change nothing but generated text: give --kv shared with a "
+                "task whose answers are generated"
+            )
+
+    def _within(self, flops: float) -> bool:
+        """Return whether the budget allows so many FLOPs more, at the speed so far."""
         spent = self.folder.spent
-        late = self.seconds is not None and spent.seconds >= self.seconds
-        return not late and not (self.flops is not None and spent.flops >= self.flops)
+        seconds = flops * (spent.seconds / spent.flops if spent.flops else 0.0)
+        late = self.seconds is not None and spent.seconds + seconds > self.seconds
+        return not late and not (self.flops is not None and spent.flops + flops > self.flops)
+
+    def _too_small(self, flops: float) -> str:
+        """Say what the first round of a race needs: without it there is no answer."""
+        spent, flops = self.folder.spent, flops + self.baseline_flops
+        needed = f"{1.05 * flops:.1e}flops"
+        if self.seconds is not None:
+            needed = f"about {flops * spent.seconds / spent.flops:.0f}s here"
+        return f"the budget ends before all candidates have a score: a first answer needs {needed}"
 
     def _baseline(self, racer: Racer, chosen_on: Sequence[ProbeItems]) -> dict[str, float]:
         """Measure the model as it is, and refuse probes on which nothing can be found."""
         found = racer.scores([own(self.meter.base)], 0, racer.count, "the model as it is")
         if found is None:
-            raise InputError("the budget was spent before any candidate was measured: give more")
+            raise InputError("the budget ends before the model as it is was measured: give more")
+        self.baseline_flops = self.folder.spent.flops
         accuracy = found[1][0].mean(axis=1).tolist()
         refusals: list[InputError] = []
         for probe, value in zip(chosen_on, accuracy, strict=True):
@@ -248,6 +280,7 @@ class _Search:
                 "edit": e.candidate.edit,
                 "blocks": [list(block) for block in e.candidate.blocks],
                 "applied": e.candidate.applied,
+                "kv": e.candidate.kv,
                 "schedule": str(e.candidate.schedule),
                 "extra_flops": self.meter.extra_flops(e.candidate),
                 **{k: v for k, v in vars(e).items() if k != "candidate"},
@@ -260,13 +293,14 @@ class _Search:
     def _report(self, racer: Racer, some: Sequence[Candidate]) -> dict[str, Any]:
         """Measure candidates, the model as it is first, on test items, control and elsewhere."""
         given, fields = self.given, dict[str, Any]()
-        racer.within = lambda: True  # the report is part of the answer, whatever the budget
+        racer.within = lambda flops: True  # the report is part of the answer, whatever the budget
         test = self._load(probes.TEST, given.test_items)
         fields["test"] = [gain.to_dict() for gain in self._gains(racer, some, test, "test")]
         fields["test_probes"] = [probe.about or {"task": probe.name} for probe in test]
         controls = probes.load_controls(
-            self.lm, self.names, given.test_items, given.seed, given.shots, given.fixed_shots
-        )
+            self.lm, self.names, given.test_items, given.seed, given.shots, given.fixed_shots,
+            given.normalise,
+        )  # fmt: skip
         if controls:
             fields["control"] = self._gains(racer, some[:2], controls, "control")[0].to_dict()
         if given.text is not None:

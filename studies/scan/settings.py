@@ -9,8 +9,9 @@ from typing import Any
 
 from ...core.errors import InputError, one_of, whole
 from ...core.statistics import check_items
-from .candidates import EDITS, PLAIN, candidates, recurrence_of
+from .candidates import EDITS, KV, OWN, PLAIN, candidates, recurrence_of
 from .items import CLIP, MEASURES
+from .probes import LONGEST
 from .racing import BETS, RACES
 
 LARGEST = 8  # layers of the largest block, by default; all sizes of a model of fewer
@@ -32,6 +33,10 @@ class Settings:
         max_block: largest block; None for all sizes.
         repeats: numbers of extra passes.
         applied: ways to apply a repeat: ``plain``, ``damped:SHARE``, ``substeps``.
+        kv: keys and values of the passes of a repeat: ``own``, ``shared``, or both.
+        max_gen_toks: most tokens of a generated answer.
+        normalise: compare options of growloop's own tasks by log-probability a character, as
+            lm-eval's ``acc_norm``; other tasks are compared by their own metric.
         measure: score of a race: ``margin`` or ``accuracy``.
         clip: largest margin that counts, in nats.
         race: ``bets``, which states its error; ``halving``, which states its cost; ``none``
@@ -60,6 +65,9 @@ class Settings:
     max_block: int | None = LARGEST
     repeats: tuple[int, ...] = (1,)
     applied: tuple[str, ...] = (PLAIN,)
+    kv: tuple[str, ...] = (OWN,)
+    max_gen_toks: int = LONGEST
+    normalise: bool = False
     measure: str = "margin"
     clip: float = CLIP
     race: str = BETS
@@ -78,6 +86,9 @@ class Settings:
     budget: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("probes", "edits", "applied", "kv", "guards"):
+            if isinstance(value := getattr(self, name), str):  # one name, from Python
+                object.__setattr__(self, name, (value,))
         for name in ("items", "test_items"):
             check_items(whole(name, getattr(self, name), 1, 10**6))
         whole("shots", self.shots, 0, 10**5)
@@ -86,6 +97,9 @@ class Settings:
             one_of("edit", edit, EDITS)
         for way in self.applied:
             recurrence_of(way)
+        for kind in self.kv:
+            one_of("keys and values of a repeat", kind, KV)
+        whole("--max-gen-toks", self.max_gen_toks, 1, 10**5)
         one_of("measure", self.measure, MEASURES)
         one_of("race", self.race, RACES)
         whole("--top", self.top, 1, 1000)
@@ -110,7 +124,7 @@ class Settings:
         """Return the candidates of the first stage."""
         # the default must not refuse a model of fewer layers
         largest = None if self.max_block == LARGEST and len(base) < LARGEST else self.max_block
-        return candidates(base, self.edits, largest, self.repeats, self.applied)
+        return candidates(base, self.edits, largest, self.repeats, self.applied, self.kv)
 
 
 def parse_budget(text: str | None) -> tuple[float | None, float | None]:
@@ -124,7 +138,7 @@ def parse_budget(text: str | None) -> tuple[float | None, float | None]:
     """
     if text is None:
         return None, None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*(s|m|h|flops)", text.strip().lower())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\+?\d+)?)\s*(s|m|h|flops)", text.strip().lower())
     if not match or not 0 < float(match[1]) < 1e30:
         raise InputError(f"a budget is a time or FLOPs, such as 20m or 2e15flops, not {text!r}")
     number, unit = float(match[1]), match[2]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from .candidates import Candidate
 from .folder import ScanFolder, Unit
-from .items import Bools, Floats, ProbeItems, bounded
+from .items import Floats, ProbeItems, bounded
 from .measure import Meter, Scores
 from .racing import Standings, contest
 from .settings import Settings
@@ -29,7 +29,7 @@ class Estimate:
         candidate: the candidate.
         items: items a probe that it was measured on.
         alive: whether it was never dropped.
-        margin, accuracy: means over probes.
+        margin, accuracy: means over probes; accuracy by each probe's own metric.
         margin_gain, accuracy_gain: paired differences to the model as it is, on the same items.
         score_gain: the same of the scores that the race compares.
         better, worse: whether it differs from the model as it is, by a bet on the paired scores
@@ -80,10 +80,10 @@ class Racer:
 
     Args:
         meter: the model.
-        folder: where units are kept.
+        folder: folder in which units are stored.
         probes: validation items.
         settings: of the scan.
-        within: whether the budget allows another unit.
+        within: whether the budget allows FLOPs on top of those that were spent.
         say: receives progress messages.
     """
 
@@ -93,7 +93,7 @@ class Racer:
         folder: ScanFolder,
         probes: Sequence[ProbeItems],
         settings: Settings,
-        within: Callable[[], bool],
+        within: Callable[[float], bool],
         say: Callable[[str], object] = lambda text: None,
     ) -> None:
         self.meter, self.folder, self.probes = meter, folder, probes
@@ -103,19 +103,19 @@ class Racer:
     def race(self, arms: Sequence[Candidate], alpha: float, title: str) -> Stage:
         """Race candidates, the model as it is first, on the validation items."""
         shape = len(arms), len(self.probes), self.count
-        margins, correct = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+        margins, points = np.full(shape, np.nan), np.zeros(shape)
         measured = np.zeros(len(arms), dtype=int)
         given, complete = self.settings, True
         race = contest(given.race, len(arms), self.count, alpha, given.top)
-        for start, stop in race.rounds():
+        for start, stop in _rounds(race):
             alive = np.flatnonzero(race.alive | (np.arange(len(arms)) == 0))  # gains need the first
             found = self.scores([arms[int(i)] for i in alive], start, stop, title, race, arms)
             if found is None:
                 complete = False
                 break
-            margins[alive, :, start:stop], correct[alive, :, start:stop] = found
+            margins[alive, :, start:stop], points[alive, :, start:stop] = found
             measured[alive] = stop
-            scores = bounded(margins, correct, given.measure, given.clip)
+            scores = bounded(margins, points, given.measure, given.clip)
             for item in range(start, stop):
                 race.add(np.nan_to_num(scores[:, :, item].mean(axis=1)))
             race.end_round()
@@ -124,12 +124,10 @@ class Racer:
                 break
         if race.seen == 0:
             return Stage((), arms[0], 0, False)
-        scores = bounded(margins, correct, given.measure, given.clip)
+        scores = bounded(margins, points, given.measure, given.clip)
         wins = self._wins(race, alpha)
         estimates = [
-            self._estimate(
-                arms[i], race.alive[i], measured[i], margins, correct, scores, i, wins[i]
-            )
+            self._estimate(arms[i], race.alive[i], measured[i], margins, points, scores, i, wins[i])
             for i in range(len(arms))
         ]
         return Stage(tuple(estimates), arms[int(race.leader)], race.seen, complete)
@@ -144,8 +142,8 @@ class Racer:
         arms: Sequence[Candidate] = (),
         probes: Sequence[ProbeItems] | None = None,
         kind: str = "validation",
-    ) -> tuple[Floats, Bools] | None:
-        """Return margins and correctness of candidates, ``(candidates, probes, items)`` each.
+    ) -> tuple[Floats, Floats] | None:
+        """Return margins and points of candidates, ``(candidates, probes, items)`` each.
 
         Args:
             start, stop: items of each probe.
@@ -156,13 +154,8 @@ class Racer:
             None where the budget ended.
         """
         probes = self.probes if probes is None else probes
-        order = sorted(range(len(some)), key=lambda i: some[i].schedule.layers)
-        groups = [order[i : i + GROUP] for i in range(0, len(order), GROUP)]
-        size = SLICE * max(1, GROUP // len(some))  # few candidates: examples are shared by more
-        slices = [(a, min(a + size, stop)) for a in range(start, stop, size)]
-        units = [
-            Unit(kind, a, b, tuple(some[i] for i in group)) for a, b in slices for group in groups
-        ]
+        divided = units_of(kind, some, start, stop)
+        units = [unit for unit, _ in divided]
         finished: set[str] = set()
 
         lead = ""
@@ -182,27 +175,31 @@ class Racer:
                      f"{len(finished)}/{len(units)} units{lead}")  # fmt: skip
 
         found = self.folder.scores(
-            units, lambda unit: self._measure(unit, probes, said), self._flops, self.within, done
+            units,
+            lambda unit: self.meter.measure(unit.candidates, _items_of(unit, probes), said),
+            self._flops,
+            lambda unit: self.within(
+                self.meter.expected_flops(unit.candidates, _items_of(unit, probes))
+            ),
+            done,
         )
         if found is None:
             return None
         margins = np.zeros((len(some), len(probes), stop - start))
-        correct = np.zeros(margins.shape, dtype=bool)
-        parts = iter(found)
-        for a, b in slices:
-            for group in groups:
-                part = next(parts)
-                margins[group, :, a - start : b - start] = part.margins
-                correct[group, :, a - start : b - start] = part.correct
-        return margins, correct
+        points = np.zeros(margins.shape)
+        for (unit, group), part in zip(divided, found, strict=True):
+            margins[group, :, unit.start - start : unit.stop - start] = part.margins
+            points[group, :, unit.start - start : unit.stop - start] = part.points
+        return margins, points
 
-    def _measure(
-        self, unit: Unit, probes: Sequence[ProbeItems], progress: Callable[[float], object]
-    ) -> Scores:
-        own = [
-            ProbeItems(p.name, p.split, p.chance, p.items[unit.start : unit.stop]) for p in probes
-        ]
-        return self.meter.measure(unit.candidates, own, progress)
+    def first_round_flops(self, arms: Sequence[Candidate]) -> float:
+        """Return the FLOPs of the first round of a race, after which there is an answer."""
+        given = self.settings
+        race = contest(given.race, len(arms), self.count, given.alpha, given.top)
+        return sum(
+            self.meter.expected_flops(unit.candidates, _items_of(unit, self.probes))
+            for unit, _ in units_of("validation", arms, *_rounds(race)[0])
+        )
 
     def _flops(self, scores: Scores) -> float:
         return self.meter.flops(scores.layer_tokens, scores.head_tokens)
@@ -228,22 +225,50 @@ class Racer:
         alive: Any,
         seen: int,
         margins: Floats,
-        correct: Bools,
+        points: Floats,
         scores: Floats,
         i: int,
         wins: tuple[bool, bool],
     ) -> Estimate:
         def gain(values: Any) -> float:
-            return float((values[i, :, :seen] * 1.0 - values[0, :, :seen]).mean())
+            return float((values[i, :, :seen] - values[0, :, :seen]).mean())
 
         return Estimate(
             candidate,
             int(seen),
             bool(alive),
             float(margins[i, :, :seen].mean()),
-            float(correct[i, :, :seen].mean()),
+            float(points[i, :, :seen].mean()),
             gain(margins),
-            gain(correct),
+            gain(points),
             gain(scores),
             *wins,
         )
+
+
+def units_of(
+    kind: str, some: Sequence[Candidate], start: int, stop: int
+) -> list[tuple[Unit, list[int]]]:
+    """Divide candidates and items into units, each with the indices of its candidates."""
+    order = sorted(range(len(some)), key=lambda i: some[i].schedule.layers)
+    groups = [order[i : i + GROUP] for i in range(0, len(order), GROUP)]
+    return [
+        (Unit(kind, a, b, tuple(some[i] for i in group)), group)
+        for a, b in _slices(start, stop, len(some))
+        for group in groups
+    ]
+
+
+def _slices(start: int, stop: int, arms: int) -> list[tuple[int, int]]:
+    size = SLICE * max(1, GROUP // arms)  # few candidates: examples are shared by more
+    return [(a, min(a + size, stop)) for a in range(start, stop, size)]
+
+
+def _rounds(race: Standings) -> list[tuple[int, int]]:
+    """Return the rounds of a race; without drops a slice each, so a budget may end anywhere."""
+    rounds = race.rounds()
+    return _slices(*rounds[0], race.arms) if len(rounds) == 1 else rounds
+
+
+def _items_of(unit: Unit, probes: Sequence[ProbeItems]) -> list[ProbeItems]:
+    return [replace(probe, items=probe.items[unit.start : unit.stop]) for probe in probes]

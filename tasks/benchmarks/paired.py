@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
-from ...core.statistics import Interval, change_interval, ratio_interval
+from ...core.significance import paired_interval
+from ...core.statistics import Interval, ratio_interval
 from ...core.strict_json import loads, seal_problem
 from .catalog import COLUMNS, NLL
 
@@ -82,29 +83,27 @@ def _results(folder: str | Path) -> dict[str, Any]:
                     raise ValueError
                 results[path.stem] = result
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path} is no result of a suite") from error
+                raise InputError(f"{path} is not a result of a suite") from error
     if not results:
         raise InputError(f"{folder} holds no results of a suite")
     return results
 
 
-def _ends(tasks: Sequence[Sequence[float]]) -> tuple[float | None, float | None]:
-    """Compute the interval of a mean difference of scores from 0 to 1, in percent."""
-    if min(map(len, tasks)) < 2:
-        return None, None
-    low, high = change_interval(tasks)
-    return 100 * low, 100 * high
+def _percent(interval: Interval | None) -> tuple[float | None, float | None]:
+    return (None, None) if interval is None else (100 * interval[0], 100 * interval[1])
 
 
 def _changes(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[float]:
     """Return second minus first for each question."""
     items = [sorted(r["items"], key=lambda item: (item["hash"], item["id"])) for r in (one, other)]
     if [item["hash"] for item in items[0]] != [item["hash"] for item in items[1]]:
-        raise InputError(f"{name}: the two were asked different questions")
+        raise InputError(f"{name}: the two models answered different questions")
     metrics = [sorted(result.get("others", {})) for result in (one, other)]
     if metrics[0] != metrics[1]:  # an older version of the task, with another definition of one
         only = ", ".join(sorted(set(metrics[0]) ^ set(metrics[1])))
-        raise InputError(f"{name}: the two were scored by different versions ({only} in one only)")
+        raise InputError(
+            f"{name}: the two models were scored by different versions ({only} in one only)"
+        )
     return [b["value"] - a["value"] for a, b in zip(*items, strict=True)]
 
 
@@ -113,7 +112,9 @@ def _task(
 ) -> Difference:
     n = len(changes)
     means = [100 * sum(item["value"] for item in result["items"]) / n for result in (one, other)]
-    return Difference(name, n, means[0], means[1], 100 * sum(changes) / n, *_ends([changes]))
+    return Difference(
+        name, n, means[0], means[1], 100 * sum(changes) / n, *_percent(paired_interval([changes]))
+    )
 
 
 def _column(
@@ -127,7 +128,7 @@ def _column(
         sum(task.first for task in tasks) / count,
         sum(task.second for task in tasks) / count,
         sum(task.difference for task in tasks) / count,
-        *_ends(changes),
+        *_percent(paired_interval(changes)),
         tuple(task.name for task in tasks),
     )
 
@@ -135,7 +136,9 @@ def _column(
 def _likelihood(one: Mapping[str, Any], other: Mapping[str, Any]) -> Difference:
     """Compare nats per token; documents are the sampled units."""
     if one["fingerprint"] != other["fingerprint"] or one["tokens"] != other["tokens"]:
-        raise InputError(f"{NLL}: the two were measured on other text, or with other tokenizers")
+        raise InputError(
+            f"{NLL}: the two models were measured on different text, or with different tokenizers"
+        )
     tokens = [item["tokens"] for item in one["items"]]
     pairs = zip(one["items"], other["items"], strict=True)
     changes = [second["nats"] - first["nats"] for first, second in pairs]

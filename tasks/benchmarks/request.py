@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import unknown, whole
-from ..requests import ModelSource, ScoringOptions
+from ..evaluation_request import ModelSource, ScoringOptions
 
 SUITES = ("paper",)
 

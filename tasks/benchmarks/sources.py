@@ -22,7 +22,7 @@ def check_folder(folder: str | Path) -> None:
     """
     top = Path(folder)
     if not top.is_dir():
-        raise InputError(f"--data-dir {folder} is no folder")
+        raise InputError(f"--data-dir {folder} is not a folder")
     for path in sorted(top.iterdir()):
         if path.name.startswith(".") or path.stem.upper() == "README" or path.name == HOLDOUT:
             continue

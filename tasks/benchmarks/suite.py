@@ -16,7 +16,7 @@ from ...core.errors import InputError
 from ...core.remote_code import trusted
 from ...primitives import golden
 from ..catalog import ITEMS, PATH, SHOTS
-from ..requests import ModelSource, ScoringOptions, scoring_options
+from ..evaluation_request import ModelSource, ScoringOptions, scoring_options
 from ..scoring.processes import first
 from .catalog import BENCHMARKS, NLL, Benchmark
 from .dataset import MissingDataError, load
@@ -52,7 +52,7 @@ def run_suite(
         suite, data_dir, holdout, limit, out, variant: as :class:`SuiteRequest`.
         prepare: function that changes the loaded model in place.
         say: called with progress messages.
-        scoring: fields of :class:`..requests.ScoringOptions`, such as ``device="cpu"``.
+        scoring: fields of :class:`..evaluation_request.ScoringOptions`, such as ``device="cpu"``.
 
     Returns:
         The result and its file; None on all processes but the first.

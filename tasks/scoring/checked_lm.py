@@ -113,13 +113,13 @@ class CheckedLM(CheckedGeneration, CheckedHF):
             if not continuation:
                 after = f" after {shown(texts[0][-40:])}" if texts else ""
                 raise InputError(
-                    f"nothing to score: {shown(texts[1] if texts else '')}{after} is no token of "
-                    "its own"
+                    f"nothing to score: {shown(texts[1] if texts else '')}{after} is not a "
+                    "token of its own"
                 )
             if not context:
                 raise InputError(
                     f"nothing to read before {shown(texts[1] if texts else '')}: "
-                    f"{shown(texts[0] if texts else '')} is no token"
+                    f"{shown(texts[0] if texts else '')} is not a token"
                 )
             length = len(context) + len(continuation) - 1  # the last token is only predicted
             if length > self.max_length and not self.truncation:

@@ -146,7 +146,7 @@ def their_tasks(
         InputError: an unknown task; a file that names code and is not trusted; no such folder.
     """
     if include_path is not None and not Path(include_path).is_dir():
-        raise InputError(f"--include_path {include_path} is no folder")
+        raise InputError(f"--include_path {include_path} is not a folder")
     files = [name for name in names if Path(name).is_file()]
     plain = include_path is None and not metadata
     manager = _every_task_as_it_is() if plain else _every_task(metadata, include_path)

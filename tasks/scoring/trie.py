@@ -2,12 +2,12 @@
 
 Nodes are in depth-first order: a node comes after its parent, and its descendants directly after
 it. Two numbers per node then describe the tree: ``depth`` is the token's position in the text, and
-``end`` is the first node that is no descendant, so that
+``end`` is the first node that is not a descendant, so that
 
     node q sees node k  when  k <= q < end[k]
 
 Example: contexts ``a b c`` and ``a b d`` with the options ``x y``, ``x z`` and ``w`` after each.
-The last token of an option is only predicted, so it is no node::
+The last token of an option is only predicted, so it is not a node::
 
     node      0  1  2  3  4  5
     token     a  b  c  x  d  x

@@ -95,6 +95,69 @@ def test_a_loaded_looped_model_keeps_its_schedule(looped: Path) -> None:
     assert [row["repeats"] for row in result.to_rows()] == [0, 2]
 
 
+def test_no_repeats_are_the_schedule_itself(loaded: Any) -> None:
+    model, tokenizer = loaded
+    plain = growloop.evaluate(model, TASKS, tokenizer=tokenizer, **FEW)
+    none = growloop.evaluate(model, TASKS, tokenizer=tokenizer, repeat=(1, 3), times=0, **FEW)
+    assert none.items.to_rows() == plain.items.to_rows()
+
+
+def with_lora(model: Any) -> Any:
+    """A LoRA whose second matrix is not zero, so that it changes the scores."""
+    peft = pytest.importorskip("peft")
+    found = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj", "down_proj"]))
+    for name, parameter in found.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return found.get_base_model()
+
+
+def with_hooks(model: Any) -> Any:
+    """Accelerate's hooks, which replace the forward function of each module."""
+    from accelerate.hooks import ModelHook, add_hook_to_module
+
+    class Halved(ModelHook):
+        def post_forward(self, module: Any, output: Any) -> Any:
+            return output / 2
+
+    for layer in model.model.layers:
+        add_hook_to_module(layer.mlp, Halved())
+    return model
+
+
+def with_a_closure(model: Any) -> Any:
+    """A function put around the forward function of a layer, as nnsight does."""
+    mlp = model.model.layers[2].mlp
+    forward = mlp.forward
+    mlp.forward = lambda *given, **named: forward(*given, **named) * 3
+    return model
+
+
+def with_a_forward_hook(model: Any) -> Any:
+    model.model.layers[1].mlp.register_forward_hook(lambda module, given, output: output * 3)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated")
+@pytest.mark.parametrize("schedule", [None, "1-2x2-1"])
+@pytest.mark.parametrize("change", [with_lora, with_hooks, with_a_closure, with_a_forward_hook])
+def test_what_others_put_into_a_loaded_model_takes_part(
+    loaded: Any, change: Any, schedule: Any
+) -> None:
+    model, tokenizer = loaded
+    plain = growloop.evaluate(model, TASKS, tokenizer=tokenizer, schedule=schedule, **FEW)
+    changed = change(model)
+    before = changed(torch.tensor([[5, 6, 7]])).logits
+    own = growloop.evaluate(changed, TASKS, tokenizer=tokenizer, schedule=schedule, **FEW)
+    hf = growloop.evaluate(
+        changed, TASKS, tokenizer=tokenizer, schedule=schedule, backend="hf", **FEW
+    )
+    assert plain.items.to_rows() != own.items.to_rows()
+    for mine, theirs in zip(own.items.to_rows(), hf.items.to_rows(), strict=True):
+        assert mine["log_probabilities"] == pytest.approx(theirs["log_probabilities"], abs=1e-3)
+    assert torch.equal(changed(torch.tensor([[5, 6, 7]])).logits, before)
+
+
 def test_untied_weights_of_a_loaded_model_are_not_tied(loaded: Any) -> None:
     model, tokenizer = loaded
     model.config.tie_word_embeddings = True  # the weights are not tied

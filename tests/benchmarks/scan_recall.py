@@ -1,11 +1,19 @@
-"""Recall of races against their budget, simulated from the scores of a scan.
+"""Recall of races against their budget, from the scores of a scan without a race.
 
 ``python tests/benchmarks/scan_recall.py MODEL FOLDER [--picture FILE]`` reads the validation scores
-of ``growloop scan MODEL --race none --out FOLDER``, draws items in other orders, runs races on them
-and prints how often the three best on all items are kept, and what it costs: layer forwards times
-tokens, counted as a scan groups them, against lm-eval's ``hf`` scoring each candidate by itself.
-No model runs. Of candidates that were measured on fewer items (a scan that raced), the other scores
-are drawn from their own, shifted by the mean score of the candidates that have all items.
+of ``growloop scan MODEL --race none --out FOLDER``. Each simulated scan draws ``--count`` of these
+items without replacement, as another item seed would, and races on them. Printed are
+
+- kept: share of scans that keep the best, and the three best, of their own items to the end;
+- recovered: share of scans whose final three are the three best on all items of the folder, and
+  how many of these three are among them on average;
+- cost: layer forwards times tokens, counted as a scan groups them, against lm-eval's ``hf`` scoring
+  each candidate by itself on as many items.
+
+No model runs. A ``--count`` above the items of the folder draws with replacement. A folder whose
+scan goes on counts as far as all candidates were measured. Of candidates that a race dropped, the
+other scores are drawn from their own, shifted by the mean score of the candidates that have all
+items.
 """
 
 from __future__ import annotations
@@ -32,12 +40,17 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 TOP = 3
+SHARES = ("best", "three", "recovered", "of the three")
 SIZES = [1, 8, 32, 64]  # items a probe for which tokens are counted
 COUNTED = 3  # scans of which the cost is counted, which takes longer than racing
 
 
-def read_scores(folder: Path, names: Sequence[str], clip: float) -> Floats:
-    """Return the scores that a race compares, ``(candidates, items)``; NaN where none is stored."""
+def read_scores(folder: Path, names: Sequence[str], clip: float, raced: bool) -> Floats:
+    """Return the scores that a race compares, ``(candidates, items)``; NaN where none is stored.
+
+    Args:
+        raced: whether candidates were dropped; if not, only items that all were measured on count.
+    """
     found: dict[tuple[str, int], float] = {}
     for file in sorted((folder / "scores").glob("validation-*.json")):
         unit = json.loads(file.read_text())
@@ -46,7 +59,8 @@ def read_scores(folder: Path, names: Sequence[str], clip: float) -> Floats:
         for name, row in zip(unit["candidates"], scores, strict=True):
             found |= {(name, unit["start"] + i): value for i, value in enumerate(row)}
     count = 1 + max(item for _, item in found)
-    return np.array([[found.get((name, i), np.nan) for i in range(count)] for name in names])
+    scores = np.array([[found.get((name, i), np.nan) for i in range(count)] for name in names])
+    return scores if raced else scores[:, ~np.isnan(scores).any(axis=0)]
 
 
 def drawn(scores: Floats, count: int, random: np.random.Generator) -> Floats:
@@ -138,30 +152,41 @@ def kinds(arms: int, count: int, alpha: float) -> dict[str, Callable[[], Standin
     return found
 
 
+def top_of(values: Floats) -> list[int]:
+    """Return the indices of the best candidates."""
+    return np.argsort(-values, kind="stable")[:TOP].tolist()  # type: ignore[no-any-return]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=200, help="items a probe of a simulated scan")
+    parser.add_argument(
+        "--count", type=int, help="items a probe of a scan; by default the folder's"
+    )
     parser.add_argument("--scans", type=int, default=100)
     parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
     about = json.loads((given.folder / "scan.json").read_text())
+    was_raced = about["options"].get("race", "bets") != "none"
+    names = [arm.name for arm in Settings().listed(StudyModel.read(given.model).schedule)]
+    scores = read_scores(given.folder, names, about["options"]["clip"], was_raced)
+    given.count = given.count or scores.shape[1]
     settings = Settings(items=given.count)
     costs = {
         name: Costs(given.model, settings, about["probes"], fixed)
         for name, fixed in (("one set", True), ("drawn", False))
     }
-    names = [arm.name for arm in costs["drawn"].arms]
-    scores = read_scores(given.folder, names, about["options"]["clip"])
     counts = (~np.isnan(scores)).sum(axis=1)
-    print(f"{len(names)} candidates, measured on {counts.min()} to {counts.max()} items a probe")
+    print(f"{len(names)} candidates, measured on {counts.min()} to {counts.max()} items a probe; "
+          f"scans of {given.count}")  # fmt: skip
+    wanted = set(top_of(np.nanmean(scores, axis=1)))
     random = np.random.default_rng(0)
     orders = [drawn(scores, given.count, random) for _ in range(given.scans)]
     alpha = settings.alpha / settings.blocks
     rows = []
     for name, make in kinds(len(names), given.count, alpha).items():
-        kept, fewer = [], []
+        kept, fewer, recovered = [], [], []
         for number, order in enumerate(orders):
             race = make()
             done = raced(race, order, names)
@@ -170,14 +195,16 @@ def main() -> None:
                     c.alone / (c.baseline + sum(c.round(*part) for part in done))
                     for c in costs.values()
                 ])  # fmt: skip
-            best = np.argsort(-order.sum(axis=1), kind="stable")[:TOP]
+            best = top_of(order.sum(axis=1))
             kept.append((race.alive[best[0]], race.alive[best].all()))
+            final = wanted & set(top_of(np.where(race.alive, race.sums, -np.inf)))
+            recovered.append((len(final) == TOP, len(final)))
         ratios = dict(zip(costs, np.mean(fewer, axis=0).tolist(), strict=True))
-        row = {"race": name, **dict(zip(("best", "three"), np.mean(kept, axis=0).tolist(),
-                                        strict=True)), **ratios}  # fmt: skip
+        shares = np.concatenate([np.mean(kept, axis=0), np.mean(recovered, axis=0)]).tolist()
+        row = {"race": name, **dict(zip(SHARES, shares, strict=True)), **ratios}
         rows.append(row)
-        print(f"| {name} | {row['best']:.2f} | {row['three']:.2f} | {ratios['one set']:.0f} × | "
-              f"{ratios['drawn']:.1f} × |", flush=True)  # fmt: skip
+        print(f"| {name} | {' | '.join(f'{row[share]:.2f}' for share in SHARES)} | "
+              f"{ratios['one set']:.0f} × | {ratios['drawn']:.1f} × |", flush=True)  # fmt: skip
     if given.picture:
         print(charts.save(chart(rows), str(given.picture)))
 
@@ -186,7 +213,7 @@ def chart(rows: Sequence[dict[str, float | str]]) -> object:
     """Draw recall against the budget, for both kinds of examples."""
     alt = charts.altair()
     values = [
-        {"race": str(row["race"]).split(",")[0], "recall": row["three"], "fewer": row[kind],
+        {"race": str(row["race"]).split(",")[0], "recall": row["recovered"], "fewer": row[kind],
          "examples": label}
         for row in rows
         for kind, label in (("one set", "one set of examples"), ("drawn", "drawn examples"))
@@ -195,7 +222,7 @@ def chart(rows: Sequence[dict[str, float | str]]) -> object:
         x=alt.X("fewer:Q", scale=alt.Scale(type="log"),
                 title="times fewer layer forwards × tokens than lm-eval"),
         y=alt.Y("recall:Q", scale=alt.Scale(domain=[0, 1]),
-                title="scans that keep the three best"),
+                title="scans that find the three best of all items"),
         color=alt.Color("examples:N", scale=alt.Scale(range=list(charts.COLOURS[:2])), title=None),
     )  # fmt: skip
     line = base.transform_filter("datum.race == 'halving'").mark_line()

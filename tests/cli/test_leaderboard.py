@@ -50,7 +50,7 @@ def test_of_several_files_all_are_added_or_none(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text('{"model_name": "m", "results": {"x": {"acc,none": 7}}}')
     found = run("leaderboard add b.json a.json none.json")
     assert found.exit_code == 2
-    assert "b.json: task 'x', acc: value: 7.0 is no acc" in found.stderr
+    assert "b.json: task 'x', acc: value: 7.0 is out of range: acc" in found.stderr
     assert "; cannot read none.json: " in found.stderr
     assert found.stderr.endswith("; none of the 3 files was added\n")
     assert "none of the" not in run("leaderboard add b.json").stderr

@@ -22,8 +22,8 @@ from growloop.studies.catalog import STUDIES, find
 from ..support.commands import run
 
 THINGS = {
-    "--against": "model that others are compared with",
     "--affordable": "training runs that can be made",
+    "--against": "model that others are compared with",
     "--all-blocks": "blocks of every size",
     "--allow-chance": "scan although the model guesses",
     "--alpha": "probability of dropping one of the best",
@@ -77,6 +77,7 @@ THINGS = {
     "--judged": "tokens that early exit judges",
     "--keep": "keep checkpoints of a study",
     "--keep-optimizer": "keep optimizer states",
+    "--kv": "keys and values of repeated passes",
     "--leaderboard": "folder of records",
     "--lens": "file of a tuned lens",
     "--lens-batch": "prompts an update of a lens",
@@ -90,6 +91,7 @@ THINGS = {
     "--lr": "peak learning rate",
     "--max-block": "largest block",
     "--max-extra-layers": "extra layers of a combination",
+    "--max-gen-toks": "most tokens of a generated answer",
     "--measure": "score of a candidate",
     "--measures": "kinds of effects",
     "--mergekit": "mergekit file",
@@ -99,6 +101,7 @@ THINGS = {
     "--model -m": "model",
     "--name": "name of the model in records",
     "--no-paper": "leave out the paper's rows",
+    "--normalise": "options compared by character",
     "--only": "pattern of cells",
     "--operator": "growth operator",
     "--operator-option": "further option of a growth operator",
@@ -158,11 +161,11 @@ THINGS = {
     "--trust-task-code": "run code of task files",
     "--untie": "own layers for each step",
     "--until": "last step of this call",
+    "--upto": "largest number of loops, as a multiple",
     "--validation": "file of validation examples",
     "--validations": "number of validations",
     "--verify": "compare checksums",
     "--where": "tokens of effects",
-    "--upto": "largest number of loops, as a multiple",
     "--words": "word list",
 }
 """Flags -> the thing they name. An option is added here if its thing has no other name yet."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .. import mutations
+from ..mutating.undamaged import prepare
 from ..support.selection import slow_but
 from ..tasks import tiny
 from .printing import KINDS
@@ -103,7 +103,7 @@ CODES = {
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files that every command can read, with names beyond ASCII."""
     folder = tmp_path_factory.mktemp("whole")
-    mutations.prepare(folder, ())
+    prepare(folder, ())
     (folder / "model").rename(folder / "modèle")
     return folder
 

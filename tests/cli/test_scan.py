@@ -65,6 +65,31 @@ def test_bad_options_are_refused_in_a_sentence(
     assert message in sentence
 
 
+def test_a_generative_task_is_scanned_and_shared_keys_and_values_need_one(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    options = [*SMALL, "--race", "halving", "--kv", "own,shared", "--max-gen-toks", "2"]
+    for split in ("validation", "test"):
+        rows = [{"prompt": f"{split} {i}:", "answer": str(i)} for i in range(24)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    file = tmp_path / "free.yaml"
+    file.write_text(
+        f"task: free\ndataset_path: json\ndataset_kwargs:\n  data_files:\n"
+        f"    validation: {tmp_path}/validation.jsonl\n    test: {tmp_path}/test.jsonl\n"
+        "validation_split: validation\ntest_split: test\noutput_type: generate_until\n"
+        "doc_to_text: '{{prompt}}'\ndoc_to_target: answer\nmetric_list:\n  - metric: exact_match\n"
+    )
+    options[options.index("copying_real_words")] = str(file)
+    result = json.loads(done("scan", model, *options, "--out", str(tmp_path / "out"), "--json"))
+    assert {row["kv"] for row in result["rows"]} == {"own", "shared"}
+    assert result["candidates"] == 14
+    assert result["probes"][0]["metric"] == "exact_match"
+    assert result["probes"][0]["max_gen_toks"] == 2
+    sentence = refused("scan", model, *SMALL, "--kv", "shared", "--out", str(tmp_path / "not"))
+    assert "give --kv shared with a task whose answers are generated" in sentence
+
+
 def test_two_schedules_at_once_are_refused(model: str, tmp_path: Path) -> None:
     file = tmp_path / "merge.yml"
     file.write_text("merge_method: passthrough\nslices:\n- sources:\n  - model: m\n"

@@ -175,7 +175,7 @@ def test_marks_of_windows_are_no_part_of_a_text(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b'{"prompt": "a", "target": "\\ud83d"}', "\\ud83d is half a character, which is no text"),
+        (b'{"prompt": "a", "target": "\\ud83d"}', "\\ud83d is half a character, which is not text"),
         (b"[" * 50_000, "it is nested more than 100 levels deep"),
         (b'{"prompt": "\xff", "target": "b"}', "not UTF-8 text"),
         (b'{"prompt": "a", "target": "b"', "not JSON"),

@@ -29,7 +29,7 @@ def test_each_way_of_being_incomplete_is_named() -> None:
     told = loading_problem({"missing_keys": {"b", "a"}})
     assert told == "has not all weights of its config: 2 are missing, the first a"
     told = loading_problem({"unexpected_keys": {"x"}})
-    assert told == "has weights that its config knows nothing of: x"
+    assert told == "has weights that its config does not have: x"
     told = loading_problem({"mismatched_keys": {("w", (3, 2), (4, 2))}})
     assert told == "has weights of other shapes than its config: w, 3×2 instead of 4×2"
     told = loading_problem({"error_msgs": ["cannot read w"]})
@@ -50,7 +50,7 @@ def test_an_index_names_files_of_its_folder_that_are_there(tmp_path: Path) -> No
         "is damaged: model-2.safetensors is missing, which model.safetensors.index.json names"
     )
     index(tmp_path, a="../other/model-1.safetensors")
-    assert "which is no file of the folder" in str(files_problem(tmp_path))
+    assert "which is not a file of the folder" in str(files_problem(tmp_path))
     (tmp_path / "model.safetensors.index.json").write_text("{")
     assert files_problem(tmp_path) == ("is damaged: model.safetensors.index.json cannot be read")
 
@@ -93,7 +93,7 @@ def test_the_header_of_a_gguf_file_is_read_without_its_weights(tmp_path: Path) -
     with pytest.raises(ValueError, match="is damaged"):
         tensor_sizes(path)
     path.write_bytes(b"{}")
-    with pytest.raises(ValueError, match="is no GGUF file"):
+    with pytest.raises(ValueError, match="is not a GGUF file"):
         tensor_sizes(path)
 
 

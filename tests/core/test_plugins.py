@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -171,6 +172,16 @@ def test_a_bad_file_is_refused_by_name_and_leaves_nothing(
     assert "coin" not in [entry["name"] for entry in json.loads(listed.stdout)]
 
 
+def test_a_file_that_registers_nothing_is_named_in_a_warning(tmp_path: Path) -> None:
+    undecorated = REGISTERED.replace("@register_primitive\n", "")
+    file = plugin_file(tmp_path, "forgot.py", undecorated)
+    done = growloop("--plugin", str(file), "tasks", "--json")
+    assert done.returncode == 0
+    assert "coin" not in [entry["name"] for entry in json.loads(done.stdout)]
+    assert done.stderr.startswith("Warning: plug-in forgot.py registers nothing: put @register_")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_files_that_are_missing_or_clash_are_refused(tmp_path: Path) -> None:
     done = growloop("--plugin", "nowhere.py", "tasks", cwd=tmp_path)
     assert done.stderr == f"Error: there is no plug-in file {tmp_path / 'nowhere.py'}\n"
@@ -186,10 +197,25 @@ def registry() -> Registry[str]:
 
     def check(name: str, value: object) -> str:
         if not isinstance(value, str):
-            raise InputError(f"{name} is no text")
+            raise InputError(f"{name} is not text")
         return value
 
     return Registry("word", None, check)
+
+
+def test_an_object_is_replaced_within_a_block(registry: Registry[str]) -> None:
+    registry.register("a", "1", "growloop.words")
+    with registry.replace("a", "2") as value:
+        assert (value, registry["a"], registry.own()) == ("2", "2", ["a"])
+    assert registry["a"] == "1"
+    with contextlib.suppress(RuntimeError), registry.replace("a", "2"):
+        raise RuntimeError
+    assert registry["a"] == "1"
+    with registry.replace("a", "2"):
+        registry.register("a", "3", "growloop.words")  # the later one wins
+    assert registry["a"] == "3"
+    with pytest.raises(KeyError), registry.replace("unknown", "2"):
+        pass
 
 
 def test_a_module_may_replace_its_own_and_no_other_object(registry: Registry[str]) -> None:
@@ -202,7 +228,7 @@ def test_a_module_may_replace_its_own_and_no_other_object(registry: Registry[str
         registry.register("a", "4", "notebook")
     with pytest.raises(PluginError, match="'b': of module notebook and of module other"):
         registry.register("b", "4", "other")
-    with pytest.raises(InputError, match="c is no text"):
+    with pytest.raises(InputError, match="c is not text"):
         registry.register("c", 5, "notebook")  # type: ignore[arg-type]
     assert "c" not in registry
     with pytest.raises(KeyError):

@@ -7,8 +7,8 @@ import pickle
 
 import pytest
 from growloop.core.errors import InputError, NotationError
-from growloop.core.notation import MAX_STEPS
 from growloop.core.schedule import check_whole
+from growloop.core.schedule_notation import MAX_STEPS
 from growloop.models import Schedule
 from hypothesis import given
 from hypothesis import strategies as st

@@ -135,6 +135,6 @@ def test_a_site_is_written_through_a_link_which_stays(tmp_path: Path) -> None:
     (tmp_path / "full" / "thesis.tex").touch()
     other = tmp_path / "other"
     other.symlink_to("full")
-    with pytest.raises(InputError, match="something else than a site"):
+    with pytest.raises(InputError, match="holds files that do not belong to a site"):
         page.build([record], other)
     assert (tmp_path / "full" / "thesis.tex").is_file()

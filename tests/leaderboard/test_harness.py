@@ -166,7 +166,7 @@ def test_a_chat_without_a_template_is_none() -> None:
     [
         ({"results": {}}, "no value"),
         ({"results": {"a": {"acc,none": float("nan")}}}, "task 'a', acc: value"),
-        ({"results": {"a": {"acc,none": 50}}}, "task 'a', acc: value: 50.0 is no acc"),
+        ({"results": {"a": {"acc,none": 50}}}, "task 'a', acc: value: 50.0 is out of range: acc"),
         ({"results": {"../a": {"acc,none": 0.5}}}, "task.name: it must be a name, not a path"),
         ({"results": {"a" * 300: {"acc,none": 0.5}}}, "task.name: .*at most 200"),
         ({"growloop": {"model": {"name": "\x1b"}}}, "model.name: character 1"),

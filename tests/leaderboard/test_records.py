@@ -138,7 +138,7 @@ def test_what_is_no_record_is_refused_in_one_short_sentence(text: bytes) -> None
     ("fields", "reason"),
     [
         ({"valeu": 1}, "valeu: there is no such field"),
-        ({"value": 50.0}, "value: 50.0 is no acc, which is from 0 to 1"),
+        ({"value": 50.0}, "value: 50.0 is out of range: acc is from 0 to 1"),
         ({"stderr": -1.0}, "stderr: .*greater than or equal to 0"),
         ({"task": {}}, "task.name: it is missing"),
         ({"n": 0}, "n: "),

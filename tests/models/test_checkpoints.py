@@ -169,7 +169,7 @@ def test_similarity_shows_copies() -> None:
 
 def test_missing_and_left_over_weights_are_refused(tmp_path: Path) -> None:
     folder = save(build("tiny", 4), None, tmp_path / "m")
-    for depth, message in ((6, "18 are missing"), (2, "knows nothing of: 18")):
+    for depth, message in ((6, "18 are missing"), (2, "does not have: 18")):
         with pytest.raises(InputError, match=message):
             load(str(edit(folder, num_hidden_layers=depth)))
     assert len(load(str(edit(folder, num_hidden_layers=4))).model.layers) == 4

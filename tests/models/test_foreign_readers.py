@@ -1,4 +1,4 @@
-"""What knows nothing of loops must not read a looped checkpoint as a plain one."""
+"""A reader that knows no loops must not read a looped checkpoint as a plain one."""
 
 from __future__ import annotations
 

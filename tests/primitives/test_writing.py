@@ -170,7 +170,7 @@ def test_force_replaces_nothing_but_files_and_data_sets(tmp_path: Path) -> None:
     thesis = tmp_path / "important" / "thesis.txt"
     thesis.parent.mkdir()
     thesis.write_text("mine")
-    with pytest.raises(InputError, match="holds something else than a data set"):
+    with pytest.raises(InputError, match="holds files that do not belong to a data set"):
         export([Source(VA, "test", 0)], 5, thesis.parent, "datasets", force=True)
     assert thesis.read_text() == "mine"
     with pytest.raises(InputError, match="is not a file"):

@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 from growloop.cli import main
 from growloop.leaderboard import Record, Store
-from growloop.leaderboard.claims.findings import evaluate_claims
 from growloop.leaderboard.claims.paper_claims import CLAIMS
+from growloop.leaderboard.claims.verdicts import evaluate_claims
 from growloop.models import build, checkpoints, grow, loop
 from growloop.models.training.data.symbols import END, symbol_tokenizer, vocabulary
 from growloop.studies.catalog import STUDIES

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from growloop.models import checkpoints, load, loop
 from growloop.studies.catalog import STUDIES
 from growloop.studies.paper import depth
@@ -72,7 +71,7 @@ def test_numbers_in_two_precisions_are_no_table(models: dict[str, str], tmp_path
 
 
 def test_what_others_have_measured_meanwhile_is_not_measured_again(
-    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    models: dict[str, str], tmp_path: Path
 ) -> None:
     """As two processes do that share a folder."""
     asked = ["depth", "-m", models["plain"], *FEW, *TEXTS, "--tasks", TASK, "--out", str(tmp_path)]
@@ -84,9 +83,8 @@ def test_what_others_have_measured_meanwhile_is_not_measured_again(
             study(*asked, "--cell", "1")
         return inner(cell, *given)
 
-    changed = replace(depth.STUDY, measure=beside)
-    monkeypatch.setattr(STUDIES._entries["depth"], "value", changed)
-    study(*asked)
+    with STUDIES.replace("depth", replace(depth.STUDY, measure=beside)):
+        study(*asked)
     assert measured == ["score", "overlap", "accuracy"]
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,7 +107,56 @@ def test_samples_are_written_or_not_and_predictions_have_no_metric(
     assert len(samples.read_text().splitlines()) == 24
     message = refused(*call, "--predict_only", "--leaderboard", str(tmp_path / "records"))
     assert message == "Error: --predict_only computes no metric: leave out --leaderboard"
-    assert "is no folder" in refused(*call[:3], "--include_path", "nowhere", "--tasks", "sums_a")
+    assert "is not a folder" in refused(*call[:3], "--include_path", "nowhere", "--tasks", "sums_a")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("only", [[], ["--predict_only"]])
+def test_files_are_those_of_lm_eval(
+    models: dict[str, str], tasks: Path, tmp_path: Path, only: list[str]
+) -> None:
+    """The same names, keys and values, log-likelihoods up to rounding."""
+    options = ["--include_path", str(tasks), "--tasks", "sums", *only, "--log_samples"]
+    ours = run("eval", "-m", models["plain"], *options, "--output_path", str(tmp_path / "ours"))
+    assert ours.exit_code == 0, ours.output
+    theirs = subprocess.run(
+        [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args",
+         f"pretrained={models['plain']},dtype=auto", "--device", "cpu", *options,
+         "--output_path", str(tmp_path / "theirs")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert theirs.returncode == 0, theirs.stderr
+    files = {
+        side: {
+            path.name.partition("_20")[0]: path.read_text()
+            for path in (tmp_path / side).rglob("*.json*")
+        }
+        for side in ("ours", "theirs")
+    }
+    assert sorted(files["ours"]) == sorted(files["theirs"])
+    for name in ("samples_sums_a", "samples_sums_b"):
+        one, other = (
+            sorted(map(json.loads, files[side][name].splitlines()), key=lambda row: row["doc_id"])
+            for side in ("ours", "theirs")
+        )
+        assert len(one) == len(other) == 24
+        for mine, reference in zip(one, other, strict=True):
+            assert mine.keys() >= reference.keys()
+            for field in reference.keys() - {"resps", "filtered_resps"}:
+                assert mine[field] == reference[field], field
+            for field in ("resps", "filtered_resps"):
+                assert numbers(mine[field]) == pytest.approx(numbers(reference[field]), abs=1e-3)
+    results = [json.loads(files[side]["results"]) for side in ("ours", "theirs")]
+    assert results[0].keys() >= results[1].keys() - {"chat_template", "chat_template_sha"}
+    for field in ("results", "n-samples", "n-shot", "higher_is_better", "group_subtasks"):
+        assert results[0].get(field) == results[1].get(field), field
+
+
+def numbers(nested: Any) -> list[float]:
+    """Numbers and booleans of nested lists, as floats; lm-eval writes some as text."""
+    if isinstance(nested, list):
+        return [number for item in nested for number in numbers(item)]
+    return [float({"True": 1, "False": 0}.get(str(nested), nested))]
 
 
 def test_code_of_a_folder_runs_only_if_it_is_trusted(

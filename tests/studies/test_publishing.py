@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from growloop.cli import main
 from growloop.leaderboard import Store
-from growloop.leaderboard.claims.findings import RecordFilter
 from growloop.leaderboard.claims.model_filters import with_repeats
+from growloop.leaderboard.claims.verdicts import RecordFilter
 from growloop.models import build, grow, loop
 from growloop.models.diagnostics.periodicity import block_sizes, expected_period, periodicity
 from growloop.studies.leaderboard_rows import mean_of

@@ -127,12 +127,12 @@ def test_a_run_that_goes_on_from_a_checkpoint_is_told_from_both(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ({"model": "tiny"}, "run: model is no object"),
-        ({"model": ["tiny"]}, "run: model is no object"),
-        ({"data": "shards"}, "run: data is no object"),
-        ({"events": {"step": 2}}, "run: events is no list"),
+        ({"model": "tiny"}, "run: model is not an object"),
+        ({"model": ["tiny"]}, "run: model is not an object"),
+        ({"data": "shards"}, "run: data is not an object"),
+        ({"events": {"step": 2}}, "run: events is not a list"),
         ({"events": ["grow"]}, "run: events holds more than objects"),
-        ({"seed": "0"}, "run: seed is no whole number"),
+        ({"seed": "0"}, "run: seed is not a whole number"),
     ],
 )
 def test_a_run_that_is_none_of_a_run_file_is_refused(

@@ -108,8 +108,8 @@ LOST: dict[str, tuple[Change, str]] = {
     "a tensor": (without("layers.2.mlp.up"), "1 is missing, model.layers.2.mlp.up_proj.weight"),
     "the norm": (without("model.norm"), "1 is missing, model.norm.weight"),
     "renamed": (renamed(".layers.", ".blocks."), "are missing, the first model.layers.0"),
-    "one layer more": (extra_layer, "config knows nothing of: 9, the first model.layers.9."),
-    "a stray tensor": (with_tensor("value_head.weight"), "knows nothing of: value_head.weight"),
+    "one layer more": (extra_layer, "config does not have: 9, the first model.layers.9."),
+    "a stray tensor": (with_tensor("value_head.weight"), "does not have: value_head.weight"),
     "another shape": (cut("model.norm.weight"), "other shapes than its config: model.norm.weight"),
 }
 """What a checkpoint of a Llama may have lost or gained: how, and what the refusal says."""

@@ -108,7 +108,7 @@ def test_different_prompts_are_said(tmp_path: Path) -> None:
 
 def test_a_metric_that_is_no_mean_over_questions_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a", {"t": ONE}, reported={"t": 0.123})
-    with pytest.raises(InputError, match="acc,none is no mean over questions"):
+    with pytest.raises(InputError, match="acc,none is not a mean over questions"):
         read_evaluation(tmp_path / "a")
 
 

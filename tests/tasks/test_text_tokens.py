@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from growloop.core.text_tokens import encode
 from growloop.models import build
-from growloop.models.training.data.examples import tokenize_pairs
+from growloop.models.training.data.loss_masks import tokenize_pairs
 from growloop.models.training.data.tokenization import end_token, tokenize
 from growloop.tasks.evaluate import load_model
 from growloop.tasks.scoring.checked_lm import CheckedLM

@@ -32,7 +32,7 @@ Value = bool | int | float | str | tuple[int, ...] | None
 
 
 def _check(name: str, part: Any) -> type:
-    """Refuse an object that is no part: a class that :func:`register_part` decorated."""
+    """Refuse an object that is not a part: a class that :func:`register_part` decorated."""
     if not isinstance(part, type) or getattr(part, "part_name", None) != name:
         raise InputError(
             f"a loop part is a class with @register_part(kind, {name!r}), not {shown(part)}"
@@ -67,7 +67,7 @@ def register_part(kind: str, name: str) -> Callable[[Class], Class]:
 
     def register(part: Class) -> Class:
         if getattr(part, "kind", None) != kind:
-            raise InputError(f"the {kind} {shown(name)} is no subclass of {kind.capitalize()}")
+            raise InputError(f"the {kind} {shown(name)} is not a subclass of {kind.capitalize()}")
         part.part_name = name  # type: ignore[attr-defined]
         PARTS.register(name, part, part.__module__)
         return part
@@ -90,6 +90,10 @@ def part_class(kind: str, name: str) -> Any:
 def names_of(kind: str) -> list[str]:
     """List the names of parts of a kind: growloop's, then those of plug-ins that work."""
     return [name for name, part in PARTS.working() if getattr(part, "kind", None) == kind]
+
+
+_ACCEPTED: set[tuple[Any, str, str]] = set()
+"""Class, kind and settings of parts that were checked: a schedule is set once per forward pass."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +133,20 @@ class PartSettings:
             raise InputError(f"{kind} is a name or fields with a name, not {shown(value)}")
         settings: PartSettings = value
         part = part_class(kind, settings.name)
-        known = [*inspect.signature(part.__init__).parameters][2:]  # after self and shape
-        for option, _ in settings.options:
-            if option not in known:
-                raise unknown(f"option of {kind} {settings.name}", option, known)
-        with torch.device("meta"):
-            build_part(kind, settings, BlockShape(8))  # refuses values that the part cannot take
+        key = (part, kind, repr(settings))  # equal values of other types, such as 1 and True, differ
+        if key not in _ACCEPTED:
+            settings._check_options(part, kind)
+            _ACCEPTED.add(key)
         return settings
+
+    def _check_options(self, part: Any, kind: str) -> None:
+        """Refuse options that the class of a part does not have, and values that it refuses."""
+        known = [*inspect.signature(part.__init__).parameters][2:]  # after self and shape
+        for option, _ in self.options:
+            if option not in known:
+                raise unknown(f"option of {kind} {self.name}", option, known)
+        with torch.device("meta"):
+            build_part(kind, self, BlockShape(8))
 
     def fields(self) -> str | dict[str, Any]:
         """Return the settings as a config holds them: a name, or fields with a name."""
@@ -173,7 +184,8 @@ def build_part(kind: str, settings: PartSettings, shape: BlockShape) -> Any:
         InputError: an option that the part refuses.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        # torch.manual_seed also notes a stack trace for each call before CUDA starts
+        torch.default_generator.manual_seed(0)
         try:
             return part_class(kind, settings.name)(shape, **dict(settings.options))
         except TypeError as error:

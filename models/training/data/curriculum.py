@@ -14,7 +14,7 @@ import numpy as np
 
 from ....core.errors import InputError
 from ....primitives.bits import draw, stream_key
-from ..runfile import Stage
+from ..runfile_sections import Stage
 from .batches import IGNORED, Batch, process_rows
 from .lessons import GROUP, lesson
 from .mixture import Phase
@@ -39,8 +39,8 @@ class Curriculum:
     8
 
     Raises:
-        InputError: unknown lessons, shares that do not sum to 1, a batch that is no multiple of 8,
-            a limit of the last stage.
+        InputError: unknown lessons, shares that do not sum to 1, a batch that is not a multiple
+            of 8, a limit of the last stage.
     """
 
     def __init__(

@@ -191,10 +191,10 @@ class Shards:
         self.tokenizer: str = self.about["tokenizer"]
         self.special = tuple(self.about.get("special_tokens") or ())
         if not all(type(token) is int and 0 <= token < self.vocabulary for token in self.special):
-            raise InputError(f"{path} cannot be read: special_tokens are no tokens")
+            raise InputError(f"{path} cannot be read: special_tokens are not tokens")
         end = self.about.get("end")
         if end is not None and not (type(end) is int and 0 <= end < self.vocabulary):
-            raise InputError(f"{path} cannot be read: end is no token of {self.vocabulary:,}")
+            raise InputError(f"{path} cannot be read: end is not one of {self.vocabulary:,} tokens")
         if self.about["version"] != VERSION:
             raise InputError(f"{path} has version {short(self.about['version'])}, not {VERSION}")
         dtype = token_type(self.vocabulary)

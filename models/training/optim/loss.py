@@ -19,7 +19,7 @@ CHUNK = 2**19  # float32 elements at a time on the CPU: 2 MiB, about a core's sh
 CHUNK_GPU = 2**26  # fewer, larger kernels
 
 
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, targets: Tensor, overwrite: bool = False) -> Tensor:
     """Compute the cross-entropy of each row in nats, ``(rows,)`` float32.
 
     Computes in float32 whatever the type of the logits, with the same bits each time.
@@ -27,16 +27,20 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     Args:
         logits: any floating-point type, ``(rows, vocabulary)``.
         targets: token ids, ``(rows,)``; rows with -100 have loss 0.
+        overwrite: let the backward pass write the gradient into the memory of the logits, which
+            saves a buffer of their size. For logits that nothing else reads: autograd raises an
+            error if another backward pass needs them.
     """
     if logits.numel() <= SMALL or torch.compiler.is_compiling():
         return nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-    return _CrossEntropy.apply(logits, targets)  # type: ignore[no-any-return, no-untyped-call]
+    return _CrossEntropy.apply(logits, targets, overwrite)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, overwrite: bool) -> Tensor:
         ctx.save_for_backward(logits, targets)
+        ctx.overwrite = overwrite
         columns, counted = _columns(targets)
         losses = torch.empty(len(targets), device=logits.device)
         size = _chunk_rows(logits)
@@ -48,18 +52,18 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None, None]:
         logits, targets = ctx.saved_tensors
         columns, counted = _columns(targets)
         scales = (scale * counted).unsqueeze(1)
-        gradient = torch.empty_like(logits)
+        gradient = logits if ctx.overwrite else torch.empty_like(logits)
         size = _chunk_rows(logits)
         pieces = (torch.split(t, size) for t in (logits, columns, scales, gradient))
         for rows, column, factor, out in zip(*pieces, strict=True):
             probs = torch.softmax(rows, -1, dtype=torch.float32)
             probs.scatter_add_(1, column, probs.new_full((len(probs), 1), -1.0))
             out.copy_(probs.mul_(factor))
-        return gradient, None
+        return gradient, None, None
 
 
 def _columns(targets: Tensor) -> tuple[Tensor, Tensor]:

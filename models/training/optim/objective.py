@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ....core.errors import InputError
@@ -47,13 +48,19 @@ def losses(forward: Callable[..., Any], batch: Batch, device: torch.device) -> T
 
 
 def training_losses(
-    forward: Callable[..., Any], batch: Batch, device: torch.device, runner: Any = None
+    forward: Callable[..., Any],
+    batch: Batch,
+    device: torch.device,
+    runner: Any = None,
+    head: nn.Module | None = None,
 ) -> Losses:
     """Compute the cross-entropy of each target, and the objective of the model's loops.
 
     Args:
         forward, batch, device: as for :func:`losses`.
         runner: runner of a looped model in training mode, whose objective is minimised.
+        head: the model's ``get_output_embeddings()``, if it runs uncompiled. Where the logits are
+            its output as it is, the backward pass reuses their memory.
     """
     columns = np.flatnonzero((batch.targets != IGNORED).any(axis=0))
     inputs: dict[str, Tensor] = {"input_ids": _to_device(batch.tokens, device)}
@@ -73,13 +80,36 @@ def training_losses(
     if supervised:
         runner.supervision = Supervision(wanted, kept, places, cross_entropy)
     try:
-        output = forward(**inputs, use_cache=False)
+        with _linear_outputs(head) as outputs:
+            output = forward(**inputs, use_cache=False)
     finally:
         if supervised:
             runner.supervision = None
     logits = output.logits.flatten(0, 1)
-    last = cross_entropy(logits if places is None else logits[places], wanted)
+    if places is None:
+        # supervision computes losses of the same logits
+        unread = not supervised and any(output.logits is made for made in outputs)
+    else:
+        logits, unread = logits[places], True  # a copy
+    last = cross_entropy(logits, wanted, overwrite=unread)
     return Losses(last, output["loop_losses"] if supervised else last)
+
+
+@contextmanager
+def _linear_outputs(head: nn.Module | None) -> Iterator[list[Tensor]]:
+    """Collect what a linear head returns; its backward pass does not read them.
+
+    Heads of other types yield nothing: their backward pass may.
+    """
+    outputs: list[Tensor] = []
+    if type(head) is not nn.Linear:
+        yield outputs
+        return
+    handle = head.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        handle.remove()
 
 
 def _to_device(array: NDArray[np.int64], device: torch.device) -> Tensor:

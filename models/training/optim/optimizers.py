@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ...looping.decoder import find_decoder
-from ..runfile import Optimizer as Settings
+from ..runfile_sections import Optimizer as Settings
 from .muon import Muon
 
 

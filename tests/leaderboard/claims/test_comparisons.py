@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from growloop.core.statistics import SHARE, share_interval, sum_interval
 from growloop.leaderboard import Task
-from growloop.leaderboard.claims.findings import (
+from growloop.leaderboard.claims.verdicts import (
     Claim,
     Comparison,
     RecordFilter,
@@ -82,7 +82,7 @@ def test_several_seeds_of_a_study_are_no_further_trainings() -> None:
         for seed in range(3)
     ]  # fmt: skip
     found = comparison_effect(looped_less_standard(study="s"), records)
-    assert (found.verdict, found.trainings) == ("undecided", 1)
+    assert (found.verdict, found.runs) == ("undecided", 1)
     assert "3 seeds of the study" in found.why
 
 
@@ -166,7 +166,7 @@ def test_trainings_differ_in_their_seed_alone() -> None:
     for seed in range(3):
         records += [result("looped", 0.5 + seed / 1000, seed), result("standard", 0.4, seed)]
     found = comparison_effect(looped_less_standard(), records)
-    assert (found.verdict, found.trainings, found.groups) == ("supported", 3, 3)
+    assert (found.verdict, found.runs, found.groups) == ("supported", 3, 3)
     assert found.value == pytest.approx(0.101)
     assert len(found.records) == 6
     names = [  # with nothing in common, each is what there is
@@ -174,7 +174,7 @@ def test_trainings_differ_in_their_seed_alone() -> None:
         for r in records
         if r.value > 0.1
     ]
-    assert comparison_effect(looped_less_standard(), names).trainings == 3
+    assert comparison_effect(looped_less_standard(), names).runs == 3
 
 
 def test_less_is_more_where_lower_is_better() -> None:
@@ -238,7 +238,7 @@ def test_the_precision_that_most_trainings_have_is_compared() -> None:
         for dtype in dtypes
     ]
     found = comparison_effect(looped_less_standard(), records)
-    assert found.trainings == 3
+    assert found.runs == 3
     assert set(found.records) == {r.id for r in records if r.dtype == "bfloat16"}
 
 

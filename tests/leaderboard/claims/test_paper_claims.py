@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from growloop.leaderboard import Record, Task
-from growloop.leaderboard.claims.findings import (
+from growloop.leaderboard.claims.paper_claims import CLAIMS
+from growloop.leaderboard.claims.verdicts import (
     Effect,
     Finding,
     evaluate_claims,
 )
-from growloop.leaderboard.claims.paper_claims import CLAIMS
 from growloop.leaderboard.paper import paper_rows
 
 from ..making import SUITE, result

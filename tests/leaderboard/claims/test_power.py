@@ -10,14 +10,14 @@ import pytest
 from click.testing import CliRunner
 from growloop.cli import main
 from growloop.leaderboard import Store
-from growloop.leaderboard.claims.findings import Comparison, Effect, comparison_effect
 from growloop.leaderboard.claims.power import (
     claim_outlook,
     comparison_power,
     decision_shares,
     detectable_effect,
-    needed_trainings,
+    needed_runs,
 )
+from growloop.leaderboard.claims.verdicts import Comparison, Effect, comparison_effect
 from scipy import stats
 
 from ..making import result
@@ -52,12 +52,12 @@ def test_a_loss_is_contradicted_as_often_as_a_gain_is_supported() -> None:
 
 
 def test_an_effect_at_the_margin_is_never_decided() -> None:
-    assert needed_trainings(0.01, 0.05, 0.01) is None
+    assert needed_runs(0.01, 0.05, 0.01) is None
 
 
 def test_as_many_trainings_as_needed_decide_records_made_at_random() -> None:
     value, spread = 0.1, 0.06
-    needed = needed_trainings(value, spread, 0.01)
+    needed = needed_runs(value, spread, 0.01)
     assert needed is not None
     random = np.random.default_rng(0)
     verdicts = [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from growloop.leaderboard import Model, Record, Task
-from growloop.leaderboard.claims.findings import evaluate_claims
 from growloop.leaderboard.claims.paper_claims import CLAIMS
+from growloop.leaderboard.claims.verdicts import evaluate_claims
 from growloop.leaderboard.paper import paper_rows
 from growloop.leaderboard.site.forest_plot import Forest, forest
 
@@ -46,7 +46,7 @@ def test_a_row_has_effect_interval_verdict_runs_and_the_papers_own_effects() -> 
     assert row.finding.claim.id == "looping-at-equal-parameters"
     assert round(row.effect.value or 0, 3) == 0.2
     assert row.effect.low is not None
-    assert (row.effect.verdict, row.effect.trainings) == ("supported", 3)
+    assert (row.effect.verdict, row.effect.runs) == ("supported", 3)
     assert row.over == "3 runs"
     [single] = plot(suite_records(0.7, seeds=1)).rows
     assert single.over == "items"

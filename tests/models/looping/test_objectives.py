@@ -162,7 +162,7 @@ def test_an_objective_holds_nothing_after_its_forward(name: str) -> None:
     runner = model.runner
     assert not runner.records
     assert runner.supervision is None
-    assert (runner.around, runner.recorded, runner.arguments) == (None, [], {})
+    assert (runner.around, runner.recorded, runner.arguments.stored) == (None, [], {})
     ids = tokens()
     assert "loop_losses" not in model(ids)  # no targets, no objective
     same(model.eval()(ids).logits, loop(plain(4), SCHEDULE)(ids).logits)

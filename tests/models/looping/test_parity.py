@@ -288,6 +288,9 @@ def test_survives_a_checkpoint(kind: str, tmp_path: Path) -> None:
             for name in ("looped", "unrolled")
         )
         assert found.dtype is dtype
+        for part in ("experts", "attn"):
+            chosen = getattr(wanted.config, f"_{part}_implementation")
+            assert getattr(found.config, f"_{part}_implementation") == chosen
         assert list(found.state_dict()) == list(model.state_dict())
         same(logits(found), logits(wanted))
         if dtype is torch.float32:

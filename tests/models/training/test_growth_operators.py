@@ -13,7 +13,7 @@ from growloop.core import plugins
 from growloop.core.errors import InputError
 from growloop.models import build, grow, growth_map
 from growloop.models.growing.grow import identity_of
-from growloop.models.growing.operators import OPERATORS, register_operator
+from growloop.models.growing.registry import OPERATORS, register_operator
 from growloop.models.training import checks
 from growloop.models.training.inputs import PLUGIN_CODE, read_inputs
 from growloop.models.training.runfile import Run, parse

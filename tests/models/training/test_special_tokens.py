@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from growloop.models import build, checkpoints
-from growloop.models.training.data.examples import tokenize_pairs
+from growloop.models.training.data.loss_masks import tokenize_pairs
 from growloop.models.training.data.tokenization import tokenize
 from growloop.models.training.engine import Engine
 from growloop.models.training.runfile import parse

@@ -82,6 +82,21 @@ def test_an_architecture_whose_positions_cannot_be_set_is_refused(tmp_path: Path
         meter.measure([own(meter.base)], [items])
 
 
+@pytest.mark.parametrize("error", [StopIteration(), AttributeError("no such mask"), IndexError(7)])
+def test_layers_that_fail_apart_in_any_way_are_refused_in_a_sentence(
+    error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter = Meter(scorer(load(str(folder)), load_tokenizer(str(folder))))
+
+    def fails(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(meter.scan, "run", fails)
+    items = ProbeItems("probe", "test", None, (Item(tiny.CONTEXT, tiny.OPTIONS, 0),))
+    with pytest.raises(InputError, match="cannot be run apart, so this architecture cannot be"):
+        meter.measure([own(meter.base)], [items])
+
+
 def test_a_looped_model_scores_as_under_its_own_schedules(folder: Path) -> None:
     base = Schedule.parse("1-2x2-1")
     some = candidates(base, ("repeat", "skip", "swap"), None)
@@ -112,5 +127,5 @@ def test_a_damped_repeat_shares_the_repeated_pass_with_the_plain_one() -> None:
 
 def test_a_model_with_settings_of_its_own_between_loops_is_refused(folder: Path) -> None:
     model = loop(load(str(folder)), "1-2x2-1", recurrence=Recurrence(damping=0.5))
-    with pytest.raises(InputError, match="settings of their own"):
+    with pytest.raises(InputError, match="loops have settings"):
         Meter(scorer(model, load_tokenizer(str(folder))))

@@ -12,7 +12,7 @@ from growloop.core.errors import InputError
 from growloop.models import load
 from growloop.models.checkpoints import load_tokenizer
 from growloop.studies.scan.items import Item, bounded, check_plain, requests, score
-from growloop.studies.scan.probes import TEST, VALIDATION, load_items, read_file
+from growloop.studies.scan.probes import TEST, VALIDATION, load_items, read_file, uneven
 from growloop.tasks.questions import scorer
 
 ROWS = [{"prompt": f"{i} plus 1 is", "choices": [str(i + 1), "many"], "answer": 0}
@@ -149,6 +149,22 @@ def test_a_task_with_one_labelled_split_is_refused(
         load_items(lm, [task(tmp_path, test="test")], VALIDATION, 20, 0, 0, False)
 
 
+def test_a_note_says_where_the_tokenizer_makes_options_differently_long(
+    lm: Any, tmp_path: Path
+) -> None:
+    names = ["variable_assignment_math_d0", "copying_random_words"]
+    digits, words = load_items(lm, names, VALIDATION, 20, 0, 0, False)
+    assert "variable_assignment_math_d0 are 2 to 3 tokens long" in str(uneven(digits))
+    assert uneven(words) is None  # three letters and a space each
+    [normalised] = load_items(lm, names[:1], VALIDATION, 20, 0, 0, False, normalise=True)
+    for item in normalised.scored:
+        texts = [lm.tokenizer.decode(option).strip() for option in item.options]
+        assert item.lengths == tuple(map(len, texts))
+    assert normalised.metric == "acc_norm"
+    [file] = load_items(lm, [written(tmp_path / "a.jsonl", ROWS)], VALIDATION, 20, 0, 0, False)
+    assert uneven(file) is None  # compared by character anyway
+
+
 def test_guessing_and_the_ceiling_are_refused() -> None:
     with pytest.raises(InputError, match="guesses on probe"):
         check_plain(0.24, 0.2, 200, "probe")
@@ -156,4 +172,7 @@ def test_guessing_and_the_ceiling_are_refused() -> None:
         check_plain(1.0, 0.2, 200, "probe")
     check_plain(0.4, 0.2, 200, "probe")
     check_plain(0.0, None, 200, "probe")
+    with pytest.raises(InputError, match=r"guesses on free \(0\.000, chance 0\.000"):
+        check_plain(0.0, 0.0, 24, "free")  # no generated answer is right
+    check_plain(1 / 24, 0.0, 24, "free")
     check_plain(0.2, 0.2, 16, "probe")  # too few items to say

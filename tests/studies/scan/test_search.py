@@ -19,6 +19,7 @@ from growloop.studies.publish import leaderboard_records
 from growloop.studies.records import StudyRecord
 from growloop.studies.scan import folder as scan_folder
 from growloop.studies.scan import outputs, scan
+from growloop.studies.scan import stage as scan_stage
 from growloop.studies.scan.candidates import candidates
 from growloop.studies.scan.chart import chart
 from growloop.studies.scan.measure import Meter
@@ -145,13 +146,39 @@ def test_a_folder_of_another_scan_is_refused(
 
 def test_a_budget_stops_with_the_best_so_far_and_says_so(small_scan: Scan, tmp_path: Path) -> None:
     whole = small_scan(tmp_path / "whole", beam=0, items=64)
-    limit = whole.fields["cost"]["flops"] / 3
+    limit = whole.fields["cost"]["flops"] * 0.6
     part = small_scan(tmp_path / "part", beam=0, items=64, budget=f"{limit:.0f}flops")
     assert part.fields["complete"] is False
     assert 0 < part.fields["validation_items"] < 64
-    assert "budget spent" in part.verdict
+    left = sum(name != "plain" for name in part.fields["alive"])
+    items = part.fields["validation_items"]
+    assert f"budget spent after {items} items a probe with {left} of them left" in part.verdict
+    units = [json.loads(f.read_text()) for f in (tmp_path / "part" / "scores").glob("val*.json")]
+    assert sum(unit["flops"] for unit in units) <= limit
     again = small_scan(tmp_path / "part", beam=0, items=64, budget=f"{limit:.0f}flops")
     assert answer(again) == answer(part)
+    on = small_scan(tmp_path / "part", beam=0, items=64)
+    assert answer(on) == answer(whole)
+
+
+def test_a_budget_that_is_too_small_says_what_a_first_answer_needs(
+    small_scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_stage, "SLICE", 2)  # 16 items of 8 candidates
+    settings: dict[str, Any] = {"beam": 0, "items": 64, "race": "none"}
+    whole = small_scan(tmp_path / "whole", **settings)
+    units = [json.loads(f.read_text()) for f in (tmp_path / "whole" / "scores").glob("val*.json")]
+    plain = sum(unit["flops"] for unit in units if unit["candidates"] == ["plain"])
+    with pytest.raises(InputError, match=r"a first answer needs \S+flops") as refusal:
+        small_scan(tmp_path / "part", **settings, budget=f"{1.01 * plain:.0f}flops")
+    budget = str(refusal.value).rpartition(" ")[2]
+    part = small_scan(tmp_path / "part", **settings, budget=budget)
+    assert part.fields["complete"] is False
+    assert {row["items"] for row in part.rows} == {part.fields["validation_items"]} == {16}
+    on = small_scan(tmp_path / "part", **settings)
+    assert answer(on) == answer(whole)
+    with pytest.raises(InputError, match="a first answer needs about"):
+        small_scan(tmp_path / "late", **settings, budget="0.001s")
 
 
 def test_the_control_is_measured_on_items_of_its_own(small_scan: Scan, tmp_path: Path) -> None:
@@ -210,6 +237,29 @@ def test_margins_and_accuracy_are_those_of_the_scorer(tiny_model: str, small_sca
         assert row["margin"] == pytest.approx(np.mean(margins[:count]), abs=1e-3)
 
 
+def test_normalised_options_are_compared_as_lm_evals_acc_norm(
+    small_scan: Scan, tiny_model: str
+) -> None:
+    from growloop.tasks.evaluate import evaluate
+
+    name = "variable_assignment_math_d0"
+    settings: dict[str, Any] = {"probes": (name,), "beam": 0, "items": 20, "test_items": 40}
+    found = evaluate(
+        tiny_model, [name], count=40, shots=0, seed=0, dtype="float32", device="cpu"
+    )  # fmt: skip
+    assert found is not None
+    values = []
+    for normalise in (False, True):
+        result = small_scan(normalise=normalise, **settings)
+        [about] = result.fields["test_probes"]
+        metric = "acc_norm" if normalise else "acc"
+        assert about.get("metric", "acc") == metric
+        if result.chosen.edit != "none":
+            values.append(result.fields["test"][0]["plain"])
+            assert values[-1] == found["results"][name][f"{metric},none"]
+    assert values
+
+
 def test_what_lm_eval_would_run_is_counted_by_rows(finished: tuple[ScanResult, Path]) -> None:
     cost = finished[0].fields["cost"]
     assert cost["layer_tokens_alone"] > 2 * cost["layer_tokens"] > 0
@@ -266,7 +316,7 @@ def test_a_result_becomes_a_data_frame_and_a_chart(finished: tuple[ScanResult, P
         ({"measure": "loss"}, "unknown measure"),
         ({"clip": 0.0}, "--clip"),
         ({"allow_chance": False, "items": 40}, "the model as it is guesses"),
-        ({"budget": "1flops"}, "before any candidate was measured"),
+        ({"budget": "1flops"}, "before the model as it is was measured"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(

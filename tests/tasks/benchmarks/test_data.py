@@ -176,7 +176,7 @@ def test_unknown_names_are_refused_with_the_nearest_one(folder: Path) -> None:
     (folder / "trivia_qa").mkdir()
     with pytest.raises(InputError, match="unknown data set 'trivia_qa': did you mean 'triviaqa'"):
         check_folder(folder)
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         check_folder(folder / "nothing")
 
 

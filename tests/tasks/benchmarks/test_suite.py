@@ -255,7 +255,7 @@ def test_a_wrong_file_stops_the_suite_before_the_model_is_loaded(
         (["--suite", "paper", "--tasks", "drop"], "--tasks is fixed by --suite"),
         (["--suite", "paper", "--limit", "0"], "limit must be a whole number from 1"),
         (["--suite", "paper", "--items", "0"], "items must be a whole number from 1"),
-        (["--suite", "paper", "--data-dir", "nowhere"], "nowhere is no folder"),
+        (["--suite", "paper", "--data-dir", "nowhere"], "nowhere is not a folder"),
         (["--suite", "paper", "--holdout", "nowhere"], "held-out text is a folder or a file"),
         (["--data-dir", "x"], "give it too"),
     ],
@@ -334,15 +334,17 @@ def test_differences_are_paired_by_question(tmp_path: Path) -> None:
     old = json.loads((one / "paper_coqa.json").read_text())
     old["result"]["others"] = {"f1,none": 0.25, "f1_lm_eval,none": 0.2}
     (one / "paper_coqa.json").write_text(json.dumps(old))
-    with pytest.raises(InputError, match="paper_coqa: the two were scored by different versions"):
+    with pytest.raises(
+        InputError, match="paper_coqa: the two models were scored by different versions"
+    ):
         compare(one, other)
     result_file(other, "paper_coqa", [0.5, 1.0], ["a", "c"])
-    with pytest.raises(InputError, match="paper_coqa: the two were asked different questions"):
+    with pytest.raises(InputError, match="paper_coqa: the two models answered different questions"):
         compare(one, other)
     with pytest.raises(InputError, match="holds no results"):
         compare(one, tmp_path)
     (one / "paper_coqa.json").write_text('{"result": {"items": []}}')
-    with pytest.raises(InputError, match="is no result of a suite"):
+    with pytest.raises(InputError, match="is not a result of a suite"):
         compare(one, other)
 
 

@@ -386,5 +386,5 @@ def test_a_context_without_a_token_is_refused(
     lm = kind(pretrained=str(checkpoint("llama")), device="cpu")
     asked = [("abc", " d"), ("  ", "a")]
     requests = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(asked)]
-    with pytest.raises(InputError, match="nothing to read before 'a': '  ' is no token"):
+    with pytest.raises(InputError, match="nothing to read before 'a': '  ' is not a token"):
         lm.loglikelihood(requests, disable_tqdm=True)

@@ -100,7 +100,9 @@ def test_an_end_token_outside_the_vocabulary_is_refused(tmp_path: Path, end: obj
     shard = write_shard(tmp_path, 0, [list(range(9))], 257)
     about = {"vocabulary": 257, "tokenizer": "t", "source": "a"}
     write_index(tmp_path, [shard], {**about, "end": end})
-    with pytest.raises(InputError, match=r"index\.json cannot be read: end is no token of 257$"):
+    with pytest.raises(
+        InputError, match=r"index\.json cannot be read: end is not one of 257 tokens$"
+    ):
         Shards(tmp_path)
     for valid in (None, 0, 256):
         write_index(tmp_path, [shard], {**about, "end": valid})

@@ -83,6 +83,31 @@ def test_nothing_is_written_without_a_backward_pass_and_the_bits_are_the_same() 
     assert torch.equal(logits, before)
 
 
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_overwritten_logits_give_the_same_bits(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    weight, x = torch.randn(50, 8, dtype=dtype), torch.randn(2, 10, 8, dtype=dtype)
+    targets = torch.randint(0, 50, (20,))
+    gradients = []
+    for overwrite in (False, True):
+        head = weight.clone().requires_grad_()
+        logits = functional.linear(x, head)
+        before = logits.detach().clone()
+        cross_entropy(logits.flatten(0, 1), targets, overwrite).sum().backward()
+        assert torch.equal(before, logits) is not overwrite
+        gradients.append(head.grad)
+    assert gradients[0] is not None
+    assert gradients[1] is not None
+    assert torch.equal(gradients[0], gradients[1])
+
+
+def test_logits_that_another_backward_pass_needs_are_not_overwritten_in_silence() -> None:
+    x = torch.randn(20, 50, requires_grad=True)
+    losses = cross_entropy(torch.tanh(x), torch.randint(0, 50, (20,)), overwrite=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        losses.sum().backward()
+
+
 def test_it_compiles() -> None:
     logits, targets = torch.randn(20, 50), torch.randint(0, 50, (20,))
     compiled = torch.compile(cross_entropy, backend="eager", fullgraph=True)

@@ -167,7 +167,7 @@ def scoring_options(settings: dict[str, Any]) -> ScoringOptions:
 
     Raises:
         InputError: a value that is not allowed.
-        TypeError: a keyword that is no scoring option.
+        TypeError: a keyword that is not a scoring option.
     """
     own = _taken(ScoringOptions, settings)
     if settings:

@@ -6,7 +6,7 @@ import pytest
 from growloop.core.errors import InputError
 from growloop.models import GrowthMap, Schedule, growth_map
 from growloop.models.growing.maps import growth_maps
-from growloop.models.growing.operators import OPERATORS
+from growloop.models.growing.registry import OPERATORS
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,4 +1,4 @@
-"""Effects of a step on later steps and on the prediction (paper Figures 5, 7, 10).
+"""Effects of a step on later steps (paper Figures 7, 10).
 
 The contribution ``c_s`` of a *source* step s is removed. The effect on a *target* step l > s is the
 relative change of the target's contribution, ``|c_l - c'_l| / max(|c_l|, 1e-6)``:
@@ -76,7 +76,7 @@ def local_effects(
     """
     one_of("reduction", reduce, REDUCTIONS)
     trace.check_flow()  # else a layer's contribution is not what the stream gets
-    removed, measured = _windows(trace, cuts, skip_front)
+    removed, measured = windows(trace, cuts, skip_front)
     replay, c = Replay(trace), trace.contributions
     # on the device, moved to the CPU once at the end: the GPU runs on meanwhile
     effects = torch.zeros(len(trace.real), trace.steps, trace.steps, device=trace.real.device)
@@ -89,7 +89,7 @@ def local_effects(
             change = _relative(after - states, c[target])
             for source, values in zip(sources, change, strict=True):
                 effects[:, source, target] = _reduced(values, measured, reduce)
-    return _finite(effects)
+    return finite(effects)
 
 
 @torch.no_grad()
@@ -105,80 +105,15 @@ def propagated_effects(
     Arguments, result and errors are those of :func:`local_effects`.
     """
     one_of("reduction", reduce, REDUCTIONS)
-    removed, measured = _windows(trace, cuts, skip_front)
+    removed, measured = windows(trace, cuts, skip_front)
     effects = torch.zeros(len(trace.real), trace.steps, trace.steps, device=trace.real.device)
-    for source, target, before, after in _skipping(trace, removed, max_tokens):
+    for source, target, before, after in skipping(trace, removed, max_tokens):
         change = _relative(after - before, trace.contributions[target])
         effects[:, source, target] = _reduced(change, measured, reduce)
-    return _finite(effects)
+    return finite(effects)
 
 
-@torch.no_grad()
-def prediction_effects(
-    trace: Trace,
-    cuts: Sequence[int] | None = None,
-    max_tokens: int = MAX_TOKENS,
-    skip_front: int = SKIP_FRONT,
-) -> Tensor:
-    """Measure the effect of skipping a step on predictions: ``max |softmax z - softmax z'|_2``.
-
-    Args:
-        trace: traced forward pass.
-        cuts: token positions t: skip before t, measure from t on; None for all tokens.
-        max_tokens: tokens in one layer forward.
-        skip_front: real tokens at the front of each prompt at which no step is skipped.
-
-    Returns:
-        ``(batch, steps)``, maxima over tokens and cuts.
-
-    Raises:
-        InputError: as :func:`local_effects`; a model whose logits are not norm and head on its last
-            state.
-    """
-    trace.check_readout()
-    removed, measured = _windows(trace, cuts, skip_front)
-    effects = torch.zeros(len(trace.real), trace.steps, device=trace.real.device)
-    baseline = trace.logits.float().softmax(-1)
-    last = trace.steps - 1
-    for source, target, _, after in _skipping(trace, removed, max_tokens, itself=True):
-        if target != last:
-            continue
-        for cut, state in zip(measured, after, strict=True):
-            change = (trace.readout(state).float().softmax(-1) - baseline).norm(dim=-1)
-            largest = change.masked_fill(~cut, 0).amax(1)
-            effects[:, source] = torch.maximum(effects[:, source], largest)
-    return _finite(effects)
-
-
-def depth_shares(effects: Tensor) -> Tensor:
-    """Normalise prediction effects to a distribution over steps, mean over prompts: ``(steps,)``.
-
-    Args:
-        effects: result of :func:`prediction_effects`, ``(batch, steps)``.
-
-    Raises:
-        InputError: effects that are all 0.
-    """
-    mean = effects.double().mean(0)
-    if not float(mean.sum()) > 0:
-        raise InputError("no step changes the prediction: there is no depth score")
-    return mean / mean.sum()
-
-
-def depth_score(effects: Tensor) -> float:
-    """Compute the depth score: the mean step, weighted by its prediction effect (Csordás 2025).
-
-    Args:
-        effects: result of :func:`prediction_effects` with cuts, ``(batch, steps)``.
-
-    >>> depth_score(torch.tensor([[0.0, 0.5, 0.0, 0.5]]))
-    2.0
-    """
-    shares = depth_shares(effects)
-    return float((shares * torch.arange(len(shares))).sum())
-
-
-def _windows(trace: Trace, cuts: Sequence[int] | None, skip_front: int) -> tuple[Tensor, Tensor]:
+def windows(trace: Trace, cuts: Sequence[int] | None, skip_front: int) -> tuple[Tensor, Tensor]:
     """Return masks of the tokens that are changed and of those that are measured.
 
     The first is ``(cuts, batch, tokens, 1)``, the second ``(cuts, batch, tokens)``; real tokens
@@ -217,7 +152,7 @@ def _check_windows(
         )
 
 
-def _finite(effects: Tensor) -> Tensor:
+def finite(effects: Tensor) -> Tensor:
     """Move effects ``(batch, source, ...)`` to the CPU; refuse NaN and infinity."""
     on_cpu = effects.cpu()
     if len(wrong := (~on_cpu.isfinite()).nonzero()):
@@ -248,7 +183,7 @@ def _reduced(change: Tensor, measured: Tensor, reduce: str) -> Tensor:
     return change.sum((0, 2)) / measured.sum((0, 2)).clamp_min(1)
 
 
-def _skipping(
+def skipping(
     trace: Trace, removed: Tensor, max_tokens: int, itself: bool = False
 ) -> Iterator[tuple[int, int, Tensor, Tensor]]:
     """Yield source, target, and the target's input and output with the source skipped.

@@ -1,4 +1,4 @@
-"""Step policy: after which steps a run logs, validates and saves, and when it stops early.
+"""When a run saves a checkpoint, validates, logs, and stops early.
 
 The engine and fine-tuning share it, so that both mean the same best checkpoint.
 """
