@@ -19,13 +19,15 @@ from .tables import Column, print_csv, show
 @out_option("file to write the run file to; never replaces one")
 @table_options("print the list, or the fields, as JSON", "print the list as CSV")
 def command(name: str | None, out: str | None, as_json: bool, as_csv: bool) -> None:
-    """List the run files of the paper's tables, or print one of them.
+    """List the run files of the paper's tables and of loop variants, or print one of them.
 
-    Every row of Tables 1-4, at 360M and 1.7B, and a twin of each that a laptop can train.
+    Every row of Tables 1-4, at 360M and 1.7B, and variants of the loop at equal training FLOPs;
+    and a twin of each that a laptop can train.
 
     \b
     Examples:
       growloop recipe
+      growloop recipe laptop-variant-parcae
       growloop recipe 1.7b-lidas --out 1.7b-lidas.yaml
       growloop train 1.7b-lidas.yaml --plan
     """

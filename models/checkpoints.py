@@ -24,8 +24,10 @@ from ..core.files import replacing
 from ..core.loading import IncompleteError, load_complete
 from ..core.model_files import lacks_tokenizer
 from ..core.model_names import located
+from ..core.published_code import understand
 from ..core.remote_code import refusal, trusted
 from .looping.config import LoopedConfig, model_class
+from .looping.native import adopt
 
 OF_A_CHECKPOINT = re.compile(
     r"(generation_)?config\.json|.*\.safetensors|.*\.index\.json|tokenizer.*|vocab.*|merges\.txt"
@@ -55,8 +57,9 @@ def load(pretrained: str, **options: Any) -> PreTrainedModel:
             # newer versions would keep weights packed if they find kernels for that
             dequantized = transformers.GgufConfig(dequantize=True)
             options.setdefault("quantization_config", dequantized)
-        model: PreTrainedModel = load_complete(
-            AutoModelForCausalLM.from_pretrained, place, **options
+        understand(place, **options)
+        model: PreTrainedModel = adopt(
+            load_complete(AutoModelForCausalLM.from_pretrained, place, **options)
         )
     except InputError:
         raise
@@ -99,6 +102,7 @@ def load_config(pretrained: str, **options: Any) -> Any:
     """
     try:
         place, options = _place(pretrained, options)
+        understand(place, **options)
         return AutoConfig.from_pretrained(place, **options)
     except InputError:
         raise

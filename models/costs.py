@@ -22,6 +22,7 @@ from .checkpoints import empty
 from .growing.prop_schedule import prop_schedule
 from .looping.config import LoopedConfig
 from .looping.decoder import decoder_config, find_layers
+from .looping.native import NativeLoops
 from .looping.recurrence import Recurrence
 
 EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
@@ -96,12 +97,17 @@ class _Parts:
         rest: parameters outside the layers.
         embeddings: parameters of embeddings and of an untied head.
         head: FLOPs per token of the head.
+        each_loop: FLOPs per token of what runs once a loop besides the layers, in a model that
+            loops by itself.
+        native: its loops; None for any other model.
     """
 
     layers: list[tuple[int, float, float]]
     rest: int
     embeddings: int
     head: float
+    each_loop: float = 0.0
+    native: NativeLoops | None = None
 
 
 def cost(
@@ -217,7 +223,8 @@ def growth_stages(
 
 
 def _flops(schedule: Schedule, parts: _Parts) -> float:
-    return parts.head + sum(parts.layers[layer][1] for layer in schedule)
+    between = 0.0 if parts.native is None else parts.each_loop * parts.native.loops_of(schedule)
+    return parts.head + between + sum(parts.layers[layer][1] for layer in schedule)
 
 
 def _part_flops(
@@ -288,6 +295,10 @@ def _parts(model: PreTrainedModel | PretrainedConfig, seq_len: int) -> tuple[_Pa
     embeddings |= {id(p): p.numel() for p in head.parameters()}
     inside = {id(m) for layer in unique for m in layer.modules()}
     inside |= {id(head), *map(id, _runner_parts(built))}
+    native = found if isinstance(found, NativeLoops) else None
+    between = native.each_loop if native else ()
+    repeated = {id(m): m for part in between for m in part.modules() if isinstance(m, nn.Linear)}
+    inside |= repeated.keys()
     others = [m for m in owner.modules() if isinstance(m, nn.Linear) and id(m) not in inside]
     other_linear = sum(2.0 * module.weight.numel() for module in others)
     parts = _Parts(
@@ -295,6 +306,8 @@ def _parts(model: PreTrainedModel | PretrainedConfig, seq_len: int) -> tuple[_Pa
         rest=total - in_layers,
         embeddings=sum(embeddings.values()),
         head=2.0 * head.weight.numel() + other_linear,
+        each_loop=sum(2.0 * module.weight.numel() for module in repeated.values()),
+        native=native,
     )
     return parts, schedule, built._modules.get("runner")
 

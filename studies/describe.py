@@ -17,6 +17,7 @@ from ..leaderboard.harness import model_name
 from ..models import cost
 from ..models.looping.config import current_schedule
 from ..models.looping.decoder import decoder_config
+from ..models.looping.native import adopt
 from .model_identity import weights
 from .provenance import (
     model_family,
@@ -197,6 +198,7 @@ class Recorder:
 
     def __call__(self, model: Any) -> None:
         """Describe ``model`` and prepare it."""
+        adopt(model)
         description = self._describe(model)
         if self.prepare is not None:
             self.prepare(model)

@@ -11,6 +11,7 @@ from ..core.errors import InputError, shown, unknown
 from ..core.extras import missing
 from ..core.model_files import lacks_tokenizer
 from ..core.model_names import NoModelError, located
+from ..core.published_code import understand
 from ..core.remote_code import refusal, trusted
 
 BACKENDS = ("growloop", "hf")
@@ -94,6 +95,8 @@ def load_model(
     elsewhere = arguments.keys() & {"gguf_file", "tokenizer", "subfolder"}
     if not elsewhere and lacks_tokenizer(Path(arguments["pretrained"])):
         raise InputError(f"cannot load model '{model}': it has no tokenizer")
+    where = {k: v for k, v in arguments.items() if k in ("revision", "subfolder")}
+    understand(arguments["pretrained"], trust_remote_code=arguments["trust_remote_code"], **where)
     try:
         lm = TrieLM(**arguments, pack=pack) if backend == "growloop" else CheckedLM(**arguments)
     except InputError:

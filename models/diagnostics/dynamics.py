@@ -11,7 +11,7 @@ of layers earlier.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,32 +76,30 @@ def dynamics(
     With ``x_i`` the state after loop ``i`` of a layer and ``x_n`` after its last loop: ``change``
     is ``|x_i - x_{i-1}| / |x_{i-1}|``, ``to_last`` is ``|x_i - x_n| / |x_n|``, ``turn`` the cosine
     of ``x_i - x_{i-1}`` and ``x_{i-1} - x_{i-2}``, and ``attention_change`` the ``change`` of
-    attention's contribution.
+    attention's contribution. The state after the last layer of a block is what the loop carries on,
+    after its carry and its conditioning.
 
     Args:
-        trace: a trace with ``sublayers=True``.
+        trace: a trace; ``attention_change`` needs one with ``sublayers``.
         chains: steps of each layer, from :func:`loop_chains`.
         states: ``direction`` compares states scaled to length 1, which is what the norms of the
             layers read of them; ``raw`` compares the states themselves.
 
     Returns:
         measure -> ``(batch, steps)``, means over the real tokens; NaN where there is no earlier
-        loop to compare with. Keys are :data:`MEASURES`.
+        loop to compare with, and for ``attention_change`` in a trace without sublayers. Keys are
+        :data:`MEASURES`.
 
     Raises:
-        InputError: a trace without sublayers, unknown ``states``, or a model that changes the
-            state after its block (a carry such as damping, or a conditioning).
+        InputError: unknown ``states``.
 
     Example::
 
         traced = trace(model, ids, sublayers=True)
         dynamics(traced, loop_chains(traced.schedule))["change"]
     """
-    if trace.sublayers is None:
-        raise InputError("dynamics need a trace with sublayers=True")
-    _check_carried(trace)
-    after = _states(trace.outputs, states)
-    attention = [part.attention.float() for part in trace.sublayers]
+    after = _after(trace, range(trace.steps), states)
+    attention = [part.attention.float() for part in trace.sublayers or ()]
     shape = trace.real.shape[0], trace.steps
     found = {name: torch.full(shape, math.nan) for name in MEASURES}
 
@@ -116,7 +114,8 @@ def dynamics(
                 continue
             before = chain[place - 1]
             put("change", step, _relative(after[step], after[before]))
-            put("attention_change", step, _relative(attention[step], attention[before]))
+            if attention:
+                put("attention_change", step, _relative(attention[step], attention[before]))
             if place > 1:
                 moved = after[step] - after[before]
                 moved_before = after[before] - after[chain[place - 2]]
@@ -141,7 +140,7 @@ def returns(trace: Trace, chain: Sequence[int], states: str = "direction") -> Te
     """
     if len(chain) < 3:
         raise InputError(f"a return needs three loops, not {len(chain)}")
-    after = _states([trace.outputs[step] for step in chain], states)
+    after = _after(trace, chain, states)
     distances = [
         mean_over((after[-1] - earlier).norm(dim=-1), trace.real) for earlier in after[:-1]
     ]
@@ -149,17 +148,13 @@ def returns(trace: Trace, chain: Sequence[int], states: str = "direction") -> Te
     return far[:, 1:] / far[:, :1].clamp_min(1e-12)
 
 
-def _check_carried(trace: Trace) -> None:
-    """Refuse a model whose loops carry something other than the block's output."""
-    recurrence = getattr(getattr(trace.decoder.layers, "runner", None), "recurrence", None)
-    if recurrence is None:
-        return
-    parts = [part.name for kind, part in recurrence.parts if kind in ("carry", "conditioning")]
-    if parts:
-        raise InputError(
-            "dynamics compare outputs of the block, and this model carries other states from "
-            f"loop to loop ({', '.join(parts)}): it cannot be measured"
-        )
+def _after(trace: Trace, steps: Iterable[int], states: str) -> list[Tensor]:
+    """Return the state after each of some steps, ``(batch, tokens, numbers)``.
+
+    After the last step of a loop it is what the loop carries on: with several streams, all of them.
+    """
+    carried = {step: state.flatten(2) for step, state in trace.carried.items()}
+    return _states([carried.get(step, trace.outputs[step]) for step in steps], states)
 
 
 def _states(outputs: Sequence[Tensor], states: str) -> list[Tensor]:

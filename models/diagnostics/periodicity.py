@@ -11,6 +11,7 @@ import numpy as np
 
 from ...core.statistics import Array
 from ..looping.config import LoopedConfig, current_schedule
+from ..looping.native import loops_by_itself
 
 MIN_RATIO = 1e-4  # contribution / residual stream; smaller ones count as this
 MIN_PAIRS = 3  # for a correlation; two points always lie on a line
@@ -22,7 +23,7 @@ def expected_period(config: Any) -> int | None:
     It is the size of the longest-running looped block, else the number of layers that the last
     growth step added.
     """
-    if isinstance(config, LoopedConfig):
+    if isinstance(config, LoopedConfig) or loops_by_itself(config):
         sections = current_schedule(config).sections
         looped = [section for section in sections if section.times > 1]
         if looped:

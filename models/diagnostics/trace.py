@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -22,7 +22,8 @@ from ...core.errors import InputError
 from ...core.finite import first_not_finite
 from ...core.positions import regimes, reset_rope_length
 from ...core.schedule import Schedule
-from ..looping.decoder import Decoder, find_decoder
+from ..looping.decoder import Decoder, find_layers
+from ..looping.native import NATIVE, NativeLoops, adopt, refuse_padding
 from ..looping.readout import Readout
 from ..looping.views import LoopedLayers
 from .sublayers import ChildCall, Sublayers, decompose, record_call
@@ -56,7 +57,7 @@ class Trace:
     """Record of a forward pass.
 
     Args:
-        decoder: decoder of the model.
+        decoder: decoder of the model, or the layers of one that loops by itself.
         schedule: schedule that ran; ``schedule.coordinates[l]`` is step l's ``(layer, loop)``.
         real: True for tokens that are not padding, ``(batch, tokens)``.
         inputs, outputs: states before and after each step, ``(batch, tokens, dim)`` each.
@@ -65,9 +66,11 @@ class Trace:
         modules: layer (or view of it) of each step.
         sublayers: attention and MLP contributions of each step; None if not recorded.
         readout: states -> logits.
+        carried: step that ends a loop -> what the loop carries on, ``(batch, tokens, …)``, for
+            models with a carry or a conditioning; empty where it is the step's output.
     """
 
-    decoder: Decoder
+    decoder: Decoder | NativeLoops
     schedule: Schedule
     real: Tensor
     inputs: tuple[Tensor, ...]
@@ -77,6 +80,7 @@ class Trace:
     modules: tuple[nn.Module, ...]
     sublayers: tuple[Sublayers, ...] | None
     readout: Readout
+    carried: Mapping[int, Tensor] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -133,7 +137,7 @@ def trace(
     model: PreTrainedModel,
     ids: Tensor,
     mask: Tensor | None = None,
-    sublayers: bool = False,
+    sublayers: bool | None = False,
     **more: Any,
 ) -> Trace:
     """Run a model once in evaluation mode and record every step.
@@ -143,7 +147,8 @@ def trace(
         ids: tokens, ``(batch, tokens)``.
         mask: attention mask: 1 for real tokens, 0 for padding, ``(batch, tokens)``; or one of
             the model's own shape, such as ``(batch, 1, tokens, tokens)``: then all tokens are real.
-        sublayers: also record the contributions of attention and MLP.
+        sublayers: also record the contributions of attention and MLP; None: where a layer is its
+            input plus both.
         more: further arguments of the model's forward, such as ``position_ids``.
 
     Raises:
@@ -156,7 +161,9 @@ def trace(
         result = trace(model, tokenizer(text, return_tensors="pt").input_ids)
         result.coordinates[5], result.inputs[5].norm(dim=-1)
     """
-    decoder = find_decoder(model)
+    decoder = find_layers(adopt(model))
+    if isinstance(decoder, NativeLoops) and not NATIVE[model.config.model_type].reads_masks:
+        refuse_padding(model, mask)
     _check_lengths(model, ids, mask)
     recorder = _Recorder(decoder, sublayers)
     masks = {} if mask is None else {"attention_mask": mask}
@@ -208,9 +215,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 class _Recorder:
     """Forward hooks that record one forward pass."""
 
-    def __init__(self, decoder: Decoder, sublayers: bool) -> None:
-        self.decoder, self.with_sublayers = decoder, sublayers
-        self.looped = isinstance(decoder.layers, LoopedLayers)
+    def __init__(self, decoder: Decoder | NativeLoops, sublayers: bool | None) -> None:
+        self.decoder, self.with_sublayers = decoder, sublayers is not False
+        self.optional = sublayers is None  # sublayers only where layers can be separated
+        layers = None if isinstance(decoder, NativeLoops) else decoder.layers
+        self.native = layers is None
+        self.looped = isinstance(layers, LoopedLayers)
+        self.runner: Any = layers.runner if isinstance(layers, LoopedLayers) else None
+        self.carried: dict[int, Tensor] = {}
+        self.count = -1  # steps of a model that loops by itself
         self.schedule = decoder.schedule
         self.position = {id(layer): i for i, layer in enumerate(decoder.unique)}
         steps = len(self.schedule)
@@ -232,18 +245,37 @@ class _Recorder:
                 handles.append(layer.register_forward_hook(self.after))
                 for child in layer.children() if self.with_sublayers else ():
                     handles.append(child.register_forward_hook(self.inside, with_kwargs=True))
+            if self.runner is not None:
+                self.runner.watch = self.carry
             yield
         finally:
+            if self.runner is not None:
+                self.runner.watch = None
             for handle in handles:
                 handle.remove()
 
     def step_of(self, layer: Any) -> int:
         """Return the step of a layer: that of a view, or the position of a plain layer."""
+        if self.native:
+            return self.count
         return int(layer._step) if self.looped else self.position[id(layer)]
+
+    def carry(self, step: int, state: Tensor) -> None:
+        """Record what a loop that ends at a step carries on."""
+        self.carried[step] = state.detach().clone()
 
     def before(self, layer: nn.Module, args: Any, kwargs: Any) -> None:
         """Record the input of a step."""
+        self.count += 1
         step = self.step_of(layer)
+        if self.native and (
+            step >= len(self.schedule) or self.schedule.layers[step] != self.position[id(layer)]
+        ):
+            raise InputError(
+                f"step {step} runs layer {self.position[id(layer)]}, which the schedule "
+                f"{self.schedule} does not have there: the model loops by another rule than is "
+                "known of its architecture"
+            )
         name = None if args else "hidden_states"
         rest = {key: value for key, value in kwargs.items() if key != name}
         hidden = args[0] if args else kwargs[name]
@@ -280,6 +312,8 @@ class _Recorder:
                 f"{len(missing)} of {len(self.schedule)} steps did not run, the first "
                 f"{missing[0]}: diagnostics need a model without early exit"
             )
+        if self.optional and None in self.parts:
+            self.with_sublayers = False
         if self.with_sublayers and None in self.parts:
             step = self.parts.index(None)
             raise InputError(
@@ -298,4 +332,5 @@ class _Recorder:
             tuple(self.modules),
             parts,
             readout,
+            self.carried,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from ...core.schedule import Schedule, Section
-from .parts import BlockShape, Carry, Conditioning, Injection, Loop, Objective, build_part
+from .parts import (
+    Between,
+    BlockShape,
+    Carry,
+    Conditioning,
+    End,
+    Injection,
+    Loop,
+    Objective,
+    Start,
+    build_part,
+)
 from .parts.injections import Concat
 from .parts.loop_lora import LoopLora
 from .recurrence import Recurrence
@@ -39,7 +50,7 @@ class Around:
     """Loop of a block: the parts around it and what they need to remember.
 
     Args:
-        injection, carry, conditioning: parts of the composition.
+        injection, carry, conditioning, between: parts of the composition.
         block_input: state that entered the block, ``(batch, tokens, dim)``.
     """
 
@@ -47,10 +58,13 @@ class Around:
     carry: Carry
     conditioning: list[Conditioning]
     block_input: Tensor
+    between: Between
 
     def enter(self, state: Tensor, loop: Loop) -> Tensor:
         """Return the input of the block in a loop; remember what each part got."""
         hidden = self.carry.read(state, loop)
+        if self.between.acts and not (isinstance(loop.number, int) and loop.number == 0):
+            hidden = loop.after_first(self.between(hidden), hidden)
         hidden = self.injection.combine(hidden, self.block_input, loop)
         self.befores: list[Tensor] = []
         for part in self.conditioning:
@@ -83,6 +97,9 @@ class Composition(nn.Module):
     carry: Carry
     conditioning: nn.ModuleDict
     objective: Objective
+    start: Start
+    between: Between
+    end: End
 
     def __init__(self, recurrence: Recurrence, width: int, layers: tuple[nn.Module, ...]) -> None:
         super().__init__()
@@ -105,6 +122,7 @@ class Composition(nn.Module):
             }
         )
         self.objective = build("objective")
+        self.start, self.between, self.end = build("start"), build("between"), build("end")
         heads = build_heads(recurrence.heads, width)
         self.gate, self.confidence = heads.get("gate"), heads.get("confidence")
         self.loop: Loop | None = None  # loop of the layer that runs now, for parts inside of layers
@@ -114,12 +132,20 @@ class Composition(nn.Module):
     @property
     def acts_once(self) -> bool:
         """Return whether a block that runs once differs from its layers alone."""
-        return self.injection.first or self.carry.acts_once or len(self.conditioning) > 0
+        ends = self.start.acts or self.end.acts
+        inside = self.injection.first or self.carry.acts_once or len(self.conditioning) > 0
+        return ends or inside
 
-    def set_home(self, schedule: Schedule) -> None:
-        """Remember which layers the looped blocks consist of, to find them when they run once."""
+    def set_home(self, schedule: Schedule, known: Sequence[Sequence[int]] = ()) -> None:
+        """Remember which layers the looped blocks consist of, to find them when they run once.
+
+        Args:
+            schedule: schedule of the model.
+            known: blocks of an earlier schedule, for one in which no block runs twice.
+        """
         blocks = [s for s in schedule.sections if s.times > 1]
-        self.home = tuple(schedule.layers[s.start : s.start + s.size] for s in blocks)
+        found = [schedule.layers[s.start : s.start + s.size] for s in blocks]
+        self.home = tuple(map(tuple, found or known))
 
     def blocks(self, schedule: Schedule) -> list[Section]:
         """Return the sections of a schedule, with a looped block that runs once as its own.
@@ -204,6 +230,10 @@ class Composition(nn.Module):
     def flops_of_loop(self, schedule: Schedule, section: Section, loop: int) -> float:
         """Count the forward FLOPs per token of the parts in one loop of a block."""
         parts: list[Any] = [self.injection, self.carry, *self.conditioning.values()]
+        if loop > 0:
+            parts.append(self.between)
+        if loop == section.times - 1:
+            parts.append(self.end)
         counted = (p.flops(schedule, section.start, section.size, loop) for p in parts)
         return float(sum(counted))
 
@@ -215,7 +245,7 @@ class Composition(nn.Module):
                 setattr(self, name, module)
         pairs: list[tuple[Any, Any]] = [
             (getattr(self, name), getattr(previous, name, None))
-            for name in ("injection", "carry", "objective")
+            for name in ("injection", "carry", "objective", "between", "end")
         ]
         old_parts: Any = getattr(previous, "conditioning", {})
         pairs += [(part, old_parts[n]) for n, part in self.conditioning.items() if n in old_parts]
@@ -226,7 +256,8 @@ class Composition(nn.Module):
 
     def undecayed(self) -> set[int]:
         """Return the ids of matrices without weight decay."""
-        parts = [self.injection, self.carry, self.objective, *self.conditioning.values()]
+        parts = [self.injection, self.carry, self.objective, self.between, self.end]
+        parts += self.conditioning.values()  # type: ignore[arg-type]
         return {id(p) for part in parts if not part.decays for p in part.parameters()}
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -34,6 +34,7 @@ from .decoder import (
     per_layer_fields,
     set_fields,
 )
+from .native import loops_by_itself, native_schedule
 from .recurrence import Recurrence
 
 MODEL_TYPE = "growloop"
@@ -51,6 +52,8 @@ class LoopedConfig:
         num_unique_layers: number of layers with weights.
         num_hidden_layers: effective depth; lists such as ``layer_types`` have one entry per step.
         unique_fields: ``num_hidden_layers`` and per-layer lists of the unique layers.
+        looped_blocks: layers of each block that parts of the recurrence act on, also where the
+            schedule runs it once.
     """
 
     plain_class: type[PretrainedConfig]
@@ -59,6 +62,7 @@ class LoopedConfig:
     schedule: str
     recurrence: dict[str, Any]
     unique_fields: dict[str, Any]
+    looped_blocks: Sequence[Sequence[int]] = ()
 
     @property
     def num_unique_layers(self) -> int:
@@ -95,7 +99,7 @@ class LoopedConfig:
     def plain(self) -> PretrainedConfig:
         """Return the config of an ordinary model of the unique layers."""
         plain = copy.deepcopy(self)
-        for name in ("schedule", "recurrence", "unique_fields"):
+        for name in ("schedule", "recurrence", "unique_fields", "looped_blocks"):
             plain.__dict__.pop(name, None)
         plain.__class__ = self.plain_class
         set_fields(decoder_config(plain), self.unique_fields)
@@ -118,6 +122,8 @@ class LoopedConfig:
         }
         if self.recurrence:
             fields["recurrence"] = self.recurrence
+        if self.looped_blocks:
+            fields["looped_blocks"] = [list(block) for block in self.looped_blocks]
         return json.dumps(fields, indent=2, sort_keys=True) + "\n"
 
     @classmethod
@@ -159,6 +165,7 @@ class GrowloopConfig(PretrainedConfig):  # type: ignore[misc]
             raise InputError(f"transformers does not know the base_model_type {shown(base)}")
         fields["model_type"] = base
         notation, recurrence = fields.pop("schedule", None), fields.pop("recurrence", {})
+        blocks = fields.pop("looped_blocks", [])
         for name in ("effective_depth", "auto_map", "schedule_steps"):  # of self-contained code
             fields.pop(name, None)
         _show_depth(fields, fields.pop("num_unique_layers", None))
@@ -171,6 +178,7 @@ class GrowloopConfig(PretrainedConfig):  # type: ignore[misc]
         config = looped_config(
             plain, Schedule.parse(notation, stored=True), Recurrence.from_dict(recurrence)
         )
+        config.looped_blocks = _blocks(blocks)
         return config if unused is None else (config, unused)
 
 
@@ -189,6 +197,17 @@ def looped_config(
     config.recurrence = recurrence.to_dict()
     config.set_schedule(schedule)
     return config
+
+
+def _blocks(value: Any) -> tuple[tuple[int, ...], ...]:
+    """Read the looped blocks of a config.json.
+
+    Raises:
+        InputError: no lists of layers.
+    """
+    if not isinstance(value, list) or not all(isinstance(block, list) for block in value):
+        raise InputError(f"looped_blocks in the config are lists of layers, not {shown(value)}")
+    return tuple(Schedule(tuple(block)).layers for block in value)
 
 
 def _renamed(architectures: list[str] | None, prefix: str) -> list[str] | None:
@@ -254,6 +273,8 @@ def config_class_of(base: Any) -> Any:
 def current_schedule(model: Any) -> Schedule:
     """Return the schedule that a model or a config runs now; a plain one runs every layer once.
 
+    That of a model that loops by itself is its own.
+
     Example::
 
         current_schedule(loop(model, "4-4x4-4")).effective_depth  # 24
@@ -261,6 +282,8 @@ def current_schedule(model: Any) -> Schedule:
     if isinstance(model, LoopedConfig):
         return Schedule.parse(model.schedule, stored=True)
     if isinstance(model, PretrainedConfig):
+        if loops_by_itself(model):
+            return native_schedule(model)
         return Schedule.plain(decoder_config(model).num_hidden_layers)
     return find_layers(model).schedule
 

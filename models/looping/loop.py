@@ -30,7 +30,8 @@ from .config import (
     model_class,
     registers_models,
 )
-from .decoder import Decoder, decoder_config, find_decoder, replace_config
+from .decoder import Decoder, decoder_config, find_decoder, find_layers, replace_config
+from .native import NativeLoops, adopt, set_native_schedule
 from .readout import Readout
 from .recurrence import Recurrence
 from .runner import Runner
@@ -62,7 +63,9 @@ def loop(
 
     Returns:
         The same model, with ``model.schedule``, ``model.scheduled(...)`` and a ``schedule=``
-        argument of its forward and of ``generate``.
+        argument of its forward and of ``generate``. A model that loops by itself (HRM-Text, Ouro,
+        Huginn) runs its own code: its schedule can only have other numbers of loops, and its
+        forward takes no ``schedule=``.
 
     Raises:
         InputError: a schedule that needs more layers than the model has, or an architecture whose
@@ -74,7 +77,7 @@ def loop(
         loop(model, repeat=(6, 10))  # layers 6-9 run twice
         model.generate(**inputs, schedule="30")  # one call without looping
     """
-    decoder = find_decoder(model)
+    decoder = find_layers(model)
     target = decoder.schedule if schedule is None else as_schedule(schedule)
     if repeat is None and times != 1:
         raise InputError("times says how often the block of repeat runs again: give both")
@@ -83,6 +86,14 @@ def loop(
             raise InputError(f"repeat is a pair (start, stop), not {shown(repeat)}")
         target = target.repeat(*repeat, times)
     target.check_fits(len(decoder.unique))
+    if isinstance(decoder, NativeLoops):
+        if recurrence is not None and recurrence.to_dict():
+            raise InputError(
+                f"{model.config.model_type} loops by itself: what happens between its loops is "
+                "fixed by its own code"
+            )
+        set_native_schedule(model, target)  # may refuse
+        return adopt(model)
     if recurrence is None:
         recurrence = getattr(model, "recurrence", None) or Recurrence()
     if recurrence.random_loops is not None:
@@ -93,8 +104,17 @@ def loop(
 
 
 def _install(
-    model: PreTrainedModel, decoder: Decoder, schedule: Schedule, recurrence: Recurrence
+    model: PreTrainedModel,
+    decoder: Decoder,
+    schedule: Schedule,
+    recurrence: Recurrence,
+    blocks: Sequence[Sequence[int]] = (),
 ) -> None:
+    """Loop a model in place.
+
+    Args:
+        blocks: layers of each looped block, for a schedule that runs them once.
+    """
     if not isinstance(decoder.layers, LoopedLayers):
         _refuse_bound_layers(decoder_config(model.config))
         layers = LoopedLayers(decoder.unique, schedule)
@@ -123,7 +143,8 @@ def _install(
             model.add_module("runner", runner)
     current: Any = decoder.layers.runner
     if current is not None:
-        current.set_home(schedule)
+        current.set_home(schedule, blocks or model.config.looped_blocks)
+        model.config.looped_blocks = current.home if current.acts_once else ()
     model.schedule = schedule
 
 
@@ -202,7 +223,8 @@ class LoopedModel:
         super().__init__(config.plain(), *args, **kwargs)  # type: ignore[call-arg]
         assert isinstance(self, PreTrainedModel)
         recurrence = Recurrence.from_dict(config.recurrence)
-        _install(self, find_decoder(self), Schedule.parse(config.schedule, stored=True), recurrence)
+        schedule = Schedule.parse(config.schedule, stored=True)
+        _install(self, find_decoder(self), schedule, recurrence, config.looped_blocks)
 
     @property
     def looped_layers(self) -> LoopedLayers:
@@ -310,13 +332,22 @@ class LoopedModel:
     def _draw_schedule(self, rows: int) -> Schedule | None:
         """Draw the schedule of this training step; None where the number of loops is fixed."""
         runner = self.looped_layers.runner
-        if runner is None or runner.recurrence.random_loops is None or not self.training:
+        if runner is None or not self.training:
+            return None
+        if runner.recurrence.random_loops is None:
+            self._count_draw()
             return None
         runner.training_step += 1
         if runner.recurrence.random_loops.per == "sequence":
             runner.draw_rows(rows)
             return self.schedule.with_loops(runner.most_loops())
         return self.schedule.with_loops(runner.recurrence.random_loops.at(runner.training_step - 1))
+
+    def _count_draw(self) -> None:
+        """Count a training forward pass whose start is drawn."""
+        runner = self.looped_layers.runner
+        if runner is not None and self.training and runner.start.draws:
+            runner.training_step += 1
 
 
 @registers_models
@@ -366,6 +397,8 @@ def _looped_class(base: Any) -> Any:
     ) -> Any:
         if schedule is None:
             schedule = self._draw_schedule(_rows(names, args, kwargs))
+        else:
+            self._count_draw()
         if schedule is None:
             return run(self, *args, **kwargs)
         with self.scheduled(schedule):

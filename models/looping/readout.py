@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .decoder import Decoder, decoder_config
+from .native import NativeLoops
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Readout:
     """Final norm, head and logit scaling of a model, looked up at each call."""
 
     model: PreTrainedModel
-    decoder: Decoder
+    decoder: Decoder | NativeLoops
 
     def __call__(self, states: Tensor) -> Tensor:
         """Compute logits ``(..., vocabulary)`` of hidden states ``(..., dim)``."""

@@ -3,11 +3,14 @@
 A recurrence is a composition of parts (:mod:`.parts`), which ``.runner`` applies around Hugging
 Face's own layers. Per loop of a block::
 
-    h = state after the previous loop        e = state that entered the block
+    e = state that entered the block         h = start(e), then the state after the previous loop
+    h = between(h)                           what a later loop reads of it
     x = injection(h, e)                      what enters the block
     x, y = conditioning around y = block(x)  what a loop knows about itself
     h = carry(h, y)                          what carries to the next loop
     exit?                                    early exit, in evaluation
+
+What leaves the block is end(h).
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from .early_exit import EarlyExit
 from .parts import DEFAULTS, PartSettings, part_class
 from .random_loops import RandomLoops
 
-ONE_OF_A_KIND = ("injection", "carry", "objective")
+ONE_OF_A_KIND = ("injection", "carry", "objective", "start", "between", "end")
 """Fields that name one part; ``conditioning`` names any number."""
 PartName = str | PartSettings
 
@@ -57,11 +60,15 @@ class Recurrence:
             ``loop_lora``, ``time_step``; any of them, in order.
         objective: part that decides what the loss sees in training: ``last``,
             ``deep_supervision``, ``exit_gate``, ``confidence``, ``shortcut``, ``fixed_point``.
+        start: part that gives the state of the first loop: ``input``, ``zero``, ``random``.
+        between: part that changes the state before each loop but the first: ``nothing``, ``norm``.
+        end: part that changes what leaves the block: ``output``, ``end_norm``, ``linear``.
 
     >>> Recurrence(injection={"name": "diagonal", "decay": 0.5}, conditioning=["loop_embedding"])
     Recurrence(injection=PartSettings(name='diagonal', options=(('decay', 0.5),)), \
 backward_loops=None, random_loops=None, kv_sharing='full', damping=1.0, early_exit=None, \
-substeps=False, carry='one', conditioning=('loop_embedding',), objective='last')
+substeps=False, carry='one', conditioning=('loop_embedding',), objective='last', start='input', \
+between='nothing', end='output')
     """
 
     injection: PartName | Mapping[str, Any] = "none"
@@ -74,6 +81,9 @@ substeps=False, carry='one', conditioning=('loop_embedding',), objective='last')
     carry: PartName | Mapping[str, Any] = "one"
     conditioning: Any = ()
     objective: PartName | Mapping[str, Any] = "last"
+    start: PartName | Mapping[str, Any] = "input"
+    between: PartName | Mapping[str, Any] = "nothing"
+    end: PartName | Mapping[str, Any] = "output"
 
     def __post_init__(self) -> None:
         for kind in ONE_OF_A_KIND:
@@ -113,11 +123,26 @@ substeps=False, carry='one', conditioning=('loop_embedding',), objective='last')
             raise InputError(f"{given} sets the carry: give {given} or carry {carry}, not both")
         if self.part("carry").name == "substeps" and self.early_exit is not None:
             raise InputError("substeps with an early exit would leave a part of the step undone")
+        self._refuse_lost_input()
         sequences = self.random_loops is not None and self.random_loops.per == "sequence"
         if sequences and self.objective != "last":
             raise InputError(
                 f"objective {self.part('objective').name} compares loops, and random_loops per "
                 "sequence gives sequences different numbers of them: give one of the two"
+            )
+
+    def _refuse_lost_input(self) -> None:
+        """Refuse a first state that leaves out the state that entered the block."""
+        start, injection = self.part("start"), self.part("injection")
+        if start.name == DEFAULTS["start"]:
+            return
+        options = dict(injection.options)
+        if options.get("start", "input") != "input":
+            raise InputError(f"both start and {injection.name} give the first state: give one")
+        if not options.get("first", part_class("injection", injection.name).first):
+            raise InputError(
+                f"start {start.name} replaces the state that enters the block: give an injection "
+                "that acts in the first loop too (diagonal, or add or concat with first: true)"
             )
 
     def part(self, kind: str) -> PartSettings:

@@ -8,7 +8,7 @@ from typing import Any
 from ...core.errors import InputError, whole
 from ...core.rys import blocks_of, is_rys, read_rys
 from ...core.schedule import Schedule, as_schedule, check_whole
-from .decoder import find_decoder
+from .decoder import find_layers
 from .loop import loop
 
 Block = tuple[int, int]
@@ -81,10 +81,10 @@ def _parsed(schedule: Notation | None) -> Any:
     if not isinstance(schedule, str) or not is_rys(schedule):
         return as_schedule(schedule)
     blocks_of(schedule)  # refuses before the model is loaded
-    return lambda model: read_rys(schedule, len(find_decoder(model).unique))
+    return lambda model: read_rys(schedule, len(find_layers(model).unique))
 
 
 def _check(model: Any, schedule: Notation | None) -> None:
     """Refuse a notation in blocks of fewer layers than the model has."""
     if isinstance(schedule, str) and not is_rys(schedule):
-        check_whole(schedule, len(find_decoder(model).unique))
+        check_whole(schedule, len(find_layers(model).unique))

@@ -16,7 +16,7 @@ from .decoder import decoder_config
 from .early_exit import ExitMonitor
 from .layer_arguments import LayerArguments
 from .loop_positions import LoopPosition, loop_positions
-from .parts import Loop
+from .parts import Loop, Places
 from .readout import Readout
 from .recurrence import Recurrence
 from .shard_groups import shard_group
@@ -54,6 +54,7 @@ class Runner(Composition):
     ) -> None:
         super().__init__(recurrence, width, layers)
         self.readout = readout
+        self.between.readout = self.end.readout = (readout,)
         self.executed = self.total_executed = self.total_planned = 0
         self.loops: Tensor | None = None
         self.token_mask: Tensor | None = None
@@ -62,6 +63,7 @@ class Runner(Composition):
         self.exit_group: Any = None  # process group that must leave a block together
         self.row_loops: Tensor | None = None
         self.records = False
+        self.watch: Any = None  # called with the step that ends a loop and the state carried on
         self.supervision: Any = None  # targets of an objective, set by training
         self.ran: dict[int, Loop] = {}  # step -> loop, of the last forward pass
         self._reset()
@@ -71,6 +73,7 @@ class Runner(Composition):
         self.around: Any = None  # parts around the loops of the current block
         self.loop_input: Any = None  # output of the block at the start of the current loop
         self.state: Any = None  # state at the start of the current loop, as the carry has it
+        self.first_state: Any = None  # state of the first loop, before the carry
         self.recorded: list[tuple[Tensor, Tensor]] = []  # output and change of each loop
         self.slots: Any = None
         self.monitor: ExitMonitor | None = None
@@ -129,6 +132,9 @@ class Runner(Composition):
         if position is not None:
             self.ran[step] = self._loop(position, hidden)
             if position.starts:
+                if position.loop == 0:
+                    places = self._places(step, hidden, cache, kwargs)
+                    self._start_block(hidden, call.args[0], places)
                 hidden = self._start_loop(step, position, hidden, call.args[0])
         if position is not None and position.starts and self.monitor is not None:
             self.all_exited = self._check_all_exited()
@@ -136,7 +142,8 @@ class Runner(Composition):
         if position is not None and self.all_exited:
             if cache is not None:
                 self.slots.skip(cache, step, layer, hidden.shape[1])
-            return self._output(step, self.loop_input)
+            last = position.ends and position.loop == position.loops - 1
+            return self._output(step, self.end(self.loop_input) if last else self.loop_input)
         if cache is not None:
             self.slots.open(cache, step)
         with no_grad_unless(not self._truncated(position)):
@@ -150,6 +157,8 @@ class Runner(Composition):
             self.slots.close(cache, step, layer, hidden.shape[1], exited)
         if position is not None and position.ends:
             after = self._end_loop(after, position, self.ran[step])
+            if self.watch is not None:
+                self.watch(step, self.state)
         return self._output(step, after)
 
     def _loop(self, position: LoopPosition, hidden: Tensor) -> Loop:
@@ -174,11 +183,9 @@ class Runner(Composition):
         self, step: int, position: LoopPosition, hidden: Tensor, layer: nn.Module
     ) -> Tensor:
         """Begin a loop and return the input of the block."""
-        if position.loop == 0:
-            self._start_block(hidden, layer)
-        self.loop_input = hidden
+        self.loop_input = self.first_state if position.loop == 0 else hidden
         if not self.carry.keeps_state:
-            self.state = hidden
+            self.state = self.loop_input
         with no_grad_unless(not self._truncated(position)):
             hidden = self.around.enter(self.state, _known(self.ran[step]))
         last = self.recurrence.backward_loops
@@ -235,6 +242,7 @@ class Runner(Composition):
         end = max(step for step, position in enumerate(self.positions) if position is not None) + 1
         steps = range(end, len(self.positions))
         arguments = [self.arguments.of(step) for step in steps]
+        hidden = self.end(hidden)
         [layers] = self.layers
         cache = find_cache([*arguments[0][0], *arguments[0][1].values()]) if arguments else None
         with nullcontext() if cache is None else self.slots.restored_after(cache, steps):
@@ -244,10 +252,34 @@ class Runner(Composition):
         self._count(len(steps))
         return hidden
 
-    def _start_block(self, hidden: Tensor, layer: nn.Module) -> None:
+    def _places(
+        self, step: int, hidden: Tensor, cache: Any, kwargs: dict[str, Any]
+    ) -> Places | None:
+        """Return the places of the tokens for a start that draws; None for any other.
+
+        Positions are those of the attention mask where it has padding, else the model's own, else
+        they follow those in the cache.
+        """
+        if not self.start.draws:
+            return None
+        rows, count = hidden.shape[:2]
+        position_ids, mask = kwargs.get("position_ids"), self.token_mask
+        if mask is not None and not bool(mask.all()):
+            positions = (mask.long().cumsum(1) - 1).clamp_min(0)[:, -count:]
+        elif isinstance(position_ids, Tensor):
+            positions = position_ids.expand(rows, -1)
+        else:
+            past = 0 if cache is None else int(cache.get_seq_length(self.slot_of[max(0, step - 1)]))
+            past -= count if cache is not None and step > 0 else 0  # an earlier step has added them
+            positions = torch.arange(past, past + count, device=hidden.device).expand(rows, -1)
+        drawn = self.training_step - 1 if self.training else None
+        return Places(positions, drawn, self.first_row)
+
+    def _start_block(self, hidden: Tensor, layer: nn.Module, places: Places | None) -> None:
         """Begin a looped block with its input state."""
         self.around = self._around(hidden)
-        self.state = self.carry.begin(hidden)
+        self.first_state = self.start.begin(hidden, places)
+        self.state = self.carry.begin(self.first_state)
         self.exited = None
         self.all_exited = False
         self.monitor = None
@@ -256,8 +288,8 @@ class Runner(Composition):
             mask = None if self.token_mask is None else self.token_mask[:, -hidden.shape[1] :]
             coda = self.coda if self._exits_through_coda else None
             rule = self.recurrence.early_exit
-            head = self.confidence if rule.criterion == "confidence" else self.gate
-            self.monitor = ExitMonitor(rule, self.readout, head, mask, hidden, coda)
+            head: Any = self.confidence if rule.criterion == "confidence" else self.read_gate
+            self.monitor = ExitMonitor(rule, self._read, head, mask, self.first_state, coda)
             self.loops = torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
             self.exit_group = shard_group(layer)
 
@@ -299,7 +331,21 @@ class Runner(Composition):
             self.exited_count = int(exited.sum())  # the only device synchronisation of a loop
             self.exited = exited if self.exited_count else None
             self.loop_input = after
-        return after
+        return self.end(after) if position.loop == position.loops - 1 else after
+
+    def read_gate(self, states: Tensor) -> Tensor:
+        """Compute the exit gate's logits ``(..., 1)`` of states, as a later loop would read them.
+
+        Args:
+            states: states after a loop, ``(..., dim)``.
+        """
+        assert self.gate is not None
+        logits: Tensor = self.gate(self.between(states))
+        return logits
+
+    def _read(self, states: Tensor) -> Tensor:
+        """Compute the logits of states that would leave the block now."""
+        return self.readout(states if self._exits_through_coda else self.end(states))
 
     @property
     def _reads_changes(self) -> bool:
@@ -316,7 +362,7 @@ class Runner(Composition):
         """
         [layers] = self.layers
         around = self._around(self.around.block_input)
-        state = self.carry.begin(around.block_input)
+        state = self.carry.begin(self.first_state)
         block = [step for step, position in enumerate(self.positions) if position is not None]
         size = len(block) // len(self.recorded)
         for number in range(loops):
@@ -333,7 +379,7 @@ class Runner(Composition):
 
     def _around(self, block_input: Tensor) -> Around:
         conditioning: list[Any] = list(self.conditioning.values())
-        return Around(self.injection, self.carry, conditioning, block_input)
+        return Around(self.injection, self.carry, conditioning, block_input, self.between)
 
     def _count(self, forwards: int) -> None:
         """Count layer forwards."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...core.errors import InputError
 from .parts import LoopTrace
@@ -67,7 +67,9 @@ def supervised_losses(runner: Runner, supervision: Supervision, logits: Tensor) 
     def loss_of(state: Tensor) -> tuple[Tensor, Tensor]:
         return supervision.of_logits(runner.readout(supervision.select(runner.coda(state))))
 
-    heads: dict[str, Any] = {"gate": runner.gate, "confidence": runner.confidence}
+    heads: dict[str, Any] = {"confidence": runner.confidence}
+    if runner.gate is not None:
+        heads["gate"] = runner.read_gate
     trace = LoopTrace(
         step=max(0, runner.training_step),
         states=[after for after, _ in runner.recorded],
@@ -76,7 +78,7 @@ def supervised_losses(runner: Runner, supervision: Supervision, logits: Tensor) 
         loss_of=loss_of,
         at_targets=supervision.select,
         rerun=runner.rerun,
-        heads={k: v for k, v in heads.items() if isinstance(v, nn.Module)},
+        heads={name: head for name, head in heads.items() if head is not None},
     )
     losses: Tensor = runner.objective(trace)
     return losses

@@ -30,11 +30,13 @@ class StepRunner(Protocol):
         layers: the layer list that it runs, as a tuple of one.
         recurrence: settings of what happens between loops.
         training_step: number of training forward passes so far.
+        start: part that gives the state of the first loop.
     """
 
     layers: tuple[LoopedLayers, ...]
     recurrence: Any
     training_step: int
+    start: Any
     records: bool
     supervision: Any
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...core.errors import unknown
+from .variant_recipes import VARIANTS
 from .yaml_text import write_yaml
 
 PAPER = (
@@ -145,10 +146,19 @@ LESSONS = {  # models that learn the primitives from generated lessons, most at 
     "lessons-midas": "MIDAS",
     "lessons-lidas": "LIDAS",
 }
+COMPARED = {  # recipe of a loop variant -> its size, and its name
+    f"{prefix}-variant-{name}": (size, name)
+    for prefix, size in (("360m", "360m"), ("laptop", "laptop-deep"))
+    for name in VARIANTS
+}
 RECIPES = {
     name: f"twin of {row.name(row.size.lower())}" if size.laptop else str(row)
     for name, (size, row, _) in ROWS.items()
-} | {name: f"{model}, on generated lessons" for name, model in LESSONS.items()}
+}
+RECIPES |= {
+    name: f"loop variant: {VARIANTS[variant].about}" for name, (_, variant) in COMPARED.items()
+}
+RECIPES |= {name: f"{model}, on generated lessons" for name, model in LESSONS.items()}
 
 
 def recipe(name: str) -> dict[str, Any]:
@@ -162,6 +172,8 @@ def recipe(name: str) -> dict[str, Any]:
     """
     if name in LESSONS:
         return _lessons(name, LESSONS[name])
+    if name in COMPARED:
+        return _variant(name, *COMPARED[name])
     if name not in ROWS:
         raise unknown("recipe", name, RECIPES)
     size, _, row = ROWS[name]
@@ -192,6 +204,18 @@ def recipe(name: str) -> dict[str, Any]:
     if row.block:
         event["repeat"] = list(row.looped)
     return fields | {"events": [event]}
+
+
+def _variant(name: str, size: str, variant: str) -> dict[str, Any]:
+    """Return a recipe of a loop variant: the looped baseline's, with its steps and recurrence."""
+    made, laptop = VARIANTS[variant], SIZES[size].laptop
+    fields = recipe(f"{size}-baseline") | {"name": name, "steps": made.steps[laptop]}
+    fields["model"] = {"preset": SIZES[size].preset, "schedule": made.schedule(laptop)}
+    if made.recurrence:
+        fields["model"]["recurrence"] = made.recurrence
+    cooldown = fields["steps"] * 15 // 100
+    fields["optimizer"] |= {"cooldown": cooldown}
+    return fields | {"events": [{"step": fields["steps"] - cooldown, "checkpoint": True}]}
 
 
 def _lessons(name: str, model: str) -> dict[str, Any]:
@@ -251,7 +275,10 @@ def recipe_text(name: str) -> str:
     if name in LESSONS:
         head = f"# {RECIPES[name]}: docs/lessons.md\n"
         return head + write_yaml(fields, width=100, default_flow_style=None)
-    size, row, _ = ROWS[name]
+    if name in COMPARED:
+        size, row = SIZES[COMPARED[name][0]], RECIPES[name]
+    else:
+        size, row = ROWS[name][0], str(ROWS[name][1])
     lines = [f"# {row}", "# Values are of the paper, of SmolLM-v1's recipe for this size, or ours."]
     if size.laptop:
         lines[1:] = [

@@ -78,11 +78,12 @@ def item_correctness_per_task(
     import torch
 
     from ...models import loop
+    from ...models.looping.decoder import find_layers
 
     lm = load_scorer(loader)
     loop(lm.model)
     for schedule in schedules:
-        schedule.check_fits(lm.model.config.num_unique_layers)
+        schedule.check_fits(len(find_layers(lm.model).unique))
     all_questions = [question for task in tasks for question in task.questions]
     pairs = [(q.context, option) for q in all_questions for option in q.options]
     scores = [iter(row) for row in lm.score_schedules(pairs, schedules, not loader.bars)]

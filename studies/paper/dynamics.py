@@ -16,12 +16,12 @@ import numpy as np
 
 from ...core.errors import InputError, one_of, whole
 from ...core.schedule import Schedule
-from ...core.schedule_notation import read_range
 from ...core.statistics import CHANGE, SIZE, Interval, ends, interval_pairs, mean_intervals
 from .. import seed_aggregation
 from ..cells import StudyCell
 from ..checkpoints import ModelLoader, StudyModel
 from ..measure import charts
+from ..measure.loop_schedules import schedule_by_loops
 from ..measure.prompts import check_prompts, read_prompts, round_digits
 from ..measure.step_chart import step_chart
 from ..options import (
@@ -37,6 +37,8 @@ from ..study import Measurement, Study, Table
 
 if TYPE_CHECKING:
     import torch
+
+    from ...models.diagnostics import Trace
 
 LOOPS = 8  # passes of a block that is repeated
 DRAWN = 4  # prompts whose trajectory is stored
@@ -88,11 +90,11 @@ def run_of(base: Schedule, period: int | None, options: Options) -> Run:
     Raises:
         InputError: a model without a loop, block and period, or a block outside.
     """
-    if any(section.times > 1 for section in base.sections):
-        return Run(base if options.loops is None else base.with_loops(options.loops))
-    if options.block is not None:
-        start, stop = read_range(options.block)
-        return Run(base.repeat(start, stop, (options.loops or LOOPS) - 1))
+    looped = any(section.times > 1 for section in base.sections)
+    if looped and options.loops is None:
+        return Run(base)
+    if looped or options.block is not None:
+        return Run(schedule_by_loops(base, options.block)(options.loops or LOOPS))
     period = options.period or period
     if period is None:
         raise InputError(
@@ -153,13 +155,13 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
     steps = sorted(step for chain in chains for step in chain)
     with scheduled:
         for ids in loader.with_bar(texts.ids, "texts"):
-            traced = trace(model, ids.to(model.device), sublayers=True)
+            traced = trace(model, ids.to(model.device), sublayers=None)
             for name, values in dynamics(traced, chains, options.states).items():
                 each[name].append(values[0])
             for place, chain in enumerate(chains):
                 if len(chain) > 2:
                     far[place].append(returns(traced, chain, options.states)[0])
-            last = torch.stack([traced.outputs[step][0, -1].float() for step in steps])
+            last = torch.stack([_path_state(traced, step)[0, -1].float() for step in steps])
             if options.states == "direction":
                 last = torch.nn.functional.normalize(last, dim=-1)
             ends_of_prompts.append(last.cpu())
@@ -195,6 +197,13 @@ def measure(cell: StudyCell, options: Options, loader: ModelLoader, out: Path) -
         "show": list(options.show),
     }
     return Measurement(rows, data)
+
+
+def _path_state(traced: Trace, step: int) -> torch.Tensor:
+    """Return what a loop carries on after a step; with several streams, the block's output."""
+    output = traced.outputs[step]
+    carried = traced.carried.get(step, output)
+    return carried if carried.shape == output.shape else output
 
 
 def _layer(run: Run, step: int) -> int:

@@ -64,7 +64,9 @@ class StrategyLM(SharedPrefixGeneration, CheckedLM):
 
     def _scan(self, pairs: Sequence[Pair], quiet: bool, flex: bool = False) -> list[Scores]:
         """Score by one pass over the trie of all requests."""
-        if self.schedules is not None and getattr(self.model, "runner", None) is not None:
+        between = getattr(self.model, "loops_by_itself", False)
+        between = between or getattr(self.model, "runner", None) is not None
+        if self.schedules is not None and between:
             raise ValueError("a scan of several schedules skips what runs between loops")
         return self._by_length(lambda some: self._scan_group(some, quiet, flex), pairs)
 

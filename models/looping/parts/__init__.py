@@ -16,12 +16,14 @@ from . import (
     loop_embedding,
     loop_gate,
     loop_lora,
+    norms,
     selective_gate,
+    start,
     streams,
     time_step,
 )
 from .objective import LoopTrace, Objective
-from .part import Carry, Conditioning, Injection, Loop, Part
+from .part import Between, Carry, Conditioning, End, Injection, Loop, Part, Places, Start
 from .registry import (
     DEFAULTS,
     KINDS,
@@ -37,15 +39,19 @@ __all__ = [
     "DEFAULTS",
     "KINDS",
     "PARTS",
+    "Between",
     "BlockShape",
     "Carry",
     "Conditioning",
+    "End",
     "Injection",
     "Loop",
     "LoopTrace",
     "Objective",
     "Part",
     "PartSettings",
+    "Places",
+    "Start",
     "build_part",
     "confidence",
     "consistency",
@@ -57,9 +63,11 @@ __all__ = [
     "loop_embedding",
     "loop_gate",
     "loop_lora",
+    "norms",
     "part_class",
     "register_part",
     "selective_gate",
+    "start",
     "streams",
     "time_step",
 ]

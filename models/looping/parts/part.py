@@ -2,12 +2,15 @@
 
 Per loop of a block, with e the state that entered the block::
 
-    x  = carry.read(state)
+    x  = carry.read(state)                 the first state is start's
+    x  = between(x)                        from the second loop on
     x  = injection(x, e)
     x  = each conditioning.enter(x)
     y  = block(x)
     y  = each conditioning.leave(x, y), in reverse order
     state = carry.write(state, y)
+
+What leaves the block is ``end(state)``.
 
 A part is a ``torch.nn.Module``: its parameters are trained, saved, loaded and counted with the
 model. Its options are the keyword arguments of ``__init__`` after the :class:`BlockShape`.
@@ -96,15 +99,89 @@ class Part(nn.Module):
         return sum(2.0 * p.numel() for p in self.parameters() if p.dim() == 2)
 
 
+@dataclass(frozen=True)
+class Places:
+    """Places of the tokens of a forward pass, for random draws.
+
+    Args:
+        positions: position of each token in its text, ``(batch, tokens)``.
+        step: number of the training step; None in evaluation.
+        first_row: number of the first sequence in the batch of all processes.
+    """
+
+    positions: Tensor
+    step: int | None = None
+    first_row: int = 0
+
+
+class Start(Part):
+    """Part that gives the state of the first loop.
+
+    Attributes:
+        acts: whether that is another state than the one that entered the block.
+        draws: whether it is drawn at random, from the places of the tokens.
+    """
+
+    kind = "start"
+    acts: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
+
+    def begin(self, hidden: Tensor, places: Places | None) -> Tensor:
+        """Return the first state, from the one that entered the block, ``(batch, tokens, dim)``.
+
+        Args:
+            hidden: state that entered the block.
+            places: places of the tokens, for a part that draws; None for others.
+        """
+        return hidden
+
+
+class Between(Part):
+    """Part that changes the state before each loop but the first.
+
+    Attributes:
+        acts: whether it changes anything.
+        readout: the model's readout in a tuple, whose final norm a part may use.
+    """
+
+    kind = "between"
+    acts: ClassVar[bool] = True
+    readout: tuple[Any, ...] = ()
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Return what the loop reads of the state, ``(batch, tokens, dim)``."""
+        return state
+
+
+class End(Part):
+    """Part that changes what leaves the block after its last loop.
+
+    Attributes:
+        acts: whether it changes anything.
+        readout: the model's readout in a tuple, whose final norm a part may use.
+    """
+
+    kind = "end"
+    acts: ClassVar[bool] = True
+    readout: tuple[Any, ...] = ()
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Return what leaves the block, ``(batch, tokens, dim)``."""
+        return state
+
+
 class Injection(Part):
     """Part that forms the input of the block.
 
     Args:
         norm: normalise the block's first input (RMS norm with learned weights).
+
+    Attributes:
+        first: whether the part acts in the first loop too.
     """
 
     kind = "injection"
-    first: ClassVar[bool] = False  # whether the part acts in the first loop too
+    first: bool = False
 
     def __init__(self, shape: BlockShape, norm: bool = False) -> None:
         super().__init__(shape)

@@ -18,13 +18,23 @@ from ....core.registry import Registry
 from ....core.schedule import Schedule
 
 KINDS = {
+    "start": "what the first loop starts from",
+    "between": "what a later loop reads of the state",
     "injection": "what enters the block",
     "carry": "what carries from loop to loop",
     "conditioning": "what a loop knows about itself",
+    "end": "what leaves the block",
     "objective": "what the loss sees",
 }
 """Kind of part -> what it decides; also the fields of ``Recurrence`` that name parts."""
-DEFAULTS = {"injection": "none", "carry": "one", "objective": "last"}
+DEFAULTS = {
+    "injection": "none",
+    "carry": "one",
+    "objective": "last",
+    "start": "input",
+    "between": "nothing",
+    "end": "output",
+}
 """Kind -> name of the part that does nothing."""
 
 Class = TypeVar("Class", bound=type)
@@ -133,7 +143,11 @@ class PartSettings:
             raise InputError(f"{kind} is a name or fields with a name, not {shown(value)}")
         settings: PartSettings = value
         part = part_class(kind, settings.name)
-        key = (part, kind, repr(settings))  # equal values of other types, such as 1 and True, differ
+        key = (
+            part,
+            kind,
+            repr(settings),
+        )  # equal values of other types, such as 1 and True, differ
         if key not in _ACCEPTED:
             settings._check_options(part, kind)
             _ACCEPTED.add(key)

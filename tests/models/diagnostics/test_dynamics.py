@@ -16,6 +16,7 @@ from growloop.models import Recurrence, build, loop
 from growloop.models.diagnostics import dynamics, layer_dynamics, loop_chains, returns, trace
 from growloop.models.diagnostics.dynamics import principal_plane
 from growloop.models.looping.decoder import find_decoder
+from growloop.models.looping.parts import Loop
 
 PROMPTS, TOKENS, LOOPS = 9, 5, 8
 
@@ -27,7 +28,7 @@ def iterated(step: Any, start: torch.Tensor) -> Any:
         states.append(step(states[-1]))
     parts = [SimpleNamespace(attention=b - a) for a, b in itertools.pairwise(states)]
     return SimpleNamespace(
-        decoder=SimpleNamespace(layers=()),
+        carried={},
         outputs=tuple(states[1:]),
         steps=LOOPS,
         sublayers=tuple(parts),
@@ -125,16 +126,51 @@ def test_padding_does_not_count() -> None:
         assert torch.allclose(values, beside[name], atol=1e-5, equal_nan=True)
 
 
+def damped(_: Any, state: torch.Tensor, y: torch.Tensor, i: int, *_x: Any) -> torch.Tensor:
+    return y if i == 0 else state + 0.25 * (y - state)
+
+
+def substeps(_: Any, state: torch.Tensor, y: torch.Tensor, *_x: Any) -> torch.Tensor:
+    return state + (y - state) / 4
+
+
+def gated(model: Any, _: torch.Tensor, y: torch.Tensor, i: int, x: torch.Tensor) -> torch.Tensor:
+    gate = next(model.runner.conditioning.parameters())[i]
+    return x + gate * (y - x)
+
+
+def streams(model: Any, state: torch.Tensor, y: torch.Tensor, i: int, *_x: Any) -> torch.Tensor:
+    if i == 0:
+        state = model.runner.carry.begin(state)
+    written: torch.Tensor = model.runner.carry.write(state, y, Loop(i, 4))
+    return written
+
+
 @pytest.mark.parametrize(
-    "recurrence",
-    [Recurrence(damping=0.5), Recurrence(substeps=True), Recurrence(carry="hyper"),
-     Recurrence(conditioning=["loop_gate"])],
+    ("recurrence", "rule"),
+    [(Recurrence(damping=0.25), damped), (Recurrence(substeps=True), substeps),
+     (Recurrence(conditioning=["loop_gate"]), gated), (Recurrence(carry="hyper"), streams)],
 )  # fmt: skip
-def test_a_model_that_carries_something_else_is_refused(recurrence: Recurrence) -> None:
-    model = loop(build("tiny", 4), "1-2x3-1", recurrence=recurrence).eval()
+def test_what_a_loop_carries_on_is_measured(recurrence: Recurrence, rule: Any) -> None:
+    model: Any = loop(build("tiny", 4), "1-2x4-1", recurrence=recurrence).eval()
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.runner.parameters():  # away from the plain loop
+            parameter.add_(torch.randn(parameter.shape, generator=random) * 0.3)
     traced = trace(model, torch.arange(1, 8)[None], sublayers=True)
-    with pytest.raises(InputError, match="carries something else"):
-        dynamics(traced, loop_chains(traced.schedule))
+    first, last = loop_chains(traced.schedule)
+    state, carried = traced.outputs[0], []  # what enters the block
+    with torch.no_grad():
+        for i, (start, end) in enumerate(zip(first, last, strict=True)):
+            state = rule(model, state, traced.outputs[end], i, traced.inputs[start])
+            carried.append(state.flatten(2))
+    measured = dynamics(traced, [first, last], "raw")["change"]
+    for i in (1, 2, 3):
+        moved = (carried[i] - carried[i - 1]).norm(dim=-1) / carried[i - 1].norm(dim=-1)
+        assert torch.allclose(measured[:, last[i]], moved.mean(1), rtol=1e-4)
+    inside = [traced.outputs[step] for step in first[:2]]
+    moved = (inside[1] - inside[0]).norm(dim=-1) / inside[0].norm(dim=-1)
+    assert torch.allclose(measured[:, first[1]], moved.mean(1), rtol=1e-4)
 
 
 def test_an_injection_changes_what_enters_and_is_measured() -> None:

@@ -26,6 +26,7 @@ from growloop.models import (
     register_part,
     save,
 )
+from growloop.models.looping.initial_state import initial_states
 from growloop.models.looping.parts.registry import PARTS
 from growloop.models.training.optim import optimizers
 from growloop.models.training.runfile import Optimizer
@@ -131,6 +132,28 @@ def time_step(p: Named, e: Tensor, block: Block) -> Tensor:
     return h
 
 
+def norm_between(p: Named, e: Tensor, block: Block) -> Tensor:
+    h = block(e)
+    for _ in range(1, LOOPS):
+        h = block(rms(h, p["between.norm.weight"]))
+    return h
+
+
+def random_start(p: Named, e: Tensor, block: Block) -> Tensor:
+    noise = initial_states(torch.arange(e.shape[1]), e.shape[2], seed=5).to(e)
+    h = 0.5 * noise.expand_as(e)
+    for _ in range(LOOPS):
+        h = block(torch.cat([h, e], -1) @ p["adapter.weight"].T)
+    return rms(h, p["end.norm.weight"])
+
+
+def linear_end(p: Named, e: Tensor, block: Block) -> Tensor:
+    h = torch.zeros_like(e)
+    for _ in range(LOOPS):
+        h = block(h + e)
+    return h @ p["end.C"].T
+
+
 class Case(NamedTuple):
     """A recurrence, what it computes, and whether it starts as the plain loop."""
 
@@ -150,6 +173,21 @@ CASES = {
     ),
     "hyper": Case({"carry": {"name": "hyper", "streams": 3}}, hyper, True, 0.1),
     "selective_gate": Case({"carry": "selective_gate"}, selective_gate, False),
+    "norm between": Case({"between": {"name": "norm", "weights": "own"}}, norm_between, False),
+    "random start": Case(
+        {
+            "start": {"name": "random", "std": 0.5, "seed": 5},
+            "injection": {"name": "concat", "first": True},
+            "end": {"name": "end_norm", "weights": "own"},
+        },
+        random_start,
+        False,
+    ),
+    "linear end": Case(
+        {"start": "zero", "injection": {"name": "add", "first": True}, "end": "linear"},
+        linear_end,
+        False,
+    ),
     "loop_embedding": Case({"conditioning": ["loop_embedding"]}, loop_embedding, True),
     "loop_gate": Case({"conditioning": ["loop_gate"]}, loop_gate, True),
     "loop_lora": Case({"conditioning": [{"name": "loop_lora", "rank": 2}]}, None, True),
@@ -228,6 +266,7 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
     ways = {k: torch.randn(p.shape, generator=random, dtype=p.dtype) for k, p in own.items()}
 
     def loss() -> Tensor:
+        model.runner.training_step = 3  # the same random start
         return nn.functional.cross_entropy(model(ids).logits.flatten(0, 1), ids.flatten())
 
     loss().backward()
@@ -344,6 +383,20 @@ def test_a_block_that_runs_once_keeps_its_parts(name: str) -> None:
     same(drawn(ids).logits, once)
 
 
+@pytest.mark.parametrize("name", ["diagonal", "hyper", "loop_embedding"])
+def test_a_checkpoint_of_a_block_that_runs_once_keeps_its_block(name: str, tmp_path: Path) -> None:
+    model, ids = looped(name), tokens()
+    thrice = model(ids).logits
+    loop(model, "4")
+    once = model(ids).logits
+    save(model, None, tmp_path / "once")
+    for read in (load(str(tmp_path / "once")), loop(load(str(tmp_path / "once")))):
+        close(read(ids).logits, once)
+        close(read(ids, schedule=SCHEDULE).logits, thrice)
+    save(read, None, tmp_path / "again")
+    close(load(str(tmp_path / "again"))(ids).logits, once)
+
+
 def test_loops_beyond_those_of_a_part_use_its_last_entry() -> None:
     model, ids = looped("loop_embedding"), tokens()
     vectors = learned(model)["conditioning.loop_embedding.vectors"]
@@ -370,7 +423,8 @@ def test_each_sequence_leaves_after_its_own_loops(name: str, backward: int | Non
     alone = looped(name).train()
     loop(alone, recurrence=Recurrence(**settings))
     rows = []
-    for row, count in zip(ids, wanted_loops, strict=True):
+    for number, (row, count) in enumerate(zip(ids, wanted_loops, strict=True)):
+        alone.runner.training_step, alone.runner.first_row = 7, 8 + number
         rows.append(alone(row[None], schedule=f"1-2x{count}-1" if count > 1 else "4").logits)
         rows[-1].square().sum().backward()
     close(logits, torch.cat(rows), 1e-4)

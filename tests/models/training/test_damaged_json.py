@@ -88,7 +88,7 @@ def test_a_damaged_manifest_makes_a_checkpoint_damaged(tmp_path: Path) -> None:
         path.write_text(text)
         assert snapshots.problem(folder) == "manifest.json cannot be read"
     path.write_text(json.dumps(fields | {"sha256": fields["sha256"] | {"../x": "0"}}))
-    assert "no file of the folder" in str(snapshots.problem(folder))
+    assert "not a file of the folder" in str(snapshots.problem(folder))
 
 
 def test_the_state_of_a_checkpoint_names_the_field_that_is_damaged(tmp_path: Path) -> None:

@@ -13,17 +13,17 @@ import yaml
 from click.testing import CliRunner
 from growloop.cli.recipes import command
 from growloop.core.errors import InputError
-from growloop.models import Schedule
+from growloop.models import Schedule, load
 from growloop.models.training import runfile
 from growloop.models.training.data.tokenization import byte_tokenizer, tokenize
 from growloop.models.training.engine import Engine
 from growloop.models.training.plan import plan
-from growloop.models.training.recipes import LESSONS, RECIPES, recipe, recipe_text
+from growloop.models.training.recipes import COMPARED, LESSONS, RECIPES, recipe, recipe_text
 
 from ...support.selection import slow
 
 DOCS = Path(__file__).parents[3] / "docs" / "recipes.md"
-TABLES = [name for name in RECIPES if name not in LESSONS]
+TABLES = [name for name in RECIPES if name not in LESSONS and name not in COMPARED]
 FULL = [name for name in TABLES if not name.startswith("laptop")]
 LAPTOP = [name for name in TABLES if name.startswith("laptop")]
 
@@ -170,6 +170,29 @@ def test_a_variant_and_its_base_differ_in_the_cooldown_alone(name: str) -> None:
     assert base == variant
 
 
+@pytest.mark.parametrize("size", ["360m", "laptop"])
+def test_loop_variants_have_equal_layers_and_training_flops(size: str, tmp_path: Path) -> None:
+    names = [name for name in COMPARED if name.startswith(size)]
+    found, texts = {}, {}
+    for name in names:
+        texts[name] = tmp_path / f"{name}.yaml"
+        texts[name].write_text(recipe_text(name))
+        assert yaml.safe_load(texts[name].read_text()) == recipe(name)
+        found[name] = plan(runfile.load(texts[name]))
+    plain = found[f"{size}-variant-plain"]
+    layers = 12 if size == "360m" else 6
+    for name, planned in found.items():
+        last, first = planned["stages"][-1], plain["stages"][-1]
+        assert Schedule.parse(last["schedule"]).num_unique_layers == layers
+        assert planned["flops"] == pytest.approx(plain["flops"], rel=0.01), name
+        assert 0.99 < last["unique_parameters"] / first["unique_parameters"] < 1.04
+        assert planned["tokens"] == planned["steps"] * plain["tokens"] / plain["steps"]
+    docs = DOCS.read_text()
+    for name in names:
+        variant = name.split("-variant-")[1]
+        assert f"`{variant}`" in docs
+
+
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     for made in (recipe, recipe_text):
         with pytest.raises(InputError, match=r"unknown recipe .* did you mean '1\.7b-lid"):
@@ -222,6 +245,24 @@ def test_laptop_twins_train(name: str, shards: Path, tmp_path: Path) -> None:
     config = engine.model.config
     assert getattr(config, "num_unique_layers", config.num_hidden_layers) == unique // 2
     assert getattr(config, "effective_depth", config.num_hidden_layers) == effective // 2
+
+
+@pytest.mark.parametrize(
+    "name", ["parcae", "huginn", "ouro", *slow("hyperloop", "loopus", "loopformer", "relaxed")]
+)
+def test_loop_variants_train(name: str, shards: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    run = small(f"laptop-variant-{name}", shards, tmp_path)
+    engine, losses = Engine(run, tmp_path / "run"), list[float]()
+    before = {k: p.detach().clone() for k, p in engine.model.named_parameters()}
+    assert engine.train(watch=lambda step, values: losses.append(values["loss"])).finished
+    assert losses[-1] < losses[0]
+    learned = [k for k, p in engine.model.named_parameters() if not torch.equal(p, before[k])]
+    assert learned == list(before)  # every part too
+    loaded = load(str(tmp_path / "run" / "step-000000018"))
+    ids = torch.arange(12)[None]
+    engine.model.eval()
+    torch.testing.assert_close(loaded(ids).logits, engine.model(ids).logits)
 
 
 def test_the_models_of_lessons_differ_in_their_layers_alone() -> None:

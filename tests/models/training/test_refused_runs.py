@@ -48,7 +48,7 @@ from ...support.training_runs import STEPS, fields, trained
         ({"model": {"preset": "tiny", "schedule": "2x2"}}, "growth .* excludes path, schedule"),
         ({"model": {"preset": "tiny", "recurrence": {"injection": "add"}}}, "and recurrence"),
         ({"model": {"path": "x", "options": {"vocab_size": 9}}}, "options change a preset"),
-        ({"model": {"preset": "tiny", "untie": True}}, "untie is for the looped model"),
+        ({"model": {"preset": "tiny", "untie": True}}, "untie needs path"),
         ({"events": [{"step": 0, "checkpoint": True}]}, "not step 0"),
         ({"events": [{"step": 0, "evaluate": {"tasks": ["any"]}}]}, "not step 0"),
         ({"data": {"examples": "a", "mixture": {"a": 1}}}, "a mixture needs sources"),

@@ -205,7 +205,7 @@ def test_a_curve_over_repeats_is_that_of_single_runs(checkpoint: Checkpoint) -> 
 
 def test_a_cache_that_knows_no_schedules_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     cache = {"use_cache": str(tmp_path / "cache")}
-    with pytest.raises(InputError, match="use_cache knows no schedules"):
+    with pytest.raises(InputError, match="use_cache does not tell schedules apart"):
         evaluate_schedules(
             str(checkpoint("llama")), ["copying_real_words"], lambda _: [[0, 1]], forwarded=cache
         )

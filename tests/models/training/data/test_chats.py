@@ -322,6 +322,7 @@ def test_templates_that_do_not_show_the_turns_are_refused(
         examples_of(tmp_path / "a.jsonl", [{"messages": messages}], tokenizer(template))
 
 
+ENDLESS = "writes too much|does not finish"
 LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 
 
@@ -329,10 +330,10 @@ LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% en
     ("template", "message"),
     [
         (LOOPS, "does not finish on .*row 1: 0.5 seconds were not enough"),
-        ("{{ 9 ** (9 ** 9) }}", "comes to no end"),
-        ("{{ 'a' * 10 ** 11 }}", "writes too much of .*row 1: more than 10,000,000 characters"),
-        ("{{ 'a' * 10 ** 8 }}", "writes too much|no end"),
-        ("{% for i in range(99999) %}{{ 'a' * 999999 }}{% endfor %}", "writes too much|no end"),
+        ("{{ 9 ** (9 ** 9) }}", "does not finish"),
+        ("{{ 'a' * 10 ** 11 }}", "writes too much for .*row 1: more than 10,000,000 characters"),
+        ("{{ 'a' * 10 ** 8 }}", ENDLESS),
+        ("{% for i in range(99999) %}{{ 'a' * 999999 }}{% endfor %}", ENDLESS),
     ],
 )
 def test_hostile_templates_come_to_an_end(
