@@ -130,7 +130,7 @@ def findings(
 
     Args:
         compare: comparison of two models by name.
-        unfinished: names of the models that left the first lesson before they had learned it.
+        unfinished: names of the models that never finished the first lesson.
     """
     standard = [s for s in summaries if s.family == "standard"]
     sentences = [*_guessing(summaries), *_unfinished(summaries, unfinished)]
@@ -161,7 +161,7 @@ def _unfinished(summaries: Sequence[ModelSummary], names: Sequence[str]) -> list
     if not kinds:
         return []
     return [
-        f"Moved on from the first lesson (random repeats) before it was learned: "
+        f"Never past the first lesson (random repeats), so without any lesson like the questions: "
         f"{', '.join(kinds)}."
     ]
 

@@ -17,10 +17,8 @@ from growloop.cli import quickstart as cli_quickstart
 from growloop.core.errors import InputError
 from growloop.leaderboard import Cost, Growth, Model, Record, Store, Task
 from growloop.leaderboard.site.introduction import Introduction
-from growloop.models.training.runfile import parse
 from growloop.studies.reproduce.parallel import run_parallel
-from growloop.studies.reproduce.quickstart import FAST as FAST_SIZE
-from growloop.studies.reproduce.quickstart import FULL, QuickStart, QuickStartSize
+from growloop.studies.reproduce.quickstart import QuickStart
 from growloop.studies.reproduce.quickstart_report import (
     best_model,
     describe_runs,
@@ -58,7 +56,6 @@ def test_killed_it_goes_on_and_finished_it_does_nothing_anew(
     found = json.loads(result.stdout)
     assert [model["kind"] for model in found["models"]] == list(NAMES)
     assert "for 24 steps each (seed 0)" in found["done"]
-    assert any(line.startswith("Moved on from the first lesson") for line in found["findings"])
     assert [word for word in ("Looping", "Control", "Growing")
             if any(line.startswith(word) for line in found["findings"])] == [
         "Looping", "Control", "Growing",
@@ -198,9 +195,7 @@ def test_findings_begin_with_what_voids_them() -> None:
     ]
     first, second, *_ = findings(summarize_models(guessing), compared(), ["grown"])
     assert first.startswith("No model is clearly better than guessing: the best, Standard 6")
-    assert second == (
-        "Moved on from the first lesson (random repeats) before it was learned: LIDAS."
-    )
+    assert "without any lesson like the questions: LIDAS." in second
 
 
 def test_what_was_done_names_models_steps_seed_and_chance() -> None:
@@ -237,19 +232,8 @@ def test_seeds_are_refused_before_anything_is_written(
 
 def test_runs_differ_in_their_seed_alone(tmp_path: Path) -> None:
     one, other = (QuickStart(tmp_path, seed=seed).run_fields("lidas") for seed in (0, 1))
+    assert one["growth"]["steps"] < one["steps"] - one["optimizer"]["cooldown"]
     assert other == one | {"seed": 1}
-
-
-@pytest.mark.parametrize("size", [FULL, FAST_SIZE], ids=["full", "fast"])
-def test_no_model_is_shallow_or_in_the_first_stage_in_the_second_half_of_a_run(
-    tmp_path: Path, size: QuickStartSize
-) -> None:
-    run = parse(QuickStart(tmp_path, size).run_fields("lidas"), "lidas")
-    steps, (first, *_) = run.growth_steps(6), run.data.curriculum
-    assert [len(growth) for _, growth in steps] == [4, 6]
-    assert steps[-1][0] <= run.steps / 2
-    assert first.max_share == 0.5
-    assert run.steps / 2 < run.steps - run.optimizer.cooldown
 
 
 def test_results_are_printed_within_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
