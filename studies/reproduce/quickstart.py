@@ -285,7 +285,7 @@ class QuickStart:
         summaries = summarize_models(self.records)
         introduction = Introduction(
             describe_runs(summaries, self.size.steps, self.seed),
-            findings(summaries, self._compare, self._unfinished()),
+            findings(summaries, self._compare, self._learned()),
             next_commands(
                 self.out,
                 self.seed,
@@ -308,10 +308,10 @@ class QuickStart:
 
         return compare_results(self._results(first), self._results(second), TASKS).rows[0]
 
-    def _unfinished(self) -> list[str]:
-        """Names of the models that never began their second stage."""
+    def _learned(self) -> dict[str, int | None]:
+        """Return name of each run -> step at which its second stage began; None if never."""
         stages = {
             job.name: read_object(job.checkpoint / "training.json", source=dict)["source"]["begun"]
             for job in self.training_jobs
         }
-        return [name for name, begun in stages.items() if len(begun) < 2]
+        return {name: begun[1] if len(begun) > 1 else None for name, begun in stages.items()}

@@ -193,9 +193,30 @@ def test_findings_begin_with_what_voids_them() -> None:
         measured("standard", 0.17, family="standard", training_flops=1e12),
         measured("grown", 0.15, family="grown", growth=GROWN.model.growth, training_flops=8e11),
     ]
-    first, second, *_ = findings(summarize_models(guessing), compared(), ["grown"])
+    first, second, *_ = findings(summarize_models(guessing), compared(), {"grown": None})
     assert first.startswith("No model is clearly better than guessing: the best, Standard 6")
     assert "without any lesson like the questions: LIDAS." in second
+
+
+def test_findings_say_when_the_first_lesson_was_learned_and_what_the_loop_changed() -> None:
+    summaries = summarize_models([GROWN, CONTROL, LOOPED, STANDARD])
+    steps: dict[str, int | None] = {"standard": 376, "control": 1545, "looped": 441, "grown": None}
+    never, *_, learning, caveat = findings(summaries, compared(), steps)
+    assert "without any lesson like the questions: LIDAS." in never
+    assert learning == (
+        "Learning: the first lesson (random repeats) was learned by Standard 6 at step 376, "
+        "Standard 3 at step 1,545, Loop(3x2) at step 441. With the loop the same number of layers "
+        "learned it 1,104 steps sooner."
+    )
+    assert "say nothing about other seeds" in caveat
+    later = findings(summaries, compared(), steps | {"looped": 1600})[-2]
+    assert later.endswith("learned it 55 steps later.")
+    alone = findings(summaries, compared(), {"looped": 441})[-2]
+    assert alone == (
+        "Learning: the first lesson (random repeats) was learned by Loop(3x2) at step 441."
+    )
+    nobody = findings(summaries, compared(), dict.fromkeys(steps))
+    assert not any(line.startswith("Learning") for line in nobody)
 
 
 def test_what_was_done_names_models_steps_seed_and_chance() -> None:
