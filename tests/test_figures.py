@@ -67,6 +67,33 @@ def test_models_of_the_quick_start_have_their_colours_of_the_theme() -> None:
     assert len({series[restyle.theme.series_index(kind)] for kind in [*kinds, "MIDAS"]}) == 5
 
 
+def test_the_quick_starts_are_drawn_from_their_stored_scores() -> None:
+    rows = json.loads((FOLDER / "quickstart.json").read_text(encoding="utf-8"))
+    drawn = re.findall(
+        r'aria-label="accuracy, [\w ]+: ([\d.]+); model: ([^;]+); seed: (\d+)"',
+        (FOLDER / "quickstart.svg").read_text(encoding="utf-8"),
+    )
+    assert sorted((int(s), m, float(a)) for a, m, s in drawn) == sorted(
+        (row["seed"], row["model"], row["accuracy"]) for row in rows
+    )
+    assert all(row["low"] <= row["accuracy"] <= row["high"] for row in rows)
+
+
+def test_new_quick_starts_replace_the_scores_of_their_seed_and_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickstart = program("quickstart")
+    copy = tmp_path / "quickstart.json"
+    shutil.copy(FOLDER / "quickstart.json", copy)
+    monkeypatch.setattr(quickstart, "STORED", copy)
+    before = quickstart.stored()
+    quickstart.update([before[0] | {"accuracy": 0.5}, before[0] | {"seed": 99}])
+    after = quickstart.stored()
+    assert after[0] == before[0] | {"accuracy": 0.5}
+    assert after[1:-1] == before[1:]
+    assert after[-1]["seed"] == 99
+
+
 def test_legends_are_found() -> None:
     pairs = {
         path.stem: [pair for legend in restyle.legends(_root(path)) for pair in legend]

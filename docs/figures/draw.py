@@ -1,9 +1,10 @@
 """Draw every figure of the docs in the theme: ``python docs/figures/draw.py``, from the top folder.
 
 ``loop-and-grow.svg`` and ``trie.svg`` are drawn by the package's own code, ``primitives.svg`` and
-``repeated.svg`` from the evaluations in ``records/``. All others were drawn by the commands in
-docs/results when they were measured; they get colours, text size and title here. Run it after
-such a command. ``leaderboard.png`` needs a browser and has its own program, ``leaderboard.py``.
+``repeated.svg`` from the evaluations in ``records/``, ``quickstart.svg`` from ``quickstart.json``.
+All others were drawn by the commands in docs/results when they were measured; they get colours,
+text size and title here. Run it after such a command. ``leaderboard.png`` needs a browser and has
+its own program, ``leaderboard.py``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 from pathlib import Path
 
 import loop_and_grow
+import quickstart
 import smollm2
 import trie
 from growloop.leaderboard import Store
@@ -30,6 +32,7 @@ def main() -> None:
     records = Store("records").read()
     charts.save(smollm2.primitives(records), FOLDER / "primitives.svg")
     charts.save(smollm2.repeated(records), FOLDER / "repeated.svg")
+    charts.save(quickstart.picture(quickstart.stored()), FOLDER / "quickstart.svg")
     for name, finding in FINDINGS.items():
         restyle(FOLDER / f"{name}.svg", finding)
 

@@ -3,9 +3,8 @@
 Runs in parts: training (two runs in parallel, one core each), scores, two studies, records, page.
 Each part leaves a file and is skipped if that file exists, so a stopped quick start resumes.
 
-Growth ends in the first half of a run, and so does the first stage of the curriculum, learned or
-not. On the paper's schedule growth ends with the cooldown's start, and the last stage has few steps
-for the lessons that are like the questions.
+Growth ends in the first half of a run. On the paper's schedule it ends with the cooldown's start,
+and the last stage has few steps for the lessons that are like the questions.
 """
 
 from __future__ import annotations
@@ -37,9 +36,18 @@ LOG = "scoring.log"
 TITLE = "growloop quick start"
 TASKS = ("reasoning_primitives",)
 REPEATED, LEFT_EARLY = "variable_assignment_code_d0", "variable_assignment_math_d0"
-STAGES: tuple[dict[str, Any], ...] = (
-    {"lessons": {"repeats": 1.0}, "until": 0.9, "max_share": 0.5},
-    {"lessons": {"recall": 0.4, "assignment-0": 0.3, "repeats": 0.1, "copying-letters": 0.2}},
+STAGES: tuple[tuple[dict[str, float], float], ...] = (
+    # share of each lesson, and the running loss of the first lesson that starts the next stage
+    ({"repeats": 1.0}, 0.9),
+    (
+        {
+            "recall": 0.4,
+            "assignment-0": 0.3,
+            "repeats": 0.1,
+            "copying-letters": 0.2,
+        },
+        0.0,
+    ),
 )
 
 
@@ -168,14 +176,11 @@ class QuickStart:
 
         size = self.size
         fields = recipe(f"lessons-{model}")
+        stages = [{"lessons": lessons, "until": until} for lessons, until in STAGES]
         fields |= {"name": f"quickstart-{model}", "steps": size.steps, "seed": self.seed}
         fields["log_every"] = 5
         fields["checkpoints"] = {"every": 100, "keep": 2}
-        fields["data"] |= {
-            "curriculum": list(STAGES),
-            "batch_size": size.batch_size,
-            "seq_len": 224,
-        }
+        fields["data"] |= {"curriculum": stages, "batch_size": size.batch_size, "seq_len": 224}
         fields["optimizer"] |= {"warmup": size.steps // 30, "cooldown": size.steps // 5}
         if "growth" in fields:
             fields["growth"] |= {"steps": size.growth}
@@ -280,7 +285,7 @@ class QuickStart:
         summaries = summarize_models(self.records)
         introduction = Introduction(
             describe_runs(summaries, self.size.steps, self.seed),
-            findings(summaries, self._compare, self._unfinished()),
+            findings(summaries, self._compare, self._learned()),
             next_commands(
                 self.out,
                 self.seed,
@@ -303,10 +308,10 @@ class QuickStart:
 
         return compare_results(self._results(first), self._results(second), TASKS).rows[0]
 
-    def _unfinished(self) -> list[str]:
-        """Names of the models that left the first lesson before they had learned it."""
-        sources = {
-            job.name: read_object(job.checkpoint / "training.json", source=dict)["source"]
+    def _learned(self) -> dict[str, int | None]:
+        """Return name of each run -> step at which its second stage began; None if never."""
+        stages = {
+            job.name: read_object(job.checkpoint / "training.json", source=dict)["source"]["begun"]
             for job in self.training_jobs
         }
-        return [name for name, source in sources.items() if source.get("not_learned")]
+        return {name: begun[1] if len(begun) > 1 else None for name, begun in stages.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -121,7 +121,9 @@ def describe_runs(summaries: Sequence[ModelSummary], steps: int, seed: int) -> s
 
 
 def findings(
-    summaries: Sequence[ModelSummary], compare: Compare, unfinished: Sequence[str] = ()
+    summaries: Sequence[ModelSummary],
+    compare: Compare,
+    learned: Mapping[str, int | None] | None = None,
 ) -> list[str]:
     """Return what the scores mean, one sentence each.
 
@@ -130,9 +132,11 @@ def findings(
 
     Args:
         compare: comparison of two models by name.
-        unfinished: names of the models that left the first lesson before they had learned it.
+        learned: model name -> step at which the first lesson was learned; None if never.
     """
     standard = [s for s in summaries if s.family == "standard"]
+    learned = learned or {}
+    unfinished = [name for name, step in learned.items() if step is None]
     sentences = [*_guessing(summaries), *_unfinished(summaries, unfinished)]
     if standard:
         base = standard[0]
@@ -143,7 +147,27 @@ def findings(
                     sentences.append(_control_sentence(model, control, compare))
         for model in (s for s in summaries if s.family == "grown"):
             sentences.append(_flops_sentence(model, base, compare))
-    return [*sentences, CAVEAT]
+    return [*sentences, *_learning(summaries, learned), CAVEAT]
+
+
+def _learning(summaries: Sequence[ModelSummary], learned: Mapping[str, int | None]) -> list[str]:
+    """Return when each model learned the first lesson, and whether its loop made it sooner."""
+    steps = {s.name: step for s in summaries if (step := learned.get(s.name)) is not None}
+    if not steps:
+        return []
+    kinds = {s.name: s.kind for s in summaries}
+    listed = ", ".join(f"{kinds[name]} at step {step:,}" for name, step in steps.items())
+    sentence = f"Learning: the first lesson (random repeats) was learned by {listed}."
+    for model in (s for s in summaries if s.family == "looped" and s.name in steps):
+        for control in (s for s in summaries if s.family == "standard" and s.name in steps):
+            if control.layers[0] == model.layers[0]:
+                sooner = steps[control.name] - steps[model.name]
+                word = "sooner" if sooner >= 0 else "later"
+                sentence += (
+                    f" With the loop the same number of layers learned it {abs(sooner):,} steps "
+                    f"{word}."
+                )
+    return [sentence]
 
 
 def _guessing(summaries: Sequence[ModelSummary]) -> list[str]:
@@ -161,7 +185,7 @@ def _unfinished(summaries: Sequence[ModelSummary], names: Sequence[str]) -> list
     if not kinds:
         return []
     return [
-        f"Moved on from the first lesson (random repeats) before it was learned: "
+        f"Never past the first lesson (random repeats), so without any lesson like the questions: "
         f"{', '.join(kinds)}."
     ]
 
