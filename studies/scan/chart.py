@@ -67,10 +67,12 @@ def _map(result: Scanned, kind: str, cells: Sequence[dict[str, Any]], column: st
         }
         for row in cells
     ]  # fmt: skip
-    domain = charts.around_zero([value["gain"] for value in values])
+    gains = [value["gain"] for value in values]
+    domain = charts.around_zero(_inner(gains))
+    note = "" if domain == charts.around_zero(gains) else "; beyond the scale: its end colour"
     title = alt.Title(
         f"{result.fields['model']}: {kind}",
-        subtitle="frame: certainly better than the model as it is; dot: chosen",
+        subtitle=f"frame: certainly better than the model as it is; dot: chosen{note}",
     )
     unit = "nats" if column == "margin_gain" else "accuracy"
     base = alt.Chart(charts.rows(values), title=title).encode(
@@ -87,6 +89,17 @@ def _map(result: Scanned, kind: str, cells: Sequence[dict[str, Any]], column: st
     dot = base.transform_filter("datum.chosen > 0").mark_point(filled=True, size=30, color="black")
     wide, high = (len({value[name] for value in values}) for name in ("start", "stop"))
     return (squares + frame + dot).properties(width=CELL * wide, height=CELL * high)
+
+
+def _inner(gains: Sequence[float]) -> list[float]:
+    """Return the gains without a few far larger ones, which would leave the others without colour.
+
+    >>> _inner([0.1, -0.2] * 9 + [-4.0]) == [0.1, -0.2] * 9, _inner([0.1, -0.2])
+    (True, [0.1, -0.2])
+    """
+    sizes = sorted(map(abs, gains))
+    limit = 2 * sizes[int(0.9 * (len(sizes) - 1))]
+    return [gain for gain in gains if abs(gain) <= limit]
 
 
 def _front(rows: Sequence[dict[str, Any]]) -> Any:

@@ -13,6 +13,7 @@ from ...core.statistics import change_interval, mean_interval
 from ..measure.pooled_accuracy import pool_answers
 from .candidates import Candidate
 from .items import Floats, ProbeItems
+from .racing import NONE
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,10 @@ def verdict(result: dict[str, Any]) -> str:
     """
     among, state = result["candidates"], ""
     if not result["complete"]:
-        left = len([name for name in result["alive"] if name != "plain"])
-        state = (
-            f", budget spent after {result['validation_items']} items a probe with {left} of them "
-            "left"
-        )
+        state = f", budget spent after {result['validation_items']} items a probe"
+        if result["options"]["race"] != NONE:
+            left = len([name for name in result["alive"] if name != "plain"])
+            state += f" with {left} of them left"
     if result["chosen"] == "plain":
         return (
             f"no edit is better than the model as it is, among {among} on "

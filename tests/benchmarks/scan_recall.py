@@ -213,7 +213,7 @@ def chart(rows: Sequence[dict[str, float | str]]) -> object:
     """Draw recall against the budget, for both kinds of examples."""
     alt = charts.altair()
     values = [
-        {"race": str(row["race"]).split(",")[0], "recall": row["recovered"], "fewer": row[kind],
+        {"race": str(row["race"]).split(",")[0], "recall": row["three"], "fewer": row[kind],
          "examples": label}
         for row in rows
         for kind, label in (("one set", "one set of examples"), ("drawn", "drawn examples"))
@@ -222,7 +222,7 @@ def chart(rows: Sequence[dict[str, float | str]]) -> object:
         x=alt.X("fewer:Q", scale=alt.Scale(type="log"),
                 title="times fewer layer forwards × tokens than lm-eval"),
         y=alt.Y("recall:Q", scale=alt.Scale(domain=[0, 1]),
-                title="scans that find the three best of all items"),
+                title="scans that keep the three best"),
         color=alt.Color("examples:N", scale=alt.Scale(range=list(charts.COLOURS[:2])), title=None),
     )  # fmt: skip
     line = base.transform_filter("datum.race == 'halving'").mark_line()

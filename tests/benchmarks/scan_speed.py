@@ -81,7 +81,7 @@ def races(arms: int, count: int, alpha: float) -> dict[str, Callable[[], Standin
     """Name -> race."""
     found: dict[str, Callable[[], Standings]] = {
         f"halving, first {first}": lambda first=first: Halving(arms, count, TOP, first=first)
-        for first in (5, 8, 12, 24)
+        for first in (5, 6, 8, 12, 24)
     }
     return {
         **found,
@@ -113,7 +113,7 @@ def main() -> None:
     lm = scorer(*ModelLoader("bfloat16", "cpu", print)(args.model))
     meter = Meter(lm)
     # the units of a first round lie together in the tree of layers, as those of a scan do
-    first = list(units_of("validation", arms, 0, 1)[1][0].candidates[: args.few])
+    first = list(units_of("validation", arms, 0, 1)[-1][0].candidates[: args.few])
     last = [arms[0], *(arms[int(i)] for i in np.argsort(-np.nanmean(scores, axis=1))[: 2 * TOP])]
     for fixed in (True, False):
         label = "one set of examples" if fixed else "drawn examples"

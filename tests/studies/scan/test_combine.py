@@ -108,7 +108,10 @@ def test_the_verdict_is_one_sentence_with_gain_choice_control_and_prices() -> No
     assert "this gain is not significant" in verdict(noise)
     none = verdict({**RESULT, "chosen": "plain"})
     assert none.startswith("no edit is better than the model as it is, among 212")
-    assert "budget spent" in verdict({**RESULT, "complete": False})
+    early = {**RESULT, "complete": False, "alive": ["plain", "repeat 6:10", "repeat 6:9"]}
+    for race, left in (("bets", " with 2 of them left"), ("none", "")):
+        found = verdict({**early, "options": {"race": race}})
+        assert f"among 212, budget spent after 200 items a probe{left}; " in found
 
 
 def test_the_front_holds_what_nothing_cheaper_beats() -> None:
