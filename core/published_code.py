@@ -14,10 +14,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .errors import InputError
 from .remote_code import trusted
 
 CODE = {"ouro": "OuroForCausalLM", "huginn_raven": "RavenForCausalLM"}
 """``model_type`` -> causal language model class of the published code."""
+RANDOM_START = ("huginn_raven",)
+"""``model_type`` of code whose forward draws a state from the global random generator."""
 CHECKS = "rope_config_validation", "layer_type_validation"  # every config checks itself now
 MASKS = "create_causal_mask", "create_sliding_window_causal_mask"
 
@@ -51,6 +54,24 @@ def understand(pretrained: str, **options: Any) -> None:
             package = found.__module__.rpartition(".")[0]
             for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
                 adapt(sys.modules[name])  # it may import files beside it
+
+
+def check_start(model: Any) -> None:
+    """Refuse to score a model whose logits differ from forward pass to forward pass.
+
+    Args:
+        model: loaded model; after ``growloop.models.loop(model)`` its start depends on the position
+            of a token alone.
+
+    Raises:
+        InputError: naming the architecture.
+    """
+    kind = getattr(getattr(model, "config", None), "model_type", None)
+    if kind in RANDOM_START and not getattr(model, "loops_by_itself", False):
+        raise InputError(
+            f"{kind} draws the start of its loops at random in each forward pass, so its scores "
+            "would not repeat: use growloop.evaluate, or give prepare=growloop.models.loop"
+        )
 
 
 def adapt(module: Any) -> None:

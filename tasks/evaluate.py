@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
+from ..core.published_code import check_start
 from .answer_cache import answers_file
 from .catalog import SHOTS
 from .evaluation_request import EvaluationRequest, ModelSource, ScoringOptions, TaskSelection
@@ -238,6 +239,7 @@ def _lm(
     lm = wrap_loaded(source.loaded, source.tokenizer, scoring.backend, arguments, scoring.pack)
     if source.prepare is not None:
         source.prepare(lm.model)
+    check_start(lm.model)
     return lm, {"pretrained": source.name, "device": str(lm.device), **arguments}
 
 

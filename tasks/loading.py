@@ -11,7 +11,7 @@ from ..core.errors import InputError, shown, unknown
 from ..core.extras import missing
 from ..core.model_files import lacks_tokenizer
 from ..core.model_names import NoModelError, located
-from ..core.published_code import understand
+from ..core.published_code import check_start, understand
 from ..core.remote_code import refusal, trusted
 
 BACKENDS = ("growloop", "hf")
@@ -106,6 +106,7 @@ def load_model(
         raise InputError(wrong) from error
     if prepare is not None:
         prepare(lm.model)
+    check_start(lm.model)
     warn_if_trained_otherwise(lm, Path(arguments["pretrained"]))
     return lm
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, whole
+from ..core.published_code import check_start
 from ..primitives import Source
 from ..primitives.uniqueness import check_capacity
 from . import harness_questions
@@ -231,9 +232,13 @@ def scorer(model: Any, tokenizer: Any) -> TrieLM:
     Args:
         model: Hugging Face causal language model.
         tokenizer: its tokenizer.
+
+    Raises:
+        InputError: a model whose scores would not repeat.
     """
     from .scoring.scorer import TrieLM
 
+    check_start(model)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     logging.getLogger("lm-eval").setLevel(logging.ERROR)
     return TrieLM(pretrained=model, tokenizer=tokenizer, batch_size=1)

@@ -36,6 +36,9 @@ def _check(name: str, operator: Any) -> Callable[..., Any]:
 OPERATORS: Registry[Callable[..., Any]] = Registry("growth operator", "growloop.operators", _check)
 """Name -> function from a depth (and options) to a growth map."""
 
+MOVED = {"growloop.models.growing.maps": "growloop.models.growing.operators"}
+"""Former module of growloop's operators -> module that has them now; run files name the former."""
+
 
 def register_operator(name: str) -> Callable[[Function], Function]:
     """Register a growth operator under a name (function decorator).
@@ -87,7 +90,7 @@ def _imported(reference: str) -> Callable[..., Any]:
     """Import ``module:function``, and note its origin for records."""
     module, _, attribute = reference.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = importlib.import_module(MOVED.get(module, module))
         for part in attribute.split("."):
             found = getattr(found, part)
     except Exception as error:  # code of others raises anything

@@ -136,16 +136,23 @@ class Composition(nn.Module):
         inside = self.injection.first or self.carry.acts_once or len(self.conditioning) > 0
         return ends or inside
 
-    def set_home(self, schedule: Schedule, known: Sequence[Sequence[int]] = ()) -> None:
+    def set_home(
+        self,
+        schedule: Schedule,
+        known: Sequence[Sequence[int]] = (),
+        exact: Sequence[Sequence[int]] = (),
+    ) -> None:
         """Remember which layers the looped blocks consist of, to find them when they run once.
 
         Args:
             schedule: schedule of the model.
             known: blocks of an earlier schedule, for one in which no block runs twice.
+            exact: blocks of a checkpoint, whatever its schedule repeats: it may have been saved
+                under another schedule than the model was looped with.
         """
         blocks = [s for s in schedule.sections if s.times > 1]
         found = [schedule.layers[s.start : s.start + s.size] for s in blocks]
-        self.home = tuple(map(tuple, found or known))
+        self.home = tuple(map(tuple, exact or found or known))
 
     def blocks(self, schedule: Schedule) -> list[Section]:
         """Return the sections of a schedule, with a looped block that runs once as its own.

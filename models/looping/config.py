@@ -178,7 +178,7 @@ class GrowloopConfig(PretrainedConfig):  # type: ignore[misc]
         config = looped_config(
             plain, Schedule.parse(notation, stored=True), Recurrence.from_dict(recurrence)
         )
-        config.looped_blocks = _blocks(blocks)
+        config.looped_blocks = _blocks(blocks, config.num_unique_layers)
         return config if unused is None else (config, unused)
 
 
@@ -199,15 +199,21 @@ def looped_config(
     return config
 
 
-def _blocks(value: Any) -> tuple[tuple[int, ...], ...]:
+def _blocks(value: Any, depth: int) -> tuple[tuple[int, ...], ...]:
     """Read the looped blocks of a config.json.
 
     Raises:
-        InputError: no lists of layers.
+        InputError: no lists of layers, or layers that the model does not have.
     """
     if not isinstance(value, list) or not all(isinstance(block, list) for block in value):
         raise InputError(f"looped_blocks in the config are lists of layers, not {shown(value)}")
-    return tuple(Schedule(tuple(block)).layers for block in value)
+    blocks = [Schedule(tuple(block)) for block in value]
+    if any(block.needs > depth for block in blocks):
+        raise InputError(
+            f"looped_blocks in the config have layers up to {max(max(b.layers) for b in blocks)}, "
+            f"the model has {depth} (0 to {depth - 1})"
+        )
+    return tuple(block.layers for block in blocks)
 
 
 def _renamed(architectures: list[str] | None, prefix: str) -> list[str] | None:

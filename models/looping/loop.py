@@ -113,7 +113,7 @@ def _install(
     """Loop a model in place.
 
     Args:
-        blocks: layers of each looped block, for a schedule that runs them once.
+        blocks: layers of each looped block, where a checkpoint has them.
     """
     if not isinstance(decoder.layers, LoopedLayers):
         _refuse_bound_layers(decoder_config(model.config))
@@ -143,7 +143,7 @@ def _install(
             model.add_module("runner", runner)
     current: Any = decoder.layers.runner
     if current is not None:
-        current.set_home(schedule, blocks or model.config.looped_blocks)
+        current.set_home(schedule, model.config.looped_blocks, exact=blocks)
         model.config.looped_blocks = current.home if current.acts_once else ()
     model.schedule = schedule
 

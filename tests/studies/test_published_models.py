@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from growloop.core.errors import InputError
 from growloop.core.remote_code import trusting
 from growloop.models import checkpoints, loop
 from growloop.models.looping.native import native_schedule
 from growloop.studies.measure.losses import schedule_losses
+from growloop.tasks.evaluate import evaluate
 from growloop.tasks.questions import scorer
 from growloop.tasks.scoring.verify import EXACT
 
@@ -87,6 +89,26 @@ def test_eval_scores_several_numbers_of_loops(folder: Path, field: str, tmp_path
     files = sorted(tmp_path.rglob("results_*.json"))
     schedules = [json.loads(file.read_text())["growloop"]["schedule"] for file in files]
     assert len(set(schedules)) == len(files) == 2
+
+
+def test_a_random_start_is_scored_only_where_it_repeats(folder: Path, field: str) -> None:
+    if field != "mean_recurrence":
+        pytest.skip("it starts from its input")
+    settings = {"limit": 8, "shots": 0, "device": "cpu"}
+    with trusting(True):
+        for backend in ("growloop", "hf"):
+            with pytest.raises(InputError, match="start of its loops at random"):
+                evaluate(str(folder), [TASK], backend=backend, **settings)
+        both = [
+            evaluate(str(folder), [TASK], backend=backend, prepare=loop, **settings)
+            for backend in ("growloop", "hf")
+        ]
+    scores = [
+        [score for sample in found["samples"][TASK] for score, _ in sample["filtered_resps"]]
+        for found in both
+        if found is not None
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["loop-extrapolation", "dynamics", "weight-similarity"])

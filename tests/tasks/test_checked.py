@@ -61,6 +61,17 @@ def test_a_checkpoint_that_is_not_all_there_is_refused(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_start_at_random_is_refused(checkpoint: Checkpoint, backend: str) -> None:
+    def disguise(model: Any) -> None:
+        model.config.model_type = "huginn_raven"
+
+    arguments = {"dtype": "float32", "device": "cpu", "batch_size": 1}
+    folder = str(checkpoint("llama"))
+    with pytest.raises(InputError, match="at random in each forward pass"):
+        load_model(folder, backend, model_arguments(folder) | arguments, disguise)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_folder_without_a_tokenizer_is_refused(
     checkpoint: Checkpoint, tmp_path: Path, backend: str
 ) -> None:

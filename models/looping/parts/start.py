@@ -49,7 +49,7 @@ class RandomStart(Start):
         number = isinstance(std, (int, float)) and not isinstance(std, bool)
         if not number or not 0 < std < float("inf"):
             raise InputError(f"std of random is a number above 0, not {shown(std)}")
-        self.std, self.seed = float(std), whole("seed of random", seed, 0)
+        self.std, self.seed = float(std), whole("seed of random", seed, 0, 2**64 - 1)
 
     def begin(self, hidden: Tensor, places: Places | None) -> Tensor:
         """Return the noise of each token."""

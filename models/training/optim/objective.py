@@ -99,10 +99,10 @@ def training_losses(
 def _linear_outputs(head: nn.Module | None) -> Iterator[list[Tensor]]:
     """Collect what a linear head returns; its backward pass does not read them.
 
-    Heads of other types yield nothing: their backward pass may.
+    Heads of other types, with hooks or with another forward yield nothing: their backward pass may.
     """
     outputs: list[Tensor] = []
-    if type(head) is not nn.Linear:
+    if type(head) is not nn.Linear or head._forward_hooks or "forward" in head.__dict__:
         yield outputs
         return
     handle = head.register_forward_hook(lambda module, inputs, output: outputs.append(output))

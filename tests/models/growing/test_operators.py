@@ -124,3 +124,8 @@ def test_every_operator_has_a_sensible_default(operator: str) -> None:
 def test_a_zeroed_layer_must_exist() -> None:
     with pytest.raises(InputError, match="zeroed layer"):
         GrowthMap((0, 1), (2,))
+
+
+def test_run_files_may_name_the_former_module_of_an_operator() -> None:
+    named = growth_map("growloop.models.growing.maps:midas", 6, block_size=2)
+    assert named.sources == growth_map("midas", 6, block_size=2).sources

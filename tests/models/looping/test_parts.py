@@ -6,6 +6,7 @@ The references call the layers of a plain model one by one; ``block`` is its loo
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -395,6 +396,37 @@ def test_a_checkpoint_of_a_block_that_runs_once_keeps_its_block(name: str, tmp_p
         close(read(ids, schedule=SCHEDULE).logits, thrice)
     save(read, None, tmp_path / "again")
     close(load(str(tmp_path / "again"))(ids).logits, once)
+
+
+@pytest.mark.parametrize("schedule", ["1x2-3", "2-1x3-1", "4", "1-2x5-1"])
+def test_a_checkpoint_saved_under_another_schedule_keeps_its_block(
+    schedule: str, tmp_path: Path
+) -> None:
+    model, ids = looped("diagonal"), tokens()
+    model.schedule = schedule
+    save(model, None, tmp_path / "model")
+    read = load(str(tmp_path / "model"))
+    close(read(ids).logits, model(ids).logits)
+    close(read(ids, schedule=SCHEDULE).logits, model(ids, schedule=SCHEDULE).logits)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [([[9]], "layers up to 9, the model has 4"), ([[]], "steps"), ([1], "lists of layers")],
+)
+def test_looped_blocks_that_the_model_cannot_have_are_refused(
+    blocks: list[Any], message: str, tmp_path: Path
+) -> None:
+    save(looped("diagonal"), None, tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"looped_blocks": blocks}))
+    with pytest.raises(InputError, match=message):
+        load(str(tmp_path / "model"))
+
+
+def test_a_seed_of_noise_has_64_bits() -> None:
+    with pytest.raises(InputError, match="seed of random"):
+        Recurrence(start={"name": "random", "seed": 2**64}, injection="diagonal")
 
 
 def test_loops_beyond_those_of_a_part_use_its_last_entry() -> None:

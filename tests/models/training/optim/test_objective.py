@@ -13,6 +13,7 @@ from growloop.models.training.data.batches import IGNORED, Batch
 from growloop.models.training.optim import loss
 from growloop.models.training.optim.objective import block_cosine, training_losses
 from torch import Tensor
+from torch.nn import functional
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
 
 VOCABULARY = 64
@@ -73,3 +74,27 @@ def test_the_regulariser_is_the_mean_cosine_of_layers_a_block_apart() -> None:
     assert abs(block_cosine(grown, 1).item()) < 0.2
     with pytest.raises(InputError, match="no two blocks"):
         block_cosine(grown, 4)
+
+
+@pytest.mark.parametrize("change", ["hook", "forward"])
+def test_a_changed_head_has_the_gradients_of_plain_cross_entropy(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss, "SMALL", 0)
+    model = build("tiny", 2).train()
+    head = model.get_output_embeddings()
+    if change == "hook":
+        head.register_forward_hook(lambda module, inputs, output: torch.tanh(output))
+    else:
+        plain = head.forward
+        head.forward = lambda states: torch.tanh(plain(states))
+    ids = np.random.default_rng(0).integers(0, 200, (3, 8))
+    data = Batch(ids, ids, ids.size)
+    logits = model(torch.from_numpy(ids), use_cache=False).logits
+    functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(ids).flatten()).backward()
+    wanted = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    losses = training_losses(model, data, torch.device("cpu"), head=head).trained
+    (losses.sum() / ids.size).backward()
+    for expected, parameter in zip(wanted, model.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, expected, atol=1e-6, rtol=1e-4)
