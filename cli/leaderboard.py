@@ -57,10 +57,11 @@ def command() -> None:
 @trust_option
 @option("--name", help="name of the model  [default: of its run, or its path]")
 def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None) -> None:
-    """Add the results in lm-eval's result files; those that are there already change nothing.
+    """Add the results in lm-eval's result files to the records.
 
-    Results of growloop eval tell about their model; for others give --model. Several files are
-    added together or, if one cannot be read, not at all: the message names all that cannot.
+    Results that are there already change nothing. Results of growloop eval name their model; for
+    others give --model. If one of several files cannot be read, none is added; the message names
+    all that cannot.
 
     \b
     Examples:
@@ -102,7 +103,9 @@ def add(files: tuple[str, ...], folder: str, model: str | None, name: str | None
 @FOLDER
 @json_option("print the problems as JSON")
 def check(folder: str, as_json: bool) -> None:
-    """Check every record; exit code 2, and file, line and field of whatever is wrong.
+    """Check every record.
+
+    An invalid record is printed with file, line and field, and the exit code is 2.
 
     \b
     Example:
@@ -146,7 +149,7 @@ def show(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Print the results, those that may be ranked in one table.
+    """Print the results: a table for those that may be ranked together.
 
     A table holds results of one task (version, data, shots, split, prompting) and of models of one
     size. Results that the paper reports have their own tables. A narrow terminal folds columns, and
@@ -193,7 +196,9 @@ def show(
 @option("--title", default="growloop leaderboard", show_default=True, help="title")
 @WITHOUT_PAPER
 def build(folder: str, out: str, title: str, no_paper: bool) -> None:
-    """Write the leaderboard as a static site: tables, charts, a page for each model and study.
+    """Write the leaderboard as a static site.
+
+    The site has tables, charts, and a page for each model and study.
 
     It needs no server and no network: open index.html, or copy the folder to any host. A site that
     was there is replaced.

@@ -22,7 +22,7 @@ COMMANDS = {
     "eval": ("evaluate", "Score a language model."),
     "compare": ("compare", "Compare two evaluations question by question."),
     "leaderboard": ("leaderboard", "Keep results as records; show them as tables and pages."),
-    "claims": ("claims", "Say which claims of the paper the records bear out."),
+    "claims": ("claims", "Test the paper's claims on the records."),
     "tokenize": ("tokenize", "Write text as token shards to train on."),
     "recipe": ("recipes", "List the run files of the paper's tables, or print one."),
     "train": ("train", "Train a model as a run file says."),
@@ -33,7 +33,7 @@ COMMANDS = {
     "loop": ("loop", "Write a model whose layers run by a schedule."),
     "grow": ("grow", "Deepen a model by copying layers."),
     "export": ("export", "Write a model as a plain folder, loops unrolled."),
-    "new": ("new", "Write an example package that adds a task, operator or study."),
+    "new": ("new", "Write an example package that adds a primitive, operator, loop part or study."),
 }
 
 EXAMPLES = """\b

@@ -38,8 +38,8 @@ def command(
     lessons on two CPU cores: six layers (standard), three layers run twice (looped), two layers
     grown to six (LIDAS), and as a control three layers run once. Scores them on reasoning
     primitives, compares them question by question, runs two studies, and builds a page with the
-    paper's results beside. Nothing is downloaded. A stopped quick start resumes when it is called
-    again.
+    paper's results next to them. Nothing is downloaded. A stopped quick start resumes when it is
+    called again.
 
     \b
     Examples:

@@ -34,11 +34,17 @@ FORMATS = ("text", "json")
 @option("--cell", type=int, help="run only this cell of the plan (for array jobs)")
 @option("--only", metavar="PATTERN", help="run only matching cells: train, *lidas*, score/*")
 @option("--seeds", type=int, default=3, show_default=True, help="runs per architecture")
-@option("--jobs", "-j", type=int, help="parallel processes  [default: 2, or 1]")
+@option("--jobs", "-j", type=int, help="parallel processes  [default: 2; 360m and 1.7b: 1]")
 @device_option("cpu, cuda, cuda:1  [default: a GPU if there is one]")
-@option("--data-dir", group="tasks", default="benchmarks", show_default=True, help="benchmarks")
+@option(
+    "--data-dir",
+    group="tasks",
+    default="benchmarks",
+    show_default=True,
+    help="folder of local benchmark files",
+)
 @option("--mfu", type=float, default=0.4, show_default=True, help="assumed share of the GPU's peak")
-@option("--peak", type=float, default=989e12, show_default="989e12", help="FLOPs/s of a GPU")
+@option("--peak", type=float, default=989e12, help="peak of a GPU in FLOPs/s  [default: 989e12]")
 @option("--fast", is_flag=True, help="laptop: two models, a few steps, to try it out")
 @click.pass_context
 def command(

@@ -146,9 +146,10 @@ def command(
 
     The loss is on the targets alone; of messages, on the turns of the assistant, as the model's
     chat template writes them. Prints the best checkpoint of each seed, a plain Hugging Face folder.
-    Called again, it goes on where it was stopped. With --leaderboard the checkpoints are scored as
-    growloop eval would, and the results kept below --out. How many examples a model needs is a
-    study: growloop study sample-efficiency.
+    A stopped run resumes when it is called again.
+
+    With --leaderboard the checkpoints are scored as growloop eval would, and the results stored
+    below --out. How many examples a model needs is a study: growloop study sample-efficiency.
 
     \b
     Examples:

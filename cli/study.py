@@ -113,7 +113,7 @@ def _check_flags(
 @device_option()
 @trust_option
 @out_option("folder for the records", default="studies", show_default=True)
-@leaderboard_option("add what models are compared by to records")
+@leaderboard_option("add the leaderboard metrics to the records there")
 @picture_option("chart to write", aliases=("-p",))
 @option("--dark", is_flag=True, group="output", help="picture light on dark")
 @table_options("print the records as JSON")
@@ -143,10 +143,12 @@ def command(
 ) -> None:
     """Run a study of the paper on any checkpoints.
 
-    NAME is a study, or list. Each study has options of its own: growloop study NAME --help.
-    Results are stored below --out, so that a stopped study resumes. With --leaderboard its numbers
-    are added to the records that growloop leaderboard and growloop claims read; NAME publish adds
-    all results stored below --out before.
+    NAME is a study. Each has options of its own: growloop study NAME --help. Results are stored
+    below --out, so that a stopped study resumes.
+
+    With --leaderboard its leaderboard metrics are added to the records that growloop leaderboard
+    and growloop claims read. growloop study publish adds those of all results that are stored
+    below --out already.
 
     \b
     Examples:

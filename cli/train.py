@@ -62,7 +62,7 @@ def command(
 ) -> None:
     """Train a model as a run file says: standard, looped, growing, retrofitted.
 
-    Called again, it goes on where it was stopped or killed, to the same weights bit for bit.
+    Called again, a stopped or killed run resumes and ends with the same weights, bit for bit.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Symbolic i-GSM: evaluate a graph of sums modulo a prime.
+"""Symbolic i-GSM: evaluate a graph of sums modulo a number, 7 by default.
 
 There are two samplings. ``layered``, the default and ours: ``width`` constants, then ``depth``
 layers of ``width`` sums of earlier symbols, each with at least one symbol of the previous layer.
@@ -83,7 +83,7 @@ class SymbolicIGSM(Task):
 
     name: ClassVar[str] = "symbolic_igsm"
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "evaluate a layered graph of sums modulo a prime"
+    summary: ClassVar[str] = "evaluate a graph of sums modulo a number"
 
     def __post_init__(self) -> None:
         one_of("order", self.order, ORDERS)
