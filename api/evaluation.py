@@ -148,7 +148,7 @@ def model_source(
         raise InputError("no model: give a name, a folder or a loaded model, not None")
     if repeat is not None and (not isinstance(repeat, (tuple, list)) or len(repeat) != 2):
         raise InputError(f"repeat is a pair (start, stop), not {shown(repeat)}")
-    if times is not None and len(times) > 1:
+    if times is not None and (len(times) > 1 or list(times) == [0]):
         change: dict[str, Any] = {"schedules": repeated_blocks(schedule, repeat, times)}
     else:
         change = {"prepare": looping(schedule, repeat, times[0] if times else None)}

@@ -57,11 +57,13 @@ class Board:
         }
 
     def __enter__(self) -> Board:
-        self.bars.start()
+        if self.live:  # rich before 15 ends a display that is not live with an empty line
+            self.bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bars.stop()
+        if self.live:
+            self.bars.stop()
         self.file.close()
 
     def __call__(self, part: str, share: float, word: str) -> None:

@@ -23,7 +23,7 @@ def looping(
     Args:
         schedule: any notation, the RYS notation too, or a list of layers.
         repeat: block ``(start, stop)`` of steps that runs again.
-        times: extra passes of the block; 1 by default, 0 leaves the schedule as it is.
+        times: extra passes of the block; 1 by default.
 
     Raises:
         InputError: ``times`` without ``repeat``, or a notation that cannot be parsed.
@@ -31,8 +31,7 @@ def looping(
     if times is not None and repeat is None:
         raise InputError("repeats are extra passes of a block START:STOP: give both")
     if times is not None:
-        whole("repeats", times, 0)
-        repeat = repeat if times else None
+        whole("repeats", times, 1)
     parsed = _parsed(schedule)
     if parsed is None and repeat is None:
         return None

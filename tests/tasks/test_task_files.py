@@ -40,7 +40,7 @@ def task(tmp_path: Path) -> dict[str, Any]:
         ({"doc_to_target": 7}, "list index out of range"),
         ({"doc_to_choice": None}, "TypeError"),
         ({"fewshot_config": "x"}, "'str' object has no attribute"),
-        ({"dataset_kwargs": "x"}, "'str' object has no attribute"),
+        ({"dataset_kwargs": "x"}, ""),  # the message depends on the version of datasets
         ({"filter_list": 3}, "'int' object is not iterable"),
     ],
 )
