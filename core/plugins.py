@@ -276,8 +276,18 @@ class _Loader(importlib.abc.Loader):
         except BaseException:
             forget(module.__name__)
             raise
-        if len(_REGISTRATIONS) == before:
+        if len(_REGISTRATIONS) == before and not _holds_registered(module):
             warn(f"plug-in {self.file.name} registers nothing: {HOW}")
+
+
+def _holds_registered(module: ModuleType) -> bool:
+    """Return whether a module imported from a package that had registered an object before."""
+    packages = {name.partition(".")[0] for name in _REGISTRATIONS}
+    held = (
+        value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        for value in vars(module).values()
+    )
+    return any(str(name).partition(".")[0] in packages for name in held)
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -211,7 +211,9 @@ class Huginn(Architecture):
         return (model.transformer.adapter,)
 
     def prepare(self, model: Any, arguments: dict[str, Any]) -> None:
-        """Add the initial states of evaluation; refuse padding on the left."""
+        """Add the positions of tokens after cached ones, and the initial states of evaluation."""
+        if arguments.get("input_ids") is None:
+            return  # its own code says what it needs
         if arguments.get("position_ids") is None and arguments.get("cache_position") is None:
             past = arguments.get("past_key_values")
             start = 0 if past is None else int(past.get_seq_length())

@@ -182,6 +182,16 @@ def test_a_file_that_registers_nothing_is_named_in_a_warning(tmp_path: Path) -> 
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_files_that_import_the_same_plug_in_are_not_warned_about(tmp_path: Path) -> None:
+    plugin_file(tmp_path, "shared_coin.py", REGISTERED)
+    code = f"import sys\n\nsys.path.insert(0, {str(tmp_path)!r})\n"
+    module = plugin_file(tmp_path, "one.py", code + "import shared_coin\n")
+    names = plugin_file(tmp_path, "two.py", code + "from shared_coin import *\n")
+    done = growloop("--plugin", str(module), "--plugin", str(names), "tasks", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "coin" in [entry["name"] for entry in json.loads(done.stdout)]
+
+
 def test_files_that_are_missing_or_clash_are_refused(tmp_path: Path) -> None:
     done = growloop("--plugin", "nowhere.py", "tasks", cwd=tmp_path)
     assert done.stderr == f"Error: there is no plug-in file {tmp_path / 'nowhere.py'}\n"

@@ -167,7 +167,8 @@ class Curriculum:
         if share == 1 or self.steps is None:
             return False
         first = begun[-1] + 1 if len(begun) > 1 else 0  # ``begun`` has the step before a stage
-        return bool(step + 1 - first >= share * self.steps)
+        limit = share * self.steps - 1e-6  # 0.07 of 100 steps is 7.000000000000001
+        return bool(step + 1 - first >= limit)
 
     def tokenizer(self) -> Any:
         """Return the symbol tokenizer."""

@@ -181,6 +181,13 @@ def test_a_stage_that_is_not_learned_ends_when_its_share_of_the_steps_is_used_up
     assert source.state["not_learned"] == [0, 1]
 
 
+@pytest.mark.parametrize(("share", "end"), [(0.07, 6), (0.28, 27), (0.55, 54), (0.555, 55)])
+def test_a_share_of_whole_steps_is_not_exceeded_by_rounding(share: float, end: int) -> None:
+    source = limited(share, 1.0, steps=100)
+    ends = [step for step in range(100) if source.observe_losses(step, {"repeats": 2.0})]
+    assert ends[0] == end
+
+
 def test_a_stage_that_is_learned_ends_before_its_share_is_used_up() -> None:
     gates = [(0.5, 0.5), (0.5, 0.25), (0.0, 1.0)]
     names = ("repeats", "recall", "assignment-1")
