@@ -141,7 +141,7 @@ def train(
     progress: bool = True,
     say: Say | None = None,
 ) -> TrainResult:
-    """Train a model by a run file; called again, it goes on where it was stopped.
+    """Train a model by a run file; called again, it resumes.
 
     Args:
         run: run file, or its fields.

@@ -72,7 +72,7 @@ from .tables import Column, paragraph, print_csv, show
 )
 @option("--report", default=1, show_default=True, help="candidates measured on test items")
 @option("--text", help="file of documents for held-out negative log-likelihood", group="tasks")
-@option("--guard", default="", help="lm-eval tasks whose price is measured, with commas",
+@option("--guard", default="", help="lm-eval tasks to score before and after, with commas",
         group="tasks")  # fmt: skip
 @option("--guard-items", "guard_limit", aliases=("--guard-limit",), default=500, show_default=True,
         help="most questions of a guard", group="tasks")  # fmt: skip
@@ -118,7 +118,7 @@ def command(
 
     Every block of layers, repeated, races on validation items; blocks that are certainly not the
     best are dropped. The best ones are combined, and the winner is measured on test items that
-    chose nothing. Called again, a scan goes on where it was; several processes may share --out.
+    chose nothing. Called again, a scan resumes; several processes may share --out.
 
     \b
     Examples:

@@ -2,7 +2,7 @@
 
 A cell is measured once: its record is one JSON file, written whole, named after everything that
 decides the numbers. So cells can run in any order, on any number of machines that share a folder,
-and a killed study goes on where it was.
+and a killed study resumes.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ BETS, HALVING, NONE = RACES = ("bets", "halving", "none")
 LEADERS = 4  # candidates of a group that a bet is against
 MOST = 0.97  # of the capital that is bet on an item
 PRIOR = 0.05  # variance before the first item
-FIRST = 5  # items of the first round of halving
+FIRST = 8  # items of the first round of halving
 KEPT = 2  # halving keeps one candidate of so many
 SPARE = 2  # halving keeps so many times the wanted ones to the end
 

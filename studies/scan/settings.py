@@ -50,7 +50,7 @@ class Settings:
         allow_chance: scan although the model guesses on a probe.
         text: file of documents for held-out negative log-likelihood.
         documents, tokens: how many of its documents, and the tokens that each is cut to.
-        guards: lm-eval tasks whose price is measured.
+        guards: lm-eval tasks to score without and with the chosen repeat.
         guard_limit: most questions of a guard task.
         budget: seconds, or FLOPs, after which the search stops; ``20m``, ``2e15flops``.
     """
