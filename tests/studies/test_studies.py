@@ -368,7 +368,7 @@ def test_help_of_a_study_has_its_own_options() -> None:
         for text in ("--pairs", "Figures 1 and 8", "--leaderboard", "Example:"):
             assert text in shown
     for ask in (["--help"], ["list", "-h"]):
-        assert "NAME is a study, or list." in study(*ask).stdout
+        assert "NAME is a study." in study(*ask).stdout
     assert "which study? growloop study list" in refused("study")
     assert "did you mean 'swaps'" in refused("study", "swap", "--help")
 

@@ -167,7 +167,7 @@ def test_a_site_replaces_a_site_and_nothing_else(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="holds something else"):
+    with pytest.raises(InputError, match="holds files that do not belong to a site"):
         build([made()], other)
     assert (other / "thesis.txt").read_text() == "years of work"
     (tmp_path / "file").write_text("")

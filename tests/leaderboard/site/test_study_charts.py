@@ -13,7 +13,7 @@ from growloop.leaderboard.site.study_charts import StudyChart, study_charts
 
 from ..making import made
 
-NOTHING_VARIED = {"contributions", "depth", "local-effects"}  # tables alone
+NOTHING_VARIED = {"contributions", "depth", "local-effects", "scan"}  # tables alone
 COMMITTED = Path(__file__).parents[3] / "records"
 TASK = Task(name="copying", fingerprint="ab", shots=0, chance=0.1)
 

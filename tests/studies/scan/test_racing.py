@@ -138,15 +138,19 @@ def test_better_and_worse_than_the_first_hold_the_rate() -> None:
     assert (ever.mean(axis=0) <= most(0.1)).all()
 
 
-@pytest.mark.parametrize(("arms", "count", "top"), [(213, 200, 3), (23, 96, 1), (3, 24, 3)])
-def test_halving_keeps_the_best_of_each_round(arms: int, count: int, top: int) -> None:
+@pytest.mark.parametrize(
+    ("arms", "count", "top", "kept"),
+    [(213, 200, 3, 7), (213, 400, 3, 6), (23, 96, 1, 2), (3, 24, 3, 3)],
+)
+def test_halving_keeps_the_best_of_each_round(arms: int, count: int, top: int, kept: int) -> None:
+    """Twice ``top`` are kept at the end, or more where the items end first."""
     race, scores = Halving(arms, count, top), np.linspace(0, 1, arms)
     for start, stop in race.rounds():
         for _ in range(start, stop):
             race.add(scores)
         race.end_round()
     assert race.seen == count
-    assert np.flatnonzero(race.alive).tolist() == list(range(arms))[-2 * top :]
+    assert np.flatnonzero(race.alive).tolist() == list(range(arms))[-kept:]
     assert race.leader == arms - 1
 
 

@@ -257,7 +257,7 @@ def test_a_wrong_file_stops_the_suite_before_the_model_is_loaded(
         (["--suite", "paper", "--items", "0"], "items must be a whole number from 1"),
         (["--suite", "paper", "--data-dir", "nowhere"], "nowhere is not a folder"),
         (["--suite", "paper", "--holdout", "nowhere"], "held-out text is a folder or a file"),
-        (["--data-dir", "x"], "give it too"),
+        (["--data-dir", "x"], "need --suite"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
