@@ -8,6 +8,7 @@ has imported what they need, and answers with exit codes and standard error, as 
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import shlex
@@ -86,9 +87,18 @@ def ended(kind: str, folder: str, line: str) -> tuple[int, str]:
         return os.waitstatus_to_exitcode(status), said.read().decode()
 
 
-def main() -> None:
-    import lm_eval  # noqa: F401
+PRELOADED = (
+    "altair", "datasets", "lm_eval.tasks", "peft", "transformers.models.llama.modeling_llama",
+    "transformers.models.auto.modeling_auto", "transformers.generation.utils",
+    "growloop.api", "growloop.models.training.engine", "growloop.studies.paper.weight_similarity",
+    "growloop.tasks.scoring.scorer", "transformers.trainer",
+)  # fmt: skip
+"""Modules that the commands import: once, instead of once a command."""
 
+
+def main() -> None:
+    for module in PRELOADED:
+        importlib.import_module(module)
     gc.collect()
     gc.freeze()  # a fork's end looks through its own objects alone
     for request in sys.stdin:
