@@ -141,7 +141,7 @@ class HrmText(Architecture):
 
 
 class Ouro(Architecture):
-    """All layers ``total_ut_steps`` times, with the final norm after each loop."""
+    """Loop of Ouro: its layers run ``total_ut_steps`` times, with the final norm after each loop."""
 
     field = "total_ut_steps"
     settings = ("total_ut_steps",)

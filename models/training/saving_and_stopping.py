@@ -1,4 +1,4 @@
-"""When a run saves a checkpoint, validates, logs, and stops early.
+"""Steps at which a run saves a checkpoint, validates, logs and stops early.
 
 The engine and fine-tuning share it, so that both mean the same best checkpoint.
 """

@@ -50,12 +50,12 @@ class Candidate:
 
     @property
     def stacks(self) -> bool:
-        """Whether a plain model of stacked layers computes the same."""
+        """True if a plain model of stacked layers computes the same."""
         return self.applied == PLAIN and self.kv == OWN
 
     @property
     def identity(self) -> list[str]:
-        """What the candidate computes, as names of units hash it."""
+        """Computation of the candidate, as names of units hash it."""
         return [str(self.schedule), self.applied, *([] if self.kv == OWN else [self.kv])]
 
 
