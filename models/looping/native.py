@@ -141,7 +141,7 @@ class HrmText(Architecture):
 
 
 class Ouro(Architecture):
-    """Loop of Ouro: its layers run ``total_ut_steps`` times, with the final norm after each loop."""
+    """Loop over all layers, ``total_ut_steps`` times, with the final norm after each."""
 
     field = "total_ut_steps"
     settings = ("total_ut_steps",)
